@@ -1,0 +1,44 @@
+"""The records that an executed notebook carries: what each fit said, as rows of two tables.
+
+A displayed comparison puts its rows into the cell's output under the media type `MEDIA_TYPE`, so that they travel
+inside the notebook: a batch collects them from there and no shared disk is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+MEDIA_TYPE = "application/vnd.concord.fits+json"
+
+ESTIMATES_COLUMNS = (
+    "dataset", "model", "method", "settings", "engine", "effect", "group", "term", "estimate", "std_error",
+)  # fmt: skip
+FITS_COLUMNS = (
+    "dataset", "model", "method", "settings", "engine",
+    "loglik", "gap", "digits", "converged", "seconds", "messages", "verdict",
+)  # fmt: skip
+
+
+def collect(notebooks: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All records in executed notebooks (nbformat 4 nodes): the tables of estimates and of fits.
+
+    A fit that several cells or notebooks show is kept once; the last one shown wins.
+    """
+    estimates, fits = [], []
+    for notebook in notebooks:
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", ()):
+                record = output.get("data", {}).get(MEDIA_TYPE)
+                if record:
+                    estimates += record["estimates"]
+                    fits += record["fits"]
+    return _table(estimates, ESTIMATES_COLUMNS, 8), _table(fits, FITS_COLUMNS, 5)
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(columns))
+    table = table.drop_duplicates(subset=list(columns[:keys]), keep="last")
+    return table.sort_values(list(columns[:keys]), kind="stable", ignore_index=True)
