@@ -1,0 +1,163 @@
+"""The R session: the one place that starts R, loads packages and R code, and carries tables across.
+
+Only this module imports rpy2, and only when R is first needed, so that what does not need R starts without it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+INSTALL = (
+    "run scripts/setup.sh, or on Debian: apt-get install r-base-core r-cran-lme4 r-cran-nlme r-cran-mass r-cran-geepack"
+)
+
+
+class RError(RuntimeError):
+    """R is missing, lacks a package, or stopped with an error; the message says which and what to do."""
+
+
+@cache
+def interface() -> Any:
+    """``rpy2.rinterface`` with R started.
+
+    Raises
+    ------
+    RError : R or rpy2 is missing or does not start
+    """
+    try:
+        import rpy2.rinterface as rinterface
+
+        rinterface.initr()
+    except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
+        raise RError(f"R does not start ({_first_line(error)}): {INSTALL}") from error
+    return rinterface
+
+
+@cache
+def package(name: str) -> None:
+    """Load an R package's namespace.
+
+    Raises
+    ------
+    RError : the package is not installed
+    """
+    if not call("requireNamespace", name, quietly=True)[0]:
+        raise RError(f"the R package {name} is not installed: {INSTALL}")
+
+
+@cache
+def source(path: Path) -> Any:
+    """An R environment with what the R file at `path` defines, apart from the user's workspace."""
+    room = call("new.env", parent=interface().globalenv)
+    call("sys.source", str(path), envir=room, **{"keep.source": False})
+    return room
+
+
+def function(name: str) -> Any:
+    """An R function by name, ``lmer`` or ``lme4::lmer``."""
+    home, _, last = name.rpartition("::")
+    if home:
+        package(home)
+        return call("getExportedValue", home, last)
+    return interface().baseenv[last]
+
+
+def call(function_: Any, *arguments: Any, **named: Any) -> Any:
+    """Call an R function (by name in base R, or as an R object) with Python values, and give back the R object.
+
+    Raises
+    ------
+    RError : R stopped with an error; its message
+    """
+    rinterface = interface()
+    if isinstance(function_, str):
+        function_ = rinterface.baseenv[function_]
+    try:
+        return function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
+    except rinterface.embedded.RRuntimeError as error:
+        raise RError(str(error).strip()) from error
+
+
+def to_r(value: Any) -> Any:
+    """A Python value as an R object: scalars, strings, lists of strings, numpy arrays, tables; R objects pass."""
+    rinterface = interface()
+    if value is None:
+        return rinterface.NULL
+    if isinstance(value, bool | np.bool_):
+        return rinterface.BoolSexpVector([bool(value)])
+    if isinstance(value, int | np.integer):
+        return rinterface.IntSexpVector([int(value)]) if abs(value) < 2**31 else rinterface.FloatSexpVector([value])
+    if isinstance(value, float | np.floating):
+        return rinterface.FloatSexpVector([float(value)])
+    if isinstance(value, str):
+        return rinterface.StrSexpVector([value])
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return rinterface.StrSexpVector(list(value))
+    if isinstance(value, np.ndarray):
+        return rinterface.FloatSexpVector.from_memoryview(memoryview(np.ascontiguousarray(value.ravel("F"), float)))
+    if isinstance(value, pd.DataFrame):
+        return table(value)
+    # An rpy2.robjects wrapper, as %R and ro.globalenv give, holds the same R object.
+    return value
+
+
+def table(frame: pd.DataFrame) -> Any:
+    """A pandas table as an R ``data.frame``, column by column, without a copy row by row.
+
+    Categories become factors with the same levels in the same order, strings stay strings, integers beyond R's 32 bits
+    become doubles, missing values R's ``NA``.
+    """
+    rinterface = interface()
+    columns = rinterface.ListSexpVector([_column(frame[name]) for name in frame.columns])
+    columns.names = rinterface.StrSexpVector([str(name) for name in frame.columns])
+    rows = rinterface.IntSexpVector([rinterface.NA_Integer, -len(frame)])
+    return call("structure", columns, **{"class": "data.frame", "row.names": rows})
+
+
+def _column(series: pd.Series) -> Any:
+    rinterface = interface()
+    missing = series.isna().to_numpy()
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes = series.cat.codes.to_numpy().astype(np.int32) + 1
+        codes[missing] = np.iinfo(np.int32).min  # R's NA_integer_
+        vector = rinterface.IntSexpVector.from_memoryview(memoryview(np.ascontiguousarray(codes)))
+        levels = [str(level) for level in series.cat.categories]
+        kind = ["ordered", "factor"] if series.cat.ordered else "factor"
+        return call("structure", vector, levels=rinterface.StrSexpVector(levels), **{"class": kind})
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return rinterface.BoolSexpVector([rinterface.NA_Logical if m else bool(v) for v, m in zip(series, missing)])
+    if pd.api.types.is_integer_dtype(series.dtype) and not missing.any():
+        values = series.to_numpy("int64")
+        if len(values) == 0 or (values.min() > np.iinfo(np.int32).min and values.max() <= np.iinfo(np.int32).max):
+            return rinterface.IntSexpVector.from_memoryview(memoryview(values.astype(np.int32)))
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        values = np.ascontiguousarray(series.to_numpy("float64", na_value=np.nan))
+        return rinterface.FloatSexpVector.from_memoryview(memoryview(values))
+    return rinterface.StrSexpVector([rinterface.NA_Character if m else str(v) for v, m in zip(series, missing)])
+
+
+def from_r(value: Any) -> Any:
+    """An R object as Python: vectors as numpy arrays or lists of str, matrices with R's shape, named lists as dicts."""
+    rinterface = interface()
+    if value is rinterface.NULL or value.typeof == rinterface.RTYPES.NILSXP:
+        return None
+    if value.typeof == rinterface.RTYPES.VECSXP:
+        names = from_r(call("names", value))
+        values = [from_r(each) for each in value]
+        return dict(zip(names, values, strict=True)) if names else values
+    if value.typeof == rinterface.RTYPES.STRSXP:
+        return [None if each is rinterface.NA_Character else str(each) for each in value]
+    if value.typeof in (rinterface.RTYPES.REALSXP, rinterface.RTYPES.INTSXP, rinterface.RTYPES.LGLSXP):
+        array = np.array(value)
+        shape = call("dim", value)
+        return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
