@@ -1,1 +1,52 @@
-help:
+# Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help setup reports test lint lab refresh bench lock clean
+
+# The same choice as in scripts/setup.sh: an active conda environment, else .venv.
+in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
+PYTHON := $(if $(in_conda),"$(CONDA_PREFIX)/bin/python",.venv/bin/python)
+
+# Work runs in parallel processes: threads inside one of them would only fight for the same cores.
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+# Values reach the command through the environment, so spaces and quotes in them are safe.
+export NOTEBOOK METHOD SCHEDULER
+notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
+method := $(if $(METHOD),--method "$$METHOD")
+scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	  printf '  make %-8s  %s\n' "$$name" "$$text"; done
+
+setup: ## what every other target does first: R, Python and their packages
+	@scripts/setup.sh
+
+reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
+	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)
+
+test: lint ## ruff, the unit tests, and every committed notebook run anew and held against its outputs
+	$(PYTHON) -m pytest -n 2 --dist loadfile --junit-xml build/junit.xml
+
+lint: setup ## ruff over the code and the notebooks
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+lab: setup ## JupyterLab on the notebooks
+	$(PYTHON) -m jupyterlab notebooks
+
+refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
+	$(PYTHON) -m concord refresh $(notebook)
+
+bench: setup ## time the reports against a loop over the papermill command
+	$(PYTHON) scripts/bench.py
+
+lock: setup ## resolve the Python packages anew into scripts/constraints.txt
+	$(PYTHON) scripts/lock.py
+
+clean: ## remove build and caches; .venv stays
+	rm -rf build .pytest_cache .ruff_cache
+	find scripts tests notebooks datasets \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
