@@ -22,7 +22,18 @@ def resolve(chosen: Path, work: Path) -> dict[str, str]:
     """Return the version of every package that an empty environment would get, by normalized name."""
     venv.create(work / "venv", with_pip=True)
     report = work / "report.json"
-    command = [work / "venv/bin/python", "-m", "pip", "install", "--dry-run", "--report", report, "-c", chosen, ".[test]"]
+    command = [
+        work / "venv/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--report",
+        report,
+        "-c",
+        chosen,
+        ".[test]",
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     return {normalized(package["name"]): package["version"] for package in found if package["name"] != "concord"}
