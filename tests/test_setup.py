@@ -186,6 +186,8 @@ class Machine:
     """A copy of the set-up in a folder, with only the commands that a bare machine has."""
 
     TOOLS = [
+        "bash", "cat", "dirname", "env", "flock", "head", "mkdir", "mktemp", "mv", "rm", "sha256sum", "tail", "tee", "true",
+    ]  # fmt: skip
         "bash",
         "env",
         "cat",
