@@ -72,3 +72,6 @@ design <- function(e, data) {
     rows = setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action"))) - 1L
   )
 }
+
+# Response and fixed part alone, as a formula.
+fixed_formula <- function(e) lme4::nobars(as.formula(e, env = baseenv()))

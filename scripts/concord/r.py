@@ -5,6 +5,7 @@ Only this module imports rpy2, and only when R is first needed, so that what doe
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,18 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     rinterface = interface()
     if isinstance(function_, str):
         function_ = rinterface.baseenv[function_]
-    try:
-        return function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
-    except rinterface.embedded.RRuntimeError as error:
-        raise RError(str(error).strip()) from error
+    # R also prints an error that it raises: what the exception says need not stand on the terminal too.
+    from rpy2.rinterface_lib import callbacks
+
+    shown: list[str] = []
+    with callbacks.obj_in_module(callbacks, "consolewrite_warnerror", shown.append):
+        try:
+            value = function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
+        except rinterface.embedded.RRuntimeError as error:
+            raise RError(_without_call(str(error))) from error
+    if shown:
+        callbacks.consolewrite_warnerror("".join(shown))
+    return value
 
 
 def to_r(value: Any) -> Any:
@@ -157,6 +166,12 @@ def from_r(value: Any) -> Any:
         shape = call("dim", value)
         return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
     return value
+
+
+def _without_call(message: str) -> str:
+    """R's error message without `Error in f(x, y) :`, on one line."""
+    text = " ".join(message.split())
+    return re.sub(r"^Error(?: in .*? :)?[: ]*", "", text) or text
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,62 @@
+"""The best of several optimizers' attempts, by the independent likelihood and not by what they claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from concord.engines import EngineError
+from concord.fits import Attempt, Fit
+from concord.likelihood import Likelihood
+
+# Log-likelihoods closer than this are the same optimum, seen through rounding; the gradient then tells which is closer.
+SAME = 1e-8
+# A fit stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
+# no variance in its first six digits.
+STATIONARY = 1e-4
+
+
+def recomputed(fit: Fit, likelihood: Likelihood) -> float:
+    """The log-likelihood at a fit's estimates in the independent likelihood; -inf where they leave the model."""
+    return -np.inf if fit.violation else likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+
+
+def slope(fit: Fit, likelihood: Likelihood) -> float:
+    """Largest absolute derivative of the criterion at a fit's estimates, in whitened coordinates."""
+    return float(np.abs(likelihood.gradient_at(fit.covariances, fit.residual_variance)).max(initial=0.0))
+
+
+def attempt(optimizer: str, fit: Fit, likelihood: Likelihood) -> Attempt:
+    """What one optimizer gave, as a row for the record."""
+    return Attempt(optimizer, recomputed(fit, likelihood), fit.loglik, fit.converged, fit.seconds, fit.messages)
+
+
+def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood: Likelihood) -> Fit:
+    """The fit with the highest recomputed log-likelihood; among equals, the smallest gradient.
+
+    Parameters
+    ----------
+    fits : optimizer and fit, each from scratch
+    failed : attempts that gave no fit
+
+    Returns
+    -------
+    Fit : the best one, with all attempts in its record and their seconds added up
+
+    Raises
+    ------
+    EngineError : no attempt gave estimates at which the likelihood is finite
+    """
+    values = [recomputed(fit, likelihood) for _, fit in fits]
+    top = max(values, default=-np.inf)
+    if not np.isfinite(top):
+        said = "; ".join(f"{each.optimizer}: {' '.join(each.messages)}" for each in failed)
+        raise EngineError(f"no optimizer gave an estimate with a finite likelihood {said and f'({said})'}".strip())
+    equals = [(slope(fit, likelihood), fit) for (_, fit), v in zip(fits, values, strict=True) if v >= top - SAME]
+    # Where an optimizer that also claims to have converged stands still, take it over one with a false alarm.
+    calm = [each for each in equals if each[1].converged and each[0] < STATIONARY]
+    chosen = min(calm or equals, key=lambda each: each[0])[1]
+    attempts = (*(attempt(name, fit, likelihood) for name, fit in fits), *failed)
+    return replace(chosen, attempts=attempts, seconds=sum(each.seconds for each in attempts))

@@ -1,0 +1,81 @@
+# lme4's lmer, with everything that it says caught where it says it.
+
+# Optimizers of lme4's own. nloptr's relative tolerance of x, 1e-4 unless it is given, rules over the tolerances that
+# lme4 documents.
+controls <- list(
+  nloptwrap = list(optimizer = "nloptwrap", optCtrl = list(
+    algorithm = "NLOPT_LN_BOBYQA", xtol_rel = 1e-12, xtol_abs = 1e-14, ftol_abs = 0, ftol_rel = 1e-15, maxeval = 1e5
+  )),
+  bobyqa = list(optimizer = "bobyqa", optCtrl = list(rhobeg = 0.2, rhoend = 1e-11, maxfun = 1e5)),
+  Nelder_Mead = list(optimizer = "Nelder_Mead", optCtrl = list(
+    maxfun = 1e5, FtolAbs = 1e-14, FtolRel = 1e-15, XtolRel = 1e-12
+  )),
+  nlminbwrap = list(optimizer = "nlminbwrap", optCtrl = list(rel.tol = 1e-15, x.tol = 1e-12))
+)
+
+# Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
+observe <- function(expression, room) {
+  said <- character()
+  started <- proc.time()[["elapsed"]]
+  value <- withCallingHandlers(
+    eval(expression, room),
+    message = function(m) {
+      said <<- c(said, paste("message:", trimws(conditionMessage(m))))
+      invokeRestart("muffleMessage")
+    },
+    warning = function(w) {
+      said <<- c(said, paste("warning:", trimws(conditionMessage(w))))
+      invokeRestart("muffleWarning")
+    }
+  )
+  list(value = value, messages = unique(said), seconds = proc.time()[["elapsed"]] - started)
+}
+
+# The call that fits the model to a table called `name`, unevaluated.
+write_call <- function(formula, name, reml, optimizer = NULL) {
+  written <- call("lmer", formula, data = as.name(name), REML = reml)
+  if (!is.null(optimizer)) written$control <- as.call(c(as.name("lmerControl"), controls[[optimizer]]))
+  written
+}
+
+call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
+
+fit <- function(formula, name, data, reml, optimizer = NULL) {
+  # Formulas see lme4 and stats, not what stands in the user's workspace.
+  room <- new.env(parent = asNamespace("lme4"))
+  assign(name, data, envir = room)
+  observe(write_call(formula, name, reml, optimizer), room)
+}
+
+describe <- function(fit) {
+  flist <- lme4::getME(fit, "flist")
+  convergence <- fit@optinfo$conv
+  list(
+    reml = lme4::isREML(fit),
+    loglik = as.numeric(logLik(fit)),
+    y = as.numeric(lme4::getME(fit, "y")),
+    names = names(lme4::fixef(fit)),
+    fixed = unname(lme4::fixef(fit)),
+    std_error = unname(sqrt(diag(as.matrix(vcov(fit))))),
+    covariances = unname(lapply(lme4::VarCorr(fit), function(each) matrix(as.numeric(each), nrow(each)))),
+    columns = unname(lme4::getME(fit, "cnms")),
+    groups = names(flist)[attr(flist, "assign")],
+    sigma2 = sigma(fit)^2,
+    converged = identical(as.integer(convergence$opt), 0L) && length(convergence$lme4$messages) == 0L,
+    said = c(
+      if (length(convergence$lme4$messages)) paste("warning:", convergence$lme4$messages),
+      if (lme4::isSingular(fit)) "message: boundary (singular) fit: see help('isSingular')"
+    ),
+    call = paste(deparse(fit@call, width.cutoff = 500L), collapse = " ")
+  )
+}
+
+summary_text <- function(fit) paste(capture.output(print(summary(fit))), collapse = "\n")
+
+random_effects <- function(fit) {
+  table <- as.data.frame(lme4::ranef(fit, condVar = TRUE))
+  list(
+    group = as.character(table$grpvar), level = as.character(table$grp), term = as.character(table$term),
+    estimate = as.numeric(table$condval), std_error = as.numeric(table$condsd)
+  )
+}

@@ -1,0 +1,211 @@
+"""statsmodels' MixedLM."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import formulas
+from concord.engines import EngineError
+from concord.engines.best import STATIONARY, best, slope
+from concord.fits import RANDOM_EFFECTS, Attempt, Fit
+from concord.likelihood import Likelihood
+from concord.models import Model
+
+SETTINGS = ("default", "tuned")
+
+# Each starts from scratch: MixedLM's own retries go on from the point where the first optimizer failed. bfgs and cg
+# with a tight gradient tolerance; statsmodels 0.15 drops lbfgs's tolerances (pgtol, factr) before they reach it.
+GRADIENT_BASED = {
+    "bfgs": {"gtol": 1e-9, "maxiter": 2000},
+    "cg": {"gtol": 1e-9, "maxiter": 2000},
+    "lbfgs": {"maxiter": 2000},
+}
+# Slow, and deaf to `free=`: asked only where none of the others came to rest.
+DERIVATIVE_FREE = {"powell": {"ftol": 1e-14, "maxiter": 2000}, "nm": {"ftol": 1e-14, "maxiter": 4000}}
+
+
+def fit(model: Model, settings: str = "default") -> Fit:
+    """Fit a model by MixedLM.
+
+    Parameters
+    ----------
+    model : what to fit
+    settings : ``default``, as the package ships; or ``tuned``, the best of several of its optimizers, from scratch
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    EngineError : MixedLM raised, or gave nothing that can be used
+    """
+    if settings not in SETTINGS:
+        raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
+    form = formulas.for_mixedlm(model.formula)
+    if settings == "default":
+        return _run(model, form, {})
+    likelihood = Likelihood(model.design, model.reml)
+    fits: list[tuple[str, Fit]] = []
+    failed: list[Attempt] = []
+
+    def attempt(optimizers: dict[str, dict[str, Any]]) -> None:
+        for name, options in optimizers.items():
+            started = time.perf_counter()
+            try:
+                fits.append((name, _run(model, form, {"method": name, **options})))
+            except EngineError as error:
+                failed.append(Attempt(name, -np.inf, np.nan, False, time.perf_counter() - started, (str(error),)))
+
+    attempt(GRADIENT_BASED)
+    if not form.independent and not any(slope(each, likelihood) < STATIONARY for _, each in fits):
+        attempt(DERIVATIVE_FREE)
+    return replace(best(fits, failed, likelihood), settings="tuned")
+
+
+def call(model: Model, options: dict[str, Any] | None = None) -> str:
+    """The code that fits the model, ready to paste, for a table called like the dataset."""
+    form = formulas.for_mixedlm(model.formula)
+    data = model.dataset.id
+    random = "" if form.re_formula == "1" else f', re_formula="~{form.re_formula}"'
+    named = {"reml": model.reml, **(options or {})}
+    arguments = ", ".join(f"{key}={value!r}" for key, value in named.items())
+    if not form.independent:
+        return f'smf.mixedlm("{form.fixed}", {data}, groups={data}["{form.group}"]{random}).fit({arguments})'
+    return (
+        f'model = smf.mixedlm("{form.fixed}", {data}, groups={data}["{form.group}"]{random})\n'
+        "free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))\n"
+        f"model.fit(free=free, {arguments})"
+    )
+
+
+def _run(model: Model, form: formulas.MixedLMForm, options: dict[str, Any]) -> Fit:
+    import statsmodels.formula.api as smf
+    from statsmodels.regression.mixed_linear_model import MixedLMParams
+
+    frame = model.frame.iloc[model.design.rows]
+    random = None if form.re_formula == "1" else f"~{form.re_formula}"
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            native = smf.mixedlm(form.fixed, frame, groups=frame[form.group], re_formula=random)
+            free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
+            result = native.fit(reml=model.reml, **options, **({"free": free} if form.independent else {}))
+        except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
+            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
+    seconds = time.perf_counter() - started
+    messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
+    return from_native(result, model, messages=messages, seconds=seconds, call=call(model, options))
+
+
+def from_native(
+    native: Any,
+    model: Model,
+    *,
+    settings: str = "default",
+    messages: tuple[str, ...] = (),
+    seconds: float = np.nan,
+    call: str = "",
+) -> Fit:
+    """A `Fit` of what MixedLM returned, made by formula or from arrays.
+
+    Columns are recognized by their values, whatever they are called and in whichever order they stand.
+
+    Parameters
+    ----------
+    native : a ``MixedLMResults``
+    model : the model that it is a fit of
+    settings, messages, seconds, call : what the result itself does not tell
+
+    Raises
+    ------
+    EngineError : it is a fit of something else: by another method, on other rows, groups or columns
+    """
+    results = getattr(native, "_results", native)
+    made, design = results.model, model.design
+    if bool(results.reml) != model.reml:
+        raise EngineError(f"the MixedLM result was fitted by {results.method}, the model says {model.method}")
+    if getattr(made, "k_vc", 0):
+        raise EngineError("the MixedLM result has variance components (vc_formula), which this model has not")
+    if len(made.endog) != len(design.y) or not np.array_equal(np.asarray(made.endog, float), design.y):
+        raise EngineError(f"the MixedLM result has another response than {model.id}: other rows, or another order")
+    _same_groups(made.groups, design.terms[0].codes, model)
+    fixed = _match(np.asarray(made.exog), design.X, design.names, "fixed effect")
+    names = [name for term in design.terms for name in term.names]
+    columns = np.column_stack([term.matrix for term in design.terms])
+    random = _match(np.asarray(made.exog_re), columns, names, "random effect")
+    covariance = np.asarray(results.cov_re)[np.ix_(random, random)]
+    covariances, rest, start = [], covariance.copy(), 0
+    for term in design.terms:
+        block = slice(start, start + len(term.names))
+        covariances.append(covariance[block, block])
+        rest[block, block] = 0.0
+        start = block.stop
+    violation = None
+    if np.any(rest):
+        violation = f"constraint ignored: a covariance that the model holds at zero is {rest[np.nonzero(rest)][0]:.6g}"
+    return Fit(
+        model=model,
+        engine="mixedlm",
+        settings=settings,
+        loglik=_loglik(results),
+        fixed=np.asarray(results.fe_params)[fixed],
+        std_error=np.asarray(results.bse_fe)[fixed],
+        covariances=tuple(covariances),
+        residual_variance=float(results.scale),
+        converged=bool(results.converged),
+        messages=messages,
+        seconds=seconds,
+        call=call,
+        summarize=lambda: str(results.summary()),
+        predict=partial(_random_effects, results, model, random),
+        native=native,
+    )
+
+
+def _loglik(results: Any) -> float:
+    """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
+    made, present = results.model, results.model.reml
+    try:
+        made.reml = results.reml
+        return float(made.loglike(results.params_object, profile_fe=False))
+    finally:
+        made.reml = present
+
+
+def _match(given: np.ndarray, wanted: np.ndarray, names: Any, what: str) -> list[int]:
+    """For every wanted column the number of the given column with the same values."""
+    given = given.reshape(len(given), -1)
+    places = []
+    for name, column in zip(names, wanted.T, strict=True):
+        # Within rounding: a transformed predictor may have come out of another language's arithmetic.
+        equal = np.isclose(given, column[:, None], rtol=1e-10, atol=1e-12 * np.abs(column).max()).all(0)
+        same = [int(place) for place in np.flatnonzero(equal) if place not in places]
+        if not same:
+            raise EngineError(f"the MixedLM result has no {what} with the values of {name}: another coding or model")
+        places.append(same[0])
+    if given.shape[1] != len(places):
+        raise EngineError(f"the MixedLM result has {given.shape[1]} {what}s, the model has {len(places)}")
+    return places
+
+
+def _same_groups(given: Any, codes: np.ndarray, model: Model) -> None:
+    if not np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(codes)[0]):
+        raise EngineError(f"the MixedLM result has other groups than {model.id} ({model.design.terms[0].group})")
+
+
+def _random_effects(results: Any, model: Model, order: list[int]) -> pd.DataFrame:
+    names = [name for term in model.design.terms for name in term.names]
+    group = model.design.terms[0].group
+    spreads = results.random_effects_cov
+    rows = []
+    for level, effects in results.random_effects.items():
+        errors = np.sqrt(np.diag(np.asarray(spreads[level])))
+        for name, place in zip(names, order, strict=True):
+            rows.append((group, str(level), name, float(np.asarray(effects)[place]), float(errors[place])))
+    return pd.DataFrame(rows, columns=RANDOM_EFFECTS)

@@ -1,0 +1,132 @@
+"""Fits: what every engine returns, tidy.
+
+The columns of the estimates follow R's broom.mixed: ``effect, group, term, estimate, std_error``. Fixed effects have
+``effect = "fixed"``; variances and covariances ``effect = "ran_pars"`` and the terms ``var__(Intercept)``,
+``cov__(Intercept).Time`` and, for the residual variance, ``var__Observation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord.formulas import Design
+from concord.models import Model
+
+KEY = ["effect", "group", "term"]
+ESTIMATES = [*KEY, "estimate", "std_error"]
+RANDOM_EFFECTS = ["group", "level", "term", "estimate", "std_error"]
+SETTINGS = ("default", "tuned")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One optimizer's try at a model.
+
+    Attributes
+    ----------
+    optimizer : its name and its settings
+    loglik : the log-likelihood at its estimates in the independent likelihood; -inf where it gave none
+    claimed : the log-likelihood that the engine stated; NaN where it gave none
+    converged : what it claimed
+    seconds : wall time
+    messages : what it said
+    """
+
+    optimizer: str
+    loglik: float
+    claimed: float
+    converged: bool
+    seconds: float
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The tidy result of one engine on one model.
+
+    Attributes
+    ----------
+    model : what was fitted
+    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    settings : ``default``, ``tuned``, or whatever made a native result
+    loglik : log-likelihood as the engine states it (the REML one under REML)
+    fixed : fixed effects, shape (p,), in the order of ``model.design.names``
+    std_error : their standard errors, shape (p,)
+    covariances : for every random term its covariance matrix, shape (q, q)
+    residual_variance : variance of the residuals
+    converged : what the engine claims
+    messages : everything that it said: R's messages and warnings, or Python's warnings
+    seconds : wall time of the fit
+    call : the code that ran
+    violation : how the estimates leave the model that was asked for, where they do
+    attempts : what each optimizer gave, where several were tried
+    native : the package's own result
+    summarize, predict : make `summary` and `random_effects` when they are first asked for
+    """
+
+    model: Model
+    engine: str
+    settings: str
+    loglik: float
+    fixed: np.ndarray
+    std_error: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    residual_variance: float
+    converged: bool
+    messages: tuple[str, ...]
+    seconds: float
+    call: str
+    violation: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    native: Any = field(default=None, repr=False)
+    summarize: Callable[[], str] = field(default=str, repr=False)
+    predict: Callable[[], pd.DataFrame] = field(default=lambda: pd.DataFrame(columns=RANDOM_EFFECTS), repr=False)
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """One row per parameter: ``effect, group, term, estimate, std_error``."""
+        return tidy(self.model.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+
+    @cached_property
+    def summary(self) -> str:
+        """The package's own summary."""
+        return self.summarize()
+
+    @cached_property
+    def random_effects(self) -> pd.DataFrame:
+        """Predicted random effects with conditional standard errors: ``group, level, term, estimate, std_error``."""
+        return self.predict()
+
+    def correlation(self, term: int = 0) -> np.ndarray:
+        """Correlations of the random effects of one random term, shape (q, q)."""
+        covariance = self.covariances[term]
+        deviation = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(deviation, deviation)
+
+    def __repr__(self) -> str:
+        return f"<Fit of {self.model.id}, {self.model.method}: {self.engine} {self.settings}, logLik {self.loglik:.6f}>"
+
+
+def tidy(
+    design: Design,
+    fixed: np.ndarray,
+    std_error: np.ndarray,
+    covariances: Sequence[np.ndarray],
+    residual_variance: float,
+) -> pd.DataFrame:
+    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``."""
+    rows = [("fixed", "", *row) for row in zip(design.names, fixed, std_error, strict=True)]
+    for term, covariance in zip(design.terms, covariances, strict=True):
+        for i, name in enumerate(term.names):
+            rows.append(("ran_pars", term.group, f"var__{name}", covariance[i, i], np.nan))
+        for j, second in enumerate(term.names):
+            for i, first in enumerate(term.names[:j]):
+                rows.append(("ran_pars", term.group, f"cov__{first}.{second}", covariance[i, j], np.nan))
+    rows.append(("ran_pars", "Residual", "var__Observation", residual_variance, np.nan))
+    return pd.DataFrame(rows, columns=ESTIMATES).astype({"estimate": float, "std_error": float})
