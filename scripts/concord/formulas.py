@@ -16,7 +16,8 @@ import pandas as pd
 from concord import r
 
 # A formula is data: it may only combine variables with these, and is checked before R evaluates any of it.
-FUNCTIONS = frozenset("~ + - * / ^ : ( | || %in% I log log2 log10 log1p exp expm1 sqrt abs poly scale factor".split())
+OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
+FUNCTIONS = OPERATORS | {"I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "poly", "scale", "factor"}
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -36,7 +37,8 @@ class CannotExpress(ValueError):
     """
 
     def __init__(self, engine: str, what: str, nearest: str | None = None) -> None:
-        super().__init__(f"{engine} cannot express {what}" + (f"; the nearest that it can is {nearest}" * bool(nearest)))
+        hint = f"; the nearest that it can is {nearest}" if nearest else ""
+        super().__init__(f"{engine} cannot express {what}{hint}")
         self.nearest = nearest
 
 

@@ -139,7 +139,8 @@ def _column(series: pd.Series) -> Any:
         kind = ["ordered", "factor"] if series.cat.ordered else "factor"
         return call("structure", vector, levels=rinterface.StrSexpVector(levels), **{"class": kind})
     if pd.api.types.is_bool_dtype(series.dtype):
-        return rinterface.BoolSexpVector([rinterface.NA_Logical if m else bool(v) for v, m in zip(series, missing)])
+        flags = [rinterface.NA_Logical if m else bool(v) for v, m in zip(series, missing, strict=True)]
+        return rinterface.BoolSexpVector(flags)
     if pd.api.types.is_integer_dtype(series.dtype) and not missing.any():
         values = series.to_numpy("int64")
         if len(values) == 0 or (values.min() > np.iinfo(np.int32).min and values.max() <= np.iinfo(np.int32).max):
@@ -147,7 +148,8 @@ def _column(series: pd.Series) -> Any:
     if pd.api.types.is_numeric_dtype(series.dtype):
         values = np.ascontiguousarray(series.to_numpy("float64", na_value=np.nan))
         return rinterface.FloatSexpVector.from_memoryview(memoryview(values))
-    return rinterface.StrSexpVector([rinterface.NA_Character if m else str(v) for v, m in zip(series, missing)])
+    texts = [rinterface.NA_Character if m else str(v) for v, m in zip(series, missing, strict=True)]
+    return rinterface.StrSexpVector(texts)
 
 
 def from_r(value: Any) -> Any:

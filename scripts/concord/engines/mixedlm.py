@@ -162,6 +162,7 @@ def from_native(
         messages=messages,
         seconds=seconds,
         call=call,
+        violation=violation,
         summarize=lambda: str(results.summary()),
         predict=partial(_random_effects, results, model, random),
         native=native,

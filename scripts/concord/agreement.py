@@ -1,0 +1,360 @@
+"""Agreement: do fits of one model agree, and if not, who is off and why?"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import reference, tables
+from concord.datasets import Tolerance
+from concord.engines.best import recomputed, slope
+from concord.fits import KEY, Fit
+from concord.models import Model
+from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
+
+LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
+QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
+MAXIMUM_DIGITS = 15.0
+
+
+class Disagreement(AssertionError):
+    """Fits that should agree do not; the message lists every breach.
+
+    Attributes
+    ----------
+    breaches : one line each
+    """
+
+    def __init__(self, what: str, breaches: list[str]) -> None:
+        super().__init__("\n".join([what, *(f"  {breach}" for breach in breaches)]))
+        self.breaches = breaches
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a comparison.
+
+    Attributes
+    ----------
+    word : ``agree``, ``python short``, ``r short``, ``both short``, ``differ`` or ``cannot express``
+    reason : the evidence, in a sentence
+    """
+
+    word: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One fit against the reference.
+
+    Attributes
+    ----------
+    gap : log-likelihood units below the reference, both in the independent likelihood; inf where the estimates are no
+        parameters of the model
+    digits : correct significant digits of every estimate, worst first; index ``effect, group, term``
+    slope : largest derivative of the criterion where the fit stopped; NaN where it has none
+    """
+
+    gap: float
+    digits: pd.Series
+    slope: float
+
+    @property
+    def worst(self) -> float:
+        """Correct significant digits of the worst estimate."""
+        return float(self.digits.iloc[0]) if len(self.digits) else float("nan")
+
+
+def lre(value: float, correct: float) -> float:
+    """Correct significant digits: the log relative error of McCullough 1998 (The American Statistician 52(4), 358-366).
+
+    -log10(|value - correct| / |correct|), from 0 to 15; of a correct value of zero, -log10 |value|.
+    """
+    error = abs(value - correct) / (abs(correct) or 1.0)
+    if np.isnan(error):
+        return 0.0
+    return MAXIMUM_DIGITS if error == 0 else float(np.clip(-np.log10(error), 0.0, MAXIMUM_DIGITS))
+
+
+@cache
+def tolerances() -> Mapping[str, Mapping[str, Tolerance]]:
+    """The tolerances of every quantity, for default and for tuned settings."""
+    content = tomllib.loads(Path(__file__).with_name("tolerances.toml").read_text(encoding="utf-8"))
+    return {kind: {name: Tolerance(**each) for name, each in table.items()} for kind, table in content.items()}
+
+
+def tolerance(quantity: str, settings: str, model: Model) -> Tolerance:
+    """The tolerance of one quantity: the model's own, or else the one of the settings (``tuned`` or any other)."""
+    return model.record.tolerance.get(quantity) or tolerances()["tuned" if settings == "tuned" else "default"][quantity]
+
+
+def judge(fit: Fit) -> Judgement:
+    """A fit against the reference of its model."""
+    against = reference.of(fit.model)
+    value = recomputed(fit, against.likelihood)
+    correct = against.estimates.set_index(KEY)["estimate"]
+    given = fit.estimates.set_index(KEY)["estimate"]
+    digits = pd.Series({key: lre(given[key], correct[key]) for key in correct.index}, name="digits", dtype=float)
+    steepness = slope(fit, against.likelihood) if np.isfinite(value) else float("nan")
+    return Judgement(against.loglik - value, digits.sort_values(kind="stable"), steepness)
+
+
+class Comparison:
+    """Fits of one model side by side.
+
+    Attributes
+    ----------
+    fits : what is compared
+    table : one row per quantity, the log-likelihood first: ``effect, group, term``, the value in each fit, the largest
+        ``difference`` of two fits, that ``relative`` to the larger value, the ``tolerance`` in the quantity's own unit,
+        and whether it is ``ok``
+    judgements : every fit against the reference
+    verdict : what came of it, with the reason
+    """
+
+    def __init__(self, *fits: Fit) -> None:
+        if len(fits) < 2:
+            raise ValueError("compare two fits or more")
+        first = fits[0].model
+        for each in fits[1:]:
+            if (each.model.id, each.model.method) != (first.id, first.method):
+                raise ValueError(
+                    f"fits of different models: {first.id} by {first.method}, {each.model.id} by {each.model.method}"
+                )
+        self.fits, self.model = fits, first
+        kinds = list(dict.fromkeys(fit.settings for fit in fits))
+        self.settings = kinds[0] if len(kinds) == 1 else " and ".join(kinds)
+        engines = [fit.engine for fit in fits]
+        twice = len(set(engines)) < len(engines)
+        self.labels = [f"{fit.engine} {fit.settings}" if twice else fit.engine for fit in fits]
+
+    @cached_property
+    def judgements(self) -> list[Judgement]:
+        """Every fit against the reference, in the order of the fits."""
+        return [judge(fit) for fit in self.fits]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per quantity; see the class."""
+        columns = []
+        for fit, label in zip(self.fits, self.labels, strict=True):
+            estimates = fit.estimates
+            errors = estimates[estimates["effect"] == "fixed"].assign(effect="std_error")
+            errors["estimate"] = errors["std_error"]
+            loglik = pd.DataFrame([("loglik", "", "logLik", fit.loglik)], columns=[*KEY, "estimate"])
+            column = pd.concat([loglik, estimates, errors])[[*KEY, "estimate"]]
+            columns.append(column.set_index(KEY)["estimate"].rename(label))
+        # By name, and what only one fit has stays in sight.
+        joined = pd.concat(columns, axis=1, join="outer", sort=False)
+        joined = joined.reindex(sorted(joined.index, key=lambda key: _ORDER[key[0]]))
+        values = joined[self.labels]
+        joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
+        larger = values.abs().max(axis=1, skipna=False)
+        joined["relative"] = joined["difference"] / larger.where(larger > 0, 1.0)
+        joined["tolerance"] = [self._allowed(key, values) for key in joined.index]
+        # A comparison with NaN is false: a missing or infinite value is never ok.
+        joined["ok"] = joined["difference"] <= joined["tolerance"]
+        return joined.reset_index()
+
+    def _allowed(self, key: tuple[str, str, str], values: pd.DataFrame) -> float:
+        """The tolerance of one row in its own unit."""
+        effect, group, term = key
+        quantity = {"ran_pars": "covariance" if term.startswith("cov__") else "variance"}.get(effect, effect)
+        allowed = tolerance(quantity, "tuned" if self.settings == "tuned" else "default", self.model)
+        scale = values.loc[key].abs().min()
+        if quantity == "fixed":
+            scale = values.loc[("std_error", group, term)].min()
+        if quantity == "covariance":
+            scale = self._deviations(key)
+        return allowed.atol + allowed.rtol * float(scale)
+
+    def _deviations(self, key: tuple[str, str, str]) -> float:
+        """The smallest product, over the fits, of the standard deviations of a covariance's two effects."""
+        products = []
+        for fit in self.fits:
+            for term, covariance in zip(fit.model.design.terms, fit.covariances, strict=True):
+                for j, second in enumerate(term.names):
+                    for i, first in enumerate(term.names[:j]):
+                        if (term.group, f"cov__{first}.{second}") == key[1:]:
+                            products.append(np.sqrt(covariance[i, i] * covariance[j, j]))
+        return float(min(products))
+
+    @property
+    def breaches(self) -> list[str]:
+        """What is out of tolerance, a line each; the log-likelihood first."""
+        lines = [
+            f"{fit_label} is {judgement.gap:.3g} log-likelihood units below the reference "
+            f"({reference.of(self.model).kind}), {self._allowed_gap:.1g} allowed"
+            for fit_label, judgement in zip(self.labels, self.judgements, strict=True)
+            if self._short(judgement)
+        ]
+        pairs = zip(self.labels, self.fits, strict=True)
+        lines += [f"{label}: {fit.violation}" for label, fit in pairs if fit.violation]
+        for row in self.table[~self.table["ok"]].to_dict("records"):
+            values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
+            lines.append(f"{_name(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed")
+        return lines
+
+    @property
+    def _allowed_gap(self) -> float:
+        return tolerance("loglik", "tuned" if self.settings == "tuned" else "default", self.model).atol
+
+    def _short(self, judgement: Judgement) -> bool:
+        return not judgement.gap <= self._allowed_gap
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Log-likelihood first: whoever is below the optimum is short; at one optimum, all quantities must agree."""
+        short = [
+            (label, fit, judgement)
+            for label, fit, judgement in zip(self.labels, self.fits, self.judgements, strict=True)
+            if self._short(judgement)
+        ]
+        if short:
+            sides = {LANGUAGE[fit.engine] for _, fit, _ in short}
+            word = "both short" if len(sides) > 1 else f"{sides.pop()} short"
+            return Verdict(word, "; ".join(_shortfall(*each) for each in short))
+        beaten = min(judgement.gap for judgement in self.judgements)
+        if beaten < -self._allowed_gap:
+            return Verdict("differ", f"a fit is {-beaten:.3g} log-likelihood units above the reference: no optimum yet")
+        outside = self.table[~self.table["ok"]]
+        if len(outside):
+            names = ", ".join(_name(row) for row in outside.to_dict("records"))
+            return Verdict("differ", f"all are at the optimum, and yet beyond tolerance in {names}")
+        alarmed = [label for label, fit in zip(self.labels, self.fits, strict=True) if not fit.converged]
+        alarm = f"; {' and '.join(alarmed)} claimed not to have converged: a false alarm" if alarmed else ""
+        return Verdict("agree", f"all quantities within tolerance, at the optimum{alarm}")
+
+    def check(self) -> Comparison:
+        """The gate: raise where the fits do not agree, unless default settings are declared to disagree just so.
+
+        Returns
+        -------
+        Comparison : this one, to be shown
+
+        Raises
+        ------
+        Disagreement : lists every breach
+        """
+        known = self.model.record.known
+        declared = known is not None and self.settings == "default" and known.verdict == self.verdict.word
+        if self.verdict.word != "agree" and not declared:
+            raise Disagreement(f"{self.title}: {self.verdict.word}", self.breaches or [self.verdict.reason])
+        return self
+
+    @property
+    def known(self) -> str | None:
+        """The declared reason, where default settings are declared to disagree just so and do."""
+        known = self.model.record.known
+        declared = known is not None and self.settings == "default" and known.verdict == self.verdict.word
+        return known.reason if declared else None
+
+    @property
+    def title(self) -> str:
+        """``dietox-random_slope, REML, default settings``."""
+        return f"{self.model.id}, {self.model.method}, {self.settings} settings"
+
+    def record(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of estimates.csv and fits.csv."""
+        estimates, fits = [], []
+        for fit, judgement in zip(self.fits, self.judgements, strict=True):
+            head = {
+                "dataset": self.model.dataset.id,
+                "model": self.model.name,
+                "method": self.model.method,
+                "settings": fit.settings,
+                "engine": fit.engine,
+            }
+            for row in fit.estimates.to_dict("records"):
+                estimates.append(_plain({**head, **row}, ESTIMATES_COLUMNS))
+            judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
+            told = {"converged": fit.converged, "messages": list(fit.messages), "verdict": self.verdict.word}
+            fits.append(_plain({**head, **judged, **told}, FITS_COLUMNS))
+        return {"estimates": estimates, "fits": fits}
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        rows = []
+        for row in self.table.to_dict("records"):
+            # Below its tolerance a difference is the noise of the last steps: it would change from machine to machine.
+            shown = f"< {row['tolerance']:.1e}" if row["ok"] else tables.number(row["difference"], 4) or "missing"
+            percent = "" if row["ok"] or np.isnan(row["relative"]) else f"{100 * row['relative']:.3g} %"
+            values = [tables.number(row[label]) for label in self.labels]
+            mark = "✓" if row["ok"] else "✗"
+            rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
+        gaps = "; ".join(
+            f"{label} {f'< {self._allowed_gap:.0e}' if not self._short(judgement) else f'{judgement.gap:.4g}'}"
+            for label, judgement in zip(self.labels, self.judgements, strict=True)
+        )
+        notes = [f"Below the optimum, in log-likelihood units: {gaps}."]
+        if self.known:
+            notes.append(f"Known: {self.known}.")
+        header = ["quantity", "group", "term", *self.labels, "difference", "relative", "ok"]
+        return f"{self.title}: {self.verdict}", header, rows, 3, notes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {
+            "text/plain": tables.render_text(*rendered),
+            "text/html": tables.render_html(*rendered),
+            MEDIA_TYPE: self.record(),
+        }
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+def compare(*fits: Fit) -> Comparison:
+    """Compare fits of one model, by any engines and settings, quantity by quantity and with the reference.
+
+    Parameters
+    ----------
+    fits : two or more fits of one model by one method
+
+    Raises
+    ------
+    ValueError : fewer than two, or fits of different models or methods
+    """
+    return Comparison(*fits)
+
+
+_KIND = {"loglik": "log-likelihood", "fixed": "fixed effect", "std_error": "standard error", "ran_pars": "(co)variance"}
+_ORDER = {"loglik": 0, "fixed": 1, "std_error": 2, "ran_pars": 3}
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, [_KIND[row["effect"]], row["group"], row["term"]]))
+
+
+def _shortfall(label: str, fit: Fit, judgement: Judgement) -> str:
+    """Why a fit is short, from what is seen where it stopped."""
+    if fit.violation:
+        return f"{label}: {fit.violation}"
+    if not np.isfinite(judgement.gap):
+        return f"{label}: its estimates are no parameters of the model"
+    claim = "claims to have converged all the same" if fit.converged else "says that it has not converged"
+    return (
+        f"{label} stopped {judgement.gap:.3g} log-likelihood units below the optimum, where the criterion still has a "
+        f"slope of {judgement.slope:.2g}, and {claim}"
+    )
+
+
+def _plain(row: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    """A row as JSON can hold it: a missing or infinite number is null."""
+
+    def value(each: Any) -> Any:
+        if isinstance(each, float | np.floating):
+            return float(each) if np.isfinite(each) else None
+        return each.item() if isinstance(each, np.generic) else each
+
+    return {name: value(row[name]) for name in columns}
