@@ -188,21 +188,6 @@ class Machine:
     TOOLS = [
         "bash", "cat", "dirname", "env", "flock", "head", "mkdir", "mktemp", "mv", "rm", "sha256sum", "tail", "tee", "true",
     ]  # fmt: skip
-        "bash",
-        "env",
-        "cat",
-        "dirname",
-        "sha256sum",
-        "mkdir",
-        "mktemp",
-        "mv",
-        "rm",
-        "head",
-        "tail",
-        "tee",
-        "flock",
-        "true",
-    ]
 
     def __init__(self, folder: Path):
         self.checkout, self.bin, self.calls = folder / "a checkout", folder / "bin", folder / "calls"
