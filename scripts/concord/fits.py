@@ -103,6 +103,17 @@ class Fit:
         """Predicted random effects with conditional standard errors: ``group, level, term, estimate, std_error``."""
         return self.predict()
 
+    @property
+    def fitted(self) -> np.ndarray:
+        """Fitted values of every row used, fixed and predicted random effects together, shape (n,)."""
+        design = self.model.design
+        values = design.X @ self.fixed
+        effects = self.random_effects.set_index(["group", "term", "level"])["estimate"].sort_index()
+        for term in design.terms:
+            for name, column in zip(term.names, term.matrix.T, strict=True):
+                values = values + column * effects[term.group, name].reindex(term.levels).to_numpy()[term.codes]
+        return values
+
     def correlation(self, term: int = 0) -> np.ndarray:
         """Correlations of the random effects of one random term, shape (q, q)."""
         covariance = self.covariances[term]
