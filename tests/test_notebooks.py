@@ -46,10 +46,10 @@ def scratch(tmp_path, monkeypatch):
     shutil.rmtree(folder)
 
 
-def kernels() -> list[int]:
-    """The kernels that this test started and that still run."""
+def kernels(folder: str | None = None) -> list[int]:
+    """The kernels that run with their files in this folder (default: those that this test started)."""
     found = []
-    here = tempfile.gettempdir().encode()
+    here = (folder or tempfile.gettempdir()).encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,16 +26,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, papermill_engines
+# nbformat imports jsonschema, which here compiles a grammar of web addresses for half of a worker's start-up
+# (1.5 s) and never uses it: let it find none.
+_GRAMMAR = sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+import nbformat  # noqa: E402
 
-from concord.records import MEDIA_TYPE
+if _GRAMMAR is None:
+    del sys.modules["rfc3987_syntax"]
+import papermill  # noqa: E402
+from jupyter_client import AsyncKernelManager  # noqa: E402
+from jupyter_client.kernelspec import NoSuchKernel  # noqa: E402
+from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
+from nbformat import NotebookNode  # noqa: E402
+from papermill.clientwrap import PapermillNotebookClient  # noqa: E402
+from papermill.engines import NBClientEngine, papermill_engines  # noqa: E402
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METHODS = ("REML", "ML")
@@ -84,6 +89,19 @@ def discover(folder: Path | None = None) -> dict[str, Path]:
     if not found:
         raise InputError(f"no notebook (*.ipynb) in {folder}: run from a checkout of the repository")
     return found
+
+
+def choose(name: str, found: Mapping[str, Path]) -> str:
+    """The discovered notebook that a user means by `sitka`, `sitka.ipynb` or `notebooks/sitka.ipynb`.
+
+    Raises InputError, with the nearest name, where there is none.
+    """
+    stem = Path(name).name.removesuffix(".ipynb")
+    if stem in found:
+        return stem
+    near = difflib.get_close_matches(stem, found, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}"
+    raise InputError(f"no notebook is called {name!r}: {advice}")
 
 
 def read(path: Path) -> NotebookNode:
@@ -345,7 +363,7 @@ def mark_failure(
     banner = nbformat.v4.new_markdown_cell(
         f'<div class="{BANNER}" role="alert"><strong>This notebook {_STORY[status]} {where}</strong>, '
         f"{seconds:.1f} s after its start. What follows that point did not run.<br>"
-        f"<code>{html.escape(_shorten(error))}</code></div>",
+        f"<code>{html.escape(shorten(error))}</code></div>",
         id=BANNER,
         metadata={"tags": [BANNER]},
     )
@@ -412,7 +430,8 @@ logging.getLogger("papermill").addHandler(logging.NullHandler())
 def merge_streams(notebook: NotebookNode) -> None:
     """Join the pieces of printed output: R's lines arrive in many, cut and interleaved differently at every run.
 
-    Between two displayed outputs at most one block of stdout and one of stderr remain, in this order.
+    Between two displayed outputs at most one block of stdout and one of stderr remain, in this order, with plain
+    paths (see `plain_paths`).
     """
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -429,6 +448,9 @@ def merge_streams(notebook: NotebookNode) -> None:
             merged += [block[name] for name in sorted(block, reverse=True)] + [output]
             block = {}
         cell.outputs = merged + [block[name] for name in sorted(block, reverse=True)]
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = plain_paths(output.text)
 
 
 def _forget_run(notebook: NotebookNode) -> None:
@@ -454,6 +476,8 @@ def plain_paths(text: str) -> str:
 
 def settle(notebook: NotebookNode) -> None:
     """Take from an executed notebook, in place, everything that changes though the notebook did not."""
+    from concord.records import MEDIA_TYPE  # with pandas, which a worker need not wait for
+
     _forget_run(notebook)
     merge_streams(notebook)
     notebook.metadata.get("language_info", {}).pop("version", None)
@@ -463,9 +487,7 @@ def settle(notebook: NotebookNode) -> None:
         for output in cell.outputs:
             output.get("data", {}).pop(MEDIA_TYPE, None)  # holds how long each fit took
             output.get("metadata", {}).pop(MEDIA_TYPE, None)
-            if output.output_type == "stream":
-                output.text = plain_paths(output.text)
-            elif output.output_type == "error":
+            if output.output_type == "error":
                 output.traceback = [plain_paths(_ANSI.sub("", line)) for line in output.traceback]
         cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
 
@@ -514,6 +536,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _shorten(text: str, limit: int = 300) -> str:
+def shorten(text: str, limit: int = 300) -> str:
+    """The lines of a message as one, of at most this many characters."""
     line = " / ".join(_one_line(line) for line in text.splitlines() if line.strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,117 @@
+"""The command line: arguments in, exit status out. 0 all well, 1 something failed, 2 asked for what cannot be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+# What a subcommand needs is imported by it: `--help` and a mistyped option answer at once.
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """One line, like every other error, in place of the usage."""
+        self.exit(2, f"concord: {message}: see `{self.prog} --help`\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommands and their options."""
+    top = _Parser(prog="python -m concord", description="Do statsmodels and lme4 agree on this mixed model?")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    reports = commands.add_parser(
+        "reports",
+        help="run the notebooks for REML and ML into HTML reports with an index",
+        description="Run every notebook for REML and ML in parallel; write HTML reports, index.html and two CSV files.",
+    )
+    reports.add_argument("--method", choices=("REML", "ML"), help="only this method (default: both)")
+    reports.add_argument("--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build")
+    reports.add_argument(
+        "--scheduler",
+        default=os.environ.get("SCHEDULER") or None,
+        metavar="ADDRESS",
+        help="run on this dask cluster, as tcp://host:port (default: $SCHEDULER, else processes on this machine)",
+    )
+    reports.set_defaults(command=_reports)
+
+    refresh = commands.add_parser(
+        "refresh",
+        help="execute the committed notebooks anew, in place",
+        description="Execute the committed notebooks anew, in place, with their defaults; one that fails is left.",
+    )
+    refresh.set_defaults(command=_refresh)
+
+    for command in (reports, refresh):
+        command.add_argument(
+            "--notebook",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="only this one (sitka); may be repeated",
+        )
+        command.add_argument(
+            "--timeout", type=_seconds, default=900.0, metavar="SECONDS", help="for one notebook; default: %(default)g"
+        )
+        command.add_argument("--folder", type=Path, metavar="FOLDER", help="with the notebooks; default: notebooks")
+    return top
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
+_seconds.__name__ = "number of seconds above 0"  # argparse names the type in its error
+
+
+def _reports(given: argparse.Namespace) -> int:
+    from concord.reports import batch, plan
+
+    planned = plan(given.notebook, given.method, given.folder)
+    return batch(planned, given.output, given.timeout, given.scheduler, given.folder)
+
+
+def _refresh(given: argparse.Namespace) -> int:
+    from concord import notebooks
+
+    found = notebooks.discover(given.folder)
+    failed = []
+    for name in [notebooks.choose(name, found) for name in given.notebook] or list(found):
+        execution = notebooks.refresh(found[name], given.timeout)
+        print(f"{name} {execution.status}, {execution.seconds:.1f} s", file=sys.stderr, flush=True)
+        if execution.status != notebooks.COMPLETED:
+            failed.append((found[name], execution))
+    for path, execution in failed:
+        where = f", cell {execution.cell}" if execution.cell else ""
+        print(f"concord: {path}{where}: {notebooks.shorten(execution.error)}; left as it was", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    # A polite kill is an interruption: the kernels end and what is finished is kept
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = parser().parse_args(arguments)
+    from concord.notebooks import InputError
+
+    try:
+        return given.command(given)
+    except KeyboardInterrupt:
+        print("concord: interrupted", file=sys.stderr)
+        return 130
+    except InputError as error:
+        print(f"concord: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"concord: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,408 @@
+"""The batch: every notebook for both methods, in parallel, as HTML with an index and two tables.
+
+What is kept of a run in `build/notebooks` says itself what came of it (`metadata.concord`); index and tables are made
+from all that is kept there. So a single notebook can be run anew, an interrupted run keeps what it finished, and the
+index gives the date of what is from an earlier run.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed.client import FutureCancelledError
+from tqdm import tqdm
+
+from concord import notebooks, records
+from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
+
+TEMPLATES = Path(__file__).parent / "templates"
+TIMEOUT = 900.0
+"""Seconds that one notebook may take unless told otherwise."""
+PATIENCE = 10
+"""Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
+
+VERDICTS = {
+    "agree": "A",
+    "python short": "P",
+    "r short": "R",
+    "both short": "B",
+    "differ": "D",
+    "cannot express": "C",
+}
+"""Every verdict with its letter, which says it where colour cannot."""
+
+SETTINGS = ("default", "tuned")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One notebook run with one method; `method` is None for a notebook that takes none."""
+
+    name: str
+    method: str | None
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The name of its files."""
+        return f"{self.name}-{self.method}" if self.method else self.name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the notebook is given."""
+        return {"method": self.method} if self.method else {}
+
+
+def plan(names: Iterable[str] = (), method: str | None = None, folder: Path | None = None) -> list[Report]:
+    """What there is to run: each named notebook (default: all) for the method (default: REML and ML).
+
+    A notebook without a parameter `method` runs once. Raises InputError, before anything runs, for a name that is
+    no notebook, and for a method given to a named notebook that has none.
+    """
+    found = notebooks.discover(folder)
+    chosen = [notebooks.choose(name, found) for name in names] or list(found)
+    reports = []
+    for name in dict.fromkeys(chosen):
+        path = found[name]
+        try:
+            own = notebooks.parameters(notebooks.read(path))
+        except InputError as error:
+            raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        takes_method = "method" in own
+        if method and not takes_method and names:
+            raise InputError(f"notebook {name} has no parameter `method`: run it without one")
+        for each in ([method] if method else METHODS) if takes_method else [None]:
+            report = Report(name, each, path)
+            notebooks.check(report.parameters, own, name)
+            reports.append(report)
+    return reports
+
+
+# Running ---------------------------------------------------------------------------------------------------------
+
+
+def run(
+    reports: list[Report],
+    done: Callable[[Report, Execution], None],
+    running: Callable[[list[Report]], None] = lambda reports: None,
+    timeout: float | None = TIMEOUT,
+    scheduler: str | None = None,
+) -> None:
+    """Execute notebooks in parallel and call `done` with each as it finishes, in this thread.
+
+    `running` is called with those that run, several times a second. `scheduler` is the address of a dask scheduler
+    (None: a cluster of one-thread processes on this machine). When interrupted, the kernels end before this returns.
+    Raises InputError where the scheduler does not answer or has no workers.
+    """
+    with _cluster(scheduler, len(reports)) as client:
+        mark = uuid.uuid4().hex
+        waiting = list(reversed(reports))
+        futures: dict[Future, Report] = {}
+        try:
+            while waiting or futures:
+                finished = {future: futures.pop(future) for future in list(futures) if future.done()}
+                # No more tasks than workers: what waits on a worker that is killed would be held to have killed it
+                free = sum(client.nthreads().values()) - len(futures) if waiting else 0
+                for _ in range(min(free, len(waiting))):
+                    report = waiting.pop()
+                    source = report.path.read_text(encoding="utf-8")
+                    key = f"{report.id}-{mark}"
+                    future = client.submit(
+                        notebooks.execute, source, report.parameters, timeout, key, key=key, pure=False, retries=0
+                    )
+                    futures[future] = report
+                running(list(futures.values()))
+                for future, report in finished.items():
+                    done(report, _outcome(future, report))
+                if not finished:
+                    time.sleep(0.1)
+        except BaseException:
+            with suppress(Exception):
+                client.cancel(list(futures))
+                client.run(notebooks.stop, [future.key for future in futures], on_error="ignore")
+            raise
+
+
+def _outcome(future: Future, report: Report) -> Execution:
+    try:
+        return future.result(timeout=60)
+    except KilledWorker as error:
+        status, text = DIED, f"KilledWorker: the worker process that ran it ended ({error.last_worker.address})"
+    except (CancelledError, FutureCancelledError):
+        status, text = DIED, "CancelledError: the cluster gave it up, or its scheduler is gone"
+    except Exception as error:  # of the cluster's making: `execute` raises nothing
+        status, text = FAILED, f"{type(error).__name__}: {error}"
+    return notebooks.mark_failure(notebooks.read(report.path), status, text)
+
+
+@contextmanager
+def _cluster(scheduler: str | None, tasks: int) -> Iterator[Client]:
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no dask scheduler answers at {scheduler}: start one (`dask scheduler`) or leave SCHEDULER out"
+            ) from error
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=3 * PATIENCE)
+            except TimeoutError as error:
+                raise InputError(
+                    f"the scheduler at {scheduler} has no workers: start some (`dask worker {scheduler}`)"
+                ) from error
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=min(tasks, CPU_COUNT),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,  # it would count the worker's memory, and the notebook's is its kernel's
+            # A notebook that kills its worker would kill the next ones too. And the port of dask's status pages is a
+            # local one of its own: without a dashboard they are there all the same, on a fixed one.
+            scheduler_kwargs={"allowed_failures": 0, "dashboard_address": "127.0.0.1:0"},
+            # Ctrl-C reaches every process of the terminal; the workers must live to end their kernels
+            preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def batch(
+    reports: list[Report],
+    output: Path = Path("build"),
+    timeout: float | None = TIMEOUT,
+    scheduler: str | None = None,
+    folder: Path | None = None,
+) -> int:
+    """Run the reports, keep what comes of each, write index and tables; tell on stderr; return the exit status.
+
+    The status is 0 if all completed, 1 if any did not, 130 if interrupted. The last lines name what did not
+    complete, where and why.
+    """
+    began = datetime.now(UTC)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is not a folder: name another one with --output")
+    before = {kept["id"]: kept["seconds"] for kept, _ in _kept(output, {report.id for report in reports})}
+    # The longest first, and the unknown before them, so that none is left to run alone at the end
+    reports = sorted(reports, key=lambda report: -before.get(report.id, math.inf))
+    executions: dict[Report, Execution] = {}
+    interrupted = False
+    with _Progress(len(reports)) as progress:
+
+        def done(report: Report, execution: Execution) -> None:
+            keep(report, execution, output)
+            executions[report] = execution
+            progress.done(report, execution)
+
+        try:
+            run(reports, done, progress.running, timeout, scheduler)
+        except KeyboardInterrupt:
+            interrupted = True
+    publish(output, began, folder)
+    index = output / "reports" / "index.html"
+    failed = {report: execution for report, execution in executions.items() if execution.status != COMPLETED}
+    _say(f"{len(executions) - len(failed)} of {len(reports)} reports completed: {index}")
+    if interrupted:
+        missing = [report.id for report in reports if report not in executions]
+        _say(f"concord: interrupted; not finished: {', '.join(missing)}")
+    for report in sorted(failed, key=lambda report: report.id):
+        execution = failed[report]
+        where = f", cell {execution.cell}" if execution.cell else ""
+        _say(f"concord: {report.id} {execution.status}: {report.path}{where}: {notebooks.shorten(execution.error)}")
+        anchor = f"#cell-id={execution.anchor}" if execution.anchor else ""
+        _say(f"  see {output / 'reports' / report.id}.html{anchor}")
+    return 130 if interrupted else 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Progress:
+    """What runs and what is done: a bar in a terminal, a line for each report elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.bar = tqdm(total=total, unit="report", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+        self.count, self.total, self.drawn = 0, total, 0.0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def running(self, reports: list[Report]) -> None:
+        if time.monotonic() - self.drawn > 0.5:
+            self.drawn = time.monotonic()
+            self.bar.set_postfix_str(", ".join(report.id for report in reports))
+
+    def done(self, report: Report, execution: Execution) -> None:
+        self.count += 1
+        self.bar.update()
+        line = f"[{self.count}/{self.total}] {report.id} {execution.status}, {execution.seconds:.1f} s"
+        self.bar.write(line, file=sys.stderr)
+        sys.stderr.flush()
+
+
+# Keeping ---------------------------------------------------------------------------------------------------------
+
+
+def keep(report: Report, execution: Execution, output: Path) -> None:
+    """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
+    notebook = nbformat.reads(execution.notebook, as_version=4)
+    notebook.metadata["concord"] = {
+        "id": report.id,
+        "name": report.name,
+        "method": report.method,
+        "status": execution.status,
+        "error": notebooks.shorten(execution.error),
+        "cell": execution.cell,
+        "anchor": execution.anchor,
+        "seconds": round(execution.seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    notebooks.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
+    notebooks.write_text(output / "reports" / f"{report.id}.html", page(notebook))
+
+
+def page(notebook: nbformat.NotebookNode) -> str:
+    """A kept notebook as one HTML file with its pictures inside.
+
+    It asks the network for nothing, unless the notebook has mathematics: then for MathJax.
+    """
+    about = notebook.metadata["concord"]
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    mathematics = any("$" in text or r"\begin{" in text for text in texts) or any(
+        "text/latex" in output.get("data", {}) for output in outputs
+    )
+    title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
+    resources = {"metadata": {"name": title}, "mathematics": mathematics, "concord": about}
+    return _exporter().from_notebook_node(notebook, resources)[0]
+
+
+@cache
+def _exporter() -> Any:
+    from nbconvert import HTMLExporter  # two seconds to import, and the first notebook is running meanwhile
+
+    logging.getLogger("traitlets").addHandler(logging.NullHandler())
+    return HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True)
+
+
+def _kept(output: Path, ids: set[str]) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
+    """What is kept of these reports: its `metadata.concord` and the notebook, in the order of their ids."""
+    found = []
+    for path in sorted((output / "notebooks").glob("*.ipynb")):
+        if path.stem in ids:
+            with suppress(ValueError, KeyError):  # not of Concord's making
+                notebook = json.loads(path.read_text(encoding="utf-8"))
+                found.append((notebook["metadata"]["concord"], notebook))
+    return found
+
+
+# Publishing ------------------------------------------------------------------------------------------------------
+
+
+def publish(output: Path, began: datetime, folder: Path | None = None) -> None:
+    """Write index.html, estimates.csv and fits.csv from every kept report whose notebook still exists.
+
+    `began` is when the run began: what finished before is shown with its date as from an earlier run.
+    """
+    kept = _kept(output, {report.id for report in plan(folder=folder)})
+    estimates, fits = records.collect(notebook for _, notebook in kept)
+    notebooks.write_text(output / "estimates.csv", _csv(estimates))
+    notebooks.write_text(output / "fits.csv", _csv(fits))
+    notebooks.write_text(output / "reports" / "index.html", index(kept, began))
+
+
+def _csv(table: pd.DataFrame) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.itertuples(index=False):
+        writer.writerow([_field(value) for value in row])
+    return file.getvalue()
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " | ".join(" ".join(str(item).split()) for item in value)
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    # repr: the shortest text that reads back as the same number
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def index(kept: list[tuple[dict[str, Any], Mapping[str, Any]]], began: datetime) -> str:
+    """The front page: every verdict at a glance, and every report with its status, time and link."""
+    import jinja2
+
+    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
+    reports = []
+    for about, notebook in kept:
+        _, fits = records.collect([notebook])
+        verdicts: dict[str, int] = {}
+        for (dataset, model, method, settings), rows in fits.groupby(["dataset", "model", "method", "settings"]):
+            words = [word for word in dict.fromkeys(rows.verdict) if isinstance(word, str) and word]
+            for word in words:
+                verdicts[word] = verdicts.get(word, 0) + 1
+            gaps = [(row.engine, row.gap) for row in rows.itertuples() if not pd.isna(row.gap)]
+            cell = {"verdicts": words, "gaps": gaps, "report": about["id"]}
+            cells.setdefault((dataset, model), {})[settings, method] = cell
+        earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
+        reports.append(about | {"verdicts": verdicts, "earlier": earlier})
+    columns = sorted(
+        {column for row in cells.values() for column in row},
+        key=lambda column: (_rank(column[0], SETTINGS), _rank(column[1], METHODS)),
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    return environment.get_template("index.html.j2").render(
+        reports=sorted(reports, key=lambda report: (report["name"], _rank(report["method"] or "", METHODS))),
+        columns=columns,
+        rows=sorted(cells.items()),
+        tally=_tally(cells),
+        letters=VERDICTS,
+        made=datetime.now(UTC),
+    )
+
+
+def _rank(word: str, order: tuple[str, ...]) -> tuple[int, str]:
+    return (order.index(word) if word in order else len(order), word)
+
+
+def _tally(cells: Mapping[Any, Mapping[tuple[str, str], Mapping[str, Any]]]) -> dict[str, tuple[int, int]]:
+    """For each settings: in how many comparisons the engines agree, and how many comparisons there are."""
+    counts: dict[str, tuple[int, int]] = {}
+    for row in cells.values():
+        for (settings, _), cell in row.items():
+            agree, total = counts.get(settings, (0, 0))
+            counts[settings] = (agree + (cell["verdicts"] == ["agree"]), total + 1)
+    return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))

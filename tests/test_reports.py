@@ -1,0 +1,336 @@
+"""The batch: tiny notebooks, without R, on a real scheduler with real worker processes in another folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from concord import notebooks, reports
+from concord.__main__ import main
+from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from test_notebooks import KERNEL, kernels, notebook, until
+
+METHOD = 'method = "REML"  # or "ML"'
+PASSING = (METHOD, "print(method)")
+FAILING = (METHOD, "if method == 'ML':\n    raise ValueError('no luck')")
+SLEEPING = ("1", "import time; time.sleep(120)")
+KILLS_WORKER = ("1", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "import time; time.sleep(60)")
+COMPARISON = """
+    from IPython.display import display
+    from concord import records
+    key = dict(dataset="pigs", model="slope", method=method)
+    fits = [
+        key | dict(settings=settings, engine=engine, loglik=-0.1, gap=gap, digits=1 / 3, converged=True, seconds=0.5,
+                   messages=["first\\nline", "second"], verdict=verdict)
+        for settings, verdict in [("default", "python short"), ("tuned", "agree")]
+        for engine, gap in [("lme4", 4e-8), ("mixedlm", None)]
+    ]
+    estimates = [key | dict(settings="tuned", engine="lme4", effect="fixed", group=None, term="Time",
+                            estimate=0.1 + 0.2, std_error=None)]
+    display({"text/plain": "table", records.MEDIA_TYPE: {"fits": fits, "estimates": estimates}}, raw=True)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a test puts its notebooks."""
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path / "notebooks"
+
+
+def write(folder: Path, **cells: tuple[str, ...]) -> None:
+    for name, sources in cells.items():
+        nbformat.write(notebook(*sources), folder / f"{name}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a scheduler with two workers, started by their commands in a folder of their own."""
+    scratch = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
+    environment = os.environ | {
+        "TMPDIR": str(scratch),
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    }
+    dask = str(Path(sys.executable).with_name("dask"))
+    file = scratch / "scheduler.json"
+    commands = [
+        [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+        [dask, "worker", "--scheduler-file", str(file), "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1",
+         "--no-dashboard"],
+    ]  # fmt: skip
+    processes = []
+    with (scratch / "log").open("w") as log:
+        for command in commands:
+            processes.append(subprocess.Popen(command, cwd=scratch, env=environment, stdout=log, stderr=log))
+            until(file.exists, 60)
+    until(lambda: file.stat().st_size, 10)
+    yield json.loads(file.read_text())["address"]
+    for process in reversed(processes):
+        process.terminate()
+        process.wait(20)
+    assert not kernels(str(scratch))
+    shutil.rmtree(scratch)
+
+
+@pytest.fixture
+def concord(folder, cluster, capsys, monkeypatch):
+    """Call the command on the folder and the cluster; returns its exit status and the lines it wrote."""
+    monkeypatch.setenv("SCHEDULER", cluster)
+
+    def call(*arguments: str) -> tuple[int, list[str]]:
+        where = ["--folder", str(folder), "--output", str(folder.parent / "build")]
+        status = main(["reports", *where, *arguments])
+        return status, capsys.readouterr().err.splitlines()
+
+    return call
+
+
+def kept(folder: Path, name: str) -> nbformat.NotebookNode:
+    return nbformat.read(folder.parent / "build" / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+# The plan
+
+
+def test_a_notebook_with_a_method_runs_for_both_and_another_once(folder):
+    write(folder, pigs=PASSING, all=("1",))
+    assert [report.id for report in reports.plan(folder=folder)] == ["all", "pigs-REML", "pigs-ML"]
+    assert [report.id for report in reports.plan(method="ML", folder=folder)] == ["all", "pigs-ML"]
+    assert [report.id for report in reports.plan(["notebooks/pigs.ipynb"] * 2, "ML", folder)] == ["pigs-ML"]
+
+
+@pytest.mark.parametrize(
+    ("names", "method", "message"),
+    [
+        (["pig"], None, "no notebook is called 'pig': did you mean pigs?"),
+        (["zzz"], None, "there are all, pigs"),
+        (["all"], "ML", "notebook all has no parameter `method`"),
+        (["pigs"], "MLE", "`method` is 'MLE': give one of REML, ML"),
+    ],
+)
+def test_what_cannot_be_run_is_an_error_before_anything_runs(folder, names, method, message):
+    write(folder, pigs=PASSING, all=("1",))
+    with pytest.raises(notebooks.InputError) as error:
+        reports.plan(names, method, folder)
+    assert message in str(error.value)
+
+
+# The batch
+
+
+def test_every_notebook_is_run_kept_and_shown_though_some_fail_die_or_take_too_long(folder, concord):
+    write(folder, bad=FAILING, dead=("1", "import os; os._exit(3)"), good=PASSING, slow=SLEEPING)
+    status, lines = concord("--timeout", "8")
+    assert status == 1
+    build = folder.parent / "build"
+    names = ["bad-ML", "bad-REML", "dead", "good-ML", "good-REML", "slow"]
+    assert sorted(path.stem for path in (build / "notebooks").iterdir()) == names
+    statuses = {name: kept(folder, name).metadata.concord.status for name in names}
+    assert statuses == {
+        "bad-ML": "failed", "bad-REML": "completed", "dead": "died", "good-ML": "completed",
+        "good-REML": "completed", "slow": "timed out",
+    }  # fmt: skip
+    assert kept(folder, "good-ML").cells[-1].outputs[0].text == "ML\n"
+    # The last lines: what failed, the notebook and its cell, why, and where it is shown
+    assert lines[-7] == f"3 of 6 reports completed: {build}/reports/index.html"
+    assert lines[-6] == f"concord: bad-ML failed: {folder}/bad.ipynb, cell 2: ValueError: no luck"
+    assert lines[-5] == f"  see {build}/reports/bad-ML.html#cell-id=cell-1"
+    assert lines[-4].startswith(f"concord: dead died: {folder}/dead.ipynb, cell 2: DeadKernelError")
+    assert lines[-2] == f"concord: slow timed out: {folder}/slow.ipynb, cell 2: TimeoutError: stopped after 8 s"
+    for name, text in {"bad-ML": "ValueError: no luck", "dead": "DeadKernelError", "slow": "stopped after 8 s"}.items():
+        page = (build / "reports" / f"{name}.html").read_text()
+        assert 'class="concord-failure"' in page and 'href="#cell-id=cell-1"' in page
+        assert 'id="cell-id=cell-1"' in page and re.sub("<[^>]*>", "", page).count(text) >= 2
+    index = (build / "reports" / "index.html").read_text()
+    assert 'href="bad-ML.html#cell-id=cell-1"' in index and "ValueError: no luck" in index
+    assert not list(build.glob("**/.*"))
+
+
+def test_a_killed_worker_is_told_and_stops_no_other(folder, concord):
+    write(folder, after=PASSING, killer=KILLS_WORKER)
+    status, lines = concord()
+    assert status == 1
+    assert kept(folder, "killer").metadata.concord.status == "died"
+    assert kept(folder, "after-ML").metadata.concord.status == "completed"
+    assert kept(folder, "after-REML").metadata.concord.status == "completed"
+    assert lines[-2].startswith(f"concord: killer died: {folder}/killer.ipynb: KilledWorker")
+    assert "KilledWorker" in (folder.parent / "build" / "reports" / "killer.html").read_text()
+
+
+def test_one_notebook_alone_keeps_the_others_in_the_index_with_their_date(folder, concord):
+    write(folder, pigs=PASSING, trees=PASSING)
+    assert concord()[0] == 0
+    path = folder.parent / "build" / "notebooks" / "pigs-ML.ipynb"
+    old = json.loads(path.read_text())
+    old["metadata"]["concord"]["finished"] = "2001-02-03T04:05:06+00:00"
+    path.write_text(json.dumps(old))
+    status, lines = concord("--notebook", "trees", "--method", "ML")
+    assert status == 0 and lines[0].startswith("[1/1] trees-ML completed")
+    index = (folder.parent / "build" / "reports" / "index.html").read_text()
+    assert all(f'href="{name}.html"' in index for name in ("pigs-REML", "pigs-ML", "trees-REML", "trees-ML"))
+    assert re.search(r"2001-02-03 04:05</time><br><span[^>]*>an earlier run", index)
+
+    (folder / "pigs.ipynb").unlink()
+    assert concord("--notebook", "trees")[0] == 0
+    assert "pigs" not in (folder.parent / "build" / "reports" / "index.html").read_text()
+
+
+def test_tables_and_verdicts_are_what_the_notebooks_show(folder, concord):
+    write(folder, pigs=(METHOD, COMPARISON))
+    assert concord()[0] == 0
+    build = folder.parent / "build"
+    fits = list(csv.DictReader((build / "fits.csv").open()))
+    assert tuple(fits[0]) == FITS_COLUMNS and len(fits) == 8
+    assert fits[0] == {
+        "dataset": "pigs", "model": "slope", "method": "ML", "settings": "default", "engine": "lme4",
+        "loglik": "-0.1", "gap": "4e-08", "digits": "0.3333333333333333", "converged": "True", "seconds": "0.5",
+        "messages": "first line | second", "verdict": "python short",
+    }  # fmt: skip
+    assert fits[1]["gap"] == ""
+    estimates = list(csv.DictReader((build / "estimates.csv").open()))
+    assert tuple(estimates[0]) == ESTIMATES_COLUMNS and len(estimates) == 2
+    assert (estimates[0]["estimate"], estimates[0]["std_error"], estimates[0]["group"]) == (
+        "0.30000000000000004",
+        "",
+        "",
+    )
+    index = (build / "reports" / "index.html").read_text()
+    assert "<strong>0 of 2</strong> comparisons agree, default settings" in index
+    assert "<strong>2 of 2</strong> comparisons agree, tuned settings" in index
+    columns = re.findall(r'<th scope="col">(default, REML|default, ML|tuned, REML|tuned, ML)</th>', index)
+    assert columns == ["default, REML", "default, ML", "tuned, REML", "tuned, ML"]
+    assert re.search(
+        r'<a href="pigs-REML.html"><span class="chip v-python-short"><b[^>]*>P</b> python short</span>', index
+    )
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_line(folder, concord, monkeypatch):
+    write(folder, pigs=PASSING)
+    monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:9")
+    monkeypatch.setattr(reports, "PATIENCE", 2)
+    status, lines = concord()
+    assert status == 2
+    assert lines[-1].startswith("concord: no dask scheduler answers at tcp://127.0.0.1:9: start one")
+    assert not (folder.parent / "build").exists()
+
+
+def start(folder: Path, scratch: Path, *arguments: str) -> subprocess.Popen[str]:
+    where = ["--folder", str(folder), "--output", str(folder.parent / "build")]
+    command = [sys.executable, "-m", "concord", "reports", *where, *arguments]
+    environment = {key: value for key, value in os.environ.items() if key != "SCHEDULER"} | {"TMPDIR": str(scratch)}
+    return subprocess.Popen(
+        command, cwd=scratch, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def session(leader: int) -> list[str]:
+    """The processes of a session, by their commands."""
+    listing = subprocess.run(["ps", "-o", "args=", "-s", str(leader)], capture_output=True, text=True).stdout
+    return [line for line in listing.splitlines() if "<defunct>" not in line]
+
+
+@pytest.fixture
+def scratch():
+    """A temporary folder with a short name."""
+    folder = Path(tempfile.mkdtemp(prefix="scratch-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_by_default_processes_on_this_machine_do_the_work_and_end_with_it(folder, scratch):
+    write(folder, pigs=PASSING)
+    process = start(folder, scratch)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert errors.splitlines()[-1] == f"2 of 2 reports completed: {folder.parent}/build/reports/index.html"
+    assert len(errors.splitlines()) == 3
+    assert not kernels(str(scratch)) and not session(process.pid)
+
+
+def test_an_interrupted_run_keeps_what_it_finished_and_leaves_no_process(folder, scratch):
+    write(folder, quick=("1",), slow=SLEEPING)
+    process = start(folder, scratch)
+    page = folder.parent / "build" / "reports" / "quick.html"
+    until(lambda: page.exists() and kernels(str(scratch)), 40)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C: to every process of the terminal
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "concord: interrupted; not finished: slow"
+    assert "quick.html" in (folder.parent / "build" / "reports" / "index.html").read_text()
+    until(lambda: not kernels(str(scratch)) and not session(process.pid), 5)
+
+
+def test_a_terminated_run_also_ends_its_kernels_on_another_cluster(folder, scratch, cluster):
+    write(folder, slow=SLEEPING)
+    process = start(folder, scratch, "--scheduler", cluster)
+    until(lambda: kernels("/tmp/cluster-"), 40)
+    time.sleep(1)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    until(lambda: not kernels("/tmp/cluster-"), 5)
+
+
+# The pages
+
+
+class Structure(HTMLParser):
+    """What of a page assistive technology and the network see."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+def about(name="pigs", method="ML", **more):
+    told = {"id": f"{name}-{method}", "name": name, "method": method, "status": "completed", "error": "", "cell": None}
+    return told | {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()} | more
+
+
+def test_the_index_has_landmarks_captions_scopes_and_asks_the_network_for_nothing():
+    plain = nbformat.v4.new_notebook(cells=[])
+    text = reports.index([(about(name="<script>alert(1)</script>"), plain)], datetime.now(UTC) - timedelta(hours=1))
+    page = Structure(text)
+    assert [len(page.all(tag)) for tag in ("header", "main", "footer", "h1")] == [1, 1, 1, 1]
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("table")) == len(page.all("caption")) > 0
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    links = [value for _, given in page.tags for key, value in given.items() if key in ("src", "href")]
+    assert links and not any(re.match(r"(https?:)?//", link) for link in links)
+    assert "url(" not in text and "@import" not in text
+    assert not page.all("script")
+
+
+def test_a_page_asks_the_network_for_mathjax_only_where_there_is_mathematics():
+    def sources(markdown: str) -> list[str]:
+        node = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_markdown_cell(markdown)], metadata={"kernelspec": KERNEL}
+        )
+        node.metadata["concord"] = about()
+        page = Structure(reports.page(node))
+        return [given["src"] for given in page.all("script", "img", "link") if given.get("src")]
+
+    assert sources("no formula") == []
+    assert len(sources("a formula: $x$")) == 1
