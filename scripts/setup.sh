@@ -53,12 +53,11 @@ sys.exit(not (sys.version_info >= (3, 11) and os.path.exists(header)))' >/dev/nu
 
 # rpy2 is compiled against R as a shared library: build what it builds, small. Finds a missing -lblas or -ltirpc too.
 has_compiler() {
-  local program status=0
+  local program flags status=0
   program=$(mktemp)
+  read -ra flags <<<"$(R CMD config --cppflags) $(R CMD config --ldflags)"
   printf '#include <R.h>\n#include <Rembedded.h>\nint main(void) { Rf_endEmbeddedR(0); return 0; }\n' |
-    # The flags are several words each.
-    # shellcheck disable=SC2046
-    cc -x c -o "$program" - $(R CMD config --cppflags) $(R CMD config --ldflags) >/dev/null || status=$?
+    cc -x c -o "$program" - "${flags[@]}" >/dev/null || status=$?
   rm -f "$program"
   return "$status"
 } 2>/dev/null
