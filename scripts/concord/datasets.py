@@ -23,6 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 DISAGREEMENTS = ("python short", "r short", "both short", "differ", "cannot express")
 
+# How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
+_WRITTEN = {
+    "integer": r"[+-]?[0-9]+",
+    "boolean": r"true|false",
+    "number": r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+}
+
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -181,8 +188,16 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
         raise DatasetError(
             f"{table}: its contents have changed: sha256 is {digest}, {toml.name} has {record.sha256} under sha256"
         )
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8"))))
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table}: not a CSV in UTF-8: {error}") from None
+    if not rows:
+        raise DatasetError(f"{table}: it is empty")
     header, rows = rows[0], rows[1:]
+    for name in header:
+        if header.count(name) > 1:
+            raise DatasetError(f"{table}: two columns are called {name!r}")
     for name in record.columns:
         if name not in header:
             raise DatasetError(f"{table}: column {name!r} is missing, {toml.name} describes it under columns.{name}")
@@ -191,6 +206,9 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
             raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
     if len(rows) != record.rows:
         raise DatasetError(f"{table}: {len(rows)} rows, {toml.name} has {record.rows} under rows")
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DatasetError(f"{table}: line {line}: {len(row)} fields, the header has {len(header)}")
     values = dict(zip(header, zip(*rows, strict=True), strict=True))
     return pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
 
@@ -213,14 +231,10 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
         return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
     if column.type == "string":
         return pd.Series(given, dtype="str", name=name)
-    pattern = {"integer": r"[+-]?\d+", "boolean": r"true|false"}.get(column.type)
     for value in given:
-        if value is not None and pattern and not re.fullmatch(pattern, value):
+        if value is not None and not re.fullmatch(_WRITTEN[column.type], value):
             raise refuse(value)
-    try:
-        numbers = [float("nan") if value is None else _number(value, column.type) for value in given]
-    except ValueError:
-        raise refuse(next(value for value in given if value is not None and not _is_number(value))) from None
+    numbers = [float("nan") if value is None else _number(value, column.type) for value in given]
     if column.type == "integer" and None not in given:
         return pd.Series([int(value) for value in values], dtype="int64", name=name)
     if column.type == "boolean" and None not in given:
@@ -230,11 +244,3 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
 
 def _number(value: str, type: str) -> float:
     return float(value == "true") if type == "boolean" else float(value)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
