@@ -56,8 +56,9 @@ has_compiler() {
   local program flags status=0
   program=$(mktemp)
   read -ra flags <<<"$(R CMD config --cppflags) $(R CMD config --ldflags)"
-  printf '#include <R.h>\n#include <Rembedded.h>\nint main(void) { Rf_endEmbeddedR(0); return 0; }\n' |
-    cc -x c -o "$program" - "${flags[@]}" >/dev/null || status=$?
+  cc -x c -o "$program" - "${flags[@]}" >/dev/null <<<'#include <R.h>
+#include <Rembedded.h>
+int main(void) { Rf_endEmbeddedR(0); return 0; }' || status=$?
   rm -f "$program"
   return "$status"
 } 2>/dev/null
