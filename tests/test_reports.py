@@ -228,6 +228,32 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(folder, concord, mon
     assert not (folder.parent / "build").exists()
 
 
+def test_a_scheduler_that_goes_away_is_told_for_what_runs_and_for_what_waits(folder, scratch):
+    write(folder, pigs=(METHOD, "import time; time.sleep(60)"))
+    file = scratch / "scheduler.json"
+    dask = str(Path(sys.executable).with_name("dask"))
+    near = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    scheduler = subprocess.Popen([dask, "scheduler", "--port", "0", *near], **quiet)
+    until(lambda: file.exists() and file.stat().st_size, 30)
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    worker = subprocess.Popen([dask, "worker", "--nthreads", "1", *near], env=environment, **quiet)
+    try:
+        process = start(folder, scratch, "--scheduler", json.loads(file.read_text())["address"])
+        until(lambda: kernels(str(scratch)), 40)
+        scheduler.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        assert errors.count("CancelledError") == errors.count("gone before it began") == 1
+        assert "0 of 2 reports completed" in errors
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+        worker.terminate()
+        worker.wait(20)
+
+
 def start(folder: Path, scratch: Path, *arguments: str) -> subprocess.Popen[str]:
     where = ["--folder", str(folder), "--output", str(folder.parent / "build")]
     command = [sys.executable, "-m", "concord", "reports", *where, *arguments]

@@ -121,7 +121,13 @@ def run(
             while waiting or futures:
                 finished = {future: futures.pop(future) for future in list(futures) if future.done()}
                 # No more tasks than workers: what waits on a worker that is killed would be held to have killed it
-                free = sum(client.nthreads().values()) - len(futures) if waiting else 0
+                try:
+                    free = sum(client.nthreads().values()) - len(futures) if waiting else 0
+                except OSError:  # the scheduler is gone; what runs is given up by the client
+                    free = 0
+                    for report in waiting:
+                        done(report, _lost(report, DIED, "ConnectionError: the scheduler was gone before it began"))
+                    waiting = []
                 for _ in range(min(free, len(waiting))):
                     report = waiting.pop()
                     source = report.path.read_text(encoding="utf-8")
@@ -151,12 +157,20 @@ def _outcome(future: Future, report: Report) -> Execution:
         status, text = DIED, "CancelledError: the cluster gave it up, or its scheduler is gone"
     except Exception as error:  # of the cluster's making: `execute` raises nothing
         status, text = FAILED, f"{type(error).__name__}: {error}"
-    return notebooks.mark_failure(notebooks.read(report.path), status, text)
+    return _lost(report, status, text)
+
+
+def _lost(report: Report, status: str, error: str) -> Execution:
+    """What came of a report of which no notebook came back."""
+    return notebooks.mark_failure(notebooks.read(report.path), status, error)
 
 
 @contextmanager
 def _cluster(scheduler: str | None, tasks: int) -> Iterator[Client]:
     if scheduler:
+        # What befalls the cluster is told by the reports it befalls
+        for name in ("distributed.client", "distributed.core", "distributed.utils", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
