@@ -300,7 +300,7 @@ class Comparison:
         if self.known:
             notes.append(f"Known: {self.known}.")
         header = ["quantity", "group", "term", *self.labels, "difference", "relative", "ok"]
-        return f"{self.title}: {self.verdict}", header, rows, 3, notes
+        return f"{self.title}: {self.verdict.word}\n{self.verdict.reason}.", header, rows, 3, notes
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         rendered = self._rendered()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,7 +32,7 @@ def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[s
     x, y, group : names of its columns
     units : units of `x` and `y`, for the axes
     """
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = _subplots(figsize=(8, 4.5))
     for _, one in frame.groupby(group, observed=True):
         axes.plot(one[x], one[y], color=GREY, alpha=0.35, linewidth=0.8)
     mean = frame.groupby(x)[y].mean()
@@ -58,9 +59,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     chosen = ranked[np.linspace(0, len(ranked) - 1, min(show, len(ranked))).round().astype(int)]
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(9, 2.2 * rows + 0.6), sharex=True, sharey=True, layout="constrained", squeeze=False
-    )
+    figure, grid = _subplots(rows, columns, figsize=(9, 2.2 * rows + 0.6), sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes, code in zip(grid.flat, chosen, strict=False):
@@ -90,9 +89,7 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
     against = reference.of(fits[0].model).estimates.set_index(KEY)
     columns = min(3, len(against))
     rows = -(-len(against) // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, layout="constrained", squeeze=False
-    )
+    figure, grid = _subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
     for axes in grid.flat[len(against) :]:
         axes.set_visible(False)
     width = stats.norm.ppf(0.5 + confidence / 2)
@@ -122,9 +119,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     tables = [fit.random_effects for fit in fits]
     keys = list(dict.fromkeys(zip(tables[0]["group"], tables[0]["term"], strict=True)))
     levels = tables[0]["level"].nunique()
-    figure, grid = plt.subplots(
-        1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), layout="constrained", squeeze=False
-    )
+    figure, grid = _subplots(1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), squeeze=False)
     width = stats.norm.ppf(0.5 + confidence / 2)
     for axes, (group, term) in zip(grid.flat, keys, strict=True):
         order: list[str] | None = None
@@ -161,7 +156,7 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     confidence : level of the chi-squared line, 1 degree of freedom
     """
     values, logliks = np.asarray(curve).T
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = _subplots(figsize=(7, 4))
     color, marker = STYLE["mixedlm"]
     axes.plot(values, -2 * (logliks - logliks.max()), marker=marker, color=color, label="MixedLM's profile_re")
     axes.axvline(estimate, color=GREY, linestyle="--", linewidth=1, label="estimate")
@@ -170,8 +165,15 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     axes.set_xlabel(label)
     axes.set_ylabel("-2 x (profile log-likelihood - its maximum)")
     axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
+
+
+def _subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
+    """A figure that a notebook shows where it is displayed, and not a second time because pyplot still holds it."""
+    figure, axes = plt.subplots(*shape, layout="constrained", **named)
+    plt.close(figure)
+    return figure, axes
 
 
 def _name(fit: Fit) -> str:

@@ -23,7 +23,7 @@ def render_html(
 
     Parameters
     ----------
-    caption, header, rows : text; whatever stands in them is escaped
+    caption, header, rows : text; whatever stands in them is escaped. The caption's first line is its heading.
     left : how many of the first columns hold words, set to the left; the first names the row
     notes : paragraphs under the table
     """
@@ -39,9 +39,11 @@ def render_html(
     )
     body = "\n".join(f"<tr>{''.join(cell(value, i) for i, value in enumerate(row))}</tr>" for row in rows)
     under = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes)
+    first, *more = (html.escape(line) for line in caption.split("\n"))
+    title = "<br>".join([f"<strong>{first}</strong>", *more])
     return (
-        f'<table class="concord">\n<caption style="text-align:left;white-space:normal"><strong>{html.escape(caption)}'
-        f"</strong></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
+        f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
 
 
