@@ -135,7 +135,10 @@ def parse(text: str) -> Formula:
     functions, other = r.from_r(content["functions"]), r.from_r(content["other"])
     for name in (*sorted(set(functions) - FUNCTIONS), *other):
         raise FormulaError(f"formula {text!r}: {name} may not stand in a formula")
-    got = r.from_r(r.call(room["parts"], content["formula"]))
+    try:
+        got = r.from_r(r.call(room["parts"], content["formula"]))
+    except r.RError as error:
+        raise FormulaError(f"formula {text!r}: {error}") from error
     if not got["groups"]:
         raise FormulaError(f"formula {text!r}: it has no random term, such as (1 | group)")
     return Formula(

@@ -82,7 +82,8 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     from rpy2.rinterface_lib import callbacks
 
     shown: list[str] = []
-    with callbacks.obj_in_module(callbacks, "consolewrite_warnerror", shown.append):
+    replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
+    with replaced(callbacks, "consolewrite_warnerror", shown.append):
         try:
             value = function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
         except rinterface.embedded.RRuntimeError as error:
@@ -146,7 +147,9 @@ def _column(series: pd.Series) -> Any:
         if len(values) == 0 or (values.min() > np.iinfo(np.int32).min and values.max() <= np.iinfo(np.int32).max):
             return rinterface.IntSexpVector.from_memoryview(memoryview(values.astype(np.int32)))
     if pd.api.types.is_numeric_dtype(series.dtype):
-        values = np.ascontiguousarray(series.to_numpy("float64", na_value=np.nan))
+        values = np.array(series.to_numpy("float64", na_value=np.nan))
+        # R's NA_real_ is a NaN with this payload; written as bits, for arithmetic would make a plain NaN of it.
+        values.view(np.uint64)[missing] = 0x7FF00000000007A2
         return rinterface.FloatSexpVector.from_memoryview(memoryview(values))
     texts = [rinterface.NA_Character if m else str(v) for v, m in zip(series, missing, strict=True)]
     return rinterface.StrSexpVector(texts)
@@ -165,6 +168,8 @@ def from_r(value: Any) -> Any:
         return [None if each is rinterface.NA_Character else str(each) for each in value]
     if value.typeof in (rinterface.RTYPES.REALSXP, rinterface.RTYPES.INTSXP, rinterface.RTYPES.LGLSXP):
         array = np.array(value)
+        if value.typeof != rinterface.RTYPES.REALSXP and (array == np.iinfo(np.int32).min).any():
+            array = np.where(array == np.iinfo(np.int32).min, np.nan, array)  # R's NA_integer_ and NA
         shape = call("dim", value)
         return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
     return value

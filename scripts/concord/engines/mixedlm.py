@@ -47,6 +47,8 @@ def fit(model: Model, settings: str = "default") -> Fit:
     if settings not in SETTINGS:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     form = formulas.for_mixedlm(model.formula)
+    if form.independent and any(len(term.names) > 1 for term in model.design.terms):
+        raise formulas.CannotExpress("MixedLM", "a factor's effects correlated with each other and not with the rest")
     if settings == "default":
         return _run(model, form, {})
     likelihood = Likelihood(model.design, model.reml)
