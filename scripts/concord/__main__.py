@@ -40,8 +40,9 @@ def parser() -> argparse.ArgumentParser:
 
     refresh = commands.add_parser(
         "refresh",
-        help="execute the committed notebooks anew, in place",
-        description="Execute the committed notebooks anew, in place, with their defaults; one that fails is left.",
+        help="execute the committed notebooks anew, in place, and rewrite README's grid of verdicts",
+        description="Execute the committed notebooks anew, in place, with their defaults; one that fails is left. "
+        "Without --notebook, rewrite README's grid of verdicts too.",
     )
     refresh.set_defaults(command=_refresh)
 
@@ -90,7 +91,14 @@ def _refresh(given: argparse.Namespace) -> int:
     for path, execution in failed:
         where = f", cell {execution.cell}" if execution.cell else ""
         print(f"concord: {path}{where}: {notebooks.shorten(execution.error)}; left as it was", file=sys.stderr)
-    return 1 if failed else 0
+    if failed:
+        return 1
+    if not given.notebook and not given.folder:
+        from concord import readme
+
+        readme.refresh(readme.README, readme.grid(readme.comparisons()))
+        print(f"{readme.README.name}: the grid is written", file=sys.stderr)
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
