@@ -182,7 +182,7 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
         DesignTerm(random.group, tuple(term["columns"]), term["matrix"], term["codes"], tuple(term["levels"]))
         for random, term in zip(formula.random, got["terms"], strict=True)
     )
-    return Design(got["y"], got["X"], tuple(got["X_columns"]), terms, got["rows"].astype(int))
+    return Design(got["y"], got["X"], tuple(got["X_columns"] or ()), terms, got["rows"].astype(int))
 
 
 @dataclass(frozen=True)

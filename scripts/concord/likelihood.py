@@ -14,6 +14,7 @@ beforehand, so that large means and unlike scales cancel no digits away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +98,8 @@ class Likelihood:
     def __init__(self, design: Design, reml: bool) -> None:
         self.design, self.reml = design, reml
         n, p = design.X.shape
-        if not (np.isfinite(design.X).all() and np.isfinite(design.y).all()):
-            raise LikelihoodError("X or y holds a value that is not finite")
+        if not all(np.isfinite(each).all() for each in (design.y, design.X, *(term.matrix for term in design.terms))):
+            raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
             raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
         orthonormal, self._R = _qr(design.X, "the columns of X are")
@@ -219,7 +220,11 @@ class Likelihood:
         if starts is None:
             identity = self._identity()
             starts = [identity, 0.1 * identity, 3 * identity]
-        found = [self._descend(np.asarray(start, float)) for start in starts]
+        found = []
+        for start in starts:
+            # A search that leaves what doubles can hold ends in one of these: it led nowhere, another one may not.
+            with suppress(np.linalg.LinAlgError, ValueError):
+                found.append(self._descend(np.asarray(start, float)))
         found = [each for each in found if np.isfinite(each[0])]
         if not found:
             raise LikelihoodError("no optimum was found")

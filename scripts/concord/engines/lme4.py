@@ -96,7 +96,7 @@ def from_native(
         got = r.from_r(r.call(room["describe"], native))
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
-    design = model.design
+    design, got["names"] = model.design, got["names"] or []
     if bool(got["reml"][0]) != model.reml:
         raise EngineError(f"the lmer fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
     if not np.array_equal(got["y"], design.y):
