@@ -50,6 +50,13 @@ def test_a_broken_notebook_is_one_line_that_names_the_file(capsys, folder, comma
     assert capsys.readouterr().err.startswith(f"concord: {folder / 'tiny.ipynb'}: is not a Jupyter notebook: ")
 
 
+def test_a_broken_notebook_beside_the_one_asked_for_is_told_before_anything_runs(capsys, folder):
+    (folder / "other.ipynb").write_text("{")
+    assert main(["reports", "--folder", str(folder), "--output", str(folder / "build"), "--notebook", "tiny"]) == 2
+    assert str(folder / "other.ipynb") in capsys.readouterr().err
+    assert not (folder / "build").exists()
+
+
 def test_a_refresh_of_which_one_fails_does_the_others_and_tells(capsys, folder):
     nbformat.write(notebook("1", "1/0"), folder / "bad.ipynb")
     before = (folder / "bad.ipynb").read_bytes()

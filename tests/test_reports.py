@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -279,8 +281,12 @@ def scratch():
 
 def test_by_default_processes_on_this_machine_do_the_work_and_end_with_it(folder, scratch):
     write(folder, pigs=PASSING)
-    process = start(folder, scratch)
-    _, errors = process.communicate(timeout=60)
+    with socket.socket() as taken:
+        with suppress(OSError):  # where it is taken already, so much the better
+            taken.bind(("127.0.0.1", 8787))  # dask's port for its status pages, of which it would warn
+            taken.listen()
+        process = start(folder, scratch)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert errors.splitlines()[-1] == f"2 of 2 reports completed: {folder.parent}/build/reports/index.html"
     assert len(errors.splitlines()) == 3

@@ -106,13 +106,19 @@ def main(arguments: list[str] | None = None) -> int:
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = parser().parse_args(arguments)
+    try:
+        return _told(given)
+    except KeyboardInterrupt:
+        print("concord: interrupted", file=sys.stderr)
+        return 130
+
+
+def _told(given: argparse.Namespace) -> int:
+    """Run the command; what it cannot do is one line on stderr."""
     from concord.notebooks import InputError
 
     try:
         return given.command(given)
-    except KeyboardInterrupt:
-        print("concord: interrupted", file=sys.stderr)
-        return 130
     except InputError as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2

@@ -221,7 +221,8 @@ def batch(
     began = datetime.now(UTC)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is not a folder: name another one with --output")
-    before = {kept["id"]: kept["seconds"] for kept, _ in _kept(output, {report.id for report in reports})}
+    ids = {report.id for report in plan(folder=folder)}  # of all, now: a broken notebook is told before anything runs
+    before = {kept["id"]: kept["seconds"] for kept, _ in _kept(output, ids)}
     # The longest first, and the unknown before them, so that none is left to run alone at the end
     reports = sorted(reports, key=lambda report: -before.get(report.id, math.inf))
     executions: dict[Report, Execution] = {}
@@ -237,7 +238,7 @@ def batch(
             run(reports, done, progress.running, timeout, scheduler)
         except KeyboardInterrupt:
             interrupted = True
-    publish(output, began, folder)
+    publish(output, ids, began)
     index = output / "reports" / "index.html"
     failed = {report: execution for report, execution in executions.items() if execution.status != COMPLETED}
     _say(f"{len(executions) - len(failed)} of {len(reports)} reports completed: {index}")
@@ -342,12 +343,12 @@ def _kept(output: Path, ids: set[str]) -> list[tuple[dict[str, Any], Mapping[str
 # Publishing ------------------------------------------------------------------------------------------------------
 
 
-def publish(output: Path, began: datetime, folder: Path | None = None) -> None:
-    """Write index.html, estimates.csv and fits.csv from every kept report whose notebook still exists.
+def publish(output: Path, ids: set[str], began: datetime) -> None:
+    """Write index.html, estimates.csv and fits.csv from what is kept of these reports, of this run and of earlier ones.
 
     `began` is when the run began: what finished before is shown with its date as from an earlier run.
     """
-    kept = _kept(output, {report.id for report in plan(folder=folder)})
+    kept = _kept(output, ids)
     estimates, fits = records.collect(notebook for _, notebook in kept)
     notebooks.write_text(output / "estimates.csv", _csv(estimates))
     notebooks.write_text(output / "fits.csv", _csv(fits))
