@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -45,7 +47,11 @@ def _make_model(
     frame: pd.DataFrame, formula: str, method: str = "REML", id: str = "made", name: str = "model", **record: object
 ) -> models.Model:
     made = datasets.ModelRecord(formula=formula, title="made in a test", **record)
-    dataset = datasets.Dataset(id, frame, {}, {name: made}, "made in a test", "a::b", "0", "none", "none")
+    given = {
+        "id": id, "frame": frame, "columns": {}, "models": {name: made}, "title": "made in a test", "source": "a::b",
+        "version": "0", "citation": "none", "licence": "none", "sha256": "0" * 64, "place": Path("/nonexistent"),
+    }  # fmt: skip
+    dataset = datasets.Dataset(**{each.name: given[each.name] for each in fields(datasets.Dataset)})
     return models.Model(dataset, name, made, method)
 
 

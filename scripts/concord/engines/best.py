@@ -1,4 +1,6 @@
-"""The best of several optimizers' attempts, by the independent likelihood and not by what they claim."""
+"""What the engines share: the best of several optimizers' attempts, by the independent likelihood and not by what they
+claim; and whether a native result is one of the model that it is said to be.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from concord.engines import EngineError
 from concord.fits import Attempt, Fit
@@ -16,6 +19,18 @@ SAME = 1e-8
 # A fit stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
 # no variance in its first six digits.
 STATIONARY = 1e-4
+
+
+def same_numbers(given: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether two arrays are equal within rounding: a predictor may have come out of another language's arithmetic."""
+    return given.shape == wanted.shape and bool(
+        np.allclose(given, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
+    )
+
+
+def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether two grouping factors put the same rows together, whatever the groups are called."""
+    return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
 
 
 def recomputed(fit: Fit, likelihood: Likelihood) -> float:

@@ -50,20 +50,26 @@ fit <- function(formula, name, data, reml, optimizer = NULL) {
 describe <- function(fit) {
   flist <- lme4::getME(fit, "flist")
   convergence <- fit@optinfo$conv
+  # That a fit is singular lme4 says in a message, and keeps it among the warnings of convergence.
+  alarms <- grep("boundary (singular) fit", convergence$lme4$messages, fixed = TRUE, value = TRUE, invert = TRUE)
   list(
     reml = lme4::isREML(fit),
     loglik = as.numeric(logLik(fit)),
+    plain = all(weights(fit) == 1) && all(lme4::getME(fit, "offset") == 0),
     y = as.numeric(lme4::getME(fit, "y")),
+    X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
     fixed = unname(lme4::fixef(fit)),
     std_error = unname(sqrt(diag(as.matrix(vcov(fit))))),
     covariances = unname(lapply(lme4::VarCorr(fit), function(each) matrix(as.numeric(each), nrow(each)))),
     columns = unname(lme4::getME(fit, "cnms")),
+    matrices = unname(lapply(lme4::getME(fit, "mmList"), unname)),
+    codes = unname(lapply(flist[attr(flist, "assign")], as.integer)),
     groups = names(flist)[attr(flist, "assign")],
     sigma2 = sigma(fit)^2,
-    converged = identical(as.integer(convergence$opt), 0L) && length(convergence$lme4$messages) == 0L,
+    converged = identical(as.integer(convergence$opt), 0L) && length(alarms) == 0L,
     said = c(
-      if (length(convergence$lme4$messages)) paste("warning:", convergence$lme4$messages),
+      if (length(alarms)) paste("warning:", alarms),
       if (lme4::isSingular(fit)) "message: boundary (singular) fit: see help('isSingular')"
     ),
     call = paste(deparse(fit@call, width.cutoff = 500L), collapse = " ")

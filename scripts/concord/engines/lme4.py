@@ -12,7 +12,7 @@ import pandas as pd
 
 from concord import r
 from concord.engines import EngineError
-from concord.engines.best import best
+from concord.engines.best import best, same_groups, same_numbers
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model
@@ -101,9 +101,13 @@ def from_native(
         raise EngineError(f"the lmer fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
     if not np.array_equal(got["y"], design.y):
         raise EngineError(f"the lmer fit has another response than {model.id}: other rows, or another order")
+    if not got["plain"][0]:
+        raise EngineError("the lmer fit has weights or an offset, which this model has not")
     if sorted(got["names"]) != sorted(design.names):
         raise EngineError(f"the lmer fit has the fixed effects {', '.join(got['names'])}: another coding or model")
     fixed = [got["names"].index(name) for name in design.names]
+    if not same_numbers(got["X"][:, fixed], design.X):
+        raise EngineError(f"the lmer fit has other numbers in its fixed effects than {model.id}: another coding")
     return Fit(
         model=model,
         engine="lme4",
@@ -125,7 +129,7 @@ def from_native(
 
 def _covariances(got: dict[str, Any], model: Model) -> tuple[np.ndarray, ...]:
     """The covariance matrices in the order of the model's terms: lmer sorts terms by their number of levels."""
-    found = list(zip(got["groups"], got["columns"], got["covariances"], strict=True))
+    found = list(zip(*(got[key] for key in ("groups", "columns", "covariances", "matrices", "codes")), strict=True))
     covariances = []
     for term in model.design.terms:
         same = [each for each in found if each[0] == term.group and sorted(each[1]) == sorted(term.names)]
@@ -133,6 +137,8 @@ def _covariances(got: dict[str, Any], model: Model) -> tuple[np.ndarray, ...]:
             raise EngineError(f"the lmer fit has no random term ({', '.join(term.names)} | {term.group})")
         found.remove(same[0])
         order = [same[0][1].index(name) for name in term.names]
+        if not (same_numbers(same[0][3][:, order], term.matrix) and same_groups(same[0][4], term.codes)):
+            raise EngineError(f"the lmer fit has other groups or numbers in ({', '.join(term.names)} | {term.group})")
         covariances.append(same[0][2][np.ix_(order, order)])
     if found:
         raise EngineError(f"the lmer fit has a random term ({', '.join(found[0][1])} | {found[0][0]}) too many")

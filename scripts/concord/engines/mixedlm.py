@@ -13,7 +13,7 @@ import pandas as pd
 
 from concord import formulas
 from concord.engines import EngineError
-from concord.engines.best import STATIONARY, best, slope
+from concord.engines.best import STATIONARY, best, same_groups, same_numbers, slope
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model
@@ -129,6 +129,8 @@ def from_native(
     EngineError : it is a fit of something else: by another method, on other rows, groups or columns
     """
     results = getattr(native, "_results", native)
+    if not hasattr(results, "cov_re"):
+        raise EngineError(f"this is no result of MixedLM: {type(native).__name__}")
     made, design = results.model, model.design
     if bool(results.reml) != model.reml:
         raise EngineError(f"the MixedLM result was fitted by {results.method}, the model says {model.method}")
@@ -136,7 +138,8 @@ def from_native(
         raise EngineError("the MixedLM result has variance components (vc_formula), which this model has not")
     if len(made.endog) != len(design.y) or not np.array_equal(np.asarray(made.endog, float), design.y):
         raise EngineError(f"the MixedLM result has another response than {model.id}: other rows, or another order")
-    _same_groups(made.groups, design.terms[0].codes, model)
+    if not same_groups(made.groups, design.terms[0].codes):
+        raise EngineError(f"the MixedLM result has other groups than {model.id} ({design.terms[0].group})")
     fixed = _match(np.asarray(made.exog), design.X, design.names, "fixed effect")
     names = [name for term in design.terms for name in term.names]
     columns = np.column_stack([term.matrix for term in design.terms])
@@ -186,20 +189,13 @@ def _match(given: np.ndarray, wanted: np.ndarray, names: Any, what: str) -> list
     given = given.reshape(len(given), -1)
     places = []
     for name, column in zip(names, wanted.T, strict=True):
-        # Within rounding: a transformed predictor may have come out of another language's arithmetic.
-        equal = np.isclose(given, column[:, None], rtol=1e-10, atol=1e-12 * np.abs(column).max()).all(0)
-        same = [int(place) for place in np.flatnonzero(equal) if place not in places]
+        same = [i for i, other in enumerate(given.T) if i not in places and same_numbers(other, column)]
         if not same:
             raise EngineError(f"the MixedLM result has no {what} with the values of {name}: another coding or model")
         places.append(same[0])
     if given.shape[1] != len(places):
         raise EngineError(f"the MixedLM result has {given.shape[1]} {what}s, the model has {len(places)}")
     return places
-
-
-def _same_groups(given: Any, codes: np.ndarray, model: Model) -> None:
-    if not np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(codes)[0]):
-        raise EngineError(f"the MixedLM result has other groups than {model.id} ({model.design.terms[0].group})")
 
 
 def _random_effects(results: Any, model: Model, order: list[int]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from concord import formulas, r
 from concord.engines import EngineError
-from concord.engines.best import best
+from concord.engines.best import best, same_groups, same_numbers
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model
@@ -116,12 +116,18 @@ def from_native(
     design = model.design
     if bool(got["reml"][0]) != model.reml:
         raise EngineError(f"the lme fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
-    if got["levels"][0] != 1 or not np.array_equal(got["y"], design.y):
-        raise EngineError(f"the lme fit has other groups or another response than {model.id}")
+    if not np.array_equal(got["y"], design.y):
+        raise EngineError(f"the lme fit has another response than {model.id}: other rows, or another order")
+    if got["levels"][0] != 1 or not same_groups(got["codes"], design.terms[0].codes):
+        raise EngineError(f"the lme fit has other groups than {model.id} ({design.terms[0].group})")
+    if not got["plain"][0]:
+        raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
     names = [name for term in design.terms for name in term.names]
     if sorted(got["names"]) != sorted(design.names) or sorted(got["columns"]) != sorted(names):
         raise EngineError(f"the lme fit has other terms than {model.id}")
     fixed = [got["names"].index(name) for name in design.names]
+    if not same_numbers(got["expected"], design.X @ got["fixed"][fixed]):
+        raise EngineError(f"the lme fit has other numbers in its fixed effects than {model.id}: another coding")
     covariances = []
     for term in design.terms:
         order = [got["columns"].index(name) for name in term.names]
