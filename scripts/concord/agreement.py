@@ -137,7 +137,12 @@ class Comparison:
         self.settings = kinds[0] if len(kinds) == 1 else " and ".join(kinds)
         engines = [fit.engine for fit in fits]
         twice = len(set(engines)) < len(engines)
-        self.labels = [f"{fit.engine} {fit.settings}" if twice else fit.engine for fit in fits]
+        labels = [f"{fit.engine} {fit.settings}" if twice else fit.engine for fit in fits]
+        # Two fits by one engine and settings, such as two native results, are numbered: labels name columns.
+        self.labels = [
+            f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
+            for i, label in enumerate(labels)
+        ]
 
     @cached_property
     def judgements(self) -> list[Judgement]:
