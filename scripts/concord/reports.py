@@ -22,17 +22,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nbformat
-import pandas as pd
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster
 from distributed.client import FutureCancelledError
 from tqdm import tqdm
 
-from concord import notebooks, records
+from concord import notebooks
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
+
+if TYPE_CHECKING:
+    import nbformat
+    import pandas as pd
+
+# pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. nbformat is left to
+# concord.notebooks, which knows how to import it quickly.
 
 TEMPLATES = Path(__file__).parent / "templates"
 TIMEOUT = 900.0
@@ -289,6 +294,8 @@ class _Progress:
 
 def keep(report: Report, execution: Execution, output: Path) -> None:
     """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
+    import nbformat
+
     notebook = nbformat.reads(execution.notebook, as_version=4)
     notebook.metadata["concord"] = {
         "id": report.id,
@@ -348,6 +355,8 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
 
     `began` is when the run began: what finished before is shown with its date as from an earlier run.
     """
+    from concord import records
+
     kept = _kept(output, ids)
     estimates, fits = records.collect(notebook for _, notebook in kept)
     notebooks.write_text(output / "estimates.csv", _csv(estimates))
@@ -367,7 +376,7 @@ def _csv(table: pd.DataFrame) -> str:
 def _field(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " | ".join(" ".join(str(item).split()) for item in value)
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     # repr: the shortest text that reads back as the same number
     return repr(float(value)) if isinstance(value, float) else str(value)
@@ -376,6 +385,9 @@ def _field(value: Any) -> str:
 def index(kept: list[tuple[dict[str, Any], Mapping[str, Any]]], began: datetime) -> str:
     """The front page: every verdict at a glance, and every report with its status, time and link."""
     import jinja2
+    import pandas as pd
+
+    from concord import records
 
     cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
     reports = []
@@ -386,7 +398,7 @@ def index(kept: list[tuple[dict[str, Any], Mapping[str, Any]]], began: datetime)
             words = [word for word in dict.fromkeys(rows.verdict) if isinstance(word, str) and word]
             for word in words:
                 verdicts[word] = verdicts.get(word, 0) + 1
-            gaps = [(row.engine, row.gap) for row in rows.itertuples() if not pd.isna(row.gap)]
+            gaps = [(row.engine, row.gap) for row in rows.itertuples() if pd.notna(row.gap)]
             cell = {"verdicts": words, "gaps": gaps, "report": about["id"]}
             cells.setdefault((dataset, model), {})[settings, method] = cell
         earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
