@@ -24,7 +24,7 @@ import pytest
 from concord import notebooks, reports
 from concord.__main__ import main
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
-from test_notebooks import KERNEL, kernels, notebook, until
+from test_notebooks import kernels, notebook, until
 
 METHOD = 'method = "REML"  # or "ML"'
 PASSING = (METHOD, "print(method)")
@@ -353,16 +353,3 @@ def test_the_index_has_landmarks_captions_scopes_and_asks_the_network_for_nothin
     assert links and not any(re.match(r"(https?:)?//", link) for link in links)
     assert "url(" not in text and "@import" not in text
     assert not page.all("script")
-
-
-def test_a_page_asks_the_network_for_mathjax_only_where_there_is_mathematics():
-    def sources(markdown: str) -> list[str]:
-        node = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_markdown_cell(markdown)], metadata={"kernelspec": KERNEL}
-        )
-        node.metadata["concord"] = about()
-        page = Structure(reports.page(node))
-        return [given["src"] for given in page.all("script", "img", "link") if given.get("src")]
-
-    assert sources("no formula") == []
-    assert len(sources("a formula: $x$")) == 1

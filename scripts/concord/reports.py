@@ -20,7 +20,6 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +30,14 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
+from concord.pages import TEMPLATES, page
 
 if TYPE_CHECKING:
-    import nbformat
     import pandas as pd
 
 # pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. nbformat is left to
 # concord.notebooks, which knows how to import it quickly.
 
-TEMPLATES = Path(__file__).parent / "templates"
 TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
 PATIENCE = 10
@@ -310,30 +308,6 @@ def keep(report: Report, execution: Execution, output: Path) -> None:
     }
     notebooks.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     notebooks.write_text(output / "reports" / f"{report.id}.html", page(notebook))
-
-
-def page(notebook: nbformat.NotebookNode) -> str:
-    """A kept notebook as one HTML file with its pictures inside.
-
-    It asks the network for nothing, unless the notebook has mathematics: then for MathJax.
-    """
-    about = notebook.metadata["concord"]
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    mathematics = any("$" in text or r"\begin{" in text for text in texts) or any(
-        "text/latex" in output.get("data", {}) for output in outputs
-    )
-    title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
-    resources = {"metadata": {"name": title}, "mathematics": mathematics, "concord": about}
-    return _exporter().from_notebook_node(notebook, resources)[0]
-
-
-@cache
-def _exporter() -> Any:
-    from nbconvert import HTMLExporter  # two seconds to import, and the first notebook is running meanwhile
-
-    logging.getLogger("traitlets").addHandler(logging.NullHandler())
-    return HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True)
 
 
 def _kept(output: Path, ids: set[str]) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
