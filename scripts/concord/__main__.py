@@ -46,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
     )
     refresh.set_defaults(command=_refresh)
 
+    certify = commands.add_parser(
+        "certify",
+        help="prove the optimum of every model in high precision, into datasets/*/reference.json",
+        description="Solve every model in high precision, prove the optimum, and write datasets/*/reference.json.",
+    )
+    certify.add_argument("--model", action="append", default=[], metavar="ID", help="only this one; may be repeated")
+    certify.set_defaults(command=_certify)
+
     for command in (reports, refresh):
         command.add_argument(
             "--notebook",
@@ -101,6 +109,16 @@ def _refresh(given: argparse.Namespace) -> int:
     return 0
 
 
+def _certify(given: argparse.Namespace) -> int:
+    from concord import models, reference
+
+    chosen = [models.get(id, method) for id in given.model for method in models.METHODS] or list(models.every())
+    failed = reference.renew(chosen, print)
+    for line in failed:
+        print(f"concord: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
@@ -115,11 +133,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _told(given: argparse.Namespace) -> int:
     """Run the command; what it cannot do is one line on stderr."""
+    from concord.datasets import DatasetError
+    from concord.models import ModelError
     from concord.notebooks import InputError
 
     try:
         return given.command(given)
-    except InputError as error:
+    except (InputError, DatasetError, ModelError) as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written

@@ -107,7 +107,7 @@ def judge(fit: Fit) -> Judgement:
     given = fit.estimates.set_index(KEY)["estimate"]
     digits = pd.Series({key: lre(given[key], correct[key]) for key in correct.index}, name="digits", dtype=float)
     steepness = slope(fit, against.likelihood) if np.isfinite(value) else float("nan")
-    return Judgement(against.loglik - value, digits.sort_values(kind="stable"), steepness)
+    return Judgement(against.level - value, digits.sort_values(kind="stable"), steepness)
 
 
 class Comparison:

@@ -108,6 +108,8 @@ class Dataset:
     frame : the table, one row per observation; factors are ``category`` columns with the levels in R's order
     columns, models : what the TOML says of each column and of each model, by name
     title, source, version, citation, licence : where the table comes from and under which terms
+    sha256 : checksum of the CSV
+    place : the folder
     """
 
     id: str
@@ -119,6 +121,8 @@ class Dataset:
     version: str
     citation: str
     licence: str
+    sha256: str
+    place: Path
 
     def __repr__(self) -> str:
         return f"<Dataset {self.id}: {len(self.frame)} rows, {len(self.frame.columns)} columns ({self.source})>"
@@ -161,6 +165,7 @@ def read(place: Path) -> Dataset:
     return Dataset(
         place.name, frame, record.columns, record.models,
         record.title, record.source, record.version, record.citation, record.licence,
+        record.sha256, place,
     )  # fmt: skip
 
 

@@ -130,8 +130,12 @@ def tidy(
     std_error: np.ndarray,
     covariances: Sequence[np.ndarray],
     residual_variance: float,
+    exact: bool = False,
 ) -> pd.DataFrame:
-    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``."""
+    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``.
+
+    Numbers become doubles, unless they are to stay `exact`: what they are, such as balls.
+    """
     rows = [("fixed", "", *row) for row in zip(design.names, fixed, std_error, strict=True)]
     for term, covariance in zip(design.terms, covariances, strict=True):
         for i, name in enumerate(term.names):
@@ -140,4 +144,5 @@ def tidy(
             for i, first in enumerate(term.names[:j]):
                 rows.append(("ran_pars", term.group, f"cov__{first}.{second}", covariance[i, j], np.nan))
     rows.append(("ran_pars", "Residual", "var__Observation", residual_variance, np.nan))
-    return pd.DataFrame(rows, columns=ESTIMATES).astype({"estimate": float, "std_error": float})
+    table = pd.DataFrame(rows, columns=ESTIMATES)
+    return table if exact else table.astype({"estimate": float, "std_error": float})

@@ -358,12 +358,12 @@ def _lower_triangles(sizes: Sequence[int]) -> np.ndarray:
 def _gather(terms: Sequence[DesignTerm], whitened: Sequence[np.ndarray], table: np.ndarray) -> list[_Blocks]:
     """The independent blocks, those with the same layout together and those with the same R as one."""
     n, width = table.shape
-    block = _components(terms)
+    block = components(terms)
     # Rows sorted by block and within a block by Z, so that equal designs are recognized whatever the rows' order.
     order = np.lexsort([*np.column_stack(whitened).T[::-1], *[term.codes for term in terms[::-1]], block])
     block, table = block[order], table[order]
     whitened = [matrix[order] for matrix in whitened]
-    local = [_ranks(block, term.codes[order]) for term in terms]
+    local = [ranks_within(block, term.codes[order]) for term in terms]
     first, inverse, rows = np.unique(block, return_index=True, return_inverse=True, return_counts=True)[1:]
     within = np.arange(n) - first[inverse]
     levels = np.stack([np.maximum.reduceat(ranks, first) + 1 for ranks in local])
@@ -418,7 +418,7 @@ def _merge(counts: tuple[int, ...], sizes: list[int], found: list[tuple[np.ndarr
     )  # fmt: skip
 
 
-def _components(terms: Sequence[DesignTerm]) -> np.ndarray:
+def components(terms: Sequence[DesignTerm]) -> np.ndarray:
     """For every row the number of the independent block that it belongs to."""
     if all(np.array_equal(term.codes, terms[0].codes) for term in terms):
         return terms[0].codes
@@ -429,7 +429,7 @@ def _components(terms: Sequence[DesignTerm]) -> np.ndarray:
     return sparse.csgraph.connected_components(links, directed=False)[1][nodes[0]]
 
 
-def _ranks(block: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def ranks_within(block: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """For every row the number of its level among the levels of its block, counted from 0."""
     span = int(codes.max()) + 1
     pairs, inverse = np.unique(block.astype(np.int64) * span + codes, return_inverse=True)

@@ -1,13 +1,45 @@
-"""The reference: the optimum that fits of a model are judged against."""
+"""The reference: the optimum that fits of a model are judged against, certified where ``make certify`` has been run.
+
+``datasets/<id>/reference.json`` holds, for every model and method, the optimum to 30 digits with the checks that it
+passed and what they do not show. A record is believed only as long as it is whole: its checksum, the formula and the
+table that it was made from, and the log-likelihood that the independent likelihood gives at its estimates.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import datetime
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from concord.likelihood import Likelihood
+from concord import datasets
+from concord.engines import EngineError, engines
+from concord.fits import Fit, tidy
+from concord.formulas import CannotExpress, Design
+from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import Model
+
+DIGITS = 30
+# Log-likelihoods closer than this, found in double precision, are one optimum.
+SAME = 1e-6
+# A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
+ZERO = 1e-8
+NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
+
+
+class ReferenceError(ValueError):
+    """A reference.json is corrupt, edited or out of date; or an optimum could not be certified."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,31 +50,351 @@ class Reference:
     ----------
     likelihood : the independent likelihood that it maximises
     loglik : log-likelihood there
+    level : the same as the independent likelihood evaluates it in double precision, for gaps free of its rounding
     estimates : one row per parameter: ``effect, group, term, estimate, std_error``
     kind : how it is known, in words
+    radius : proved radius of theta; NaN where nothing is proved
+    boundary : whether a variance is zero, or a covariance matrix singular, at the optimum
     """
 
     likelihood: Likelihood
     loglik: float
+    level: float
     estimates: pd.DataFrame
     kind: str
+    radius: float = float("nan")
+    boundary: bool = False
 
 
-_known: dict[tuple[str, str], tuple[Model, Reference]] = {}
+_Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Parameter(_Strict):
+    effect: Literal["fixed", "ran_pars"]
+    group: str
+    term: str
+    estimate: _Decimal
+    std_error: _Decimal | None = None
+
+
+class _Other(_Strict):
+    loglik: float
+    theta: list[float]
+
+
+class _Checks(_Strict):
+    starts: int
+    other_optima: list[_Other]
+    bits: list[int]
+    digits_agreed: int
+    krawczyk_box: float
+    radius: float
+    hessian: Literal["positive definite on the box"]
+    boundary: list[int]
+    not_proved: str
+
+
+class _Provenance(_Strict):
+    date: str
+    versions: dict[str, str]
+
+
+class _Record(_Strict):
+    formula: str
+    data_sha256: str
+    loglik: _Decimal
+    theta: list[_Decimal]
+    estimates: list[_Parameter]
+    checks: _Checks
+    provenance: _Provenance
+    checksum: str
+
+
+_kept: dict[tuple[str, str], tuple[Model, Reference]] = {}
 
 
 def of(model: Model) -> Reference:
-    """The reference of a model: the optimum of the independent likelihood, found from several starts.
+    """The reference of a model: the certified one, or else the best optimum that the independent likelihood finds.
 
     Raises
     ------
+    ReferenceError : there is a record, and it is corrupt, edited or out of date
     LikelihoodError : the model's likelihood is not defined, or no optimum was found
     """
-    kept = _known.get((model.id, model.method))
+    kept = _kept.get((model.id, model.method))
     # Two tables may go by one name: what is kept serves only the very table that it was computed from.
     if kept is None or kept[0].dataset is not model.dataset or kept[0].record is not model.record:
-        likelihood = Likelihood(model.design, model.reml)
-        optimum = likelihood.optimum()
-        found = Reference(likelihood, optimum.loglik, optimum.estimates, "optimum in double precision, several starts")
-        kept = _known[model.id, model.method] = (model, found)
+        kept = _kept[model.id, model.method] = (model, _certified(model) or _found(model))
     return kept[1]
+
+
+def _found(model: Model) -> Reference:
+    likelihood = Likelihood(model.design, model.reml)
+    optimum = likelihood.optimum()
+    kind = "not certified: the best optimum from several starts, in double precision"
+    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
+    return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind)
+
+
+def path(dataset: datasets.Dataset) -> Path:
+    """Where a dataset's references stand."""
+    return dataset.place / "reference.json"
+
+
+def _certified(model: Model) -> Reference | None:
+    """The committed reference, checked; None where there is no record for the model."""
+    file = path(model.dataset)
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        raw = content.get(model.name, {}).get(model.method)
+        if raw is None:
+            return None
+        record = _Record.model_validate(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ReferenceError(f"{file}: not a reference file ({error}): run `make certify`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in (model.name, model.method, *first["loc"]))
+        raise ReferenceError(f"{file}: {key}: {first['msg']}: run `make certify`") from None
+    where = f"{file}: {model.name}.{model.method}"
+    if record.checksum != checksum(raw):
+        raise ReferenceError(f"{where}: the record was changed after it was certified: run `make certify`")
+    if record.formula != model.record.formula:
+        raise ReferenceError(f"{where}: certified for {record.formula!r}, not {model.record.formula!r}: certify anew")
+    if record.data_sha256 != model.dataset.sha256:
+        raise ReferenceError(f"{where}: certified on another table: run `make certify`")
+    rows = [
+        (each.effect, each.group, each.term, float(each.estimate), float(each.std_error or "nan"))
+        for each in record.estimates
+    ]
+    estimates = pd.DataFrame(rows, columns=["effect", "group", "term", "estimate", "std_error"])
+    likelihood = Likelihood(model.design, model.reml)
+    loglik = float(record.loglik)
+    # A record that is whole and yet wrong: its estimates and its log-likelihood must belong together.
+    recomputed = likelihood.loglik(*parameters(estimates, model.design))
+    if not abs(recomputed - loglik) <= 1e-8 * max(1.0, abs(loglik)):
+        raise ReferenceError(f"{where}: its log-likelihood is {loglik!r}, at its estimates it is {recomputed!r}")
+    kind = f"certified: proved to lie within {record.checks.radius:.0e}, from {record.checks.starts} starts"
+    checks = record.checks
+    return Reference(likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary))
+
+
+def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
+    """Fixed effects, covariance matrices and residual variance out of a tidy table, in the design's order."""
+    values = {(row.effect, row.group, row.term): row.estimate for row in estimates.itertuples()}
+    fixed = np.array([values["fixed", "", name] for name in design.names])
+    covariances = []
+    for term in design.terms:
+        matrix = np.diag([values["ran_pars", term.group, f"var__{name}"] for name in term.names])
+        for j, second in enumerate(term.names):
+            for i, first in enumerate(term.names[:j]):
+                matrix[i, j] = matrix[j, i] = values["ran_pars", term.group, f"cov__{first}.{second}"]
+        covariances.append(matrix)
+    return fixed, covariances, values["ran_pars", "Residual", "var__Observation"]
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """SHA-256 of a record without its checksum, in canonical JSON."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def answers(model: Model) -> Iterator[Fit]:
+    """What every engine says, by every settings, as far as it can."""
+    for engine in engines().values():
+        for settings in engine.SETTINGS:
+            try:
+                yield engine.fit(model, settings)
+            except (CannotExpress, EngineError):
+                continue
+
+
+def certify(model: Model) -> dict[str, Any]:
+    """Find, solve and prove the optimum of a model; the record for reference.json.
+
+    The starts are a grid over theta and every engine's answer at every settings.
+
+    Raises
+    ------
+    ReferenceError : no optimum could be proved; the message says which step failed
+    """
+    from concord.certificate import CertificateError
+    from concord.certificate import certify as prove
+
+    likelihood = Likelihood(model.design, model.reml)
+    starts = grid(likelihood)
+    for fit in answers(model):
+        with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
+            starts.append(likelihood.theta_at(fit.covariances, fit.residual_variance))
+    found = [each for each in (_try(likelihood, start) for start in starts) if each is not None]
+    if not found:
+        raise ReferenceError(f"{model.id}, {model.method}: no start led to an optimum")
+    found.sort(key=lambda each: -each.loglik)
+    others: list[Optimum] = []
+    for each in found:
+        apart = all(abs(each.loglik - other.loglik) > SAME for other in [found[0], *others])
+        if apart and each.gradient < SAME and np.linalg.eigvalsh(likelihood.hessian(each.theta)).min() > 0:
+            others.append(each)
+    design, order, theta = _factored(model.design, found[0])
+    try:
+        proved = prove(design, model.reml, theta)
+    except CertificateError as error:
+        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    if abs(float(proved.loglik) - found[0].loglik) > SAME:
+        raise ReferenceError(
+            f"{model.id}, {model.method}: the exact criterion led away from the optimum that was found"
+        )
+
+    def decimal(value: Any) -> str:
+        return value.str(DIGITS, radius=False)
+
+    table = tidy(
+        model.design,
+        np.array(proved.estimates["fixed"], dtype=object),
+        np.array(proved.estimates["std_error"], dtype=object),
+        [
+            np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
+            for matrix, at in zip(proved.estimates["covariances"], order, strict=True)
+        ],
+        proved.estimates["residual_variance"],
+        exact=True,
+    )
+    rows = [
+        {
+            "effect": row.effect,
+            "group": row.group,
+            "term": row.term,
+            "estimate": decimal(row.estimate),
+            **({"std_error": decimal(row.std_error)} if row.effect == "fixed" else {}),
+        }
+        for row in table.itertuples()
+    ]
+    record = {
+        "formula": model.record.formula,
+        "data_sha256": model.dataset.sha256,
+        "loglik": decimal(proved.loglik),
+        "theta": [decimal(each) for each in proved.theta],
+        "estimates": rows,
+        "checks": {
+            "starts": len(starts),
+            "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
+            "bits": list(proved.bits),
+            "digits_agreed": proved.agreed,
+            "krawczyk_box": proved.box,
+            "radius": proved.radius,
+            "hessian": "positive definite on the box",
+            "boundary": list(proved.boundary),
+            "not_proved": NOT_PROVED,
+        },
+        "provenance": {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": {name: version(name) for name in ("concord", "numpy", "scipy", "python-flint")},
+        },
+    }
+    return {**record, "checksum": checksum(record)}
+
+
+def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
+    """Put records, by model and method, into a dataset's reference.json, whole or not at all; others there stay."""
+    file = path(dataset)
+    content: dict[str, dict[str, Any]] = {}
+    if file.is_file():
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError:
+            content = {}  # what cannot be read is made anew
+    for (name, method), record in records.items():
+        content.setdefault(name, {})[method] = record
+    content = {name: content[name] for name in dataset.models if name in content}
+    aside = file.with_name(f".{file.name}.part")
+    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, file)
+    return file
+
+
+def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
+    """Certify models and write what was proved into their datasets' reference.json; a failure stops no other model.
+
+    Returns
+    -------
+    what failed, a line each
+    """
+    failed = []
+    records: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    homes = {model.dataset.id: model.dataset for model in chosen}
+    for model in chosen:
+        try:
+            record = certify(model)
+        except (ReferenceError, LikelihoodError) as error:
+            failed.append(str(error))
+            continue
+        checks = record["checks"]
+        tell(
+            f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, proved within {checks['radius']:.0e}, "
+            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
+        )
+        records.setdefault(model.dataset.id, {})[model.name, model.method] = record
+    for id, certified in records.items():
+        tell(str(write(homes[id], certified)))
+    return failed
+
+
+def grid(likelihood: Likelihood) -> list[np.ndarray]:
+    """Starts over whitened theta: every term's effects from small to large, their correlations from low to high."""
+    choices = []
+    for term in likelihood.design.terms:
+        q = len(term.names)
+        # A common correlation of q effects cannot be below -1 / (q - 1).
+        lowest = -0.9 / (q - 1) if q > 1 else 0.0
+        shapes = [np.eye(q) + c * (1 - np.eye(q)) for c in ((lowest, 0.0, 0.9) if q > 1 else (0.0,))]
+        roots = [np.linalg.cholesky(shape).T[np.triu_indices(q)] for shape in shapes]
+        choices.append([scale * root for scale in (0.03, 0.3, 1.0, 3.0) for root in roots])
+    return [np.concatenate(parts) for parts in itertools.product(*choices)]
+
+
+def _try(likelihood: Likelihood, start: np.ndarray) -> Optimum | None:
+    try:
+        return likelihood.optimum([start])
+    except (LikelihoodError, np.linalg.LinAlgError):
+        return None
+
+
+def _factored(design: Design, optimum: Optimum) -> tuple[Design, list[np.ndarray], list[float]]:
+    """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
+
+    Returns
+    -------
+    the design, for every term the place of each original column in the new order, and theta with exact zeros
+    """
+    terms, places, theta = [], [], []
+    for term, covariance in zip(design.terms, optimum.covariances, strict=True):
+        relative = covariance / optimum.residual_variance
+        q = len(relative)
+        order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
+        own = np.diag(relative).copy()
+        # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
+        spread = np.maximum(own, 1.0 / np.mean(term.matrix**2, axis=0))
+        for k in range(q):
+            shares = [rest[i, i] / spread[i] for i in order[k:]]
+            if shares[0] <= ZERO:
+                best = k + int(np.argmax(shares))
+                order[k], order[best] = order[best], order[k]
+                shares[0] = rest[order[k], order[k]] / spread[order[k]]
+            if shares[0] <= ZERO:
+                break
+            at = order[k]
+            factor[:, k] = rest[:, at] / np.sqrt(rest[at, at])
+            rest = rest - np.outer(factor[:, k], factor[:, k])
+        at = np.array(order)
+        lower = factor[at]
+        theta += [float(lower[row, column]) for column in range(q) for row in range(column, q)]
+        terms.append(replace(term, names=tuple(term.names[i] for i in at), matrix=term.matrix[:, at]))
+        places.append(np.argsort(at))
+    return replace(design, terms=tuple(terms)), places, theta
