@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe.
-export NOTEBOOK METHOD SCHEDULER
+export NOTEBOOK METHOD SCHEDULER TESTS
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
 method := $(if $(METHOD),--method "$$METHOD")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
@@ -28,15 +28,17 @@ setup: ## what every other target does first: R, Python and their packages
 reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
 	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)
 
-test: lint ## ruff, the unit tests, and every committed notebook run anew and held against its outputs
-	$(PYTHON) -m pytest -n 2 --dist loadfile --junit-xml build/junit.xml
+# TESTS may name several files: unquoted, so that the shell parts them. Without it, pyproject.toml says what there is.
+test: lint ## ruff, the unit tests, and every committed notebook run anew against its outputs (TESTS=notebooks/sitka.ipynb)
+	$(PYTHON) -m pytest -n 2 --dist loadfile --junit-xml build/junit.xml $$TESTS
 
 lint: setup ## ruff over the code and the notebooks
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-lab: setup ## JupyterLab on the notebooks
-	$(PYTHON) -m jupyterlab notebooks
+# In a container everybody is root, and Jupyter refuses root without --allow-root; to others the option means nothing.
+lab: setup ## JupyterLab on the notebooks; prints its address where there is no browser
+	$(PYTHON) -m jupyterlab --allow-root notebooks
 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(PYTHON) -m concord refresh $(notebook)

@@ -1,0 +1,472 @@
+"""README.md does what it says: every command runs, both examples work, the grid is the one that comes out now.
+
+The commands run in copies of the checkout, so that they neither race with other tests for `build` and `notebooks` nor
+write over what the reader has there.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.request
+import xml.etree.ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client import BlockingKernelClient
+
+from concord import datasets, models, readme
+from concord.agreement import compare
+from concord.engines import engines
+from test_notebooks import kernels, notebook, until
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+IN_CONDA = (Path(sys.prefix) / "conda-meta").is_dir()
+
+METHOD = 'method = "REML"  # "REML" or "ML"'
+FITS = """from concord import models
+from concord.agreement import compare
+from concord.engines import lme4, mixedlm
+
+model = models.get("dietox-random_intercept", method)
+compare(mixedlm.fit(model), lme4.fit(model)).check()"""
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str = README) -> list[str]:
+    """Every command in README's `sh` blocks, once, without its comment."""
+    lines = [line.split(" #")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+# Which command is run by which test: `@runs` beside the test, or the reason here.
+NOT_RUN = {
+    "conda env create -f environment.yml": "needs conda and its channel; tests/test_setup.py holds the file's content",
+    "conda activate concord": "needs the environment above; tests/test_setup.py has what make does inside one",
+}
+RUN: list[str] = []
+
+
+def runs(*given: str):
+    """This test runs these commands of README, which it gets as `given`."""
+    RUN.extend(given)
+    return pytest.mark.parametrize("given", [given], ids=[given[-1]])
+
+
+# ---- a copy of the checkout, and commands in it
+
+
+class Checkout:
+    """A copy of this checkout as it is now, set up, with notebooks of the test's own."""
+
+    def __init__(self, folder: Path, **notebooks: nbformat.NotebookNode | Path):
+        self.folder = folder
+        made = (".git", ".venv", "build", "notebooks", ".setup.lock", "__pycache__", ".*_cache", ".ipynb_checkpoints")
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*made))
+        (folder / "notebooks").mkdir()
+        # A clone: what .gitignore names is nobody's concern
+        subprocess.run(["git", "init", "-q"], cwd=folder, env=self.environment(folder), check=True)
+        for name, each in notebooks.items():
+            path = folder / "notebooks" / f"{name}.ipynb"
+            _ = shutil.copy(each, path) if isinstance(each, Path) else nbformat.write(each, path)
+        if not IN_CONDA:
+            self._set_up()
+
+    def _set_up(self) -> None:
+        """The packages of this checkout's .venv. Never stale: make would then install into what it links to."""
+        stamp = (ROOT / ".venv" / "concord-setup").read_text()
+        read = ("pyproject.toml", "scripts/constraints.txt", "scripts/setup.sh")
+        wanted = hashlib.sha256(b"".join((self.folder / path).read_bytes() for path in read)).hexdigest()
+        assert wanted in stamp, "the set-up is not up to date: `make setup` first"
+        (self.folder / ".venv").mkdir()
+        for each in (ROOT / ".venv").iterdir():
+            (self.folder / ".venv" / each.name).symlink_to(each)
+        (self.folder / ".venv" / "concord-setup").unlink()
+        (self.folder / ".venv" / "concord-setup").write_text(stamp.replace(str(ROOT), str(self.folder), 1))
+
+    def environment(self, scratch: Path, **more: str) -> dict[str, str]:
+        """What a reader's shell has: nothing of this test run or of the make around it."""
+        outer = ("MAKE", "MFLAGS", "PYTEST", "JUPYTER", "DASK", "CONCORD", "DISPLAY", "WAYLAND", "BROWSER")
+        outer += ("NOTEBOOK", "METHOD", "SCHEDULER", "TESTS", "GIT_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+        # The installed package is the checkout this is a copy of
+        return kept | {"TMPDIR": str(scratch), "PYTHONPATH": str(self.folder / "scripts")} | more
+
+    @contextmanager
+    def started(self, command: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs until the block ends; then it and all that it started are gone."""
+        # In /tmp: the sockets of kernels have long names already
+        scratch = Path(tempfile.mkdtemp(prefix="readme-", dir="/tmp"))
+        if IN_CONDA:
+            command = command.replace(".venv/bin/", "")
+        with (scratch / "log").open("w+") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", command], cwd=self.folder, env=self.environment(scratch, **more), text=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+            process.log, process.scratch = scratch / "log", scratch
+            try:
+                yield process
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+                process.wait(30)
+                until(lambda: not session(process.pid) and not kernels(str(scratch)), 15)
+            finally:
+                for pid in [*session(process.pid), *kernels(str(scratch))]:
+                    os.kill(pid, signal.SIGKILL)
+                process.wait()
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def run(self, command: str, timeout: float = 240, **more: str) -> str:
+        """Run a command to its end, successfully; returns what it wrote."""
+        with self.started(command, **more) as process:
+            status = process.wait(timeout)
+            written = process.log.read_text(errors="replace")
+        assert status == 0, f"{command}: exit status {status}\n{written[-4000:]}"
+        return written
+
+    def built(self, pattern: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / "build").glob(pattern))
+
+
+def session(leader: int) -> list[int]:
+    """The processes of a session."""
+    listing = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(leader)], capture_output=True, text=True).stdout
+    return [int(pid) for pid, state in map(str.split, listing.splitlines()) if not state.startswith("Z")]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    """With two small notebooks under the names of the real ones."""
+    return Checkout(
+        tmp_path_factory.mktemp("readme") / "concord",
+        dietox=notebook(METHOD, FITS),
+        sitka=notebook(METHOD, "print(method)"),
+    )
+
+
+@pytest.fixture(scope="module")
+def refreshed(checkout) -> Checkout:
+    """The checkout after `make refresh`: its notebooks have outputs, and README the grid of fits made just now."""
+    checkout.refreshing = checkout.run("make refresh")
+    return checkout
+
+
+# ---- the commands
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be():
+    assert len(commands()) > 10
+    assert sorted([*RUN, *NOT_RUN]) == sorted(commands())
+
+
+@runs("make reports")
+def test_reports_runs_every_notebook_by_both_methods(checkout, given):
+    shutil.rmtree(checkout.folder / "build", ignore_errors=True)
+    checkout.run(*given)
+    reports = ["dietox-ML.html", "dietox-REML.html", "index.html", "sitka-ML.html", "sitka-REML.html"]
+    assert checkout.built("reports/*.html") == reports
+    index = (checkout.folder / "build" / "reports" / "index.html").read_text()
+    assert all(f'href="{name}"' in index for name in reports if name != "index.html")
+    for table in ("estimates.csv", "fits.csv"):
+        rows = list(csv.DictReader((checkout.folder / "build" / table).open()))
+        assert {(row["engine"], row["method"]) for row in rows} == {
+            (engine, method) for engine in ("mixedlm", "lme4") for method in models.METHODS
+        }
+    assert {row["verdict"] for row in rows} == {"agree"}
+
+
+@runs("make reports NOTEBOOK=sitka METHOD=ML")
+def test_reports_of_one_notebook_and_method(checkout, given):
+    shutil.rmtree(checkout.folder / "build", ignore_errors=True)
+    checkout.run(*given)
+    assert checkout.built("reports/*.html") == ["index.html", "sitka-ML.html"]
+    assert checkout.built("notebooks/*") == ["sitka-ML.ipynb"]
+
+
+@runs(
+    ".venv/bin/dask scheduler --host localhost --port 8786",
+    ".venv/bin/dask worker tcp://localhost:8786 --nthreads 1 --nworkers 2",
+    "make reports SCHEDULER=tcp://localhost:8786 NOTEBOOK=sitka METHOD=ML",
+)
+def test_reports_of_the_real_notebook_on_a_scheduler_with_workers(tmp_path, given):
+    checkout = Checkout(tmp_path / "concord", sitka=ROOT / "notebooks" / "sitka.ipynb")
+    # A free port in place of the usual one, which may be in use
+    port = str(free_port())
+    scheduler, worker, reports = [command.replace("8786", port) for command in given]
+    with checkout.started(scheduler) as first, checkout.started(worker) as second:
+        checkout.run(reports)
+        # The notebook ran there: a kernel of this machine's own cluster would have left no trace in their logs
+        assert re.search(r"Receive client connection", first.log.read_text())
+        assert "Registered to" in second.log.read_text()
+    kept = nbformat.read(checkout.folder / "build" / "notebooks" / "sitka-ML.ipynb", as_version=4)
+    assert kept.metadata.concord.status == "completed"
+    rows = list(csv.DictReader((checkout.folder / "build" / "fits.csv").open()))
+    found = {(row["model"], row["settings"]): row["verdict"] for row in rows}
+    assert found == {
+        (model, settings): "r short" if settings == "default" and model != "random_intercept" else "agree"
+        for model in ("random_intercept", "random_slope", "uncorrelated")
+        for settings in ("default", "tuned")
+    }
+
+
+@runs("make refresh")
+def test_refresh_fills_the_notebooks_and_again_changes_nothing(refreshed, given):
+    assert "README.md: the grid is written" in refreshed.refreshing
+    path = refreshed.folder / "notebooks" / "dietox.ipynb"
+    before = path.read_bytes()
+    cells = nbformat.reads(before.decode(), as_version=4).cells
+    assert all(cell.execution_count for cell in cells)
+    assert "dietox-random_intercept, REML, default settings: agree" in cells[1].outputs[0].data["text/plain"]
+    refreshed.run(f"{given[0]} NOTEBOOK=dietox")
+    assert path.read_bytes() == before
+
+
+@runs("make test TESTS=notebooks/sitka.ipynb")
+def test_one_notebook_is_held_against_its_outputs(refreshed, given):
+    refreshed.run(*given)
+    cases = list(xml.etree.ElementTree.parse(refreshed.folder / "build" / "junit.xml").iter("testcase"))
+    assert [case.get("classname") for case in cases] == ["notebooks.sitka.ipynb"] * 2
+    assert not [case for case in cases if list(case)]
+
+
+@runs("make test")
+def test_test_runs_all_there_is_unless_told_which(checkout, given):
+    # All would be this test too: one file of it
+    checkout.run(f"{given[0]} TESTS=tests/test_records.py")
+    cases = list(xml.etree.ElementTree.parse(checkout.folder / "build" / "junit.xml").iter("testcase"))
+    assert cases and {case.get("classname") for case in cases} == {"tests.test_records"}
+    (line,) = [
+        line for line in checkout.run(f"make -n {given[0].removeprefix('make ')}").splitlines() if "pytest" in line
+    ]
+    assert line.endswith("-m pytest -n 2 --dist loadfile --junit-xml build/junit.xml $TESTS")
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert options["testpaths"] == ["tests", "notebooks"]
+
+
+@runs("make lint")
+def test_lint_finds_nothing_and_would(checkout, given):
+    assert "All checks passed!" in checkout.run(*given)
+    bad = checkout.folder / "scripts" / "bad.py"
+    bad.write_text("import os\n")
+    try:
+        with pytest.raises(AssertionError, match="F401"):
+            checkout.run(*given)
+    finally:
+        bad.unlink()
+
+
+@runs("make lab")
+def test_lab_serves_the_notebooks_and_a_kernel_that_has_the_package(checkout, given, tmp_path):
+    port, token = free_port(), "a-token"
+    own = {"JUPYTER_PORT": str(port), "JUPYTER_TOKEN": token, "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    own |= {"JUPYTER_DATA_DIR": str(tmp_path / "data"), "IPYTHONDIR": str(tmp_path / "ipython")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "s"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "w")}
+    with checkout.started(*given, **own, JUPYTER_RUNTIME_DIR=str(tmp_path / "runtime")) as process:
+        server = f"http://127.0.0.1:{port}"
+
+        def ask(path: str, **more) -> tuple[int, bytes]:
+            request = urllib.request.Request(server + path, headers={"Authorization": f"token {token}"}, **more)
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with direct.open(request, timeout=20) as answer:
+                return answer.status, answer.read()
+
+        def is_up() -> bool:
+            assert process.poll() is None, process.log.read_text()
+            try:
+                return ask("/lab")[0] == 200
+            except OSError:
+                return False
+
+        until(is_up, 60)
+        # Without a browser there is the address to open
+        assert f"{server}/lab?token=" in process.log.read_text()
+        listed = [entry["name"] for entry in json.loads(ask("/api/contents")[1])["content"]]
+        assert sorted(listed) == ["dietox.ipynb", "sitka.ipynb"]
+        # As JupyterLab does when a notebook is opened
+        opened = {"path": "sitka.ipynb", "name": "sitka.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+        kernel = json.loads(ask("/api/sessions", method="POST", data=json.dumps(opened).encode())[1])["kernel"]["id"]
+        client = BlockingKernelClient(connection_file=str(tmp_path / "runtime" / f"kernel-{kernel}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=60)
+            said = []
+            code = "import os, concord; print(concord.__file__, os.getcwd())"
+            reply = client.execute_interactive(code, timeout=60, output_hook=said.append)
+        finally:
+            client.stop_channels()
+        assert reply["content"]["status"] == "ok"
+        (text,) = [message["content"]["text"] for message in said if message["msg_type"] == "stream"]
+        assert text.split() == [
+            str(checkout.folder / "scripts" / "concord" / "__init__.py"), str(checkout.folder / "notebooks"),
+        ]  # fmt: skip
+        kernel_folder = str(tmp_path / "runtime")
+        assert kernels(kernel_folder)
+    until(lambda: not kernels(kernel_folder), 10)
+
+
+def test_lab_starts_for_root_too():
+    recipe = re.search(r"^lab:.*\n\t(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert "--allow-root" in recipe.split()
+
+
+@runs("Rscript scripts/export_datasets.R")
+def test_every_table_is_what_its_r_package_has(checkout, given):
+    tables = [Path("datasets") / id / f"{id}.csv" for id in datasets.catalogue()]
+    for table in tables:
+        (checkout.folder / table).unlink()
+    checkout.run(*given)
+    assert [(checkout.folder / table).read_bytes() for table in tables] == [
+        (ROOT / table).read_bytes() for table in tables
+    ]
+
+
+@runs("make bench")
+def test_bench_prints_a_ratio(tmp_path, given):
+    checkout = Checkout(tmp_path / "concord", one=notebook("x = 1", "x"))
+    written = checkout.run(*given)
+    assert re.search(
+        r"^reports: concord [\d.]+ s, plain [\d.]+ s, ratio [\d.]+, goal at most 0.5$", written, re.MULTILINE
+    )
+
+
+@runs("make lock")
+def test_lock_calls_its_script(checkout, given):
+    # It asks the network for every package: not run, only what it would run
+    printed = checkout.run(given[0].replace("make", "make -n"))
+    script = printed.splitlines()[-1].split()[-1]
+    assert script == "scripts/lock.py" and (ROOT / script).is_file()
+
+
+@runs("make setup")
+def test_setup_has_nothing_to_do_when_all_is_there(checkout, given):
+    began = time.monotonic()
+    assert re.fullmatch(r"==> ready: .*\n", checkout.run(*given))
+    assert time.monotonic() - began < 2
+
+
+@runs("make help")
+def test_help_names_every_target_that_readme_does(checkout, given):
+    shown = set(re.findall(r"^  make (\w+)", checkout.run(*given), re.MULTILINE))
+    assert {command.split()[1] for command in commands() if command.startswith("make ")} <= shown
+
+
+@runs("make clean")
+def test_clean_removes_what_was_built_and_keeps_the_set_up(checkout, given):
+    (checkout.folder / "build" / "reports").mkdir(parents=True, exist_ok=True)
+    (checkout.folder / "scripts" / "__pycache__").mkdir(exist_ok=True)
+    before = (checkout.folder / "notebooks" / "sitka.ipynb").read_bytes()
+    checkout.run(*given)
+    assert not (checkout.folder / "build").exists() and not (checkout.folder / "scripts" / "__pycache__").exists()
+    assert IN_CONDA or (checkout.folder / ".venv" / "concord-setup").is_file()
+    assert (checkout.folder / "notebooks" / "sitka.ipynb").read_bytes() == before
+
+
+# ---- the examples
+
+
+def test_the_python_example_prints_the_verdict_of_the_grid(tmp_path):
+    (code,) = blocks("python")
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    id, method = re.search(r'models\.get\("([\w-]+)", method="(\w+)"\)', code).groups()
+    word, _ = grid(README)[id, f"default, {method}"]
+    assert ran.stdout.splitlines()[-1].startswith(f"{word}: ")
+
+
+def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkeypatch):
+    (toml,) = blocks("toml")
+    place = shutil.copytree(ROOT / "datasets" / "sitka", tmp_path / "sitka")
+    with (place / "dataset.toml").open("a") as file:
+        file.write(f"\n{toml}")
+    monkeypatch.setenv("CONCORD_DATASETS", str(tmp_path))
+    (name,) = tomllib.loads(toml)["models"]
+    for method in models.METHODS:
+        model = models.get(f"sitka-{name}", method)
+        comparison = compare(*(engine.fit(model, "tuned") for engine in engines().values())).check()
+        assert comparison.verdict.word == "agree"
+        assert ("fixed", "", "Time:treatozone") in set(
+            comparison.table[["effect", "group", "term"]].itertuples(index=False, name=None)
+        )
+
+
+# ---- the grid, the links, the first screen
+
+
+def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
+    """Verdict and gap by model and column."""
+    header, _, *rows = [line.strip("| ").split(" | ") for line in readme.written(text).splitlines()]
+    cells = {}
+    for id, *values in rows:
+        for column, value in zip(header[1:], values, strict=True):
+            word, _, gap = value.replace("**", "").partition(" by ")
+            cells[id, column] = (word, float(gap or 0))
+    return cells
+
+
+def test_the_grid_is_the_one_that_comes_out_now(refreshed):
+    told, now = grid(README), grid((refreshed.folder / "README.md").read_text(encoding="utf-8"))
+    assert {key: word for key, (word, _) in told.items()} == {key: word for key, (word, _) in now.items()}
+    assert {(model.id, f"default, {model.method}") for model in models.every()} <= set(told)
+    # Where an optimizer that fails stops differs a little between machines
+    assert {key: gap for key, (_, gap) in told.items()} == {
+        key: pytest.approx(gap, rel=0.2) for key, (_, gap) in now.items()
+    }
+
+
+def test_refresh_writes_the_grid_and_nothing_else(refreshed):
+    def around(text: str) -> str:
+        return text.replace(readme.written(text), "")
+
+    assert around((refreshed.folder / "README.md").read_text(encoding="utf-8")) == around(README)
+
+
+def test_every_relative_link_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not re.match(r"[a-z]+:", link)]
+    assert len(links) >= 4
+    titles = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    anchors = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    files = [link.partition("#")[0] for link in links if link not in anchors]
+    missing = [file for file in files if not file or not (ROOT / file).exists()]
+    assert missing == []
+
+
+def test_every_file_that_readme_names_is_there():
+    # In backticks, with a folder before it; what `make` builds is not in a checkout
+    named = [path for path in re.findall(r"`([\w.]+/[\w./]+)`", README) if not path.startswith(("build/", ".venv/"))]
+    assert len(named) >= 4
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_first_screen_has_the_question_the_grid_and_both_commands():
+    screen = "\n".join(README.splitlines()[:45])
+    assert "**Do statsmodels and lme4 agree on this mixed model, and if not, which one is right?**" in screen
+    assert readme.END in screen
+    assert {"make reports", "make test"} <= set(commands(screen))
+    # Words of the grid are told where the grid stands
+    assert all(f"*{word}*" in screen for word in ("short", "default", "tuned", "REML", "ML"))
