@@ -202,10 +202,11 @@ def _named(value) -> tuple[list[str], list]:
 
 
 def test_levels_without_rows_are_left_out():
-    """A group that only occurs where a value is missing is no group of the model, as in lmer."""
+    """A level that only occurs where a value is missing is neither a group nor a fixed effect, as in lmer."""
     frame = pd.DataFrame({"y": [1.0, 2, 4, 8, None], "g": pd.Categorical(list("bbcca"), ["a", "b", "c", "d"])})
-    (term,) = formulas.design(formulas.parse("y ~ (1 | g)"), frame).terms
-    assert term.levels == ("b", "c") and term.codes.tolist() == [0, 0, 1, 1]
+    design = formulas.design(formulas.parse("y ~ g + (1 | g)"), frame)
+    assert design.terms[0].levels == ("b", "c") and design.terms[0].codes.tolist() == [0, 0, 1, 1]
+    assert design.names == ("(Intercept)", "gc")
 
 
 FORMS = {

@@ -47,8 +47,9 @@ def test_it_is_found_once():
 def test_another_table_of_the_same_name_has_its_own(make_model):
     """A reference serves only the table that it was found from, whatever the two are called."""
     model = models.get("sitka-random_intercept")
-    twin = make_model(model.frame[1:], model.record.formula, id="sitka", name="random_intercept")
-    assert twin.id == model.id
+    made = make_model(model.frame[1:], model.record.formula, id="sitka", name="random_intercept")
+    twin = models.Model(made.dataset, made.name, model.record, model.method)
+    assert twin.id == model.id and twin.record is model.record
     first, second = reference.of(model), reference.of(twin)
     assert second.likelihood.n == first.likelihood.n - 1 and second.loglik != first.loglik
     assert reference.of(model).loglik == first.loglik
