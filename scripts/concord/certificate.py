@@ -158,10 +158,11 @@ class Certificate:
 def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400, box: float = 1e-40) -> Certificate:
     """Solve at two precisions from a start in double precision, and prove the result.
 
-    An entry of theta that is zero at the start stays zero: there the optimum lies on the boundary. The criterion does
-    not change when a column of a factor changes its sign, so its derivative with respect to such an entry vanishes,
-    and its second derivative is twice the derivative with respect to the variance: a positive definite Hessian is the
-    first-order condition on the boundary.
+    A column of a factor that is zero throughout at the start stays zero: there the optimum lies on the boundary. The
+    criterion does not change when a column of a factor changes its sign, so its derivatives with respect to such a
+    column vanish, and its second derivatives are twice the derivatives with respect to the variances: a positive
+    definite Hessian is the first-order condition on the boundary. Beside entries that are not zero a zero is a number
+    like any other, and free.
 
     Raises
     ------
@@ -171,11 +172,12 @@ def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400,
     kept, ctx.prec = ctx.prec, bits
     try:
         exact = Exact(design, reml)
-        free = [i for i, each in enumerate(start) if each != 0]
+        free = _free(exact.sizes, start)
         coarse, fine = (_newton(exact, start, free, precision) for precision in precisions)
         ctx.prec = bits
         enclosed = _prove(exact, fine, free, box)
-        agreed = min((_digits(coarse[i], fine[i]) for i in free), default=int(bits * 0.30103))
+        largest = max((abs(fine[i]) for i in free), default=arb(0))
+        agreed = min((_digits(coarse[i], fine[i], largest) for i in free), default=int(bits * 0.30103))
         boundary = tuple(i for i in range(exact.m) if i not in free)
         loglik, estimates = exact(enclosed, 0).value / -2, exact.estimates(enclosed)
         return Certificate(enclosed, loglik, estimates, box, precisions, agreed, boundary)
@@ -183,6 +185,19 @@ def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400,
         raise CertificateError(f"no enclosure at {bits} bits: {error}") from error
     finally:
         ctx.prec = kept
+
+
+def _free(sizes: Sequence[int], start: Sequence[float]) -> list[int]:
+    """The entries of theta in columns that are not zero throughout."""
+    free: list[int] = []
+    place = 0
+    for q in sizes:
+        for column in range(q):
+            entries = range(place, place + q - column)
+            if any(start[i] != 0 for i in entries):
+                free += entries
+            place += q - column
+    return free
 
 
 def _newton(exact: Exact, start: Sequence[float], free: list[int], bits: int, steps: int = 60) -> list[arb]:
@@ -237,13 +252,18 @@ def _prove(exact: Exact, theta: Sequence[arb], free: list[int], radius: float) -
     return enclosed
 
 
-def _digits(a: arb, b: arb) -> int:
-    """Decimal digits to which two numbers agree, at most what the working precision can tell."""
+def _digits(a: arb, b: arb, largest: arb) -> int:
+    """Decimal digits to which two numbers agree, at most what the working precision can tell.
+
+    A number that is zero but for rounding has no digits of its own: the largest one beside it gives the measure.
+    """
     limit = int(ctx.prec * 0.30103)
-    error = abs(a.mid() - b.mid())
+    error, size = abs(a.mid() - b.mid()), abs(b.mid())
     if error == 0:
         return limit
-    return min(limit, int(float((abs(b.mid()) / error).log()) / 2.302585092994046))
+    if size < largest.mid() * arb(2) ** -(ctx.prec // 2):
+        size = largest.mid()
+    return min(limit, int(float((size / error).log()) / 2.302585092994046))
 
 
 def _rational(value: float) -> fmpq:

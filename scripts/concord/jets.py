@@ -65,7 +65,7 @@ class Jet:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Jet | arb) -> Jet:
-        return self * (other.inverse() if isinstance(other, Jet) else 1 / other)
+        return self * (other.inverse() if isinstance(other, Jet) else arb(1) / other)
 
     def inverse(self) -> Jet:
         """One over it."""
