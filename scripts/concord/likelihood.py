@@ -206,6 +206,21 @@ class Likelihood:
             start += size * size
         return np.concatenate(factors)[self._free]
 
+    def std_error(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
+
+        sqrt(diag(sigma^2 (X'V^-1 X)^-1)), as lme4 gives them; NaN where they are no parameters of the model.
+        """
+        roots = self._roots(covariances, residual_variance)
+        if roots is None:
+            return np.full(self.p, np.nan)
+        return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self._evaluate(roots)[1]))))
+
+    def _spread(self, solved: _Solved) -> np.ndarray:
+        """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
+        half = linalg.solve_triangular(self._R, solved.inverse)
+        return linalg.solve_triangular(self._R, half.T)
+
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
         """The best stationary point that is found from each of the starts, in double precision.
 
@@ -260,14 +275,12 @@ class Likelihood:
         solved = self._solve(self._evaluate(entries)[1])
         residual_variance = self._scale**2 * solved.rss / self.nu
         fixed = self._ols + self._scale * linalg.solve_triangular(self._R, solved.coefficients)
-        spread = linalg.solve_triangular(self._R, solved.inverse)
-        spread = linalg.solve_triangular(self._R, spread.T)
         covariances, start = [], 0
         for size, whitener in zip(self._sizes, self._whiteners, strict=True):
             factor = linalg.solve_triangular(whitener, entries[start : start + size * size].reshape(size, size))
             covariances.append(residual_variance * factor @ factor.T)
             start += size * size
-        std_error = np.sqrt(residual_variance * np.diag(spread))
+        std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
         return Optimum(
             self.design, -value / 2, fixed, std_error, tuple(covariances), residual_variance, theta, gradient
         )
