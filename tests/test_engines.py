@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from concord import models, r, reference
-from concord.agreement import judge
 from concord.engines import EngineError, best, engines
 from concord.fits import ESTIMATES, KEY, RANDOM_EFFECTS, Attempt, Fit
 from concord.formulas import CannotExpress
+from concord.judgement import judge
 from concord.likelihood import Likelihood
 
 ENGINES = engines()
@@ -299,7 +299,7 @@ def test_a_mixedlm_result_of_something_else_is_refused():
     model, slope = models.get("sitka-random_intercept"), models.get("sitka-random_slope")
     frame = model.frame
     from_native = ENGINES["mixedlm"].from_native
-    scaled = pd.DataFrame({"t": frame["Time"] / 30, "one": 1.0})
+    bent = pd.DataFrame({"t": frame["Time"] ** 2, "one": 1.0})
     three = pd.DataFrame({"t": frame["Time"], "t2": frame["Time"] ** 2 / 1e4, "one": 1.0})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -309,9 +309,9 @@ def test_a_mixedlm_result_of_something_else_is_refused():
         "another response .* other rows": by_arrays(model, frame[1:]),
         "another response .* another order": by_arrays(model, frame.sample(frac=1.0, random_state=1)),
         r"other groups than sitka-random_intercept \(tree\)": by_arrays(model, groups=frame["treat"].astype(str)),
-        "no fixed effect with the values of Time": by_arrays(model, exog=scaled),
+        "fixed effects are not a coding of": by_arrays(model, exog=bent),
         "has 3 fixed effects, the model has 2": by_arrays(model, exog=three),
-        "no random effect with the values of": by_arrays(model, exog_re=frame["Time"].astype(float)),
+        "random effects are not a coding of": by_arrays(model, exog_re=frame["Time"].astype(float)),
         "has 2 random effects, the model has 1": by_arrays(slope),
         "variance components": components,
         "this is no result of MixedLM: DataFrame": frame,
@@ -379,8 +379,8 @@ def test_an_lmer_object_of_something_else_is_refused(workspace):
         "lmer(f, Sitka[-1, ])": "another response .* other rows",
         "lmer(f, Sitka[395:1, ])": "another response .* another order",
         "lmer(f, transform(Sitka, tree = rev(tree) + rep(0:1, length.out = 395)))": "other groups or numbers in",
-        "lmer(f, transform(Sitka, Time = Time / 30))": "other numbers in its fixed effects",
-        "lmer(size ~ Time + treat + (1 | tree), Sitka)": r"has the fixed effects \(Intercept\), Time, treatozone",
+        "lmer(f, transform(Sitka, Time = Time^2))": "are not a coding of",
+        "lmer(size ~ Time + treat + (1 | tree), Sitka)": "has 3 fixed effects, sitka-random_intercept has 2",
         "lmer(size ~ Time + (1 + Time | tree), Sitka)": r"no random term \(\(Intercept\) \| tree\)",
         "lmer(size ~ Time + (1 | tree) + (1 | treat), Sitka)": r"a random term \(\(Intercept\) \| treat\) too many",
         "lmer(f, Sitka, weights = rep(1:5, 79))": "weights or an offset",

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from concord import models, reference
-from concord.agreement import judge
 from concord.fits import KEY
+from concord.judgement import judge
 from concord.likelihood import Likelihood
 
 COLUMNS = [

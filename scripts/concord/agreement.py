@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ import pandas as pd
 
 from concord import reference, tables
 from concord.datasets import Tolerance
-from concord.engines.best import recomputed, slope
+from concord.engines.best import recomputed
 from concord.fits import KEY, Fit
+from concord.judgement import OWN, Judgement, judge
 from concord.models import Model
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
 
 LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
 QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
-MAXIMUM_DIGITS = 15.0
 
 
 class Disagreement(AssertionError):
@@ -45,46 +45,16 @@ class Verdict:
     ----------
     word : ``agree``, ``python short``, ``r short``, ``both short``, ``differ`` or ``cannot express``
     reason : the evidence, in a sentence
+    evidence : kinds of evidence: ``stopped early``, ``another optimum``, ``constraint ignored``, ``no parameters``,
+        ``boundary``, ``silent failure``, ``false alarm``, ``other coding``, ``other definition``
     """
 
     word: str
     reason: str
+    evidence: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.word}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One fit against the reference.
-
-    Attributes
-    ----------
-    gap : log-likelihood units below the reference, both in the independent likelihood; inf where the estimates are no
-        parameters of the model
-    digits : correct significant digits of every estimate, worst first; index ``effect, group, term``
-    slope : largest derivative of the criterion where the fit stopped; NaN where it has none
-    """
-
-    gap: float
-    digits: pd.Series
-    slope: float
-
-    @property
-    def worst(self) -> float:
-        """Correct significant digits of the worst estimate."""
-        return float(self.digits.iloc[0]) if len(self.digits) else float("nan")
-
-
-def lre(value: float, correct: float) -> float:
-    """Correct significant digits: the log relative error of McCullough 1998 (The American Statistician 52(4), 358-366).
-
-    -log10(|value - correct| / |correct|), from 0 to 15; of a correct value of zero, -log10 |value|.
-    """
-    error = abs(value - correct) / (abs(correct) or 1.0)
-    if np.isnan(error):
-        return 0.0
-    return MAXIMUM_DIGITS if error == 0 else float(np.clip(-np.log10(error), 0.0, MAXIMUM_DIGITS))
 
 
 @cache
@@ -99,17 +69,6 @@ def tolerance(quantity: str, settings: str, model: Model) -> Tolerance:
     return model.record.tolerance.get(quantity) or tolerances()["tuned" if settings == "tuned" else "default"][quantity]
 
 
-def judge(fit: Fit) -> Judgement:
-    """A fit against the reference of its model."""
-    against = reference.of(fit.model)
-    value = recomputed(fit, against.likelihood)
-    correct = against.estimates.set_index(KEY)["estimate"]
-    given = fit.estimates.set_index(KEY)["estimate"]
-    digits = pd.Series({key: lre(given[key], correct[key]) for key in correct.index}, name="digits", dtype=float)
-    steepness = slope(fit, against.likelihood) if np.isfinite(value) else float("nan")
-    return Judgement(against.level - value, digits.sort_values(kind="stable"), steepness)
-
-
 class Comparison:
     """Fits of one model side by side.
 
@@ -118,9 +77,11 @@ class Comparison:
     fits : what is compared
     table : one row per quantity, the log-likelihood first: ``effect, group, term``, the value in each fit, the largest
         ``difference`` of two fits, that ``relative`` to the larger value, the ``tolerance`` in the quantity's own unit,
-        and whether it is ``ok``
+        whether it is ``ok``, and whether that is so only because the two go by another ``definition``
     judgements : every fit against the reference
     verdict : what came of it, with the reason
+
+    Beside MixedLM and lme4, nlme is an arbiter: shown in the table and judged, but no party to the verdict.
     """
 
     def __init__(self, *fits: Fit) -> None:
@@ -144,10 +105,30 @@ class Comparison:
             for i, label in enumerate(labels)
         ]
 
+        arbiter = {"mixedlm", "lme4"} <= set(engines)
+        self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")]
+
+    @cached_property
+    def against(self) -> reference.Reference:
+        """The reference; where it is not certified and one of the fits is better, that fit."""
+        found = reference.of(self.model)
+        if found.certified:
+            return found
+        values = [recomputed(fit, found.likelihood) if self._same_model(fit) else -np.inf for fit in self.fits]
+        best = int(np.argmax(values))
+        if not values[best] > found.level + self._allowed_gap:
+            return found
+        kind = "not certified: the best of the fits compared"
+        return replace(found, loglik=values[best], level=values[best], estimates=self.fits[best].estimates, kind=kind)
+
     @cached_property
     def judgements(self) -> list[Judgement]:
         """Every fit against the reference, in the order of the fits."""
-        return [judge(fit) for fit in self.fits]
+        return [judge(fit, self.against if self._same_model(fit) else reference.of(fit.model)) for fit in self.fits]
+
+    def _same_model(self, fit: Fit) -> bool:
+        """Whether a fit is of the very same table and formula, and not only of a model with the same name."""
+        return fit.model.dataset is self.model.dataset and fit.model.record is self.model.record
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -157,26 +138,54 @@ class Comparison:
             estimates = fit.estimates
             errors = estimates[estimates["effect"] == "fixed"].assign(effect="std_error")
             errors["estimate"] = errors["std_error"]
-            loglik = pd.DataFrame([("loglik", "", "logLik", fit.loglik)], columns=[*KEY, "estimate"])
+            loglik = pd.DataFrame([("loglik", "", "logLik", fit.loglik + fit.shift)], columns=[*KEY, "estimate"])
             column = pd.concat([loglik, estimates, errors])[[*KEY, "estimate"]]
             columns.append(column.set_index(KEY)["estimate"].rename(label))
         # By name, and what only one fit has stays in sight.
         joined = pd.concat(columns, axis=1, join="outer", sort=False)
         joined = joined.reindex(sorted(joined.index, key=lambda key: _ORDER[key[0]]))
-        values = joined[self.labels]
+        values = joined[[self.labels[i] for i in self.parties]]
         joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
         larger = values.abs().max(axis=1, skipna=False)
         joined["relative"] = joined["difference"] / larger.where(larger > 0, 1.0)
         joined["tolerance"] = [self._allowed(key, values) for key in joined.index]
         # A comparison with NaN is false: a missing or infinite value is never ok.
-        joined["ok"] = joined["difference"] <= joined["tolerance"]
+        within = joined["difference"] <= joined["tolerance"]
+        joined["definition"] = [not ok and self._by_definition(key) for key, ok in within.items()]
+        joined["ok"] = within | joined["definition"]
         return joined.reset_index()
+
+    def _by_definition(self, key: tuple[str, str, str]) -> bool:
+        """Whether standard errors differ only because an engine inverts the joint Hessian, where lme4 holds theta.
+
+        Shown, not assumed: what the engine states is what it has from the joint Hessian; that is larger than the error
+        conditional on theta, by the uncertainty of theta, a matter of percents; and the conditional ones, computed at
+        each fit's own covariance matrices, agree with each other and with what the others state.
+        """
+        if key[0] != "std_error":
+            return False
+        if not all(self._same_model(self.fits[i]) for i in self.parties):
+            return False
+        place = self.model.design.names.index(key[2])
+        allowed = tolerance("std_error", self._kind, self.model)
+        conditional = []
+        for i in self.parties:
+            fit, stated = self.fits[i], self.fits[i].std_error[place]
+            if self._short(self.judgements[i]):
+                return False
+            own = self.against.likelihood.std_error(fit.covariances, fit.residual_variance)[place]
+            limit = allowed.atol + allowed.rtol * own
+            joint = fit.joint_std_error is not None and stated == fit.joint_std_error[place]
+            if not (own - limit <= stated <= 1.1 * own if joint else abs(stated - own) <= limit):
+                return False
+            conditional.append(own)
+        return max(conditional) - min(conditional) <= allowed.atol + allowed.rtol * min(conditional)
 
     def _allowed(self, key: tuple[str, str, str], values: pd.DataFrame) -> float:
         """The tolerance of one row in its own unit."""
         effect, group, term = key
         quantity = {"ran_pars": "covariance" if term.startswith("cov__") else "variance"}.get(effect, effect)
-        allowed = tolerance(quantity, "tuned" if self.settings == "tuned" else "default", self.model)
+        allowed = tolerance(quantity, self._kind, self.model)
         scale = values.loc[key].abs().min()
         if quantity == "fixed":
             scale = values.loc[("std_error", group, term)].min()
@@ -187,59 +196,82 @@ class Comparison:
     def _deviations(self, key: tuple[str, str, str]) -> float:
         """The smallest product, over the fits, of the standard deviations of a covariance's two effects."""
         products = []
-        for fit in self.fits:
+        for fit in (self.fits[i] for i in self.parties):
             for term, covariance in zip(fit.model.design.terms, fit.covariances, strict=True):
                 for j, second in enumerate(term.names):
                     for i, first in enumerate(term.names[:j]):
                         if (term.group, f"cov__{first}.{second}") == key[1:]:
-                            products.append(np.sqrt(covariance[i, i] * covariance[j, j]))
+                            products.append(np.sqrt(max(covariance[i, i] * covariance[j, j], 0.0)))
         return float(min(products))
 
     @property
     def breaches(self) -> list[str]:
         """What is out of tolerance, a line each; the log-likelihood first."""
         lines = [
-            f"{fit_label} is {judgement.gap:.3g} log-likelihood units below the reference "
-            f"({reference.of(self.model).kind}), {self._allowed_gap:.1g} allowed"
-            for fit_label, judgement in zip(self.labels, self.judgements, strict=True)
+            f"{label} is {judgement.gap:.3g} log-likelihood units below the reference ({self.against.kind}), "
+            f"{self._allowed_gap:.1g} allowed"
+            for label, judgement in self._judged()
             if self._short(judgement)
         ]
-        pairs = zip(self.labels, self.fits, strict=True)
-        lines += [f"{label}: {fit.violation}" for label, fit in pairs if fit.violation]
+        lines += [
+            f"{label}: {judgement.fit.violation}" for label, judgement in self._judged() if judgement.fit.violation
+        ]
         for row in self.table[~self.table["ok"]].to_dict("records"):
             values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
             lines.append(f"{_name(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed")
         return lines
 
     @property
+    def _kind(self) -> str:
+        return "tuned" if self.settings == "tuned" else "default"
+
+    @property
     def _allowed_gap(self) -> float:
-        return tolerance("loglik", "tuned" if self.settings == "tuned" else "default", self.model).atol
+        return tolerance("loglik", self._kind, self.model).atol
 
     def _short(self, judgement: Judgement) -> bool:
         return not judgement.gap <= self._allowed_gap
 
+    def _judged(self) -> list[tuple[str, Judgement]]:
+        """The parties to the verdict."""
+        return [(self.labels[i], self.judgements[i]) for i in self.parties]
+
     @cached_property
     def verdict(self) -> Verdict:
         """Log-likelihood first: whoever is below the optimum is short; at one optimum, all quantities must agree."""
-        short = [
-            (label, fit, judgement)
-            for label, fit, judgement in zip(self.labels, self.fits, self.judgements, strict=True)
-            if self._short(judgement)
-        ]
+        judged = self._judged()
+        short = [(label, judgement) for label, judgement in judged if self._short(judgement)]
         if short:
-            sides = {LANGUAGE[fit.engine] for _, fit, _ in short}
+            sides = {LANGUAGE[judgement.fit.engine] for _, judgement in short}
             word = "both short" if len(sides) > 1 else f"{sides.pop()} short"
-            return Verdict(word, "; ".join(_shortfall(*each) for each in short))
-        beaten = min(judgement.gap for judgement in self.judgements)
+            seen = [(label, *judgement.shortfall) for label, judgement in short]
+            kinds = dict.fromkeys(kind for _, found, _ in seen for kind in found)
+            return Verdict(word, "; ".join(f"{label} {why}" for label, _, why in seen), tuple(kinds))
+        beaten = min(judgement.gap for _, judgement in judged)
         if beaten < -self._allowed_gap:
             return Verdict("differ", f"a fit is {-beaten:.3g} log-likelihood units above the reference: no optimum yet")
         outside = self.table[~self.table["ok"]]
         if len(outside):
             names = ", ".join(_name(row) for row in outside.to_dict("records"))
             return Verdict("differ", f"all are at the optimum, and yet beyond tolerance in {names}")
-        alarmed = [label for label, fit in zip(self.labels, self.fits, strict=True) if not fit.converged]
-        alarm = f"; {' and '.join(alarmed)} claimed not to have converged: a false alarm" if alarmed else ""
-        return Verdict("agree", f"all quantities within tolerance, at the optimum{alarm}")
+        reason, kinds = f"all quantities within tolerance, at the {self.against.noun}", []
+        if self.against.boundary:
+            kinds.append("boundary")
+            reason += ", which lies on the boundary: a covariance matrix is singular there"
+        if self.table["definition"].any():
+            kinds.append("other definition")
+            reason += "; standard errors differ by definition: conditional on theta they agree"
+        for label, judgement in judged:
+            fit = judgement.fit
+            if fit.shift and abs(fit.loglik + fit.shift - (self.against.level - judgement.gap)) <= OWN:
+                kinds.append("other coding")
+                reason += (
+                    f"; {label} was given X in another coding: its REML log-likelihood, {fit.loglik:.6g}, is shifted "
+                    f"by the difference of 0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
+                )
+        if any(judgement.alarmed for _, judgement in judged):
+            kinds.append("false alarm")
+        return Verdict("agree", reason, tuple(dict.fromkeys(kinds)))
 
     def check(self) -> Comparison:
         """The gate: raise where the fits do not agree, unless default settings are declared to disagree just so.
@@ -292,16 +324,18 @@ class Comparison:
         rows = []
         for row in self.table.to_dict("records"):
             # Below its tolerance a difference is the noise of the last steps: it would change from machine to machine.
-            shown = f"< {row['tolerance']:.1e}" if row["ok"] else tables.number(row["difference"], 4) or "missing"
-            percent = "" if row["ok"] or np.isnan(row["relative"]) else f"{100 * row['relative']:.3g} %"
+            within = row["ok"] and not row["definition"]
+            shown = f"< {row['tolerance']:.1e}" if within else tables.number(row["difference"], 4) or "missing"
+            blank = within or np.isnan(row["relative"]) or row["effect"] == "loglik"
+            percent = "" if blank else f"{100 * row['relative']:.3g} %"
             values = [tables.number(row[label]) for label in self.labels]
-            mark = "✓" if row["ok"] else "✗"
+            mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
             rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
         gaps = "; ".join(
             f"{label} {f'< {self._allowed_gap:.0e}' if not self._short(judgement) else f'{judgement.gap:.4g}'}"
             for label, judgement in zip(self.labels, self.judgements, strict=True)
         )
-        notes = [f"Below the optimum, in log-likelihood units: {gaps}."]
+        notes = [f"Below the {self.against.noun}, in log-likelihood units: {gaps}."]
         if self.known:
             notes.append(f"Known: {self.known}.")
         header = ["quantity", "group", "term", *self.labels, "difference", "relative", "ok"]
@@ -339,19 +373,6 @@ _ORDER = {"loglik": 0, "fixed": 1, "std_error": 2, "ran_pars": 3}
 
 def _name(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [_KIND[row["effect"]], row["group"], row["term"]]))
-
-
-def _shortfall(label: str, fit: Fit, judgement: Judgement) -> str:
-    """Why a fit is short, from what is seen where it stopped."""
-    if fit.violation:
-        return f"{label}: {fit.violation}"
-    if not np.isfinite(judgement.gap):
-        return f"{label}: its estimates are no parameters of the model"
-    claim = "claims to have converged all the same" if fit.converged else "says that it has not converged"
-    return (
-        f"{label} stopped {judgement.gap:.3g} log-likelihood units below the optimum, where the criterion still has a "
-        f"slope of {judgement.slope:.2g}, and {claim}"
-    )
 
 
 def _plain(row: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class Fit:
     messages : everything that it said: R's messages and warnings, or Python's warnings
     seconds : wall time of the fit
     call : the code that ran
+    shift : what to add to `loglik` to have it for the model's own coding of X: log |det T| under REML where the engine
+        was given other columns (`concord.coding`), else 0
+    joint_std_error : standard errors from the inverse of the joint Hessian of all parameters, shape (p,), where that is
+        what the engine has; None where its standard errors are conditional on theta
     violation : how the estimates leave the model that was asked for, where they do
     attempts : what each optimizer gave, where several were tried
     native : the package's own result
@@ -82,6 +86,8 @@ class Fit:
     messages: tuple[str, ...]
     seconds: float
     call: str
+    shift: float = 0.0
+    joint_std_error: np.ndarray | None = None
     violation: str | None = None
     attempts: tuple[Attempt, ...] = ()
     native: Any = field(default=None, repr=False)

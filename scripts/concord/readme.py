@@ -41,7 +41,7 @@ def grid(compared: Iterable[Comparison]) -> str:
 def _cell(compared: Comparison) -> str:
     if compared.verdict.word == "agree":
         return "agree"
-    worst = max(judgement.gap for judgement in compared.judgements)
+    worst = max(compared.judgements[i].gap for i in compared.parties)
     return f"**{compared.verdict.word}** by {worst:.2g}"
 
 

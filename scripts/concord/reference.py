@@ -2,7 +2,8 @@
 
 ``datasets/<id>/reference.json`` holds, for every model and method, the optimum to 30 digits with the checks that it
 passed and what they do not show. A record is believed only as long as it is whole: its checksum, the formula and the
-table that it was made from, and the log-likelihood that the independent likelihood gives at its estimates.
+table that it was made from, and that a quick solve which starts at its theta stays there, with its estimates and its
+log-likelihood.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from concord import datasets
 from concord.engines import EngineError, engines
-from concord.fits import Fit, tidy
-from concord.formulas import CannotExpress, Design
+from concord.fits import KEY, Fit, tidy
+from concord.formulas import CannotExpress, Design, FormulaError
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
-from concord.models import Model
+from concord.models import METHODS, Model
 
 DIGITS = 30
 # Log-likelihoods closer than this, found in double precision, are one optimum.
@@ -38,7 +39,11 @@ ZERO = 1e-8
 NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
 
 
-class ReferenceError(ValueError):
+# How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
+HELD = 1e-9
+
+
+class ReferenceError(datasets.DatasetError):
     """A reference.json is corrupt, edited or out of date; or an optimum could not be certified."""
 
 
@@ -65,12 +70,22 @@ class Reference:
     radius: float = float("nan")
     boundary: bool = False
 
+    @property
+    def certified(self) -> bool:
+        """Whether it is proved to be an optimum."""
+        return np.isfinite(self.radius)
+
+    @property
+    def noun(self) -> str:
+        """What to call it in a sentence."""
+        return "certified optimum" if self.certified else "best optimum found (not certified)"
+
 
 _Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class _Parameter(_Strict):
@@ -108,6 +123,8 @@ class _Record(_Strict):
     data_sha256: str
     loglik: _Decimal
     theta: list[_Decimal]
+    # Where a covariance matrix is singular: for every term the order of its effects in its factor, counted from 0.
+    order: list[list[int]] | None = None
     estimates: list[_Parameter]
     checks: _Checks
     provenance: _Provenance
@@ -152,16 +169,21 @@ def _certified(model: Model) -> Reference | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        raw = content.get(model.name, {}).get(model.method)
-        if raw is None:
-            return None
-        record = _Record.model_validate(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ReferenceError(f"{file}: not a reference file ({error}): run `make certify`") from None
+    problem = _unknown(content, model.dataset)
+    if problem:
+        raise ReferenceError(f"{file}: {problem}: run `make certify`")
+    if model.method not in content.get(model.name, {}):
+        return None
+    raw = content[model.name][model.method]
+    try:
+        record = _Record.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in (model.name, model.method, *first["loc"]))
-        raise ReferenceError(f"{file}: {key}: {first['msg']}: run `make certify`") from None
+        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+        raise ReferenceError(f"{file}: {key}: {what}: run `make certify`") from None
     where = f"{file}: {model.name}.{model.method}"
     if record.checksum != checksum(raw):
         raise ReferenceError(f"{where}: the record was changed after it was certified: run `make certify`")
@@ -176,13 +198,76 @@ def _certified(model: Model) -> Reference | None:
     estimates = pd.DataFrame(rows, columns=["effect", "group", "term", "estimate", "std_error"])
     likelihood = Likelihood(model.design, model.reml)
     loglik = float(record.loglik)
-    # A record that is whole and yet wrong: its estimates and its log-likelihood must belong together.
+    # A record that is whole and yet wrong: its entries must belong together.
+    wrong = _wrong(record, estimates, likelihood)
+    if wrong:
+        raise ReferenceError(f"{where}.{wrong}: run `make certify`")
     recomputed = likelihood.loglik(*parameters(estimates, model.design))
-    if not abs(recomputed - loglik) <= 1e-8 * max(1.0, abs(loglik)):
-        raise ReferenceError(f"{where}: its log-likelihood is {loglik!r}, at its estimates it is {recomputed!r}")
+    if not abs(recomputed - loglik) <= 1e-11 * max(1.0, abs(loglik)):
+        raise ReferenceError(
+            f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
+        )
     kind = f"certified: proved to lie within {record.checks.radius:.0e}, from {record.checks.starts} starts"
     checks = record.checks
     return Reference(likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary))
+
+
+def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
+    """Which key of a reference.json is no model of the dataset or no method; None where all are."""
+    if not isinstance(content, dict):
+        return "it is no table of models"
+    for name, methods in content.items():
+        if name not in dataset.models:
+            return f"{name}: the dataset has no such model"
+        if not isinstance(methods, dict):
+            return f"{name}: it is no table of methods"
+        for method in methods:
+            if method not in METHODS:
+                return f"{name}.{method}: a method is one of {', '.join(METHODS)}"
+    return None
+
+
+def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
+    """Which entry of a record does not belong to the others, and how; None where they belong together."""
+    design = likelihood.design
+    sizes = [len(term.names) for term in design.terms]
+    order = record.order or [list(range(q)) for q in sizes]
+    expected = tidy(design, np.zeros(likelihood.p), np.zeros(likelihood.p), [np.zeros((q, q)) for q in sizes], 0.0)
+    if estimates[KEY].to_numpy().tolist() != expected[KEY].to_numpy().tolist():
+        return "estimates: they are not those of the model's parameters"
+    if len(record.theta) != likelihood.m:
+        return f"theta: {len(record.theta)} numbers, the model has {likelihood.m}"
+    if [sorted(each) for each in order] != [list(range(q)) for q in sizes]:
+        return "order: it is no order of the terms' effects"
+    if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
+        return "checks.boundary: it is not where theta is zero"
+    fixed, covariances, variance = parameters(estimates, design)
+    relative, entries = [], iter(float(each) for each in record.theta)
+    for at in order:
+        factor = np.zeros((len(at), len(at)))
+        for column in range(len(at)):
+            factor[at[column:], column] = [next(entries) for _ in at[column:]]
+        relative.append(factor @ factor.T)
+    try:
+        found = likelihood.optimum([likelihood.theta_at(relative, 1.0)])
+    except LikelihoodError as error:
+        return f"theta: {error}"
+    if not np.all(np.abs(fixed - found.fixed) <= HELD * found.std_error):
+        return "estimates: the fixed effects are not those at the optimum that theta leads to"
+    errors = estimates["std_error"].to_numpy()[: likelihood.p]
+    if not np.all(np.abs(errors - found.std_error) <= HELD * found.std_error):
+        return "estimates: the standard errors are not those at the optimum that theta leads to"
+    if not abs(variance - found.residual_variance) <= HELD * found.residual_variance:
+        return "estimates: the residual variance is not the one at the optimum that theta leads to"
+    for term, given, wanted, own in zip(design.terms, covariances, found.covariances, relative, strict=True):
+        # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
+        unit = np.sqrt(np.maximum(np.diag(wanted), variance / np.mean(term.matrix**2, axis=0)))
+        name = f"({', '.join(term.names)} | {term.group})"
+        if not np.all(np.abs(variance * own - wanted) <= HELD * np.outer(unit, unit)):
+            return f"theta: the criterion is not stationary there in {name}"
+        if not np.all(np.abs(given - wanted) <= HELD * np.outer(unit, unit)):
+            return f"estimates: the covariance matrix of {name} is not the one that theta gives"
+    return None
 
 
 def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
@@ -247,6 +332,8 @@ def certify(model: Model) -> dict[str, Any]:
         proved = prove(design, model.reml, theta)
     except CertificateError as error:
         raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    if proved.agreed < DIGITS:
+        raise ReferenceError(f"{model.id}, {model.method}: two precisions agree to {proved.agreed} digits only")
     if abs(float(proved.loglik) - found[0].loglik) > SAME:
         raise ReferenceError(
             f"{model.id}, {model.method}: the exact criterion led away from the optimum that was found"
@@ -276,11 +363,13 @@ def certify(model: Model) -> dict[str, Any]:
         }
         for row in table.itertuples()
     ]
+    orders = [np.argsort(places).tolist() for places in order]
     record = {
         "formula": model.record.formula,
         "data_sha256": model.dataset.sha256,
         "loglik": decimal(proved.loglik),
         "theta": [decimal(each) for each in proved.theta],
+        **({"order": orders} if any(each != sorted(each) for each in orders) else {}),
         "estimates": rows,
         "checks": {
             "starts": len(starts),
@@ -304,18 +393,26 @@ def certify(model: Model) -> dict[str, Any]:
 def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
     """Put records, by model and method, into a dataset's reference.json, whole or not at all; others there stay."""
     file = path(dataset)
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        old = {}
+    # What cannot be read, and what is no model or method of the dataset any more, is left out.
     content: dict[str, dict[str, Any]] = {}
-    if file.is_file():
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError:
-            content = {}  # what cannot be read is made anew
-    for (name, method), record in records.items():
-        content.setdefault(name, {})[method] = record
-    content = {name: content[name] for name in dataset.models if name in content}
+    for name in dataset.models:
+        kept = old.get(name) if isinstance(old, dict) else None
+        kept = kept if isinstance(kept, dict) else {}
+        both = {method: records.get((name, method), kept.get(method)) for method in METHODS}
+        if any(both.values()):
+            content[name] = {method: record for method, record in both.items() if record}
     aside = file.with_name(f".{file.name}.part")
-    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, file)
+    try:
+        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
     return file
 
 
@@ -332,6 +429,9 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
     for model in chosen:
         try:
             record = certify(model)
+        except FormulaError as error:
+            failed.append(f"{model.id}, {model.method}: {error}")
+            continue
         except (ReferenceError, LikelihoodError) as error:
             failed.append(str(error))
             continue

@@ -21,13 +21,6 @@ SAME = 1e-8
 STATIONARY = 1e-4
 
 
-def same_numbers(given: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether two arrays are equal within rounding: a predictor may have come out of another language's arithmetic."""
-    return given.shape == wanted.shape and bool(
-        np.allclose(given, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
-    )
-
-
 def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
     """Whether two grouping factors put the same rows together, whatever the groups are called."""
     return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])

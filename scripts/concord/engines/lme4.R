@@ -60,7 +60,7 @@ describe <- function(fit) {
     X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
     fixed = unname(lme4::fixef(fit)),
-    std_error = unname(sqrt(diag(as.matrix(vcov(fit))))),
+    vcov = unname(as.matrix(vcov(fit))),
     covariances = unname(lapply(lme4::VarCorr(fit), function(each) matrix(as.numeric(each), nrow(each)))),
     columns = unname(lme4::getME(fit, "cnms")),
     matrices = unname(lapply(lme4::getME(fit, "mmList"), unname)),

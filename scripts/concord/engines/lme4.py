@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.coding import between, shift
 from concord.engines import EngineError
-from concord.engines.best import best, same_groups, same_numbers
+from concord.engines.best import best, same_groups
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model
@@ -20,6 +21,9 @@ from concord.models import Model
 SETTINGS = ("default", "tuned")
 
 _R = Path(__file__).with_suffix(".R")
+
+Coding = tuple[str, tuple[str, ...], np.ndarray]
+"""A random term as lmer has it: group, names of its columns, and the way back to the model's columns."""
 
 
 def fit(model: Model, settings: str = "default") -> Fit:
@@ -103,47 +107,74 @@ def from_native(
         raise EngineError(f"the lmer fit has another response than {model.id}: other rows, or another order")
     if not got["plain"][0]:
         raise EngineError("the lmer fit has weights or an offset, which this model has not")
-    if sorted(got["names"]) != sorted(design.names):
-        raise EngineError(f"the lmer fit has the fixed effects {', '.join(got['names'])}: another coding or model")
-    fixed = [got["names"].index(name) for name in design.names]
-    if not same_numbers(got["X"][:, fixed], design.X):
-        raise EngineError(f"the lmer fit has other numbers in its fixed effects than {model.id}: another coding")
+    X = got["X"].reshape(len(design.y), -1)
+    if X.shape[1] != design.X.shape[1]:
+        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
+    back = between(X, design.X)
+    if back is None:
+        raise EngineError(f"the lmer fit's fixed effects {', '.join(got['names'])} are not a coding of {model.id}'s")
+    covariances, codings = _covariances(got, model)
     return Fit(
         model=model,
         engine="lme4",
         settings=settings,
         loglik=float(got["loglik"][0]),
-        fixed=got["fixed"][fixed],
-        std_error=got["std_error"][fixed],
-        covariances=_covariances(got, model),
+        fixed=back @ got["fixed"],
+        std_error=np.sqrt(np.diag(back @ got["vcov"] @ back.T)),
+        covariances=covariances,
         residual_variance=float(got["sigma2"][0]),
         converged=bool(got["converged"][0]),
         messages=tuple(got["said"] or ()) if messages is None else messages,
         seconds=seconds,
         call=call or got["call"][0],
+        shift=shift(back) if model.reml else 0.0,
         summarize=lambda: r.from_r(r.call(room["summary_text"], native))[0],
-        predict=partial(_random_effects, native),
+        predict=partial(_random_effects, native, model, codings),
         native=native,
     )
 
 
-def _covariances(got: dict[str, Any], model: Model) -> tuple[np.ndarray, ...]:
-    """The covariance matrices in the order of the model's terms: lmer sorts terms by their number of levels."""
+def _covariances(got: dict[str, Any], model: Model) -> tuple[tuple[np.ndarray, ...], list[Coding]]:
+    """The covariance matrices in the order of the model's terms, and how lmer has each term's columns.
+
+    lmer sorts terms by their number of levels.
+    """
     found = list(zip(*(got[key] for key in ("groups", "columns", "covariances", "matrices", "codes")), strict=True))
-    covariances = []
+    covariances, codings = [], []
     for term in model.design.terms:
-        same = [each for each in found if each[0] == term.group and sorted(each[1]) == sorted(term.names)]
+        wanted = f"({', '.join(term.names)} | {term.group})"
+        same = [each for each in found if each[0] == term.group and len(each[1]) == len(term.names)]
         if not same:
-            raise EngineError(f"the lmer fit has no random term ({', '.join(term.names)} | {term.group})")
-        found.remove(same[0])
-        order = [same[0][1].index(name) for name in term.names]
-        if not (same_numbers(same[0][3][:, order], term.matrix) and same_groups(same[0][4], term.codes)):
-            raise EngineError(f"the lmer fit has other groups or numbers in ({', '.join(term.names)} | {term.group})")
-        covariances.append(same[0][2][np.ix_(order, order)])
+            raise EngineError(f"the lmer fit has no random term {wanted}")
+        backs = [between(each[3].reshape(len(each[4]), -1), term.matrix) for each in same]
+        places = [i for i, back in enumerate(backs) if back is not None and same_groups(same[i][4], term.codes)]
+        if not places:
+            raise EngineError(f"the lmer fit has other groups or numbers in {wanted}")
+        chosen, back = same[places[0]], backs[places[0]]
+        found = [each for each in found if each is not chosen]
+        covariances.append(back @ chosen[2] @ back.T)
+        codings.append((term.group, tuple(chosen[1]), back))
     if found:
         raise EngineError(f"the lmer fit has a random term ({', '.join(found[0][1])} | {found[0][0]}) too many")
-    return tuple(covariances)
+    return tuple(covariances), codings
 
 
-def _random_effects(native: Any) -> pd.DataFrame:
-    return pd.DataFrame(r.from_r(r.call(_room()["random_effects"], native)))[RANDOM_EFFECTS]
+def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.DataFrame:
+    """In the model's coding; where lmer had a recombination of its columns, without standard errors."""
+    given = pd.DataFrame(r.from_r(r.call(_room()["random_effects"], native)))
+    tables = []
+    for term, (group, columns, back) in zip(model.design.terms, codings, strict=True):
+        mine = given[(given["group"] == group) & given["term"].isin(columns)]
+        values = mine.pivot(index="level", columns="term", values="estimate")[list(columns)]
+        errors = mine.pivot(index="level", columns="term", values="std_error")[list(columns)].to_numpy()
+        permuted = np.isin(back, (0.0, 1.0)).all()
+        carried = values.to_numpy() @ back.T
+        spread = errors @ back.T if permuted else np.full_like(carried, np.nan)
+        for j, name in enumerate(term.names):
+            tables.append(
+                pd.DataFrame(
+                    {"group": group, "level": values.index, "term": name, "estimate": carried[:, j],
+                     "std_error": spread[:, j]}
+                )
+            )  # fmt: skip
+    return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]

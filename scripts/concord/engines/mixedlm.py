@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from concord import formulas
+from concord.coding import between, shift
 from concord.engines import EngineError
-from concord.engines.best import STATIONARY, best, same_groups, same_numbers, slope
+from concord.engines.best import STATIONARY, best, same_groups, slope
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model
@@ -116,7 +118,8 @@ def from_native(
 ) -> Fit:
     """A `Fit` of what MixedLM returned, made by formula or from arrays.
 
-    Columns are recognized by their values, whatever they are called and in whichever order they stand.
+    Columns are recognized by their values, whatever they are called and in whichever order they stand; from another
+    coding of the same columns (centred, scaled) the estimates are carried back.
 
     Parameters
     ----------
@@ -140,11 +143,11 @@ def from_native(
         raise EngineError(f"the MixedLM result has another response than {model.id}: other rows, or another order")
     if not same_groups(made.groups, design.terms[0].codes):
         raise EngineError(f"the MixedLM result has other groups than {model.id} ({design.terms[0].group})")
-    fixed = _match(np.asarray(made.exog), design.X, design.names, "fixed effect")
+    fixed = _coding(np.asarray(made.exog), design.X, design.names, "fixed effects")
     names = [name for term in design.terms for name in term.names]
     columns = np.column_stack([term.matrix for term in design.terms])
-    random = _match(np.asarray(made.exog_re), columns, names, "random effect")
-    covariance = np.asarray(results.cov_re)[np.ix_(random, random)]
+    random = _coding(np.asarray(made.exog_re).reshape(len(design.y), -1), columns, names, "random effects")
+    covariance = random @ np.asarray(results.cov_re) @ random.T
     covariances, rest, start = [], covariance.copy(), 0
     for term in design.terms:
         block = slice(start, start + len(term.names))
@@ -153,20 +156,27 @@ def from_native(
         start = block.stop
     violation = None
     if np.any(rest):
-        violation = f"constraint ignored: a covariance that the model holds at zero is {rest[np.nonzero(rest)][0]:.6g}"
+        held = rest[np.nonzero(rest)][0]
+        permuted = np.isin(random, (0.0, 1.0)).all()
+        what = "constraint ignored" if permuted else "another model: uncorrelated effects in another coding"
+        violation = f"{what}: a covariance that the model holds at zero is {held:.6g}"
+    spread = fixed @ np.asarray(results.cov_params())[: len(fixed), : len(fixed)] @ fixed.T
+    std_error = np.sqrt(np.diag(spread))
     return Fit(
         model=model,
         engine="mixedlm",
         settings=settings,
         loglik=_loglik(results),
-        fixed=np.asarray(results.fe_params)[fixed],
-        std_error=np.asarray(results.bse_fe)[fixed],
+        fixed=fixed @ np.asarray(results.fe_params),
+        std_error=std_error,
+        joint_std_error=std_error,
         covariances=tuple(covariances),
         residual_variance=float(results.scale),
         converged=bool(results.converged),
         messages=messages,
         seconds=seconds,
         call=call,
+        shift=shift(fixed) if model.reml else 0.0,
         violation=violation,
         summarize=lambda: str(results.summary()),
         predict=partial(_random_effects, results, model, random),
@@ -184,27 +194,23 @@ def _loglik(results: Any) -> float:
         made.reml = present
 
 
-def _match(given: np.ndarray, wanted: np.ndarray, names: Any, what: str) -> list[int]:
-    """For every wanted column the number of the given column with the same values."""
-    given = given.reshape(len(given), -1)
-    places = []
-    for name, column in zip(names, wanted.T, strict=True):
-        same = [i for i, other in enumerate(given.T) if i not in places and same_numbers(other, column)]
-        if not same:
-            raise EngineError(f"the MixedLM result has no {what} with the values of {name}: another coding or model")
-        places.append(same[0])
-    if given.shape[1] != len(places):
-        raise EngineError(f"the MixedLM result has {given.shape[1]} {what}s, the model has {len(places)}")
-    return places
+def _coding(given: np.ndarray, wanted: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
+    """The way back from the columns that MixedLM was given to the model's; see `concord.coding`."""
+    if given.shape[1] != wanted.shape[1]:
+        raise EngineError(f"the MixedLM result has {given.shape[1]} {what}, the model has {wanted.shape[1]}")
+    back = between(given, wanted)
+    if back is None:
+        raise EngineError(f"the MixedLM result's {what} are not a coding of {', '.join(names)}: another model")
+    return back
 
 
-def _random_effects(results: Any, model: Model, order: list[int]) -> pd.DataFrame:
+def _random_effects(results: Any, model: Model, back: np.ndarray) -> pd.DataFrame:
     names = [name for term in model.design.terms for name in term.names]
     group = model.design.terms[0].group
     spreads = results.random_effects_cov
     rows = []
     for level, effects in results.random_effects.items():
-        errors = np.sqrt(np.diag(np.asarray(spreads[level])))
-        for name, place in zip(names, order, strict=True):
-            rows.append((group, str(level), name, float(np.asarray(effects)[place]), float(errors[place])))
+        values = back @ np.asarray(effects)
+        errors = np.sqrt(np.diag(back @ np.asarray(spreads[level]) @ back.T))
+        rows += [(group, str(level), *row) for row in zip(names, values, errors, strict=True)]
     return pd.DataFrame(rows, columns=RANDOM_EFFECTS)

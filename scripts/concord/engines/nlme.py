@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from concord import formulas, r
+from concord.coding import same_numbers
 from concord.engines import EngineError
-from concord.engines.best import best, same_groups, same_numbers
+from concord.engines.best import best, same_groups
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
 from concord.likelihood import Likelihood
 from concord.models import Model

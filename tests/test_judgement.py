@@ -1,0 +1,224 @@
+"""Judgements of single fits, and the kinds of evidence that a verdict rests on."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.formula.api as smf
+
+from concord import models, r, reference
+from concord.agreement import compare
+from concord.engines import lme4, mixedlm
+from concord.judgement import judge, lre, singular
+from concord.likelihood import Likelihood
+
+
+def defaults(fits, id, method="REML", engines=("mixedlm", "lme4")):
+    """Default fits by some engines, side by side."""
+    return compare(*(fits(id, method, engine, "default") for engine in engines))
+
+
+@pytest.mark.parametrize(
+    ("value", "correct", "digits"),
+    [
+        (1.001, 1.0, 3.0),
+        (-1.001e-7, -1e-7, 3.0),
+        (0.5, 1.0, 0.30103),
+        (19.4934552, 19.4934, 5.54790),
+        (3.0, 1.0, 0.0),
+        (-1.0, 1.0, 0.0),
+        (2.0, 2.0, 15.0),
+        (1 + 2.0**-52, 1.0, 15.0),
+        (1e-4, 0.0, 4.0),
+        (0.0, 0.0, 15.0),
+        (math.nan, 1.0, 0.0),
+        (math.inf, 1.0, 0.0),
+    ],
+)
+def test_correct_digits_are_the_log_relative_error(value, correct, digits):
+    """-log10 |x - c| / |c|, by hand: capped at 15, never negative, none for a missing value."""
+    assert lre(value, correct) == pytest.approx(digits, abs=1e-4)
+
+
+def test_a_judgement_counts_the_digits_of_every_estimate(fits):
+    """The default lme4 fit of the Sitka slope has not one digit of its variances and many of its coefficients."""
+    judgement = judge(fits("sitka-random_slope", "REML", "lme4", "default"))
+    assert judgement.worst == judgement.digits.min() < 0.1
+    assert judgement.digits["fixed", "", "Time"] > 4
+    assert judgement.digits["ran_pars", "tree", "var__Time"] < 0.5 and len(judgement.digits) == 6
+    tuned = judge(fits("sitka-random_slope", "REML", "lme4", "tuned"))
+    assert tuned.worst > 5.5 and tuned.slope < 1e-4 < judgement.slope
+
+
+# ---- evidence ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "method", "word", "evidence", "gained"),
+    [
+        ("dietox-random_slope", "REML", "python short", ("stopped early",), "3.34"),
+        ("dietox-uncorrelated", "ML", "python short", ("stopped early", "silent failure"), "3.06"),
+        ("sitka-random_slope", "REML", "r short", ("stopped early",), "14.2"),
+        ("sitka-uncorrelated", "ML", "r short", ("stopped early",), "0.351"),
+    ],
+)
+def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evidence, gained):
+    """The gap, the derivative that is left, and what a search that goes on from there gains: all of the gap."""
+    verdict = defaults(fits, id, method).verdict
+    assert (verdict.word, verdict.evidence) == (word, evidence)
+    assert f"{gained} log-likelihood units below the certified optimum" in verdict.reason
+    assert f"goes on from there gains {gained}" in verdict.reason
+    claim = (
+        "claims to have converged all the same" if "silent failure" in evidence else "says that it has not converged"
+    )
+    assert claim in verdict.reason
+
+
+def test_a_warning_at_the_certified_optimum_is_a_false_alarm(fits):
+    """MixedLM's boundary warning on Sitka's intercept-and-slope optimum is one; lme4's right warning is none."""
+    tuned = compare(*(fits("sitka-random_slope", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")))
+    assert tuned.verdict.word == "agree" and "false alarm" in tuned.verdict.evidence
+    assert "false alarm" not in defaults(fits, "sitka-random_slope").verdict.evidence
+    calm = fits("sitka-random_intercept", "ML", "lme4", "tuned")
+    assert compare(calm, replace(calm, engine="mixedlm")).verdict.evidence == ()
+    assert compare(calm, replace(calm, engine="mixedlm", converged=False)).verdict.evidence == ("false alarm",)
+
+
+def test_an_ignored_constraint_is_the_evidence(fits):
+    """MixedLM's powell ignores `free`: the correlated fit is no fit of the uncorrelated model, however high."""
+    fit = fits("dietox-uncorrelated", "REML", "mixedlm", "tuned")
+    ignored = replace(fit, violation="constraint ignored: a covariance that the model holds at zero is 0.29")
+    verdict = compare(ignored, fits("dietox-uncorrelated", "REML", "lme4", "tuned")).verdict
+    assert verdict.word == "python short" and verdict.evidence[0] == "constraint ignored"
+
+
+def test_a_fit_stuck_where_a_variance_is_zero_is_called_so(fits):
+    """A zero variance is a stationary point in theta; where the optimum has none, the verdict names the boundary."""
+    fit = fits("sitka-random_intercept", "ML", "lme4", "tuned")
+    ols = np.linalg.lstsq(fit.model.design.X, fit.model.design.y, rcond=None)
+    variance = float(ols[1][0] / len(fit.model.design.y))
+    stuck = replace(fit, fixed=ols[0], covariances=(np.zeros((1, 1)),), residual_variance=variance)
+    assert singular(stuck) and not singular(fit)
+    verdict = compare(stuck, replace(fit, engine="mixedlm")).verdict
+    assert verdict.word == "r short" and set(verdict.evidence) >= {"boundary", "another optimum", "silent failure"}
+
+
+def test_an_optimum_on_the_boundary_is_named(make_model, r_table):
+    """Dyestuff2's variance between batches is zero at the optimum: both engines agree there, and the word is said."""
+    model = make_model(r_table("lme4::Dyestuff2"), "Yield ~ 1 + (1 | Batch)")
+    exact = replace(reference.of(model), radius=0.0, boundary=True)
+    comparison = compare(lme4.fit(model, "tuned"), replace(lme4.fit(model), engine="mixedlm", settings="tuned"))
+    comparison.__dict__["against"] = exact
+    assert comparison.verdict.word == "agree" and "boundary" in comparison.verdict.evidence
+
+
+# ---- other codings -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["mixedlm", "lme4"])
+def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
+    """Centred and scaled, Sitka's predictor shifts the REML log-likelihood by 0.5 log |X'X| and nothing else."""
+    model = models.get("sitka-random_slope", "REML")
+    frame = model.frame.assign(t=(model.frame["Time"] - 200) / 30)
+    if engine == "mixedlm":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = smf.mixedlm("size ~ t", frame, groups=frame["tree"], re_formula="~t")
+            fit = mixedlm.from_native(made.fit(gtol=1e-9), model, settings="tuned")
+    else:
+        formula = r.function("stats::as.formula")
+        written = r.call(formula, "size ~ t + (1 + t | tree)")
+        control = r.call(r.function("lme4::lmerControl"), optimizer="bobyqa")
+        native = r.call(r.function("lme4::lmer"), written, data=frame, control=control)
+        fit = lme4.from_native(native, model, settings="default")
+    X = np.column_stack([np.ones(len(frame)), frame["t"]])
+    shift = 0.5 * (np.linalg.slogdet(X.T @ X)[1] - np.linalg.slogdet(model.design.X.T @ model.design.X)[1])
+    assert fit.shift == pytest.approx(shift, abs=1e-10) and abs(shift) > 3
+    own = fits("sitka-random_slope", "REML", "nlme", "tuned")
+    comparison = compare(fit, replace(own, engine="lme4" if engine == "mixedlm" else "mixedlm", settings=fit.settings))
+    verdict = comparison.verdict
+    assert verdict.word == "agree" and "other coding" in verdict.evidence and "0.5 log |X'X|" in verdict.reason
+    assert comparison.check() is comparison
+
+
+def test_random_effects_come_back_from_another_coding(fits):
+    """Predictions and their standard errors are those of the model's own columns."""
+    model = models.get("sitka-random_slope", "REML")
+    frame = model.frame.assign(t=(model.frame["Time"] - 200) / 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        native = smf.mixedlm("size ~ t", frame, groups=frame["tree"], re_formula="~t").fit(gtol=1e-9)
+    got = mixedlm.from_native(native, model).random_effects.set_index(["term", "level"]).sort_index()
+    own = fits("sitka-random_slope", "REML", "lme4", "tuned").random_effects.set_index(["term", "level"]).sort_index()
+    np.testing.assert_allclose(got["estimate"], own["estimate"], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(got["std_error"], own["std_error"], rtol=1e-3)
+
+
+# ---- another definition --------------------------------------------------------------------------------------------
+
+
+def test_standard_errors_by_another_definition_are_no_disagreement(make_model):
+    """In a small unbalanced design MixedLM's joint Hessian gives other errors than lme4's: named, and no breach."""
+    rng = np.random.default_rng(7)
+    group = np.repeat(np.arange(6), [2, 3, 3, 4, 9, 12])
+    x = rng.normal(size=len(group)) + group
+    y = 1 + x + rng.normal(size=6)[group] + rng.normal(size=len(group))
+    model = make_model(pd.DataFrame({"y": y, "x": x, "g": group}), "y ~ x + (1 | g)", "ML")
+    python, lme = mixedlm.fit(model, "tuned"), lme4.fit(model, "tuned")
+    comparison = compare(python, lme)
+    assert comparison.table["definition"].any() and "by definition" in repr(comparison)
+    assert comparison.verdict.word == "agree" and "other definition" in comparison.verdict.evidence
+    assert comparison.check() is comparison
+    for wrong in (
+        replace(python, std_error=1.001 * python.std_error),  # not what the joint Hessian gives
+        replace(python, std_error=0.5 * python.std_error, joint_std_error=0.5 * python.std_error),  # too small
+        replace(python, joint_std_error=None),  # nothing says that another definition is meant
+    ):
+        verdict = compare(wrong, lme).verdict
+        assert verdict.word == "differ" and "standard error" in verdict.reason
+
+
+def test_conditional_standard_errors_are_lme4s(fits):
+    """The independent likelihood's standard errors at lme4's own estimates are those that lme4 prints."""
+    for id in ("dietox-random_slope", "sitka-uncorrelated"):
+        for method in ("REML", "ML"):
+            fit = fits(id, method, "lme4", "default")
+            likelihood = Likelihood(fit.model.design, fit.model.reml)
+            got = likelihood.std_error(fit.covariances, fit.residual_variance)
+            np.testing.assert_allclose(got, fit.std_error, rtol=1e-7)
+
+
+# ---- who is judged, and against what -------------------------------------------------------------------------------
+
+
+def test_nlme_is_an_arbiter_and_no_party(fits):
+    """An arbiter that is short is seen, and takes nothing from a verdict between the two."""
+    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")]
+    nlme = fits("sitka-random_intercept", "REML", "nlme", "tuned")
+    off = replace(nlme, covariances=(nlme.covariances[0] * 2,), loglik=nlme.loglik - 5)
+    comparison = compare(*pair, off)
+    assert comparison.verdict.word == "agree" and comparison.judgements[2].gap > 1
+    assert "nlme" in repr(comparison)
+    assert compare(pair[0], off).verdict.word == "r short"
+
+
+def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fits, make_model):
+    """And the word says so: a search that stopped below a fit is no judge of it."""
+    table = models.get("sitka-random_slope").frame
+    model = make_model(table, "size ~ Time + (1 + Time | tree)")
+    good, bad = lme4.fit(model, "tuned"), lme4.fit(model)
+    found = reference.of(model)
+    assert not found.certified and "not certified" in found.kind
+    low = compare(replace(good, engine="mixedlm", settings="default"), bad)
+    weak = replace(found, level=found.level - 10, loglik=found.loglik - 10)
+    kept = reference.of
+    try:
+        reference.of = lambda _: weak
+        assert low.against.kind == "not certified: the best of the fits compared"
+        assert low.verdict.word == "r short" and "not certified" in low.verdict.reason
+        assert low.judgements[0].gap == pytest.approx(0, abs=1e-9)
+    finally:
+        reference.of = kept
