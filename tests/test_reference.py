@@ -1,13 +1,31 @@
-"""The reference: one optimum a model, found once, and never that of another table."""
+"""The reference: one optimum a model, every committed digit held, and no record believed that was tampered with."""
 
 from __future__ import annotations
 
+import csv
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import mpmath
 import numpy as np
 import pytest
+from flint import arb, ctx
 
-from concord import models, reference
+from concord import datasets, models, reference
+from concord.__main__ import main
+from concord.certificate import Exact
 from concord.fits import ESTIMATES
+from concord.likelihood import Likelihood
+from concord.reference import ReferenceError
 
+OPTIMA = list(csv.DictReader((Path(__file__).parent / "published/optima.csv").open(encoding="utf-8")))
 EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in models.every()]
 
 
@@ -53,3 +71,545 @@ def test_another_table_of_the_same_name_has_its_own(make_model):
     first, second = reference.of(model), reference.of(twin)
     assert second.likelihood.n == first.likelihood.n - 1 and second.loglik != first.loglik
     assert reference.of(model).loglik == first.loglik
+
+
+# ---- the committed records -----------------------------------------------------------------------------------------
+
+
+def committed(id: str, method: str) -> dict:
+    dataset, _, name = id.partition("-")
+    content = json.loads((datasets.folder() / dataset / "reference.json").read_text(encoding="utf-8"))
+    return content[name][method]
+
+
+def test_every_model_has_a_record_and_no_record_is_without_a_model():
+    """Both methods of every model are certified, and nothing else stands in the files."""
+    for id in datasets.catalogue():
+        content = json.loads((datasets.folder() / id / "reference.json").read_text(encoding="utf-8"))
+        assert {name: list(methods) for name, methods in content.items()} == {
+            name: ["REML", "ML"] for name in datasets.load(id).models
+        }
+
+
+@pytest.mark.parametrize(("id", "method"), EVERY)
+def test_a_fresh_quick_solve_gives_the_committed_optimum(id, method):
+    """Log-likelihood, estimates and standard errors of a solve in doubles are the record's, within 1e-8 of each."""
+    record, model = committed(id, method), models.get(id, method)
+    found = Likelihood(model.design, model.reml).optimum()
+    assert found.loglik == pytest.approx(float(record["loglik"]), rel=0, abs=1e-8)
+    table = found.estimates
+    assert len(table) == len(record["estimates"])
+    for row, kept in zip(table.itertuples(), record["estimates"], strict=True):
+        assert (row.effect, row.group, row.term) == (kept["effect"], kept["group"], kept["term"])
+        assert row.estimate == pytest.approx(float(kept["estimate"]), rel=1e-8)
+        if row.effect == "fixed":
+            assert row.std_error == pytest.approx(float(kept["std_error"]), rel=1e-8)
+
+
+@pytest.mark.parametrize("row", OPTIMA, ids=[row["model"] for row in OPTIMA])
+def test_the_records_are_the_optima_of_another_program(row):
+    """The REML values from a 60-digit Newton iteration elsewhere are the records', to their last digit."""
+    value = mpmath.mpf(row["value"])
+    unit = mpmath.mpf(10) ** -len(row["value"].partition(".")[2])
+    with mpmath.workdps(40):
+        assert abs(mpmath.mpf(committed(row["model"], row["method"])["loglik"]) - value) <= 0.5001 * unit
+
+
+@pytest.mark.parametrize(("id", "method"), EVERY)
+def test_every_record_has_thirty_digits_and_twentyfive_of_them_proved(id, method):
+    """Every number is written to 30 significant digits, and the proof leaves no doubt in the first 25."""
+    record = committed(id, method)
+    numbers = [record["loglik"], *record["theta"], *(each["estimate"] for each in record["estimates"])]
+    numbers += [each["std_error"] for each in record["estimates"] if each["effect"] == "fixed"]
+    for text in numbers:
+        mantissa = re.sub(r"e.*$", "", text).replace("-", "").replace(".", "").lstrip("0")
+        assert len(mantissa) == 30, text
+    checks = record["checks"]
+    assert all(checks["radius"] < 1e-25 * abs(float(each)) for each in record["theta"])
+    assert checks["digits_agreed"] >= 30 and checks["bits"] == sorted(checks["bits"]) and checks["starts"] >= 8
+    assert checks["other_optima"] == [] and checks["boundary"] == [] and "starts" in checks["not_proved"]
+    assert set(record["provenance"]["versions"]) >= {"numpy", "scipy", "python-flint"}
+    assert reference.of(models.get(id, method)).kind.startswith("certified: proved")
+
+
+@pytest.mark.parametrize(("id", "method"), EVERY)
+def test_theta_gives_every_committed_digit(id, method):
+    """All numbers recomputed in balls at the committed theta are those committed, in the 28th digit and before."""
+    record, model = committed(id, method), models.get(id, method)
+    kept, ctx.prec = ctx.prec, 300
+    try:
+        exact, theta = Exact(model.design, model.reml), [arb(each) for each in record["theta"]]
+        found = exact.estimates(theta)
+        terms = {}
+        for term, matrix in zip(model.design.terms, found["covariances"], strict=True):
+            for j, second in enumerate(term.names):
+                terms[term.group, f"var__{second}"] = matrix[j][j]
+                for i, first in enumerate(term.names[:j]):
+                    terms[term.group, f"cov__{first}.{second}"] = matrix[i][j]
+        terms["Residual", "var__Observation"] = found["residual_variance"]
+        pairs = [(exact(theta, 0).value / -2, record["loglik"])]
+        for each in record["estimates"]:
+            if each["effect"] == "fixed":
+                i = model.design.names.index(each["term"])
+                pairs += [(found["fixed"][i], each["estimate"]), (found["std_error"][i], each["std_error"])]
+            else:
+                pairs.append((terms[each["group"], each["term"]], each["estimate"]))
+        for ball, text in pairs:
+            assert abs(ball / arb(text) - 1) < arb("1e-28"), text
+    finally:
+        ctx.prec = kept
+
+
+@cache
+def patterns(dataset: str) -> list[tuple]:
+    """The groups that were observed at the same times: those times, their number, the sums of y and of y y'."""
+    y, group = {"dietox": ("Weight", "Pig"), "sitka": ("size", "tree")}[dataset]
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in csv.DictReader((datasets.folder() / dataset / f"{dataset}.csv").open(encoding="utf-8")):
+        groups.setdefault(row[group], []).append((float(row["Time"]), float(row[y])))
+    found: dict[tuple, list[list[float]]] = {}
+    for rows in groups.values():
+        times, values = zip(*sorted(rows), strict=True)
+        found.setdefault(times, []).append(list(values))
+    made = []
+    for times, values in found.items():
+        columns = [mpmath.matrix(each) for each in values]
+        made.append(
+            (
+                times,
+                len(columns),
+                sum(columns[1:], columns[0]),
+                sum((c * c.T for c in columns[1:]), columns[0] * columns[0].T),
+            )
+        )
+    return made
+
+
+def loglik_by_hand(dataset: str, reml: bool, uncorrelated: bool, values: list[mpmath.mpf]) -> mpmath.mpf:
+    """The (restricted) log density of the table: intercept, slope, then the covariance matrix, last the residual."""
+    beta, variance, inside = mpmath.matrix(values[:2]), values[-1], values[2:-1]
+    if len(inside) == 1:
+        psi = mpmath.matrix([[inside[0], 0], [0, 0]])
+    else:
+        covariance = 0 if uncorrelated else inside[2]
+        psi = mpmath.matrix([[inside[0], covariance], [covariance, inside[1]]])
+    n, total, information = 0, mpmath.mpf(0), mpmath.matrix(2)
+    for times, count, y, yy in patterns(dataset):
+        X = mpmath.matrix([[1, time] for time in times])
+        V = X * psi * X.T + variance * mpmath.eye(len(times))
+        inverse, mean = V**-1, X * beta
+        scatter = yy - y * mean.T - mean * y.T + count * (mean * mean.T)
+        total += count * mpmath.log(mpmath.det(V))
+        total += mpmath.fsum(inverse[i, j] * scatter[j, i] for i in range(len(times)) for j in range(len(times)))
+        information += count * (X.T * inverse * X)
+        n += count * len(times)
+    if reml:
+        total += mpmath.log(mpmath.det(information))
+    return -(total + (n - 2 * reml) * mpmath.log(2 * mpmath.pi)) / 2
+
+
+@pytest.mark.parametrize(("id", "method"), EVERY)
+def test_the_committed_digits_are_stationary_in_a_density_written_by_hand(id, method):
+    """From the CSV and the JSON alone: the density is the record's to 26 digits, and no parameter has a slope left."""
+    record, (dataset, _, name) = committed(id, method), id.partition("-")
+    with mpmath.workdps(70):
+        values = [mpmath.mpf(each["estimate"]) for each in record["estimates"]]
+
+        def loglik(changed):
+            return loglik_by_hand(dataset, method == "REML", name == "uncorrelated", changed)
+
+        top = loglik(values)
+        assert abs(top / mpmath.mpf(record["loglik"]) - 1) < mpmath.mpf("1e-26")
+        for i, value in enumerate(values):
+            h = abs(value) * mpmath.mpf("1e-20")
+            ahead, behind = (loglik([v + sign * h * (i == j) for j, v in enumerate(values)]) for sign in (1, -1))
+            # The slope against a change of the whole parameter: 30 digits leave at most about n x 1e-29 of it.
+            assert abs(ahead - behind) / 2 * mpmath.mpf("1e20") < mpmath.mpf("1e-23"), record["estimates"][i]
+            assert ahead + behind < 2 * top
+
+
+def test_certifying_anew_gives_the_same_record():
+    """All digits, checks and names come out as they are committed; only the date and versions may be others."""
+    model = models.get("sitka-random_intercept", "ML")
+    record, kept = reference.certify(model), committed(model.id, "ML")
+    for key in ("formula", "data_sha256", "loglik", "theta", "estimates"):
+        assert record[key] == kept[key], key
+    assert set(record) == set(kept) and record["checksum"] == reference.checksum(record)
+    for key in ("bits", "digits_agreed", "krawczyk_box", "hessian", "boundary", "not_proved", "other_optima"):
+        assert record["checks"][key] == kept["checks"][key], key
+    assert record["checks"]["radius"] < 1e-60
+
+
+# ---- records that are not what they should be ----------------------------------------------------------------------
+
+NAME, METHOD = "random_slope", "REML"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A copy of Sitka's folder."""
+    return Path(shutil.copytree(datasets.folder() / "sitka", tmp_path / "sitka"))
+
+
+def model_in(place: Path, name: str = NAME, method: str = METHOD) -> models.Model:
+    dataset = datasets.read(place)
+    return models.Model(dataset, name, dataset.models[name], method)
+
+
+def refused(place: Path) -> str:
+    """What is said of the record, without the file, which is named first, and without what to do, which stands last."""
+    with pytest.raises(ReferenceError) as caught:
+        reference.of(model_in(place))
+    message = str(caught.value)
+    assert message.startswith(f"{place / 'reference.json'}: ") and "\n" not in message
+    assert "make certify" in message or "certify anew" in message
+    return message.removeprefix(f"{place / 'reference.json'}: ")
+
+
+def edit(place: Path, change, sign: bool = False) -> None:
+    file = place / "reference.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content[NAME][METHOD])
+    if sign:
+        content[NAME][METHOD]["checksum"] = reference.checksum(content[NAME][METHOD])
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_an_untouched_copy_is_believed(place):
+    """The copied folder itself gives the certified reference, and so it does rewritten with its checksum anew."""
+    assert reference.of(model_in(place)).kind.startswith("certified")
+    edit(place, lambda record: None, sign=True)
+    assert reference.of(model_in(place)).kind.startswith("certified")
+
+
+BROKEN = {
+    "cut off": (lambda text: text[:5000], "not a reference file"),
+    "empty": (lambda text: "", "not a reference file"),
+    "no text": (lambda text: b"\xff\xfe\x00", "not a reference file"),
+    "a list": (lambda text: "[]", "it is no table of models"),
+    "a number": (lambda text: "3", "it is no table of models"),
+    "a list of methods": (lambda text: '{"random_slope": ["REML"]}', "random_slope: it is no table of methods"),
+    "an unknown model": (
+        lambda text: text.replace('"uncorrelated"', '"uncorelated"'),
+        "uncorelated: the dataset has no",
+    ),
+    "an unknown method": (lambda text: text.replace('"ML"', '"MLE"', 1), "random_intercept.MLE: a method is one of"),
+    "nothing": (lambda text: '{"random_slope": {"REML": null}}', "random_slope.REML: Input should be"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_file_that_is_no_reference_file_is_named(case, place):
+    """Cut off, empty, of another shape, with names that nothing has: one line that names the file and the key."""
+    change, message = BROKEN[case]
+    file = place / "reference.json"
+    spoilt = change(file.read_text(encoding="utf-8"))
+    file.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
+    assert message in refused(place)
+
+
+def put(*path_and_value):
+    """A change of one entry of a record."""
+    *keys, last, value = path_and_value
+
+    def change(record):
+        for key in keys:
+            record = record[key]
+        record[last] = value
+
+    return change
+
+
+def take(*keys):
+    def change(record):
+        for key in keys[:-1]:
+            record = record[key]
+        del record[keys[-1]]
+
+    return change
+
+
+SHAPES = {
+    "unknown key": (put("colour", "red"), "random_slope.REML.colour: unknown key"),
+    "unknown check": (put("checks", "colour", "red"), "random_slope.REML.checks.colour: unknown key"),
+    "no loglik": (take("loglik"), "random_slope.REML.loglik: this key is missing"),
+    "no checksum": (take("checksum"), "random_slope.REML.checksum: this key is missing"),
+    "no radius": (take("checks", "radius"), "random_slope.REML.checks.radius: this key is missing"),
+    "a number for digits": (put("loglik", -62.48), "random_slope.REML.loglik: Input should be a valid string"),
+    "words for digits": (put("theta", 0, "about 5"), "random_slope.REML.theta.0: String should match"),
+    "nan": (put("estimates", 0, "estimate", "nan"), "random_slope.REML.estimates.0.estimate: String should match"),
+    "a radius of nan": (put("checks", "radius", float("nan")), "random_slope.REML.checks.radius: "),
+    "a word for a list": (put("theta", "none"), "random_slope.REML.theta: Input should be a valid list"),
+    "another proof": (put("checks", "hessian", "fine"), "random_slope.REML.checks.hessian: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", [True, False], ids=["with its checksum made anew", "as it is"])
+@pytest.mark.parametrize("case", SHAPES)
+def test_a_record_of_another_shape_is_refused_by_its_key(case, sign, place):
+    """An unknown key, a missing one, a value of another type: the message names just that key."""
+    change, message = SHAPES[case]
+    edit(place, change, sign=sign and case != "no checksum")
+    assert message in refused(place)
+
+
+def digit(text: str, position: int) -> str:
+    """The number with one significant digit changed."""
+    places = [i for i, letter in enumerate(text) if letter.isdigit()]
+    first = next(k for k, i in enumerate(places) if text[i] != "0")
+    at = places[first + position]
+    return text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
+
+
+def changed(*keys, position: int):
+    def change(record):
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] = digit(record[keys[-1]], position)
+
+    return change
+
+
+NUMBERS = {
+    "loglik": ("loglik",),
+    **{f"theta {i}": ("theta", i) for i in range(3)},
+    **{f"estimate {i}": ("estimates", i, "estimate") for i in range(6)},
+    **{f"std_error {i}": ("estimates", i, "std_error") for i in range(2)},
+}
+
+
+@pytest.mark.parametrize("position", [0, 29])
+@pytest.mark.parametrize("case", NUMBERS)
+def test_a_digit_changed_by_hand_is_noticed(case, position, place):
+    """The first digit or the thirtieth of any number: the record was changed after it was certified."""
+    edit(place, changed(*NUMBERS[case], position=position))
+    assert refused(place).startswith("random_slope.REML: the record was changed after it was certified")
+
+
+@pytest.mark.parametrize("position", [0, 7])
+@pytest.mark.parametrize("case", NUMBERS)
+def test_a_digit_changed_with_its_checksum_made_anew_is_noticed(case, position, place):
+    """Theta, estimates, standard errors and log-likelihood belong together to what doubles can tell."""
+    edit(place, changed(*NUMBERS[case], position=position), sign=True)
+    key = NUMBERS[case][0]
+    assert re.match(r"random_slope\.REML\.(theta|estimates|loglik): ", refused(place))
+    if key == "loglik":
+        assert refused(place).startswith("random_slope.REML.loglik: ")
+
+
+def test_a_record_of_another_place_that_is_whole_in_itself_is_noticed(place):
+    """Another model's numbers, each consistent with the others and yet no optimum of this one, are refused."""
+
+    def other(record):
+        twin = committed("sitka-random_slope", "ML")
+        record.update({key: twin[key] for key in ("loglik", "theta", "estimates")})
+
+    edit(place, other, sign=True)
+    assert refused(place).startswith("random_slope.REML.")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("estimates", 1, "term", "Tyme"), "estimates: they are not those of the model's parameters"),
+        (lambda record: record["estimates"].pop(), "estimates: they are not those of the model's parameters"),
+        (lambda record: record["theta"].pop(), "theta: 2 numbers, the model has 3"),
+        (take("estimates", 0, "std_error"), "estimates: the standard errors are not"),
+        (put("order", [[0]]), "order: it is no order of the terms' effects"),
+        (put("order", [[1, 0]]), "theta: the criterion is not stationary there"),
+        (put("checks", "boundary", [2]), "checks.boundary: it is not where theta is zero"),
+    ],
+)
+def test_a_signed_record_of_other_parameters_is_refused(change, message, place):
+    """Other names, too few numbers, another order: a line that says so, and no accident further on."""
+    edit(place, change, sign=True)
+    assert refused(place).startswith(f"random_slope.REML.{message}")
+
+
+def test_a_changed_formula_or_table_is_noticed(place):
+    """A record certified for another formula, or on another table, is not believed."""
+    toml = place / "dataset.toml"
+    text = toml.read_text(encoding="utf-8")
+    toml.write_text(text.replace("size ~ Time + (1 + Time | tree)", "size ~ 1 + (1 + Time | tree)"), encoding="utf-8")
+    assert refused(place).startswith(f"{NAME}.{METHOD}: certified for 'size ~ Time + (1 + Time | tree)', not 'size ~ 1")
+    toml.write_text(text, encoding="utf-8")
+    table = place / "sitka.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join([lines[0], *lines[:1:-1], lines[1]]), encoding="utf-8")
+    digest = reference.hashlib.sha256(table.read_bytes()).hexdigest()
+    toml.write_text(re.sub('sha256 = ".*"', f'sha256 = "{digest}"', text), encoding="utf-8")
+    assert refused(place).startswith(f"{NAME}.{METHOD}: certified on another table")
+
+
+def test_without_a_record_the_optimum_is_found_and_said_to_be_not_certified(place):
+    """No file, and no entry for the model or the method, mean a search in double precision, and `kind` says so."""
+    file = place / "reference.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    del content[NAME][METHOD]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    found = reference.of(model_in(place))
+    assert found.kind.startswith("not certified") and np.isnan(found.radius)
+    assert found.loglik == pytest.approx(-62.483444561962, rel=0, abs=1e-9)
+    assert reference.of(model_in(place, method="ML")).kind.startswith("certified")
+    file.unlink()
+    assert reference.of(model_in(place)).kind.startswith("not certified")
+
+
+def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_model, monkeypatch):
+    """A record whose factor begins with the second effect is whole: what was certified is what is read."""
+    from dataclasses import replace
+
+    from test_certificate import LINE, MIRROR
+
+    monkeypatch.setattr(reference, "answers", lambda model: [])  # engines are slow here: the grid finds it
+    for frame, order, terms in ((MIRROR, [[1, 0]], 1), (LINE, None, 1)):
+        made = make_model(frame, "y ~ x + (x | g)")
+        model = models.Model(replace(made.dataset, place=tmp_path), "model", made.record, "REML")
+        record = reference.certify(model)
+        assert record.get("order") == order and len(record["checks"]["boundary"]) == terms
+        reference.write(model.dataset, {("model", "REML"): record})
+        found = reference.of(model)
+        assert found.kind.startswith("certified") and found.boundary
+        (tmp_path / "reference.json").unlink()
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------
+
+
+def test_writing_one_record_keeps_the_others(place):
+    """The other models' records stay as they are, in the dataset's order, and what no model has goes."""
+    file, dataset = place / "reference.json", datasets.read(place)
+    before = json.loads(file.read_text(encoding="utf-8"))
+    record = {**before[NAME][METHOD], "checksum": "new"}
+    file.write_text(json.dumps({"gone": {"REML": {}}, **dict(reversed(before.items()))}), encoding="utf-8")
+    assert reference.write(dataset, {(NAME, METHOD): record}) == file
+    after = json.loads(file.read_text(encoding="utf-8"))
+    assert list(after) == list(dataset.models) and after[NAME][METHOD] == record
+    before[NAME][METHOD] = record
+    assert after == before
+
+
+@pytest.mark.parametrize("spoilt", ["{", "[]", '{"random_slope": []}', '"\\ud800"', ""])
+def test_what_cannot_be_read_is_written_anew(spoilt, place):
+    """A file that is no reference file is no obstacle to certifying."""
+    file = place / "reference.json"
+    record = json.loads(file.read_text(encoding="utf-8"))[NAME][METHOD]
+    file.write_text(spoilt, encoding="utf-8")
+    reference.write(datasets.read(place), {(NAME, METHOD): record})
+    assert json.loads(file.read_text(encoding="utf-8")) == {NAME: {METHOD: record}}
+    assert reference.of(model_in(place)).kind.startswith("certified")
+
+
+@pytest.mark.parametrize("step", ["replace", "write"])
+def test_a_full_disk_leaves_the_old_file(step, place, monkeypatch):
+    """Whichever step fails, the old records stand there untouched and nothing is left beside them."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def half(self, text, **_):
+        self.write_bytes(text.encode()[:100])
+        full()
+
+    before, record = (place / "reference.json").read_bytes(), committed("sitka-random_slope", METHOD)
+    beside = sorted(place.iterdir())
+    dataset = datasets.read(place)
+    if step == "replace":
+        monkeypatch.setattr(os, "replace", full)
+    else:
+        monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space left"):
+        reference.write(dataset, {(NAME, METHOD): record})
+    assert (place / "reference.json").read_bytes() == before and sorted(place.iterdir()) == beside
+
+
+def test_a_new_record_takes_the_place_of_what_was_read_before(place):
+    """Once a record is written, the reference of a model that was asked for earlier is read anew."""
+    model = model_in(place)
+    (place / "reference.json").rename(place / "kept.json")
+    assert reference.of(model).kind.startswith("not certified")
+    record = json.loads((place / "kept.json").read_text(encoding="utf-8"))[NAME][METHOD]
+    reference.write(model.dataset, {(NAME, METHOD): record})
+    assert reference.of(model).kind.startswith("certified")
+
+
+def test_a_model_that_fails_stops_no_other(place, monkeypatch):
+    """What cannot be certified is a line each; what was proved is written all the same."""
+    record = committed("sitka-random_slope", METHOD)
+
+    def certify(model):
+        if model.method == "ML":
+            raise ReferenceError(f"{model.id}, ML: no proof")
+        return record
+
+    monkeypatch.setattr(reference, "certify", certify)
+    (place / "reference.json").unlink()
+    told = []
+    failed = reference.renew([model_in(place, method=method) for method in ("ML", "REML")], told.append)
+    assert failed == ["sitka-random_slope, ML: no proof"]
+    assert told[-1] == str(place / "reference.json") and "proved within" in told[0]
+    assert json.loads((place / "reference.json").read_text(encoding="utf-8")) == {NAME: {METHOD: record}}
+
+
+# ---- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_certifies_one_model_into_the_named_folder(tmp_path):
+    """`certify --model dietox-random_intercept` proves both methods and writes them where CONCORD_DATASETS says."""
+    shutil.copytree(datasets.folder(), tmp_path / "data")
+    file = tmp_path / "data/dietox/reference.json"
+    before = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text("{}", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "concord", "certify", "--model", "dietox-random_intercept"],
+        env={**os.environ, "CONCORD_DATASETS": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines[:2]] == [f"dietox-random_intercept, {m}" for m in ("REML", "ML")]
+    assert "logLik -2404.7753371394" in lines[0] and lines[2] == str(file)
+    after = json.loads(file.read_text(encoding="utf-8"))
+    assert list(after) == ["random_intercept"]
+    for method in ("REML", "ML"):
+        for key in ("loglik", "theta", "estimates"):
+            assert after["random_intercept"][method][key] == before["random_intercept"][method][key]
+
+
+def test_a_command_that_cannot_certify_is_one_line(monkeypatch, capsys, tmp_path):
+    """An unknown model is status 2, a proof that fails is status 1, a full disk is status 1: a line each."""
+    assert main(["certify", "--model", "dietox-no_such"]) == 2
+    assert capsys.readouterr().err.startswith("concord: model 'dietox-no_such': dataset dietox has random_intercept")
+    assert main(["certify", "--model", "pigs-random_slope"]) == 2
+    assert capsys.readouterr().err.startswith("concord: dataset 'pigs': not found")
+
+    def unproved(model):
+        raise ReferenceError(f"{model.id}, {model.method}: no start led to an optimum")
+
+    monkeypatch.setattr(reference, "certify", unproved)
+    assert main(["certify", "--model", "sitka-random_slope"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"concord: sitka-random_slope, {method}: no start led to an optimum" for method in ("REML", "ML")
+    ]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(reference, "certify", lambda model: committed(model.id, model.method))
+    monkeypatch.setattr(reference, "write", full)
+    assert main(["certify", "--model", "sitka-random_slope"]) == 1
+    assert capsys.readouterr().err == "concord: [Errno 28] No space left on device\n"
+
+
+def test_a_spoilt_reference_reaches_the_terminal_as_one_line(monkeypatch, capsys):
+    """Whichever command meets it: status 2 and the message, as for any other file of a dataset."""
+
+    def spoilt(*_):
+        raise ReferenceError("datasets/sitka/reference.json: not a reference file: run `make certify`")
+
+    monkeypatch.setattr(reference, "renew", spoilt)
+    assert main(["certify", "--model", "sitka-random_slope"]) == 2
+    assert (
+        capsys.readouterr().err == "concord: datasets/sitka/reference.json: not a reference file: run `make certify`\n"
+    )

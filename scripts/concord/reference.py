@@ -413,6 +413,7 @@ def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, An
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
+    _kept.clear()  # what was read before is not what stands there now
     return file
 
 
