@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup reports test lint lab refresh bench lock clean
+.PHONY: help setup reports test lint lab refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -42,6 +42,9 @@ lab: setup ## JupyterLab on the notebooks; prints its address where there is no 
 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(PYTHON) -m concord refresh $(notebook)
+
+certify: setup ## prove the optimum of every model in high precision, into datasets/*/reference.json
+	$(PYTHON) -m concord certify
 
 bench: setup ## time the reports against a loop over the papermill command
 	$(PYTHON) scripts/bench.py
