@@ -218,6 +218,34 @@ def test_the_gradient_is_that_of_the_criterion_on_the_real_tables(id, reml):
 
 
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+@pytest.mark.parametrize("case", INTERIOR)
+def test_the_hessian_is_that_of_the_gradient(case, reml, make_model):
+    """In every direction, also at singular factors, it is the exact gradient's derivative; and it is symmetric."""
+    likelihood = Likelihood(make_model(SMALL, CASES[case][0]).design, reml)
+    theta = np.random.default_rng(4).uniform(0.3, 1.5, likelihood.m)
+    for point in (theta, -0.5 * theta, theta * (np.arange(likelihood.m) > 0), 0 * theta):
+        hessian = likelihood.hessian(point)
+        np.testing.assert_array_equal(hessian, hessian.T)
+        for i, h in enumerate(1e-3 * np.eye(likelihood.m)):
+            a, b = (
+                likelihood.criterion_and_gradient(point + s * h)[1]
+                - likelihood.criterion_and_gradient(point - s * h)[1]
+                for s in (1, 2)
+            )
+            np.testing.assert_allclose((8 * a - b) / (12 * 1e-3), hessian[i], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("id", ["dietox-random_slope", "sitka-uncorrelated", "sitka-random_slope"])
+def test_a_start_where_a_variance_is_zero_is_no_trap(id):
+    """The slope vanishes where a column of a factor does; the search finds the way down that only curvature shows."""
+    likelihood = Likelihood(models.get(id).design, True)
+    best = likelihood.optimum()
+    assert best.gradient < 1e-9 and np.linalg.eigvalsh(likelihood.hessian(best.theta))[0] > 0
+    for start in (np.zeros(likelihood.m), np.eye(likelihood.m)[0], best.theta * (np.arange(likelihood.m) == 0)):
+        assert likelihood.optimum([start]).loglik == pytest.approx(best.loglik, rel=0, abs=1e-10)
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
 @pytest.mark.parametrize("case", ["intercept", "slope", "uncorrelated", "crossed", "nested"])
 def test_no_parameters_near_the_optimum_do_better_in_dense_matrices(case, reml, make_model):
     """The optimum's own log-likelihood is the dense one there, and every step away in any parameter lowers that."""

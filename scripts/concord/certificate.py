@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
+from concord.blocks import components, ranks_within
 from concord.formulas import Design
 from concord.jets import Jet, variables
-from concord.likelihood import components, ranks_within
 
 
 class CertificateError(ArithmeticError):

@@ -1,0 +1,160 @@
+"""A large independent block, such as two crossed factors make: its share of the criterion through a sparse Cholesky.
+
+With A = F'Z'Z F + I for the block's relative covariance factor F (Bates et al. 2015, equation 18), nothing is dense
+here but what has one column a fixed effect, and, for the gradient, a few columns of A^-1 at a time.
+
+CHOLMOD comes through cvxopt. It is the factorization that lme4 itself rests on, its supernodes keep it fast where the
+factor fills in, as crossed factors make it do, and cvxopt has wheels and a conda-forge package. scikit-sparse has to
+be compiled against SuiteSparse; qdldl takes no more than one right-hand side at a time, and one number at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cvxopt
+import numpy as np
+from cvxopt import cholmod
+from scipy import sparse
+
+# Numbers of A^-1 held at a time: bounds the memory of a gradient.
+HELD = 2**22
+
+
+class Crossed:
+    """One block.
+
+    Parameters
+    ----------
+    matrices : the terms' columns in the rows of the block, shapes (n, q)
+    codes : for every term the level of each row, counted from 0 within the block, shape (n,)
+    table : [X y] in the rows of the block, shape (n, s)
+    rows, columns, index : where the entries of theta stand in the block's factor, and which entry each is
+    """
+
+    def __init__(
+        self,
+        matrices: Sequence[np.ndarray],
+        codes: Sequence[np.ndarray],
+        table: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        index: np.ndarray,
+    ) -> None:
+        n = len(table)
+        widths = [matrix.shape[1] for matrix in matrices]
+        counts = [int(code.max()) + 1 for code in codes]
+        starts = np.cumsum([0, *(count * q for count, q in zip(counts, widths, strict=True))])
+        self.size = int(starts[-1])
+        at = [start + code[:, None] * q + np.arange(q) for start, code, q in zip(starts, codes, widths, strict=False)]
+        at, values = np.concatenate(at, axis=1), np.concatenate(matrices, axis=1)
+        pointers = np.arange(n + 1) * at.shape[1]
+        self.Z = sparse.csr_array((values.ravel(), at.ravel(), pointers), shape=(n, self.size))
+        self.gram = (self.Z.T @ self.Z).tocsr()
+        self.table, self.products = table, self.Z.T @ table
+        self.rows, self.columns, self.index = rows, columns, index
+
+        # The grouping factor with the most columns leads: for each of its levels, where its terms' columns stand.
+        # Between its levels A has no entries, so the entries of A^-1 that it needs follow from the others' columns.
+        def own(leader: np.ndarray) -> list[int]:
+            return [t for t, code in enumerate(codes) if np.array_equal(code, leader)]
+
+        leading = max(map(own, codes), key=lambda terms: sum(counts[t] * widths[t] for t in terms))
+        places = [starts[t] + widths[t] * np.arange(counts[t])[:, None] + np.arange(widths[t]) for t in leading]
+        self.lead = np.concatenate(places, axis=1)
+        self.others = np.setdiff1d(np.arange(self.size), self.lead)
+
+    def at(self, theta: np.ndarray) -> _At:
+        """The block at one theta.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError : the numbers have left what doubles can hold
+        """
+        F = sparse.csr_array((theta[self.index], (self.rows, self.columns)), shape=(self.size, self.size))
+        GF = self.gram @ F
+        A = (F.T @ GF + sparse.eye_array(self.size)).tocoo()
+        lower = A.row >= A.col
+        rows, columns = (each[lower].astype(np.int64) for each in (A.row, A.col))
+        entries = cvxopt.spmatrix(A.data[lower], rows, columns, A.shape)
+        factor = cholmod.symbolic(entries)
+        try:
+            cholmod.numeric(entries, factor)
+        except ArithmeticError as error:
+            raise np.linalg.LinAlgError(str(error)) from error
+        b = _solve(factor, F.T @ self.products)
+        residuals = self.table - self.Z @ (F @ b)
+        logdet = 2 * float(np.log(np.array(cholmod.diag(factor))).sum())
+        return _At(self, logdet, residuals.T @ residuals + b.T @ b, F, GF, factor, b, residuals)
+
+
+@dataclass(frozen=True, eq=False)
+class _At:
+    """The block at one theta: log |A|, its share of [X y]'V^-1[X y], and what the gradient goes on with."""
+
+    block: Crossed
+    logdet: float
+    cross: np.ndarray
+    F: sparse.csr_array
+    GF: sparse.csr_array  # Z'Z F
+    factor: object  # CHOLMOD's
+    b: np.ndarray  # (size, s): the minimizer of |[X y] - Z F b|^2 + |b|^2, whose minimum is `cross`
+    residuals: np.ndarray
+
+    def slopes(self, share: np.ndarray) -> np.ndarray:
+        """Derivatives of log |A| and of the sum of `share` times `cross`, with respect to theta, shape (m,)."""
+        block = self.block
+        # b is the minimizer, so only what depends on F directly counts.
+        of_cross = (block.Z.T @ self.residuals)[block.rows] * (self.b @ share)[block.columns]
+        entries = 2 * (self._slopes_of_logdet() - of_cross.sum(1))
+        return np.bincount(block.index, entries)
+
+    def _slopes_of_logdet(self) -> np.ndarray:
+        """The entries of Z'Z F A^-1 that stand where theta does: half of the derivatives of log |A|.
+
+        A column c of a factor that does not lead is solved for. With Q the share of those columns in the leading
+        factor's own entries of Z'Z F A^-1, A A^-1 = I gives the rest of them level by level.
+        """
+        block, lead, width = self.block, self.block.lead, self.block.lead.shape[1]
+        found = np.zeros(len(block.rows))
+        Q = np.zeros((len(lead), width, width))
+        by_column = self.GF.tocsc()
+        at_once = max(1, HELD // block.size)
+        for start in range(0, len(block.others), at_once):
+            chunk = block.others[start : start + at_once]
+            unit = np.zeros((block.size, len(chunk)))
+            unit[chunk, np.arange(len(chunk))] = 1.0
+            inverse = _solve(self.factor, unit)
+            mine = np.flatnonzero(np.isin(block.columns, chunk))
+            place = np.searchsorted(chunk, block.columns[mine])
+            found[mine] = self.GF[block.rows[mine]].multiply(inverse[:, place].T).sum(axis=1)
+            weights = by_column[:, chunk].tocsr()
+            for i in range(width):
+                mixed = weights[lead[:, i]]
+                for j in range(width):
+                    Q[:, i, j] += mixed.multiply(inverse[lead[:, j]]).sum(axis=1)
+        F, GF = self._leading(self.F), self._leading(self.GF)
+        transposed = np.swapaxes(F, 1, 2)
+        identity = np.eye(width)
+        own = GF @ np.linalg.solve(transposed @ GF + identity, identity - transposed @ Q) + Q
+        level, column = np.full(block.size, -1), np.zeros(block.size, int)
+        level[lead], column[lead] = np.arange(len(lead))[:, None], np.arange(width)
+        mine = np.flatnonzero(level[block.columns] >= 0)
+        rows, columns = block.rows[mine], block.columns[mine]
+        found[mine] = own[level[columns], column[rows], column[columns]]
+        return found
+
+    def _leading(self, matrix: sparse.csr_array) -> np.ndarray:
+        """A matrix's entries within each level of the leading factor, shape (levels, width, width)."""
+        lead = self.block.lead
+        width = lead.shape[1]
+        rows, columns = np.repeat(lead, width, axis=1), np.tile(lead, (1, width))
+        return matrix[rows.ravel(), columns.ravel()].reshape(len(lead), width, width)
+
+
+def _solve(factor: object, right: np.ndarray) -> np.ndarray:
+    """A^-1 times a dense matrix."""
+    solution = cvxopt.matrix(np.ascontiguousarray(right))
+    cholmod.solve(factor, solution)
+    return np.array(solution)
