@@ -37,8 +37,8 @@ SAME = 1e-6
 # A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
 ZERO = 1e-8
 NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
-
-
+# The criterion is flat where its second derivative in whitened coordinates is less than this: rounding.
+FLAT = 1e-6
 # How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
 HELD = 1e-9
 
@@ -140,7 +140,7 @@ def of(model: Model) -> Reference:
     Raises
     ------
     ReferenceError : there is a record, and it is corrupt, edited or out of date
-    LikelihoodError : the model's likelihood is not defined, or no optimum was found
+    LikelihoodError : the model's likelihood is not defined, or no optimum was found, or there is no single one
     """
     kept = _kept.get((model.id, model.method))
     # Two tables may go by one name: what is kept serves only the very table that it was computed from.
@@ -152,9 +152,16 @@ def of(model: Model) -> Reference:
 def _found(model: Model) -> Reference:
     likelihood = Likelihood(model.design, model.reml)
     optimum = likelihood.optimum()
+    design, _, theta = _factored(model.design, optimum)
+    # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
+    ordered = Likelihood(design, model.reml)
+    relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
+    bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
+    if bends.min(initial=np.inf) < FLAT:
+        raise LikelihoodError("the data do not tell the model's variances apart: there is no single optimum")
     kind = "not certified: the best optimum from several starts, in double precision"
     level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
-    return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind)
+    return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind, boundary=_on_boundary(design, theta))
 
 
 def path(dataset: datasets.Dataset) -> Path:
@@ -242,12 +249,7 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
     if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
         return "checks.boundary: it is not where theta is zero"
     fixed, covariances, variance = parameters(estimates, design)
-    relative, entries = [], iter(float(each) for each in record.theta)
-    for at in order:
-        factor = np.zeros((len(at), len(at)))
-        for column in range(len(at)):
-            factor[at[column:], column] = [next(entries) for _ in at[column:]]
-        relative.append(factor @ factor.T)
+    relative = [each @ each.T for each in _factors([float(each) for each in record.theta], order)]
     try:
         found = likelihood.optimum([likelihood.theta_at(relative, 1.0)])
     except LikelihoodError as error:
@@ -268,6 +270,23 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
         if not np.all(np.abs(given - wanted) <= HELD * np.outer(unit, unit)):
             return f"estimates: the covariance matrix of {name} is not the one that theta gives"
     return None
+
+
+def _factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """The terms' relative factors that theta holds column by column, their rows in the model's own order."""
+    factors, entries = [], iter(theta)
+    for at in order:
+        factor = np.zeros((len(at), len(at)))
+        for column in range(len(at)):
+            factor[at[column:], column] = [next(entries) for _ in at[column:]]
+        factors.append(factor)
+    return factors
+
+
+def _on_boundary(design: Design, theta: Sequence[float]) -> bool:
+    """Whether a column of a factor, ordered as `_factored` orders it, is zero."""
+    factors = _factors(theta, [range(len(term.names)) for term in design.terms])
+    return any((np.diag(each) == 0).any() for each in factors)
 
 
 def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
