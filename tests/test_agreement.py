@@ -193,7 +193,7 @@ def test_a_wrong_claim_is_red_with_all_estimates_right(fits):
     """A stated log-likelihood half a unit off is a disagreement although every estimate is equal."""
     fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
     comparison = compare(fit, twin(fit, loglik=fit.loglik + 0.5))
-    assert comparison.verdict.word == "differ" and "log-likelihood logLik" in comparison.verdict.reason
+    assert comparison.verdict.word == "differ" and "states a log-likelihood of" in comparison.verdict.reason
     with pytest.raises(Disagreement, match="log-likelihood logLik"):
         comparison.check()
 
@@ -417,3 +417,12 @@ def test_tuned_variances_may_be_apart_by_no_more_than_a_hundred_thousandth():
     assert tuned["variance"].rtol <= 1e-5 and tuned["covariance"].rtol <= 1e-5
     assert tuned["variance"].atol == tuned["covariance"].atol == 0
     assert tuned["loglik"].atol <= 1e-8 and tuned["loglik"].rtol == 0
+
+
+def test_the_same_wrong_claim_by_both_is_red(fits):
+    """Two engines that state one and the same wrong log-likelihood agree with each other, and not with the judge."""
+    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    comparison = compare(replace(fit, loglik=fit.loglik + 1), twin(fit, loglik=fit.loglik + 1))
+    assert comparison.table["ok"].all() and comparison.verdict.word == "differ"
+    with pytest.raises(Disagreement, match="states a log-likelihood"):
+        comparison.check()

@@ -21,6 +21,8 @@ from concord.models import Model
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
 
 LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
+# What an engine states may differ from the likelihood of its estimates by rounding, and not by more.
+STATED = 1e-5
 QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
 
 
@@ -250,6 +252,12 @@ class Comparison:
         beaten = min(judgement.gap for _, judgement in judged)
         if beaten < -self._allowed_gap:
             return Verdict("differ", f"a fit is {-beaten:.3g} log-likelihood units above the reference: no optimum yet")
+        for label, judgement in judged:
+            # Two engines could state the same wrong value: each is held to the likelihood of its own estimates.
+            own, stated = judgement.against.level - judgement.gap, judgement.fit.loglik + judgement.fit.shift
+            if not abs(stated - own) <= STATED:
+                claim = f"{label} states a log-likelihood of {stated:.8g}, its estimates have {own:.8g}"
+                return Verdict("differ", claim)
         outside = self.table[~self.table["ok"]]
         if len(outside):
             names = ", ".join(_name(row) for row in outside.to_dict("records"))
