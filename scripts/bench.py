@@ -19,11 +19,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Both sides compute in one thread, as `make reports` does
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | THREADS
 ENVIRONMENT.pop("SCHEDULER", None)
 
 
@@ -31,18 +33,22 @@ class SideFailed(Exception):
     """One side of a benchmark did not do its work, so there is nothing to compare."""
 
 
-Side = Callable[[Path, Path | None], None]
-"""Does the work in an empty folder, with the notebooks of another (None: the repository's); raises SideFailed."""
+Side = Callable[[Path, Path | None], float | None]
+"""Does the work in an empty folder, with the notebooks of another (None: the repository's); raises SideFailed.
+
+Gives the seconds that it took, where it measures them itself, so that what goes before is not counted.
+"""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Two ways of doing the same work; `goal` is the largest good ratio."""
+    """Two ways of doing the same work; `goal` is the largest good ratio, `rounds` how often each side goes."""
 
     title: str
     concord: Side
     plain: Side
     goal: float
+    rounds: int = 1
 
 
 def _command(words: list[str], folder: Path) -> None:
@@ -70,11 +76,102 @@ def reports_loop(folder: Path, notebooks: Path | None) -> None:
         _command([papermill, str(report.path), f"{report.id}.ipynb", *given], folder)
 
 
+JUDGED = "dietox-random_slope"
+EVALUATIONS = 2000
+# Timed inside R, where nothing of rpy2 is counted. The formula is lme4's own, with the data in R.
+DEVIANCE = """function(formula, data, reml, theta, times) {
+  deviance <- lme4::lmer(formula, data, REML = reml, devFunOnly = TRUE)
+  for (i in seq_len(times %/% 10)) deviance(theta)
+  c(system.time(for (i in seq_len(times)) deviance(theta))[["elapsed"]] / times, deviance(theta))
+}"""
+FIT = """function(formula, data, reml) {
+  suppressWarnings(suppressMessages(system.time(lme4::lmer(formula, data, REML = reml))[["elapsed"]]))
+}"""
+
+
+def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
+    """One evaluation of the log-likelihood at a fit's estimates, on a prepared likelihood."""
+    likelihood, optimum = _judged()
+    given = optimum.fixed, optimum.covariances, optimum.residual_variance
+    for _ in range(EVALUATIONS // 10):
+        likelihood.loglik(*given)
+    began = time.perf_counter()
+    for _ in range(EVALUATIONS):
+        likelihood.loglik(*given)
+    return (time.perf_counter() - began) / EVALUATIONS
+
+
+def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
+    """One evaluation of the deviance function that lmer makes of the same model, at the same estimates."""
+    import numpy as np
+
+    from concord import models
+
+    _, optimum = _judged()
+    relative = optimum.covariances[0] / optimum.residual_variance
+    theta = np.linalg.cholesky(relative).T[np.triu_indices(len(relative))]
+    model = models.get(JUDGED)
+    seconds, value = _in_r(DEVIANCE, model.formula.expression, model.frame, model.reml, theta, EVALUATIONS)
+    if not abs(value + 2 * optimum.loglik) < 1e-6:
+        raise SideFailed(f"lme4's deviance is {value!r}, the likelihood's {-2 * optimum.loglik!r}: not the same work")
+    return seconds
+
+
+def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
+    """Every model's optimum by each method, from its numbers: cross-products, then a search from each start."""
+    from concord import models
+    from concord.likelihood import Likelihood
+
+    given = [(model.design, model.reml) for model in models.every()]
+    began = time.perf_counter()
+    for design, reml in given:
+        Likelihood(design, reml).optimum()
+    return time.perf_counter() - began
+
+
+def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
+    """The same models' fits by lmer as it ships, however far they get."""
+    from concord import models
+
+    return sum(_in_r(FIT, model.formula.expression, model.frame, model.reml)[0] for model in models.every())
+
+
+@cache
+def _judged():
+    """The likelihood of the model that is judged, and its optimum for a fit."""
+    from concord import models
+    from concord.likelihood import Likelihood
+
+    model = models.get(JUDGED)
+    likelihood = Likelihood(model.design, model.reml)
+    return likelihood, likelihood.optimum()
+
+
+def _in_r(function: str, *given: object) -> list[float]:
+    from rpy2 import robjects
+
+    from concord import r
+
+    try:
+        r.package("lme4")
+        return list(r.call(robjects.r(function), *given))
+    except r.RError as error:
+        raise SideFailed(str(error)) from error
+
+
 BENCHMARKS = {
+    "judge": Benchmark(
+        "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
+        judge_by_likelihood, judge_by_deviance, goal=1.0, rounds=9,
+    ),
+    "optimum": Benchmark(
+        "find the optimum of all models by REML and ML: likelihood / lmer",
+        optima_by_likelihood, optima_by_lmer, goal=1.0, rounds=9,
+    ),
     "reports": Benchmark(
         "python -m concord reports, and a loop over the papermill command", reports_batch, reports_loop, goal=0.5
     ),
-}
+}  # fmt: skip
 
 
 def measure(benchmark: Benchmark, rounds: int, notebooks: Path | None = None) -> dict[str, list[float]]:
@@ -86,12 +183,21 @@ def measure(benchmark: Benchmark, rounds: int, notebooks: Path | None = None) ->
             folder = Path(tempfile.mkdtemp(prefix="bench-"))
             began = time.perf_counter()
             try:
-                getattr(benchmark, side)(folder, notebooks)
+                own = getattr(benchmark, side)(folder, notebooks)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-            seconds[side].append(time.perf_counter() - began)
-            print(f"  round {number + 1} of {rounds}, {side}: {seconds[side][-1]:.1f} s", file=sys.stderr, flush=True)
+            seconds[side].append(time.perf_counter() - began if own is None else own)
+            print(f"  round {number + 1} of {rounds}, {side}: {_time(seconds[side][-1:])}", file=sys.stderr, flush=True)
     return seconds
+
+
+def _time(seconds: list[float]) -> str:
+    """The median and the spread, in a unit that shows them."""
+    size, unit, form = next(
+        each for each in ((1, "s", ".1f"), (1e3, "ms", ".1f"), (1e6, "us", ".0f"))
+        if statistics.median(seconds) * each[0] >= 0.5 or each[1] == "us"
+    )  # fmt: skip
+    return f"{_spread([value * size for value in seconds], form)} {unit}"
 
 
 def _spread(values: list[float], form: str) -> str:
@@ -103,27 +209,30 @@ def main() -> int:
     """Measure the benchmarks asked for, print their ratios and write them to build/bench.json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=1, help="of each benchmark; default: %(default)s")
+    parser.add_argument(
+        "--rounds", type=int, help=f"default: {', '.join(f'{b.rounds} of {name}' for name, b in BENCHMARKS.items())}"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "build", metavar="FOLDER", help="default: build")
     parser.add_argument("--folder", type=Path, help="with the notebooks; default: notebooks")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark is called {unknown[0]}: there are {', '.join(BENCHMARKS)}")
-    if given.rounds < 1:
+    if given.rounds is not None and given.rounds < 1:
         parser.error("--rounds must be 1 or more")
     notebooks = given.folder.absolute() if given.folder else None
+    os.environ.update(THREADS)  # before numpy and R are loaded, by the benchmarks that run in this process
     results = {}
     for name in given.names or BENCHMARKS:
         benchmark = BENCHMARKS[name]
         print(f"{name}: {benchmark.title}", file=sys.stderr)
         try:
-            seconds = measure(benchmark, given.rounds, notebooks)
+            seconds = measure(benchmark, given.rounds or benchmark.rounds, notebooks)
         except SideFailed as failure:
             print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
             return 1
         ratios = [ours / plain for ours, plain in zip(seconds["concord"], seconds["plain"], strict=True)]
         print(
-            f"{name}: concord {_spread(seconds['concord'], '.1f')} s, plain {_spread(seconds['plain'], '.1f')} s, "
+            f"{name}: concord {_time(seconds['concord'])}, plain {_time(seconds['plain'])}, "
             f"ratio {_spread(ratios, '.2f')}, goal at most {benchmark.goal:g}",
             flush=True,
         )
