@@ -13,8 +13,9 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe.
-export NOTEBOOK METHOD SCHEDULER TESTS
+export NOTEBOOK METHOD SCHEDULER MODEL TESTS
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
+model := $(if $(MODEL),--model "$$MODEL")
 method := $(if $(METHOD),--method "$$METHOD")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
 
@@ -43,8 +44,8 @@ lab: setup ## JupyterLab on the notebooks; prints its address where there is no 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(PYTHON) -m concord refresh $(notebook)
 
-certify: setup ## prove the optimum of every model in high precision, into datasets/*/reference.json
-	$(PYTHON) -m concord certify
+certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
+	$(PYTHON) -m concord certify $(model)
 
 bench: setup ## time the reports against a loop over the papermill command
 	$(PYTHON) scripts/bench.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import signal
@@ -40,9 +41,9 @@ def parser() -> argparse.ArgumentParser:
 
     refresh = commands.add_parser(
         "refresh",
-        help="execute the committed notebooks anew, in place, and rewrite README's grid of verdicts",
+        help="execute the committed notebooks anew, in place, and take README's grid from them",
         description="Execute the committed notebooks anew, in place, with their defaults; one that fails is left. "
-        "Without --notebook, rewrite README's grid of verdicts too.",
+        "README's grid of verdicts is taken from agreement.ipynb.",
     )
     refresh.set_defaults(command=_refresh)
 
@@ -87,7 +88,7 @@ def _reports(given: argparse.Namespace) -> int:
 
 
 def _refresh(given: argparse.Namespace) -> int:
-    from concord import notebooks
+    from concord import notebooks, readme
 
     found = notebooks.discover(given.folder)
     failed = []
@@ -101,10 +102,8 @@ def _refresh(given: argparse.Namespace) -> int:
         print(f"concord: {path}{where}: {notebooks.shorten(execution.error)}; left as it was", file=sys.stderr)
     if failed:
         return 1
-    if not given.notebook and not given.folder:
-        from concord import readme
-
-        readme.refresh(readme.README, readme.grid(readme.comparisons()))
+    if readme.SOURCE in found and not given.folder and (not given.notebook or readme.SOURCE in given.notebook):
+        readme.refresh(readme.README, readme.shown(json.loads(found[readme.SOURCE].read_text(encoding="utf-8"))))
         print(f"{readme.README.name}: the grid is written", file=sys.stderr)
     return 0
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from concord import tables
-from concord.agreement import Comparison, Disagreement
+from concord import models, tables
+from concord.agreement import Comparison, Disagreement, compare
+from concord.engines import lme4, mixedlm, nlme
+from concord.fits import SETTINGS
 from concord.records import MEDIA_TYPE
+
+
+def everything() -> Iterator[Comparison]:
+    """Every model by every method, at default and at tuned settings, by all three engines."""
+    for model in models.every():
+        for settings in SETTINGS:
+            yield compare(*(engine.fit(model, settings) for engine in (mixedlm, lme4, nlme)))
 
 
 class Gate:
@@ -46,6 +55,15 @@ class Gate:
             raise Disagreement(f"{len(breaches)} breaches in {len(self.comparisons)} comparisons", breaches)
         return self
 
+    def grid(self) -> str:
+        """A Markdown table: a row a model, a column a method and settings; the verdict, and how short the worst is."""
+        cells = {(each.model.id, each.settings, each.model.method): _cell(each) for each in self.comparisons}
+        columns = [(settings, method) for settings in SETTINGS for method in models.METHODS]
+        rows = [["model", *(f"{settings}, {method}" for settings, method in columns)], ["---"] * (1 + len(columns))]
+        for id in dict.fromkeys(key[0] for key in cells):
+            rows.append([id, *(cells.get((id, *column), "") for column in columns)])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
         rows = [
             [each.model.id, each.model.method, each.settings, each.verdict.word, _expected(each)]
@@ -66,6 +84,13 @@ class Gate:
 
     def __repr__(self) -> str:
         return tables.render_text(*self._rendered())
+
+
+def _cell(comparison: Comparison) -> str:
+    if comparison.verdict.word == "agree":
+        return "agree"
+    worst = max(comparison.judgements[i].gap for i in comparison.parties)
+    return f"**{comparison.verdict.word}** by {worst:.2g}"
 
 
 def _expected(comparison: Comparison) -> str:

@@ -1,48 +1,35 @@
-"""The grid of verdicts in README.md: every model by every method and settings, from fits made there and then."""
+"""The grid of verdicts in README.md, which is the one that agreement.ipynb shows."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-
-from concord import models
-from concord.agreement import Comparison, compare
-from concord.engines import lme4, mixedlm, nlme
-from concord.fits import SETTINGS
-
-BEGIN, END = "<!-- grid: written by `make refresh` -->", "<!-- end of the grid -->"
-
+from typing import Any
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- grid: from notebooks/agreement.ipynb, by `make refresh` -->", "<!-- end of the grid -->"
+SOURCE, TAG = "agreement", "grid"
 
 
 class ReadmeError(ValueError):
-    """README.md has no place for the grid."""
+    """README.md has no place for the grid, or the notebook has no grid."""
 
 
-def comparisons() -> Iterable[Comparison]:
-    """Every model by every method, at default and at tuned settings, by all three engines."""
-    for model in models.every():
-        for settings in SETTINGS:
-            yield compare(*(engine.fit(model, settings) for engine in (mixedlm, lme4, nlme)))
+def shown(notebook: Mapping[str, Any]) -> str:
+    """The grid in an executed agreement.ipynb: the Markdown output of the cell that is tagged ``grid``.
 
-
-def grid(compared: Iterable[Comparison]) -> str:
-    """A Markdown table: a row a model, a column a method and settings; the verdict, and how short the worst fit is."""
-    cells = {(each.model.id, each.settings, each.model.method): _cell(each) for each in compared}
-    columns = [(settings, method) for settings in SETTINGS for method in models.METHODS]
-    rows = [["model", *(f"{settings}, {method}" for settings, method in columns)], ["---"] * (1 + len(columns))]
-    for id in dict.fromkeys(key[0] for key in cells):
-        rows.append([id, *(cells.get((id, *column), "") for column in columns)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(compared: Comparison) -> str:
-    if compared.verdict.word == "agree":
-        return "agree"
-    worst = max(compared.judgements[i].gap for i in compared.parties)
-    return f"**{compared.verdict.word}** by {worst:.2g}"
+    Raises
+    ------
+    ReadmeError : there is no such cell, or it shows no Markdown
+    """
+    for cell in notebook["cells"]:
+        if TAG in cell["metadata"].get("tags", ()):
+            for output in cell.get("outputs", ()):
+                if "text/markdown" in output.get("data", {}):
+                    text = output["data"]["text/markdown"]
+                    return (text if isinstance(text, str) else "".join(text)).strip()
+    raise ReadmeError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
 
 
 def written(text: str) -> str:

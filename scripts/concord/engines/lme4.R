@@ -1,7 +1,7 @@
 # lme4's lmer, with everything that it says caught where it says it.
 
-# Optimizers of lme4's own. nloptr's relative tolerance of x, 1e-4 unless it is given, rules over the tolerances that
-# lme4 documents.
+# Optimizers of lme4's own, with tight tolerances. nloptr's relative tolerance of x, 1e-4 unless it is given, rules over
+# the tolerances that lme4 documents.
 controls <- list(
   nloptwrap = list(optimizer = "nloptwrap", optCtrl = list(
     algorithm = "NLOPT_LN_BOBYQA", xtol_rel = 1e-12, xtol_abs = 1e-14, ftol_abs = 0, ftol_rel = 1e-15, maxeval = 1e5
@@ -12,6 +12,19 @@ controls <- list(
   )),
   nlminbwrap = list(optimizer = "nlminbwrap", optCtrl = list(rel.tol = 1e-15, x.tol = 1e-12))
 )
+
+# All optimizers of lme4's allFit, under allFit's names, and the one that is behind nlminbwrap by way of optimx; their
+# tolerances and limits are their own.
+plain_controls <- function() {
+  table <- rbind(lme4::allFit(show.meth.tab = TRUE), c("optimx", "nlminb"))
+  optimizer <- table[, "optimizer"]
+  method <- table[, "method"]
+  key <- ifelse(optimizer == "nloptwrap", "algorithm", "method")
+  controls <- Map(function(optimizer, method, key) {
+    list(optimizer = optimizer, optCtrl = if (nzchar(method)) setNames(list(method), key))
+  }, optimizer, method, key)
+  setNames(lapply(controls, Filter, f = Negate(is.null)), sub("\\.$", "", paste(optimizer, method, sep = ".")))
+}
 
 # Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
 observe <- function(expression, room) {
@@ -32,19 +45,22 @@ observe <- function(expression, room) {
 }
 
 # The call that fits the model to a table called `name`, unevaluated.
-write_call <- function(formula, name, reml, optimizer = NULL) {
+write_call <- function(formula, name, reml, optimizer = NULL, tight = TRUE) {
   written <- call("lmer", formula, data = as.name(name), REML = reml)
-  if (!is.null(optimizer)) written$control <- as.call(c(as.name("lmerControl"), controls[[optimizer]]))
+  if (!is.null(optimizer)) {
+    chosen <- if (tight) controls[[optimizer]] else plain_controls()[[optimizer]]
+    written$control <- as.call(c(as.name("lmerControl"), chosen))
+  }
   written
 }
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(formula, name, data, reml, optimizer = NULL) {
+fit <- function(formula, name, data, reml, optimizer = NULL, tight = TRUE) {
   # Formulas see lme4 and stats, not what stands in the user's workspace.
   room <- new.env(parent = asNamespace("lme4"))
   assign(name, data, envir = room)
-  observe(write_call(formula, name, reml, optimizer), room)
+  observe(write_call(formula, name, reml, optimizer, tight), room)
 }
 
 describe <- function(fit) {

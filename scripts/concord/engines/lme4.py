@@ -52,6 +52,39 @@ def fit(model: Model, settings: str = "default") -> Fit:
     return replace(best(fits, failed, Likelihood(model.design, model.reml)), settings="tuned")
 
 
+def optimizers() -> tuple[str, ...]:
+    """The optimizers that lme4's allFit tries, and nlminb by way of optimx; as allFit writes them, optimizer.method.
+
+    Raises
+    ------
+    RError : R, lme4, or one of the packages dfoptim and optimx is missing
+    """
+    room = _room()
+    for name in ("dfoptim", "optimx"):  # without them allFit leaves their optimizers out, and says nothing
+        r.package(name)
+    return tuple(r.from_r(r.call("names", r.call(room["plain_controls"]))))
+
+
+def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> Fit:
+    """Fit a model by one of lme4's optimizers at its own default tolerances, from scratch.
+
+    Parameters
+    ----------
+    model : what to fit
+    optimizer : one of `optimizers`
+    frame : the model's table with its predictors in another coding (centred, scaled), from which the estimates are
+        carried back; None for the table as it is
+
+    Raises
+    ------
+    RError : R or one of its packages is missing
+    EngineError : lmer stopped with an error, or gave nothing that can be used
+    """
+    if optimizer not in optimizers():
+        raise ValueError(f"optimizer {optimizer!r}: one of {', '.join(optimizers())}")
+    return replace(_run(model, optimizer, frame=frame, tight=False), settings=optimizer)
+
+
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
     text = r.call(_room()["call_text"], model.formula.expression, model.dataset.id, model.reml, optimizer)
@@ -63,11 +96,11 @@ def _room() -> Any:
     return r.source(_R)
 
 
-def _run(model: Model, optimizer: str | None) -> Fit:
+def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = None, tight: bool = True) -> Fit:
     room = _room()
-    frame = model.frame[list(model.formula.variables)]
+    frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(room["fit"], model.formula.expression, model.dataset.id, frame, model.reml, optimizer)
+        ran = r.call(room["fit"], model.formula.expression, model.dataset.id, frame, model.reml, optimizer, tight)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran

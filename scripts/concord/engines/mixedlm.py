@@ -48,9 +48,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
     """
     if settings not in SETTINGS:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
-    form = formulas.for_mixedlm(model.formula)
-    if form.independent and any(len(term.names) > 1 for term in model.design.terms):
-        raise formulas.CannotExpress("MixedLM", "a factor's effects correlated with each other and not with the rest")
+    form = _form(model)
     if settings == "default":
         return _run(model, form, {})
     likelihood = Likelihood(model.design, model.reml)
@@ -71,6 +69,31 @@ def fit(model: Model, settings: str = "default") -> Fit:
     return replace(best(fits, failed, likelihood), settings="tuned")
 
 
+def optimizers() -> tuple[str, ...]:
+    """The optimizers of MixedLM's ``method=``; newton and ncg it refuses, basinhopping and minimize wrap others."""
+    return (*GRADIENT_BASED, *DERIVATIVE_FREE)
+
+
+def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> Fit:
+    """Fit a model by one of MixedLM's optimizers at its own default tolerances, from scratch.
+
+    Parameters
+    ----------
+    model : what to fit
+    optimizer : one of `optimizers`
+    frame : the model's table with its predictors in another coding (centred, scaled), from which the estimates are
+        carried back; None for the table as it is
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    EngineError : MixedLM raised, or gave nothing that can be used
+    """
+    if optimizer not in optimizers():
+        raise ValueError(f"optimizer {optimizer!r}: one of {', '.join(optimizers())}")
+    return replace(_run(model, _form(model), {"method": optimizer}, frame=frame), settings=optimizer)
+
+
 def call(model: Model, options: dict[str, Any] | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
     form = formulas.for_mixedlm(model.formula)
@@ -87,11 +110,20 @@ def call(model: Model, options: dict[str, Any] | None = None) -> str:
     )
 
 
-def _run(model: Model, form: formulas.MixedLMForm, options: dict[str, Any]) -> Fit:
+def _form(model: Model) -> formulas.MixedLMForm:
+    form = formulas.for_mixedlm(model.formula)
+    if form.independent and any(len(term.names) > 1 for term in model.design.terms):
+        raise formulas.CannotExpress("MixedLM", "a factor's effects correlated with each other and not with the rest")
+    return form
+
+
+def _run(
+    model: Model, form: formulas.MixedLMForm, options: dict[str, Any], *, frame: pd.DataFrame | None = None
+) -> Fit:
     import statsmodels.formula.api as smf
     from statsmodels.regression.mixed_linear_model import MixedLMParams
 
-    frame = model.frame.iloc[model.design.rows]
+    frame = (model.frame if frame is None else frame).iloc[model.design.rows]
     random = None if form.re_formula == "1" else f"~{form.re_formula}"
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
@@ -157,8 +189,9 @@ def from_native(
     violation = None
     if np.any(rest):
         held = rest[np.nonzero(rest)][0]
-        permuted = np.isin(random, (0.0, 1.0)).all()
-        what = "constraint ignored" if permuted else "another model: uncorrelated effects in another coding"
+        # Columns in another order or unit only: uncorrelated effects are so in the model's coding too.
+        alone = (np.count_nonzero(random, axis=0) == 1).all()
+        what = "constraint ignored" if alone else "another model: uncorrelated effects in another coding"
         violation = f"{what}: a covariance that the model holds at zero is {held:.6g}"
     spread = fixed @ np.asarray(results.cov_params())[: len(fixed), : len(fixed)] @ fixed.T
     std_error = np.sqrt(np.diag(spread))
@@ -201,7 +234,9 @@ def _coding(given: np.ndarray, wanted: np.ndarray, names: Sequence[str], what: s
     back = between(given, wanted)
     if back is None:
         raise EngineError(f"the MixedLM result's {what} are not a coding of {', '.join(names)}: another model")
-    return back
+    # Of a column's length less than this is rounding: effects held uncorrelated must stay so when units change.
+    shares = np.abs(back) * np.linalg.norm(wanted, axis=0)[:, None] / np.linalg.norm(given, axis=0)
+    return np.where(shares < 1e-12, 0.0, back)
 
 
 def _random_effects(results: Any, model: Model, back: np.ndarray) -> pd.DataFrame:
