@@ -114,6 +114,7 @@ def test_a_variance_of_zero_is_an_optimum_on_the_boundary(method, make_model, r_
     lme4 = fit("lme4", model)
     alone = compare(lme4, replace(lme4, engine="mixedlm")).check()
     assert alone.verdict.word == "agree" and "boundary" in alone.verdict.reason
+    assert pair(model).check().verdict.word == "agree"
     default = pair(model, "default")
     told(default)
     if method == "ML":  # MixedLM's default stops at a variance of 1e-4 and says so
@@ -275,6 +276,7 @@ def test_whatever_mixedlm_raises_is_one_error_that_names_it(error, make_model, m
     [
         ("mixedlm", mixedlm_engine, "raises"),
         ("mixedlm", mixedlm_engine, "infinity"),
+        ("mixedlm", mixedlm_engine, "nan"),
         ("lme4", lme4_engine, "raises"),
         ("lme4", lme4_engine, "infinity"),
         ("lme4", lme4_engine, "nan"),

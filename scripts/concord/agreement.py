@@ -189,11 +189,29 @@ class Comparison:
         quantity = {"ran_pars": "covariance" if term.startswith("cov__") else "variance"}.get(effect, effect)
         allowed = tolerance(quantity, self._kind, self.model)
         scale = values.loc[key].abs().min()
+        if effect == "ran_pars" and self.against.boundary and group != "Residual":
+            # A variance that is zero has no size of its own: measure it by what it would add to the residual variance.
+            return allowed.atol + allowed.rtol * max(float(scale), self._share(group, term))
         if quantity == "fixed":
             scale = values.loc[("std_error", group, term)].min()
         if quantity == "covariance":
             scale = self._deviations(key)
         return allowed.atol + allowed.rtol * float(scale)
+
+    def _share(self, group: str, term: str) -> float:
+        """The (co)variance at which an effect contributes as much to the response as the residuals do."""
+        residual = min(self.fits[i].residual_variance for i in self.parties)
+        sizes = {
+            name: float(np.mean(column**2))
+            for each in self.model.design.terms
+            if each.group == group
+            for name, column in zip(each.names, each.matrix.T, strict=True)
+        }
+        kind, _, names = term.partition("__")
+        if kind == "var":
+            return residual / sizes[names]
+        both = [(a, b) for a in sizes for b in sizes if f"{a}.{b}" == names]
+        return residual / np.sqrt(sizes[both[0][0]] * sizes[both[0][1]])
 
     def _deviations(self, key: tuple[str, str, str]) -> float:
         """The smallest product, over the fits, of the standard deviations of a covariance's two effects."""

@@ -12,7 +12,8 @@ import pandas as pd
 
 from concord.engines import EngineError
 from concord.fits import Attempt, Fit
-from concord.likelihood import Likelihood
+from concord.likelihood import Likelihood, LikelihoodError
+from concord.models import Model
 
 # Log-likelihoods closer than this are the same optimum, seen through rounding; the gradient then tells which is closer.
 SAME = 1e-8
@@ -32,8 +33,24 @@ def recomputed(fit: Fit, likelihood: Likelihood) -> float:
 
 
 def slope(fit: Fit, likelihood: Likelihood) -> float:
-    """Largest absolute derivative of the criterion at a fit's estimates, in whitened coordinates."""
-    return float(np.abs(likelihood.gradient_at(fit.covariances, fit.residual_variance)).max(initial=0.0))
+    """Largest absolute derivative of the criterion at a fit's estimates, in whitened coordinates; inf where none is."""
+    try:
+        return float(np.abs(likelihood.gradient_at(fit.covariances, fit.residual_variance)).max(initial=0.0))
+    except LikelihoodError:
+        return np.inf
+
+
+def likelihood_of(model: Model) -> Likelihood:
+    """The independent likelihood of a model that is to be fitted.
+
+    Raises
+    ------
+    EngineError : it is not defined: no optimizer can be told from another by it
+    """
+    try:
+        return Likelihood(model.design, model.reml)
+    except LikelihoodError as error:
+        raise EngineError(f"{model.id} cannot be fitted: {error}") from error
 
 
 def attempt(optimizer: str, fit: Fit, likelihood: Likelihood) -> Attempt:

@@ -15,9 +15,8 @@ import pandas as pd
 from concord import formulas
 from concord.coding import between, shift
 from concord.engines import EngineError
-from concord.engines.best import STATIONARY, best, same_groups, slope
+from concord.engines.best import STATIONARY, best, likelihood_of, same_groups, slope
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
-from concord.likelihood import Likelihood
 from concord.models import Model
 
 SETTINGS = ("default", "tuned")
@@ -51,7 +50,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
     form = _form(model)
     if settings == "default":
         return _run(model, form, {})
-    likelihood = Likelihood(model.design, model.reml)
+    likelihood = likelihood_of(model)
     fits: list[tuple[str, Fit]] = []
     failed: list[Attempt] = []
 

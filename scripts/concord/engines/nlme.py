@@ -14,9 +14,8 @@ import pandas as pd
 from concord import formulas, r
 from concord.coding import same_numbers
 from concord.engines import EngineError
-from concord.engines.best import best, same_groups
+from concord.engines.best import best, likelihood_of, same_groups
 from concord.fits import RANDOM_EFFECTS, Attempt, Fit
-from concord.likelihood import Likelihood
 from concord.models import Model
 
 SETTINGS = ("default", "tuned")
@@ -43,13 +42,14 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
+    likelihood = likelihood_of(model)
     fits, failed = [], []
     for name in r.from_r(r.call("names", _room()["controls"])):
         try:
             fits.append((name, _run(model, name)))
         except EngineError as error:
             failed.append(Attempt(name, -np.inf, np.nan, False, np.nan, (str(error),)))
-    return replace(best(fits, failed, Likelihood(model.design, model.reml)), settings="tuned")
+    return replace(best(fits, failed, likelihood), settings="tuned")
 
 
 def call(model: Model, optimizer: str | None = None) -> str:
@@ -117,7 +117,7 @@ def from_native(
     design = model.design
     if bool(got["reml"][0]) != model.reml:
         raise EngineError(f"the lme fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
-    if not np.array_equal(got["y"], design.y):
+    if not same_numbers(got["y"], design.y):
         raise EngineError(f"the lme fit has another response than {model.id}: other rows, or another order")
     if got["levels"][0] != 1 or not same_groups(got["codes"], design.terms[0].codes):
         raise EngineError(f"the lme fit has other groups than {model.id} ({design.terms[0].group})")
