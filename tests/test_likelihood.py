@@ -405,6 +405,7 @@ def test_estimates_that_are_no_parameters_have_no_likelihood(make_model):
         assert likelihood.loglik(fixed, [covariance], 1.0) == -np.inf
         with pytest.raises(LikelihoodError, match="not a covariance matrix"):
             likelihood.theta_at([covariance], 1.0)
+    assert likelihood.loglik(fixed, [1e200 * good], 1.0) == -np.inf  # more than doubles can square
     for variance in (0.0, -1.0, np.nan, np.inf):
         assert likelihood.loglik(fixed, [good], variance) == -np.inf
     assert likelihood.loglik(np.array([np.nan, 3.0]), [good], 1.0) == -np.inf
@@ -432,6 +433,15 @@ def test_an_optimum_on_the_boundary_is_the_linear_models(method, make_model, r_t
     estimates = found.estimates.set_index("term")["estimate"]
     assert estimates["var__(Intercept)"] == pytest.approx(0.0, abs=1e-8)
     assert estimates["var__Observation"] == pytest.approx(rss / nu, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_the_criterion_is_flat_the_search_ends_at_once(make_model):
+    """With one row a group, two variances cannot be told apart: any theta is an optimum."""
+    frame = SMALL.assign(row=pd.Categorical([f"r{i}" for i in range(len(SMALL))]))
+    likelihood = Likelihood(design_of(make_model, "y ~ x + (1 | row)", frame), True)
+    found = likelihood.optimum()
+    assert found.loglik == pytest.approx(-likelihood.criterion(np.array([0.3])) / 2, rel=1e-12)
 
 
 def test_no_start_that_leads_anywhere_is_an_error(make_model):

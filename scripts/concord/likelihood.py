@@ -296,9 +296,9 @@ class Likelihood:
         """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
         theta = []
         for covariance, whitener, triangle in zip(covariances, self._whiteners, self._triangles, strict=True):
-            relative = whitener @ covariance @ whitener.T / residual_variance
-            if not np.isfinite(relative).all():
+            if not np.isfinite(covariance).all():
                 return None
+            relative = whitener @ covariance @ whitener.T / residual_variance
             try:
                 factor = np.linalg.cholesky(relative)
             except np.linalg.LinAlgError:
@@ -306,7 +306,8 @@ class Likelihood:
                 if factor is None:
                     return None
             theta.append(factor[triangle])
-        return np.concatenate(theta)
+        whole = np.concatenate(theta)
+        return whole if whole @ whole < LARGEST else None
 
     def _evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
         """log |V|, the cross-products [X y]'V^-1[X y], and the blocks at theta, which know their derivatives."""
@@ -352,7 +353,8 @@ def _newton(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.ndar
     # that there is a way down.
     stuck = (curvatures < -1e-6 * sizes.max()) & (np.abs(slopes) < 1e-3 * sizes)
     slopes = np.where(stuck, np.where(slopes < 0, -1e-3, 1e-3) * sizes, slopes)
-    step = -vectors @ (slopes / np.maximum(sizes, 1e-10 * sizes.max() + 1e-300))
+    # A curvature is in units of the criterion: below 1e-12 it is rounding, and the criterion flat.
+    step = -vectors @ (slopes / np.maximum(sizes, max(1e-10 * sizes.max(), 1e-12)))
     return step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
 
 
