@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -9,8 +10,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from concord import datasets, models
+from concord import datasets, models, r
 from concord.engines import engines
+
+LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH")
+
+
+@pytest.fixture(autouse=True)
+def _library_path():
+    """What a test starts must not see what an R, started by rpy2 itself in an earlier test, did to the environment."""
+    r.restore_library_path(LIBRARY_PATH)
+    yield
+    r.restore_library_path(LIBRARY_PATH)
 
 
 @cache

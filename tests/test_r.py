@@ -194,3 +194,18 @@ def test_r_missing_fails_the_tests_and_skips_none():
     assert done.returncode == 1
     assert "1 failed" in done.stdout and "skipped" not in done.stdout
     assert "RError: R does not start" in done.stdout
+
+
+def test_starting_r_leaves_the_library_path_alone():
+    """What is started afterwards, such as another Python, finds its own libraries and not those that R names."""
+    code = (
+        "import os, subprocess\n"
+        "from concord import r\n"
+        "r.interface()\n"
+        "print(os.environ.get('LD_LIBRARY_PATH'), subprocess.run(['printenv', 'LD_LIBRARY_PATH'],"
+        " capture_output=True, text=True).stdout.strip() or None)\n"
+    )
+    given = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
+    for more, wanted in (({}, "None None"), ({"LD_LIBRARY_PATH": "/nowhere"}, "/nowhere /nowhere")):
+        ran = subprocess.run([sys.executable, "-c", code], env=given | more, capture_output=True, text=True)
+        assert ran.stdout.strip() == wanted, ran.stderr

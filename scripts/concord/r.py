@@ -5,6 +5,7 @@ Only this module imports rpy2, and only when R is first needed, so that what doe
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -30,13 +31,25 @@ def interface() -> Any:
     ------
     RError : R or rpy2 is missing or does not start
     """
+    path = os.environ.get("LD_LIBRARY_PATH")
     try:
         import rpy2.rinterface as rinterface
 
         rinterface.initr()
     except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
         raise RError(f"R does not start ({_first_line(error)}): {INSTALL}") from error
+    finally:
+        restore_library_path(path)
     return rinterface
+
+
+def restore_library_path(path: str | None) -> None:
+    """Undo what R does to LD_LIBRARY_PATH when it starts: a Python of another build, started from here, would find the
+    system's libpython there in place of its own.
+    """
+    os.environ["LD_LIBRARY_PATH"] = path or ""
+    if path is None:
+        del os.environ["LD_LIBRARY_PATH"]
 
 
 @cache
