@@ -47,7 +47,7 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(PYTHON) -m concord certify $(model)
 
-bench: setup ## time the reports against a loop over the papermill command
+bench: setup ## time reports, judging and optimizing beside the plain way of doing each
 	$(PYTHON) scripts/bench.py
 
 lock: setup ## resolve the Python packages anew into scripts/constraints.txt

@@ -65,7 +65,7 @@ def test_one_benchmark_runs_by_its_name_and_prints_its_ratio(name, tmp_path):
     done = run(name, "--rounds", "2", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     number = r"[\d.]+ \([\d.]+ to [\d.]+\)"
-    line = rf"{name}: concord {number} (us|ms), plain {number} (us|ms), ratio {number}, goal at most 1\n"
+    line = rf"{name}: concord {number} (us|ms|s), plain {number} (us|ms|s), ratio {number}, goal at most 1\n"
     assert re.fullmatch(line, done.stdout)
     written = json.loads((tmp_path / "bench.json").read_text())["benchmarks"]
     assert list(written) == [name] and len(written[name]["ratios"]) == 2

@@ -174,7 +174,7 @@ def checkout(tmp_path_factory) -> Checkout:
 
 def _with_grid() -> nbformat.NotebookNode:
     """A front page with a grid of its own."""
-    made = notebook("shown = 1", f"from IPython.display import Markdown\n\nMarkdown({TINY!r})")
+    made = notebook("shown = 1", f"from IPython.display import Markdown\n\nMarkdown({json.dumps(TINY)})")
     made.cells[-1].metadata["tags"] = [readme.TAG]
     return made
 
@@ -316,7 +316,7 @@ def test_lab_serves_the_notebooks_and_a_kernel_that_has_the_package(checkout, gi
         # Without a browser there is the address to open
         assert f"{server}/lab?token=" in process.log.read_text()
         listed = [entry["name"] for entry in json.loads(ask("/api/contents")[1])["content"]]
-        assert sorted(listed) == ["dietox.ipynb", "sitka.ipynb"]
+        assert sorted(listed) == ["agreement.ipynb", "dietox.ipynb", "sitka.ipynb"]
         # As JupyterLab does when a notebook is opened
         opened = {"path": "sitka.ipynb", "name": "sitka.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
         kernel = json.loads(ask("/api/sessions", method="POST", data=json.dumps(opened).encode())[1])["kernel"]["id"]
