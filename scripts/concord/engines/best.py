@@ -4,7 +4,7 @@ claim; and whether a native result is one of the model that it is said to be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,3 +85,26 @@ def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood:
     chosen = min(calm or equals, key=lambda each: each[0])[1]
     attempts = (*(attempt(name, fit, likelihood) for name, fit in fits), *failed)
     return replace(chosen, attempts=attempts, seconds=sum(each.seconds for each in attempts))
+
+
+def tuned(model: Model, optimizers: Sequence[str], run: Callable[[str], Fit]) -> Fit:
+    """The best of several optimizers, each from scratch; one that raises is on record and stops no other.
+
+    Parameters
+    ----------
+    model : what to fit
+    optimizers : their names
+    run : fits the model by the optimizer with a name
+
+    Raises
+    ------
+    EngineError : the model's likelihood is not defined, or no optimizer gave an estimate at which it is finite
+    """
+    likelihood = likelihood_of(model)
+    fits, failed = [], []
+    for name in optimizers:
+        try:
+            fits.append((name, run(name)))
+        except EngineError as error:
+            failed.append(Attempt(name, -np.inf, np.nan, False, np.nan, (str(error),)))
+    return replace(best(fits, failed, likelihood), settings="tuned")

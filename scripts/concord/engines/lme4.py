@@ -13,8 +13,8 @@ import pandas as pd
 from concord import r
 from concord.coding import between, shift
 from concord.engines import EngineError
-from concord.engines.best import best, likelihood_of, same_groups
-from concord.fits import RANDOM_EFFECTS, Attempt, Fit
+from concord.engines.best import same_groups, tuned
+from concord.fits import RANDOM_EFFECTS, Fit
 from concord.models import Model
 
 SETTINGS = ("default", "tuned")
@@ -42,14 +42,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    likelihood = likelihood_of(model)
-    fits, failed = [], []
-    for name in r.from_r(r.call("names", _room()["controls"])):
-        try:
-            fits.append((name, _run(model, name)))
-        except EngineError as error:
-            failed.append(Attempt(name, -np.inf, np.nan, False, np.nan, (str(error),)))
-    return replace(best(fits, failed, likelihood), settings="tuned")
+    return tuned(model, r.from_r(r.call("names", _room()["controls"])), lambda optimizer: _run(model, optimizer))
 
 
 def optimizers() -> tuple[str, ...]:
