@@ -46,6 +46,21 @@ def scratch(tmp_path, monkeypatch):
     shutil.rmtree(folder)
 
 
+def session(leader: int) -> list[int]:
+    """The processes of a session that have not ended; from /proc, since a bare machine has no ps."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                # After the command in brackets, which may hold anything: state, parent, group, session
+                state, _, _, its = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(its) == leader and state != "Z":
+                found.append(int(folder.name))
+    return found
+
+
 def kernels(folder: str | None = None) -> list[int]:
     """The kernels that run with their files in this folder (default: those that this test started)."""
     found = []

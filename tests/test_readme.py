@@ -32,7 +32,7 @@ from jupyter_client import BlockingKernelClient
 from concord import datasets, models, readme
 from concord.agreement import compare
 from concord.engines import engines
-from test_notebooks import kernels, notebook, until
+from test_notebooks import kernels, notebook, session, until
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -147,12 +147,6 @@ class Checkout:
 
     def built(self, pattern: str) -> list[str]:
         return sorted(path.name for path in (self.folder / "build").glob(pattern))
-
-
-def session(leader: int) -> list[int]:
-    """The processes of a session."""
-    listing = subprocess.run(["ps", "-o", "pid=,stat=", "-s", str(leader)], capture_output=True, text=True).stdout
-    return [int(pid) for pid, state in map(str.split, listing.splitlines()) if not state.startswith("Z")]
 
 
 def free_port() -> int:

@@ -24,7 +24,7 @@ import pytest
 from concord import notebooks, reports
 from concord.__main__ import main
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
-from test_notebooks import kernels, notebook, until
+from test_notebooks import kernels, notebook, session, until
 
 METHOD = 'method = "REML"  # or "ML"'
 PASSING = (METHOD, "print(method)")
@@ -263,12 +263,6 @@ def start(folder: Path, scratch: Path, *arguments: str) -> subprocess.Popen[str]
     return subprocess.Popen(
         command, cwd=scratch, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-
-
-def session(leader: int) -> list[str]:
-    """The processes of a session, by their commands."""
-    listing = subprocess.run(["ps", "-o", "args=", "-s", str(leader)], capture_output=True, text=True).stdout
-    return [line for line in listing.splitlines() if "<defunct>" not in line]
 
 
 @pytest.fixture
