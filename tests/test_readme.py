@@ -213,9 +213,9 @@ def test_reports_of_one_notebook_and_method(checkout, given):
 
 
 @runs(
-    ".venv/bin/dask scheduler --host localhost --port 8786",
-    ".venv/bin/dask worker tcp://localhost:8786 --nthreads 1 --nworkers 2",
-    "make reports SCHEDULER=tcp://localhost:8786 NOTEBOOK=sitka METHOD=ML",
+    ".venv/bin/dask scheduler --host 127.0.0.1 --port 8786",
+    ".venv/bin/dask worker tcp://127.0.0.1:8786 --nthreads 1 --nworkers 2",
+    "make reports SCHEDULER=tcp://127.0.0.1:8786 NOTEBOOK=sitka METHOD=ML",
 )
 def test_reports_of_the_real_notebook_on_a_scheduler_with_workers(tmp_path, given):
     checkout = Checkout(tmp_path / "concord", sitka=ROOT / "notebooks" / "sitka.ipynb")
@@ -223,6 +223,8 @@ def test_reports_of_the_real_notebook_on_a_scheduler_with_workers(tmp_path, give
     port = str(free_port())
     scheduler, worker, reports = [command.replace("8786", port) for command in given]
     with checkout.started(scheduler) as first, checkout.started(worker) as second:
+        # A reader starts the batch when the workers have said that they are there
+        until(lambda: "Registered to" in second.log.read_text(), 60)
         checkout.run(reports)
         # The notebook ran there: a kernel of this machine's own cluster would have left no trace in their logs
         assert re.search(r"Receive client connection", first.log.read_text())
