@@ -278,6 +278,39 @@ def until(condition, seconds=15.0):
         time.sleep(0.1)
 
 
+def test_each_cell_is_told_as_soon_as_it_is_done_and_the_failing_one_by_the_execution():
+    """Told in order, with outputs and the index as written, before the next cell runs; the error by name and text."""
+    told = []
+
+    def done(cell, index):
+        printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        told.append((index, cell.id, printed, threading.get_ident()))
+        (folder / f"told-{index}").touch()
+
+    folder = Path(tempfile.mkdtemp())
+    seen = f"from pathlib import Path; print([path.name for path in sorted(Path({str(folder)!r}).iterdir())])"
+    error = "class SourceError(Exception): pass\nraise SourceError('pigs.csv: no such file')"
+    execution, _ = execute("a = 1", "", seen, error, "'never'", given={"a": 2}, done=done)
+    assert told == [
+        (0, "cell-0", "", threading.get_ident()),
+        (2, "cell-2", "['told-0']\n", threading.get_ident()),
+    ]
+    assert (execution.status, execution.error, execution.cell) == ("failed", "SourceError: pigs.csv: no such file", 4)
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), notebooks.DeadKernelError("mine"), KeyboardInterrupt("mine")])
+def test_what_the_caller_raises_while_cells_are_told_ends_the_kernel_and_is_raised(error):
+    """It is neither swallowed nor taken for a failure of the notebook."""
+
+    def done(cell, index):
+        raise error
+
+    with pytest.raises(type(error), match="mine") as raised:
+        execute("1", "import time; time.sleep(60)", done=done)
+    assert raised.value is error
+    assert not kernels()
+
+
 # Tidying and refreshing
 
 

@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,12 +209,17 @@ def _alike(value: Any, default: Any) -> bool:
 # Executing -------------------------------------------------------------------------------------------------------
 
 
+class _CallerFailed(BaseException):
+    """What the caller's own function raised (its cause), on its way past everything that takes errors for a cell's."""
+
+
 @dataclass
 class _Run:
     """A notebook being executed: what its engine must know, and what must be known of it when it goes wrong."""
 
     folder: str
     timeout: float | None
+    done: Callable[[NotebookNode, int], None] | None = None
     kernel: Any = None
     cell: int | None = None
     stopped: bool = False
@@ -256,16 +261,21 @@ def execute(
     given: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     token: str | None = None,
+    done: Callable[[NotebookNode, int], None] | None = None,
 ) -> Execution:
     """Execute one notebook in a kernel of its own; never raises for what the notebook does.
 
     `notebook` is the notebook as JSON, `given` its parameters (see `check`), `timeout` the seconds that the whole
     notebook may take (None: no limit), `token` a name under which `stop` can end it. Nothing is read from or
     written to any folder but a temporary one, which is also where the kernel runs.
+
+    `done` is called with each code cell, its outputs in it, as soon as that cell has completed, and with the cell's
+    index in the notebook as written, from 0; not with the cell of parameters that papermill adds, nor with the one
+    that fails, of which the Execution tells. The next cell waits for it. What it raises ends the kernel and is raised.
     """
     source = _parse(notebook)
     with _temporary_folder() as folder:
-        run = _Run(folder, timeout)
+        run = _Run(folder, timeout, done)
         if token is not None:
             _running[token] = run
         before, after = os.path.join(folder, "notebook.ipynb"), os.path.join(folder, "executed.ipynb")
@@ -293,6 +303,8 @@ def execute(
             status, error = DIED, "DeadKernelError: the kernel's process ended while this cell ran"
         except NoSuchKernel as failure:
             status, error = FAILED, f"NoSuchKernel: no Jupyter kernel is called {failure.name!r} here"
+        except _CallerFailed as failure:
+            raise failure.__cause__ from None
         except Exception as failure:
             # nbclient tells of a kernel that does not start by RuntimeError only
             status = TIMED_OUT if run.late else DIED if run.stopped or "ernel died" in str(failure) else FAILED
@@ -334,6 +346,15 @@ def _finish(notebook: NotebookNode, status: str, error: str, index: int | None, 
     return mark_failure(notebook, status, error, index, seconds)
 
 
+def _is_added(cell: NotebookNode) -> bool:
+    """Whether papermill added this cell, to set the parameters given."""
+    return "injected-parameters" in cell.metadata.get("tags", ())
+
+
+def _index_as_written(notebook: NotebookNode, index: int) -> int:
+    return index - sum(map(_is_added, notebook.cells[:index]))
+
+
 def _has_to_run(cell: NotebookNode) -> bool:
     skipped_by_tag = "skip-execution" in cell.metadata.get("tags", ())
     return cell.cell_type == "code" and bool(cell.source.strip()) and not skipped_by_tag
@@ -352,8 +373,7 @@ def mark_failure(
     if index is not None:
         cell = notebook.cells[index]
         anchor = cell.id
-        added = sum("injected-parameters" in c.metadata.get("tags", ()) for c in notebook.cells[:index])
-        position = index + 1 - added
+        position = _index_as_written(notebook, index) + 1
         where = f'in <a href="#cell-id={html.escape(anchor)}">cell {position}</a>'
         if not any(output.output_type == "error" for output in cell.get("outputs", ())):
             name, _, message = error.partition(": ")
@@ -385,6 +405,26 @@ def _temporary_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class _Client(PapermillNotebookClient):
+    """Papermill's own client, which also tells of every cell that completed."""
+
+    def __init__(self, nb_man: Any, run: _Run, **more: Any) -> None:
+        super().__init__(nb_man, **more)
+        self.run = run
+
+    def execute_cell(self, cell: NotebookNode, cell_index: int, **more: Any) -> NotebookNode:
+        executed = super().execute_cell(cell, cell_index, **more)
+        if self.run.done and _has_to_run(cell) and not _is_added(cell):
+            # A copy: a later cell may still change what this one displays, found by its place among the outputs
+            told = copy.deepcopy(cell)
+            _merge_streams(told)
+            try:
+                self.run.done(told, _index_as_written(self.nb, cell_index))
+            except Exception as error:
+                raise _CallerFailed from error
+        return executed
+
+
 class _Engine(NBClientEngine):
     """Papermill's own engine, with a kernel that opens no port, computes in one thread and does not outlive its run."""
 
@@ -402,8 +442,9 @@ class _Engine(NBClientEngine):
             ip=os.path.join(run.folder, "kernel"),
             connection_file=os.path.join(run.folder, "kernel.json"),
         )
-        client = PapermillNotebookClient(
+        client = _Client(
             nb_man,
+            run,
             km=run.kernel,
             kernel_name=kernel_name,
             startup_timeout=math.ceil(min(start_timeout, run.remaining() or start_timeout)),
@@ -434,23 +475,26 @@ def merge_streams(notebook: NotebookNode) -> None:
     paths (see `plain_paths`).
     """
     for cell in notebook.cells:
-        if cell.cell_type != "code":
+        if cell.cell_type == "code":
+            _merge_streams(cell)
+
+
+def _merge_streams(cell: NotebookNode) -> None:
+    merged: list[NotebookNode] = []
+    block: dict[str, NotebookNode] = {}
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            if output.name in block:
+                block[output.name].text += output.text
+            else:
+                block[output.name] = output
             continue
-        merged: list[NotebookNode] = []
-        block: dict[str, NotebookNode] = {}
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                if output.name in block:
-                    block[output.name].text += output.text
-                else:
-                    block[output.name] = output
-                continue
-            merged += [block[name] for name in sorted(block, reverse=True)] + [output]
-            block = {}
-        cell.outputs = merged + [block[name] for name in sorted(block, reverse=True)]
-        for output in cell.outputs:
-            if output.output_type == "stream":
-                output.text = plain_paths(output.text)
+        merged += [block[name] for name in sorted(block, reverse=True)] + [output]
+        block = {}
+    cell.outputs = merged + [block[name] for name in sorted(block, reverse=True)]
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            output.text = plain_paths(output.text)
 
 
 def _forget_run(notebook: NotebookNode) -> None:
