@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from concord import reference, tables
+from concord.answers import Absence, Answer
 from concord.datasets import Tolerance
 from concord.engines.best import recomputed
 from concord.fits import KEY, Fit
@@ -23,6 +24,8 @@ from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
 LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
 # What an engine states may differ from the likelihood of its estimates by rounding, and not by more.
 STATED = 1e-5
+# What the reference is called where it stands in a table beside a single fit.
+OPTIMUM = "optimum"
 QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
 
 
@@ -47,8 +50,8 @@ class Verdict:
     ----------
     word : ``agree``, ``python short``, ``r short``, ``both short``, ``differ`` or ``cannot express``
     reason : the evidence, in a sentence
-    evidence : kinds of evidence: ``stopped early``, ``another optimum``, ``constraint ignored``, ``no parameters``,
-        ``boundary``, ``silent failure``, ``false alarm``, ``other coding``, ``other definition``
+    evidence : kinds of evidence: ``no fit``, ``stopped early``, ``another optimum``, ``constraint ignored``,
+        ``no parameters``, ``boundary``, ``silent failure``, ``false alarm``, ``other coding``, ``other definition``
     """
 
     word: str
@@ -72,31 +75,36 @@ def tolerance(quantity: str, settings: str, model: Model) -> Tolerance:
 
 
 class Comparison:
-    """Fits of one model side by side.
+    """Answers to one model side by side.
 
     Attributes
     ----------
     fits : what is compared
+    absent : the engines that gave no fit, with the reason
+    notes : what else is to be said with it, a sentence each
     table : one row per quantity, the log-likelihood first: ``effect, group, term``, the value in each fit, the largest
         ``difference`` of two fits, that ``relative`` to the larger value, the ``tolerance`` in the quantity's own unit,
-        whether it is ``ok``, and whether that is so only because the two go by another ``definition``
+        whether it is ``ok``, and whether that is so only because the two go by another ``definition``; where there is
+        one fit only, the reference stands beside it as ``optimum``
     judgements : every fit against the reference
     verdict : what came of it, with the reason
 
     Beside MixedLM and lme4, nlme is an arbiter: shown in the table and judged, but no party to the verdict.
     """
 
-    def __init__(self, *fits: Fit) -> None:
-        if len(fits) < 2:
+    def __init__(self, *answers: Answer, notes: Sequence[str] = ()) -> None:
+        if len(answers) < 2:
             raise ValueError("compare two fits or more")
-        first = fits[0].model
-        for each in fits[1:]:
+        first = answers[0].model
+        for each in answers[1:]:
             if (each.model.id, each.model.method) != (first.id, first.method):
                 raise ValueError(
                     f"fits of different models: {first.id} by {first.method}, {each.model.id} by {each.model.method}"
                 )
-        self.fits, self.model = fits, first
-        kinds = list(dict.fromkeys(fit.settings for fit in fits))
+        self.fits = fits = tuple(each for each in answers if not isinstance(each, Absence))
+        self.absent = tuple(each for each in answers if isinstance(each, Absence))
+        self.model, self.notes = first, tuple(notes)
+        kinds = list(dict.fromkeys(each.settings for each in answers))
         self.settings = kinds[0] if len(kinds) == 1 else " and ".join(kinds)
         engines = [fit.engine for fit in fits]
         twice = len(set(engines)) < len(engines)
@@ -106,9 +114,11 @@ class Comparison:
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-
-        arbiter = {"mixedlm", "lme4"} <= set(engines)
-        self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")]
+        arbiter = {"mixedlm", "lme4"} <= {each.engine for each in answers}
+        self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
+            *range(len(fits))
+        ]
+        self.missing = [each for each in self.absent if not (arbiter and each.engine == "nlme")]
 
     @cached_property
     def against(self) -> reference.Reference:
@@ -117,8 +127,8 @@ class Comparison:
         if found.certified:
             return found
         values = [recomputed(fit, found.likelihood) if self._same_model(fit) else -np.inf for fit in self.fits]
-        best = int(np.argmax(values))
-        if not values[best] > found.level + self._allowed_gap:
+        best = int(np.argmax(values)) if values else 0
+        if not values or not values[best] > found.level + self._allowed_gap:
             return found
         kind = "not certified: the best of the fits compared"
         return replace(found, loglik=values[best], level=values[best], estimates=self.fits[best].estimates, kind=kind)
@@ -135,18 +145,16 @@ class Comparison:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per quantity; see the class."""
-        columns = []
-        for fit, label in zip(self.fits, self.labels, strict=True):
-            estimates = fit.estimates
-            errors = estimates[estimates["effect"] == "fixed"].assign(effect="std_error")
-            errors["estimate"] = errors["std_error"]
-            loglik = pd.DataFrame([("loglik", "", "logLik", fit.loglik + fit.shift)], columns=[*KEY, "estimate"])
-            column = pd.concat([loglik, estimates, errors])[[*KEY, "estimate"]]
-            columns.append(column.set_index(KEY)["estimate"].rename(label))
+        shown = [
+            (label, fit.loglik + fit.shift, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)
+        ]
+        if self._alone:
+            shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
+        columns = [_column(*each) for each in shown]
         # By name, and what only one fit has stays in sight.
         joined = pd.concat(columns, axis=1, join="outer", sort=False)
         joined = joined.reindex(sorted(joined.index, key=lambda key: _ORDER[key[0]]))
-        values = joined[[self.labels[i] for i in self.parties]]
+        values = joined[[*(self.labels[i] for i in self.parties), *([OPTIMUM] if self._alone else [])]]
         joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
         larger = values.abs().max(axis=1, skipna=False)
         joined["relative"] = joined["difference"] / larger.where(larger > 0, 1.0)
@@ -156,6 +164,11 @@ class Comparison:
         joined["definition"] = [not ok and self._by_definition(key) for key, ok in within.items()]
         joined["ok"] = within | joined["definition"]
         return joined.reset_index()
+
+    @property
+    def _alone(self) -> bool:
+        """Whether there is nothing but the reference to hold the one fit against."""
+        return len(self.parties) < 2
 
     def _by_definition(self, key: tuple[str, str, str]) -> bool:
         """Whether standard errors differ only because an engine inverts the joint Hessian, where lme4 holds theta.
@@ -227,7 +240,8 @@ class Comparison:
     @property
     def breaches(self) -> list[str]:
         """What is out of tolerance, a line each; the log-likelihood first."""
-        lines = [
+        lines = [f"{each.engine} gave no fit: {each.reason}" for each in self.missing]
+        lines += [
             f"{label} is {judgement.gap:.3g} log-likelihood units below the reference ({self.against.kind}), "
             f"{self._allowed_gap:.1g} allowed"
             for label, judgement in self._judged()
@@ -236,7 +250,7 @@ class Comparison:
         lines += [
             f"{label}: {judgement.fit.violation}" for label, judgement in self._judged() if judgement.fit.violation
         ]
-        for row in self.table[~self.table["ok"]].to_dict("records"):
+        for row in self.table[~self.table["ok"]].to_dict("records") if self.fits else ():
             values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
             lines.append(f"{_name(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed")
         return lines
@@ -261,12 +275,21 @@ class Comparison:
         """Log-likelihood first: whoever is below the optimum is short; at one optimum, all quantities must agree."""
         judged = self._judged()
         short = [(label, judgement) for label, judgement in judged if self._short(judgement)]
-        if short:
-            sides = {LANGUAGE[judgement.fit.engine] for _, judgement in short}
+        if short or self.missing:
+            seen = [(each.engine, ("no fit",), f"gave no fit: {each.reason}") for each in self.missing]
+            seen += [(label, *judgement.shortfall) for label, judgement in short]
+            kinds = tuple(dict.fromkeys(kind for _, found, _ in seen for kind in found))
+            unwritten = [each for each in self.missing if each.kind == "cannot express"]
+            if unwritten:
+                reasons = [each.reason for each in unwritten]
+                reasons += [f"{label} {why}" for label, _, why in seen if label not in {e.engine for e in unwritten}]
+                held = [label for label, judgement in judged if not self._short(judgement)]
+                reasons += [f"{label} is at the {self.against.noun}" for label in held]
+                return Verdict("cannot express", "; ".join(reasons), kinds)
+            sides = {LANGUAGE[each.engine] for each in self.missing}
+            sides |= {LANGUAGE[judgement.fit.engine] for _, judgement in short}
             word = "both short" if len(sides) > 1 else f"{sides.pop()} short"
-            seen = [(label, *judgement.shortfall) for label, judgement in short]
-            kinds = dict.fromkeys(kind for _, found, _ in seen for kind in found)
-            return Verdict(word, "; ".join(f"{label} {why}" for label, _, why in seen), tuple(kinds))
+            return Verdict(word, "; ".join(f"{label} {why}" for label, _, why in seen), kinds)
         beaten = min(judgement.gap for _, judgement in judged)
         if beaten < -self._allowed_gap:
             return Verdict("differ", f"a fit is {-beaten:.3g} log-likelihood units above the reference: no optimum yet")
@@ -310,18 +333,19 @@ class Comparison:
         ------
         Disagreement : lists every breach
         """
-        known = self.model.record.known
-        declared = known is not None and self.settings == "default" and known.verdict == self.verdict.word
-        if self.verdict.word != "agree" and not declared:
+        if self.verdict.word != "agree" and not self.known:
             raise Disagreement(f"{self.title}: {self.verdict.word}", self.breaches or [self.verdict.reason])
         return self
 
     @property
     def known(self) -> str | None:
-        """The declared reason, where default settings are declared to disagree just so and do."""
+        """The declared reason, where default settings are declared to disagree just so and do; or where an engine is
+        declared to have no way to write the model down, which no settings change.
+        """
         known = self.model.record.known
-        declared = known is not None and self.settings == "default" and known.verdict == self.verdict.word
-        return known.reason if declared else None
+        if known is None or known.verdict != self.verdict.word:
+            return None
+        return known.reason if self.settings == "default" or known.verdict == "cannot express" else None
 
     @property
     def title(self) -> str:
@@ -331,40 +355,42 @@ class Comparison:
     def record(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of estimates.csv and fits.csv."""
         estimates, fits = [], []
+        model = {"dataset": self.model.dataset.id, "model": self.model.name, "method": self.model.method}
         for fit, judgement in zip(self.fits, self.judgements, strict=True):
-            head = {
-                "dataset": self.model.dataset.id,
-                "model": self.model.name,
-                "method": self.model.method,
-                "settings": fit.settings,
-                "engine": fit.engine,
-            }
-            for row in fit.estimates.to_dict("records"):
-                estimates.append(_plain({**head, **row}, ESTIMATES_COLUMNS))
+            head = {**model, "settings": fit.settings, "engine": fit.engine}
+            estimates += [_plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
             judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
             told = {"converged": fit.converged, "messages": list(fit.messages), "verdict": self.verdict.word}
             fits.append(_plain({**head, **judged, **told}, FITS_COLUMNS))
+        for each in self.absent:
+            head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
+            nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False}
+            told = {"messages": [each.reason], "verdict": self.verdict.word}
+            fits.append(_plain({**head, **nothing, **told}, FITS_COLUMNS))
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        labels = [*self.labels, *([OPTIMUM] if self._alone else [])]
         rows = []
-        for row in self.table.to_dict("records"):
+        for row in self.table.to_dict("records") if self.fits else ():
             # Below its tolerance a difference is the noise of the last steps: it would change from machine to machine.
             within = row["ok"] and not row["definition"]
             shown = f"< {row['tolerance']:.1e}" if within else tables.number(row["difference"], 4) or "missing"
             blank = within or np.isnan(row["relative"]) or row["effect"] == "loglik"
             percent = "" if blank else f"{100 * row['relative']:.3g} %"
-            values = [tables.number(row[label]) for label in self.labels]
+            values = [tables.number(row[label]) for label in labels]
             mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
             rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
         gaps = "; ".join(
             f"{label} {f'< {self._allowed_gap:.0e}' if not self._short(judgement) else f'{judgement.gap:.4g}'}"
             for label, judgement in zip(self.labels, self.judgements, strict=True)
         )
-        notes = [f"Below the {self.against.noun}, in log-likelihood units: {gaps}."]
+        notes = [f"Below the {self.against.noun}, in log-likelihood units: {gaps}."] if self.fits else []
+        notes += [f"{each.engine} gave no fit: {each.reason}." for each in self.absent if each not in self.missing]
+        notes += self.notes
         if self.known:
             notes.append(f"Known: {self.known}.")
-        header = ["quantity", "group", "term", *self.labels, "difference", "relative", "ok"]
+        header = ["quantity", "group", "term", *labels, "difference", "relative", "ok"]
         return f"{self.title}: {self.verdict.word}\n{self.verdict.reason}.", header, rows, 3, notes
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -379,22 +405,31 @@ class Comparison:
         return tables.render_text(*self._rendered())
 
 
-def compare(*fits: Fit) -> Comparison:
+def compare(*answers: Answer, notes: Sequence[str] = ()) -> Comparison:
     """Compare fits of one model, by any engines and settings, quantity by quantity and with the reference.
 
     Parameters
     ----------
-    fits : two or more fits of one model by one method
+    answers : two or more of one model by one method: fits, or in the place of one the reason why there is none
+    notes : what is to be said with the comparison, a sentence each
 
     Raises
     ------
     ValueError : fewer than two, or fits of different models or methods
     """
-    return Comparison(*fits)
+    return Comparison(*answers, notes=notes)
 
 
 _KIND = {"loglik": "log-likelihood", "fixed": "fixed effect", "std_error": "standard error", "ran_pars": "(co)variance"}
 _ORDER = {"loglik": 0, "fixed": 1, "std_error": 2, "ran_pars": 3}
+
+
+def _column(label: str, loglik: float, estimates: pd.DataFrame) -> pd.Series:
+    """All quantities of one answer, by effect, group and term."""
+    errors = estimates[estimates["effect"] == "fixed"].assign(effect="std_error")
+    errors["estimate"] = errors["std_error"]
+    first = pd.DataFrame([("loglik", "", "logLik", loglik)], columns=[*KEY, "estimate"])
+    return pd.concat([first, estimates, errors])[[*KEY, "estimate"]].set_index(KEY)["estimate"].rename(label)
 
 
 def _name(row: Mapping[str, Any]) -> str:
