@@ -109,7 +109,7 @@ class Dataset:
     columns, models : what the TOML says of each column and of each model, by name
     title, source, version, citation, licence : where the table comes from and under which terms
     sha256 : checksum of the CSV
-    place : the folder
+    place : the folder; None for a table that is no dataset of the workbook
     """
 
     id: str
@@ -122,7 +122,7 @@ class Dataset:
     citation: str
     licence: str
     sha256: str
-    place: Path
+    place: Path | None
 
     def __repr__(self) -> str:
         return f"<Dataset {self.id}: {len(self.frame)} rows, {len(self.frame.columns)} columns ({self.source})>"

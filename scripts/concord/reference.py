@@ -171,6 +171,8 @@ def path(dataset: datasets.Dataset) -> Path:
 
 def _certified(model: Model) -> Reference | None:
     """The committed reference, checked; None where there is no record for the model."""
+    if model.dataset.place is None:
+        return None
     file = path(model.dataset)
     if not file.is_file():
         return None
@@ -183,7 +185,18 @@ def _certified(model: Model) -> Reference | None:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")
     if model.method not in content.get(model.name, {}):
         return None
-    raw = content[model.name][model.method]
+    return _believed(model, content[model.name][model.method], file)
+
+
+def adopt(model: Model, record: dict[str, Any]) -> Reference:
+    """Take a record that `certify` made for the reference of a model that has no folder to keep it in."""
+    found = _believed(model, record, Path("the record just made"))
+    _kept[model.id, model.method] = (model, found)
+    return found
+
+
+def _believed(model: Model, raw: Any, file: Path) -> Reference:
+    """What a record says, once everything in it has been checked."""
     try:
         record = _Record.model_validate(raw)
     except ValidationError as error:
