@@ -6,6 +6,9 @@ inside the notebook: a batch collects them from there and no shared disk is need
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -42,3 +45,21 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> p
     table = pd.DataFrame(rows, columns=list(columns))
     table = table.drop_duplicates(subset=list(columns[:keys]), keep="last")
     return table.sort_values(list(columns[:keys]), kind="stable", ignore_index=True)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """One of the tables as CSV: numbers in the shortest text that reads back as the same, messages parted by ``|``."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.itertuples(index=False):
+        writer.writerow([_field(value) for value in row])
+    return file.getvalue()
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " | ".join(" ".join(str(item).split()) for item in value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)

@@ -7,8 +7,6 @@ index gives the date of what is from an earlier run.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import math
@@ -333,27 +331,9 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
 
     kept = _kept(output, ids)
     estimates, fits = records.collect(notebook for _, notebook in kept)
-    notebooks.write_text(output / "estimates.csv", _csv(estimates))
-    notebooks.write_text(output / "fits.csv", _csv(fits))
+    notebooks.write_text(output / "estimates.csv", records.as_csv(estimates))
+    notebooks.write_text(output / "fits.csv", records.as_csv(fits))
     notebooks.write_text(output / "reports" / "index.html", index(kept, began))
-
-
-def _csv(table: pd.DataFrame) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    for row in table.itertuples(index=False):
-        writer.writerow([_field(value) for value in row])
-    return file.getvalue()
-
-
-def _field(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return " | ".join(" ".join(str(item).split()) for item in value)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    # repr: the shortest text that reads back as the same number
-    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def index(kept: list[tuple[dict[str, Any], Mapping[str, Any]]], began: datetime) -> str:
