@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster
@@ -29,9 +29,6 @@ from tqdm import tqdm
 from concord import notebooks
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
 from concord.pages import TEMPLATES, page
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. nbformat is left to
 # concord.notebooks, which knows how to import it quickly.
