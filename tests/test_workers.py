@@ -108,11 +108,13 @@ def test_it_does_not_outlive_a_killed_parent_though_it_works():
         worker = Worker()
         print(worker.run(os.getpid), flush=True)
         worker.send(time.sleep, 120)
+        worker._pipe.poll(None)
+        print("it has begun", flush=True)
         time.sleep(120)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as parent:
         pid = int(parent.stdout.readline())
-        assert running(pid)
+        assert parent.stdout.readline() and running(pid)
         parent.kill()
         parent.wait()
     deadline = time.monotonic() + 10
