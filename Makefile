@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup reports test lint lab refresh certify bench lock clean
+.PHONY: help setup compare reports test lint lab refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -12,11 +12,16 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
-# Values reach the command through the environment, so spaces and quotes in them are safe.
-export NOTEBOOK METHOD SCHEDULER MODEL TESTS
+# Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
+# what is written in them for make to run is taken as text.
+values := DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
+$(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
+export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
 model := $(if $(MODEL),--model "$$MODEL")
 method := $(if $(METHOD),--method "$$METHOD")
+output := $(if $(OUTPUT),--output "$$OUTPUT")
+engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
 
 help: ## this list
@@ -25,6 +30,11 @@ help: ## this list
 
 setup: ## what every other target does first: R, Python and their packages
 	@scripts/setup.sh
+
+compare: setup ## fit one formula to your own table by both, and judge: DATA=mydata.csv FORMULA="y ~ x + (1 | g)" (METHOD=both)
+	@if [ -z "$$DATA" ] || [ -z "$$FORMULA" ]; then \
+	  echo 'concord: say what to compare: make compare DATA=mydata.csv FORMULA="y ~ x + (1 + x | subject)"' >&2; exit 2; fi
+	@$(PYTHON) -m concord compare $(method) $(output) $(engine_timeout) -- "$$DATA" "$$FORMULA"
 
 reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
 	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)

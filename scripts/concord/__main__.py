@@ -39,6 +39,26 @@ def parser() -> argparse.ArgumentParser:
     )
     reports.set_defaults(command=_reports)
 
+    compare = commands.add_parser(
+        "compare",
+        help="fit one lme4 formula to your own table by both engines, and judge",
+        description="Fit one lme4 formula to your own table by MixedLM and lme4, and judge both. Prints the verdicts; "
+        "writes the executed notebook, its HTML page, estimates.csv and fits.csv. Exit status: 0 agree, 1 any other "
+        "verdict, 2 input that cannot be used.",
+    )
+    compare.add_argument("data", metavar="DATA", help="CSV, TSV, Parquet, Feather or R's .rds; or a dataset's id")
+    compare.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')
+    compare.add_argument("--method", choices=("REML", "ML", "both"), default="REML", help="default: REML")
+    compare.add_argument(
+        "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
+    )
+    compare.add_argument(
+        "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
+        help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
+    )  # fmt: skip
+    compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
+    compare.set_defaults(command=_compare)
+
     refresh = commands.add_parser(
         "refresh",
         help="execute the committed notebooks anew, in place, and take README's grid from them",
@@ -85,6 +105,13 @@ def _reports(given: argparse.Namespace) -> int:
 
     planned = plan(given.notebook, given.method, given.folder)
     return batch(planned, given.output, given.timeout, given.scheduler, given.folder)
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from concord.compare_command import run
+
+    methods = ("REML", "ML") if given.method == "both" else (given.method,)
+    return run(given.data, given.formula, methods, given.output, given.engine_timeout, given.certify)
 
 
 def _refresh(given: argparse.Namespace) -> int:

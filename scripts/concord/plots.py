@@ -38,7 +38,7 @@ def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[s
     x, y, group : names of its columns
     units : units of `x` and `y`, for the axes
     """
-    figure, axes = _subplots(figsize=(8, 4.5))
+    figure, axes = subplots(figsize=(8, 4.5))
     for _, one in frame.groupby(group, observed=True):
         axes.plot(one[x], one[y], color=GREY, alpha=0.35, linewidth=0.8)
     mean = frame.groupby(x)[y].mean()
@@ -65,7 +65,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     chosen = ranked[np.linspace(0, len(ranked) - 1, min(show, len(ranked))).round().astype(int)]
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
-    figure, grid = _subplots(rows, columns, figsize=(9, 2.2 * rows + 0.6), sharex=True, sharey=True, squeeze=False)
+    figure, grid = subplots(rows, columns, figsize=(9, 2.2 * rows + 0.6), sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes, code in zip(grid.flat, chosen, strict=False):
@@ -95,7 +95,7 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
     against = reference.of(fits[0].model).estimates.set_index(KEY)
     columns = min(3, len(against))
     rows = -(-len(against) // columns)
-    figure, grid = _subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
+    figure, grid = subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
     for axes in grid.flat[len(against) :]:
         axes.set_visible(False)
     width = stats.norm.ppf(0.5 + confidence / 2)
@@ -109,7 +109,7 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
             axes.errorbar(
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
-        axes.set_title(" ".join(filter(None, (key[1], key[2]))), fontsize=9)
+        axes.set_title(plain(" ".join(filter(None, (key[1], key[2])))), fontsize=9)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
         axes.locator_params(axis="x", nbins=5)
@@ -124,8 +124,8 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     """Predicted random effects of every group with their intervals, sorted by the first fit; one panel an effect."""
     tables = [fit.random_effects for fit in fits]
     keys = list(dict.fromkeys(zip(tables[0]["group"], tables[0]["term"], strict=True)))
-    levels = tables[0]["level"].nunique()
-    figure, grid = _subplots(1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), squeeze=False)
+    levels = tables[0].groupby(["group", "term"])["level"].nunique().max()
+    figure, grid = subplots(1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), squeeze=False)
     width = stats.norm.ppf(0.5 + confidence / 2)
     for axes, (group, term) in zip(grid.flat, keys, strict=True):
         order: list[str] | None = None
@@ -142,8 +142,8 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
             )  # fmt: skip
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_yticks([])
-        axes.set_ylabel(f"{len(order or [])} levels of {group}, sorted")
-        axes.set_xlabel(f"random effect: {term}")
+        axes.set_ylabel(plain(f"{len(order or [])} levels of {group}, sorted"))
+        axes.set_xlabel(plain(f"random effect: {term}"))
         axes.locator_params(axis="x", nbins=5)
         axes.margins(y=0.01)
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -162,7 +162,7 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     confidence : level of the chi-squared line, 1 degree of freedom
     """
     values, logliks = np.asarray(curve).T
-    figure, axes = _subplots(figsize=(7, 4))
+    figure, axes = subplots(figsize=(7, 4))
     color, marker = STYLE["mixedlm"]
     axes.plot(values, -2 * (logliks - logliks.max()), marker=marker, color=color, label="MixedLM's profile_re")
     axes.axvline(estimate, color=GREY, linestyle="--", linewidth=1, label="estimate")
@@ -195,7 +195,7 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     columns = sorted(
         {(each.settings, each.model.method) for each in compared}, key=lambda key: (key[0], key[1] == "ML")
     )
-    figure, axes = _subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.85 * len(rows)))
+    figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.85 * len(rows)))
     for each in compared:
         letter, color = VERDICTS[each.verdict.word]
         x, y = columns.index((each.settings, each.model.method)), rows.index(each.model.id)
@@ -246,7 +246,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     first, second = (np.exp(np.linspace(low[i], high[i], points)) for i in range(2))
     fall = np.array([[_fall(likelihood, a, b, len(design.terms) == 1) for a in first] for b in second])
     fall -= -2 * comparison.against.level
-    figure, axes = _subplots(figsize=(7.5, 5.5))
+    figure, axes = subplots(figsize=(7.5, 5.5))
     levels = [0.01, 0.1, 0.5, 2, 8, 30, 100, 300, 1000]
     drawn = axes.contour(first, second, fall / 2, levels=levels, colors="#8a8a8a", linewidths=0.9)
     axes.clabel(drawn, fmt="%g", fontsize=8)
@@ -304,7 +304,7 @@ def sweep(swept: Sweep) -> Figure:
     nowhere = 1e3 * max(1.0, gaps[np.isfinite(gaps)].max())
     names = {engine: list(dict.fromkeys(mine["optimizer"])) for engine, mine in table.groupby("engine")}
     lines = [len(each) for each in names.values()]
-    figure, panels = _subplots(
+    figure, panels = subplots(
         len(names), 1, figsize=(9, 1.5 + 0.42 * sum(lines)), sharex=True, height_ratios=lines, squeeze=False
     )
     codings = list(dict.fromkeys(table["predictors"]))
@@ -343,7 +343,12 @@ def sweep(swept: Sweep) -> Figure:
     return figure
 
 
-def _subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
+def plain(name: str) -> str:
+    """A name as a label: what stands between two dollar signs in it is no mathematics."""
+    return str(name).replace("$", r"\$")
+
+
+def subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
     """A figure that a notebook shows where it is displayed, and not a second time because pyplot still holds it."""
     figure, axes = plt.subplots(*shape, layout="constrained", **named)
     plt.close(figure)
@@ -355,7 +360,7 @@ def _name(fit: Fit) -> str:
 
 
 def _with_unit(name: str, unit: str) -> str:
-    return f"{name} ({unit})" if unit else name
+    return plain(f"{name} ({unit})" if unit else name)
 
 
 def _label(axes: Axes, x: str, y: str, units: Sequence[str]) -> None:

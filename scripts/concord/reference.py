@@ -191,8 +191,13 @@ def _certified(model: Model) -> Reference | None:
 def adopt(model: Model, record: dict[str, Any]) -> Reference:
     """Take a record that `certify` made for the reference of a model that has no folder to keep it in."""
     found = _believed(model, record, Path("the record just made"))
-    _kept[model.id, model.method] = (model, found)
+    keep(model, found)
     return found
+
+
+def keep(model: Model, found: Reference) -> None:
+    """Judge fits of this very model against `found` from now on, in this process."""
+    _kept[model.id, model.method] = (model, found)
 
 
 def _believed(model: Model, raw: Any, file: Path) -> Reference:

@@ -1,0 +1,146 @@
+"""The compare command: compare.ipynb on a user's table, with the verdicts told as they come and the report kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from concord import notebooks
+from concord.notebooks import COMPLETED, Execution, InputError
+
+NOTEBOOK = "compare"
+# Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
+UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
+AGREE, DISAGREE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def run(
+    data: str,
+    formula: str,
+    methods: Sequence[str],
+    output: Path,
+    engine_timeout: float,
+    certify: bool = False,
+) -> int:
+    """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
+
+    Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
+    end: for every method the executed notebook and its HTML, and ``estimates.csv`` and ``fits.csv`` over all.
+
+    Parameters
+    ----------
+    data : a file, or the id of a dataset of the workbook
+    methods : ``REML``, ``ML`` or both
+    output : folder; made where there is none
+    engine_timeout : seconds that an engine may take for one fit
+    certify : prove the optimum, and write ``reference.json``
+
+    Returns
+    -------
+    exit status: 0 where every verdict is ``agree``, 1 where one is not or a notebook fails, 2 for input that cannot be
+    used (nothing is written then), 130 where it was interrupted
+
+    Raises
+    ------
+    InputError : the output cannot be a folder
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is not a folder: name another one with --output")
+    path = notebooks.choose(NOTEBOOK, notebooks.discover())
+    source = notebooks.discover()[path]
+    notebook = notebooks.read(source)
+    # The notebook runs in a folder of its own.
+    place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
+    given = {"data": place, "formula": formula, "engine_timeout": float(engine_timeout), "certify": certify}
+    text = source.read_text(encoding="utf-8")
+    executions: dict[str, Execution] = {}
+    for method in methods:
+        parameters = {**given, "method": method}
+        notebooks.check(parameters, notebooks.parameters(notebook), NOTEBOOK)
+        cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
+        with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+            bar.set_postfix_str(f"{method}: reading, fitting")
+
+            def done(cell: NotebookNode, index: int, bar: tqdm = bar) -> None:
+                bar.update()
+                if "verdict" in cell.metadata.get("tags", ()):
+                    bar.clear()
+                    print(f"{_shown(cell)}\n", flush=True)
+
+            executions[method] = execution = notebooks.execute(text, parameters, done=done)
+        if execution.status != COMPLETED:
+            name, _, what = execution.error.partition(": ")
+            if name in UNUSABLE:
+                print(f"concord: {what}", file=sys.stderr)
+                return BAD_INPUT
+            where = f", cell {execution.cell}" if execution.cell else ""
+            print(f"concord: {method} {execution.status}{where}: {notebooks.shorten(execution.error)}", file=sys.stderr)
+    verdicts = _write(executions, _stem(data), output)
+    complete = all(execution.status == COMPLETED for execution in executions.values())
+    return AGREE if complete and verdicts == {"agree"} else DISAGREE
+
+
+def _shown(cell: NotebookNode) -> str:
+    """What a cell displays, as text."""
+    texts = [output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+    return "\n".join("".join(text) for text in texts if text)
+
+
+def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str]:
+    """Write notebooks, pages and tables; the verdicts that came of it."""
+    import nbformat
+
+    from concord import records
+    from concord.inquiry import REFERENCE_TYPE
+    from concord.pages import page
+
+    executed = []
+    for method, execution in executions.items():
+        notebook = nbformat.reads(execution.notebook, as_version=4)
+        notebook.metadata["concord"] = {
+            "id": f"{stem}-{method}",
+            "name": stem,
+            "method": method,
+            "status": execution.status,
+            "error": notebooks.shorten(execution.error),
+            "cell": execution.cell,
+            "anchor": execution.anchor,
+            "seconds": round(execution.seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        executed.append(notebook)
+        notebooks.write_text(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
+        notebooks.write_text(output / f"{stem}-{method}.html", page(notebook))
+        print(output / f"{stem}-{method}.html")
+    estimates, fits = records.collect(executed)
+    notebooks.write_text(output / "estimates.csv", records.as_csv(estimates))
+    notebooks.write_text(output / "fits.csv", records.as_csv(fits))
+    references: dict[str, Any] = {}
+    for record in _displayed(executed, REFERENCE_TYPE):
+        for name, methods in record.items():
+            references.setdefault(name, {}).update(methods)
+    if references:
+        content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
+        notebooks.write_text(output / "reference.json", content)
+    return set(fits["verdict"])
+
+
+def _displayed(executed: Sequence[NotebookNode], media_type: str) -> Iterator[Any]:
+    for notebook in executed:
+        for cell in notebook.cells:
+            for each in cell.get("outputs", ()):
+                if media_type in each.get("data", {}):
+                    yield each["data"][media_type]
+
+
+def _stem(data: str) -> str:
+    """The name of the files written: the table's, without what a file name should not hold."""
+    return re.sub(r"[^\w.-]+", "_", Path(data).name.split(".")[0]).strip("._-") or "data"

@@ -1,0 +1,312 @@
+"""The inquiry: one lme4 formula on a user's own table, fitted by both engines and judged.
+
+The engines run in processes of their own, side by side, so that one which would not finish can be stopped and the
+other's answer is judged all the same; meanwhile the independent likelihood looks for the optimum in this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import datasets, formulas, listings, preparation, r, reference, sources, sweep, tables
+from concord.agreement import Comparison, compare
+from concord.answers import Absence, Answer, answer
+from concord.fits import Fit
+from concord.gate import Gate
+from concord.models import METHODS, Model, ModelError
+from concord.sweep import Sweep
+from concord.workers import Worker, WorkerStopped
+
+REFERENCE_TYPE = "application/vnd.concord.reference+json"
+"""Media type of a certified reference in a notebook's output."""
+
+# Fits of a sweep: optimizers times codings, each some times slower than the default.
+SWEEPS = {"mixedlm": 30, "lme4": 80}
+# So many levels a caterpillar can have.
+CATERPILLAR = 200
+
+_WARM = {"python": ("statsmodels.formula.api", "concord.engines.mixedlm"), "r": ("concord.engines.lme4",)}
+_RESERVED_IN_R = {
+    "if",
+    "else",
+    "repeat",
+    "while",
+    "function",
+    "for",
+    "next",
+    "break",
+    "in",
+    "NA",
+    "NaN",
+    "Inf",
+    "T",
+    "F",
+}
+
+
+class Inquiry:
+    """One lme4 formula on one table.
+
+    Parameters
+    ----------
+    data : a file (CSV, TSV, Parquet, Feather, R's .rds), a pandas table, or the id of a dataset of the workbook
+    formula : in lme4's notation
+    method : ``REML`` or ``ML``
+    engine_timeout : seconds that an engine may take for one fit; None for no limit
+
+    Attributes
+    ----------
+    model : the formula on the rows that both engines get
+    notes : what was done to the table, a sentence each
+
+    Raises
+    ------
+    SourceError : the file cannot be used
+    FormulaError : the formula cannot be used, or not with this table
+    PreparationError : the table cannot be used for this formula
+    ModelError : there is no such method
+    """
+
+    def __init__(
+        self, data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", *,
+        engine_timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        if method not in METHODS:
+            raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
+        if not isinstance(formula, str):
+            raise formulas.FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
+        self.engine_timeout = engine_timeout
+        self._answered: dict[str, tuple[Answer, ...]] = {}
+        _worker("python")  # imports while the table is read and R starts
+        self.source, self.name, table = _table(data)
+        parsed = formulas.parse(formula)
+        prepared = preparation.prepare(table, parsed)
+        self.rows, self.notes = len(table), tuple(prepared.notes)
+        record = datasets.ModelRecord(formula=formula, title=f"{formula} on {self.source or 'a table'}")
+        dataset = datasets.Dataset(
+            id=self.name, frame=prepared.frame, columns={}, models={"model": record}, title=self.source or self.name,
+            source=self.source or "a table in memory", version="", citation="", licence="",
+            sha256=_checksum(prepared.frame), place=None,
+        )  # fmt: skip
+        self.model = Model(dataset, "model", record, method)
+        preparation.check(self.model.design, parsed, prepared)
+
+    def compare(self, settings: str = "default") -> Comparison:
+        """Fit by MixedLM, lme4 and, where it can express the model, nlme; judge and compare.
+
+        Parameters
+        ----------
+        settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
+        """
+        self._answered[settings] = self.answers(settings)
+        return compare(*self._answered[settings], notes=self.notes)
+
+    def gate(self) -> Gate:
+        """All comparisons made so far, judged against the best that is known by now."""
+        return Gate(compare(*answers, notes=self.notes) for answers in self._answered.values())
+
+    def answers(self, settings: str = "default") -> tuple[Answer, ...]:
+        """What MixedLM, lme4 and nlme say, in this order."""
+        waiting = {"mixedlm": _worker("python"), "lme4": _worker("r")}
+        for engine, worker in waiting.items():
+            worker.send(_answer, self.model, engine, settings)
+        reference.of(self.model)
+        by_lme4 = self._received("lme4", waiting["lme4"], settings)
+        arbiter = _worker("r")
+        arbiter.send(_answer, self.model, "nlme", settings)
+        by_mixedlm = self._received("mixedlm", waiting["mixedlm"], settings)
+        return by_mixedlm, by_lme4, self._received("nlme", arbiter, settings)
+
+    def _received(self, engine: str, worker: Worker, settings: str) -> Answer:
+        try:
+            got = worker.receive(self.engine_timeout)
+        except WorkerStopped as stop:
+            seconds = self.engine_timeout if stop.late else float("nan")
+            return Absence(self.model, engine, settings, "stopped", str(stop), seconds=seconds)
+        if isinstance(got, Absence):
+            return replace(got, model=self.model)
+        number, content, summary = got
+        predict = partial(worker.run, _predicted, number)
+        return Fit(**content, model=self.model, summarize=lambda: summary, predict=predict)
+
+    def certify(self) -> Certificate:
+        """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
+
+        Raises
+        ------
+        ReferenceError : no optimum could be proved
+        """
+        record = reference.certify(self.model)
+        reference.adopt(self.model, record)
+        return Certificate(self.model, record)
+
+    def sweep(self, limit: float) -> Sweep | str:
+        """Every optimizer of both engines; where one finds a better optimum, that is what fits are judged against.
+
+        Parameters
+        ----------
+        limit : seconds that it may take, by an estimate from the fits at default settings
+
+        Returns
+        -------
+        what every optimizer gave; or a sentence, where it would take longer
+        """
+        fits = [each for each in self._answered.get("default", ()) if isinstance(each, Fit)]
+        needed = sum(SWEEPS.get(fit.engine, 0) * fit.seconds for fit in fits)
+        if not fits or needed > limit:
+            return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
+        swept = sweep.run(self.model)
+        known = reference.of(self.model)
+        if swept.against.level > known.level + swept.tolerance:
+            reference.keep(self.model, swept.against)
+        return swept
+
+    def caterpillar(self, comparison: Comparison) -> Any:
+        """The predicted random effects of the engines, as a picture; or a sentence, where none could hold them."""
+        levels = max(len(term.levels) for term in self.model.design.terms)
+        if levels > CATERPILLAR:
+            return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
+        from concord import plots  # matplotlib, which is not needed for the verdict
+
+        return plots.caterpillar(*(comparison.fits[i] for i in comparison.parties))
+
+    @cached_property
+    def listings(self) -> listings.Listings:
+        """The whole way from the file to the fit as code in both languages, ready to paste."""
+        return listings.Listings(self.model, self.source)
+
+    @property
+    def design(self) -> pd.DataFrame:
+        """The grouping factors: levels, rows a level, balance; one row a random term."""
+        rows = []
+        for term in self.model.design.terms:
+            sizes = np.bincount(term.codes, minlength=len(term.levels))
+            rows.append(
+                {
+                    "group": term.group,
+                    "effects": ", ".join(term.names),
+                    "levels": len(term.levels),
+                    "rows a level": f"{sizes.min()} to {sizes.max()}" if np.ptp(sizes) else f"{sizes.min()}",
+                    "balanced": "yes" if not np.ptp(sizes) else "no",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, Sequence[str]]:
+        design, model = self.design, self.model
+        used = len(model.design.y)
+        kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"
+        caption = (
+            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; "
+            f"{len(model.design.names)} fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} "
+            "random effects"
+        )
+        return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+class Certificate:
+    """A certified reference as it is shown and written.
+
+    Attributes
+    ----------
+    model : what it is the optimum of
+    record : as in a dataset's reference.json
+    """
+
+    def __init__(self, model: Model, record: dict[str, Any]) -> None:
+        self.model, self.record = model, record
+
+    def __repr__(self) -> str:
+        checks = self.record["checks"]
+        return (
+            f"certified: logLik {self.record['loglik']}, theta proved to lie within {checks['radius']:.0e}; "
+            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        content = {self.model.name: {self.model.method: self.record}}
+        return {"text/plain": repr(self), REFERENCE_TYPE: content}
+
+
+def compare_formula(
+    data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", settings: str = "default", *,
+    engine_timeout: float | None = None,
+) -> Comparison:  # fmt: skip
+    """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
+
+    Parameters
+    ----------
+    settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
+    """
+    return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
+
+
+_workers: dict[str, Worker] = {}
+
+
+def _worker(language: str) -> Worker:
+    """The process of one language's engines; a new one where it has been stopped or died."""
+    found = _workers.get(language)
+    if found is None or not found.alive:
+        if language == "r":
+            r.package("lme4")  # forked, the worker has R as it is here
+        found = _workers[language] = Worker(_WARM[language])
+    return found
+
+
+_given: list[Fit] = []
+"""In a worker: the fits that it has made, whose random effects may be asked for."""
+
+
+def _answer(model: Model, engine: str, settings: str) -> Any:
+    """In a worker: the engine's answer, in what can be carried to another process."""
+    got = answer(model, engine, settings)
+    if isinstance(got, Absence):
+        return replace(got, model=None)
+    _given.append(got)
+    left = {"model", "native", "summarize", "predict"}
+    content = {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in left}
+    return len(_given) - 1, content, got.summary
+
+
+def _predicted(number: int) -> pd.DataFrame:
+    """In a worker: the random effects of a fit that it has made."""
+    return _given[number].random_effects
+
+
+def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
+    """The file's name (None for a table in memory), a name that the table can have in both languages, and the table."""
+    if isinstance(data, pd.DataFrame):
+        return None, "data", data
+    text = os.fspath(data)
+    if re.fullmatch(r"[a-z][a-z0-9_]*", text) and text in datasets.catalogue() and not Path(text).exists():
+        return f"{text}.csv", text, datasets.load(text).frame
+    path = Path(text)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
+    plain = formulas.PLAIN.fullmatch(name) and not keyword.iskeyword(name) and name not in _RESERVED_IN_R
+    return path.name, name if plain else "data", sources.read(path)
+
+
+def _checksum(frame: pd.DataFrame) -> str:
+    """SHA-256 of a table's contents."""
+    digest = hashlib.sha256(repr(list(frame.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
