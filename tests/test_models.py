@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,16 +11,48 @@ from concord import datasets, models
 from concord.datasets import DatasetError
 from concord.models import ModelError
 
-SIX = [
-    f"{dataset}-{name}"
-    for dataset in ("dietox", "sitka")
-    for name in ("random_intercept", "random_slope", "uncorrelated")
-]
+FOLDER = Path(__file__).resolve().parents[1] / "datasets"
+# What the catalogue is for: the workbook's own two, and the tables that lme4's and nlme's documentation is written on.
+WORKBOOK = ["dietox", "sitka"]
+LME4 = ["cake", "dyestuff", "dyestuff2", "pastes", "penicillin", "sleepstudy"]
+NLME = ["ergostool", "machines", "oats", "orthodont", "oxboys", "rail"]
 
 
 def test_every_model_of_every_dataset_comes_once_by_each_method():
-    """The six models of the two datasets come by REML and by ML, in the order of the TOML."""
-    assert [(model.id, model.method) for model in models.every()] == [(id, m) for id in SIX for m in ("REML", "ML")]
+    """Each model that a dataset.toml heads with its name comes by REML and by ML, in the order of the file."""
+    headings = {
+        toml.parent.name: re.findall(r"^\[models\.(\w+)\]$", toml.read_text("utf-8"), re.MULTILINE)
+        for toml in sorted(FOLDER.glob("*/dataset.toml"))
+    }
+    assert sorted(headings) == sorted(WORKBOOK + LME4 + NLME) and all(headings.values())
+    assert headings["sitka"] == headings["dietox"] == ["random_intercept", "random_slope", "uncorrelated"]
+    assert [(model.id, model.method) for model in models.every()] == [
+        (f"{dataset}-{name}", method) for dataset in headings for name in headings[dataset] for method in ("REML", "ML")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("id", "random"),
+    [
+        ("rail-random_intercept", "(1 | Rail)"),
+        ("sleepstudy-random_slope", "(1 + Days | Subject)"),
+        ("sleepstudy-uncorrelated", "(1 + Days || Subject)"),
+        ("machines-unstructured", "(0 + Machine | Worker)"),
+        ("pastes-nested", "(1 | batch/cask)"),
+        ("penicillin-crossed", "(1 | plate) + (1 | sample)"),
+        ("oats-split_plot", "(1 | Block/Variety)"),
+        ("cake-split_plot", "(1 | recipe:replicate)"),
+    ],
+)
+def test_the_catalogue_has_models_of_every_kind(id, random):
+    """Intercepts, slopes, `||`, three effects at once, nested and crossed groups, split plots, as documented."""
+    assert models.get(id).record.formula.endswith(f" + {random}")
+
+
+@pytest.mark.parametrize(("package", "ids"), [("lme4", LME4), ("nlme", NLME)])
+def test_the_documentations_tables_come_from_their_packages(package, ids):
+    """Each is a table of the package whose documentation fits its models."""
+    assert all(datasets.load(id).source.startswith(f"{package}::") for id in ids)
 
 
 def test_a_model_is_found_by_its_id():
