@@ -18,7 +18,7 @@ import pandas as pd
 
 from concord import formulas, r
 from concord.formulas import Design, DesignTerm, Formula
-from concord.sources import NOTES
+from concord.sources import NOTES, Unusable
 
 # lme4's own: a column that is, but for this part of its length, a combination of those before it is left out there.
 DEPENDENT = 1e-7
@@ -225,6 +225,9 @@ def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> _Column:
     words |= {"timedelta": "time spans", "timedelta64": "time spans", "complex": "complex numbers", "bytes": "bytes"}
     if inferred in words:
         raise _refused(name, words[inferred])
+    first = series[~missing].iloc[0]
+    if isinstance(first, Unusable):
+        raise _refused(name, first.what)
     kinds = dict.fromkeys(type(value).__name__ for value in series[~missing])
     raise _refused(name, f"values of kind {', '.join(list(kinds)[:3])}")
 

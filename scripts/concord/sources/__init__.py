@@ -13,8 +13,10 @@ import lzma
 import os
 import stat
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 NOTES = "notes"
@@ -38,6 +40,20 @@ _ADVICE = {
 
 class SourceError(ValueError):
     """A file that gives no table; the message is one line: what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Stands for every value of a column that can be no variable of a formula, such as lists; `what` it holds."""
+
+    what: str
+
+    @classmethod
+    def column(cls, what: str, length: int) -> np.ndarray:
+        """A column of this length that holds nothing else."""
+        values = np.empty(length, object)
+        values[:] = cls(what)
+        return values
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
