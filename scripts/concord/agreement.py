@@ -186,7 +186,7 @@ class Comparison:
         conditional = []
         for i in self.parties:
             fit, stated = self.fits[i], self.fits[i].std_error[place]
-            if self._short(self.judgements[i]):
+            if self.short(self.judgements[i]):
                 return False
             own = self.against.likelihood.std_error(fit.covariances, fit.residual_variance)[place]
             limit = allowed.atol + allowed.rtol * own
@@ -244,11 +244,11 @@ class Comparison:
         lines += [
             f"{label} is {judgement.gap:.3g} log-likelihood units below the reference ({self.against.kind}), "
             f"{self._allowed_gap:.1g} allowed"
-            for label, judgement in self._judged()
-            if self._short(judgement)
+            for label, judgement in self._parties()
+            if self.short(judgement)
         ]
         lines += [
-            f"{label}: {judgement.fit.violation}" for label, judgement in self._judged() if judgement.fit.violation
+            f"{label}: {judgement.fit.violation}" for label, judgement in self._parties() if judgement.fit.violation
         ]
         for row in self.table[~self.table["ok"]].to_dict("records") if self.fits else ():
             values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
@@ -263,18 +263,24 @@ class Comparison:
     def _allowed_gap(self) -> float:
         return tolerance("loglik", self._kind, self.model).atol
 
-    def _short(self, judgement: Judgement) -> bool:
+    def short(self, judgement: Judgement) -> bool:
+        """Whether a fit is farther below the reference than its settings' tolerance allows."""
         return not judgement.gap <= self._allowed_gap
 
-    def _judged(self) -> list[tuple[str, Judgement]]:
+    @property
+    def judged(self) -> list[tuple[str, Judgement]]:
+        """Every fit by its label, the arbiter's too."""
+        return list(zip(self.labels, self.judgements, strict=True))
+
+    def _parties(self) -> list[tuple[str, Judgement]]:
         """The parties to the verdict."""
         return [(self.labels[i], self.judgements[i]) for i in self.parties]
 
     @cached_property
     def verdict(self) -> Verdict:
         """Log-likelihood first: whoever is below the optimum is short; at one optimum, all quantities must agree."""
-        judged = self._judged()
-        short = [(label, judgement) for label, judgement in judged if self._short(judgement)]
+        judged = self._parties()
+        short = [(label, judgement) for label, judgement in judged if self.short(judgement)]
         if short or self.missing:
             seen = [(each.engine, ("no fit",), f"gave no fit: {each.reason}") for each in self.missing]
             seen += [(label, *judgement.shortfall) for label, judgement in short]
@@ -283,7 +289,7 @@ class Comparison:
             if unwritten:
                 reasons = [each.reason for each in unwritten]
                 reasons += [f"{label} {why}" for label, _, why in seen if label not in {e.engine for e in unwritten}]
-                held = [label for label, judgement in judged if not self._short(judgement)]
+                held = [label for label, judgement in judged if not self.short(judgement)]
                 reasons += [f"{label} is at the {self.against.noun}" for label in held]
                 return Verdict("cannot express", "; ".join(reasons), kinds)
             sides = {LANGUAGE[each.engine] for each in self.missing}
@@ -382,8 +388,8 @@ class Comparison:
             mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
             rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
         gaps = "; ".join(
-            f"{label} {f'< {self._allowed_gap:.0e}' if not self._short(judgement) else f'{judgement.gap:.4g}'}"
-            for label, judgement in zip(self.labels, self.judgements, strict=True)
+            f"{label} {f'< {self._allowed_gap:.0e}' if not self.short(judgement) else f'{judgement.gap:.4g}'}"
+            for label, judgement in self.judged
         )
         notes = [f"Below the {self.against.noun}, in log-likelihood units: {gaps}."] if self.fits else []
         notes += [f"{each.engine} gave no fit: {each.reason}." for each in self.absent if each not in self.missing]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
+from concord.records import MEDIA_TYPE
 
-NOTEBOOK = "compare"
+NOTEBOOK, VERDICT = "compare", "verdict"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
 UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
 AGREE, DISAGREE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -69,11 +70,14 @@ def run(
         with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
             bar.set_postfix_str(f"{method}: reading, fitting")
 
-            def done(cell: NotebookNode, index: int, bar: tqdm = bar) -> None:
+            said: dict[str, str] = {}
+
+            def done(cell: NotebookNode, index: int, bar: tqdm = bar, said: dict[str, str] = said) -> None:
                 bar.update()
-                if "verdict" in cell.metadata.get("tags", ()):
+                text = _told(cell, said)
+                if text:
                     bar.clear()
-                    print(f"{_shown(cell)}\n", flush=True)
+                    print(f"{text}\n", flush=True)
 
             executions[method] = execution = notebooks.execute(text, parameters, done=done)
         if execution.status != COMPLETED:
@@ -88,10 +92,19 @@ def run(
     return AGREE if complete and verdicts == {"agree"} else DISAGREE
 
 
-def _shown(cell: NotebookNode) -> str:
-    """What a cell displays, as text."""
-    texts = [output.get("data", {}).get("text/plain", "") for output in cell.outputs]
-    return "\n".join("".join(text) for text in texts if text)
+def _told(cell: NotebookNode, said: dict[str, str]) -> str:
+    """What of a cell is to be told: the first verdict with its table, of the next ones the verdict and its reason, and
+    of all at the end only where one has changed. `said` keeps the verdicts told, by settings.
+    """
+    if VERDICT not in cell.metadata.get("tags", ()):
+        return ""
+    text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
+    found = {
+        row["settings"]: row["verdict"] for each in _displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
+    }
+    first, known = not said, found.items() <= said.items()
+    said.update(found)
+    return text if first else "" if known else text.split("\n\n")[0]
 
 
 def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str]:
@@ -133,9 +146,9 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     return set(fits["verdict"])
 
 
-def _displayed(executed: Sequence[NotebookNode], media_type: str) -> Iterator[Any]:
+def _displayed(executed: Sequence[Mapping[str, Any]], media_type: str) -> Iterator[Any]:
     for notebook in executed:
-        for cell in notebook.cells:
+        for cell in notebook["cells"]:
             for each in cell.get("outputs", ()):
                 if media_type in each.get("data", {}):
                     yield each["data"][media_type]

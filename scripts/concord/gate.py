@@ -56,21 +56,50 @@ class Gate:
         return self
 
     def grid(self) -> str:
-        """A Markdown table: a row a model, a column a method and settings; the verdict, and how short the worst is."""
-        cells = {(each.model.id, each.settings, each.model.method): _cell(each) for each in self.comparisons}
-        columns = [(settings, method) for settings in SETTINGS for method in models.METHODS]
-        rows = [["model", *(f"{settings}, {method}" for settings, method in columns)], ["---"] * (1 + len(columns))]
-        for id in dict.fromkeys(key[0] for key in cells):
-            rows.append([id, *(cells.get((id, *column), "") for column in columns)])
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        """A Markdown table: a row a model, a column a settings and method; the verdict, and how short the worst is.
+
+        Models whose every verdict is ``agree`` share the last row.
+        """
+        columns = list(dict.fromkeys((each.settings, each.model.method) for each in self.comparisons))
+        columns.sort(key=lambda column: (SETTINGS.index(column[0]), models.METHODS.index(column[1])))
+        rows: dict[str, dict[tuple[str, str], str]] = {}
+        for each in self.comparisons:
+            rows.setdefault(each.model.id, {})[each.settings, each.model.method] = _cell(each)
+        calm = [id for id, cells in rows.items() if set(cells.values()) == {"agree"}]
+        lines = [["model", *(f"{settings}, {method}" for settings, method in columns)], ["---"] * (1 + len(columns))]
+        lines += [[id, *(rows[id].get(column, "") for column in columns)] for id in rows if id not in calm]
+        if calm:
+            lines.append([f"{len(calm)} of {len(rows)} models" if len(calm) < len(rows) else f"all {len(calm)} models"])
+            lines[-1] += ["agree"] * len(columns)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def reached(self) -> str:
+        """A Markdown table: of every engine, by settings, how many fits are at the optimum, and which are not."""
+        found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+        for each in self.comparisons:
+            for _, judgement in each.judged:
+                there, short = found.setdefault((judgement.fit.engine, judgement.fit.settings), ([], []))
+                named = f"{each.model.id} ({each.model.method})"
+                (short if each.short(judgement) else there).append(named)
+            for absent in each.absent:
+                found.setdefault((absent.engine, absent.settings), ([], []))[1].append(
+                    f"{each.model.id} ({each.model.method}, {absent.kind})"
+                )
+        lines = [["engine", "settings", "at the optimum", "not there"], ["---"] * 4]
+        for (engine, settings), (there, short) in sorted(found.items(), key=lambda item: _rank(*item[0])):
+            lines.append([engine, settings, f"{len(there)} of {len(there) + len(short)}", ", ".join(short) or "none"])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
         rows = [
             [each.model.id, each.model.method, each.settings, each.verdict.word, _expected(each)]
             for each in self.comparisons
         ]
-        passed = sum(row[-1] != "no" for row in rows)
         header = ["model", "method", "settings", "verdict", "expected"]
+        if all(each.model.dataset.place is None for each in self.comparisons):  # of a user's table nothing is expected
+            agreed = sum(row[3] == "agree" for row in rows)
+            return f"{agreed} of {len(rows)} comparisons agree", header[:-1], [row[:-1] for row in rows], 4
+        passed = sum(row[-1] != "no" for row in rows)
         return f"{passed} of {len(rows)} comparisons as expected", header, rows, len(header)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -84,6 +113,10 @@ class Gate:
 
     def __repr__(self) -> str:
         return tables.render_text(*self._rendered())
+
+
+def _rank(engine: str, settings: str) -> tuple[int, int]:
+    return SETTINGS.index(settings), ("mixedlm", "lme4", "nlme").index(engine)
 
 
 def _cell(comparison: Comparison) -> str:
