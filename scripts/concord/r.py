@@ -18,6 +18,9 @@ INSTALL = (
     "run scripts/setup.sh, or on Debian: apt-get install r-base-core r-cran-lme4 r-cran-nlme r-cran-mass r-cran-geepack"
 )
 
+NA_INTEGER = np.iinfo(np.int32).min
+"""What R's missing integers and truth values are stored as."""
+
 
 class RError(RuntimeError):
     """R is missing, lacks a package, or stopped with an error; the message says which and what to do."""
@@ -36,11 +39,24 @@ def interface() -> Any:
         import rpy2.rinterface as rinterface
 
         rinterface.initr()
+        _speak_utf8(rinterface.baseenv)
     except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
         raise RError(f"R does not start ({_first_line(error)}): {INSTALL}") from error
     finally:
         restore_library_path(path)
     return rinterface
+
+
+def _speak_utf8(base: Any) -> None:
+    """Have R take texts for UTF-8 where the environment's locale has ASCII only (LC_ALL=C, as in many containers).
+
+    There R writes a name or a level beyond ASCII as <U+00F6> wherever it makes a symbol of it. Only the type of
+    letters changes, in this process alone: sorting stays the environment's, and so does what a child process gets.
+    """
+    if not dict(zip(base["names"](info := base["l10n_info"]()), info, strict=True))["UTF-8"][0]:
+        for name in ("C.UTF-8", "en_US.UTF-8", "UTF-8"):  # glibc and musl, older systems, macOS
+            if base["suppressWarnings"](base["Sys.setlocale"]("LC_CTYPE", name))[0]:
+                break
 
 
 def restore_library_path(path: str | None) -> None:
@@ -147,25 +163,31 @@ def _column(series: pd.Series) -> Any:
     missing = series.isna().to_numpy()
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy().astype(np.int32) + 1
-        codes[missing] = np.iinfo(np.int32).min  # R's NA_integer_
+        codes[missing] = NA_INTEGER
         vector = rinterface.IntSexpVector.from_memoryview(memoryview(np.ascontiguousarray(codes)))
         levels = [str(level) for level in series.cat.categories]
         kind = ["ordered", "factor"] if series.cat.ordered else "factor"
         return call("structure", vector, levels=rinterface.StrSexpVector(levels), **{"class": kind})
     if pd.api.types.is_bool_dtype(series.dtype):
-        flags = [rinterface.NA_Logical if m else bool(v) for v, m in zip(series, missing, strict=True)]
-        return rinterface.BoolSexpVector(flags)
+        flags = series.to_numpy(bool, na_value=False).astype(np.int32)
+        flags[missing] = NA_INTEGER  # R's NA is the same integer
+        return rinterface.BoolSexpVector.from_memoryview(memoryview(flags))
     if pd.api.types.is_integer_dtype(series.dtype) and not missing.any():
-        values = series.to_numpy("int64")
-        if len(values) == 0 or (values.min() > np.iinfo(np.int32).min and values.max() <= np.iinfo(np.int32).max):
+        values = series.to_numpy()
+        if len(values) == 0 or (values.min() > NA_INTEGER and values.max() <= np.iinfo(np.int32).max):
             return rinterface.IntSexpVector.from_memoryview(memoryview(values.astype(np.int32)))
     if pd.api.types.is_numeric_dtype(series.dtype):
         values = np.array(series.to_numpy("float64", na_value=np.nan))
         # R's NA_real_ is a NaN with this payload; written as bits, for arithmetic would make a plain NaN of it.
         values.view(np.uint64)[missing] = 0x7FF00000000007A2
         return rinterface.FloatSexpVector.from_memoryview(memoryview(values))
-    texts = [rinterface.NA_Character if m else str(v) for v, m in zip(series, missing, strict=True)]
-    return rinterface.StrSexpVector(texts)
+    # Each text once, and R takes it from there for every row: a missing place gives a missing text.
+    texts = series if isinstance(series.dtype, pd.StringDtype) else series.where(missing, series.map(str))
+    places, distinct = pd.factorize(texts)
+    places = places.astype(np.int32) + 1
+    places[missing] = NA_INTEGER
+    vector = rinterface.StrSexpVector([str(text) for text in distinct])
+    return call("[", vector, rinterface.IntSexpVector.from_memoryview(memoryview(places)))
 
 
 def from_r(value: Any) -> Any:
@@ -181,8 +203,8 @@ def from_r(value: Any) -> Any:
         return [None if each is rinterface.NA_Character else str(each) for each in value]
     if value.typeof in (rinterface.RTYPES.REALSXP, rinterface.RTYPES.INTSXP, rinterface.RTYPES.LGLSXP):
         array = np.array(value)
-        if value.typeof != rinterface.RTYPES.REALSXP and (array == np.iinfo(np.int32).min).any():
-            array = np.where(array == np.iinfo(np.int32).min, np.nan, array)  # R's NA_integer_ and NA
+        if value.typeof != rinterface.RTYPES.REALSXP and (array == NA_INTEGER).any():
+            array = np.where(array == NA_INTEGER, np.nan, array)
         shape = call("dim", value)
         return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
     return value
