@@ -18,16 +18,19 @@ from concord.judgement import judge
 from concord.likelihood import Likelihood
 
 ENGINES = engines()
-EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in models.every()]
+# What the defaults do on these two was measured beforehand; the other datasets are held to printed values, and their
+# kinds of terms to one another in test_translation.py.
+MEASURED = [model for model in models.every() if model.dataset.id in ("dietox", "sitka")]
+EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in MEASURED]
 CASES = [
     pytest.param(model.id, model.method, engine, settings, id=f"{model.id}-{model.method}-{engine}-{settings}")
-    for model in models.every()
+    for model in MEASURED
     for engine, module in ENGINES.items()
     for settings in module.SETTINGS
 ]
 TUNED = [
     pytest.param(model.id, model.method, engine, id=f"{model.id}-{model.method}-{engine}")
-    for model in models.every()
+    for model in MEASURED
     for engine in ENGINES
 ]
 TITLE = {
@@ -219,30 +222,30 @@ def test_rows_with_missing_values_are_left_out_by_all_alike(make_model):
 
 
 def test_names_that_are_no_python_names_reach_r(make_model):
-    """lme4 fits columns with dots, accents and spaces, nlme all but the last; MixedLM says that it cannot."""
+    """Columns with dots, accents and spaces are fitted by lme4 and MixedLM, and all but the last by nlme."""
     for engine, name in (("lme4", "`jour é`"), ("lme4", "jour.é"), ("nlme", "jour.é")):
         frame = models.get("sitka-random_intercept").frame.rename(columns={"size": "log.size", "Time": name.strip("`")})
         model = make_model(frame, f"log.size ~ {name} + (1 | tree)")
         fit = ENGINES[engine].fit(model)
         assert fit.loglik == pytest.approx(-82.38840318347, rel=0, abs=1e-6)
         assert fit.estimates["term"].tolist()[1] == name
-        with pytest.raises(CannotExpress, match="no plain name"):
-            ENGINES["mixedlm"].fit(model)
+        again = ENGINES["mixedlm"].fit(model)
+        np.testing.assert_allclose(keyed(again), keyed(fit), rtol=1e-3)
 
 
 @pytest.mark.parametrize("settings", ["default", "tuned"])
-@pytest.mark.parametrize("engine", ["mixedlm", "nlme"])
 @pytest.mark.parametrize(
-    "formula",
+    ("engine", "formula"),
     [
-        "size ~ Time + (1 | tree) + (1 | treat)",
-        "size ~ Time + (1 | tree:treat)",
-        "size ~ Time + (1 + Time | tree) + (0 + treat | tree)",
-        "size ~ Time + (1 | tree) + (0 + treat | tree)",
+        ("mixedlm", "size ~ Time + (1 + Time | tree) + (1 | Time)"),
+        ("mixedlm", "size ~ Time + (1 | treat) + (1 + Time | tree)"),
+        ("nlme", "size ~ Time + (1 | tree) + (1 | Time)"),
+        ("nlme", "size ~ Time + (1 + Time | tree) + (0 + treat | tree)"),
+        ("nlme", "size ~ Time + (1 | tree) + (0 + treat | tree)"),
     ],
 )
 def test_what_an_engine_cannot_express_it_refuses(engine, settings, formula, make_model):
-    """Crossed and nested factors, and effects correlated only in part, are never fitted as something else."""
+    """Factors that cross, and effects correlated only in part, are never fitted as something else."""
     model = make_model(models.get("sitka-random_intercept").frame, formula)
     with pytest.raises(CannotExpress, match="cannot express"):
         ENGINES[engine].fit(model, settings)
@@ -305,7 +308,7 @@ def test_a_mixedlm_result_of_something_else_is_refused():
         warnings.simplefilter("ignore")
         components = smf.mixedlm("size ~ Time", frame, groups=frame["tree"], vc_formula={"x": "0 + Time"}).fit()
     cases = {
-        "was fitted by ML, the model says REML": by_arrays(model, reml=False),
+        "is by ML, the model says REML": by_arrays(model, reml=False),
         "another response .* other rows": by_arrays(model, frame[1:]),
         "another response .* another order": by_arrays(model, frame.sample(frac=1.0, random_state=1)),
         r"other groups than sitka-random_intercept \(tree\)": by_arrays(model, groups=frame["treat"].astype(str)),

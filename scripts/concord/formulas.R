@@ -1,60 +1,117 @@
 # Takes an lme4 formula apart with R's own parser and lme4's own functions. Nothing of a formula is evaluated before
-# every function and name in it has been checked.
+# every function and name in it has been checked: what is passed around is its text, for R evaluates a call that it is
+# given as an argument.
 
-# All functions that `expression` calls and all variables that it names; anything but calls of plain names, variables
-# and numbers is reported under `other`.
+# Levels of nesting, and terms of a sum, that R's and Python's recursion are trusted with.
+deepest <- 250L
+
+# All functions that `expression` calls and all variables that it names; anything but calls of plain names, variables,
+# numbers and truth values is reported under `other`.
 inventory <- function(expression) {
   found <- list(functions = character(), variables = character(), other = character())
-  walk <- function(e) {
+  walk <- function(e, depth) {
+    if (depth > deepest) stop("it is nested too deeply: more than ", deepest, " levels, or terms of a sum")
     if (is.name(e)) {
       found$variables <<- c(found$variables, as.character(e))
-    } else if (is.numeric(e) && length(e) == 1L) {
+    } else if ((is.numeric(e) || is.logical(e)) && length(e) == 1L) {
       NULL
     } else if (is.call(e) && is.name(e[[1L]])) {
       found$functions <<- c(found$functions, as.character(e[[1L]]))
-      for (argument in as.list(e)[-1L]) walk(argument)
+      for (i in seq_along(e)[-1L]) {
+        if (identical(e[[i]], quote(expr = ))) found$other <<- c(found$other, "an empty argument")
+        else walk(e[[i]], depth + 1L)
+      }
     } else {
       found$other <<- c(found$other, paste(deparse(e), collapse = " "))
     }
   }
-  walk(expression)
+  walk(expression, 1L)
   lapply(found, unique)
 }
 
 text_of <- function(e) paste(deparse(e, width.cutoff = 500L), collapse = " ")
 
-# Parses without evaluating. `formula` is NULL where the text is not one two-sided formula.
+# Parses without evaluating. `problem` says why the text is not one two-sided formula, or is NULL.
 parse_formula <- function(text) {
   expressions <- tryCatch(parse(text = text, keep.source = FALSE), error = function(e) conditionMessage(e))
   if (is.character(expressions)) {
-    return(list(formula = NULL, problem = sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions))))
+    return(list(problem = sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions))))
   }
-  if (length(expressions) != 1L) return(list(formula = NULL, problem = "expected one formula"))
+  if (length(expressions) != 1L) return(list(problem = "expected one formula"))
   e <- expressions[[1L]]
   if (!is.call(e) || !identical(e[[1L]], as.name("~")) || length(e) != 3L) {
-    return(list(formula = NULL, problem = "expected response ~ terms"))
+    return(list(problem = "expected response ~ terms"))
   }
-  c(list(formula = e, problem = NULL), inventory(e))
+  found <- tryCatch(inventory(e), error = function(e) conditionMessage(e))
+  if (is.character(found)) return(list(problem = found))
+  c(list(problem = NULL), found)
+}
+
+# The formula as R has it, of a text that has passed the check. A grouping factor is made a factor by lmer itself, which
+# does not find the `g` of `factor(g)`: it is written as `g`.
+formula_of <- function(text) {
+  plain <- function(e) {
+    if (is.call(e) && is.name(e[[1L]]) && as.character(e[[1L]]) %in% c("factor", "as.factor") && length(e) == 2L) {
+      return(plain(e[[2L]]))
+    }
+    if (is.call(e)) for (i in seq_along(e)[-1L]) e[[i]] <- plain(e[[i]])
+    e
+  }
+  walk <- function(e) {
+    if (!is.call(e)) return(e)
+    if (as.character(e[[1L]]) %in% c("|", "||")) e[[3L]] <- plain(e[[3L]])
+    else for (i in seq_along(e)[-1L]) e[[i]] <- walk(e[[i]])
+    e
+  }
+  as.formula(walk(str2lang(text)), env = asNamespace("stats"))
+}
+
+# An expression as nested lists: name, value, or call with the names of its arguments.
+tree <- function(e) {
+  if (is.name(e)) return(list("name", as.character(e)))
+  if (is.logical(e)) return(list("truth", as.integer(e)))
+  if (is.numeric(e)) return(list("number", as.numeric(e)))
+  arguments <- as.list(e)[-1L]
+  labels <- names(arguments)
+  if (is.null(labels)) labels <- rep("", length(arguments))
+  list("call", as.character(e[[1L]]), as.list(labels), unname(lapply(arguments, tree)))
+}
+
+tree_of <- function(text) tree(str2lang(text))
+
+# The columns of a random term by R's own algebra: whether there is an intercept, and the factors of every other term.
+columns_of <- function(e) {
+  expanded <- terms(as.formula(call("~", e), env = baseenv()))
+  variables <- as.list(attr(expanded, "variables"))[-1L]
+  involved <- attr(expanded, "factors")
+  each <- lapply(seq_along(attr(expanded, "term.labels")), function(j) {
+    unname(lapply(variables[involved[, j] > 0L], tree))
+  })
+  list(attr(expanded, "intercept"), each)
 }
 
 # The parts of a formula that has passed the check: response, fixed part, and one entry for every random term.
-parts <- function(e) {
-  formula <- lme4::expandDoubleVerts(as.formula(e, env = baseenv()))
+parts <- function(text) {
+  formula <- lme4::expandDoubleVerts(formula_of(text))
   bars <- lme4::findbars(formula)
   fixed <- lme4::nobars(formula)
+  fixed <- if (length(fixed) == 3L) fixed[[3L]] else 1
   list(
     response = text_of(formula[[2L]]),
-    fixed = if (length(fixed) == 3L) text_of(fixed[[3L]]) else "1",
+    fixed = text_of(fixed),
     columns = vapply(bars, function(bar) text_of(bar[[2L]]), ""),
     groups = vapply(bars, function(bar) text_of(bar[[3L]]), ""),
-    grouping_variables = lapply(bars, function(bar) all.vars(bar[[3L]]))
+    trees = list(
+      tree(formula[[2L]]), tree(fixed),
+      lapply(bars, function(bar) list(tree(bar[[2L]]), tree(bar[[3L]]), columns_of(bar[[2L]])))
+    )
   )
 }
 
-# The numbers of the model: response, fixed-effects matrix, and for every random term its matrix and the level of every
-# row. Rows with a missing value in any variable are left out, as lmer does.
-design <- function(e, data) {
-  formula <- as.formula(e, env = baseenv())
+# The numbers of the model: response, offset, fixed-effects matrix, for every random term its matrix and the level of
+# every row, and the levels of all factors in R's order. Rows with a missing value in any variable are left out, as lmer
+# does.
+design <- function(formula, data) {
   bars <- lme4::findbars(lme4::expandDoubleVerts(formula))
   everything <- lme4::subbars(formula)
   frame <- model.frame(everything, data, na.action = na.omit, drop.unused.levels = TRUE)
@@ -70,11 +127,14 @@ design <- function(e, data) {
   X <- model.matrix(lme4::nobars(formula), frame)
   y <- model.response(frame)
   if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is no number", call. = FALSE)
+  rows <- setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action")))
+  named <- Filter(function(column) is.factor(column) || is.character(column), as.list(data))
   list(
-    y = as.numeric(y), X = X, X_columns = colnames(X), terms = terms,
-    rows = setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action"))) - 1L
+    y = as.numeric(y), offset = as.numeric(model.offset(frame)), X = X, X_columns = colnames(X), terms = terms,
+    rows = rows - 1L, factors = names(named),
+    levels = unname(lapply(named, function(column) levels(factor(column[rows]))))
   )
 }
 
 # Response and fixed part alone, as a formula.
-fixed_formula <- function(e) lme4::nobars(as.formula(e, env = baseenv()))
+fixed_formula <- function(formula) lme4::nobars(formula)

@@ -1,10 +1,10 @@
-"""Formulas: lme4's notation, taken apart by R's own parser, and what each engine needs of it."""
+"""Formulas: lme4's notation, taken apart by R's own parser, and the model in numbers."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,19 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord import r
+from concord import r, syntax
+from concord.syntax import FUNCTIONS, LONGEST, FormulaError, Tree
 
-# A formula is data: it may only combine variables with these, and is checked before R evaluates any of it.
-OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
-FUNCTIONS = OPERATORS | {"I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "poly", "scale", "factor"}
+__all__ = ["CannotExpress", "Design", "DesignTerm", "Formula", "FormulaError", "RandomTerm", "design", "parse"]
+
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 _R = Path(__file__).with_suffix(".R")
-
-
-class FormulaError(ValueError):
-    """A formula that cannot be used; the message says what is wrong with which part of it."""
 
 
 class CannotExpress(ValueError):
@@ -37,9 +33,12 @@ class CannotExpress(ValueError):
     """
 
     def __init__(self, engine: str, what: str, nearest: str | None = None) -> None:
-        hint = f"; the nearest that it can is {nearest}" if nearest else ""
-        super().__init__(f"{engine} cannot express {what}{hint}")
-        self.nearest = nearest
+        super().__init__(engine, what, nearest)
+        self.engine, self.what, self.nearest = engine, what, nearest
+
+    def __str__(self) -> str:
+        hint = f"; the nearest that it can is {self.nearest}" if self.nearest else ""
+        return f"{self.engine} cannot express {self.what}{hint}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class RandomTerm:
 
 @dataclass(frozen=True)
 class Formula:
-    """An lme4 formula in its parts.
+    """An lme4 formula in its parts. Once it is parsed it needs no R, and can be sent to a process without.
 
     Attributes
     ----------
@@ -64,6 +63,7 @@ class Formula:
     random : the random terms; ``||`` and ``a/b`` are expanded into several
     variables : names of the data's columns that it uses
     functions : what it combines them with
+    tree : the same parts as trees, which other notations are written from
     """
 
     text: str
@@ -72,7 +72,17 @@ class Formula:
     random: tuple[RandomTerm, ...]
     variables: tuple[str, ...]
     functions: frozenset[str]
-    expression: Any = field(repr=False, compare=False, hash=False)
+    tree: Tree = field(repr=False, compare=False, hash=False)
+
+    @property
+    def expression(self) -> Any:
+        """The formula as an R object, made anew in a process that has not had it yet.
+
+        Raises
+        ------
+        RError : R is missing
+        """
+        return _expression(self.text)
 
     def __str__(self) -> str:
         return self.text
@@ -104,10 +114,12 @@ class Design:
 
     Attributes
     ----------
-    y : response, shape (n,)
+    y : response, less the offset where the formula has one, shape (n,)
     X, names : fixed-effects matrix, shape (n, p), and its columns' names as R has them
     terms : the random terms
     rows : which rows of the table were used, counted from 0, shape (n,)
+    offset : the sum of the formula's offsets, shape (n,); None where it has none
+    factors : for every factor and every column of strings its levels in these rows, in R's order
     """
 
     y: np.ndarray
@@ -115,6 +127,8 @@ class Design:
     names: tuple[str, ...]
     terms: tuple[DesignTerm, ...]
     rows: np.ndarray
+    offset: np.ndarray | None = None
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @cache
@@ -124,32 +138,67 @@ def parse(text: str) -> Formula:
     Raises
     ------
     FormulaError : it does not parse, has no random term, or calls something that a formula may not
+    RError : R or lme4 is missing
     """
+    try:
+        return _parse(text)
+    except FormulaError as error:
+        shown = text if len(text) <= 200 else text[:150] + " ..."
+        raise FormulaError(f"formula {shown!r}: {error}") from error
+
+
+def _parse(text: str) -> Formula:
+    if len(text) > LONGEST:
+        raise FormulaError(f"it is too long: {len(text)} characters, where {LONGEST} are enough for any model")
     r.package("lme4")
     room = r.source(_R)
-    parsed = r.call(room["parse_formula"], text)
-    content = dict(zip(r.from_r(r.call("names", parsed)), parsed, strict=True))
-    problem = r.from_r(content["problem"])
-    if problem:
-        raise FormulaError(f"formula {text!r}: it does not parse: {problem[0]}")
-    functions, other = r.from_r(content["functions"]), r.from_r(content["other"])
+    content = r.from_r(r.call(room["parse_formula"], text))
+    if content["problem"]:
+        raise FormulaError(f"it does not parse: {content['problem'][0]}")
+    functions, other, variables = (content[key] or [] for key in ("functions", "other", "variables"))
+    if "weights" in functions:
+        raise FormulaError(
+            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
+        )
+    if "interaction" in functions:
+        raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
     for name in (*sorted(set(functions) - FUNCTIONS), *other):
-        raise FormulaError(f"formula {text!r}: {name} may not stand in a formula")
+        raise FormulaError(f"{name} may not stand in a formula")
+    if "." in variables:
+        raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
+    syntax.check(syntax.read(r.from_r(r.call(room["tree_of"], text))))
     try:
-        got = r.from_r(r.call(room["parts"], content["formula"]))
+        got = r.from_r(r.call(room["parts"], text))
     except r.RError as error:
-        raise FormulaError(f"formula {text!r}: {error}") from error
+        raise FormulaError(str(error)) from error
     if not got["groups"]:
-        raise FormulaError(f"formula {text!r}: it has no random term, such as (1 | group)")
+        raise FormulaError("it has no random term, such as (1 | group)")
+    response, fixed, random = got["trees"]
+    kept, offsets = syntax.without_offsets(syntax.read(fixed))
+    trees = tuple(
+        syntax.RandomTree(
+            syntax.read(columns),
+            syntax.read(group),
+            bool(intercept[0]),
+            tuple(tuple(syntax.read(each) for each in term) for term in terms or ()),
+        )
+        for columns, group, (intercept, terms) in random
+    )
     return Formula(
         text=text,
         response=got["response"][0],
         fixed=got["fixed"][0],
         random=tuple(RandomTerm(*pair) for pair in zip(got["columns"], got["groups"], strict=True)),
-        variables=tuple(r.from_r(content["variables"])),
+        variables=tuple(variables),
         functions=frozenset(functions),
-        expression=content["formula"],
+        tree=Tree(syntax.read(response), kept or syntax.ONE, offsets, trees),
     )
+
+
+@cache
+def _expression(text: str) -> Any:
+    r.package("lme4")
+    return r.call(r.source(_R)["formula_of"], text)
 
 
 def check_variables(formula: Formula, columns: Sequence[str]) -> None:
@@ -159,10 +208,13 @@ def check_variables(formula: Formula, columns: Sequence[str]) -> None:
     ------
     FormulaError : one is not; the message has the nearest name
     """
+    lower: dict[str, str] = {}
+    for column in columns:
+        lower.setdefault(str(column).lower(), str(column))
     for name in formula.variables:
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(columns)}"
+            near = difflib.get_close_matches(name.lower(), lower, n=1)
+            hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(map(str, columns))}"
             raise FormulaError(f"formula {formula.text!r}: the data have no column {name!r}; {hint}")
 
 
@@ -182,58 +234,7 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
         DesignTerm(random.group, tuple(term["columns"]), term["matrix"], term["codes"], tuple(term["levels"]))
         for random, term in zip(formula.random, got["terms"], strict=True)
     )
-    return Design(got["y"], got["X"], tuple(got["X_columns"] or ()), terms, got["rows"].astype(int))
-
-
-@dataclass(frozen=True)
-class MixedLMForm:
-    """What ``statsmodels.formula.api.mixedlm`` needs.
-
-    Attributes
-    ----------
-    fixed : the formula of response and fixed part
-    group : the column that holds the groups
-    re_formula : the random part
-    independent : whether the random effects are constrained to be uncorrelated (``free=``)
-    """
-
-    fixed: str
-    group: str
-    re_formula: str
-    independent: bool
-
-
-def for_mixedlm(formula: Formula) -> MixedLMForm:
-    """The formula in MixedLM's terms.
-
-    Raises
-    ------
-    CannotExpress : MixedLM has no way to write it down
-    """
-    used = sorted(formula.functions - set("~+*:(|") - {"||", "-"})
-    if used:
-        raise CannotExpress("MixedLM", f"{', '.join(used)} as R means it")
-    for name in formula.variables:
-        if not PLAIN.fullmatch(name):
-            raise CannotExpress("MixedLM", f"the variable {name!r}, which is no plain name")
-    groups = {term.group for term in formula.random}
-    if len(groups) > 1 or not PLAIN.fullmatch(formula.random[0].group):
-        raise CannotExpress("MixedLM", f"{' + '.join(map(str, formula.random))} with one group factor")
-    group = formula.random[0].group
-    if len(formula.random) == 1:
-        return MixedLMForm(f"{formula.response} ~ {formula.fixed}", group, formula.random[0].columns, False)
-    # Several terms on one factor: one matrix whose off-diagonal is held at zero, so each term may give one column only.
-    columns = [_single_column(term) for term in formula.random]
-    if None in columns or len(set(columns)) < len(columns):
-        raise CannotExpress("MixedLM", f"{' + '.join(map(str, formula.random))}: some effects correlated, some not")
-    slopes = [column for column in columns if column != "1"]
-    random = " + ".join(["1" if "1" in columns else "0", *slopes])
-    return MixedLMForm(f"{formula.response} ~ {formula.fixed}", group, random, True)
-
-
-def _single_column(term: RandomTerm) -> str | None:
-    """The one column of a term: ``1`` or, for ``0 + x``, ``x``; None where there may be more."""
-    if term.columns == "1":
-        return "1"
-    slope = re.fullmatch(rf"(?:0|-1) \+ ({PLAIN.pattern})|({PLAIN.pattern}) - 1", term.columns)
-    return (slope[1] or slope[2]) if slope else None
+    offset = got["offset"] if len(got["offset"]) else None
+    y = got["y"] if offset is None else got["y"] - offset
+    factors = dict(zip(got["factors"] or (), map(tuple, got["levels"] or ()), strict=True))
+    return Design(y, got["X"], tuple(got["X_columns"] or ()), terms, got["rows"].astype(int), offset, factors)

@@ -4,14 +4,18 @@ claim; and whether a native result is one of the model that it is said to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from concord.coding import same_numbers
 from concord.engines import EngineError
 from concord.fits import Attempt, Fit
+from concord.formulas import DesignTerm
 from concord.likelihood import Likelihood, LikelihoodError
 from concord.models import Model
 
@@ -25,6 +29,31 @@ STATIONARY = 1e-4
 def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
     """Whether two grouping factors put the same rows together, whatever the groups are called."""
     return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
+
+
+def check(
+    what: str, model: Model, reml: bool, response: np.ndarray, groups: Iterable[tuple[DesignTerm, np.ndarray]] = ()
+) -> None:
+    """A native result is one by the model's method, on its rows and their groups.
+
+    Parameters
+    ----------
+    what : what the result is called in a message, such as ``lmer fit``
+    model : the model that it is said to be of
+    reml, response : its method and its response, less the offset
+    groups : random terms, each with the factor that the result has for it
+
+    Raises
+    ------
+    EngineError : it is not
+    """
+    if reml != model.reml:
+        raise EngineError(f"the {what} is by {'REML' if reml else 'ML'}, the model says {model.method}")
+    if not same_numbers(np.asarray(response, float), model.design.y):
+        raise EngineError(f"the {what} has another response than {model.id}: other rows, or another order")
+    for term, given in groups:
+        if not same_groups(given, term.codes):
+            raise EngineError(f"the {what} has other groups than {model.id} ({term.group})")
 
 
 def recomputed(fit: Fit, likelihood: Likelihood) -> float:
@@ -87,24 +116,39 @@ def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood:
     return replace(chosen, attempts=attempts, seconds=sum(each.seconds for each in attempts))
 
 
-def tuned(model: Model, optimizers: Sequence[str], run: Callable[[str], Fit]) -> Fit:
+def tuned(
+    model: Model,
+    optimizers: Mapping[str, Any],
+    run: Callable[[str, Any], Fit],
+    otherwise: Mapping[str, Any] | None = None,
+) -> Fit:
     """The best of several optimizers, each from scratch; one that raises is on record and stops no other.
 
     Parameters
     ----------
     model : what to fit
-    optimizers : their names
-    run : fits the model by the optimizer with a name
+    optimizers : their names, with their options
+    run : fits the model by the optimizer with a name and options
+    otherwise : more optimizers, asked only where none of the first came to rest
 
     Raises
     ------
     EngineError : the model's likelihood is not defined, or no optimizer gave an estimate at which it is finite
     """
     likelihood = likelihood_of(model)
-    fits, failed = [], []
-    for name in optimizers:
-        try:
-            fits.append((name, run(name)))
-        except EngineError as error:
-            failed.append(Attempt(name, -np.inf, np.nan, False, np.nan, (str(error),)))
+    fits: list[tuple[str, Fit]] = []
+    failed: list[Attempt] = []
+
+    def ask(stage: Mapping[str, Any]) -> None:
+        for name, options in stage.items():
+            started = time.perf_counter()
+            try:
+                fits.append((name, run(name, options)))
+            except EngineError as error:
+                seconds = time.perf_counter() - started
+                failed.append(Attempt(name, -np.inf, np.nan, False, seconds, (str(error),)))
+
+    ask(optimizers)
+    if otherwise and not any(slope(fit, likelihood) < STATIONARY for _, fit in fits):
+        ask(otherwise)
     return replace(best(fits, failed, likelihood), settings="tuned")

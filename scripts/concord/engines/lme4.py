@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.coding import between, shift
+from concord.coding import between, same_numbers, shift
 from concord.engines import EngineError
-from concord.engines.best import same_groups, tuned
+from concord.engines.best import check, same_groups, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
 from concord.models import Model
 
@@ -42,7 +42,8 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    return tuned(model, r.from_r(r.call("names", _room()["controls"])), lambda optimizer: _run(model, optimizer))
+    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
 def optimizers() -> tuple[str, ...]:
@@ -127,13 +128,14 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
     design, got["names"] = model.design, got["names"] or []
-    if bool(got["reml"][0]) != model.reml:
-        raise EngineError(f"the lmer fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
-    if not np.array_equal(got["y"], design.y):
-        raise EngineError(f"the lmer fit has another response than {model.id}: other rows, or another order")
-    if not got["plain"][0]:
+    offset = np.zeros(len(got["y"])) if design.offset is None else design.offset
+    if not got["plain"][0] or not same_numbers(got["offset"], offset):
         raise EngineError("the lmer fit has weights or an offset, which this model has not")
+    check("lmer fit", model, bool(got["reml"][0]), got["y"] - got["offset"])
     X = got["X"].reshape(len(design.y), -1)
+    if X.shape[1] < design.X.shape[1] == len(design.names) and np.linalg.matrix_rank(design.X) < design.X.shape[1]:
+        gone = ", ".join(name for name in design.names if name not in got["names"])
+        raise EngineError(f"the fixed effects of {model.id} are linearly dependent: lmer leaves out {gone}")
     if X.shape[1] != design.X.shape[1]:
         raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
     back = between(X, design.X)

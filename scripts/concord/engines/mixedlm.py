@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from concord import formulas
-from concord.coding import between, shift
+from concord.coding import between, same_numbers, shift
 from concord.engines import EngineError
-from concord.engines.best import STATIONARY, best, likelihood_of, same_groups, slope
-from concord.fits import RANDOM_EFFECTS, Attempt, Fit
+from concord.engines.best import check, tuned
+from concord.fits import RANDOM_EFFECTS, Fit
+from concord.formulas import DesignTerm
 from concord.models import Model
+from concord.notation import literal
+from concord.translation import MixedLMForm, for_mixedlm
 
 SETTINGS = ("default", "tuned")
 
@@ -50,22 +53,12 @@ def fit(model: Model, settings: str = "default") -> Fit:
     form = _form(model)
     if settings == "default":
         return _run(model, form, {})
-    likelihood = likelihood_of(model)
-    fits: list[tuple[str, Fit]] = []
-    failed: list[Attempt] = []
-
-    def attempt(optimizers: dict[str, dict[str, Any]]) -> None:
-        for name, options in optimizers.items():
-            started = time.perf_counter()
-            try:
-                fits.append((name, _run(model, form, {"method": name, **options})))
-            except EngineError as error:
-                failed.append(Attempt(name, -np.inf, np.nan, False, time.perf_counter() - started, (str(error),)))
-
-    attempt(GRADIENT_BASED)
-    if not form.independent and not any(slope(each, likelihood) < STATIONARY for _, each in fits):
-        attempt(DERIVATIVE_FREE)
-    return replace(best(fits, failed, likelihood), settings="tuned")
+    return tuned(
+        model,
+        GRADIENT_BASED,
+        lambda name, options: _run(model, form, {"method": name, **options}),
+        None if form.independent else DERIVATIVE_FREE,
+    )
 
 
 def optimizers() -> tuple[str, ...]:
@@ -94,41 +87,85 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
 
 
 def call(model: Model, options: dict[str, Any] | None = None) -> str:
-    """The code that fits the model, ready to paste, for a table called like the dataset."""
-    form = formulas.for_mixedlm(model.formula)
-    data = model.dataset.id
-    random = "" if form.re_formula == "1" else f', re_formula="~{form.re_formula}"'
+    """The code that fits the model, ready to paste, for a table called like the dataset.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
+    form = _form(model)
+    given = model.dataset.id if model.dataset.id.isidentifier() and not iskeyword(model.dataset.id) else "table"
+    table = "data" if form.setup else given
+    setup = [f"data = {given}.copy()", *form.setup] if form.setup else []
+    groups = f"np.ones(len({table}))" if form.group is None else f"{table}[{literal(form.group)}]"
+    random = "".join(f", {key}={value}" for key, value in _random(form, literal).items())
     named = {"reml": model.reml, **(options or {})}
     arguments = ", ".join(f"{key}={value!r}" for key, value in named.items())
+    made = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
     if not form.independent:
-        return f'smf.mixedlm("{form.fixed}", {data}, groups={data}["{form.group}"]{random}).fit({arguments})'
-    return (
-        f'model = smf.mixedlm("{form.fixed}", {data}, groups={data}["{form.group}"]{random})\n'
-        "free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))\n"
-        f"model.fit(free=free, {arguments})"
+        return "\n".join([*setup, f"{made}.fit({arguments})"])
+    return "\n".join(
+        [
+            *setup,
+            f"model = {made}",
+            "free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))",
+            f"model.fit(free=free, {arguments})",
+        ]
     )
 
 
-def _form(model: Model) -> formulas.MixedLMForm:
-    form = formulas.for_mixedlm(model.formula)
-    if form.independent and any(len(term.names) > 1 for term in model.design.terms):
-        raise formulas.CannotExpress("MixedLM", "a factor's effects correlated with each other and not with the rest")
-    return form
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
+    form = _form(model)
+    texts = (form.fixed, form.re_formula or "", *form.vc_formula.values(), *form.setup)
+    needed = ["import statsmodels.formula.api as smf"]
+    if form.independent or form.group is None or any("np." in text for text in texts):
+        needed.insert(0, "import numpy as np")
+    if form.independent:
+        needed.append("from statsmodels.regression.mixed_linear_model import MixedLMParams")
+    return needed
 
 
-def _run(
-    model: Model, form: formulas.MixedLMForm, options: dict[str, Any], *, frame: pd.DataFrame | None = None
-) -> Fit:
+def _form(model: Model) -> MixedLMForm:
+    return for_mixedlm(model.formula, model.design, model.frame)
+
+
+def _random(form: MixedLMForm, write: Callable[[str], str] = str) -> dict[str, Any]:
+    """The arguments of the random part: written as code, or as they are.
+
+    MixedLM has an intercept by default, and none where there are variance components.
+    """
+    if not form.vc_formula:
+        return {} if form.re_formula == "1" else {"re_formula": write(f"~{form.re_formula}")}
+    components = {write(name): write(text) for name, text in form.vc_formula.items()}
+    if write is not str:
+        components = f"{{{', '.join(f'{name}: {text}' for name, text in components.items())}}}"
+    if form.re_formula is None:
+        return {"vc_formula": components}
+    return {"re_formula": write("1" if form.re_formula == "1" else f"~{form.re_formula}"), "vc_formula": components}
+
+
+def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.DataFrame | None = None) -> Fit:
     import statsmodels.formula.api as smf
     from statsmodels.regression.mixed_linear_model import MixedLMParams
 
-    frame = (model.frame if frame is None else frame).iloc[model.design.rows]
-    random = None if form.re_formula == "1" else f"~{form.re_formula}"
+    data = model.frame if frame is None else frame
+    if form.setup:
+        # Written by `concord.notation` from the checked tree, and the same text as in `call`.
+        room = {"np": np, "data": data.copy()}
+        exec("\n".join(form.setup), room)
+        data = room["data"]
+    groups = np.ones(len(data)) if form.group is None else data[form.group]
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            native = smf.mixedlm(form.fixed, frame, groups=frame[form.group], re_formula=random)
+            native = smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
             free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
             result = native.fit(reml=model.reml, **options, **({"free": free} if form.independent else {}))
         except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
@@ -166,25 +203,26 @@ def from_native(
     if not hasattr(results, "cov_re"):
         raise EngineError(f"this is no result of MixedLM: {type(native).__name__}")
     made, design = results.model, model.design
-    if bool(results.reml) != model.reml:
-        raise EngineError(f"the MixedLM result was fitted by {results.method}, the model says {model.method}")
-    if getattr(made, "k_vc", 0):
-        raise EngineError("the MixedLM result has variance components (vc_formula), which this model has not")
-    if len(made.endog) != len(design.y) or not np.array_equal(np.asarray(made.endog, float), design.y):
-        raise EngineError(f"the MixedLM result has another response than {model.id}: other rows, or another order")
-    if not same_groups(made.groups, design.terms[0].codes):
-        raise EngineError(f"the MixedLM result has other groups than {model.id} ({design.terms[0].group})")
+    check("MixedLM result", model, bool(results.reml), made.endog)
+    components = _components(made, model)
+    correlated = [i for i in range(len(design.terms)) if i not in {each.term for each in components}]
+    terms = [design.terms[i] for i in correlated]
+    check("MixedLM result", model, bool(results.reml), made.endog, [(term, made.groups) for term in terms])
     fixed = _coding(np.asarray(made.exog), design.X, design.names, "fixed effects")
-    names = [name for term in design.terms for name in term.names]
-    columns = np.column_stack([term.matrix for term in design.terms])
-    random = _coding(np.asarray(made.exog_re).reshape(len(design.y), -1), columns, names, "random effects")
+    names = [name for term in terms for name in term.names]
+    columns = np.column_stack([np.empty((len(design.y), 0)), *(term.matrix for term in terms)])
+    given = np.asarray(made.exog_re).reshape(len(design.y), -1) if made.k_re else columns[:, :0]
+    random = _coding(given, columns, names, "random effects")
     covariance = random @ np.asarray(results.cov_re) @ random.T
-    covariances, rest, start = [], covariance.copy(), 0
-    for term in design.terms:
+    covariances: list[np.ndarray] = [np.empty(0)] * len(design.terms)
+    rest, start = covariance.copy(), 0
+    for i, term in zip(correlated, terms, strict=True):
         block = slice(start, start + len(term.names))
-        covariances.append(covariance[block, block])
+        covariances[i] = covariance[block, block]
         rest[block, block] = 0.0
         start = block.stop
+    for number, each in enumerate(components):
+        covariances[each.term] = np.array([[each.ratio**2 * float(results.vcomp[number])]])
     violation = None
     if np.any(rest):
         held = rest[np.nonzero(rest)][0]
@@ -210,10 +248,14 @@ def from_native(
         call=call,
         shift=shift(fixed) if model.reml else 0.0,
         violation=violation,
-        summarize=lambda: str(results.summary()),
-        predict=partial(_random_effects, results, model, random),
+        summarize=partial(_summary, results),
+        predict=partial(_random_effects, results, model, random, correlated, components),
         native=native,
     )
+
+
+def _summary(results: Any) -> str:
+    return str(results.summary())
 
 
 def _loglik(results: Any) -> float:
@@ -238,13 +280,92 @@ def _coding(given: np.ndarray, wanted: np.ndarray, names: Sequence[str], what: s
     return np.where(shares < 1e-12, 0.0, back)
 
 
-def _random_effects(results: Any, model: Model, back: np.ndarray) -> pd.DataFrame:
-    names = [name for term in model.design.terms for name in term.names]
-    group = model.design.terms[0].group
+@dataclass(frozen=True)
+class _Component:
+    """A variance component that is a term of the model.
+
+    Attributes
+    ----------
+    term : the number of the term
+    ratio : the component's columns are this times the term's
+    levels : for every group and column the number of the term's level; -1 for a column of zeros
+    """
+
+    term: int
+    ratio: float
+    levels: list[np.ndarray]
+
+
+def _components(made: Any, model: Model) -> list[_Component]:
+    """Which term of the model each of MixedLM's variance components is, by the numbers in its columns."""
+    found: list[_Component] = []
+    for number, name in enumerate(made.exog_vc.names):
+        for i, term in enumerate(model.design.terms):
+            if len(term.names) > 1 or any(each.term == i for each in found):
+                continue
+            component = _component(made, number, i, term)
+            if component:
+                found.append(component)
+                break
+        else:
+            raise EngineError(f"of the MixedLM result's variance components {name!r} is no term of {model.id}")
+    return found
+
+
+def _component(made: Any, number: int, i: int, term: DesignTerm) -> _Component | None:
+    """A variance component as a term: each of its columns is the term's at the rows of one level, and every level has
+    one column.
+    """
+    ratio, seen, levels = None, set(), []
+    for label, matrix in zip(made.group_labels, made.exog_vc.mats[number], strict=True):
+        rows = made.row_indices[label]
+        codes, values = term.codes[rows], term.matrix[rows, 0]
+        matrix = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+        here = np.full(matrix.shape[1], -1)
+        for j, column in enumerate(matrix.T):
+            if not column.any():
+                continue
+            level = int(codes[np.abs(column).argmax()])
+            wanted = np.where(codes == level, values, 0.0)
+            if level in seen or not wanted.any():
+                return None
+            if ratio is None:
+                ratio = float(column[np.abs(wanted).argmax()] / wanted[np.abs(wanted).argmax()])
+            if not same_numbers(column, ratio * wanted):
+                return None
+            seen.add(level)
+            here[j] = level
+        levels.append(here)
+    needed = set(np.unique(term.codes[term.matrix[:, 0] != 0]).tolist())
+    return _Component(i, ratio, levels) if ratio and needed == seen else None
+
+
+def _random_effects(
+    results: Any, model: Model, back: np.ndarray, correlated: Sequence[int], components: Sequence[_Component]
+) -> pd.DataFrame:
+    """By term and level, in the model's coding; nothing is predicted for a level whose column is zero."""
+    made, terms = results.model, model.design.terms
     spreads = results.random_effects_cov
-    rows = []
-    for level, effects in results.random_effects.items():
-        values = back @ np.asarray(effects)
-        errors = np.sqrt(np.diag(back @ np.asarray(spreads[level]) @ back.T))
-        rows += [(group, str(level), *row) for row in zip(names, values, errors, strict=True)]
+    rows: list[tuple[str, str, str, float, float]] = []
+    for number, label in enumerate(made.group_labels):
+        effects = np.asarray(results.random_effects[label])
+        spread = np.asarray(spreads[label])
+        first, count = made.row_indices[label][0], made.k_re
+        values = back @ effects[:count]
+        errors = np.sqrt(np.diag(back @ spread[:count, :count] @ back.T))
+        names = [(terms[i], name) for i in correlated for name in terms[i].names]
+        for (term, name), value, error in zip(names, values, errors, strict=True):
+            rows.append((term.group, term.levels[term.codes[first]], name, value, error))
+        for each in components:
+            term, levels = terms[each.term], each.levels[number]
+            for j, level in enumerate(levels, count):
+                if level >= 0:
+                    error = abs(each.ratio) * np.sqrt(spread[j, j])
+                    rows.append((term.group, term.levels[level], term.names[0], each.ratio * effects[j], error))
+            count += len(levels)
+    for each in components:  # levels where the slope's predictor is zero in every row
+        term, vcomp = terms[each.term], results.vcomp[list(components).index(each)]
+        seen = {int(level) for levels in each.levels for level in levels}
+        for level in sorted(set(range(len(term.levels))) - seen):
+            rows.append((term.group, term.levels[level], term.names[0], 0.0, abs(each.ratio) * np.sqrt(vcomp)))
     return pd.DataFrame(rows, columns=RANDOM_EFFECTS)

@@ -13,7 +13,7 @@ import pandas as pd
 from concord import formulas, r
 from concord.coding import same_numbers
 from concord.engines import EngineError
-from concord.engines.best import same_groups, tuned
+from concord.engines.best import check, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
 from concord.models import Model
 
@@ -41,7 +41,8 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    return tuned(model, r.from_r(r.call("names", _room()["controls"])), lambda optimizer: _run(model, optimizer))
+    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
 def call(model: Model, optimizer: str | None = None) -> str:
@@ -54,7 +55,7 @@ def _form(model: Model) -> tuple[Any, str, str, bool]:
     """Fixed formula, columns of the random part, group, and whether they are independent."""
     formula = model.formula
     groups = {term.group for term in formula.random}
-    if len(groups) > 1 or not formulas.PLAIN.fullmatch(formula.random[0].group):
+    if len(groups) > 1 or not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", formula.random[0].group):
         raise formulas.CannotExpress("nlme", f"{' + '.join(map(str, formula.random))} with one group factor")
     fixed = r.call(r.source(_R.parents[1] / "formulas.R")["fixed_formula"], formula.expression)
     columns = [term.columns for term in formula.random]
@@ -107,12 +108,10 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
     design = model.design
-    if bool(got["reml"][0]) != model.reml:
-        raise EngineError(f"the lme fit is by {'REML' if got['reml'][0] else 'ML'}, the model says {model.method}")
-    if not same_numbers(got["y"], design.y):
-        raise EngineError(f"the lme fit has another response than {model.id}: other rows, or another order")
-    if got["levels"][0] != 1 or not same_groups(got["codes"], design.terms[0].codes):
-        raise EngineError(f"the lme fit has other groups than {model.id} ({design.terms[0].group})")
+    check("lme fit", model, bool(got["reml"][0]), got["y"])
+    if got["levels"][0] != 1:
+        raise EngineError(f"the lme fit has other groups than {model.id} ({design.terms[0].group}): several factors")
+    check("lme fit", model, bool(got["reml"][0]), got["y"], [(design.terms[0], got["codes"])])
     if not got["plain"][0]:
         raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
     names = [name for term in design.terms for name in term.names]

@@ -1,0 +1,294 @@
+"""What may stand where in an lme4 formula, on the tree that R's own parser made of it.
+
+A formula is data. Its functions are checked against a list before R evaluates any of it, and its tree is what other
+notations are written from, name by name, so that no text of a formula is ever taken for code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+# A formula may only combine variables with these.
+OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
+ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
+FUNCTIONS = OPERATORS | ELEMENTWISE | {"poly", "scale", "factor", "as.factor", "offset"}
+# Longer than any formula that somebody wrote.
+LONGEST = 5000
+
+_ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "("])
+_USAGE = {
+    "poly": "poly takes a number, degree = a whole number, and raw = TRUE or FALSE",
+    "scale": "scale takes a number, center and scale, each TRUE, FALSE or a number",
+}
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be used; the message says what is wrong with which part of it."""
+
+
+class Name(NamedTuple):
+    """A variable."""
+
+    name: str
+
+
+class Value(NamedTuple):
+    """A number or a truth value."""
+
+    value: float | bool
+
+
+class Call(NamedTuple):
+    """A function or operator with its arguments and their names, empty where an argument has none."""
+
+    function: str
+    arguments: tuple[Node, ...]
+    names: tuple[str, ...]
+
+
+Node = Name | Value | Call
+ONE = Value(1.0)
+
+
+class RandomTree(NamedTuple):
+    """A random term: its columns as they were written and by R's algebra, and its grouping factor.
+
+    Attributes
+    ----------
+    columns, group : the two sides of the bar
+    intercept : whether a column of ones is among the columns
+    terms : the others, each as the factors that it multiplies
+    """
+
+    columns: Node
+    group: Node
+    intercept: bool
+    terms: tuple[tuple[Node, ...], ...]
+
+
+class Tree(NamedTuple):
+    """A formula in its parts; the fixed part without its offsets."""
+
+    response: Node
+    fixed: Node
+    offsets: tuple[Node, ...]
+    random: tuple[RandomTree, ...]
+
+
+def read(nested: list[Any]) -> Node:
+    """The tree of what ``tree`` in formulas.R gave."""
+    kind, content, *rest = nested[0][0], nested[1][0], *nested[2:]
+    if kind == "name":
+        return Name(content)
+    if kind == "truth":
+        return Value(bool(content))
+    if kind == "number":
+        return Value(float(content))
+    names, arguments = rest
+    return Call(content, tuple(read(each) for each in arguments), tuple(each[0] for each in names))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything below it."""
+    yield node
+    if isinstance(node, Call):
+        for argument in node.arguments:
+            yield from walk(argument)
+
+
+def variables(node: Node) -> tuple[str, ...]:
+    """The names of the variables in a tree, each once."""
+    return tuple(dict.fromkeys(each.name for each in walk(node) if isinstance(each, Name)))
+
+
+def check(formula: Node) -> None:
+    """Everything stands where R and lme4 give it a meaning.
+
+    Raises
+    ------
+    FormulaError : something does not
+    """
+    response, right = formula.arguments
+    _check_number(response)
+    _check_sum(right)
+
+
+def _check_sum(node: Node) -> None:
+    """What is added up on the right-hand side: here, and only here, stand random terms and offsets."""
+    if isinstance(node, Call):
+        if node.function in ("+", "("):
+            for argument in node.arguments:
+                _check_sum(argument)
+            return
+        if node.function in ("|", "||"):
+            _check_terms(node.arguments[0])
+            _check_group(node.arguments[1], node.arguments[1])
+            return
+        if node.function == "offset":
+            _arity(node, 1)
+            _check_number(node.arguments[0])
+            return
+        if node.function == "-" and len(node.arguments) == 2:
+            _check_sum(node.arguments[0])
+            _check_terms(node.arguments[1])
+            return
+    _check_terms(node)
+
+
+def _check_terms(node: Node) -> None:
+    """Terms, which operators combine by the rules of model formulas."""
+    if isinstance(node, Name):
+        return
+    if isinstance(node, Value):
+        if isinstance(node.value, bool):
+            raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
+        return
+    if node.function in ("|", "||"):
+        raise FormulaError("a random term, (columns | group), may only be added")
+    if node.function == "offset":
+        raise FormulaError("an offset may only be added to the fixed part")
+    if node.function in _ALGEBRA or node.function == "%in%":
+        for argument in node.arguments:
+            _check_terms(argument)
+        return
+    _check_number(node)
+
+
+def _check_number(node: Node) -> None:
+    """Arithmetic: what stands in a function's argument, and every function."""
+    if isinstance(node, Name):
+        return
+    if isinstance(node, Value):
+        if isinstance(node.value, bool):
+            raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
+        return
+    function, arguments = node.function, node.arguments
+    if function in ("poly", "scale"):
+        _check_options(node)
+        _check_number(arguments[0])
+        return
+    if function in ("|", "||", "~", "%in%", ":", "offset"):
+        raise FormulaError(f"{function} may not stand inside a function or in the response")
+    if function == "log" and len(arguments) == 2 and set(node.names) <= {"", "base"}:
+        pass
+    elif function not in _ALGEBRA:
+        _arity(node, 1)
+    for argument in arguments:
+        _check_number(argument)
+
+
+def _arity(node: Call, count: int) -> None:
+    if len(node.arguments) != count or any(node.names):
+        raise FormulaError(f"{node.function} takes one argument here, without a name")
+
+
+def options(node: Call) -> dict[str, float | bool]:
+    """The arguments of a call of ``poly`` or ``scale`` beyond the first, by their full names.
+
+    Raises
+    ------
+    FormulaError : they are others than these functions are known to take
+    """
+    known = {"poly": ["degree", "raw"], "scale": ["center", "scale"]}[node.function]
+    given: dict[str, float | bool] = {}
+    if not node.arguments or node.names[0] not in ("", "x"):
+        raise FormulaError(_USAGE[node.function])
+    free = list(known)
+    for name in node.names[1:]:
+        if name in free:
+            free.remove(name)
+    for name, argument in zip(node.names[1:], node.arguments[1:], strict=True):
+        key = name or (free.pop(0) if free else "")
+        value = argument
+        sign = 1.0
+        if isinstance(value, Call) and value.function == "-" and len(value.arguments) == 1:
+            value, sign = value.arguments[0], -1.0
+        if key not in known or key in given or not isinstance(value, Value):
+            raise FormulaError(_USAGE[node.function])
+        given[key] = value.value if isinstance(value.value, bool) else sign * value.value
+    return given
+
+
+def _check_options(node: Call) -> None:
+    given = options(node)
+    if node.function == "poly":
+        degree, raw = given.get("degree", 1.0), given.get("raw", False)
+        # R: an unnamed second argument of poly is the degree, a third one would be another variable.
+        positional = [name for name in node.names[1:] if not name]
+        whole = not isinstance(degree, bool) and degree >= 1 and degree == int(degree)
+        if not whole or not isinstance(raw, bool) or len(positional) > 1:
+            raise FormulaError(_USAGE["poly"])
+
+
+def _check_group(node: Node, whole: Node) -> None:
+    """A grouping factor: a variable, factor(variable), or several joined by ``:`` or ``/``."""
+    if isinstance(node, Name):
+        return
+    if isinstance(node, Call):
+        if node.function in (":", "/", "("):
+            for argument in node.arguments:
+                _check_group(argument, whole)
+            return
+        if node.function in ("factor", "as.factor"):
+            _arity(node, 1)
+            if isinstance(node.arguments[0], Name):
+                return
+    raise FormulaError(
+        f"{written(whole)} is no grouping factor: a column is one, or columns joined by : or / (make one first)"
+    )
+
+
+def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
+    """A fixed part without its offsets, None where nothing is left, and the offsets."""
+    if isinstance(node, Call):
+        if node.function == "offset":
+            return None, node.arguments
+        if node.function == "(" or (node.function in ("+", "-") and node.arguments):
+            parts = [without_offsets(each) for each in node.arguments]
+            offsets = tuple(each for _, found in parts for each in found)
+            if offsets:
+                left = [part for part, _ in parts]
+                if node.function == "-":
+                    left[0] = left[0] or ONE
+                kept = tuple(each for each in left if each is not None)
+                if not kept:
+                    return None, offsets
+                if len(kept) == 1 and node.function == "+":
+                    return kept[0], offsets
+                return Call(node.function, kept, ("",) * len(kept)), offsets
+    return node, ()
+
+
+# Names that R reads as they stand.
+_SYNTACTIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._")
+_RESERVED = frozenset(
+    ["if", "else", "repeat", "while", "function", "for", "next", "break", "in", "TRUE", "FALSE", "NULL", "Inf", "NaN",
+     "NA", "NA_integer_", "NA_real_", "NA_character_", "NA_complex_"]
+)  # fmt: skip
+
+
+def quoted(name: str) -> str:
+    """A variable's name in R's notation, in backticks where it needs them."""
+    plain = name and set(name) <= _SYNTACTIC and (name[0].isalpha() or name[0] == "." and not name[1:2].isdigit())
+    if plain and name not in _RESERVED:
+        return name
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def written(node: Node) -> str:
+    """A tree in R's notation."""
+    if isinstance(node, Name):
+        return quoted(node.name)
+    if isinstance(node, Value):
+        return str(node.value).upper() if isinstance(node.value, bool) else f"{node.value:.15g}"
+    arguments = [written(each) for each in node.arguments]
+    if node.function == "(":
+        return f"({arguments[0]})"
+    if node.function in OPERATORS:
+        if len(arguments) == 1:
+            return f"{node.function}{arguments[0]}"
+        space = "" if node.function in (":", "^", "/") else " "
+        return f"{space}{node.function}{space}".join(arguments)
+    named = [f"{name} = {each}" if name else each for name, each in zip(node.names, arguments, strict=True)]
+    return f"{node.function}({', '.join(named)})"
