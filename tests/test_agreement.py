@@ -39,9 +39,9 @@ def test_default_fits_of_every_model_agree_or_are_declared(id, method, fits):
     """Defaults that disagree are declared known with just this verdict, and what is declared does occur."""
     comparison = compare(fits(id, method, "mixedlm", "default"), fits(id, method, "lme4", "default"))
     comparison.check()
-    record = comparison.model.record
-    assert comparison.verdict.word == (record.known.verdict if record.known else "agree")
-    assert comparison.known == (record.known.reason if record.known else None)
+    known = comparison.model.record.known_by(method)
+    assert comparison.verdict.word == (known.verdict if known else "agree")
+    assert comparison.known == (known.reason if known else None)
 
 
 # ---- mutations -----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_fixed_effects_alone_never_pass_a_fit(fits):
     """The default fits whose coefficients agree to 4 digits and more, 3 units apart, are red once not declared."""
     mixedlm, lme4 = (fits("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
     np.testing.assert_allclose(mixedlm.fixed, lme4.fixed, rtol=2e-3)
-    undeclared = replace(mixedlm.model, record=mixedlm.model.record.model_copy(update={"known": None}))
+    undeclared = replace(mixedlm.model, record=mixedlm.model.record.model_copy(update={"known": ()}))
     comparison = compare(replace(mixedlm, model=undeclared), replace(lme4, model=undeclared))
     with pytest.raises(Disagreement, match="3.34 log-likelihood units below the reference"):
         comparison.check()
@@ -277,7 +277,7 @@ def test_a_known_disagreement_passes_with_its_reason(fits):
     mixedlm, lme4 = (fits("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
     comparison = compare(mixedlm, lme4)
     assert comparison.check() is comparison and comparison.verdict.word == "python short"
-    assert comparison.known == mixedlm.model.record.known.reason
+    assert comparison.known == mixedlm.model.record.known_by("REML").reason
     assert comparison.known in repr(comparison)
 
 

@@ -92,6 +92,23 @@ TOML = {
         "columns.Cu: a level",
     ),
     "unknown verdict": ('verdict = "python short"', 'verdict = "python off"', "known.verdict:"),
+    "unknown verdict among several": (
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nmethod = "ML"\nverdict = "differ"\nreason = "r"\n'
+        '[[models.uncorrelated.known]]\nmethod = "ml"',
+        "models.uncorrelated.known.1.method:",
+    ),
+    "method declared twice": (
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nmethod = "ML"\nverdict = "differ"\nreason = "r"\n'
+        '[[models.uncorrelated.known]]\nmethod = "ML"',
+        "models.uncorrelated: known: a method is declared twice",
+    ),
+    "method declared beside both": (
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nmethod = "ML"\nverdict = "differ"\nreason = "r"\n[[models.uncorrelated.known]]',
+        "models.uncorrelated: known: a method is declared twice",
+    ),
     "model's name": ("[models.random_intercept]", '[models."Random intercept"]', "models.Random intercept"),
     "unlisted level": ('"Cu000", ', "", "columns.Cu.levels: 'Cu000' is missing"),
     "missing column": (
@@ -198,6 +215,22 @@ def test_levels_spelled_na_or_none_stay_levels_and_only_empty_fields_are_missing
     assert frame["flag"].isna().tolist() == [False, False, True, False] and list(frame["flag"][[0, 1, 3]]) == [1, 0, 1]
     assert frame["count"].isna().tolist() == [False, False, True, False]
     assert frame["share"].tolist()[::2] == [0.5, -0.001] and np.isnan(frame["share"][1])
+
+
+def test_a_disagreement_is_known_by_both_methods_or_by_one(dietox):
+    """A table without a method holds for both, an array of tables for those that it names."""
+    both = datasets.read(dietox).models["uncorrelated"]
+    assert both.known_by("REML") is both.known_by("ML") is both.known[0]
+    assert datasets.read(dietox).models["random_intercept"].known_by("ML") is None
+    edit(
+        dietox / "dataset.toml",
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nmethod = "REML"\nverdict = "both short"\nreason = "two"\n'
+        '[[models.uncorrelated.known]]\nmethod = "ML"',
+    )
+    record = datasets.read(dietox).models["uncorrelated"]
+    assert record.known_by("REML").verdict == "both short" and record.known_by("ML").verdict == "python short"
+    assert record.model_copy(update={"known": record.known[:1]}).known_by("ML") is None
 
 
 def test_the_folder_of_the_datasets_can_be_named(dietox, monkeypatch):

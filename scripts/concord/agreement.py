@@ -348,7 +348,7 @@ class Comparison:
         """The declared reason, where default settings are declared to disagree just so and do; or where an engine is
         declared to have no way to write the model down, which no settings change.
         """
-        known = self.model.record.known
+        known = self.model.record.known_by(self.model.method)
         if known is None or known.verdict != self.verdict.word:
             return None
         return known.reason if self.settings == "default" or known.verdict == "cannot express" else None

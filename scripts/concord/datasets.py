@@ -16,10 +16,10 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 DISAGREEMENTS = ("python short", "r short", "both short", "differ", "cannot express")
 
@@ -60,10 +60,11 @@ class Column(_Record):
 
 
 class Known(_Record):
-    """A disagreement of the default settings that is expected, with its reason."""
+    """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
 
     verdict: Literal["python short", "r short", "both short", "differ", "cannot express"]
     reason: Text
+    method: Literal["REML", "ML"] | None = None
 
 
 class Tolerance(_Record):
@@ -80,10 +81,27 @@ class ModelRecord(_Record):
     formula: Text
     title: Text
     note: Text | None = None
-    known: Known | None = None
+    known: tuple[Known, ...] = ()
     tolerance: dict[Literal["loglik", "fixed", "std_error", "variance", "covariance"], Tolerance] = Field(
         default_factory=dict
     )
+
+    @field_validator("known", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        """A table, or an array of tables with a method each."""
+        return (given,) if isinstance(given, dict) else tuple(given) if isinstance(given, list) else given
+
+    @model_validator(mode="after")
+    def _declared_once(self) -> ModelRecord:
+        methods = [each.method for each in self.known]
+        if len(set(methods)) < len(methods) or (None in methods and len(methods) > 1):
+            raise ValueError("known: a method is declared twice")
+        return self
+
+    def known_by(self, method: str) -> Known | None:
+        """The disagreement that is expected by a method; None where none is."""
+        return next((each for each in self.known if each.method in (None, method)), None)
 
 
 class _DatasetRecord(_Record):
@@ -178,7 +196,11 @@ def _read_record(toml: Path) -> _DatasetRecord:
         return _DatasetRecord.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        # One table of known disagreements is read as an array of one: its place there is nothing to tell.
+        places = [place for place in first["loc"] if place != "[key]"]
+        key = ".".join(
+            str(place) for before, place in zip(["", *places], places, strict=False) if (before, place) != ("known", 0)
+        )
         what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
         raise DatasetError(f"{toml}: {key}: {what.removeprefix('Value error, ')}") from None
 
