@@ -6,9 +6,15 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from concord.engines import lme4, mixedlm
 from concord.formulas import CannotExpress
 from concord.models import Model
+from concord.notation import literal
+
+# So many levels are listed; of more, sorted ones, the code says that they are sorted.
+LISTED = 12
 
 # How each language reads a file, by its suffix; rdata reads what R saved without running R.
 _PYTHON = {
@@ -63,20 +69,52 @@ def _python(model: Model, source: str | None) -> str:
     except CannotExpress as error:
         return f"# {error}"
     suffix = _suffix(source)
-    imports = [*getattr(mixedlm, 'imports', lambda m: ['import statsmodels.formula.api as smf'])(model), *(["import rdata"] if suffix == ".rds" else [])]
+    imports = {"import pandas as pd", *mixedlm.imports(model), *(["import rdata"] if suffix == ".rds" else [])}
     name = model.dataset.id
-    columns = ", ".join(map(repr, model.formula.variables))
-    read = [f"{name} = {_PYTHON[suffix].format(file=repr(source))}"] if source else []
-    complete = f"{name} = {name}.dropna(subset=[{columns}])"
-    return "\n".join([*imports, "", *read, complete, fitted])
+    columns = ", ".join(map(literal, model.formula.variables))
+    lines = [f"{name} = {_PYTHON[suffix].format(file=literal(source))}"] if source else []
+    lines.append(f"{name} = {name}.dropna(subset=[{columns}])")
+    for factor in _factors(model):
+        levels = model.frame[factor].cat.categories
+        column = f"{name}[{literal(factor)}]"
+        of = f"[{', '.join(map(literal, levels))}]" if _stated(model, factor) else f"sorted(set({column}.astype(str)))"
+        ordered = ", ordered=True" if model.frame[factor].cat.ordered else ""
+        lines.append(f"{column} = pd.Categorical({column}.astype(str), {of}{ordered})")
+    return "\n".join([*sorted(imports, key=lambda line: (line.startswith("from"), line)), "", *lines, fitted])
 
 
 def _r(model: Model, source: str | None) -> str:
     name = model.dataset.id
     columns = ", ".join(map(_quoted, model.formula.variables))
-    read = [f"{name} <- {_R[_suffix(source)].format(file=_quoted(source))}"] if source else []
-    complete = f"{name} <- na.omit({name}[c({columns})])"
-    return "\n".join(["library(lme4)", "", *read, complete, lme4.call(model)])
+    lines = [f"{name} <- {_R[_suffix(source)].format(file=_quoted(source))}"] if source else []
+    lines.append(f"{name} <- na.omit({name}[c({columns})])")
+    for factor in _factors(model):
+        levels = model.frame[factor].cat.categories
+        column = f"{name}[[{_quoted(factor)}]]"
+        of = f"c({', '.join(map(_quoted, levels))})"
+        if not _stated(model, factor):
+            of = f'sort(unique(as.character({column})), method = "radix")'
+        ordered = ", ordered = TRUE" if model.frame[factor].cat.ordered else ""
+        lines.append(f"{column} <- factor({column}, levels = {of}{ordered})")
+    return "\n".join(["library(lme4)", "", *lines, lme4.call(model)])
+
+
+def _factors(model: Model) -> list[str]:
+    """The factors whose levels' order matters: they are more than groups, and a file does not tell it."""
+    grouping = {name for term in model.formula.random for name in model.formula.variables if name in term.group}
+    columns = " ".join([model.formula.fixed, *(term.columns for term in model.formula.random)])
+    frame = model.frame
+    return [
+        name
+        for name in model.formula.variables
+        if isinstance(frame[name].dtype, pd.CategoricalDtype) and (name in columns or name not in grouping)
+    ]
+
+
+def _stated(model: Model, factor: str) -> bool:
+    """Whether the levels are to be listed: they are few, or not in the order of their code points."""
+    levels = list(model.frame[factor].cat.categories)
+    return len(levels) <= LISTED or levels != sorted(levels)
 
 
 def _suffix(source: str | None) -> str:

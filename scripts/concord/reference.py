@@ -158,7 +158,9 @@ def _found(model: Model) -> Reference:
     relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
     bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
     if bends.min(initial=np.inf) < FLAT:
-        raise LikelihoodError("the data do not tell the model's variances apart: there is no single optimum")
+        raise LikelihoodError(
+            "the data do not tell the model's variances apart, so that there is no single optimum: take a random term out"
+        )
     kind = "not certified: the best optimum from several starts, in double precision"
     level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
     return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind, boundary=_on_boundary(design, theta))
