@@ -159,7 +159,7 @@ def _found(model: Model) -> Reference:
     bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
     if bends.min(initial=np.inf) < FLAT:
         raise LikelihoodError(
-            "the data do not tell the model's variances apart, so that there is no single optimum: take a random term out"
+            "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
     kind = "not certified: the best optimum from several starts, in double precision"
     level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
