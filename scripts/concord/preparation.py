@@ -181,6 +181,12 @@ def _read(series: pd.Series, name: str) -> _Column:
     raise _refused(name, _KINDS.get(kind, str(dtype)))
 
 
+_WORDS = {
+    **dict.fromkeys(("datetime", "datetime64", "date"), "dates"),
+    **dict.fromkeys(("timedelta", "timedelta64", "time"), "time spans"),
+    "complex": "complex numbers",
+    "bytes": "bytes",
+}
 _KINDS = {"M": "dates", "m": "time spans", "c": "complex numbers"}
 _ADVICE = {
     "dates": "make a number of it, such as the days since the first",
@@ -203,10 +209,10 @@ def _signed(values: np.ndarray) -> np.ndarray:
 
 def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> _Column:
     inferred = pd.api.types.infer_dtype(series, skipna=True)
-    if inferred in ("string", "empty"):
-        return (
-            _texts(series, missing) if inferred == "string" else _Column(NUMBER, np.full(len(series), np.nan), missing)
-        )
+    if inferred == "string":
+        return _texts(series, missing)
+    if inferred == "empty":
+        return _Column(NUMBER, np.full(len(series), np.nan), missing)
     if inferred == "boolean":
         return _Column(TRUTH, series.where(~missing, False).to_numpy(bool), missing)
     if inferred == "integer":
@@ -221,10 +227,8 @@ def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> _Column:
         except (TypeError, ValueError, OverflowError, decimal.InvalidOperation):
             raise _refused(name, "what is not all numbers") from None
         return _Column(NUMBER, values, np.isnan(values))
-    words = {"datetime": "dates", "datetime64": "dates", "date": "dates", "time": "times of day"}
-    words |= {"timedelta": "time spans", "timedelta64": "time spans", "complex": "complex numbers", "bytes": "bytes"}
-    if inferred in words:
-        raise _refused(name, words[inferred])
+    if inferred in _WORDS:
+        raise _refused(name, _WORDS[inferred])
     first = series[~missing].iloc[0]
     if isinstance(first, Unusable):
         raise _refused(name, first.what)
@@ -297,6 +301,8 @@ def _prepared(name: str, column: _Column, uses: set[str], rows: np.ndarray) -> t
             )
         if column.kind == TRUTH:
             return column.values, notes
+        if column.text and all(_DATE.match(level) for level in levels):
+            notes.append(f"{name}: dates are taken for the {len(levels)} levels of a factor; for a trend, count days")
         if column.text and (other := min(levels, key=_alphabetical)) != levels[0]:
             notes.append(
                 f"{name}: the levels are sorted by code point, so {levels[0]!r} is the first, the baseline, in both "
@@ -342,6 +348,7 @@ def _check_response(name: str, column: _Column, rows: np.ndarray) -> None:
         )
 
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
 _NUMERIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -349,8 +356,9 @@ def _groups(column: _Column) -> Any:
     """What only groups rows: levels exactly as there are; whole numbers and truth values that R has too stay such."""
     if column.kind == TRUTH:
         return column.values
-    if column.kind == WHOLE and column.values.dtype != object and np.abs(column.values).max(initial=0) < 2**31:
-        return column.values
+    # Beyond 32 bits R has doubles; its smallest integer is its NA.
+    if column.kind == WHOLE and -(2**31) < column.values.min() and column.values.max() < 2**31:
+        return column.values.astype(np.int64)
     used, codes = np.unique(column.values, return_inverse=True)
     names = [column.levels[each] if column.kind == LEVELS else _level(each) for each in used]
     return pd.Categorical.from_codes(codes, names, ordered=column.ordered)

@@ -81,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     if unpack:
         try:
             content = unpack(content)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise SourceError(f"{where}: it cannot be unpacked ({error}): compress it anew") from None
     if suffix[0] in TEXT:
         from concord.sources import delimited

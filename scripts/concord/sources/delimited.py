@@ -45,6 +45,13 @@ class _Text:
         # newline="": CR, LF and CRLF all end a line, and a line break within quotes stays as it is.
         return csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter, strict=True)
 
+    def after(self, records: int) -> int:
+        """The line that follows so many records, empty ones counted."""
+        reader = self.reader()
+        for _ in range(records):
+            next(reader)
+        return reader.line_num + 1
+
     def line(self, row: int) -> int:
         """The line on which a record begins; records are counted from 0, the header is the first."""
         reader, begins = self.reader(), 1
@@ -83,11 +90,14 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     """
     text = _decoded(content, where)
     given = _split(text, where, tabs)
+    reader, rows = given.reader(), []
     try:
-        reader = given.reader()
-        rows = [row for row in reader if row]
+        rows.extend(reader)  # what came before an error is kept
     except csv.Error as error:
-        raise SourceError(f"{where}: line {reader.line_num}: {error}: check the quotes before it") from None
+        what = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+        line = given.after(len(rows))
+        raise SourceError(f"{where}: line {line}: {what}: check the quotes; one within a field is doubled") from None
+    rows = [row for row in rows if row]
     if _directive(text):
         del rows[0]
     header, rows = [name.strip() for name in rows[0]], rows[1:]
