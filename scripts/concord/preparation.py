@@ -357,7 +357,7 @@ def _groups(column: _Column) -> Any:
     if column.kind == TRUTH:
         return column.values
     # Beyond 32 bits R has doubles; its smallest integer is its NA.
-    if column.kind == WHOLE and -(2**31) < column.values.min() and column.values.max() < 2**31:
+    if column.kind == WHOLE and column.values.min() > -(2**31) and column.values.max() < 2**31:
         return column.values.astype(np.int64)
     used, codes = np.unique(column.values, return_inverse=True)
     names = [column.levels[each] if column.kind == LEVELS else _level(each) for each in used]
