@@ -166,3 +166,10 @@ def test_the_design_is_counted(asked):
         "balanced": "yes",
     }
     assert "180 rows" in repr(asked) and "36 random effects" in repr(asked)
+
+
+def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_workers):
+    """Every optimizer would take at least as long, and a sweep is not stopped."""
+    made = Inquiry(large(), "y ~ x + (1 + x | g)", engine_timeout=2.0)
+    made.compare()
+    assert made.sweep(1e9) == "No sweep: mixedlm did not even end its default fit in the time it had."

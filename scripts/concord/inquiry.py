@@ -162,9 +162,12 @@ class Inquiry:
         -------
         what every optimizer gave; or a sentence, where it would take longer
         """
-        fits = [each for each in self._answered.get("default", ()) if isinstance(each, Fit)]
-        needed = sum(SWEEPS.get(fit.engine, 0) * fit.seconds for fit in fits)
-        if not fits or needed > limit:
+        answers = self._answered["default"] if "default" in self._answered else self.answers("default")
+        stopped = [each.engine for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
+        if stopped:
+            return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
+        needed = sum(SWEEPS.get(each.engine, 0) * each.seconds for each in answers if isinstance(each, Fit))
+        if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
         swept = sweep.run(self.model)
         known = reference.of(self.model)
