@@ -103,6 +103,12 @@ def test_the_suffix_of_a_text_is_one_of_several(name, write):
         assert list(sources.read(write("a,b,c,d\te\n1\t2\n", name))) == ["a,b,c,d", "e"]
 
 
+def test_a_name_may_hold_other_delimiters(write):
+    """The delimiter is what the next line has as many of."""
+    assert list(sources.read(write("a;b;c;d,e\tf\n1,2\n"))) == ["a;b;c;d", "e\tf"]
+    assert list(sources.read(write("a,b,c;d\n1,5;2\n"))) == ["a,b,c", "d"]
+
+
 def test_a_compressed_text_is_read(write):
     """.csv.gz and its kin."""
     same(sources.read(write(gzip.compress(PLAIN.encode()), "t.csv.gz")), TABLE)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord import formulas, r
+from concord import formulas, syntax
 from concord.formulas import Design, DesignTerm, Formula
 from concord.sources import NOTES, Unusable
 
@@ -92,6 +92,8 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     notes = [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in columns]
     notes += _dropped(kept, missing)
     rows = np.flatnonzero(kept)
+    if len(rows) == 1:
+        raise PreparationError("only 1 row is complete: the model needs more rows")
     uses = _uses(formula)
     prepared = {}
     for name, column in columns.items():
@@ -122,6 +124,8 @@ def _check_names(frame: pd.DataFrame) -> None:
         name = frame.columns[frame.columns.duplicated()][0]
         one, other = np.flatnonzero(frame.columns == name)[:2] + 1
         raise PreparationError(f"columns {one} and {other} are both called {name!r}: rename one")
+    if not len(frame.columns):
+        raise PreparationError("the table has no columns: expected one for every variable")
     if not len(frame):
         raise PreparationError("the table has no rows: expected one for every observation")
 
@@ -163,9 +167,7 @@ def _read(series: pd.Series, name: str) -> _Column:
         return _factor(series, name, missing)
     if isinstance(dtype, pd.SparseDtype):
         return _read(series.sparse.to_dense(), name)
-    if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O" and "decimal" not in str(dtype):
-        return _of_objects(series.astype(object), name, missing)
-    if isinstance(dtype, pd.StringDtype):
+    if isinstance(dtype, pd.StringDtype) or (isinstance(dtype, pd.ArrowDtype) and dtype.type is str):
         return _texts(series, missing)
     kind = "O" if "decimal" in str(dtype) else getattr(dtype, "kind", "O")
     if kind == "b":
@@ -208,7 +210,7 @@ def _signed(values: np.ndarray) -> np.ndarray:
 
 
 def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> _Column:
-    inferred = pd.api.types.infer_dtype(series, skipna=True)
+    inferred = pd.api.types.infer_dtype(series[~missing])
     if inferred == "string":
         return _texts(series, missing)
     if inferred == "empty":
@@ -269,13 +271,13 @@ def _level(value: Any) -> str:
 
 def _uses(formula: Formula) -> dict[str, set[str]]:
     """What each variable is used for: ``response``, ``predictor``, ``group``."""
+    tree = formula.tree
+    parts = [("response", tree.response), ("predictor", tree.fixed), *(("predictor", each) for each in tree.offsets)]
+    parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
     uses: dict[str, set[str]] = {name: set() for name in formula.variables}
-    parts = [("response", formula.response), ("predictor", formula.fixed)]
-    parts += [part for term in formula.random for part in (("predictor", term.columns), ("group", term.group))]
-    for use, text in parts:
-        # Parsed, not evaluated; an expression vector is nothing that R would evaluate on the way.
-        for name in r.from_r(r.call("all.vars", r.call("parse", text=text, **{"keep.source": False}))):
-            uses.setdefault(name, set()).add(use)
+    for use, part in parts:
+        for name in syntax.variables(part):
+            uses[name].add(use)
     return uses
 
 
@@ -432,7 +434,8 @@ def _check_transformations(design: Design, formula: Formula, prepared: Prepared 
             f"{_row(prepared.rows, lost)}: {advice}"
         )
     rows = (prepared.rows if prepared is not None else np.arange(design.rows.max(initial=-1) + 1))[design.rows]
-    matrices = [(design.y[:, None], (formula.response,)), (design.X, design.names)]
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    matrices = [(offset[:, None], ("the offset",)), (design.y[:, None], (formula.response,)), (design.X, design.names)]
     matrices += [(term.matrix, term.names) for term in design.terms]
     for matrix, names in matrices:
         wrong = ~np.isfinite(matrix)

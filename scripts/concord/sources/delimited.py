@@ -171,11 +171,14 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
     if _directive(text):
         delimiter = text[4]
     else:
-        header = re.sub(r'"[^"]*"', "", text[:100_000]).lstrip("\r\n").splitlines()[:1] or [""]
-        delimiter = max("\t;,", key=header[0].count)  # of equals the first
-        if tabs and "\t" in header[0]:
+        # The first two lines, without what stands in quotes.
+        lines = [line for line in re.sub(r'"[^"]*"', "", text[:100_000]).splitlines() if line.strip()][:2]
+        counts = {each: [line.count(each) for line in lines] for each in "\t;,"}
+        # What the header has most of; rather what the line below it has as many of, for a name may hold the others.
+        delimiter = max(counts, key=lambda each: (len(set(counts[each])) == 1 and counts[each][0] > 0, counts[each][0]))
+        if tabs and counts["\t"][0]:
             delimiter = "\t"
-        if delimiter not in header[0]:
+        if not counts[delimiter][0]:
             raise SourceError(
                 f"{where}: line 1: no comma, semicolon or tab, so it is no table of two or more columns: {_SAVE}"
             )
