@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -74,6 +75,94 @@ def reports_loop(folder: Path, notebooks: Path | None) -> None:
     for report in plan(folder=notebooks):
         given = [word for key, value in report.parameters.items() for word in ("-p", key, value)]
         _command([papermill, str(report.path), f"{report.id}.ipynb", *given], folder)
+
+
+TABLE = ROOT / "datasets" / "sleepstudy" / "sleepstudy.csv"
+FORMULA = "Reaction ~ Days + (1 + Days | Subject)"
+# What a reader would write to fit the model once in each package.
+BARE = """
+import sys
+import pandas as pd
+import statsmodels.formula.api as smf
+from rpy2 import robjects
+from rpy2.robjects import pandas2ri
+from rpy2.robjects.conversion import localconverter
+from rpy2.robjects.packages import importr
+data = pd.read_csv(sys.argv[1])
+result = smf.mixedlm("Reaction ~ Days", data, groups=data["Subject"], re_formula="~Days").fit()
+importr("lme4")
+with localconverter(robjects.default_converter + pandas2ri.converter):
+    robjects.globalenv["data"] = data
+fit = robjects.r("lmer(" + sys.argv[2] + ", data)")
+print(result.llf, robjects.r("logLik")(fit)[0])
+"""
+
+
+def compare_to_verdict(folder: Path, notebooks: Path | None) -> float:
+    """From the shell to the verdict on the terminal; what the command goes on to write is not counted."""
+    words = [sys.executable, "-m", "concord", "compare", str(TABLE), FORMULA, "--output", str(folder / "out")]
+    began = time.perf_counter()
+    with subprocess.Popen(
+        words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.stdout.readline()
+        seconds = time.perf_counter() - began
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    if "default settings: agree" not in said:
+        raise SideFailed(f"no verdict: {said}{errors}")
+    return seconds
+
+
+def compare_bare(folder: Path, notebooks: Path | None) -> None:
+    """A script that imports both packages and fits the model once in each, with defaults."""
+    (folder / "bare.py").write_text(BARE)
+    _command([sys.executable, "bare.py", str(TABLE), FORMULA], folder)
+
+
+ROWS, GROUPS = 100_000, 10_000
+
+
+def large_outside(folder: Path, notebooks: Path | None) -> float:
+    """CPU seconds of a comparison on a large table that are spent anywhere but inside the engines' fits."""
+    return _large()[0]
+
+
+def large_inside(folder: Path, notebooks: Path | None) -> float:
+    """Seconds that the engines' own fits of the same comparison take."""
+    return _large()[1]
+
+
+@cache
+def _large() -> tuple[float, float]:
+    """Outside and inside of one comparison; reading, preparing, judging and carrying data are outside."""
+    import resource
+
+    import numpy as np
+    import pandas as pd
+
+    from concord import inquiry
+
+    def spent() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in used)
+
+    random = np.random.default_rng(20261122)
+    groups, x = random.integers(0, GROUPS, ROWS), random.normal(size=ROWS)
+    effects = random.normal(size=(GROUPS, 2)) * [1.0, 0.5]
+    y = 1 + 0.5 * x + effects[groups, 0] + effects[groups, 1] * x + random.normal(size=ROWS)
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "large.csv"
+        pd.DataFrame({"y": y, "x": x, "g": groups}).to_csv(table, index=False)
+        before = spent()
+        comparison = inquiry.compare_formula(table, "y ~ x + (1 + x | g)")
+        repr(comparison)
+    # Children are counted once they have ended.
+    inquiry.stop_workers()
+    inside = sum(fit.seconds for fit in comparison.fits)
+    if len(comparison.fits) < 3:
+        raise SideFailed("; ".join(each.reason for each in comparison.absent))
+    return spent() - before - inside, inside
 
 
 JUDGED = "dietox-random_slope"
@@ -167,6 +256,14 @@ BENCHMARKS = {
     "optimum": Benchmark(
         "find the optimum of all models by REML and ML: likelihood / lmer",
         optima_by_likelihood, optima_by_lmer, goal=1.0, rounds=9,
+    ),
+    "compare": Benchmark(
+        "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
+        compare_to_verdict, compare_bare, goal=1.5, rounds=5,
+    ),
+    "large": Benchmark(
+        f"compare {ROWS} rows in {GROUPS} groups: seconds outside the engines, and inside",
+        large_outside, large_inside, goal=0.1,
     ),
     "reports": Benchmark(
         "python -m concord reports, and a loop over the papermill command", reports_batch, reports_loop, goal=0.5

@@ -32,11 +32,9 @@ def asked():
 @pytest.fixture
 def fresh_workers():
     """Workers that are forked in this test, and none that others go on using."""
-    inquiry._workers.clear()
+    inquiry.stop_workers()
     yield
-    for worker in inquiry._workers.values():
-        worker.stop()
-    inquiry._workers.clear()
+    inquiry.stop_workers()
 
 
 def large(groups: int = 2000) -> pd.DataFrame:

@@ -275,6 +275,13 @@ def _worker(language: str) -> Worker:
     return found
 
 
+def stop_workers() -> None:
+    """End the engines' processes; the next question starts new ones."""
+    for worker in _workers.values():
+        worker.stop()
+    _workers.clear()
+
+
 _given: list[Fit] = []
 """In a worker: the fits that it has made, whose random effects may be asked for."""
 
