@@ -27,6 +27,7 @@ from concord.sweep import Sweep
 
 STYLE = {"mixedlm": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
+_ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
 
 
 def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[str, str] = ("", "")) -> Figure:
@@ -195,7 +196,7 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     columns = sorted(
         {(each.settings, each.model.method) for each in compared}, key=lambda key: (key[0], key[1] == "ML")
     )
-    figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.85 * len(rows)))
+    figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.62 * len(rows)))
     for each in compared:
         letter, color = VERDICTS[each.verdict.word]
         x, y = columns.index((each.settings, each.model.method)), rows.index(each.model.id)
@@ -205,6 +206,7 @@ def grid(compared: Sequence[Comparison]) -> Figure:
             f"{fit.engine}: {_gap(judgement.gap)}, {judgement.worst:.0f} digits"
             for fit, judgement in zip(each.fits, each.judgements, strict=True)
         ]
+        lines += [f"{absent.engine}: {_ABSENT[absent.kind]}" for absent in each.absent]
         axes.text(x + 0.25, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
