@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -62,16 +63,21 @@ def session(leader: int) -> list[int]:
 
 
 def kernels(folder: str | None = None) -> list[int]:
-    """The kernels that run with their files in this folder (default: those that this test started)."""
+    """The kernels that run with their files in this folder (default: those that this test started).
+
+    A forked one has its server's command, and is known by where it runs.
+    """
     found = []
-    here = (folder or tempfile.gettempdir()).encode()
+    here = folder or tempfile.gettempdir()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
+                words = os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
+                runs_in = os.readlink(folder / "cwd")
+            except OSError:  # it has ended, or is somebody else's
                 continue
-            if b"ipykernel_launcher" in words and any(here in word for word in words):
+            launched = "ipykernel_launcher" in words and any(here in word for word in words)
+            if launched or (words != [""] and runs_in.startswith(here) and "/concord-" in runs_in):
                 found.append(int(folder.name))
     return found
 
@@ -103,6 +109,16 @@ def test_a_notebook_without_the_cell_has_no_parameters():
 def test_a_parameters_cell_that_is_not_python_is_an_error_that_names_the_line():
     with pytest.raises(InputError, match="line 2"):
         notebooks.parameters(notebook("a = 1\nb = = 2"))
+
+
+def test_imports_are_told_as_they_are_written():
+    """Once each, of whole modules and of names in them, and extensions, which are modules too."""
+    cells = [
+        "import a.b as c\n%load_ext d.e\n%R library(f)",
+        "from g import h\nimport a.b as c; i = 1",
+        "%%R\nimport <- 1",
+    ]
+    assert notebooks.imports(notebook(*cells)) == ["import a.b as c", "import d.e", "from g import h"]
 
 
 OWN = {"method": "REML", "level": 0.95, "count": 3, "quick": False, "terms": ["a"], "pair": (1, 2), "seed": None}

@@ -36,10 +36,13 @@ if _GRAMMAR is None:
 import papermill  # noqa: E402
 from jupyter_client import AsyncKernelManager  # noqa: E402
 from jupyter_client.kernelspec import NoSuchKernel  # noqa: E402
+from jupyter_client.provisioning import LocalProvisioner  # noqa: E402
 from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
 from nbformat import NotebookNode  # noqa: E402
 from papermill.clientwrap import PapermillNotebookClient  # noqa: E402
 from papermill.engines import NBClientEngine, papermill_engines  # noqa: E402
+
+from concord import forkserver  # noqa: E402
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METHODS = ("REML", "ML")
@@ -48,9 +51,6 @@ COMPLETED, FAILED, TIMED_OUT, DIED = "completed", "failed", "timed out", "died"
 
 BANNER = "concord-failure"
 """Tag and id of the cell that says, at the top of an executed notebook, what went wrong and where."""
-
-# One kernel a core: linear algebra that starts its own threads would fight with the other kernels.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -161,6 +161,19 @@ def parameters(notebook: NotebookNode) -> dict[str, Any]:
     return found
 
 
+def imports(notebook: NotebookNode) -> list[str]:
+    """The statements by which the notebook's code cells import modules, loading an extension among them."""
+    found: list[str] = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            source = re.sub(r"^%load_ext +", "import ", cell.source, flags=re.MULTILINE)
+            source = re.sub(r"^[%!].*", "", source, flags=re.MULTILINE)
+            with suppress(SyntaxError):  # not Python
+                statements = ast.parse(source).body
+                found += [ast.unparse(each) for each in statements if isinstance(each, ast.Import | ast.ImportFrom)]
+    return list(dict.fromkeys(found))
+
+
 def check(given: Mapping[str, Any], own: Mapping[str, Any], name: str) -> None:
     """Hold given parameters against a notebook's own.
 
@@ -220,6 +233,7 @@ class _Run:
     folder: str
     timeout: float | None
     done: Callable[[NotebookNode, int], None] | None = None
+    server: str | None = None
     kernel: Any = None
     cell: int | None = None
     stopped: bool = False
@@ -262,6 +276,7 @@ def execute(
     timeout: float | None = None,
     token: str | None = None,
     done: Callable[[NotebookNode, int], None] | None = None,
+    server: str | None = None,
 ) -> Execution:
     """Execute one notebook in a kernel of its own; never raises for what the notebook does.
 
@@ -272,10 +287,13 @@ def execute(
     `done` is called with each code cell, its outputs in it, as soon as that cell has completed, and with the cell's
     index in the notebook as written, from 0; not with the cell of parameters that papermill adds, nor with the one
     that fails, of which the Execution tells. The next cell waits for it. What it raises ends the kernel and is raised.
+
+    `server` is the address of a fork server on this machine (see `concord.forkserver`), which makes the start of the
+    kernel quick and changes nothing else.
     """
     source = _parse(notebook)
     with _temporary_folder() as folder:
-        run = _Run(folder, timeout, done)
+        run = _Run(folder, timeout, done, server)
         if token is not None:
             _running[token] = run
         before, after = os.path.join(folder, "notebook.ipynb"), os.path.join(folder, "executed.ipynb")
@@ -425,6 +443,23 @@ class _Client(PapermillNotebookClient):
         return executed
 
 
+class _Provisioner(LocalProvisioner):
+    """Jupyter's own way to a kernel's process, unless the run's fork server gives one."""
+
+    run: _Run
+
+    async def launch_kernel(self, cmd: list[str], **given: Any) -> dict[str, Any]:
+        forked = None
+        if self.run.server:
+            patience = min(forkserver.PATIENCE, self.run.remaining() or forkserver.PATIENCE)
+            forked = forkserver.fork(self.run.server, cmd, given["cwd"], given["env"], patience)
+        if forked is None:
+            return await super().launch_kernel(cmd, **given)
+        self.process, self.cwd = forked, given["cwd"]
+        self.pid = self.pgid = forked.pid
+        return self.connection_info
+
+
 class _Engine(NBClientEngine):
     """Papermill's own engine, with a kernel that opens no port, computes in one thread and does not outlive its run."""
 
@@ -442,6 +477,10 @@ class _Engine(NBClientEngine):
             ip=os.path.join(run.folder, "kernel"),
             connection_file=os.path.join(run.folder, "kernel.json"),
         )
+        run.kernel.provisioner = _Provisioner(
+            kernel_id=run.folder, kernel_spec=run.kernel.kernel_spec, parent=run.kernel
+        )
+        run.kernel.provisioner.run = run
         client = _Client(
             nb_man,
             run,
@@ -456,7 +495,7 @@ class _Engine(NBClientEngine):
             log=logging.getLogger("papermill"),
         )
         # TMPDIR: a kernel that is killed cannot take its (and R's) temporary files with it
-        environment = os.environ | ONE_THREAD | {"TMPDIR": run.folder}
+        environment = os.environ | forkserver.ONE_THREAD | {"TMPDIR": run.folder}
         return client.execute(cleanup_kc=True, env=environment, cwd=run.folder)
 
 

@@ -15,23 +15,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask.system import CPU_COUNT
-from distributed import Client, Future, KilledWorker, LocalCluster
-from distributed.client import FutureCancelledError
 from tqdm import tqdm
 
-from concord import notebooks
+from concord import forkserver, notebooks
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
 from concord.pages import TEMPLATES, page
 
-# pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. nbformat is left to
-# concord.notebooks, which knows how to import it quickly.
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. So is dask: by then
+# the fork server is warming up. nbformat is left to concord.notebooks, which knows how to import it quickly.
 
 TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
@@ -111,7 +111,13 @@ def run(
     (None: a cluster of one-thread processes on this machine). When interrupted, the kernels end before this returns.
     Raises InputError where the scheduler does not answer or has no workers.
     """
-    with _cluster(scheduler, len(reports)) as client:
+    with ExitStack() as stack:
+        server = None
+        if not scheduler:  # the workers of another cluster may be on other machines
+            read = [notebooks.read(path) for path in {report.path for report in reports}]
+            imports = dict.fromkeys(statement for notebook in read for statement in notebooks.imports(notebook))
+            server = stack.enter_context(forkserver.start(imports))
+        client = stack.enter_context(_cluster(scheduler, len(reports)))
         mark = uuid.uuid4().hex
         waiting = list(reversed(reports))
         futures: dict[Future, Report] = {}
@@ -131,8 +137,9 @@ def run(
                     source = report.path.read_text(encoding="utf-8")
                     key = f"{report.id}-{mark}"
                     future = client.submit(
-                        notebooks.execute, source, report.parameters, timeout, key, key=key, pure=False, retries=0
-                    )
+                        notebooks.execute, source, report.parameters, timeout, key, server=server,
+                        key=key, pure=False, retries=0,
+                    )  # fmt: skip
                     futures[future] = report
                 running(list(futures.values()))
                 for future, report in finished.items():
@@ -147,6 +154,9 @@ def run(
 
 
 def _outcome(future: Future, report: Report) -> Execution:
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+
     try:
         return future.result(timeout=60)
     except KilledWorker as error:
@@ -165,6 +175,9 @@ def _lost(report: Report, status: str, error: str) -> Execution:
 
 @contextmanager
 def _cluster(scheduler: str | None, tasks: int) -> Iterator[Client]:
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
     if scheduler:
         # What befalls the cluster is told by the reports it befalls
         for name in ("distributed.client", "distributed.core", "distributed.utils", "asyncio"):
