@@ -32,7 +32,7 @@ REFERENCE_TYPE = "application/vnd.concord.reference+json"
 """Media type of a certified reference in a notebook's output."""
 
 # Fits of a sweep: optimizers times codings, each some times slower than the default.
-SWEEPS = {"mixedlm": 30, "lme4": 80}
+SWEEPS = {"mixedlm": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 
