@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import formulas, preparation, r, sources
+from concord import formulas, models, preparation, r, sources
 from concord.engines import engines
 from concord.formulas import FormulaError
 from concord.preparation import PreparationError, check, prepare
@@ -409,6 +409,10 @@ TABLES = {
         CLEAN.assign(f=pd.Categorical([1, "1", 2] * 40)), FORMULA,
         "column 'f' has two levels that are both written '1': rename one",
     ),
+    "combinations that R would merge": (
+        CLEAN.assign(g=np.where(G < 6, "p:q", "p"), h=np.where(G < 6, "r", "q:r")), "y ~ x + (1 | g:h)",
+        "groups g:h: two combinations of levels are both written 'p:q:r': take the colon out of the levels",
+    ),
     "a number whose groups R would merge": (
         CLEAN.assign(x=1 + np.tile(np.arange(10), 12) * 2.0**-52), "y ~ x + (1 | x)",
         "column 'x' is a number and groups rows too, where R takes 1.0 and 1.0000000000000002 for one group: round it",
@@ -474,6 +478,23 @@ DATA = {
     "a response that is a predictor": (
         CLEAN.assign(y=3 * X - 1), "y ~ x + (1 | g)",
         "the fixed part x reproduces the response y exactly: no residual is left to model; is a predictor made from",
+    ),
+    "a response of the groups": (
+        CLEAN.assign(y=rng.normal(size=12)[G]), "y ~ 1 + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly: no residual is left to model; if it "
+        "is the same in all rows of a group, keep one row of each",
+    ),
+    "a response of the groups, beside predictors of rows and of groups": (
+        CLEAN.assign(y=rng.normal(size=12)[G] * 1e6 + X, z=rng.normal(size=12)[G]), "y ~ x + z + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly",
+    ),
+    "a line in every group": (
+        CLEAN.assign(y=1e3 + rng.normal(size=12)[G] + rng.normal(size=12)[G] * X), "y ~ x + (1 + x | g)",
+        "random term (1 + x | g) and the fixed part reproduce the response y exactly",
+    ),
+    "a response of one of two factors": (
+        CLEAN.assign(y=rng.normal(size=12)[G], h=CLEAN.index % 7), "y ~ 1 + (1 | h) + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly",
     ),
     "too few rows": (
         CLEAN[:4], FORMULA, "4 rows are too few for 4 fixed effects: the model needs more rows",
@@ -556,6 +577,35 @@ def test_columns_as_close_as_lme4_takes_them_pass():
             design(frame, "y ~ x + z + (1 | g)")
         else:
             assert "column z is almost" in refused(frame, "y ~ x + z + (1 | g)")
+
+
+def test_every_model_of_the_workbook_passes_as_it_is():
+    """Preparing changes no number of theirs, drops no row and says nothing."""
+    for id in {model.id for model in models.every()}:
+        model = models.get(id)
+        prepared = prepare(model.frame, model.formula)
+        found = formulas.design(model.formula, prepared.frame)
+        check(found, model.formula, prepared)
+        assert prepared.notes == () and found.names == model.design.names
+        np.testing.assert_array_equal(found.y, model.design.y)
+        np.testing.assert_array_equal(found.X, model.design.X)
+        for one, other in zip(found.terms, model.design.terms, strict=True):
+            np.testing.assert_array_equal(one.matrix, other.matrix)
+            np.testing.assert_array_equal(one.codes, other.codes)
+
+
+def test_levels_with_a_colon_pass_where_they_stay_apart():
+    """As R names the groups of a:b."""
+    frame = CLEAN.assign(g=CLEAN["g"] + ":", h=pd.Series(CLEAN.index % 3).map({0: "p", 1: "q:r", 2: "q"}))
+    assert len(design(frame, "y ~ x + (1 | g/h)").terms[0].levels) == 36
+
+
+def test_a_response_that_is_almost_one_of_the_groups_passes():
+    """A little noise, or one group with two values, is a residual; groups of one row do not matter."""
+    of_groups = CLEAN.assign(y=100 + rng.normal(size=12)[G])
+    design(of_groups.assign(y=of_groups["y"] + 1e-6 * rng.normal(size=n)), "y ~ x + (1 + x | g)")
+    design(of_groups.assign(y=of_groups["y"] + (CLEAN.index == 7)), "y ~ 1 + (1 | g)")
+    design(CLEAN.assign(g=np.where(CLEAN.index < 30, CLEAN.index, 99)), "y ~ x + (1 | g)")
 
 
 def test_calls_are_told_from_names_that_look_like_them():

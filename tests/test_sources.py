@@ -100,7 +100,13 @@ def test_the_suffix_of_a_text_is_one_of_several(name, write):
     """In a .tsv a tab is the delimiter, however many commas there are in the names."""
     same(sources.read(write(PLAIN.replace(",", "\t"), name)), TABLE)
     if name == "t.tsv":
-        assert list(sources.read(write("a,b,c,d\te\n1\t2\n", name))) == ["a,b,c,d", "e"]
+        assert list(sources.read(write("a,b,c,d\te\nw,x,y,z\t2\n", name))) == ["a,b,c,d", "e"]
+
+
+def test_a_column_may_be_called_na(write):
+    """In quotes or bare: a header has no missing values."""
+    for header in ('"NA","g"', "NA,g"):
+        assert list(sources.read(write(f'{header}\n1,"NA"\n'))) == ["NA", "g"]
 
 
 def test_a_name_may_hold_other_delimiters(write):
@@ -129,6 +135,7 @@ COLUMNS = {
     "no number: underscores": ("1_0|2_0|3_0", ["1_0", "2_0", "3_0"]),
     "no number: hexadecimal": ("0x1A|0x1B|0x1C", ["0x1A", "0x1B", "0x1C"]),
     "no number: other digits": ("١|٢|٣", ["١", "٢", "٣"]),
+    "no number: a decimal comma where commas part fields": ('"1,5"|"2,5"|"3,5"', ["1,5", "2,5", "3,5"]),
     "no number: two in one": ("1 2|3 4|5 6", ["1 2", "3 4", "5 6"]),
     "no number: 65 bits and text": ("1a|18446744073709551616|b", ["1a", "18446744073709551616", "b"]),
     "no truth: T and F": ("T|F|T", ["T", "F", "T"]),
@@ -139,6 +146,7 @@ COLUMNS = {
     "quoted, and nothing in it": ('""|a|b', [None, "a", "b"]),
     "quotes, delimiters and lines in quotes": ('"a ""b"""|"c,d"|"e\nf"', ['a "b"', "c,d", "e\nf"]),
     "a quoted text about a quoted NA": ('"say ""NA"", or"|"NA"|"x"', ['say "NA", or', "NA", "x"]),
+    "line ends in quotes stay": ('"a\r\nb"|"c\rd"|e', ["a\r\nb", "c\rd", "e"]),
     "blanks are part of a text": (" a|a |a", [" a", "a ", "a"]),
     "other scripts": ("größe|木|🌲", ["größe", "木", "🌲"]),
 }
@@ -152,6 +160,11 @@ def test_a_column_is_what_all_its_values_are(case, write):
     if isinstance(wanted, list):
         wanted = pd.array(wanted, dtype="str")
     pd.testing.assert_series_equal(sources.read(path)["x"], pd.Series(wanted, name="x"), check_exact=True)
+
+
+def test_points_between_thousands_are_no_numbers(write):
+    """Where commas are decimal signs, 1.234,5 is refused a meaning: it would be a guess."""
+    assert sources.read(write("y;g\n1.234,5;a\n2.345,5;b\n"))["y"].tolist() == ["1.234,5", "2.345,5"]
 
 
 def test_numbers_are_correctly_rounded(write):

@@ -100,6 +100,8 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
         column = replace(column, values=column.values[rows], missing=column.missing[rows])
         prepared[name], said = _prepared(name, column, uses[name], rows)
         notes += said
+    for term in formula.tree.random:
+        _check_combinations(prepared, syntax.variables(term.group))
     return Prepared(pd.DataFrame(prepared), rows, tuple(notes))
 
 
@@ -366,6 +368,21 @@ def _groups(column: _Column) -> Any:
     return pd.Categorical.from_codes(codes, names, ordered=column.ordered)
 
 
+def _check_combinations(prepared: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse levels with a colon in them, where R, which names a:b's groups by it, would take two groups for one."""
+    parts = pd.DataFrame({name: pd.Series(prepared[name]).astype(str) for name in names})
+    if len(names) < 2 or not any(parts[name].str.contains(":", regex=False).any() for name in names):
+        return
+    parts = parts.drop_duplicates()
+    joined = parts.agg(":".join, axis=1)
+    if joined.duplicated().any():
+        twice = joined[joined.duplicated()].iloc[0]
+        raise PreparationError(
+            f"groups {':'.join(names)}: two combinations of levels are both written {twice!r}: take the colon out of "
+            "the levels"
+        )
+
+
 def _check_merging(name: str, values: np.ndarray) -> None:
     """Refuse groups that R would merge, where they cannot be made a factor because they are a number too."""
     distinct = np.unique(values)
@@ -399,7 +416,7 @@ def check(design: Design, formula: Formula, prepared: Prepared | None = None) ->
     ------
     PreparationError : a transformation gives no finite number; the response is constant; there are too few rows; the
         fixed part is rank-deficient or reproduces the response; a random term has one group, as many groups as rows,
-        as many effects as rows, or dependent columns; two random terms are the same
+        as many effects as rows, or dependent columns, or reproduces the response; two random terms are the same
     """
     n, p = design.X.shape
     _check_transformations(design, formula, prepared)
@@ -420,6 +437,8 @@ def check(design: Design, formula: Formula, prepared: Prepared | None = None) ->
             f"the fixed part {formula.fixed} reproduces the response {formula.response} exactly: no residual is left "
             "to model; is a predictor made from the response?"
         )
+    for term, random in zip(design.terms, formula.random, strict=True):
+        _check_residual(design, term, str(random), formula.response)
     _check_twins(design.terms, [str(random) for random in formula.random])
 
 
@@ -516,6 +535,41 @@ def _check_dependent(matrix: np.ndarray, names: Sequence[str], what: str, advice
         raise PreparationError(
             f"{what} is rank-deficient: column {names[j]} is{nearly} a combination of {', '.join(others)}: {advice}"
         )
+
+
+def _check_residual(design: Design, term: DesignTerm, written: str, response: str) -> None:
+    """Refuse a response that fixed part and one random term reproduce, such as one that is constant within groups."""
+    left = _within_groups(np.column_stack([design.y, design.X]), term)
+    y, X = left[:, 0], left[:, 1:]
+    # What is constant within groups is left as rounding, which is no direction.
+    X = X[:, np.linalg.norm(X, axis=0) > DEPENDENT * np.linalg.norm(design.X, axis=0)]
+    scaled = _scaled(X)
+    y = y - scaled @ np.linalg.lstsq(scaled, y, rcond=DEPENDENT)[0]
+    if np.linalg.norm(y) <= ROUNDING * np.linalg.norm(design.y):
+        raise PreparationError(
+            f"random term {written} and the fixed part reproduce the response {response} exactly: no residual is left "
+            "to model; if it is the same in all rows of a group, keep one row of each"
+        )
+
+
+def _within_groups(values: np.ndarray, term: DesignTerm) -> np.ndarray:
+    """The columns, less what the term's columns reproduce of them within each group; shape (n, k)."""
+    codes, levels = term.codes, len(term.levels)
+    basis: list[np.ndarray] = []
+
+    def less_basis(column: np.ndarray) -> np.ndarray:
+        for each in basis * 2:  # twice, for what rounding leaves
+            column = column - each * np.bincount(codes, each * column, levels)[codes]
+        return column
+
+    def lengths(column: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.bincount(codes, column * column, levels))[codes]
+
+    for column in _scaled(term.matrix).T:
+        left = less_basis(column)
+        length = lengths(left)
+        basis.append(np.where(length > DEPENDENT * lengths(column), left, 0.0) / np.where(length > 0, length, 1.0))
+    return np.column_stack([less_basis(column) for column in values.T])
 
 
 def _check_twins(terms: Iterable[DesignTerm], written: Sequence[str]) -> None:

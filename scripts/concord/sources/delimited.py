@@ -100,7 +100,7 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     rows = [row for row in rows if row]
     if _directive(text):
         del rows[0]
-    header, rows = [name.strip() for name in rows[0]], rows[1:]
+    header, rows = ["NA" if name == given.quoted_na else name.strip() for name in rows[0]], rows[1:]
     if not rows:
         raise SourceError(f"{where}: it has a header and no rows: expected one line for every observation")
     notes: list[tuple[str | None, str]] = []
