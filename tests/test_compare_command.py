@@ -93,6 +93,12 @@ def test_the_report_shows_the_code_of_both_languages_and_no_error(agreeing, plac
     ]
 
 
+def test_every_link_of_the_page_leads_somewhere(agreeing, place):
+    page = (place / "out" / "sleep-REML.html").read_text()
+    links = [link for link in re.findall(r'<a[^>]* href="([^"]*)"', page) if not re.match("https?:|#", link)]
+    assert links == ["sleep-REML.ipynb"]
+
+
 def test_disagreement_ends_with_status_1_and_says_who_and_why(disagreeing, place):
     assert disagreeing.returncode == 1
     assert "dietox-model, REML, default settings: python short" in disagreeing.stdout

@@ -128,6 +128,7 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
             "anchor": execution.anchor,
             "seconds": round(execution.seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "alone": True,
         }
         executed.append(notebook)
         notebooks.write_text(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
