@@ -29,7 +29,7 @@ inventory <- function(expression) {
   lapply(found, unique)
 }
 
-text_of <- function(e) paste(deparse(e, width.cutoff = 500L), collapse = " ")
+text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")
 
 # Parses without evaluating. `problem` says why the text is not one two-sided formula, or is NULL.
 parse_formula <- function(text) {
@@ -100,7 +100,8 @@ parts <- function(text) {
     response = text_of(formula[[2L]]),
     fixed = text_of(fixed),
     columns = vapply(bars, function(bar) text_of(bar[[2L]]), ""),
-    groups = vapply(bars, function(bar) text_of(bar[[3L]]), ""),
+    # As lme4 names them: a lone name without backticks.
+    groups = vapply(bars, function(bar) text_of(bar[[3L]], !is.name(bar[[3L]])), ""),
     trees = list(
       tree(formula[[2L]]), tree(fixed),
       lapply(bars, function(bar) list(tree(bar[[2L]]), tree(bar[[3L]]), columns_of(bar[[2L]])))

@@ -166,7 +166,8 @@ def _parse(text: str) -> Formula:
         raise FormulaError(f"{name} may not stand in a formula")
     if "." in variables:
         raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
-    syntax.check(syntax.read(r.from_r(r.call(room["tree_of"], text))))
+    whole = syntax.read(r.from_r(r.call(room["tree_of"], text)))
+    syntax.check(whole)
     try:
         got = r.from_r(r.call(room["parts"], text))
     except r.RError as error:
@@ -184,6 +185,9 @@ def _parse(text: str) -> Formula:
         )
         for columns, group, (intercept, terms) in random
     )
+    tree = Tree(syntax.read(response), kept or syntax.ONE, offsets, trees)
+    if not syntax.same_content(tree, whole):
+        raise FormulaError("lme4 takes it apart into something else than what stands in it")
     return Formula(
         text=text,
         response=got["response"][0],
@@ -191,7 +195,7 @@ def _parse(text: str) -> Formula:
         random=tuple(RandomTerm(*pair) for pair in zip(got["columns"], got["groups"], strict=True)),
         variables=tuple(variables),
         functions=frozenset(functions),
-        tree=Tree(syntax.read(response), kept or syntax.ONE, offsets, trees),
+        tree=tree,
     )
 
 

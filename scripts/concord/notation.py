@@ -72,28 +72,36 @@ class Writer:
 
     # ---- terms -----------------------------------------------------------------------------------------------------
 
-    def terms(self, node: Node, inside_power: bool = False) -> str:
-        """Terms, which operators combine by the rules of model formulas."""
+    def terms(self, node: Node, inside_power: bool = False, added: bool = True) -> str:
+        """Terms, which operators combine by the rules of model formulas.
+
+        Parameters
+        ----------
+        node : the terms in R
+        inside_power : whether they are raised to a power
+        added : whether they are only added and subtracted, as the intercept may be
+        """
         if isinstance(node, Name):
             return self._variable(node)
         if isinstance(node, Value):
-            if node.value not in (0.0, 1.0):
-                raise CannotExpress("MixedLM", f"the number {node.value:g} among the terms")
+            if node.value not in (0.0, 1.0) or not added:
+                raise CannotExpress("MixedLM", f"the number {node.value:g} in the place of a term")
             return f"{node.value:g}"
         function, arguments = node.function, node.arguments
         if function == "(":
-            return f"({self.terms(arguments[0], inside_power)})"
+            return f"({self.terms(arguments[0], inside_power, added)})"
         if function == "^":
             power = arguments[1]
             if not isinstance(power, Value) or power.value < 1 or power.value != int(power.value):
                 raise CannotExpress("MixedLM", "a power of terms that is no whole number")
-            return f"{self.terms(arguments[0], True)}**{int(power.value)}"
+            return f"{self.terms(arguments[0], True, False)}**{int(power.value)}"
         if function in ("+", "-") and len(arguments) == 1:
-            return f"{function}{self.terms(arguments[0], inside_power)}"
+            return f"{function}{self.terms(arguments[0], inside_power, added)}"
         if function in ("+", "-", "*", "/", ":", "%in%"):
             space = "" if function in (":", "/", "%in%") else " "
             sign = ":" if function == "%in%" else function
-            return f"{space}{sign}{space}".join(self.terms(each, inside_power) for each in arguments)
+            added = added and function in ("+", "-")
+            return f"{space}{sign}{space}".join(self.terms(each, inside_power, added) for each in arguments)
         return self._function(node, inside_power)
 
     def factor(self, node: Node) -> str:
@@ -136,7 +144,7 @@ class Writer:
             return self.name(self.scale(node))
         if function == "I" or (function == "log" and len(node.arguments) == 2):
             self.called.add("I")
-            return f"I({self.arithmetic(first if function == 'I' else node)})"
+            return f"I({self._number(first, self.name) if function == 'I' else self.arithmetic(node)[1:-1]})"
         return self.arithmetic(node)
 
     # ---- arithmetic ------------------------------------------------------------------------------------------------
@@ -168,19 +176,18 @@ class Writer:
             made = self.scale(node)
             return name(made)
         if function == "^":
-            return "**".join(
-                _double(each.value)
-                if isinstance(each, Value) and not self._exact(arguments)
-                else self._number(each, name)
-                for each in arguments
-            )
+            base, power = (self._number(each, name) for each in arguments)
+            if self._exact(arguments):
+                return f"{base}**{power}"
+            self.called.add("np")
+            return f"np.float_power({base}, {power})"
         if function in ("+", "-", "*", "/"):
             given = [self._number(each, name) for each in arguments]
             return f"{function}{given[0]}" if len(given) == 1 else f" {function} ".join(given)
         raise CannotExpress("MixedLM", f"{function} in the middle of a calculation")
 
     def _exact(self, arguments: Sequence[Node]) -> bool:
-        """Whether a power may be one of integers: R's are doubles, which neither overflow nor refuse a negative one."""
+        """Whether numpy's power is R's, which is one of doubles: it neither overflows nor refuses a negative one."""
         base, power = arguments
         if not isinstance(power, Value) or not float(power.value).is_integer() or power.value < 0:
             return False

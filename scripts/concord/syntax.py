@@ -124,6 +124,11 @@ def _check_sum(node: Node) -> None:
         if node.function in ("|", "||"):
             _check_terms(node.arguments[0])
             _check_group(node.arguments[1], node.arguments[1])
+            for name in variables(node.arguments[1]) if node.function == "||" else ():
+                if quoted(name) != name:  # lme4 pastes it into a text and has R parse that
+                    raise FormulaError(
+                        f"|| wants a grouping column with a plain name, not {name!r}: write the terms out"
+                    )
             return
         if node.function == "offset":
             _arity(node, 1)
@@ -258,6 +263,20 @@ def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
                     return kept[0], offsets
                 return Call(node.function, kept, ("",) * len(kept)), offsets
     return node, ()
+
+
+def same_content(parts: Tree, whole: Node) -> bool:
+    """Whether the parts hold no variables and functions but those of the formula that was checked."""
+    nodes = [parts.response, parts.fixed, *parts.offsets]
+    nodes += [node for each in parts.random for node in (each.columns, each.group, *(n for t in each.terms for n in t))]
+    found, known = [each for node in nodes for each in walk(node)], list(walk(whole))
+    names = {each.name for each in known if isinstance(each, Name)}
+    functions = {each.function for each in known if isinstance(each, Call)} | {"+", "(", ":"}
+    return all(
+        each.name in names if isinstance(each, Name) else each.function in functions
+        for each in found
+        if not isinstance(each, Value)
+    )
 
 
 # Names that R reads as they stand.

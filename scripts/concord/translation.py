@@ -99,25 +99,33 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame) -> _Plan:
 def _why(formula: Formula, design: Design, correlated: list[int], possible: list[int], top: int | None) -> str:
     misplaced = [i for i in correlated if i not in possible]
     if not misplaced:
-        shown = " + ".join(str(formula.random[i]) for i in correlated)
+        shown = " + ".join(_term(formula, i) for i in correlated)
         return f"{shown}: it has one set of correlated effects, not several"
-    which = formula.random[misplaced[0]]
+    group, which = formula.random[misplaced[0]].group, _term(formula, misplaced[0])
     if top is None:
-        others = [term.group for term in formula.random if term.group != which.group]
+        others = [term.group for term in formula.random if term.group != group]
         return f"{which}: correlated effects of a factor that is crossed with {' and '.join(dict.fromkeys(others))}"
     return f"{which}: correlated effects of a factor that is nested in {formula.random[top].group}"
 
 
 def _refuse_repetition(formula: Formula, design: Design) -> None:
     """One effect may stand in one term only: of two of the same no data tell which is which."""
+    twice: dict[int, tuple[str, bool]] = {}  # by term, an effect that an earlier one has; whether it has them all
     for i, later in enumerate(design.terms):
-        for earlier in design.terms[:i]:
+        for j, earlier in enumerate(design.terms[:i]):
             shared = [name for name in later.names if name in earlier.names]
-            if shared and same_partition(earlier, later):
-                kept = [str(term) for j, term in enumerate(formula.random) if j != i]
-                what = f"{' + '.join(map(str, formula.random))}: the effect {shared[0]} of {later.group} twice"
-                whole = set(later.names) <= set(earlier.names)
-                raise CannotExpress("MixedLM", what, _formula(formula, kept) if whole else None)
+            if shared and j not in twice and same_partition(earlier, later):
+                twice[i] = shared[0], set(shared) == set(later.names)
+    if twice:
+        what, whole = next(iter(twice.items()))[1][0], all(covered for _, covered in twice.values())
+        group = formula.random[next(iter(twice))].group
+        everything = [_term(formula, i) for i in range(len(formula.random))]
+        kept = [term for i, term in enumerate(everything) if i not in twice]
+        raise CannotExpress(
+            "MixedLM",
+            f"{' + '.join(everything)}: the effect {what} of {group} twice",
+            _formula(formula, kept) if whole else None,
+        )
 
 
 def same_partition(one: DesignTerm, other: DesignTerm) -> bool:
@@ -134,6 +142,25 @@ def _outermost(terms: tuple[DesignTerm, ...]) -> int | None:
     """A term whose factor all others are nested in, by the data; None where some are crossed."""
     order = sorted(range(len(terms)), key=lambda i: len(np.unique(terms[i].codes)))
     return order[0] if all(_nested(each.codes, terms[order[0]].codes) for each in terms) else None
+
+
+def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
+    """The random terms by their grouping factors, outermost first; None where not every one is nested in the last.
+
+    Returns
+    -------
+    for every level of grouping the numbers of its terms
+    """
+    found: list[list[int]] = []
+    for i in sorted(range(len(design.terms)), key=lambda i: len(np.unique(design.terms[i].codes))):
+        term = design.terms[i]
+        if found and same_partition(term, design.terms[found[-1][0]]):
+            found[-1].append(i)
+        elif found and not _nested(term.codes, design.terms[found[-1][0]].codes):
+            return None
+        else:
+            found.append([i])
+    return tuple(tuple(sorted(each)) for each in found)
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
@@ -241,7 +268,8 @@ def _group(tree: RandomTree, design: Design, frame: pd.DataFrame, writer: Writer
 def _steps(formula: Formula, design: Design, frame: pd.DataFrame, writer: Writer) -> list[str]:
     """What is done to the table first: names, computed columns, rows, levels; in this order, which is R's."""
     renamed = {name: writer.column(name) for name in map(str, frame.columns) if writer.column(name) != name}
-    steps = [f"data = data.rename(columns={renamed!r})"] if renamed else []
+    pairs = ", ".join(f"{literal(old)}: {literal(new)}" for old, new in renamed.items())
+    steps = [f"data = data.rename(columns={{{pairs}}})"] if renamed else []
     steps += writer.steps
     steps += rows_kept(design, frame, formula.variables, writer.column)
     coded = set(variables(formula.tree.fixed))
@@ -263,24 +291,30 @@ def _formula(formula: Formula, random: list[str]) -> str:
     return f"{formula.response} ~ {formula.fixed} + {' + '.join(dict.fromkeys(random))}"
 
 
+def _term(formula: Formula, i: int) -> str:
+    tree = formula.tree.random[i]
+    return f"({formula.random[i].columns} | {written(tree.group)})"
+
+
 def _uncorrelated(formula: Formula, design: Design, frame: pd.DataFrame, which: list[int]) -> str | None:
     """The formula with these terms taken apart into single effects; a factor's effects into an interaction."""
     random: list[str] = []
-    for i, (term, tree) in enumerate(zip(formula.random, formula.tree.random, strict=True)):
+    for i, tree in enumerate(formula.tree.random):
         if i not in which:
-            random.append(str(term))
+            random.append(_term(formula, i))
             continue
-        alone = [f"(1 | {term.group})"] if tree.intercept else []
+        grouped = written(tree.group)
+        alone = [f"(1 | {grouped})"] if tree.intercept else []
         for factors in tree.terms:
             numbers = [each for each in factors if not _is_factor(each, frame)]
             if any(isinstance(each, Call) and each.function == "poly" for each in numbers):
                 return None
             names = [name for each in factors if each not in numbers for name in variables(each)]
-            group = ":".join([term.group, *map(quoted, names)])
+            group = ":".join([grouped, *map(quoted, names)])
             if names:
                 outer = design.terms[i].codes
                 codes = _joint([outer, *(pd.factorize(frame[name].iloc[design.rows])[0] for name in names)])
-                alone = alone or [f"(1 | {term.group})"]
+                alone = alone or [f"(1 | {grouped})"]
                 if not numbers and len(np.unique(codes)) == len(codes):
                     continue  # one row each: that is the residual
             columns = f"0 + {':'.join(map(written, numbers))}" if numbers else "1"

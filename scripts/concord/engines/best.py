@@ -56,6 +56,21 @@ def check(
             raise EngineError(f"the {what} has other groups than {model.id} ({term.group})")
 
 
+def check_rank(model: Model, count: int) -> None:
+    """Where a package has fewer fixed effects than the model, that is not because the model has too many.
+
+    Raises
+    ------
+    EngineError : R's columns are linearly dependent, so that every package leaves out others of them
+    """
+    design = model.design
+    if count < design.X.shape[1] and np.linalg.matrix_rank(design.X) < design.X.shape[1]:
+        raise EngineError(
+            f"the fixed effects of {model.id} are linearly dependent, and every package leaves out others: "
+            f"{', '.join(design.names)}"
+        )
+
+
 def recomputed(fit: Fit, likelihood: Likelihood) -> float:
     """The log-likelihood at a fit's estimates in the independent likelihood; -inf where they leave the model."""
     return -np.inf if fit.violation else likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)

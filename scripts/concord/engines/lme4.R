@@ -63,6 +63,15 @@ fit <- function(formula, name, data, reml, optimizer = NULL, tight = TRUE) {
   observe(write_call(formula, name, reml, optimizer, tight), room)
 }
 
+# Every term's columns, out of Z': mmList has them too, but in the order of the formula and not in lmer's of the terms.
+columns_of <- function(fit, groups) {
+  Zt <- lme4::getME(fit, "Zt")
+  Map(function(names, start, group) {
+    rows <- start + (as.integer(group) - 1L) * length(names)
+    vapply(seq_along(names), function(j) as.numeric(Zt[cbind(rows + j, seq_along(rows))]), numeric(length(rows)))
+  }, lme4::getME(fit, "cnms"), head(lme4::getME(fit, "Gp"), -1L), groups)
+}
+
 describe <- function(fit) {
   flist <- lme4::getME(fit, "flist")
   convergence <- fit@optinfo$conv
@@ -80,7 +89,7 @@ describe <- function(fit) {
     vcov = unname(as.matrix(vcov(fit))),
     covariances = unname(lapply(lme4::VarCorr(fit), function(each) matrix(as.numeric(each), nrow(each)))),
     columns = unname(lme4::getME(fit, "cnms")),
-    matrices = unname(lapply(lme4::getME(fit, "mmList"), unname)),
+    matrices = unname(columns_of(fit, flist[attr(flist, "assign")])),
     codes = unname(lapply(flist[attr(flist, "assign")], as.integer)),
     groups = names(flist)[attr(flist, "assign")],
     sigma2 = sigma(fit)^2,

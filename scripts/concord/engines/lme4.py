@@ -13,7 +13,7 @@ import pandas as pd
 from concord import r
 from concord.coding import between, same_numbers, shift
 from concord.engines import EngineError
-from concord.engines.best import check, same_groups, tuned
+from concord.engines.best import check, check_rank, same_groups, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
 from concord.models import Model
 
@@ -133,9 +133,7 @@ def from_native(
         raise EngineError("the lmer fit has weights or an offset, which this model has not")
     check("lmer fit", model, bool(got["reml"][0]), got["y"] - got["offset"])
     X = got["X"].reshape(len(design.y), -1)
-    if X.shape[1] < design.X.shape[1] == len(design.names) and np.linalg.matrix_rank(design.X) < design.X.shape[1]:
-        gone = ", ".join(name for name in design.names if name not in got["names"])
-        raise EngineError(f"the fixed effects of {model.id} are linearly dependent: lmer leaves out {gone}")
+    check_rank(model, X.shape[1])
     if X.shape[1] != design.X.shape[1]:
         raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
     back = between(X, design.X)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from concord.coding import between, same_numbers, shift
 from concord.engines import EngineError
-from concord.engines.best import check, tuned
+from concord.engines.best import check, check_rank, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
 from concord.formulas import DesignTerm
 from concord.models import Model
@@ -208,6 +208,7 @@ def from_native(
     correlated = [i for i in range(len(design.terms)) if i not in {each.term for each in components}]
     terms = [design.terms[i] for i in correlated]
     check("MixedLM result", model, bool(results.reml), made.endog, [(term, made.groups) for term in terms])
+    check_rank(model, made.exog.shape[1])
     fixed = _coding(np.asarray(made.exog), design.X, design.names, "fixed effects")
     names = [name for term in terms for name in term.names]
     columns = np.column_stack([np.empty((len(design.y), 0)), *(term.matrix for term in terms)])

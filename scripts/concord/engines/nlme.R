@@ -5,30 +5,42 @@ controls <- list(
   optim = list(maxIter = 500, msMaxIter = 2000, tolerance = 1e-12, msTol = 1e-14, niterEM = 100, opt = "optim")
 )
 
-# The random part: one term as it stands; several single columns as a diagonal matrix.
-write_call <- function(fixed, columns, group, independent, name, method, optimizer = NULL) {
-  one_sided <- str2lang(paste("~", columns))
-  random <- if (independent) {
-    as.call(c(as.name("list"), setNames(list(call("pdDiag", one_sided)), group)))
+# The random part: for every level of grouping, outermost first, its columns, and whether their effects are independent.
+# A grouping factor of several columns is made a column of the table by the names in `made`.
+write_call <- function(fixed, columns, groups, independent, made, name, method, optimizer = NULL) {
+  sides <- Map(function(each, diagonal) {
+    one_sided <- str2lang(paste("~", each))
+    if (diagonal) call("pdDiag", one_sided) else one_sided
+  }, columns, independent)
+  random <- if (length(groups) == 1L && !independent) {
+    call("~", call("|", sides[[1L]][[2L]], as.name(groups)))
   } else {
-    str2lang(paste("~", columns, "|", group))
+    as.call(c(as.name("list"), setNames(unname(sides), groups)))
   }
-  written <- call("lme", fixed, data = as.name(name), random = random, method = method)
+  table <- as.name(name)
+  if (length(made)) {
+    joined <- lapply(made, function(each) as.call(c(as.name("interaction"), lapply(each, as.name), drop = TRUE)))
+    table <- as.call(c(as.name("transform"), table, joined))
+  }
+  written <- call("lme", fixed, data = table, random = random, method = method)
   if (!is.null(optimizer)) written$control <- as.call(c(as.name("lmeControl"), controls[[optimizer]]))
   written
 }
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(observe, fixed, columns, group, independent, name, data, method, optimizer = NULL) {
+fit <- function(observe, fixed, columns, groups, independent, made, name, data, method, optimizer = NULL) {
   room <- new.env(parent = asNamespace("nlme"))
   assign(name, data, envir = room)
-  observe(write_call(fixed, columns, group, independent, name, method, optimizer), room)
+  observe(write_call(fixed, columns, groups, independent, made, name, method, optimizer), room)
 }
 
+# The response less its offset, and the fixed part without, from a text that has passed the check.
+formula_from <- function(text) as.formula(str2lang(text), env = asNamespace("stats"))
+
 describe <- function(fit) {
-  structure <- fit$modelStruct$reStruct
-  covariance <- nlme::pdMatrix(structure[[1L]]) * fit$sigma^2
+  structure <- rev(fit$modelStruct$reStruct) # outermost first, as the groups are
+  covariances <- lapply(structure, function(each) nlme::pdMatrix(each) * fit$sigma^2)
   list(
     reml = fit$method == "REML",
     loglik = as.numeric(logLik(fit)),
@@ -37,11 +49,10 @@ describe <- function(fit) {
     std_error = unname(sqrt(diag(fit$varFix))),
     y = as.numeric(nlme::getResponse(fit)),
     expected = as.numeric(fit$fitted[, "fixed"]),
-    codes = as.integer(fit$groups[[1L]]),
+    groups = unname(lapply(fit$groups, as.character)),
     plain = is.null(fit$modelStruct$varStruct) && is.null(fit$modelStruct$corStruct),
-    columns = colnames(covariance),
-    covariance = unname(covariance),
-    levels = length(structure),
+    columns = unname(lapply(covariances, colnames)),
+    covariances = unname(lapply(covariances, unname)),
     sigma2 = fit$sigma^2,
     call = paste(deparse(fit$call, width.cutoff = 500L), collapse = " ")
   )
@@ -49,7 +60,11 @@ describe <- function(fit) {
 
 summary_text <- function(fit) paste(capture.output(print(summary(fit))), collapse = "\n")
 
+# One table a level of grouping, outermost first.
 random_effects <- function(fit) {
-  table <- nlme::ranef(fit)
-  list(level = rownames(table), term = colnames(table), estimate = as.matrix(table))
+  tables <- nlme::ranef(fit)
+  if (is.data.frame(tables)) tables <- list(tables)
+  unname(lapply(tables, function(table) {
+    list(level = rownames(table), term = colnames(table), estimate = as.matrix(table))
+  }))
 }
