@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -12,8 +14,11 @@ import pytest
 
 from concord import datasets, models, r
 from concord.engines import engines
+from concord.fits import Fit
 
 LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH")
+# What hangs on the package's own result stays in the process that made it.
+NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +30,53 @@ def _library_path():
 
 
 @cache
-def _fit(id: str, method: str, engine: str, settings: str):
+def _fit(id: str, method: str, engine: str, settings: str) -> Fit:
     return engines()[engine].fit(models.get(id, method), settings)
 
 
+def _kept(file: Path, fit: Fit | None) -> dict | None:
+    """The numbers of a fit that stand in a file, put there if there are none yet."""
+    with file.open("a+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.seek(0)
+        content = held.read()
+        if not content and fit:
+            held.write(pickle.dumps({name: getattr(fit, name) for name in NUMBERS}))
+    return pickle.loads(content) if content else None
+
+
 @pytest.fixture(scope="session")
-def fits():
+def _shelf(tmp_path_factory) -> Path:
+    """A folder that the processes of one test run share."""
+    here = tmp_path_factory.getbasetemp()
+    shelf = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "numbers"
+    shelf.mkdir(exist_ok=True)
+    return shelf
+
+
+@pytest.fixture(scope="session")
+def fits(_shelf):
     """The fit of a model by one engine and settings: ``fits("sitka-random_slope", "ML", "lme4", "tuned")``."""
-    return _fit
+
+    @cache
+    def of(*key: str) -> Fit:
+        fit = _fit(*key)
+        _kept(_shelf / "-".join(key), fit)
+        return fit
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def numbers(_shelf, fits):
+    """As `fits`, without the package's own result, summary and predictions: from whichever process has made it."""
+
+    @cache
+    def of(*key: str) -> Fit:
+        kept = _kept(_shelf / "-".join(key), None)
+        return Fit(model=models.get(*key[:2]), **kept) if kept else fits(*key)
+
+    return of
 
 
 @cache

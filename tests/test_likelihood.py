@@ -22,13 +22,14 @@ FITS = [
     for model in models.every()
     for engine, module in engines().items()
     for settings in module.SETTINGS
+    if (model.id, engine) != ("penicillin-crossed", "nlme")  # which can nest factors, and not cross them
 ]
 
 
 @pytest.mark.parametrize(("id", "method", "engine", "settings"), FITS)
-def test_at_an_engines_estimates_it_gives_that_engines_loglikelihood(id, method, engine, settings, fits):
+def test_at_an_engines_estimates_it_gives_that_engines_loglikelihood(id, method, engine, settings, numbers):
     """MixedLM, lme4 and nlme state to 1e-8 what the likelihood says at their own estimates, however far they got."""
-    fit = fits(id, method, engine, settings)
+    fit = numbers(id, method, engine, settings)
     likelihood = Likelihood(fit.model.design, fit.model.reml)
     assert likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance) == pytest.approx(
         fit.loglik, rel=0, abs=1e-8

@@ -78,12 +78,12 @@ def quantity(row: dict[str, str], loglik: float, estimates, model: models.Model)
 
 
 @pytest.fixture(scope="module")
-def fitted(fits):
+def fitted(numbers):
     """Model and fit of a row's model by an engine and settings, or its optimum."""
 
     def of(id: str, method: str, which: str):
         model = models.get(id, method)
-        return model, reference.of(model) if which == "optimum" else fits(id, method, *which.split())
+        return model, reference.of(model) if which == "optimum" else numbers(id, method, *which.split())
 
     return of
 
