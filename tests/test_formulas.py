@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, formulas, models, r
+from concord import datasets, formulas, models, r, syntax
 from concord.formulas import CannotExpress, FormulaError
 
 MODELS = [model.id for model in models.every() if model.reml]
@@ -23,6 +25,9 @@ PARTS = {
     "log(y) ~ poly(x, 2) + I(z^2) + (1 | g)": ("log(y)", "poly(x, 2) + I(z^2)", ["(1 | g)"]),
     "y ~ 0 + x + (x - 1 | g)": ("y", "0 + x", ["(x - 1 | g)"]),
     "größe ~ x + `day 1` + (1 | g)": ("größe", "x + `day 1`", ["(1 | g)"]),
+    "`a b` ~ `c d` + (`c d` | g)": ("`a b`", "`c d`", ["(`c d` | g)"]),
+    "y ~ x + (1 | factor(g)) + (1 | as.factor(a)/b)": ("y", "x", ["(1 | g)", "(1 | b:a)", "(1 | a)"]),
+    "y ~ factor(x) + offset(log(z)) + (1 | g)": ("y", "factor(x) + offset(log(z))", ["(1 | g)"]),
 }
 
 
@@ -50,6 +55,33 @@ UNUSABLE = {
     "~ x + (1 | g)": "it does not parse: expected response ~ terms",
     "y ~ x + (1 | g); z": "it does not parse: expected one formula",
     "y ~ I() + (1 | g)": "I takes one argument here",
+    "y ~ poly(x, ) + (1 | g)": "an empty argument may not stand in a formula",
+    "y ~ poly(x, z) + (1 | g)": "poly takes a number, degree = a whole number",
+    "y ~ poly(x, 1.5) + (1 | g)": "poly takes a number, degree = a whole number",
+    "y ~ poly(x, 2, simple = TRUE) + (1 | g)": "poly takes a number, degree = a whole number",
+    "y ~ poly(x, degree = log(2)) + (1 | g)": "poly takes a number, degree = a whole number",
+    "y ~ scale(x, center = z) + (1 | g)": "scale takes a number, center and scale",
+    "y ~ scale(x, TRUE, TRUE, TRUE) + (1 | g)": "scale takes a number, center and scale",
+    "y ~ factor(x, levels = 3) + (1 | g)": "factor takes one argument here, without a name",
+    "y ~ . + (1 | g)": "the dot, for all other columns, may not stand in a formula: write the columns out",
+    "y ~ x + weights(w) + (1 | g)": "weights may not stand in a formula: lmer takes prior weights in an argument",
+    "y ~ x + (1 | interaction(a, b))": "interaction may not stand in a formula: write a:b",
+    "y ~ x + (1 | a * b)": "a * b is no grouping factor",
+    "y ~ x + (1 | log(g))": "log(g) is no grouping factor",
+    "y ~ x + (1 | factor(a:b))": "factor(a:b) is no grouping factor",
+    "y ~ x * (1 | g)": "a random term, (columns | group), may only be added",
+    "y ~ x - (1 | g)": "a random term, (columns | group), may only be added",
+    "y ~ I((1 | g)) + x": "| may not stand inside a function",
+    "y ~ x + ((1 | h) | g)": "a random term, (columns | group), may only be added",
+    "y ~ x ~ z + (1 | g)": "~ may not stand",
+    "y ~ x * offset(z) + (1 | g)": "an offset may only be added to the fixed part",
+    "y ~ x - offset(z) + (1 | g)": "an offset may only be added to the fixed part",
+    "y ~ x + (offset(z) | g)": "an offset may only be added to the fixed part",
+    "offset(y) ~ x + (1 | g)": "offset may not stand inside a function or in the response",
+    f"y ~ {'(' * 60}x{')' * 60} + (1 | g)": "it does not parse: contextstack overflow",
+    f"y ~ {' + '.join(f'x{i}' for i in range(300))} + (1 | g)": ": it is nested too deeply: more than 250 levels",
+    f"y ~ {'log(' * 45}x{')' * 45} + {'+'.join('x' * 230)} + (1 | g)": ": it is nested too deeply: more than 250 levels",
+    f"y ~ {' + '.join(['x'] * 3000)} + (1 | g)": "it is too long: 12011 characters, where 5000 are enough",
 }
 
 
@@ -59,7 +91,8 @@ def test_a_formula_that_cannot_be_used_is_one_error_that_shows_it(text):
     with pytest.raises(FormulaError) as caught:
         formulas.parse(text)
     message = str(caught.value)
-    assert message.startswith(f"formula {text!r}: ") and UNUSABLE[text] in message and "\n" not in message
+    shown = text if len(text) <= 200 else text[:150] + " ..."
+    assert message.startswith(f"formula {shown!r}: ") and UNUSABLE[text] in message and "\n" not in message
 
 
 # CODE stands for a call that would leave a file behind.
@@ -211,3 +244,42 @@ def test_the_nearest_formula_is_part_of_the_message():
     error = CannotExpress("MixedLM", "this", nearest="y ~ x + (1 | g)")
     assert str(error) == "MixedLM cannot express this; the nearest that it can is y ~ x + (1 | g)"
     assert error.nearest == "y ~ x + (1 | g)"
+
+
+def test_a_formula_knows_its_parts_as_trees():
+    """Offsets stand apart, and a random term's columns are those of R's algebra: 1, x, z and x:z for x * z."""
+    tree = formulas.parse("y ~ x + (offset(log(z)) + z) + (x * z | g) + (0 + x | h)").tree
+    assert syntax.written(tree.fixed) == "x + (z)" and [syntax.written(each) for each in tree.offsets] == ["log(z)"]
+    first, second = tree.random
+    assert first.intercept and [":".join(map(syntax.written, each)) for each in first.terms] == ["x", "z", "x:z"]
+    assert not second.intercept and second.terms == ((syntax.Name("x"),),) and second.group == syntax.Name("h")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a + b * c^2",
+        "-x + (y - 1)/z",
+        "poly(x, degree = 2, raw = TRUE)",
+        "`a b`:c %in% d",
+        "log(x, base = 2)",
+        "`if`",
+        "`\\``",
+    ],
+)
+def test_a_tree_is_written_as_r_reads_it(text):
+    """What a tree is written as is, to R's parser, the expression that it was made of."""
+    room = r.source(formulas._R)
+    tree = syntax.read(r.from_r(r.call(room["tree_of"], text)))
+    again = syntax.read(r.from_r(r.call(room["tree_of"], syntax.written(tree))))
+    assert again == tree
+
+
+def test_an_expression_is_made_anew_where_there_is_none():
+    """A formula that was sent without R's object has it again, and sees R's functions and not the workspace's."""
+    text = "y ~ poly(x, 2) + (1 | factor(g))"
+    sent = pickle.loads(pickle.dumps(formulas.parse(text)))
+    assert sent == formulas.parse(text) and sent.tree == formulas.parse(text).tree
+    assert r.from_r(r.call("deparse", sent.expression)) == ["y ~ poly(x, 2) + (1 | g)"]
+    home = r.call("environmentName", r.call("environment", sent.expression))
+    assert r.from_r(home) == ["stats"]

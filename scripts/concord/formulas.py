@@ -154,7 +154,8 @@ def _parse(text: str) -> Formula:
     room = r.source(_R)
     content = r.from_r(r.call(room["parse_formula"], text))
     if content["problem"]:
-        raise FormulaError(f"it does not parse: {content['problem'][0]}")
+        problem = content["problem"][0]
+        raise FormulaError(problem if problem.startswith("it is ") else f"it does not parse: {problem}")
     functions, other, variables = (content[key] or [] for key in ("functions", "other", "variables"))
     if "weights" in functions:
         raise FormulaError(

@@ -42,19 +42,21 @@ class MixedLMForm:
     setup: tuple[str, ...] = ()
 
 
-def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame) -> MixedLMForm:
+def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bool = True) -> MixedLMForm:
     """The formula in MixedLM's terms, for one table. Needs no R.
 
     Parameters
     ----------
     formula, design : the model; the design tells which factors are nested in which
     frame : the table
+    constrained : whether uncorrelated effects of one factor are written as correlated ones that are held uncorrelated,
+        with ``free=``; else as variance components
 
     Raises
     ------
     CannotExpress : MixedLM has no way to write it down; with the nearest formula that it has one for
     """
-    plan = _plan(formula, design, frame)
+    plan = _plan(formula, design, frame, constrained)
     renamed: dict[str, str] = {}
     while True:  # a column that has the name of a function in use gets another one, and all is written once more
         writer = Writer(design, frame, renamed)
@@ -74,7 +76,7 @@ class _Plan:
     independent: bool
 
 
-def _plan(formula: Formula, design: Design, frame: pd.DataFrame) -> _Plan:
+def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bool) -> _Plan:
     terms = design.terms
     single = [len(term.names) == 1 for term in terms]
     _refuse_repetition(formula, design)
@@ -82,7 +84,7 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame) -> _Plan:
     if len(terms) == 1:
         return _Plan(0, 0, False)
     on_top = [] if top is None else [i for i, term in enumerate(terms) if same_partition(term, terms[top])]
-    if all(single) and len(on_top) == len(terms):
+    if constrained and all(single) and len(on_top) == len(terms):
         return _Plan(0, None, True)
     correlated = [i for i, alone in enumerate(single) if not alone]
     possible = [i for i in correlated if i in on_top]

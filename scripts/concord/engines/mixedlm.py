@@ -31,7 +31,7 @@ GRADIENT_BASED = {
     "cg": {"gtol": 1e-9, "maxiter": 2000},
     "lbfgs": {"maxiter": 2000},
 }
-# Slow, and deaf to `free=`: asked only where none of the others came to rest.
+# Slow, and deaf to `free=`: asked only where none of the others came to rest, and not with `free=`.
 DERIVATIVE_FREE = {"powell": {"ftol": 1e-14, "maxiter": 2000}, "nm": {"ftol": 1e-14, "maxiter": 4000}}
 
 
@@ -53,12 +53,21 @@ def fit(model: Model, settings: str = "default") -> Fit:
     form = _form(model)
     if settings == "default":
         return _run(model, form, {})
-    return tuned(
-        model,
-        GRADIENT_BASED,
-        lambda name, options: _run(model, form, {"method": name, **options}),
-        None if form.independent else DERIVATIVE_FREE,
-    )
+    if not form.independent:
+        return tuned(
+            model,
+            GRADIENT_BASED,
+            lambda name, options: _run(model, form, {"method": name, **options}),
+            DERIVATIVE_FREE,
+        )
+    # Where no search comes to rest, such as at a variance of zero, the same model in MixedLM's other words.
+    components = for_mixedlm(model.formula, model.design, model.frame, constrained=False)
+    written = {name: (form, {"method": name, **options}) for name, options in GRADIENT_BASED.items()}
+    otherwise = {
+        f"{name} on variance components": (components, {"method": name, **options})
+        for name, options in DERIVATIVE_FREE.items()
+    }
+    return tuned(model, written, lambda _, given: _run(model, *given), otherwise)
 
 
 def optimizers() -> tuple[str, ...]:
@@ -93,7 +102,10 @@ def call(model: Model, options: dict[str, Any] | None = None) -> str:
     ------
     CannotExpress : MixedLM has no way to write the model down
     """
-    form = _form(model)
+    return _code(model, _form(model), options)
+
+
+def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> str:
     given = model.dataset.id if model.dataset.id.isidentifier() and not iskeyword(model.dataset.id) else "table"
     table = "data" if form.setup else given
     setup = [f"data = {given}.copy()", *form.setup] if form.setup else []
@@ -172,7 +184,7 @@ def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.
             raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
     seconds = time.perf_counter() - started
     messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
-    return from_native(result, model, messages=messages, seconds=seconds, call=call(model, options))
+    return from_native(result, model, messages=messages, seconds=seconds, call=_code(model, form, options))
 
 
 def from_native(
