@@ -68,10 +68,10 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     """The table that a text file holds.
 
     The text is UTF-8, with or without a byte order mark, its lines end in LF, CRLF or CR, and its first line names the
-    columns. Fields are parted by the one of comma, semicolon and tab that the header has most of (a tab, if `tabs`
-    and it has one); they may stand in double quotes. With semicolons or tabs a decimal comma is understood; one file
-    has one kind. A first column without a name, as R's ``write.csv`` writes its row names, is left out, and a note
-    says so.
+    columns. Fields are parted by the one of comma, semicolon and tab that the header has most of, and the line below
+    it as many (a tab, if `tabs` and the header has one); they may stand in double quotes. With semicolons or tabs a
+    decimal comma is understood; one file has one kind. Empty lines are passed over. A first column without a name, as
+    R's ``write.csv`` writes its row names, is left out, and a note says so.
 
     A column is what all of its values are: TRUE or FALSE (also true, True) boolean; whole numbers ``int64``, with
     missing values ``Int64``; other numbers ``float64``, correctly rounded, with Inf and NaN; all else is text, kept
@@ -90,31 +90,8 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     """
     text = _decoded(content, where)
     given = _split(text, where, tabs)
-    reader, rows = given.reader(), []
-    try:
-        rows.extend(reader)  # what came before an error is kept
-    except csv.Error as error:
-        what = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
-        line = given.after(len(rows))
-        raise SourceError(f"{where}: line {line}: {what}: check the quotes; one within a field is doubled") from None
-    rows = [row for row in rows if row]
-    if _directive(text):
-        del rows[0]
-    header, rows = ["NA" if name == given.quoted_na else name.strip() for name in rows[0]], rows[1:]
-    if not rows:
-        raise SourceError(f"{where}: it has a header and no rows: expected one line for every observation")
+    header, columns = _fields(given)
     notes: list[tuple[str | None, str]] = []
-    lengths = set(map(len, rows))
-    if lengths == {len(header) + 1}:
-        header.insert(0, "")  # as R's write.table: row names, and no name above them
-    if lengths != {len(header)}:
-        row = next(i for i, each in enumerate(rows) if len(each) != len(header))
-        line = given.line(row + 1 + _directive(text))
-        raise SourceError(
-            f"{where}: line {line}: {len(rows[row])} fields, the header has {len(header)}: "
-            "give every line as many, and quote a field that holds the delimiter"
-        )
-    columns = list(zip(*rows, strict=True))
     if len(header) > 1 and not header[0]:
         header, columns = header[1:], columns[1:]
         notes.append((None, f"the first column of {where} has no name, as row names have none: it is left out"))
@@ -125,6 +102,43 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     notes += [(name, note) for name, column in found.items() for note in column.notes]
     frame.attrs[NOTES] = notes
     return frame
+
+
+def _fields(given: _Text) -> tuple[list[str], list[list[str]]]:
+    """The header, and the fields of every column."""
+    # One flat list: a list of rows would be as many objects, which Python's collector goes through again and again.
+    fields: list[str] = []
+    lengths: list[int] = []
+    try:
+        for record in given.reader():
+            fields += record
+            lengths.append(len(record))
+    except csv.Error as error:
+        what = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+        raise SourceError(
+            f"{given.where}: line {given.after(len(lengths))}: {what}: check the quotes; one within a field is doubled"
+        ) from None
+    if _directive(given.text):
+        del fields[: lengths[0]]
+        lengths[0] = 0
+    records = [i for i, length in enumerate(lengths) if length]
+    if not records:
+        raise SourceError(f"{given.where}: it is empty, but for blanks: expected a table with a header")
+    width = lengths[records[0]]
+    header = ["NA" if name == given.quoted_na else name.strip() for name in fields[:width]]
+    del fields[:width], records[0]
+    if not records:
+        raise SourceError(f"{given.where}: it has a header and no rows: expected one line for every observation")
+    if all(lengths[i] == width + 1 for i in records):
+        header.insert(0, "")  # as R's write.table: row names, and no name above them
+    width = len(header)
+    ragged = next((i for i in records if lengths[i] != width), None)
+    if ragged is not None:
+        raise SourceError(
+            f"{given.where}: line {given.after(ragged)}: {lengths[ragged]} fields, the header has {width}: "
+            "give every line as many, and quote a field that holds the delimiter"
+        )
+    return header, [fields[j::width] for j in range(width)]
 
 
 def _decoded(content: bytes, where: str) -> str:
@@ -283,7 +297,7 @@ def _why_text(values: Sequence[str], present: list[str], name: str, given: _Text
         return [f"{name}: whole numbers beyond 64 bits, kept as text"]
     if len(odd) > len(distinct) / 2:
         return []
-    line = given.line(list(values).index(odd[0]) + 1 + _directive(given.text))
+    line = given.line(values.index(odd[0]) + 1 + _directive(given.text))
     value = "NA" if odd[0] == given.quoted_na else odd[0]
     return [f"{name}: text and no number, because of {value!r} on line {line}"]
 
