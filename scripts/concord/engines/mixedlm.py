@@ -244,7 +244,8 @@ def from_native(
         what = "constraint ignored" if alone else "another model: uncorrelated effects in another coding"
         violation = f"{what}: a covariance that the model holds at zero is {held:.6g}"
     spread = fixed @ np.asarray(results.cov_params())[: len(fixed), : len(fixed)] @ fixed.T
-    std_error = np.sqrt(np.diag(spread))
+    with np.errstate(invalid="ignore"):  # away from an optimum the Hessian may give none
+        std_error = np.sqrt(np.diag(spread))
     return Fit(
         model=model,
         engine="mixedlm",
