@@ -543,7 +543,7 @@ def test_nlme_fits_nested_factors(random, code, make_model):
 
 
 def test_uncorrelated_effects_at_the_boundary_are_found_as_variance_components(make_model):
-    """Held uncorrelated by free=, MixedLM stays 4 units short of variances of zero; in its other words it gets there."""
+    """Held uncorrelated by free=, MixedLM stays 4 units short of two zero variances, and gets there otherwise."""
     frame = TABLE.assign(y=np.random.default_rng(77).normal(size=N))
     model = make_model(frame, "y ~ x + (z || g)", "ML")
     ours, theirs = MIXEDLM.fit(model, "tuned"), LME4.fit(model, "tuned")
