@@ -496,7 +496,13 @@ class _Engine(NBClientEngine):
         )
         # TMPDIR: a kernel that is killed cannot take its (and R's) temporary files with it
         environment = os.environ | forkserver.ONE_THREAD | {"TMPDIR": run.folder}
-        return client.execute(cleanup_kc=True, env=environment, cwd=run.folder)
+        # Papermill would write the notebook before and after each cell, for a second or so in all, while the kernel
+        # idles; it also writes it in the end, whatever comes of it, and nobody reads it earlier.
+        save, nb_man.save = nb_man.save, lambda **_: None
+        try:
+            return client.execute(cleanup_kc=True, env=environment, cwd=run.folder)
+        finally:
+            nb_man.save = save
 
 
 papermill_engines.register("concord", _Engine)
