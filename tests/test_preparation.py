@@ -104,6 +104,7 @@ VARIANTS = {
     "groups in doubles": lambda t, at: t.assign(g=G / 8),
     "groups beyond 32 bits": lambda t, at: t.assign(g=2**31 + G),
     "groups beyond doubles": lambda t, at: t.assign(g=WIDE + G),
+    "groups far below zero": lambda t, at: t.assign(g=-WIDE - 100 + G),
     "groups beyond 63 bits": lambda t, at: t.assign(g=(2**64 - 100 + G.astype("uint64"))),
     "groups beyond 64 bits": lambda t, at: written(at, t.assign(g=[str(10**20 + int(g)) for g in G])),
     "groups that R would merge": lambda t, at: t.assign(g=1 + G * 2.0**-52),
@@ -530,6 +531,10 @@ DATA = {
     ),
     "an overflow": (
         CLEAN.assign(x=1000 * X), "y ~ exp(x) + (1 | g)", "exp(x) is not finite in 84 rows of 120, the first in row 4",
+    ),
+    "an infinite offset": (
+        CLEAN, "y ~ x + offset(log(x)) + (1 | g)",
+        "the offset is not finite in 12 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
     ),
     "an infinite random slope": (
         CLEAN, "y ~ x + (0 + log(x) | g)", "log(x) is not finite in 12 rows of 120, the first in row 1",
