@@ -13,8 +13,10 @@ import pytest
 
 from concord import agreement, datasets, models
 from concord.agreement import QUANTITIES, Comparison, Disagreement, compare
+from concord.answers import Absence
 from concord.engines import engines
 from concord.fits import Fit
+from concord.formulas import CannotExpress
 from concord.judgement import judge
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
 
@@ -26,18 +28,23 @@ EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") f
 
 
 @pytest.mark.parametrize(("id", "method"), EVERY)
-def test_tuned_fits_of_every_model_agree(id, method, fits):
-    """MixedLM, lme4 and nlme, tuned, agree in every quantity, all at the optimum."""
-    both = compare(fits(id, method, "mixedlm", "tuned"), fits(id, method, "lme4", "tuned"))
+def test_tuned_fits_of_every_model_agree(id, method, numbers):
+    """MixedLM, lme4 and nlme, tuned, agree in every quantity, all at the optimum; crossed factors nlme cannot write."""
+    both = compare(numbers(id, method, "mixedlm", "tuned"), numbers(id, method, "lme4", "tuned"))
     assert both.check() is both and both.verdict.word == "agree" and both.table["ok"].all()
-    three = compare(*both.fits, fits(id, method, "nlme", "tuned"))
+    try:
+        arbiter = numbers(id, method, "nlme", "tuned")
+    except CannotExpress as error:
+        assert "crossed" in id
+        arbiter = Absence(both.model, "nlme", "tuned", "cannot express", str(error))
+    three = compare(*both.fits, arbiter)
     assert three.check().verdict.word == "agree" and three.breaches == [] and three.known is None
 
 
 @pytest.mark.parametrize(("id", "method"), EVERY)
-def test_default_fits_of_every_model_agree_or_are_declared(id, method, fits):
+def test_default_fits_of_every_model_agree_or_are_declared(id, method, numbers):
     """Defaults that disagree are declared known with just this verdict, and what is declared does occur."""
-    comparison = compare(fits(id, method, "mixedlm", "default"), fits(id, method, "lme4", "default"))
+    comparison = compare(numbers(id, method, "mixedlm", "default"), numbers(id, method, "lme4", "default"))
     comparison.check()
     known = comparison.model.record.known_by(method)
     assert comparison.verdict.word == (known.verdict if known else "agree")
@@ -174,7 +181,7 @@ def test_every_breach_is_listed_the_loglikelihood_first(fits):
         "(co)variance Pig cov__(Intercept).Time",
     ]
     assert lines[0].startswith("mixedlm is ") and "below the reference" in lines[0]
-    assert "lme4 -2217.047459, mixedlm -2216.547459; difference 0.5, 1e-08 allowed" in lines[1]
+    assert "lme4 -2217.047459, mixedlm -2216.547459; difference 0.5, 1.01e-08 allowed" in lines[1]
     assert str(caught.value).splitlines()[0] == "dietox-random_slope, REML, tuned settings: python short"
     assert len(str(caught.value).splitlines()) == 1 + len(lines)
 
@@ -416,7 +423,14 @@ def test_tuned_variances_may_be_apart_by_no_more_than_a_hundred_thousandth():
     tuned = agreement.tolerances()["tuned"]
     assert tuned["variance"].rtol <= 1e-5 and tuned["covariance"].rtol <= 1e-5
     assert tuned["variance"].atol == tuned["covariance"].atol == 0
-    assert tuned["loglik"].atol <= 1e-8 and tuned["loglik"].rtol == 0
+    assert tuned["loglik"].atol <= 1e-8 and tuned["loglik"].rtol <= 1e-13
+
+
+def test_a_gap_may_grow_with_the_rows_as_stopping_rules_do():
+    """MixedLM stops at a gradient of 1e-5 a row, which leaves half of 1e-10 a row: no shortfall worth the name."""
+    model = models.get("dietox-random_slope")
+    assert agreement.allowed_gap("default", model) == pytest.approx(1e-6 + 861e-10)
+    assert agreement.allowed_gap("tuned", model) == pytest.approx(1e-8 + 861e-13)
 
 
 def test_the_same_wrong_claim_by_both_is_red(fits):

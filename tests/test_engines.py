@@ -83,6 +83,32 @@ def test_a_fit_is_complete_and_named_as_in_r(id, method, engine, settings, fits)
     assert all(message and message == message.strip() for message in fit.messages)
 
 
+@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("id", dict.fromkeys(model.id for model in models.every()))
+def test_every_models_fits_keep_the_contract(id, method, numbers):
+    """By every engine and settings: a value and a name for every parameter, covariance matrices that are ones, and the
+    stated log-likelihood is that of the estimates, by the method asked for.
+    """
+    model = models.get(id, method)
+    likelihoods = [Likelihood(model.design, reml) for reml in (model.reml, not model.reml)]
+    wanted = reference.of(model).estimates[KEY].to_numpy().tolist()
+    for engine, module in ENGINES.items():
+        for settings in module.SETTINGS:
+            try:
+                fit = numbers(id, method, engine, settings)
+            except CannotExpress:
+                assert (engine, "crossed" in id) == ("nlme", True)
+                continue
+            assert (fit.model.id, fit.model.method, fit.engine, fit.settings) == (id, method, engine, settings)
+            assert fit.estimates[KEY].to_numpy().tolist() == wanted and np.isfinite(fit.estimates["estimate"]).all()
+            assert (fit.std_error > 0).all() and fit.residual_variance > 0 and fit.violation is None
+            smallest = min(np.linalg.eigvalsh(each).min() for each in fit.covariances)
+            assert smallest > -1e-7 * fit.residual_variance
+            given = fit.fixed, fit.covariances, fit.residual_variance
+            own, other = (each.loglik(*given) - fit.loglik - fit.shift for each in likelihoods)
+            assert abs(own) < 1e-7 and abs(other) > 0.1
+
+
 @pytest.mark.parametrize(("id", "method", "engine", "settings"), CASES)
 def test_the_method_is_honoured(id, method, engine, settings, fits):
     """The stated log-likelihood is that of the method asked for, and not that of the other one."""

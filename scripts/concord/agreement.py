@@ -74,6 +74,12 @@ def tolerance(quantity: str, settings: str, model: Model) -> Tolerance:
     return model.record.tolerance.get(quantity) or tolerances()["tuned" if settings == "tuned" else "default"][quantity]
 
 
+def allowed_gap(settings: str, model: Model) -> float:
+    """How many log-likelihood units below the reference a fit may be."""
+    allowed = tolerance("loglik", settings, model)
+    return allowed.atol + allowed.rtol * len(model.design.y)
+
+
 class Comparison:
     """Answers to one model side by side.
 
@@ -199,6 +205,8 @@ class Comparison:
     def _allowed(self, key: tuple[str, str, str], values: pd.DataFrame) -> float:
         """The tolerance of one row in its own unit."""
         effect, group, term = key
+        if effect == "loglik":
+            return self._allowed_gap
         quantity = {"ran_pars": "covariance" if term.startswith("cov__") else "variance"}.get(effect, effect)
         allowed = tolerance(quantity, self._kind, self.model)
         scale = values.loc[key].abs().min()
@@ -261,7 +269,7 @@ class Comparison:
 
     @property
     def _allowed_gap(self) -> float:
-        return tolerance("loglik", self._kind, self.model).atol
+        return allowed_gap(self._kind, self.model)
 
     def short(self, judgement: Judgement) -> bool:
         """Whether a fit is farther below the reference than its settings' tolerance allows."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from concord import formulas, reference, tables
-from concord.agreement import tolerance
+from concord.agreement import allowed_gap
 from concord.coding import between, same_numbers
 from concord.engines import EngineError, engines
 from concord.fits import Fit
@@ -113,7 +113,7 @@ def run(model: Model) -> Sweep:
     ------
     RError : R is missing, or a package that has some of lme4's optimizers
     """
-    allowed = tolerance("loglik", "default", model).atol
+    allowed = allowed_gap("default", model)
     frames, notes = recoded(model)
     tried: list[tuple[dict[str, Any], Fit | None]] = []
     for engine, module in engines().items():
