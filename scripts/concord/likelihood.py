@@ -21,12 +21,11 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize
 
+from concord import newton
 from concord.blocks import Blocks, gather
 from concord.fits import tidy
 from concord.formulas import Design
 
-# More steps than any search takes that leads somewhere.
-STEPS = 200
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
 
@@ -96,16 +95,16 @@ class Likelihood:
             raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
             raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
-        orthonormal, self._R = _qr(design.X, "the columns of X are")
-        self._ols = linalg.solve_triangular(self._R, orthonormal.T @ design.y)
-        residuals = design.y - design.X @ self._ols
+        orthonormal, self.R = _qr(design.X, "the columns of X are")
+        self.ols = linalg.solve_triangular(self.R, orthonormal.T @ design.y)
+        residuals = design.y - design.X @ self.ols
         residuals -= orthonormal @ (orthonormal.T @ residuals)
-        self._scale = float(np.sqrt(residuals @ residuals / n))
-        if not self._scale > 1e-13 * np.abs(design.y).max():
+        self.scale = float(np.sqrt(residuals @ residuals / n))
+        if not self.scale > 1e-13 * np.abs(design.y).max():
             raise LikelihoodError("the fixed effects reproduce the response exactly")
         self.n, self.p = n, p
         self.nu = n - p if reml else n
-        self._logdet_X = 2 * float(np.log(np.diag(self._R)).sum()) if reml else 0.0
+        self.logdet_X = 2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0
 
         self._whiteners, whitened = [], []
         for term in design.terms:
@@ -114,9 +113,9 @@ class Likelihood:
             whitened.append(columns * np.sqrt(n))
         self._triangles = [np.triu_indices(len(term.names))[::-1] for term in design.terms]
         self.m = sum(len(rows) for rows, _ in self._triangles)
-        table = np.column_stack([orthonormal, residuals / self._scale])
+        table = np.column_stack([orthonormal, residuals / self.scale])
         self._blocks = gather(design.terms, whitened, table)
-        self._dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
+        self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
 
     def criterion(self, theta: np.ndarray) -> float:
         """ML deviance or REML criterion, that is -2 log-likelihood, profiled over fixed effects and residual variance.
@@ -126,12 +125,12 @@ class Likelihood:
         theta : lower triangles of the terms' relative factors in whitened coordinates, column by column, shape (m,);
             see `theta_at`
         """
-        logdet, cross, _ = self._evaluate(theta)
+        logdet, cross, _ = self.evaluate(theta)
         return self._profiled(logdet, self._solve(cross))
 
     def criterion_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """The criterion and its exact derivatives with respect to theta, shape (m,)."""
-        logdet, cross, parts = self._evaluate(theta)
+        logdet, cross, parts = self.evaluate(theta)
         solved = self._solve(cross)
         share = self._share(solved)
         return self._profiled(logdet, solved), sum(part.slopes(share) for part in parts)
@@ -159,11 +158,11 @@ class Likelihood:
         theta = self._theta(covariances, residual_variance)
         if theta is None:
             return -math.inf
-        logdet, cross, _ = self._evaluate(theta)
-        direction = np.append(self._R @ (self._ols - fixed) / self._scale, 1.0)
-        quadratic = float(direction @ cross @ direction) * self._scale**2 / residual_variance
+        logdet, cross, _ = self.evaluate(theta)
+        direction = np.append(self.R @ (self.ols - fixed) / self.scale, 1.0)
+        quadratic = float(direction @ cross @ direction) * self.scale**2 / residual_variance
         if self.reml:
-            logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self._logdet_X
+            logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self.logdet_X
         return -0.5 * (self.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
 
     def gradient_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
@@ -193,12 +192,12 @@ class Likelihood:
         theta = self._theta(covariances, residual_variance)
         if theta is None:
             return np.full(self.p, np.nan)
-        return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self._evaluate(theta)[1]))))
+        return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
     def _spread(self, solved: _Solved) -> np.ndarray:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
-        half = linalg.solve_triangular(self._R, solved.inverse)
-        return linalg.solve_triangular(self._R, half.T)
+        half = linalg.solve_triangular(self.R, solved.inverse)
+        return linalg.solve_triangular(self.R, half.T)
 
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
         """The best stationary point that is found from each of the starts, in double precision.
@@ -222,9 +221,9 @@ class Likelihood:
         if not found:
             raise LikelihoodError("no optimum was found")
         value, theta, gradient = min(found, key=lambda each: each[0])
-        solved = self._solve(self._evaluate(theta)[1])
-        residual_variance = self._scale**2 * solved.rss / self.nu
-        fixed = self._ols + self._scale * linalg.solve_triangular(self._R, -solved.direction[:-1])
+        solved = self._solve(self.evaluate(theta)[1])
+        residual_variance = self.scale**2 * solved.rss / self.nu
+        fixed = self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
         covariances, start = [], 0
         for (rows, columns), whitener in zip(self._triangles, self._whiteners, strict=True):
             factor = np.zeros_like(whitener)
@@ -238,37 +237,18 @@ class Likelihood:
         )
 
     def _descend(self, theta: np.ndarray) -> tuple[float, np.ndarray, float]:
-        """Newton's steps, none longer than a radius, as long as they lower the criterion; near the optimum, where its
-        last digits are rounding, as long as they lower the gradient.
-        """
-        if not self._dense:
+        """The criterion, theta and the largest absolute derivative where a search from one start ends."""
+        if not self.dense:
             # A differenced Hessian costs as much as 2 m gradients: come near without it.
             theta = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2).x
-        value, gradient, hessian = self._expand(theta)
-        rounding = 1e-12 * (self.nu + abs(value))
-        radius = 0.5 + 0.5 * math.sqrt(theta @ theta)
-        for _ in range(STEPS):
-            step = _newton(gradient, hessian, radius)
-            length = math.sqrt(step @ step)
-            try:
-                new = self._expand(theta + step)
-            except np.linalg.LinAlgError:
-                new = math.inf, gradient, hessian
-            calmer = np.abs(new[1]).max() < 0.5 * np.abs(gradient).max()
-            if new[0] < value - rounding or (new[0] < value + rounding and calmer):
-                theta, (value, gradient, hessian) = theta + step, new
-                radius = max(radius, 2 * length)
-            elif abs(gradient @ step) < rounding:
-                break
-            else:
-                radius = length / 4
-        return value, theta, float(np.abs(gradient).max())
+        found = newton.descend(self._expand, theta, self.nu)
+        return found.value, found.point, float(np.abs(found.gradient).max())
 
     def _expand(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""
-        if not self._dense:
+        if not self.dense:
             return *self.criterion_and_gradient(theta), self._differences(theta)
-        logdet, cross, parts = self._evaluate(theta)
+        logdet, cross, parts = self.evaluate(theta)
         solved = self._solve(cross)
         curved = [part.curvatures(self._share(solved)) for part in parts]
         gradient, crosses, hessian = (sum(each) for each in zip(*curved, strict=True))
@@ -309,7 +289,7 @@ class Likelihood:
         whole = np.concatenate(theta)
         return whole if whole @ whole < LARGEST else None
 
-    def _evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
+    def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
         """log |V|, the cross-products [X y]'V^-1[X y], and the blocks at theta, which know their derivatives."""
         # Where V is beyond what doubles can hold, nothing that follows would mean anything.
         if not theta @ theta < LARGEST:
@@ -338,24 +318,8 @@ class Likelihood:
         return share
 
     def _profiled(self, logdet: float, solved: _Solved) -> float:
-        value = logdet + self.nu * (1 + math.log(2 * math.pi * self._scale**2 * solved.rss / self.nu))
-        return value + (solved.logdet + self._logdet_X if self.reml else 0.0)
-
-
-def _newton(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.ndarray:
-    """Newton's step downhill, also where the criterion is not convex: along every eigenvector of the Hessian as if its
-    curvature were positive.
-    """
-    curvatures, vectors = np.linalg.eigh(hessian)
-    slopes = gradient @ vectors
-    sizes = np.abs(curvatures)
-    # The criterion is even in the sign of a factor's column, so at zero its slope vanishes and only its curvature tells
-    # that there is a way down.
-    stuck = (curvatures < -1e-6 * sizes.max()) & (np.abs(slopes) < 1e-3 * sizes)
-    slopes = np.where(stuck, np.where(slopes < 0, -1e-3, 1e-3) * sizes, slopes)
-    # A curvature is in units of the criterion: below 1e-12 it is rounding, and the criterion flat.
-    step = -vectors @ (slopes / np.maximum(sizes, max(1e-10 * sizes.max(), 1e-12)))
-    return step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
+        value = logdet + self.nu * (1 + math.log(2 * math.pi * self.scale**2 * solved.rss / self.nu))
+        return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
 
 
 def _singular_factor(relative: np.ndarray) -> np.ndarray | None:

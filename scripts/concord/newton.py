@@ -1,0 +1,82 @@
+"""Newton's search for a minimum that also finds its way from where the function is not convex."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+# More steps than any search takes that leads somewhere.
+STEPS = 200
+
+Expand = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+"""A function's value, gradient, shape (k,), and Hessian, shape (k, k), at a point; LinAlgError where it has none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where a search ended, shapes (k,), (k,) and (k, k)."""
+
+    value: float
+    point: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0, free: slice = slice(None)) -> Minimum:
+    """Newton's steps, none longer than a radius, as long as they lower the function; near the minimum, where its last
+    digits are rounding, as long as they lower the gradient.
+
+    Parameters
+    ----------
+    expand : the function, -2 log-likelihood of a kind
+    point : where to begin, shape (k,)
+    size : the number of terms that the function is a sum of; its rounding grows with it
+    enough : the gain, twice what the quadratic model promises, at which to stop; 0: go on to rounding
+    free : the coordinates that may move; the derivatives of all are in what is returned
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError : the function is not defined where the search begins
+    """
+    value, gradient, hessian = expand(point)
+    rounding = 1e-12 * (size + abs(value))
+    radius = 0.5 + 0.5 * math.sqrt(point @ point)
+    for _ in range(STEPS):
+        step = np.zeros(len(point))
+        step[free] = downhill(gradient[free], hessian[free, free], radius)
+        if abs(gradient @ step) < enough:
+            break
+        length = math.sqrt(step @ step)
+        try:
+            new = expand(point + step)
+        except np.linalg.LinAlgError:
+            new = math.inf, gradient, hessian
+        calmer = np.abs(new[1][free]).max(initial=0.0) < 0.5 * np.abs(gradient[free]).max(initial=0.0)
+        if new[0] < value - rounding or (new[0] < value + rounding and calmer):
+            point, (value, gradient, hessian) = point + step, new
+            radius = max(radius, 2 * length)
+        elif abs(gradient @ step) < rounding:
+            break
+        else:
+            radius = length / 4
+    return Minimum(value, point, gradient, hessian)
+
+
+def downhill(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.ndarray:
+    """Newton's step downhill, shape (k,), also where the function is not convex: along every eigenvector of the Hessian
+    as if its curvature were positive.
+    """
+    curvatures, vectors = np.linalg.eigh(hessian)
+    slopes = gradient @ vectors
+    sizes = np.abs(curvatures)
+    largest = sizes.max(initial=0.0)
+    # The criterion is even in the sign of a factor's column, so at zero its slope vanishes and only its curvature tells
+    # that there is a way down.
+    stuck = (curvatures < -1e-6 * largest) & (np.abs(slopes) < 1e-3 * sizes)
+    slopes = np.where(stuck, np.where(slopes < 0, -1e-3, 1e-3) * sizes, slopes)
+    # A curvature is in units of the criterion: below 1e-12 it is rounding, and the criterion flat.
+    step = -vectors @ (slopes / np.maximum(sizes, max(1e-10 * largest, 1e-12)))
+    return step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
