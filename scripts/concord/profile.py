@@ -1,0 +1,437 @@
+"""Profile likelihood of every parameter, and the confidence intervals that follow, in the independent likelihood.
+
+The profile deviance of a parameter holds it and minimises over all others; its signed root zeta = sign(b - b^)
+sqrt(d(b) - d(b^)) is what lme4's `profile` gives, and the interval of a level is where zeta^2 stays below the
+chi-squared quantile on one degree of freedom (Bates, Mächler, Bolker and Walker 2015, Journal of Statistical Software
+67(1), section 5.1; doi 10.18637/jss.v067.i01; Bates and Watts 1988, Nonlinear Regression Analysis, section 6.1.2).
+
+In `coordinates` a held parameter is one coordinate, so a point of the profile is Newton's search over the others with
+exact derivatives, begun where those of the point before predict it. By the envelope theorem the deviance's slope there
+is the profile's own, so an end of an interval is found by Newton's steps too, on the profile itself and not on a curve
+through points of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from concord import coordinates, newton
+from concord.coordinates import Coordinates, Parameters
+from concord.formulas import Design
+from concord.likelihood import Likelihood, Optimum
+
+SCALES = ("sd", "variance")
+# A search ends where it has no more than this to gain, in units of the deviance.
+ENOUGH = 1e-10
+# By how much a point of a profile may lie below the optimum before that is no optimum.
+BELOW = 1e-6
+# How near zeta comes to what it is to be; a last step of Newton's squares it.
+NEAR = 1e-6
+# The grid goes out to the region of all parameters at 99 percent, in eighths, as lme4's does.
+ALPHA, PARTS = 0.01, 8
+POINTS = 100
+
+
+class ProfileError(ValueError):
+    """A parameter has no profile, or the optimum is none; the message says why."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What is profiled.
+
+    Attributes
+    ----------
+    effect, group, term : as in the estimates of a fit; ``sd__``, ``cor__``, ``var__`` or ``cov__`` and the columns
+    label : lme4's name of it: ``.sig01``, ``.sigma``, or the fixed effect's
+    """
+
+    effect: str
+    group: str
+    term: str
+    label: str
+    _make: Callable[[Likelihood, Parameters], Coordinates] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval; `reached` says of both ends whether the profile crosses the quantile there.
+
+    Where it does not, the end is that of the parameter space: a standard deviation of 0, a correlation of -1 or 1.
+    """
+
+    level: float
+    lower: float
+    upper: float
+    reached: tuple[bool, bool] = (True, True)
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The profile at one held coordinate."""
+
+    held: float
+    deviance: float
+    zeta: float
+    rate: float  # d zeta / d held
+    free: np.ndarray
+    ahead: np.ndarray  # d free / d held
+
+
+class Profile:
+    """The profile of one parameter.
+
+    Attributes
+    ----------
+    parameter : which
+    estimate : where the likelihood is largest
+    """
+
+    def __init__(self, parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> None:
+        given = (optimum.fixed, optimum.covariances, optimum.residual_variance)
+        self.parameter, self.likelihood = parameter, likelihood
+        self._given, self._coordinates = given, parameter._make(likelihood, given)
+        self._points: list[_Point] = []  # in order of the held coordinate
+        self._best = self._top()
+        self._points.append(self._best)
+        self.estimate = self._coordinates.value(self._best.held)
+        if abs(self._best.deviance + 2 * optimum.loglik) > BELOW * max(1.0, 1e-6 * abs(optimum.loglik)):
+            raise ProfileError(
+                f"{parameter.label}: the log-likelihood is {-self._best.deviance / 2!r} where the optimum is said to "
+                f"have {optimum.loglik!r}"
+            )
+
+    def zeta(self, value: float) -> float:
+        """The signed root of the profile deviance's distance from its minimum, where the parameter is `value`."""
+        return self._at(self._inside(value)).zeta
+
+    def loglik(self, value: float) -> float:
+        """The profile log-likelihood where the parameter is `value`: the largest with it held there."""
+        return -self._at(self._inside(value)).deviance / 2
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """The confidence interval of a level, its ends as exact as the likelihood."""
+        if not 0 < level < 1:
+            raise ProfileError(f"level {level!r}: it lies between 0 and 1")
+        root = math.sqrt(stats.chi2.ppf(level, 1))
+        ends = [self._crossing(root, sign) for sign in (-1, 1)]
+        (lower, below), (upper, above) = ends
+        return Interval(level, self._coordinates.value(lower), self._coordinates.value(upper), (below, above))
+
+    def walk(self, farthest: float | None = None) -> None:
+        """Fill `points` out to where zeta is `farthest`, in eighths of it; by default to lme4's own farthest."""
+        if farthest is None:
+            farthest = math.sqrt(stats.chi2.ppf(1 - ALPHA, _count(self.likelihood.design)))
+        step = farthest / PARTS
+        for sign, limit in zip((-1, 1), self._coordinates.limits, strict=True):
+            last, stride = self._best, sign * step / max(self._best.rate, 1e-300)
+            for _ in range(POINTS):
+                if abs(last.zeta) >= farthest or last.held == limit:
+                    break
+                if last.rate > 0:
+                    # Where the profile flattens, no more than twice as far as before.
+                    stride = sign * min(step / last.rate, 2 * abs(stride))
+                target = last.held + stride
+                last = self._at(limit if sign * (target - limit) >= 0 else target)
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """What is known of the profile: ``value, zeta, loglik, residual_variance``, in the order of the values."""
+        rows = [
+            (
+                self._coordinates.value(each.held),
+                each.zeta,
+                -each.deviance / 2,
+                self._coordinates.sigma(np.append(each.free, each.held)) ** 2,
+            )
+            for each in self._points
+        ]
+        return pd.DataFrame(rows, columns=["value", "zeta", "loglik", "residual_variance"], dtype=float)
+
+    def _top(self) -> _Point:
+        """The optimum in these coordinates, where its last digits are theirs."""
+        made, start = self._coordinates, self._coordinates.start
+        if start[-1] in made.limits:
+            # On the boundary the deviance's slope vanishes by symmetry: only the others can move.
+            return self._descend(start[-1], start[:-1], None)
+        found = newton.descend(made.expand, start, self.likelihood.nu, ENOUGH / 10)
+        return self._made(found, None)
+
+    def _descend(self, held: float, free: np.ndarray, best: _Point | None) -> _Point:
+        """The point at a held coordinate, by a search over the others that begins at `free`."""
+        start = np.append(free, held)
+        found = newton.descend(self._coordinates.expand, start, self.likelihood.nu, ENOUGH, slice(-1))
+        return self._made(found, best)
+
+    def _made(self, found: newton.Minimum, best: _Point | None) -> _Point:
+        """A point of the profile, from the deviance with its derivatives in all coordinates."""
+        z = found.point
+        inner, across = found.hessian[:-1, :-1], found.hessian[:-1, -1]
+        ahead = -_solve(inner, across)
+        if best is None:
+            curvature = found.hessian[-1, -1] + across @ ahead
+            return _Point(z[-1], found.value, 0.0, math.sqrt(max(curvature, 0.0) / 2), z[:-1], ahead)
+        gain = found.value - best.deviance
+        if gain < -BELOW * max(1.0, 1e-6 * abs(found.value)):
+            raise ProfileError(
+                f"{self.parameter.label}: at {self._coordinates.value(z[-1]):.6g} the log-likelihood is larger by "
+                f"{-gain / 2:.3g} than at the optimum that was given"
+            )
+        zeta = math.copysign(math.sqrt(max(gain, 0.0)), z[-1] - best.held)
+        rate = found.gradient[-1] / (2 * zeta) if abs(zeta) > 1e-3 else best.rate
+        return _Point(z[-1], found.value, zeta, rate, z[:-1], ahead)
+
+    def _at(self, held: float) -> _Point:
+        """The point at a held coordinate, from the nearest that is known."""
+        near = min(self._points, key=lambda each: abs(each.held - held))
+        if near.held == held:
+            return near
+        try:
+            point = self._descend(held, near.free + (held - near.held) * near.ahead, self._best)
+        except np.linalg.LinAlgError:
+            point = self._descend(held, near.free, self._best)
+        if self._coordinates.wrong(np.append(point.free, held)):
+            point = self._degenerate(held, near)
+        self._points.append(point)
+        self._points.sort(key=lambda each: each.held)
+        return point
+
+    def _degenerate(self, held: float, near: _Point) -> _Point:
+        """The point where the best that can be done is a standard deviation of zero, which has any correlation."""
+        found = []
+        for make in self._coordinates.instead:
+            made = make(self.likelihood, self._given)
+            start = np.append(made.start[:-1], 0.0)
+            found.append(newton.descend(made.expand, start, self.likelihood.nu, ENOUGH, slice(-1)).value)
+        deviance = min(found)
+        zeta = math.copysign(math.sqrt(max(deviance - self._best.deviance, 0.0)), held - self._best.held)
+        return _Point(held, deviance, zeta, 0.0, near.free, np.zeros_like(near.free))
+
+    def _crossing(self, root: float, sign: int) -> tuple[float, bool]:
+        """The held coordinate where zeta is `sign` times `root`; else the limit, and that it is not reached."""
+        limit = self._coordinates.limits[sign > 0]
+        inner, outer = self._best, None
+        for each in self._points[:: -1 if sign < 0 else 1]:
+            if sign * (each.held - self._best.held) > 0:
+                if abs(each.zeta) >= root:
+                    outer = each
+                    break
+                inner = each
+        if inner.held == limit:
+            return limit, False
+        stride = sign * root / max(self._best.rate, 1e-300)
+        for _ in range(POINTS):
+            near = inner if outer is None or root - abs(inner.zeta) < abs(outer.zeta) - root else outer
+            miss = sign * root - near.zeta
+            held = near.held + miss / near.rate if near.rate > 0 else math.nan
+            if abs(miss) < NEAR and near.rate > 0:
+                return held, True
+            if outer is None:
+                if not 0 < sign * (held - inner.held) <= 4 * abs(stride):
+                    held = inner.held + 2 * stride
+                if sign * (held - limit) >= 0:
+                    held = limit
+            elif not 0 < (held - inner.held) / (outer.held - inner.held) < 1:
+                held = (inner.held + outer.held) / 2
+                if held in (inner.held, outer.held):
+                    return held, True
+            point = self._at(held)
+            stride = max(stride, point.held - inner.held, key=abs)
+            if abs(point.zeta) < root:
+                inner = point
+                if held == limit:
+                    return limit, False
+            else:
+                outer = point
+        raise ProfileError(f"{self.parameter.label}: no end of the interval was found")
+
+    def _inside(self, value: float) -> float:
+        """The held coordinate of a value."""
+        try:
+            held = self._coordinates.at(value)
+        except ValueError:
+            held = math.nan
+        lower, upper = self._coordinates.limits
+        if not lower <= held <= upper:
+            raise ProfileError(f"{self.parameter.label}: {value!r} is no value that it can have")
+        return held
+
+    def __repr__(self) -> str:
+        return f"<Profile of {self.parameter.label}, {self.parameter.term}: {self.estimate:.6g}>"
+
+
+def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
+    """Every parameter of a model, in lme4's order: of each term's factor column by column, then sigma, then fixed ones.
+
+    Parameters
+    ----------
+    design : the model in numbers
+    scale : ``sd``, standard deviations and correlations, as lme4's `profile` has them; or ``variance``, variances and
+        covariances. A variance has the standard deviation's profile with squared values; a covariance has its own.
+    """
+    if scale not in SCALES:
+        raise ProfileError(f"scale {scale!r}: one of {', '.join(SCALES)}")
+    squared = scale == "variance"
+    deviation, both = ("var", "cov") if squared else ("sd", "cor")
+    made: list[Parameter] = []
+    for number in _order(design):
+        term = design.terms[number]
+        for j, first in enumerate(term.names):
+            for i in range(j, len(term.names)):
+                label = f".sig{len(made) + 1:02d}"
+                if i == j:
+                    name, make = f"{deviation}__{first}", _deviation(number, j, squared)
+                else:
+                    name, make = f"{both}__{first}.{term.names[i]}", _pair(number, j, i, squared)
+                made.append(Parameter("ran_pars", term.group, name, label, make))
+    made.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", ".sigma", _residual(squared)))
+    for index, name in enumerate(design.names):
+        made.append(Parameter("fixed", "", name, name, _fixed(index)))
+    return made
+
+
+def profiles(
+    likelihood: Likelihood,
+    optimum: Optimum | None = None,
+    which: Iterable[str] | None = None,
+    scale: str = "sd",
+) -> list[Profile]:
+    """The profiles of a model's parameters.
+
+    Parameters
+    ----------
+    likelihood : the ML deviance, which lme4's profiles are of whatever the fit; or the REML criterion
+    optimum : where it is largest; by default it is looked for
+    which : labels or terms; by default all parameters, under REML those that are no fixed effects
+    scale : see `parameters`
+
+    Raises
+    ------
+    ProfileError : a fixed effect is asked for under REML; there is no such parameter; a correlation is asked for
+        where a standard deviation is zero; or the optimum is none
+    LikelihoodError : no optimum was found
+    """
+    optimum = optimum or likelihood.optimum()
+    every = parameters(likelihood.design, scale)
+    if which is None:
+        chosen = [each for each in every if each.effect != "fixed" or not likelihood.reml]
+        chosen = [each for each in chosen if not _undefined(each, likelihood, optimum)]
+    else:
+        chosen = []
+        for name in which:
+            found = [each for each in every if name in (each.label, each.term)]
+            if not found:
+                raise ProfileError(f"no parameter is called {name!r}: {', '.join(each.label for each in every)}")
+            chosen += found
+    for each in chosen:
+        if likelihood.reml and each.effect == "fixed":
+            raise ProfileError(
+                f"{each.label}: the REML criterion is a likelihood of contrasts that are free of the fixed effects, so "
+                "it has no profile of one; take ML, as lme4's profile does"
+            )
+        if _undefined(each, likelihood, optimum):
+            raise ProfileError(f"{each.label}: at the optimum a standard deviation is zero, and no correlation defined")
+    return [Profile(each, likelihood, optimum) for each in chosen]
+
+
+def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum: Optimum | None = None) -> Profile:
+    """The profile that MixedLM's `profile_re` draws: of the ratio of a variance to the residual one.
+
+    `profile_re` holds the ratio and shows it times the estimated residual variance, and so does this. The two are no
+    profile of the variance: the residual variance follows the ratio that is held, and `Profile.points` has it, so that
+    ``value / estimated residual variance * residual_variance`` is the variance that a point really has.
+
+    Parameters
+    ----------
+    term, index : the random term and the effect in it, counted from 0
+    """
+    optimum = optimum or likelihood.optimum()
+    shown = optimum.residual_variance
+
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return coordinates.scaled(coordinates.ratio(likelihood, given, term, index), shown)
+
+    each = likelihood.design.terms[term]
+    name = f"ratio__{each.names[index]}"
+    return Profile(Parameter("ran_pars", each.group, name, name, make), likelihood, optimum)
+
+
+def intervals(found: Sequence[Profile], level: float = 0.95) -> pd.DataFrame:
+    """Confidence intervals: ``effect, group, term, label, estimate, lower, upper, lower_reached, upper_reached``."""
+    rows = []
+    for each in found:
+        got, parameter = each.interval(level), each.parameter
+        key = (parameter.effect, parameter.group, parameter.term, parameter.label)
+        rows.append((*key, each.estimate, got.lower, got.upper, *got.reached))
+    names = ["effect", "group", "term", "label", "estimate", "lower", "upper", "lower_reached", "upper_reached"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _count(design: Design) -> int:
+    """How many parameters a model has."""
+    return len(design.names) + 1 + sum(len(each.names) * (len(each.names) + 1) // 2 for each in design.terms)
+
+
+def _order(design: Design) -> list[int]:
+    """The terms in lme4's order: as they are if their numbers of levels do not rise, else backwards by these."""
+    levels = np.array([len(each.levels) for each in design.terms])
+    order = np.arange(len(levels))
+    return (np.argsort(levels, kind="stable")[::-1] if (np.diff(levels) > 0).any() else order).tolist()
+
+
+def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> bool:
+    """Whether it is a correlation or covariance beside a variance of zero."""
+    if not parameter.term.startswith(("cor__", "cov__")):
+        return False
+    for term, covariance in zip(likelihood.design.terms, optimum.covariances, strict=True):
+        shares = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / optimum.residual_variance
+        for i, second in enumerate(term.names):
+            for j, first in enumerate(term.names[:i]):
+                if (parameter.group, parameter.term[5:]) == (term.group, f"{first}.{second}"):
+                    return bool(min(shares[i], shares[j]) < coordinates.ZERO)
+    return False
+
+
+def _deviation(term: int, index: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        made = coordinates.deviation(likelihood, given, term, index)
+        return coordinates.squared(made) if squared else made
+
+    return make
+
+
+def _pair(term: int, first: int, second: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    kind = coordinates.covariance if squared else coordinates.correlation
+
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return kind(likelihood, given, term, first, second)
+
+    return make
+
+
+def _residual(squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        made = coordinates.residual_deviation(likelihood, given)
+        return coordinates.squared(made) if squared else made
+
+    return make
+
+
+def _fixed(index: int) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return coordinates.fixed_effect(likelihood, given, index)
+
+    return make
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The least solution of a symmetric system: some coordinates mean nothing where a factor is singular."""
+    values, vectors = np.linalg.eigh(matrix)
+    kept = np.abs(values) > 1e-10 * np.abs(values).max(initial=0.0)
+    return vectors[:, kept] @ ((right @ vectors[:, kept]) / values[kept])
