@@ -106,10 +106,10 @@ class Likelihood:
         self.nu = n - p if reml else n
         self.logdet_X = 2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0
 
-        self._whiteners, whitened = [], []
+        self.whiteners, whitened = [], []
         for term in design.terms:
             columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
-            self._whiteners.append(R / np.sqrt(n))
+            self.whiteners.append(R / np.sqrt(n))
             whitened.append(columns * np.sqrt(n))
         self._triangles = [np.triu_indices(len(term.names))[::-1] for term in design.terms]
         self.m = sum(len(rows) for rows, _ in self._triangles)
@@ -184,6 +184,16 @@ class Likelihood:
             raise LikelihoodError("not a covariance matrix")
         return theta
 
+    def factors(self, theta: np.ndarray) -> list[np.ndarray]:
+        """The terms' relative factors in whitened coordinates, lower triangles, shapes (q, q)."""
+        made, start = [], 0
+        for rows, columns in self._triangles:
+            factor = np.zeros((rows.max() + 1, rows.max() + 1))
+            factor[rows, columns] = theta[start : start + len(rows)]
+            made.append(factor)
+            start += len(rows)
+        return made
+
     def std_error(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
         """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
 
@@ -224,13 +234,10 @@ class Likelihood:
         solved = self._solve(self.evaluate(theta)[1])
         residual_variance = self.scale**2 * solved.rss / self.nu
         fixed = self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
-        covariances, start = [], 0
-        for (rows, columns), whitener in zip(self._triangles, self._whiteners, strict=True):
-            factor = np.zeros_like(whitener)
-            factor[rows, columns] = theta[start : start + len(rows)]
-            factor = linalg.solve_triangular(whitener, factor)
-            covariances.append(residual_variance * factor @ factor.T)
-            start += len(rows)
+        covariances = []
+        for factor, whitener in zip(self.factors(theta), self.whiteners, strict=True):
+            unwhitened = linalg.solve_triangular(whitener, factor)
+            covariances.append(residual_variance * unwhitened @ unwhitened.T)
         std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
         return Optimum(
             self.design, -value / 2, fixed, std_error, tuple(covariances), residual_variance, theta, gradient
@@ -275,7 +282,7 @@ class Likelihood:
     def _theta(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray | None:
         """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
         theta = []
-        for covariance, whitener, triangle in zip(covariances, self._whiteners, self._triangles, strict=True):
+        for covariance, whitener, triangle in zip(covariances, self.whiteners, self._triangles, strict=True):
             if not np.isfinite(covariance).all():
                 return None
             relative = whitener @ covariance @ whitener.T / residual_variance
