@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from concord import formulas, models, r, soundness, sources
@@ -97,6 +98,9 @@ VARIANTS = {
     "Arrow": lambda t, at: t.convert_dtypes(dtype_backend="pyarrow"),
     "Arrow's dictionaries": lambda t, at: t.astype({"g": "category"}).convert_dtypes(dtype_backend="pyarrow"),
     "decimals": lambda t, at: t.assign(y=[Decimal(f"{y}") for y in t["y"]]),
+    "Arrow's decimals": lambda t, at: t.assign(
+        y=pd.array([Decimal(f"{y}") for y in t["y"]], pd.ArrowDtype(pa.decimal128(12, 3)))
+    ),
     "sparse": lambda t, at: t.assign(x=pd.arrays.SparseArray(t["x"])),
     "a categorical of numbers as groups": lambda t, at: t.assign(g=pd.Categorical(G * 10)),
     "groups in numbers": lambda t, at: t.assign(g=G + 1),
@@ -597,6 +601,12 @@ def test_every_model_of_the_workbook_passes_as_it_is():
         for one, other in zip(found.terms, model.design.terms, strict=True):
             np.testing.assert_array_equal(one.matrix, other.matrix)
             np.testing.assert_array_equal(one.codes, other.codes)
+
+
+def test_an_offset_is_a_number_of_both_languages():
+    """Also where nothing else uses its variable."""
+    found = design(CLEAN.assign(z=G), "y ~ x + offset(z) + (1 | g)")
+    np.testing.assert_array_equal(found.y, CLEAN["y"] - G)
 
 
 def test_levels_with_a_colon_pass_where_they_stay_apart():

@@ -54,11 +54,9 @@ def read(series: pd.Series, name: str) -> Column:
     missing = series.isna().to_numpy(bool)
     if isinstance(dtype, pd.CategoricalDtype):
         return _factor(series, name, missing)
-    if isinstance(dtype, pd.SparseDtype):
-        return read(series.sparse.to_dense(), name)
     if isinstance(dtype, pd.StringDtype) or (isinstance(dtype, pd.ArrowDtype) and dtype.type is str):
         return _texts(series, missing)
-    kind = "O" if "decimal" in str(dtype) else getattr(dtype, "kind", "O")
+    kind = getattr(dtype, "kind", "O")
     if kind == "b":
         return Column(TRUTH, series.to_numpy(bool, na_value=False), missing)
     if kind in "iu":

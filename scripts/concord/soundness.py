@@ -153,8 +153,6 @@ def _check_residual(design: Design, term: DesignTerm, written: str, response: st
     """Refuse a response that fixed part and one random term reproduce, such as one that is constant within groups."""
     left = _within_groups(np.column_stack([design.y, design.X]), term)
     y, X = left[:, 0], left[:, 1:]
-    # What is constant within groups is left as rounding, which is no direction.
-    X = X[:, np.linalg.norm(X, axis=0) > DEPENDENT * np.linalg.norm(design.X, axis=0)]
     scaled = _scaled(X)
     y = y - scaled @ np.linalg.lstsq(scaled, y, rcond=DEPENDENT)[0]
     if np.linalg.norm(y) <= ROUNDING * np.linalg.norm(design.y):

@@ -270,7 +270,7 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
             notes.append(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})')
     sign = "." if "." in letters else ""
     if "," in letters:
-        if given.delimiter == "," or sign:
+        if given.delimiter == ",":
             return None
         values, letters, sign = [value.replace(",", ".") for value in values], letters - {","}, ","
     if not letters <= NUMBER:
