@@ -46,7 +46,7 @@ class Coordinates:
     limits : between which the held coordinate lies
     value : the parameter that a held coordinate means
     at : the held coordinate of a parameter's value
-    instead : where `wrong`, what else to hold at zero
+    instead : for a correlation, the standard deviations that make it mean nothing where they are zero
     """
 
     deviance: Deviance
@@ -242,7 +242,7 @@ def deviation(likelihood: Likelihood, given: Parameters, term: int, index: int) 
 def ratio(likelihood: Likelihood, given: Parameters, term: int, index: int) -> Coordinates:
     """The ratio of a random effect's variance to the residual one is held; the held coordinate is its root.
 
-    MixedLM's own parameter, and what its `profile_re` holds: it shows the ratio times the estimated residual variance.
+    It is MixedLM's own parameter, and what its `profile_re` holds.
     """
     made, x, place, w = _coded(likelihood, given, term, (index,))
     root = 0.0 if x[place] ** 2 < ZERO else x[place] / w[0, 0]
@@ -276,11 +276,6 @@ def covariance(likelihood: Likelihood, given: Parameters, term: int, first: int,
 def squared(held: Coordinates) -> Coordinates:
     """The same, for the square of the parameter: a variance for a standard deviation."""
     return replace(held, value=lambda s: held.value(s) ** 2, at=lambda value: held.at(math.sqrt(value)))
-
-
-def scaled(held: Coordinates, unit: float) -> Coordinates:
-    """The same, for the parameter times `unit`."""
-    return replace(held, value=lambda s: held.value(s) * unit, at=lambda value: held.at(value / unit))
 
 
 def _coded(

@@ -47,7 +47,8 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
     for _ in range(STEPS):
         step = np.zeros(len(point))
         step[free] = downhill(gradient[free], hessian[free, free], radius)
-        if abs(gradient @ step) < enough:
+        # At a saddle the slope vanishes, and only curvature promises a gain.
+        if max(abs(gradient @ step), abs(step @ hessian @ step)) < enough:
             break
         length = math.sqrt(step @ step)
         try:

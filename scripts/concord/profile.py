@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -100,11 +101,11 @@ class Profile:
         self._points: list[_Point] = []  # in order of the held coordinate
         self._best = self._top()
         self._points.append(self._best)
-        self.estimate = self._coordinates.value(self._best.held)
+        self.estimate = float(self._coordinates.value(self._best.held))
         if abs(self._best.deviance + 2 * optimum.loglik) > BELOW * max(1.0, 1e-6 * abs(optimum.loglik)):
             raise ProfileError(
-                f"{parameter.label}: the log-likelihood is {-self._best.deviance / 2!r} where the optimum is said to "
-                f"have {optimum.loglik!r}"
+                f"{parameter.label}: the log-likelihood is {-self._best.deviance / 2:.6f} where the optimum is said to "
+                f"have {optimum.loglik:.6f}"
             )
 
     def zeta(self, value: float) -> float:
@@ -115,6 +116,10 @@ class Profile:
         """The profile log-likelihood where the parameter is `value`: the largest with it held there."""
         return -self._at(self._inside(value)).deviance / 2
 
+    def residual_variance(self, value: float) -> float:
+        """The residual variance at its best where the parameter is `value`."""
+        return self._residual_variance(self._at(self._inside(value)))
+
     def interval(self, level: float = 0.95) -> Interval:
         """The confidence interval of a level, its ends as exact as the likelihood."""
         if not 0 < level < 1:
@@ -122,7 +127,7 @@ class Profile:
         root = math.sqrt(stats.chi2.ppf(level, 1))
         ends = [self._crossing(root, sign) for sign in (-1, 1)]
         (lower, below), (upper, above) = ends
-        return Interval(level, self._coordinates.value(lower), self._coordinates.value(upper), (below, above))
+        return Interval(level, *(float(self._coordinates.value(each)) for each in (lower, upper)), (below, above))
 
     def walk(self, farthest: float | None = None) -> None:
         """Fill `points` out to where zeta is `farthest`, in eighths of it; by default to lme4's own farthest."""
@@ -144,15 +149,13 @@ class Profile:
     def points(self) -> pd.DataFrame:
         """What is known of the profile: ``value, zeta, loglik, residual_variance``, in the order of the values."""
         rows = [
-            (
-                self._coordinates.value(each.held),
-                each.zeta,
-                -each.deviance / 2,
-                self._coordinates.sigma(np.append(each.free, each.held)) ** 2,
-            )
+            (self._coordinates.value(each.held), each.zeta, -each.deviance / 2, self._residual_variance(each))
             for each in self._points
         ]
         return pd.DataFrame(rows, columns=["value", "zeta", "loglik", "residual_variance"], dtype=float)
+
+    def _residual_variance(self, point: _Point) -> float:
+        return self._coordinates.sigma(np.append(point.free, point.held)) ** 2
 
     def _top(self) -> _Point:
         """The optimum in these coordinates, where its last digits are theirs."""
@@ -196,22 +199,25 @@ class Profile:
             point = self._descend(held, near.free + (held - near.held) * near.ahead, self._best)
         except np.linalg.LinAlgError:
             point = self._descend(held, near.free, self._best)
-        if self._coordinates.wrong(np.append(point.free, held)):
-            point = self._degenerate(held, near)
+        plateau = self._plateau
+        if point.deviance > plateau or self._coordinates.wrong(np.append(point.free, held)):
+            zeta = math.copysign(math.sqrt(max(plateau - self._best.deviance, 0.0)), held - self._best.held)
+            point = _Point(held, plateau, zeta, 0.0, near.free, np.zeros_like(near.free))
         self._points.append(point)
         self._points.sort(key=lambda each: each.held)
         return point
 
-    def _degenerate(self, held: float, near: _Point) -> _Point:
-        """The point where the best that can be done is a standard deviation of zero, which has any correlation."""
-        found = []
+    @cached_property
+    def _plateau(self) -> float:
+        """What a correlation's profile cannot exceed: the deviance with one of the standard deviations at zero, which
+        goes with every correlation. Infinite for other parameters.
+        """
+        found = [math.inf]
         for make in self._coordinates.instead:
             made = make(self.likelihood, self._given)
             start = np.append(made.start[:-1], 0.0)
             found.append(newton.descend(made.expand, start, self.likelihood.nu, ENOUGH, slice(-1)).value)
-        deviance = min(found)
-        zeta = math.copysign(math.sqrt(max(deviance - self._best.deviance, 0.0)), held - self._best.held)
-        return _Point(held, deviance, zeta, 0.0, near.free, np.zeros_like(near.free))
+        return min(found)
 
     def _crossing(self, root: float, sign: int) -> tuple[float, bool]:
         """The held coordinate where zeta is `sign` times `root`; else the limit, and that it is not reached."""
@@ -341,25 +347,60 @@ def profiles(
 
 
 def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum: Optimum | None = None) -> Profile:
-    """The profile that MixedLM's `profile_re` draws: of the ratio of a variance to the residual one.
-
-    `profile_re` holds the ratio and shows it times the estimated residual variance, and so does this. The two are no
-    profile of the variance: the residual variance follows the ratio that is held, and `Profile.points` has it, so that
-    ``value / estimated residual variance * residual_variance`` is the variance that a point really has.
+    """The profile of the ratio of a variance to the residual one, which is what MixedLM's `profile_re` holds.
 
     Parameters
     ----------
     term, index : the random term and the effect in it, counted from 0
     """
-    optimum = optimum or likelihood.optimum()
-    shown = optimum.residual_variance
 
     def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        return coordinates.scaled(coordinates.ratio(likelihood, given, term, index), shown)
+        return coordinates.ratio(likelihood, given, term, index)
 
     each = likelihood.design.terms[term]
     name = f"ratio__{each.names[index]}"
-    return Profile(Parameter("ran_pars", each.group, name, name, make), likelihood, optimum)
+    parameter = Parameter("ran_pars", each.group, name, name, make)
+    return Profile(parameter, likelihood, optimum or likelihood.optimum())
+
+
+def like_profile_re(
+    likelihood: Likelihood,
+    term: int = 0,
+    index: int = 0,
+    *,
+    num_low: int = 5,
+    dist_low: float = 1.0,
+    num_high: int = 5,
+    dist_high: float = 1.0,
+    optimum: Optimum | None = None,
+) -> pd.DataFrame:
+    """The curve that MixedLM's `profile_re` gives, by its own arguments: ``ratio, value, loglik``.
+
+    `profile_re` holds the ratio r = Psi / sigma^2 at even steps and shows r sigma^2(r), with the residual variance as
+    it is at its best beside that ratio, against the log-likelihood. What it shows is a variance, but not the one that
+    was held: with Psi itself held, the log-likelihood may be larger. So the curve lies below the variance's own
+    profile, and touches it at the optimum only; a point's ratio is its value over its own residual variance, and not
+    over the estimated one.
+
+    Parameters
+    ----------
+    term, index : the random term and the effect in it, counted from 0
+    num_low, dist_low, num_high, dist_high : how many points below and above the estimate, and how far out they begin,
+        in units of the variance
+
+    Raises
+    ------
+    ProfileError : `dist_low` leads to a negative variance
+    """
+    optimum = optimum or likelihood.optimum()
+    made = ratio_profile(likelihood, term, index, optimum)
+    scale = optimum.residual_variance
+    low, high = made.estimate - dist_low / scale, made.estimate + dist_high / scale
+    if low < 0:
+        raise ProfileError(f"{made.parameter.label}: dist_low {dist_low!r} leads to a negative variance")
+    below, above = np.linspace(low, made.estimate, num_low + 1), np.linspace(made.estimate, high, num_high + 1)
+    rows = [(each, each * made.residual_variance(each), made.loglik(each)) for each in [*below, *above[1:]]]
+    return pd.DataFrame(rows, columns=["ratio", "value", "loglik"], dtype=float)
 
 
 def intervals(found: Sequence[Profile], level: float = 0.95) -> pd.DataFrame:
