@@ -10,6 +10,7 @@ import pytest
 from rpy2 import robjects
 
 from concord import models, r
+from concord.fits import KEY
 from concord.influence import influence
 from concord.likelihood import Likelihood
 
@@ -106,6 +107,17 @@ def test_likelihoods_are_those_of_the_estimates(id, group, method, found):
         assert (displacement > 0).all() and displacement[0] == pytest.approx(
             2 * (optimum.loglik - of.all_rows[0]), rel=1e-12
         )
+
+
+@pytest.mark.parametrize(("id", "group"), [*FACTORS[:2], ("machines-unstructured", "Worker")])
+def test_changes_have_the_names_of_the_estimates(id, group, found):
+    """Every parameter's change stands under its name, as a fit of the other rows names it."""
+    term, likelihood, optimum, result = found(id, group)
+    changes = result.changes(result.refitted)
+    scratch = Likelihood(without(likelihood.design, term.codes == 1), True).optimum()
+    named = [each.estimates.set_index(KEY)["estimate"] for each in (optimum, scratch)]
+    assert list(changes.index) == list(term.levels)
+    pd.testing.assert_series_equal(changes.iloc[1], named[0] - named[1], check_names=False, rtol=1e-6, atol=1e-7)
 
 
 LME4 = """function(fit, data, group) {

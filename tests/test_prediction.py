@@ -10,11 +10,11 @@ import pytest
 from rpy2 import robjects
 from scipy import linalg
 
-from concord import models, r
+from concord import equations, models, r
 from concord.engines import engines
 from concord.formulas import Design, DesignTerm, FormulaError, design, parse
 from concord.likelihood import Likelihood
-from concord.prediction import PREDICTIONS, Solution, largest_difference, new_rows
+from concord.prediction import PREDICTIONS, NewRows, Solution, largest_difference, new_rows
 
 IDS = [
     "sleepstudy-random_slope",
@@ -87,6 +87,16 @@ def test_random_effects_and_both_covariances_solve_hendersons_equations(id, solv
             mine = slice(p + start, p + start + q)
             np.testing.assert_allclose(both[level], inverse[mine, mine], rtol=1e-8, atol=1e-10 * scale)
             start += q
+
+
+def test_what_is_solved_a_few_columns_at_a_time_is_the_same(solved, monkeypatch):
+    """However few numbers are held at a time, blocks of the inverse and errors of predictions do not change."""
+    whole = solved("penicillin-crossed")
+    expected = [*whole.prediction_covariances, whole.predict().to_numpy()]
+    monkeypatch.setattr(equations, "HELD", 100)
+    again = solved("penicillin-crossed")
+    for given, wanted in zip([*again.prediction_covariances, again.predict().to_numpy()], expected, strict=True):
+        np.testing.assert_allclose(given, wanted, rtol=1e-12)
 
 
 def test_effects_of_uncorrelated_terms_covary_given_the_data(solved):
@@ -169,22 +179,26 @@ def made_table():
         {
             "x": (3 * rng.normal(size=n) + 10).round(2),
             "w": rng.uniform(1, 2, n).round(3),
+            "z": rng.uniform(0, 4, n).round(2),
             "f": pd.Categorical(rng.choice(list("abc"), n)),
             "c": rng.choice(["u", "v"], n),
             "g": pd.Categorical(rng.choice(list("ABCDEFGH"), n)),
             "h": rng.integers(1, 4, n),
         }
     )
-    table["y"] = 2 + table["x"] + 3 * rng.normal(size=8)[table["g"].cat.codes] + rng.normal(size=n)
+    g, both = table["g"].cat.codes, 3 * table["g"].cat.codes + table["h"] - 1
+    effects = 3 * rng.normal(size=8)[g] + rng.normal(size=8)[g] * table["z"] + 2 * rng.normal(size=24)[both]
+    table["y"] = 2 + table["x"] + effects + rng.normal(size=n)
     table.loc[3, "x"] = np.nan
     return table
 
 
-FORMULA = "y ~ poly(w, 2) + log(x) * f + c + (1 + w | g) + (1 | g:h)"
+FORMULA = "y ~ poly(w, 2) + log(x) * f + c + offset(w) + (1 + z | g) + (1 | g:h)"
 NEW = pd.DataFrame(
     {
         "x": [9.0, 12.0, 7.0, 8.0],
         "w": [1.5, 1.2, 1.9, 1.1],
+        "z": [0.5, 1.0, 3.5, 2.0],
         "f": ["b", "a", "c", "c"],
         "c": ["v", "u", "u", "v"],
         "g": ["A", "new", "B", "C"],
@@ -200,7 +214,7 @@ def made_fit(make_model):
 
 
 @pytest.mark.parametrize(
-    ("random", "re_form"), [(True, "NULL"), (False, "NA"), ([0], "~ (1 + w | g)"), ([1], "~ (1 | g:h)")]
+    ("random", "re_form"), [(True, "NULL"), (False, "NA"), ([0], "~ (1 + z | g)"), ([1], "~ (1 | g:h)")]
 )
 def test_predictions_for_new_rows_are_lme4s(random, re_form, made_fit):
     """With poly(), contrasts, an unknown group and an unknown combination: predict() with re.form, allow.new.levels."""
@@ -210,6 +224,14 @@ def test_predictions_for_new_rows_are_lme4s(random, re_form, made_fit):
     found = Solution.of(made_fit).predict(rows, random)
     assert list(found) == PREDICTIONS
     np.testing.assert_allclose(found["estimate"], expected, rtol=1e-9)
+
+
+def test_fitted_values_hold_the_offset_as_lme4s_do(made_fit):
+    """fitted() is on the response's scale; residuals are what is left of the response."""
+    solution = Solution.of(made_fit)
+    np.testing.assert_allclose(solution.fitted, from_fit(made_fit, "function(f) as.numeric(fitted(f))"), rtol=1e-9)
+    np.testing.assert_allclose(solution.residuals, from_fit(made_fit, "function(f) as.numeric(resid(f))"), atol=1e-8)
+    np.testing.assert_allclose(solution.predict(errors=False)["estimate"], solution.fitted, rtol=1e-12)
 
 
 def test_new_rows_of_the_old_table_are_the_designs_own(made_fit):
@@ -256,15 +278,39 @@ def test_errors_of_predictions_are_those_of_the_mixed_model_equations(made_fit):
     np.testing.assert_allclose(marginal["std_error"] ** 2, np.diag(rows.X @ vcov @ rows.X.T), rtol=1e-7)
 
 
+def test_a_new_row_may_join_groups_that_no_row_of_the_data_joins():
+    """Two pairs of crossed factors that share nothing: a row with a level of each has the dense equations' error."""
+    rng = np.random.default_rng(5)
+    ones = np.ones((16, 1))
+    g, h = np.repeat([0, 1, 2, 3], 4), np.tile([0, 1, 0, 1], 4) + np.repeat([0, 2], 8)
+    terms = (
+        DesignTerm("g", ("(Intercept)",), ones, g, tuple("abcd")),
+        DesignTerm("h", ("(Intercept)",), ones, h, tuple("pqrs")),
+    )
+    made = Design(rng.normal(size=16), ones, ("(Intercept)",), terms, np.arange(16))
+    covariances = [np.array([[2.0]]), np.array([[0.5]])]
+    *_, inverse, effects = henderson(made, covariances, 1.5)
+    solution = Solution(made, effects[:1], covariances, 1.5)
+    new = np.ones((2, 1))
+    rows = NewRows(new, (new, new), (np.array([0, 1]), np.array([3, 0])), np.zeros(2))
+    k = np.zeros((2, 9))
+    k[0, [0, 1, 8]] = k[1, [0, 2, 5]] = 1.0
+    found = solution.predict(rows)
+    np.testing.assert_allclose(found["estimate"], k @ effects, rtol=1e-10)
+    np.testing.assert_allclose(found["std_error"], np.sqrt(np.einsum("ij,jk,ik->i", k, inverse, k)), rtol=1e-10)
+
+
 def test_a_missing_number_makes_its_own_prediction_missing_and_no_other(made_fit):
     """A row without a predictor has no prediction; the other rows have theirs, and a row without a group its mean."""
     model, solution = made_fit.model, Solution.of(made_fit)
     broken = NEW.copy()
-    broken.loc[0, "w"] = np.nan
+    broken.loc[0, "z"] = np.nan  # which only the random effects need
     broken.loc[3, "g"] = None
     found = solution.predict(new_rows(model.formula, model.design, model.frame, broken))
     whole = solution.predict(new_rows(model.formula, model.design, model.frame, NEW))
     assert found.loc[0].isna().all()
+    broken["z"], broken.loc[1, "x"] = NEW["z"], np.nan
+    assert solution.predict(new_rows(model.formula, model.design, model.frame, broken)).loc[1].isna().all()
     np.testing.assert_allclose(found.loc[1:2], whole.loc[1:2], rtol=1e-12)
     marginal = solution.predict(new_rows(model.formula, model.design, model.frame, NEW), random=False)
     np.testing.assert_allclose(found.loc[3], marginal.loc[3], rtol=1e-12)

@@ -206,7 +206,7 @@ class LikelihoodRatio:
 
         * null inside: chi-squared with `df`;
         * one effect removed, with its covariances with those kept: half and half of df - 1 and df (Stram and Lee 1994,
-          cases 1 and 3);
+          cases 1 to 3);
         * k effects removed that are independent of each other: binomial with probability one half, if their variances'
           estimates are (Self and Liang 1987, case 9); `p_bounds` hold whether they are or not;
         * several correlated effects removed at once: none; see `p_bounds`.

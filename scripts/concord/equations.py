@@ -2,7 +2,7 @@
 
 With a factor of every term's relative covariance matrix, Psi / sigma^2 = Lambda Lambda', and W = Z Lambda, everything
 that is predicted rests on A = W'W + I (Bates, Mächler, Bolker and Walker 2015, Journal of Statistical Software 67(1),
-section 3.1, equation 16; doi 10.18637/jss.v067.i01). A is sparse and its eigenvalues are at least one, whatever the
+section 3.1, equation 18; doi 10.18637/jss.v067.i01). A is sparse and its eigenvalues are at least one, whatever the
 units of Z and however close Psi is to a singular matrix.
 
 Independent blocks of rows share no entry of A. One right-hand side therefore serves a column of every block at a time:

@@ -20,6 +20,7 @@ import pandas as pd
 
 from concord.blocks import Blocks, components, gather
 from concord.crossed import Crossed
+from concord.fits import KEY
 from concord.formulas import Design, DesignTerm
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 
@@ -80,7 +81,7 @@ class Influence:
 
     def dfbetas(self, of: Estimates) -> np.ndarray:
         """The same in units of the standard errors without the level, shape (L, p) (Nieuwenhuis, te Grotenhuis and
-        Pelzer 2012, The R Journal 4(2), 38-47, equation 2, as influence.ME has it; lme4's with the opposite sign).
+        Pelzer 2012, The R Journal 4(2), 38-47, as influence.ME has it; lme4's with the opposite sign).
         """
         return self.dfbeta(of) / of.std_error
 
@@ -95,9 +96,23 @@ class Influence:
 
     def displacement(self, of: Estimates) -> np.ndarray:
         """Likelihood displacement, 2 (l(all) - l(without the level)), both of all rows, shape (L,) (Cook 1986, Journal
-        of the Royal Statistical Society B 48, 133-169, section 2.2).
+        of the Royal Statistical Society B 48, 133-169).
         """
         return 2 * (self.optimum.loglik - of.all_rows)
+
+    def changes(self, of: Estimates) -> pd.DataFrame:
+        """All estimates less those without the level: a row a level, a column a parameter by ``effect, group, term`` as
+        in `Fit.estimates`; variances and covariances in their own units.
+        """
+        values = [of.fixed]
+        for covariances in of.covariances:
+            q = covariances.shape[1]
+            later, earlier = np.tril_indices(q, -1)
+            values += [covariances[:, range(q), range(q)], covariances[:, earlier, later]]
+        whole = self.optimum.estimates
+        columns = pd.MultiIndex.from_frame(whole[KEY])
+        without = np.column_stack([*values, of.residual_variance])
+        return pd.DataFrame(whole["estimate"].to_numpy() - without, index=list(self.levels), columns=columns)
 
     @property
     def table(self) -> pd.DataFrame:

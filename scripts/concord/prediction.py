@@ -7,8 +7,8 @@ u = Lambda v for all random effects, S = (X'V^-1 X)^-1 for V = I + W W', and B =
 
 * the predicted random effects (BLUPs, conditional modes) are Lambda A^-1 W'(y - X b);
 * their covariance given the data, with variances and fixed effects taken for known, is sigma^2 Lambda A^-1 Lambda'
-  (Bates et al. 2015, Journal of Statistical Software 67(1), section 5.1, equation 59; lme4's ``condVar``, MixedLM's
-  ``random_effects_cov``);
+  (Bates, Mächler, Bolker and Walker 2015, Journal of Statistical Software 67(1), "Conditional variances of random
+  effects"; lme4's ``condVar``, MixedLM's ``random_effects_cov``);
 * the covariance of their errors of prediction, with the fixed effects estimated, is
   sigma^2 Lambda (A^-1 + B S B') Lambda' (Henderson 1975, Biometrics 31, 423-447: the random part of the inverse of the
   mixed-model equations' matrix). Variances are taken for known in both.
@@ -240,17 +240,12 @@ class Solution:
         chosen = set(every if random is True else () if random is False else random)
         codes = [rows.codes[t] if t in chosen else np.full(count, -1) for t in every]
         W = self._equations.rows(rows.matrices, codes, count)
-        # A missing number must not reach the solutions that rows of other groups share with it.
-        missing = np.zeros(count, bool)
-        missing[W.tocoo().row[np.isnan(W.data)]] = True
-        W.data[np.isnan(W.data)] = 0.0
-        estimate = rows.X @ self.fixed + W @ self._v + rows.offset
-        estimate[missing] = np.nan
-        if not errors:
-            return pd.DataFrame({"estimate": estimate})
-        of_fixed = (rows.X - W @ self._B) @ self._half
-        mean = (of_fixed**2).sum(1) + self._equations.quadratic(W)
-        mean[missing] = np.nan
+        with np.errstate(invalid="ignore"):  # a missing number makes its own row's prediction missing
+            estimate = rows.X @ self.fixed + W @ self._v + rows.offset
+            if not errors:
+                return pd.DataFrame({"estimate": estimate})
+            of_fixed = (rows.X - W @ self._B) @ self._half
+            mean = (of_fixed**2).sum(1) + self._equations.quadratic(W)
         level = mean.copy()
         relative = [each / self.residual_variance for each in self.covariances]
         for matrix, code, covariance in zip(rows.matrices, codes, relative, strict=True):
@@ -281,8 +276,7 @@ class Solution:
     def r_squared(self) -> tuple[float, float]:
         """Marginal and conditional R-squared: the shares of the fixed effects, and of fixed and random ones together.
 
-        Nakagawa and Schielzeth (2013), Methods in Ecology and Evolution 4, 133-142, equations 29 and 30; with random
-        slopes, Johnson (2014).
+        Nakagawa and Schielzeth (2013), Methods in Ecology and Evolution 4, 133-142; with random slopes, Johnson (2014).
         """
         fixed, random, total = self._shares()
         return fixed / total, (fixed + random) / total
@@ -292,8 +286,8 @@ class Solution:
         """Intraclass correlation, adjusted and unadjusted: the share of the random effects in what the fixed effects
         leave, and in all.
 
-        Nakagawa, Johnson and Schielzeth (2017), Journal of the Royal Society Interface 14: 20170213, section 2 (there
-        "adjusted" and "conditional").
+        Nakagawa, Johnson and Schielzeth (2017), Journal of the Royal Society Interface 14: 20170213 (there "adjusted"
+        and "conditional").
         """
         fixed, random, total = self._shares()
         return random / (total - fixed), random / total
