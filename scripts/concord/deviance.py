@@ -61,18 +61,27 @@ class Deviance:
         numpy.linalg.LinAlgError : the numbers have left what doubles can hold
         """
         evaluated = self.likelihood.evaluate(theta)
-        free, u = self.p if last is None else self.p - 1, np.zeros(self.p)
-        right = evaluated[1][:free, self.p]
+        cross, m, p = evaluated[1], self.m, self.p
+        free, u = p if last is None else p - 1, np.zeros(p)
+        inverse = np.linalg.inv(cross[:free, :free])
+        right = cross[:free, p]
         if last is not None:
             u[free] = last
-            right = right + last * evaluated[1][:free, free]
-        u[:free] = -np.linalg.solve(evaluated[1][:free, :free], right)
+            right = right + last * cross[:free, free]
+        u[:free] = -(inverse @ right)
         value, gradient, hessian = self._joint(evaluated, theta, log_sigma, u)
-        out = np.r_[self.m + 1 : self.m + 1 + free]
-        kept = np.r_[0 : self.m + 1, self.m + 1 + free : self.m + 1 + self.p]
-        mixed = hessian[np.ix_(kept, out)]
-        schur = hessian[np.ix_(kept, kept)] - mixed @ np.linalg.solve(hessian[np.ix_(out, out)], mixed.T)
-        return value, gradient[kept], (schur + schur.T) / 2
+        # The free ones' own block is a multiple of the cross-products, whose inverse is known.
+        start = m + 1
+        mixed = hessian[start : start + free, :]
+        schur = hessian - mixed.T @ (inverse / self._weight(log_sigma)) @ mixed
+        if last is None:
+            return value, gradient[:start], schur[:start, :start]
+        kept = np.append(np.arange(start), start + free)
+        return value, gradient[kept], schur[kept[:, None], kept]
+
+    def _weight(self, log_sigma: float) -> float:
+        """Twice what the quadratic form in (u, 1) is multiplied by."""
+        return 2 * self.likelihood.scale**2 * math.exp(-2 * log_sigma)
 
     def _joint(
         self, evaluated: tuple[float, np.ndarray, list[Any]], theta: np.ndarray, log_sigma: float, u: np.ndarray
@@ -83,7 +92,7 @@ class Deviance:
         # Beyond this sigma^2 underflows or overflows, and nothing that follows would mean anything.
         if not abs(log_sigma) < 300:
             raise np.linalg.LinAlgError("log sigma is too large")
-        weight = likelihood.scale**2 * math.exp(-2 * log_sigma)
+        weight = self._weight(log_sigma) / 2
         pulled = cross @ direction
         quadratic = weight * float(direction @ pulled)
         value = logdet + likelihood.nu * (math.log(2 * math.pi) + 2 * log_sigma) + quadratic
@@ -119,7 +128,7 @@ class Deviance:
         likelihood, p = self.likelihood, self.p
         _, cross, parts = likelihood.evaluate(theta)
         direction = np.append(u, 1.0)
-        weight = likelihood.scale**2 * math.exp(-2 * log_sigma)
+        weight = self._weight(log_sigma) / 2
         pulled = cross @ direction
         share = weight * np.outer(direction, direction)
         if likelihood.reml:

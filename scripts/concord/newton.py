@@ -34,7 +34,8 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
     expand : the function, -2 log-likelihood of a kind
     point : where to begin, shape (k,)
     size : the number of terms that the function is a sum of; its rounding grows with it
-    enough : the gain, twice what the quadratic model promises, at which to stop; 0: go on to rounding
+    enough : twice the gain at which the quadratic model is believed, and its step taken without another look: what the
+        model leaves out is of the order of enough^1.5; 0: go on to rounding
     free : the coordinates that may move; the derivatives of all are in what is returned
 
     Raises
@@ -48,8 +49,9 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
         step = np.zeros(len(point))
         step[free] = downhill(gradient[free], hessian[free, free], radius)
         # At a saddle the slope vanishes, and only curvature promises a gain.
-        if max(abs(gradient @ step), abs(step @ hessian @ step)) < enough:
-            break
+        curved = hessian @ step
+        if max(abs(gradient @ step), abs(step @ curved)) < enough:
+            return Minimum(value + gradient @ step + step @ curved / 2, point + step, gradient + curved, hessian)
         length = math.sqrt(step @ step)
         try:
             new = expand(point + step)

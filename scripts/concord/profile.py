@@ -28,8 +28,8 @@ from concord.formulas import Design
 from concord.likelihood import Likelihood, Optimum
 
 SCALES = ("sd", "variance")
-# A search ends where it has no more than this to gain, in units of the deviance.
-ENOUGH = 1e-10
+# A search believes its quadratic model of the deviance where it has no more than this to gain: the rest is 3e-11.
+ENOUGH = 1e-7
 # By how much a point of a profile may lie below the optimum before that is no optimum.
 BELOW = 1e-6
 # How near zeta comes to what it is to be; a last step of Newton's squares it.
@@ -163,7 +163,7 @@ class Profile:
         if start[-1] in made.limits:
             # On the boundary the deviance's slope vanishes by symmetry: only the others can move.
             return self._descend(start[-1], start[:-1], None)
-        found = newton.descend(made.expand, start, self.likelihood.nu, ENOUGH / 10)
+        found = newton.descend(made.expand, start, self.likelihood.nu, ENOUGH / 100)
         return self._made(found, None)
 
     def _descend(self, held: float, free: np.ndarray, best: _Point | None) -> _Point:
@@ -191,12 +191,12 @@ class Profile:
         return _Point(z[-1], found.value, zeta, rate, z[:-1], ahead)
 
     def _at(self, held: float) -> _Point:
-        """The point at a held coordinate, from the nearest that is known."""
-        near = min(self._points, key=lambda each: abs(each.held - held))
+        """The point at a held coordinate, from the nearest that are known."""
+        near, *others = sorted(self._points, key=lambda each: abs(each.held - held))[:3]
         if near.held == held:
             return near
         try:
-            point = self._descend(held, near.free + (held - near.held) * near.ahead, self._best)
+            point = self._descend(held, _predicted(held, near, others), self._best)
         except np.linalg.LinAlgError:
             point = self._descend(held, near.free, self._best)
         plateau = self._plateau
@@ -469,6 +469,21 @@ def _fixed(index: int) -> Callable[[Likelihood, Parameters], Coordinates]:
         return coordinates.fixed_effect(likelihood, given, index)
 
     return make
+
+
+def _predicted(held: float, near: _Point, others: Sequence[_Point]) -> np.ndarray:
+    """The free coordinates at a held one: on the cubic through two points with their slopes, if they are not too close
+    to each other for that; else on the nearest one's tangent.
+    """
+    away = held - near.held
+    for other in others:
+        width = near.held - other.held
+        if abs(away) <= 2 * abs(width):
+            t = 1 + away / width
+            mean = (near.free - other.free) / width
+            bent = near.ahead + other.ahead - 2 * mean
+            return near.free + away * (near.ahead + (t - 1) * (near.ahead - mean + t * bent))
+    return near.free + away * near.ahead
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
