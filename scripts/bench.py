@@ -225,6 +225,47 @@ def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
     return sum(_in_r(FIT, model.formula.expression, model.frame, model.reml)[0] for model in models.every())
 
 
+# The profile of the ML deviance, whatever the fit, as the reader asks for it; timed inside R.
+PROFILE = """function(formula, data) {
+  fit <- lme4::lmer(formula, data, REML = FALSE)
+  seconds <- system.time(found <- suppressWarnings(stats::profile(fit)))[["elapsed"]]
+  ends <- stats::confint(found)
+  c(seconds, ends)
+}"""
+
+
+def profile_by_likelihood(folder: Path, notebooks: Path | None) -> float:
+    """The profile of every parameter as far as lme4's goes, and all intervals, from the model's numbers on."""
+    return _profiled()[0]
+
+
+def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
+    """The same by lme4's profile of a fit that it has: the fit and the intervals are not counted."""
+    from concord import models
+
+    model = models.get(JUDGED, "ML")
+    seconds, *ends = _in_r(PROFILE, model.formula.expression, model.frame)
+    ours = _profiled()[1]
+    if len(ends) != len(ours) or any(abs(a - b) > 1e-4 * abs(b) for a, b in zip(ends, ours, strict=True)):
+        raise SideFailed(f"lme4's intervals end at {ends}, the likelihood's at {ours}: not the same work")
+    return seconds
+
+
+def _profiled() -> tuple[float, list[float]]:
+    """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
+    from concord import models, profile
+    from concord.likelihood import Likelihood
+
+    design = models.get(JUDGED, "ML").design
+    began = time.perf_counter()
+    made = profile.profiles(Likelihood(design, False))
+    for each in made:
+        each.walk()
+    found = [each.interval() for each in made]
+    seconds = time.perf_counter() - began
+    return seconds, [each.lower for each in found] + [each.upper for each in found]
+
+
 @cache
 def _judged():
     """The likelihood of the model that is judged, and its optimum for a fit."""
@@ -256,6 +297,10 @@ BENCHMARKS = {
     "optimum": Benchmark(
         "find the optimum of all models by REML and ML: likelihood / lmer",
         optima_by_likelihood, optima_by_lmer, goal=1.0, rounds=9,
+    ),
+    "profile": Benchmark(
+        "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
+        profile_by_likelihood, profile_by_lme4, goal=0.05, rounds=3,
     ),
     "compare": Benchmark(
         "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
