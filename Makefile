@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
 # what is written in them for make to run is taken as text.
-values := DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
+values := BENCH DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
 $(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
 export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
@@ -57,8 +57,9 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(PYTHON) -m concord certify $(model)
 
-bench: setup ## time reports, judging and optimizing beside the plain way of doing each
-	$(PYTHON) scripts/bench.py
+# Unquoted, as TESTS: it may name several.
+bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
+	$(PYTHON) scripts/bench.py $$BENCH
 
 lock: setup ## resolve the Python packages anew into scripts/constraints.txt
 	$(PYTHON) scripts/lock.py

@@ -44,11 +44,12 @@ def place(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def agreeing(place):
     """Both methods, certified."""
-    return compare("sleep.csv", SLOPE, "--method", "both", "--certify", "--output", "out", folder=place)
+    return compare("sleep.csv", SLOPE, "--method", "both", "--certify", "--sweep", "0", "--output", "out", folder=place)
 
 
 @pytest.fixture(scope="module")
 def disagreeing(place):
+    """With the sweep."""
     return compare("dietox.csv", "Weight ~ Time + (1 + Time | Pig)", "--output", "short", folder=place)
 
 
@@ -137,6 +138,7 @@ def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(case, place)
         (("sleep.csv",), "FORMULA"),
         (("sleep.csv", SLOPE, "--method", "reml"), "--method"),
         (("sleep.csv", SLOPE, "--engine-timeout", "-1"), "--engine-timeout"),
+        (("sleep.csv", SLOPE, "--sweep", "-1"), "--sweep"),
         (("sleep.csv", SLOPE, "--output", "sleep.csv"), "sleep.csv: is not a folder"),
     ],
 )

@@ -56,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
         "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
         help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
     )  # fmt: skip
+    compare.add_argument(
+        "--sweep", type=_seconds_or_none, default=60.0, metavar="SECONDS",
+        help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
+    )  # fmt: skip
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)
 
@@ -97,7 +101,14 @@ def _seconds(text: str) -> float:
     return value
 
 
-_seconds.__name__ = "number of seconds above 0"  # argparse names the type in its error
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if float(text) == 0 else _seconds(text)
+
+
+_seconds.__name__, _seconds_or_none.__name__ = (
+    "number of seconds above 0",
+    "number of seconds",
+)  # argparse names the type in its error
 
 
 def _reports(given: argparse.Namespace) -> int:
@@ -111,7 +122,7 @@ def _compare(given: argparse.Namespace) -> int:
     from concord.compare_command import run
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
-    return run(given.data, given.formula, methods, given.output, given.engine_timeout, given.certify)
+    return run(given.data, given.formula, methods, given.output, given.engine_timeout, given.sweep, given.certify)
 
 
 def _refresh(given: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ def run(
     methods: Sequence[str],
     output: Path,
     engine_timeout: float,
+    sweep: float,
     certify: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
@@ -42,6 +43,7 @@ def run(
     methods : ``REML``, ``ML`` or both
     output : folder; made where there is none
     engine_timeout : seconds that an engine may take for one fit
+    sweep : seconds that the sweep over all optimizers may take, as estimated; 0 leaves it out
     certify : prove the optimum, and write ``reference.json``
 
     Returns
@@ -60,7 +62,8 @@ def run(
     notebook = notebooks.read(source)
     # The notebook runs in a folder of its own.
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
-    given = {"data": place, "formula": formula, "engine_timeout": float(engine_timeout), "certify": certify}
+    limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep)}
+    given = {"data": place, "formula": formula, **limits, "certify": certify}
     text = source.read_text(encoding="utf-8")
     executions: dict[str, Execution] = {}
     for method in methods:
