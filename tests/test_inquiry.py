@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import concord
-from concord import datasets, inquiry, models, reference
+from concord import agreement, datasets, inquiry, models, reference
 from concord.answers import Absence
 from concord.engines import lme4, mixedlm
 from concord.formulas import FormulaError
@@ -115,9 +115,9 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
 
 
 def test_an_engine_whose_process_dies_is_short_and_the_next_question_has_a_new_one(fresh_workers, asked):
-    os.kill(inquiry._worker("python")._process.pid, signal.SIGKILL)
-    inquiry._worker("python")._process.join()
-    doomed = inquiry._worker("python")
+    os.kill(inquiry._worker("mixedlm")._process.pid, signal.SIGKILL)
+    inquiry._worker("mixedlm")._process.join()
+    doomed = inquiry._worker("mixedlm")
     doomed.send(os.kill, doomed._process.pid, signal.SIGKILL)
     dead = asked.answers("default")[0]
     assert isinstance(dead, Absence) and dead.kind == "stopped" and "memory" in dead.reason
@@ -171,3 +171,16 @@ def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_wor
     made = Inquiry(large(), "y ~ x + (1 + x | g)", engine_timeout=2.0)
     made.compare()
     assert made.sweep(1e9) == "No sweep: mixedlm did not even end its default fit in the time it had."
+
+
+def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):
+    """Where an engine was stopped its summary says so; where there is no fit a sentence stands for the picture."""
+    comparison = Inquiry("sleepstudy", SLOPE).compare()
+    inquiry._worker("mixedlm").stop()
+    assert "the fit is gone" in comparison.fits[0].summary and "REML criterion" in comparison.fits[1].summary
+    nothing = agreement.compare(
+        *(Absence(asked.model, engine, "tuned", "stopped", "stopped after 1 s") for engine in ("mixedlm", "lme4"))
+    )
+    assert nothing.verdict.word == "both short" and "stopped after 1 s" in repr(nothing)
+    for picture in (asked.estimates(nothing), asked.caterpillar(nothing), asked.residuals(nothing)):
+        assert picture == inquiry.NOTHING

@@ -117,7 +117,9 @@ design <- function(formula, data) {
   everything <- lme4::subbars(formula)
   frame <- model.frame(everything, data, na.action = na.omit, drop.unused.levels = TRUE)
   room <- list2env(lapply(as.list(frame), identity), parent = asNamespace("stats"))
-  factors <- list2env(lapply(as.list(frame), factor), parent = baseenv())
+  # Made when they are asked for: a response or a predictor of many values takes long to become a factor.
+  factors <- new.env(parent = baseenv())
+  lapply(names(frame), function(name) delayedAssign(name, factor(frame[[name]]), assign.env = factors))
   factors$`:` <- function(a, b) interaction(a, b, sep = ":", drop = TRUE, lex.order = TRUE)
   terms <- lapply(bars, function(bar) {
     group <- eval(bar[[3L]], factors)

@@ -35,8 +35,14 @@ REFERENCE_TYPE = "application/vnd.concord.reference+json"
 SWEEPS = {"mixedlm": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
+NOTHING = "No picture: there is no fit to show."
 
-_WARM = {"python": ("statsmodels.formula.api", "concord.engines.mixedlm"), "r": ("concord.engines.lme4",)}
+# What each engine's process imports ahead of its work. An engine that is stopped takes no other one's fits with it.
+_WARM = {
+    "mixedlm": ("statsmodels.formula.api", "concord.engines.mixedlm"),
+    "lme4": ("concord.engines.lme4",),
+    "nlme": ("concord.engines.nlme",),
+}
 _RESERVED_IN_R = {
     "if",
     "else",
@@ -88,7 +94,7 @@ class Inquiry:
             raise formulas.FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
-        _worker("python")  # imports while the table is read and R starts
+        _worker("mixedlm")  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -118,17 +124,16 @@ class Inquiry:
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What MixedLM, lme4 and nlme say, in this order."""
-        waiting = {"mixedlm": _worker("python"), "lme4": _worker("r")}
-        for engine, worker in waiting.items():
-            worker.send(_answer, self.model, engine, settings)
+        for engine in ("mixedlm", "lme4"):
+            _worker(engine).send(_answer, self.model, engine, settings)
         reference.of(self.model)
-        by_lme4 = self._received("lme4", waiting["lme4"], settings)
-        arbiter = _worker("r")
-        arbiter.send(_answer, self.model, "nlme", settings)
-        by_mixedlm = self._received("mixedlm", waiting["mixedlm"], settings)
-        return by_mixedlm, by_lme4, self._received("nlme", arbiter, settings)
+        by_lme4 = self._received("lme4", settings)
+        _worker("nlme").send(_answer, self.model, "nlme", settings)
+        by_mixedlm = self._received("mixedlm", settings)
+        return by_mixedlm, by_lme4, self._received("nlme", settings)
 
-    def _received(self, engine: str, worker: Worker, settings: str) -> Answer:
+    def _received(self, engine: str, settings: str) -> Answer:
+        worker = _workers[engine]
         try:
             got = worker.receive(self.engine_timeout)
         except WorkerStopped as stop:
@@ -136,9 +141,9 @@ class Inquiry:
             return Absence(self.model, engine, settings, "stopped", str(stop), seconds=seconds)
         if isinstance(got, Absence):
             return replace(got, model=self.model)
-        number, content, summary = got
+        number, content = got
         predict = partial(worker.run, _predicted, number)
-        return Fit(**content, model=self.model, summarize=lambda: summary, predict=predict)
+        return Fit(**content, model=self.model, summarize=partial(_summary, worker, number), predict=predict)
 
     def certify(self) -> Certificate:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
@@ -175,14 +180,29 @@ class Inquiry:
             reference.keep(self.model, swept.against)
         return swept
 
+    def estimates(self, *comparisons: Comparison) -> Any:
+        """Every parameter of all fits as a picture; or a sentence, where there is no fit."""
+        from concord import plots  # matplotlib, which is not needed for the verdict
+
+        fits = [fit for comparison in comparisons for fit in comparison.fits]
+        return plots.estimates(*fits) if fits else NOTHING
+
     def caterpillar(self, comparison: Comparison) -> Any:
         """The predicted random effects of the engines, as a picture; or a sentence, where none could hold them."""
+        from concord import plots
+
         levels = max(len(term.levels) for term in self.model.design.terms)
         if levels > CATERPILLAR:
             return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
-        from concord import plots  # matplotlib, which is not needed for the verdict
+        fits = [comparison.fits[i] for i in comparison.parties]
+        return plots.caterpillar(*fits) if fits else NOTHING
 
-        return plots.caterpillar(*(comparison.fits[i] for i in comparison.parties))
+    def residuals(self, comparison: Comparison) -> Any:
+        """The residuals of the engines' fits as a picture; or a sentence, where there is no fit."""
+        from concord import diagnostics
+
+        fits = [comparison.fits[i] for i in comparison.parties]
+        return diagnostics.residuals(*fits) if fits else NOTHING
 
     @cached_property
     def listings(self) -> listings.Listings:
@@ -265,13 +285,13 @@ def compare_formula(
 _workers: dict[str, Worker] = {}
 
 
-def _worker(language: str) -> Worker:
-    """The process of one language's engines; a new one where it has been stopped or died."""
-    found = _workers.get(language)
+def _worker(engine: str) -> Worker:
+    """The process of one engine; a new one where it has been stopped or died."""
+    found = _workers.get(engine)
     if found is None or not found.alive:
-        if language == "r":
+        if engine != "mixedlm":
             r.package("lme4")  # forked, the worker has R as it is here
-        found = _workers[language] = Worker(_WARM[language])
+        found = _workers[engine] = Worker(_WARM[engine])
     return found
 
 
@@ -294,7 +314,20 @@ def _answer(model: Model, engine: str, settings: str) -> Any:
     _given.append(got)
     left = {"model", "native", "summarize", "predict"}
     content = {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in left}
-    return len(_given) - 1, content, got.summary
+    return len(_given) - 1, content
+
+
+def _summary(worker: Worker, number: int) -> str:
+    """The package's own summary of a fit that a worker has made."""
+    try:
+        return worker.run(_summarized, number)
+    except WorkerStopped as stop:
+        return f"no summary: the fit is gone with the engine's process ({stop})"
+
+
+def _summarized(number: int) -> str:
+    """In a worker: the summary of a fit that it has made."""
+    return _given[number].summary
 
 
 def _predicted(number: int) -> pd.DataFrame:

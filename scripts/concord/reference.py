@@ -152,9 +152,10 @@ def of(model: Model) -> Reference:
 def _found(model: Model) -> Reference:
     likelihood = Likelihood(model.design, model.reml)
     optimum = likelihood.optimum()
-    design, _, theta = _factored(model.design, optimum)
+    design, places, theta = _factored(model.design, optimum)
     # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
-    ordered = Likelihood(design, model.reml)
+    same = all(np.array_equal(each, np.arange(len(each))) for each in places)
+    ordered = likelihood if same else Likelihood(design, model.reml)
     relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
     bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
     if bends.min(initial=np.inf) < FLAT:
