@@ -21,9 +21,10 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def machines():
-    """Three correlated effects: order matters, and a correlation has others beside it."""
-    likelihood = Likelihood(models.get("machines-unstructured", "ML").design, False)
+def machines(make_model):
+    """Three correlated effects of columns that are not orthogonal: order matters, in the factor and in whitening."""
+    frame = models.get("machines-unstructured").frame
+    likelihood = Likelihood(make_model(frame, "score ~ Machine + (1 + Machine | Worker)", "ML").design, False)
     optimum = likelihood.optimum()
     return likelihood, optimum, (optimum.fixed, optimum.covariances, optimum.residual_variance)
 

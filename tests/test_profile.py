@@ -11,6 +11,7 @@ import pytest
 from scipy import optimize, stats
 
 from concord import models, profile, r
+from concord.coordinates import Coordinates
 from concord.likelihood import Likelihood
 from concord.profile import ProfileError
 
@@ -397,6 +398,22 @@ def test_a_walk_goes_out_to_lme4s_farthest_in_even_steps():
         for value, zeta in known.items():
             (again,) = profile.profiles(likelihood, optimum, [made.parameter.label])
             assert again.zeta(value) == pytest.approx(zeta, abs=1e-6)
+
+
+def test_a_point_takes_little_more_than_one_evaluation(monkeypatch):
+    """The points before predict where the others' best values are, so that one look and one step are enough."""
+    evaluations, expand = [], Coordinates.expand
+
+    def counted(self, z):
+        evaluations.append(z)
+        return expand(self, z)
+
+    monkeypatch.setattr(Coordinates, "expand", counted)
+    found = profile.profiles(*of("dietox-random_slope"))
+    for made in found:
+        made.walk()
+        made.interval()
+    assert len(evaluations) < 1.3 * sum(len(made.points) for made in found)
 
 
 def test_a_sparse_block_has_the_dense_ones_profile(monkeypatch):
