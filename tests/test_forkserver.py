@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from concord import forkserver, notebooks
-from test_notebooks import execute, kernels, until
+
+# `scratch`, a fixture for every test, tells a test's own kernels from those of others
+from test_notebooks import execute, kernels, scratch, until  # noqa: F401
 
 IMPORTS = [
     "import numpy as np",
