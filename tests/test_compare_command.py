@@ -18,6 +18,7 @@ import pytest
 
 from concord import datasets, models, reference
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from test_inquiry import large
 from test_notebooks import session, until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,12 +149,7 @@ def test_bad_options_are_one_line_too(words, what, place):
 
 
 def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(place):
-    rng = np.random.default_rng(5)
-    g = np.repeat(np.arange(3000), 8)
-    frame = pd.DataFrame({"x": rng.normal(size=len(g)), "g": g})
-    effects = rng.normal(size=(3000, 2))
-    frame["y"] = 1 + frame["x"] + effects[g, 0] + effects[g, 1] * frame["x"] + rng.normal(size=len(g))
-    frame.to_csv(place / "large.csv", index=False)
+    large(3000).to_csv(place / "large.csv", index=False)
     done = compare("large.csv", "y ~ x + (1 + x | g)", "--engine-timeout", "2", "--output", "large", folder=place)
     assert done.returncode == 1, done.stderr
     assert "large-model, REML, default settings: python short" in done.stdout

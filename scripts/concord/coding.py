@@ -8,6 +8,7 @@ coding X it is larger by log |det T| = 0.5 (log |X_g'X_g| - log |X'X|).
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 
 def same_numbers(given: np.ndarray, wanted: np.ndarray) -> bool:
@@ -15,6 +16,11 @@ def same_numbers(given: np.ndarray, wanted: np.ndarray) -> bool:
     return given.shape == wanted.shape and bool(
         np.allclose(given, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
     )
+
+
+def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
+    """Whether two grouping factors put the same rows together, whatever the groups are called."""
+    return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
 
 
 def between(given: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
-from concord.records import MEDIA_TYPE
+from concord.records import MEDIA_TYPE, as_csv, collect, displayed
 
 NOTEBOOK, VERDICT = "compare", "verdict"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
 UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
-AGREE, DISAGREE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 
 def run(
@@ -57,9 +56,10 @@ def run(
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is not a folder: name another one with --output")
-    path = notebooks.choose(NOTEBOOK, notebooks.discover())
-    source = notebooks.discover()[path]
+    found = notebooks.discover()
+    source = found[notebooks.choose(NOTEBOOK, found)]
     notebook = notebooks.read(source)
+    cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
     # The notebook runs in a folder of its own.
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
     limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep)}
@@ -69,7 +69,6 @@ def run(
     for method in methods:
         parameters = {**given, "method": method}
         notebooks.check(parameters, notebooks.parameters(notebook), NOTEBOOK)
-        cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
         with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
             bar.set_postfix_str(f"{method}: reading, fitting")
 
@@ -103,7 +102,7 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
         return ""
     text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
     found = {
-        row["settings"]: row["verdict"] for each in _displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
+        row["settings"]: row["verdict"] for each in displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
     }
     first, known = not said, found.items() <= said.items()
     said.update(found)
@@ -114,48 +113,27 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     """Write notebooks, pages and tables; the verdicts that came of it."""
     import nbformat
 
-    from concord import records
     from concord.inquiry import REFERENCE_TYPE
     from concord.pages import page
 
     executed = []
     for method, execution in executions.items():
-        notebook = nbformat.reads(execution.notebook, as_version=4)
-        notebook.metadata["concord"] = {
-            "id": f"{stem}-{method}",
-            "name": stem,
-            "method": method,
-            "status": execution.status,
-            "error": notebooks.shorten(execution.error),
-            "cell": execution.cell,
-            "anchor": execution.anchor,
-            "seconds": round(execution.seconds, 3),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "alone": True,
-        }
+        notebook = notebooks.labelled(execution, f"{stem}-{method}", stem, method, alone=True)
         executed.append(notebook)
         notebooks.write_text(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
         notebooks.write_text(output / f"{stem}-{method}.html", page(notebook))
         print(output / f"{stem}-{method}.html")
-    estimates, fits = records.collect(executed)
-    notebooks.write_text(output / "estimates.csv", records.as_csv(estimates))
-    notebooks.write_text(output / "fits.csv", records.as_csv(fits))
+    estimates, fits = collect(executed)
+    notebooks.write_text(output / "estimates.csv", as_csv(estimates))
+    notebooks.write_text(output / "fits.csv", as_csv(fits))
     references: dict[str, Any] = {}
-    for record in _displayed(executed, REFERENCE_TYPE):
+    for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
             references.setdefault(name, {}).update(methods)
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
         notebooks.write_text(output / "reference.json", content)
     return set(fits["verdict"])
-
-
-def _displayed(executed: Sequence[Mapping[str, Any]], media_type: str) -> Iterator[Any]:
-    for notebook in executed:
-        for cell in notebook["cells"]:
-            for each in cell.get("outputs", ()):
-                if media_type in each.get("data", {}):
-                    yield each["data"][media_type]
 
 
 def _stem(data: str) -> str:

@@ -75,6 +75,22 @@ class Formula:
     tree: Tree = field(repr=False, compare=False, hash=False)
 
     @property
+    def uses(self) -> dict[str, set[str]]:
+        """What each variable is used for: ``response``, ``predictor``, ``group``."""
+        tree = self.tree
+        parts = [
+            ("response", tree.response),
+            ("predictor", tree.fixed),
+            *(("predictor", each) for each in tree.offsets),
+        ]
+        parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
+        uses: dict[str, set[str]] = {name: set() for name in self.variables}
+        for use, part in parts:
+            for name in syntax.variables(part):
+                uses[name].add(use)
+        return uses
+
+    @property
     def expression(self) -> Any:
         """The formula as an R object, made anew in a process that has not had it yet.
 

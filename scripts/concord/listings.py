@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -55,12 +54,9 @@ class Listings:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         # Names of columns stand in the code, and whatever they hold is text.
-        shown = [f"<h4>{title}</h4>\n<pre><code>{html.escape(code)}</code></pre>" for title, code in self._titled]
+        titled = {"Python": self.python, "R": self.r}.items()
+        shown = [f"<h4>{title}</h4>\n<pre><code>{html.escape(code)}</code></pre>" for title, code in titled]
         return {"text/plain": repr(self), "text/html": "\n".join(shown)}
-
-    @property
-    def _titled(self) -> tuple[tuple[str, str], ...]:
-        return (("Python", self.python), ("R", self.r))
 
 
 def _python(model: Model, source: str | None) -> str:
@@ -101,13 +97,10 @@ def _r(model: Model, source: str | None) -> str:
 
 def _factors(model: Model) -> list[str]:
     """The factors whose levels' order matters: they are more than groups, and a file does not tell it."""
-    grouping = {name for term in model.formula.random for name in model.formula.variables if name in term.group}
-    columns = " ".join([model.formula.fixed, *(term.columns for term in model.formula.random)])
-    frame = model.frame
     return [
         name
-        for name in model.formula.variables
-        if isinstance(frame[name].dtype, pd.CategoricalDtype) and (name in columns or name not in grouping)
+        for name, uses in model.formula.uses.items()
+        if isinstance(model.frame[name].dtype, pd.CategoricalDtype) and not uses <= {"group"}
     ]
 
 
@@ -126,5 +119,4 @@ def _suffix(source: str | None) -> str:
 
 def _quoted(text: str) -> str:
     """Text as R writes it."""
-    escaped: Sequence[str] = [f"\\{each}" if each in '\\"' else each for each in text]
-    return '"' + "".join(escaped) + '"'
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from concord.coding import same_groups
 from concord.formulas import Design, DesignTerm
 
 # Of a column of length one, what may be left outside of a span: rounding.
@@ -114,7 +115,7 @@ def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -
     left = []
     for term in null:
         for other, image, within in zip(alternative, images, columns, strict=True):
-            if _same_levels(term.codes, other.codes) and _spanned(term.matrix, other.matrix):
+            if same_groups(term.codes, other.codes) and _spanned(term.matrix, other.matrix):
                 T = np.linalg.lstsq(within, _unit(term.matrix), rcond=None)[0]
                 image += T @ T.T
                 break
@@ -179,12 +180,6 @@ def _pairs(terms: list[DesignTerm]) -> tuple[np.ndarray, np.ndarray] | None:
     shared = shared.tocoo()
     lower = shared.row >= shared.col
     return shared.row[lower], shared.col[lower]
-
-
-def _same_levels(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two factors part the rows in the same way."""
-    pairs = len(np.unique(np.stack([one, other]), axis=1).T)
-    return pairs == len(np.unique(one)) == len(np.unique(other))
 
 
 def _unit(columns: np.ndarray) -> np.ndarray:

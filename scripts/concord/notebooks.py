@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -407,6 +408,24 @@ def mark_failure(
     )
     notebook.cells.insert(0, banner)
     return Execution(nbformat.writes(notebook), status, error, position, anchor, seconds)
+
+
+def labelled(execution: Execution, id: str, name: str, method: str | None, **more: Any) -> NotebookNode:
+    """The executed notebook with what came of it in `metadata.concord`; `more` goes there too."""
+    notebook = nbformat.reads(execution.notebook, as_version=4)
+    notebook.metadata["concord"] = {
+        "id": id,
+        "name": name,
+        "method": method,
+        "status": execution.status,
+        "error": shorten(execution.error),
+        "cell": execution.cell,
+        "anchor": execution.anchor,
+        "seconds": round(execution.seconds, 3),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+    }
+    return notebook
 
 
 _STORY = {FAILED: "failed", TIMED_OUT: "ran out of time", DIED: "died"}

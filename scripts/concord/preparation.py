@@ -63,7 +63,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     rows = np.flatnonzero(kept)
     if len(rows) == 1:
         raise PreparationError("only 1 row is complete: the model needs more rows")
-    uses = _uses(formula)
+    uses = formula.uses
     prepared = {}
     for name, column in found.items():
         column = replace(column, values=column.values[rows], missing=column.missing[rows])
@@ -126,18 +126,6 @@ def _of(count: int, all_: int) -> str:
 
 
 # ---- a column, by its use ----------------------------------------------------------------------------------------
-
-
-def _uses(formula: Formula) -> dict[str, set[str]]:
-    """What each variable is used for: ``response``, ``predictor``, ``group``."""
-    tree = formula.tree
-    parts = [("response", tree.response), ("predictor", tree.fixed), *(("predictor", each) for each in tree.offsets)]
-    parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
-    uses: dict[str, set[str]] = {name: set() for name in formula.variables}
-    for use, part in parts:
-        for name in syntax.variables(part):
-            uses[name].add(use)
-    return uses
 
 
 def _prepared(name: str, column: Column, uses: set[str], rows: np.ndarray) -> tuple[Any, list[str]]:

@@ -25,9 +25,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from concord import datasets
-from concord.engines import EngineError, engines
+from concord.answers import answer
+from concord.engines import engines
 from concord.fits import KEY, Fit, tidy
-from concord.formulas import CannotExpress, Design, FormulaError
+from concord.formulas import Design, FormulaError
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import METHODS, Model
 
@@ -74,6 +75,10 @@ class Reference:
     def certified(self) -> bool:
         """Whether it is proved to be an optimum."""
         return np.isfinite(self.radius)
+
+    def surpassed(self, level: float, estimates: pd.DataFrame, by: str) -> Reference:
+        """The reference in its place where a fit is better; `by` says the best of what that is."""
+        return replace(self, loglik=level, level=level, estimates=estimates, kind=f"not certified: the best of {by}")
 
     @property
     def noun(self) -> str:
@@ -333,12 +338,11 @@ def checksum(record: dict[str, Any]) -> str:
 
 def answers(model: Model) -> Iterator[Fit]:
     """What every engine says, by every settings, as far as it can."""
-    for engine in engines().values():
+    for name, engine in engines().items():
         for settings in engine.SETTINGS:
-            try:
-                yield engine.fit(model, settings)
-            except (CannotExpress, EngineError):
-                continue
+            got = answer(model, name, settings)
+            if isinstance(got, Fit):
+                yield got
 
 
 def certify(model: Model) -> dict[str, Any]:

@@ -302,18 +302,7 @@ def keep(report: Report, execution: Execution, output: Path) -> None:
     """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
     import nbformat
 
-    notebook = nbformat.reads(execution.notebook, as_version=4)
-    notebook.metadata["concord"] = {
-        "id": report.id,
-        "name": report.name,
-        "method": report.method,
-        "status": execution.status,
-        "error": notebooks.shorten(execution.error),
-        "cell": execution.cell,
-        "anchor": execution.anchor,
-        "seconds": round(execution.seconds, 3),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    notebook = notebooks.labelled(execution, report.id, report.name, report.method)
     notebooks.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     notebooks.write_text(output / "reports" / f"{report.id}.html", page(notebook))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -131,9 +131,7 @@ def run(model: Model) -> Sweep:
     rows = [_judged(row, fit, against) for row, fit in tried]
     best = int(np.argmin([row["gap"] for row in rows])) if rows else 0
     if rows and not against.certified and rows[best]["gap"] < -allowed:
-        fit, level = tried[best][1], against.level - rows[best]["gap"]
-        kind = "not certified: the best of the sweep"
-        against = replace(against, loglik=level, level=level, estimates=fit.estimates, kind=kind)
+        against = against.surpassed(against.level - rows[best]["gap"], tried[best][1].estimates, "the sweep")
         rows = [_judged(row, fit, against) for row, fit in tried]
     return Sweep(model, against, allowed, pd.DataFrame(rows, columns=list(COLUMNS)), tuple(notes))
 

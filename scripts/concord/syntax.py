@@ -143,11 +143,7 @@ def _check_sum(node: Node) -> None:
 
 def _check_terms(node: Node) -> None:
     """Terms, which operators combine by the rules of model formulas."""
-    if isinstance(node, Name):
-        return
-    if isinstance(node, Value):
-        if isinstance(node.value, bool):
-            raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
+    if _is_leaf(node):
         return
     if node.function in ("|", "||"):
         raise FormulaError("a random term, (columns | group), may only be added")
@@ -162,11 +158,7 @@ def _check_terms(node: Node) -> None:
 
 def _check_number(node: Node) -> None:
     """Arithmetic: what stands in a function's argument, and every function."""
-    if isinstance(node, Name):
-        return
-    if isinstance(node, Value):
-        if isinstance(node.value, bool):
-            raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
+    if _is_leaf(node):
         return
     function, arguments = node.function, node.arguments
     if function in ("poly", "scale"):
@@ -181,6 +173,13 @@ def _check_number(node: Node) -> None:
         _arity(node, 1)
     for argument in arguments:
         _check_number(argument)
+
+
+def _is_leaf(node: Node) -> bool:
+    """Whether it is a variable or a number, which may stand anywhere; a truth value may not."""
+    if isinstance(node, Value) and isinstance(node.value, bool):
+        raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
+    return isinstance(node, Name | Value)
 
 
 def _arity(node: Call, count: int) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from concord.coding import same_groups
 from concord.formulas import CannotExpress, Design, DesignTerm, Formula
 from concord.notation import Writer, literal, rows_kept
 from concord.syntax import Call, Name, Node, RandomTree, quoted, variables, written
@@ -80,10 +81,10 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bo
     terms = design.terms
     single = [len(term.names) == 1 for term in terms]
     _refuse_repetition(formula, design)
-    top = _outermost(terms)
     if len(terms) == 1:
         return _Plan(0, 0, False)
-    on_top = [] if top is None else [i for i, term in enumerate(terms) if same_partition(term, terms[top])]
+    top = _outermost(terms)
+    on_top = [] if top is None else [i for i, term in enumerate(terms) if same_groups(term.codes, terms[top].codes)]
     if constrained and all(single) and len(on_top) == len(terms):
         return _Plan(0, None, True)
     correlated = [i for i, alone in enumerate(single) if not alone]
@@ -116,7 +117,7 @@ def _refuse_repetition(formula: Formula, design: Design) -> None:
     for i, later in enumerate(design.terms):
         for j, earlier in enumerate(design.terms[:i]):
             shared = [name for name in later.names if name in earlier.names]
-            if shared and j not in twice and same_partition(earlier, later):
+            if shared and j not in twice and same_groups(earlier.codes, later.codes):
                 twice[i] = shared[0], set(shared) == set(later.names)
     if twice:
         what, whole = next(iter(twice.items()))[1][0], all(covered for _, covered in twice.values())
@@ -128,11 +129,6 @@ def _refuse_repetition(formula: Formula, design: Design) -> None:
             f"{' + '.join(everything)}: the effect {what} of {group} twice",
             _formula(formula, kept) if whole else None,
         )
-
-
-def same_partition(one: DesignTerm, other: DesignTerm) -> bool:
-    """Whether two factors put the same rows together."""
-    return _nested(one.codes, other.codes) and _nested(other.codes, one.codes)
 
 
 def _nested(fine: np.ndarray, coarse: np.ndarray) -> bool:
@@ -156,7 +152,7 @@ def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
     found: list[list[int]] = []
     for i in sorted(range(len(design.terms)), key=lambda i: len(np.unique(design.terms[i].codes))):
         term = design.terms[i]
-        if found and same_partition(term, design.terms[found[-1][0]]):
+        if found and same_groups(term.codes, design.terms[found[-1][0]].codes):
             found[-1].append(i)
         elif found and not _nested(term.codes, design.terms[found[-1][0]].codes):
             return None
@@ -217,7 +213,7 @@ def _component(
     tree, term = formula.tree.random[i], design.terms[i]
     slope = _slope(tree, writer)
     name = term.group if slope == "1" else f"{term.group} {slope}"
-    if plan.top is not None and same_partition(term, design.terms[plan.top]):
+    if plan.top is not None and same_groups(term.codes, design.terms[plan.top].codes):
         return name, slope if slope == "1" else f"0 + {slope}"
     outer = set() if plan.top is None else set(variables(formula.tree.random[plan.top].group))
     needed = _deciding([each for each in variables(tree.group) if each not in outer], i, design, frame, plan)

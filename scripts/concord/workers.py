@@ -7,7 +7,6 @@ import in the meantime what is not.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import multiprocessing
 import os
@@ -20,8 +19,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from concord.forkserver import die_with_parent
+
 _FORK = multiprocessing.get_context("fork")
-_PR_SET_PDEATHSIG = 1
 # What arrives from a worker: that it begins a piece of work, what came of it, or what it raised.
 _BEGAN, _VALUE, _ERROR = "began", "value", "error"
 
@@ -49,7 +49,9 @@ class Worker:
 
     def __init__(self, modules: Iterable[str] = ()) -> None:
         self._pipe, theirs = _FORK.Pipe()
-        self._process = _FORK.Process(target=_serve, args=(theirs, self._pipe, tuple(modules)), daemon=True)
+        self._process = _FORK.Process(
+            target=_serve, args=(theirs, self._pipe, tuple(modules), os.getpid()), daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -104,10 +106,10 @@ class Worker:
         self._process.join()
 
 
-def _serve(pipe: Connection, theirs: Connection, modules: tuple[str, ...]) -> None:
+def _serve(pipe: Connection, theirs: Connection, modules: tuple[str, ...], parent: int) -> None:
     theirs.close()
     # It must not outlive who asked: a killed parent closes no pipes in the middle of a computation.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(parent)
     # Ctrl-C reaches every process of a terminal; who asked decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

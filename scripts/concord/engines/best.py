@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from concord.coding import same_numbers
+from concord.coding import same_groups, same_numbers
 from concord.engines import EngineError
 from concord.fits import Attempt, Fit
 from concord.formulas import DesignTerm
@@ -24,11 +23,6 @@ SAME = 1e-8
 # A fit stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
 # no variance in its first six digits.
 STATIONARY = 1e-4
-
-
-def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
-    """Whether two grouping factors put the same rows together, whatever the groups are called."""
-    return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
 
 
 def check(

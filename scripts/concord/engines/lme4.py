@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.coding import between, same_numbers, shift
+from concord.coding import between, same_groups, same_numbers, shift
 from concord.engines import EngineError
-from concord.engines.best import check, check_rank, same_groups, tuned
+from concord.engines.best import check, check_rank, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
 from concord.models import Model
 
