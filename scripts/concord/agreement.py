@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from concord.engines.best import recomputed
 from concord.fits import KEY, Fit
 from concord.judgement import OWN, Judgement, judge
 from concord.models import Model
-from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
+from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, plain
 
 LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
 # What an engine states may differ from the likelihood of its estimates by rounding, and not by more.
@@ -136,8 +136,7 @@ class Comparison:
         best = int(np.argmax(values)) if values else 0
         if not values or not values[best] > found.level + self._allowed_gap:
             return found
-        kind = "not certified: the best of the fits compared"
-        return replace(found, loglik=values[best], level=values[best], estimates=self.fits[best].estimates, kind=kind)
+        return found.surpassed(values[best], self.fits[best].estimates, "the fits compared")
 
     @cached_property
     def judgements(self) -> list[Judgement]:
@@ -372,15 +371,15 @@ class Comparison:
         model = {"dataset": self.model.dataset.id, "model": self.model.name, "method": self.model.method}
         for fit, judgement in zip(self.fits, self.judgements, strict=True):
             head = {**model, "settings": fit.settings, "engine": fit.engine}
-            estimates += [_plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
+            estimates += [plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
             judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
             told = {"converged": fit.converged, "messages": list(fit.messages), "verdict": self.verdict.word}
-            fits.append(_plain({**head, **judged, **told}, FITS_COLUMNS))
+            fits.append(plain({**head, **judged, **told}, FITS_COLUMNS))
         for each in self.absent:
             head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
             nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False}
             told = {"messages": [each.reason], "verdict": self.verdict.word}
-            fits.append(_plain({**head, **nothing, **told}, FITS_COLUMNS))
+            fits.append(plain({**head, **nothing, **told}, FITS_COLUMNS))
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
@@ -448,14 +447,3 @@ def _column(label: str, loglik: float, estimates: pd.DataFrame) -> pd.Series:
 
 def _name(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [_KIND[row["effect"]], row["group"], row["term"]]))
-
-
-def _plain(row: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
-    """A row as JSON can hold it: a missing or infinite number is null."""
-
-    def value(each: Any) -> Any:
-        if isinstance(each, float | np.floating):
-            return float(each) if np.isfinite(each) else None
-        return each.item() if isinstance(each, np.generic) else each
-
-    return {name: value(row[name]) for name in columns}

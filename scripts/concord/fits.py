@@ -72,6 +72,7 @@ class Fit:
     attempts : what each optimizer gave, where several were tried
     native : the package's own result
     summarize, predict : make `summary` and `random_effects` when they are first asked for
+    elsewhere : where the package's own result is in another process: how to `ask` there
     """
 
     model: Model
@@ -93,6 +94,17 @@ class Fit:
     native: Any = field(default=None, repr=False)
     summarize: Callable[[], str] = field(default=str, repr=False)
     predict: Callable[[], pd.DataFrame] = field(default=lambda: pd.DataFrame(columns=RANDOM_EFFECTS), repr=False)
+    elsewhere: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """What the package's own result says: ``question(fit, *arguments)``, in the process where that result is.
+
+        Parameters
+        ----------
+        question : a function of a module, which takes a `Fit` with its `native`
+        arguments : what can be pickled
+        """
+        return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
 
     @property
     def estimates(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import hashlib
 import keyword
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord import datasets, formulas, listings, preparation, r, reference, sources, sweep, tables
+from concord import datasets, formulas, listings, preparation, r, reference, sources, sweep, syntax, tables
 from concord.agreement import Comparison, compare
 from concord.answers import Absence, Answer, answer
 from concord.fits import Fit
@@ -42,22 +42,6 @@ _WARM = {
     "mixedlm": ("statsmodels.formula.api", "concord.engines.mixedlm"),
     "lme4": ("concord.engines.lme4",),
     "nlme": ("concord.engines.nlme",),
-}
-_RESERVED_IN_R = {
-    "if",
-    "else",
-    "repeat",
-    "while",
-    "function",
-    "for",
-    "next",
-    "break",
-    "in",
-    "NA",
-    "NaN",
-    "Inf",
-    "T",
-    "F",
 }
 
 
@@ -142,8 +126,10 @@ class Inquiry:
         if isinstance(got, Absence):
             return replace(got, model=self.model)
         number, content = got
-        predict = partial(worker.run, _predicted, number)
-        return Fit(**content, model=self.model, summarize=partial(_summary, worker, number), predict=predict)
+        return Fit(
+            **content, model=self.model, summarize=partial(_summary, worker, number),
+            predict=partial(worker.run, _predicted, number), elsewhere=partial(worker.run, _asked, number),
+        )  # fmt: skip
 
     def certify(self) -> Certificate:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
@@ -312,7 +298,7 @@ def _answer(model: Model, engine: str, settings: str) -> Any:
     if isinstance(got, Absence):
         return replace(got, model=None)
     _given.append(got)
-    left = {"model", "native", "summarize", "predict"}
+    left = {"model", "native", "summarize", "predict", "elsewhere"}
     content = {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in left}
     return len(_given) - 1, content
 
@@ -335,6 +321,11 @@ def _predicted(number: int) -> pd.DataFrame:
     return _given[number].random_effects
 
 
+def _asked(number: int, question: Callable[..., Any], *arguments: Any) -> Any:
+    """In a worker: what the package's own result of a fit says."""
+    return question(_given[number], *arguments)
+
+
 def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
     """The file's name (None for a table in memory), a name that the table can have in both languages, and the table."""
     if isinstance(data, pd.DataFrame):
@@ -344,7 +335,9 @@ def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str
         return f"{text}.csv", text, datasets.load(text).frame
     path = Path(text)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
-    plain = formulas.PLAIN.fullmatch(name) and not keyword.iskeyword(name) and name not in _RESERVED_IN_R
+    # T and F are no reserved words of R; but a table of that name would stand for TRUE or FALSE.
+    plain = formulas.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
+    plain = plain and not keyword.iskeyword(name)
     return path.name, name if plain else "data", sources.read(path)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 MEDIA_TYPE = "application/vnd.concord.fits+json"
@@ -23,6 +24,23 @@ FITS_COLUMNS = (
     "dataset", "model", "method", "settings", "engine",
     "loglik", "gap", "digits", "converged", "seconds", "messages", "verdict",
 )  # fmt: skip
+QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
+"""Media type of the lines of a `concord.quantities.Sheet`."""
+QUANTITIES_COLUMNS = (
+    "dataset", "model", "method", "settings", "section", "quantity", "effect", "group", "term", "source",
+    "value", "expected", "definition", "same_definition", "verdict", "reason",
+)  # fmt: skip
+PICTURE_TYPE = "application/vnd.concord.picture+json"
+"""Media type of what a picture shows in words, and of the numbers that it is drawn from; see `concord.pictures`."""
+
+
+def displayed(notebooks: Iterable[Mapping[str, Any]], media_type: str) -> Iterator[Any]:
+    """What executed notebooks (nbformat 4 nodes) display under a media type, in its order."""
+    for notebook in notebooks:
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", ()):
+                if media_type in output.get("data", {}):
+                    yield output["data"][media_type]
 
 
 def collect(notebooks: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -31,14 +49,27 @@ def collect(notebooks: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.Da
     A fit that several cells or notebooks show is kept once; the last one shown wins.
     """
     estimates, fits = [], []
-    for notebook in notebooks:
-        for cell in notebook["cells"]:
-            for output in cell.get("outputs", ()):
-                record = output.get("data", {}).get(MEDIA_TYPE)
-                if record:
-                    estimates += record["estimates"]
-                    fits += record["fits"]
+    for record in displayed(notebooks, MEDIA_TYPE):
+        estimates += record["estimates"]
+        fits += record["fits"]
     return _table(estimates, ESTIMATES_COLUMNS, 8), _table(fits, FITS_COLUMNS, 5)
+
+
+def collect_quantities(notebooks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """All lines of quantities in executed notebooks; one that is shown again is kept once, as it was shown last."""
+    rows = [row for record in displayed(notebooks, QUANTITIES_TYPE) for row in record]
+    return _table(rows, QUANTITIES_COLUMNS, 10)
+
+
+def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """A row as JSON can hold it: a missing or infinite number is null."""
+
+    def value(each: Any) -> Any:
+        if isinstance(each, float | np.floating):
+            return float(each) if np.isfinite(each) else None
+        return each.item() if isinstance(each, np.generic) else each
+
+    return {name: value(row[name]) for name in columns}
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> pd.DataFrame:

@@ -1,0 +1,298 @@
+"""Quantities: everything that fits say beyond their estimates, line by line, with two questions asked of each.
+
+*Same definition?* Two packages may give two numbers that are both right, because they are numbers of two things.
+*Agree?* Whatever a package states is held against the independent likelihood's value **by that package's own
+definition, at that package's own estimates**; only then are packages held against each other. So a difference by
+definition is never called a disagreement, and one that no definition explains is never called agreement.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import tables
+from concord.agreement import Disagreement, tolerances
+from concord.datasets import Tolerance
+from concord.fits import KEY
+from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, plain
+
+# What an independent value is called where it stands beside those of the packages.
+INDEPENDENT = "independent"
+AGREE, DEFINITION, OPTIMUM, DIFFER, ALONE = "agree", "by definition", "another optimum", "differ", "not compared"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a number is, so that two of them can be told to be numbers of one thing or of two.
+
+    Attributes
+    ----------
+    title : in a few words
+    formula : what it is, in the notation of the tables
+    conversion : how to come from here to the definition that the others have; empty where this is the common one
+    source : where it is written down
+    """
+
+    title: str
+    formula: str
+    conversion: str = ""
+    source: str = ""
+
+
+@cache
+def definitions() -> Mapping[str, Definition]:
+    """All definitions by name, from ``definitions.toml``."""
+    content = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
+    return {name: Definition(**each) for name, each in content.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One quantity, from every source that has it.
+
+    Attributes
+    ----------
+    section : what it belongs to: ``standard errors``, ``tests``, ``intervals``, ``random effects``, ...
+    quantity : what it is, such as ``standard error`` or ``profile interval, lower``
+    tolerance : the name of its tolerance among the ``quantities`` of tolerances.toml
+    values : by source (``mixedlm``, ``lme4``, ``nlme``, ``lmerTest``, ...) what it states: a number, or an array of
+        them, one a level or row, in one order for all sources
+    definitions : by source the name of its definition; a source that is not named has the same as all others
+    expected : by source the independent value by that source's definition at that source's estimates; a source that is
+        not named can only be held against others
+    independent : the independent value at the reference, by the common definition, to be shown; NaN where there is none
+    effect, group, term : whose it is, as in `Fit.estimates`; empty for a quantity of the whole model
+    absent : by source, why it states nothing
+    scale : what a relative tolerance is relative to, where that is not the values' own size
+    short : whether a fit is not at the optimum, so that sources may differ because their estimates do
+    """
+
+    section: str
+    quantity: str
+    tolerance: str
+    values: Mapping[str, Any]
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    independent: float = np.nan
+    effect: str = ""
+    group: str = ""
+    term: str = ""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    scale: float = np.nan
+    short: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = set(self.definitions.values()) - set(definitions())
+        if unknown:
+            raise ValueError(f"no such definition: {', '.join(sorted(unknown))}")
+        if not self.values:
+            raise ValueError(f"{self.title}: a quantity that nobody states is no line")
+
+    @property
+    def title(self) -> str:
+        """Its name in a sentence."""
+        return " ".join(filter(None, [self.quantity, self.group, self.term]))
+
+    @property
+    def allowed(self) -> Tolerance:
+        """Its tolerance."""
+        return tolerances()["quantities"][self.tolerance]
+
+    @property
+    def same_definition(self) -> bool:
+        """Whether all sources mean the same."""
+        return len({self.definitions.get(source) for source in self.values}) == 1
+
+    @property
+    def difference(self) -> float:
+        """The largest difference of two sources; NaN where there is only one."""
+        if len(self.values) < 2:
+            return np.nan
+        stacked = np.stack([np.atleast_1d(np.asarray(each, float)) for each in self.values.values()])
+        spread = stacked.max(axis=0) - stacked.min(axis=0)
+        return float(spread.max(initial=0.0)) if not np.isnan(spread).any() else np.nan
+
+    @property
+    def unexplained(self) -> dict[str, float]:
+        """By source, how far its value is from what its definition gives, where that is beyond tolerance."""
+        found = {}
+        for source, expected in self.expected.items():
+            if source in self.values:
+                off = self._distance(self.values[source], expected)
+                if not off <= self._limit(expected):
+                    found[source] = off
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """``agree``, ``by definition``, ``another optimum``, ``differ``, or ``not compared`` where nothing can be held
+        against it.
+        """
+        if self.unexplained:
+            return DIFFER
+        held = set(self.values) & set(self.expected)
+        if len(self.values) == 1:
+            return AGREE if held else ALONE
+        within = self.difference <= self._limit(*self.values.values())
+        if self.same_definition:
+            if within:
+                return AGREE
+            return OPTIMUM if self.short and held == set(self.values) else DIFFER
+        # Numbers of two things are explained only where each is what its own definition gives.
+        return (OPTIMUM if self.short else DEFINITION) if held == set(self.values) else ALONE
+
+    @property
+    def reason(self) -> str:
+        """What is to be said of it: how a definition leads to another, or what is not explained."""
+        words = [
+            f"{source} is {off:.3g} from what its definition gives ({self._limit(self.expected[source]):.3g} allowed)"
+            for source, off in self.unexplained.items()
+        ]
+        if not words and self.verdict == DIFFER:
+            words.append(f"difference {self.difference:.3g}, {self._limit(*self.values.values()):.3g} allowed")
+        if not self.same_definition:
+            words += [f"{s}: {definitions()[name].conversion}" for s, name in self.definitions.items()
+                      if s in self.values and definitions()[name].conversion]  # fmt: skip
+        return "; ".join(words)
+
+    def _limit(self, *values: Any) -> float:
+        size = self.scale
+        if np.isnan(size):
+            size = max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(each, float))), initial=0.0)) for each in values)
+        return self.allowed.atol + self.allowed.rtol * size
+
+    @staticmethod
+    def _distance(one: Any, other: Any) -> float:
+        apart = np.abs(np.atleast_1d(np.asarray(one, float)) - np.atleast_1d(np.asarray(other, float)))
+        return float(apart.max(initial=0.0)) if not np.isnan(apart).any() else np.nan
+
+
+class Sheet:
+    """Lines of one model as a table, with a column for each of the two questions.
+
+    Attributes
+    ----------
+    title : what it is of
+    lines : in the order given
+    notes : what else is to be said, a sentence each
+    head : the columns that records carry beside the lines' own: ``dataset, model, method, settings``
+    """
+
+    def __init__(
+        self, title: str, lines: Iterable[Line], notes: Sequence[str] = (), head: Mapping[str, str] | None = None
+    ) -> None:
+        self.title, self.lines, self.notes = title, list(lines), tuple(notes)
+        self.head = dict(head or {})
+
+    @property
+    def sources(self) -> list[str]:
+        """All sources, in the order in which lines name them first."""
+        return list(dict.fromkeys(source for line in self.lines for source in [*line.values, *line.absent]))
+
+    @property
+    def breaches(self) -> list[str]:
+        """The lines that differ, with the reason."""
+        return [f"{line.section}, {line.title}: {line.reason}" for line in self.lines if line.verdict == DIFFER]
+
+    def check(self) -> Sheet:
+        """Raise where any line differs and nothing explains it.
+
+        Raises
+        ------
+        Disagreement : lists every such line
+        """
+        if not self.lines:
+            raise Disagreement(f"{self.title}: nothing was compared", ["no line"])
+        if self.breaches:
+            raise Disagreement(f"{self.title}: {len(self.breaches)} of {len(self.lines)} lines", self.breaches)
+        return self
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a line: ``section, quantity, effect, group, term``, every source's value (arrays: the number of
+        values), ``independent``, ``difference``, ``same_definition``, ``verdict``, ``reason``.
+        """
+        rows = []
+        for line in self.lines:
+            key = {"section": line.section, "quantity": line.quantity, **{name: getattr(line, name) for name in KEY}}
+            values = {source: _scalar(line.values.get(source, np.nan)) for source in self.sources}
+            rows.append(
+                {
+                    **key, **values, INDEPENDENT: line.independent, "difference": line.difference,
+                    "same_definition": line.same_definition, "verdict": line.verdict, "reason": line.reason,
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def counted(self) -> str:
+        """How many lines came out how, in words."""
+        words = pd.Series([line.verdict for line in self.lines]).value_counts()
+        return ", ".join(f"{count} {word}" for word, count in words.items())
+
+    def record(self) -> list[dict[str, Any]]:
+        """The rows of quantities.csv: one a line and source."""
+        rows = []
+        for line in self.lines:
+            key = {"section": line.section, "quantity": line.quantity, **{name: getattr(line, name) for name in KEY}}
+            told = {"verdict": line.verdict, "reason": line.reason, "same_definition": line.same_definition}
+            for source, value in line.values.items():
+                numbers = {"value": _scalar(value), "expected": _scalar(line.expected.get(source, np.nan))}
+                defined = {"source": source, "definition": line.definitions.get(source, "")}
+                rows.append(plain({**self.head, **key, **defined, **numbers, **told}, QUANTITIES_COLUMNS))
+        return rows
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        shown = any(not np.isnan(line.independent) for line in self.lines)
+        header = ["quantity", "group", "term", *self.sources, *([INDEPENDENT] if shown else [])]
+        header += ["difference", "same definition?", "agree?"]
+        rows = []
+        for line in self.lines:
+            cells = [_cell(line, source) for source in self.sources]
+            if shown:
+                cells.append(tables.number(line.independent))
+            # Within tolerance a difference is noise, which changes from machine to machine.
+            noise = line.same_definition and line.verdict == AGREE and len(line.values) > 1
+            difference = f"< {line._limit(*line.values.values()):.1e}" if noise else tables.number(line.difference, 3)
+            answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
+            same = "" if len(line.values) < 2 else "yes" if line.same_definition else "no"
+            rows.append([line.quantity, line.group, line.term, *cells, difference, same, answer])
+        return f"{self.title}\n{self.counted()}", header, rows, 3, [*self._conversions(), *self.notes]
+
+    def _conversions(self) -> list[str]:
+        """What has to be known to compare: every definition met that has a conversion, once."""
+        met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
+        found = [definitions()[name] for name in met]
+        notes = [f"{each.title}: {each.formula}. {each.conversion}." for each in found if each.conversion]
+        absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
+        return [*notes, *absent]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {
+            "text/plain": tables.render_text(*rendered),
+            "text/html": tables.render_html(*rendered),
+            QUANTITIES_TYPE: self.record(),
+        }
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+def _scalar(value: Any) -> float:
+    """A number; of an array that stands for many levels or rows there is none."""
+    return float(value) if np.ndim(value) == 0 else np.nan
+
+
+def _cell(line: Line, source: str) -> str:
+    if source not in line.values:
+        return "–" if source in line.absent else ""
+    value = line.values[source]
+    return tables.number(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} values"
