@@ -66,8 +66,8 @@ class Line:
     values : by source (``mixedlm``, ``lme4``, ``nlme``, ``lmerTest``, ...) what it states: a number, or an array of
         them, one a level or row, in one order for all sources
     definitions : by source the name of its definition; a source that is not named has the same as all others
-    expected : by source the independent value by that source's definition at that source's estimates; a source that is
-        not named can only be held against others
+    expected : by source the independent value by that source's definition at that source's estimates, missing where
+        that gives none; a source that is not named can only be held against others
     independent : the independent value at the reference, by the common definition, to be shown; NaN where there is none
     effect, group, term : whose it is, as in `Fit.estimates`; empty for a quantity of the whole model
     absent : by source, why it states nothing
@@ -171,7 +171,9 @@ class Line:
 
     @staticmethod
     def _distance(one: Any, other: Any) -> float:
-        apart = np.abs(np.atleast_1d(np.asarray(one, float)) - np.atleast_1d(np.asarray(other, float)))
+        one, other = (np.atleast_1d(np.asarray(each, float)) for each in (one, other))
+        # A definition may say that there is no number, as MixedLM's does of AIC under REML.
+        apart = np.where(np.isnan(one) & np.isnan(other), 0.0, np.abs(one - other))
         return float(apart.max(initial=0.0)) if not np.isnan(apart).any() else np.nan
 
 

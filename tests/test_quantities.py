@@ -1,0 +1,160 @@
+"""Lines of quantities: what is told apart, and what is not let pass."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from concord import quantities
+from concord.agreement import Disagreement, tolerances
+from concord.datasets import Tolerance
+from concord.quantities import Definition, Line, Sheet
+from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, collect_quantities
+
+RTOL = 1e-6
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    """Two definitions and one tolerance, so that no test depends on those of the tables."""
+    monkeypatch.setattr(
+        quantities, "definitions",
+        lambda: {
+            "half": Definition("half", "x / 2", conversion="twice the half is the whole"),
+            "whole": Definition("whole", "x"),
+        },
+    )  # fmt: skip
+    monkeypatch.setattr(
+        quantities, "tolerances", lambda: {"quantities": {"size": Tolerance(rtol=RTOL, reason="for this test")}}
+    )
+
+
+def line(values, **more):
+    return Line("sizes", "size", "size", values, **more)
+
+
+def by_definition(**changed):
+    given = {
+        "values": {"mixedlm": 1.0, "lme4": 2.0},
+        "definitions": {"mixedlm": "half", "lme4": "whole"},
+        "expected": {"mixedlm": 1.0, "lme4": 2.0},
+    } | changed
+    return line(given.pop("values"), **given)
+
+
+def test_equal_numbers_of_one_definition_agree():
+    found = line({"mixedlm": 2.0, "lme4": 2.0 * (1 + RTOL / 2)}, expected={"mixedlm": 2.0})
+    assert (found.same_definition, found.verdict, found.reason) == (True, "agree", "")
+
+
+@pytest.mark.parametrize("beyond", [0.9, 1.1])
+def test_the_tolerance_is_the_edge(beyond):
+    off = 2.0 * (1 + beyond * RTOL)
+    assert line({"mixedlm": 2.0, "lme4": off}).verdict == ("agree" if beyond < 1 else "differ")
+    assert line({"lme4": off}, expected={"lme4": 2.0}).verdict == ("agree" if beyond < 1 else "differ")
+
+
+def test_two_definitions_that_are_each_kept_are_no_disagreement():
+    found = by_definition()
+    assert (found.same_definition, found.verdict) == (False, "by definition")
+    assert found.reason == "mixedlm: twice the half is the whole"
+
+
+def test_two_definitions_of_which_one_is_not_kept_are_a_disagreement():
+    found = by_definition(expected={"mixedlm": 1.01, "lme4": 2.0})
+    assert found.verdict == "differ"
+    assert found.reason.startswith("mixedlm is 0.01 from what its definition gives")
+
+
+def test_two_definitions_that_nothing_is_held_against_are_not_called_explained():
+    assert by_definition(expected={"lme4": 2.0}).verdict == "not compared"
+    assert by_definition(expected={}).verdict == "not compared"
+
+
+def test_equal_numbers_that_are_both_wrong_do_not_agree():
+    assert line({"mixedlm": 2.0, "lme4": 2.0}, expected={"mixedlm": 3.0, "lme4": 3.0}).verdict == "differ"
+
+
+def test_a_difference_of_estimates_that_are_at_no_optimum_is_told_from_one_of_definition():
+    given = {"mixedlm": 2.0, "lme4": 2.5}
+    assert line(given, expected=given, short=True).verdict == "another optimum"
+    assert line(given, expected=given).verdict == "differ"
+    # Not without evidence: each has to be what its own estimates give.
+    assert line(given, expected={"lme4": 2.5}, short=True).verdict == "differ"
+
+
+def test_a_single_source_agrees_with_the_independent_value_or_is_not_compared():
+    assert line({"nlme": 2.0}, expected={"nlme": 2.0}).verdict == "agree"
+    assert line({"nlme": 2.0}).verdict == "not compared"
+
+
+def test_arrays_are_compared_element_by_element():
+    values = np.array([1.0, -2.0, 3.0])
+    off = values + [0.0, 0.0, 1e-3]
+    assert line({"mixedlm": values, "lme4": values}, expected={"lme4": values}).verdict == "agree"
+    assert line({"mixedlm": values, "lme4": off}).verdict == "differ"
+    assert line({"mixedlm": values, "lme4": off}).difference == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.array([1.0, np.nan])])
+def test_a_missing_number_agrees_with_nothing_but_a_definition_that_gives_none(missing):
+    there = np.ones_like(missing)
+    assert line({"mixedlm": missing, "lme4": there}).verdict == "differ"
+    assert line({"mixedlm": missing, "lme4": missing}).verdict == "differ"
+    assert line({"mixedlm": missing}, expected={"mixedlm": there}).verdict == "differ"
+    assert line({"mixedlm": missing}, expected={"mixedlm": missing}).verdict == "agree"
+
+
+def test_what_cannot_be_a_line_is_refused():
+    with pytest.raises(ValueError, match="no such definition: hal"):
+        line({"lme4": 1.0}, definitions={"lme4": "hal"})
+    with pytest.raises(ValueError, match="a quantity that nobody states is no line"):
+        line({})
+    with pytest.raises(KeyError):
+        _ = Line("sizes", "size", "sise", {"lme4": 1.0, "mixedlm": 1.0}).verdict
+
+
+def test_a_sheet_passes_what_is_explained_and_lists_what_is_not():
+    good = [by_definition(), line({"mixedlm": 2.0, "lme4": 2.0})]
+    assert Sheet("all", good).check().counted() == "1 by definition, 1 agree"
+    with pytest.raises(Disagreement, match="nothing was compared"):
+        Sheet("none", []).check()
+    bad = line({"mixedlm": 2.0, "lme4": 3.0}, group="g", term="x")
+    with pytest.raises(Disagreement) as caught:
+        Sheet("all", [*good, bad]).check()
+    assert caught.value.breaches == ["sizes, size g x: difference 1, 3e-06 allowed"]
+
+
+def test_a_sheet_shows_both_questions_and_says_once_how_to_convert():
+    absent = {"nlme": "nlme gives none"}
+    shown = repr(Sheet("sizes of all", [by_definition(absent=absent), by_definition(term="b", absent=absent)]))
+    assert shown.count("twice the half is the whole") == 1 == shown.count("nlme gives none")
+    header, first = shown.splitlines()[3:5]
+    assert header.split("  ")[-1].strip() == "agree?" and "same definition?" in header
+    assert first.split()[-3:] == ["no", "by", "definition"]
+
+
+def test_within_tolerance_no_digits_of_the_noise_are_shown():
+    shown = [repr(Sheet("s", [line({"mixedlm": 2.0, "lme4": 2.0 + noise})])) for noise in (1e-13, 7e-12)]
+    assert shown[0] == shown[1] and "< 2.0e-06" in shown[0]
+
+
+def test_records_travel_in_notebooks_and_come_out_as_rows():
+    head = {"dataset": "d", "model": "m", "method": "ML", "settings": "tuned"}
+    sheet = Sheet("s", [by_definition(effect="fixed", term="x"), line({"lme4": np.nan}, expected={"lme4": np.nan})],
+                  head=head)  # fmt: skip
+    bundle = json.loads(json.dumps(sheet._repr_mimebundle_()))  # what Jupyter does with it
+    cell = {"outputs": [{"data": {QUANTITIES_TYPE: bundle[QUANTITIES_TYPE]}}]}
+    table = collect_quantities([{"cells": [cell]}, {"cells": [cell]}])
+    assert tuple(table.columns) == QUANTITIES_COLUMNS
+    mine = table[table["term"] == "x"].set_index("source")
+    assert len(table) == 3 and list(mine["value"][["mixedlm", "lme4"]]) == [1.0, 2.0]
+    assert list(mine["definition"][["mixedlm", "lme4"]]) == ["half", "whole"]
+    assert set(mine["verdict"]) == {"by definition"}
+
+
+def test_every_tolerance_of_a_quantity_has_a_reason():
+    found = tolerances().get("quantities", {})
+    assert all(each.reason for each in found.values())
