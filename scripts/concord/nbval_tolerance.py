@@ -43,7 +43,7 @@ from nbformat import NotebookNode
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
-from concord.records import MEDIA_TYPE
+from concord.records import MEDIA_TYPE, PICTURE_TYPE
 
 RTOL, ATOL = 1e-6, 1e-9
 TOLERANT = {"text/plain", "text/html", "text/markdown", "text/latex", "stdout"}
@@ -321,7 +321,8 @@ class Notebook(IPyNbFile):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.skip_compare += (MEDIA_TYPE,)  # carries timings, and `make refresh` strips it
+        # The one carries timings, and `make refresh` strips it; the other what a picture shows, which is not compared
+        self.skip_compare += (MEDIA_TYPE, PICTURE_TYPE)
 
     def collect(self) -> Iterator[Cell]:
         """nbval's cells, each as a `Cell`."""
@@ -480,4 +481,4 @@ def _texts(outputs: Iterable[NotebookNode]) -> dict[str, list[tuple[NotebookNode
 def _has_output(outputs: Iterable[NotebookNode]) -> bool:
     """Whether there is anything to see; stderr comes and goes with an optimizer's path."""
     kinds = _texts(outputs).keys() | {output.output_type for output in outputs if output.output_type == "error"}
-    return bool(kinds - {"stderr", MEDIA_TYPE})
+    return bool(kinds - {"stderr", MEDIA_TYPE, PICTURE_TYPE})

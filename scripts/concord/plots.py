@@ -1,6 +1,7 @@
 """Plots: trajectories, estimates, random effects and profiles of several engines in one picture.
 
-Engines differ by colour and by marker, so that neither is needed alone; the colours are Okabe and Ito's.
+Engines differ by colour and by marker, so that neither is needed alone; the colours are Okabe and Ito's. Every function
+ends with ``return described(figure, alt, data)``: what the figure shows, in words, and the numbers that it is drawn of.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from concord import reference
 from concord.agreement import Comparison
 from concord.fits import KEY, Fit
 from concord.likelihood import Likelihood
+from concord.pictures import Picture, described
 from concord.reference import parameters
 from concord.sweep import Sweep
 
@@ -42,11 +44,22 @@ def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[s
     figure, axes = subplots(figsize=(8, 4.5))
     for _, one in frame.groupby(group, observed=True):
         axes.plot(one[x], one[y], color=GREY, alpha=0.35, linewidth=0.8)
-    mean = frame.groupby(x)[y].mean()
-    axes.plot(mean.index, mean, color="black", linewidth=2.5, label=f"mean of all {frame[group].nunique()}")
+    count, together = frame[group].nunique(), frame.groupby(x)[y]
+    mean, spread = together.mean(), together.std()
+    axes.plot(mean.index, mean, color="black", linewidth=2.5, label=f"mean of all {count}")
     _label(axes, x, y, units)
     axes.legend(frameon=False)
-    return figure
+    measured = spread.dropna()
+    alt = (
+        f"Line chart of {_quantity(y, units[1])} over {_quantity(x, units[0])}: a thin line for each of {count} "
+        f"levels of {group}, a thick one for their mean. The mean goes from {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g} "
+        f"between {x} {mean.index[0]} and {mean.index[-1]}"
+    )
+    if len(measured):
+        alt += f"; the standard deviation between the lines from {measured.iloc[0]:.3g} to {measured.iloc[-1]:.3g}"
+    every = {x: mean.index, f"mean {y}": mean, f"standard deviation of {y}": spread, "observations": together.size()}
+    data = {"The mean of all": pd.DataFrame(every), "Every observation": frame[[group, x, y]]}
+    return described(figure, f"{alt}.", data)
 
 
 def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", "")) -> Figure:
@@ -352,7 +365,7 @@ def plain(name: str) -> str:
 
 def subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
     """A figure that a notebook shows where it is displayed, and not a second time because pyplot still holds it."""
-    figure, axes = plt.subplots(*shape, layout="constrained", **named)
+    figure, axes = plt.subplots(*shape, layout="constrained", FigureClass=Picture, **named)
     plt.close(figure)
     return figure, axes
 
@@ -361,8 +374,12 @@ def _name(fit: Fit) -> str:
     return f"{fit.engine}, {fit.settings}"
 
 
+def _quantity(name: str, unit: str) -> str:
+    return f"{name} ({unit})" if unit else name
+
+
 def _with_unit(name: str, unit: str) -> str:
-    return plain(f"{name} ({unit})" if unit else name)
+    return plain(_quantity(name, unit))
 
 
 def _label(axes: Axes, x: str, y: str, units: Sequence[str]) -> None:
