@@ -59,7 +59,7 @@ certify: setup ## prove the optimum of every model, into datasets/*/reference.js
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
-	$(PYTHON) scripts/bench.py $$BENCH
+	$(PYTHON) -m concord.bench $$BENCH
 
 lock: setup ## resolve the Python packages anew into scripts/constraints.txt
 	$(PYTHON) scripts/lock.py

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts/bench.py"
-
-
-@pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("bench", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["bench"]
+from concord.bench import growth, results, sides
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, timeout=200)
+    return subprocess.run([sys.executable, "-m", "concord.bench", *words], capture_output=True, text=True, timeout=200)
 
 
-def test_sides_alternate_and_their_own_seconds_count(bench):
+def test_sides_alternate_and_their_own_seconds_count():
     """Who goes first changes from round to round; a side that measures itself is believed, another one is timed."""
     order = []
 
@@ -37,7 +24,7 @@ def test_sides_alternate_and_their_own_seconds_count(bench):
         order.append("concord")
         return 0.25
 
-    seconds = bench.measure(bench.Benchmark("title", ours, lambda *_: order.append("plain"), 1.0), 3)
+    seconds = sides.measure(sides.Benchmark("title", ours, lambda *_: order.append("plain"), 1.0), 3)
     assert order == ["concord", "plain", "plain", "concord", "concord", "plain"]
     assert seconds["concord"] == [0.25] * 3 and all(0 < each < 0.25 for each in seconds["plain"])
 
@@ -51,9 +38,9 @@ def test_sides_alternate_and_their_own_seconds_count(bench):
         ([0.0], "0 us"),
     ],
 )
-def test_seconds_are_told_in_a_unit_that_shows_them(bench, seconds, text):
+def test_seconds_are_told_in_a_unit_that_shows_them(seconds, text):
     """Reports take seconds, fits milliseconds, an evaluation microseconds."""
-    assert bench._time(seconds) == text
+    assert sides.time_text(seconds) == text
 
 
 @pytest.mark.parametrize("name", ["judge", "optimum"])
@@ -62,12 +49,13 @@ def test_one_benchmark_runs_by_its_name_and_prints_its_ratio(name, tmp_path):
 
     How large the ratio is a busy machine must not decide: `make bench` says it beside the goal.
     """
-    done = run(name, "--rounds", "2", "--output", str(tmp_path))
+    done = run(name, "--rounds", "2", "--results", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stderr
     number = r"[\d.]+ \([\d.]+ to [\d.]+\)"
     line = rf"{name}: concord {number} (us|ms|s), plain {number} (us|ms|s), ratio {number}, goal at most 1\n"
     assert re.fullmatch(line, done.stdout)
-    written = json.loads((tmp_path / "bench.json").read_text())["benchmarks"]
+    (kept,) = results.runs(tmp_path / "kept")
+    written = kept["benchmarks"]
     assert list(written) == [name] and len(written[name]["ratios"]) == 2
     assert all(0 < ratio < 10 for ratio in written[name]["ratios"])
 
@@ -80,3 +68,34 @@ def test_what_cannot_be_measured_is_said(words, said):
     """A name that there is not, and no rounds at all, end with exit status 2."""
     done = run(*words)
     assert (done.returncode, done.stdout) == (2, "") and said in done.stderr
+
+
+def test_growth_is_measured_from_size_to_size_and_kept(tmp_path):
+    """Two sizes, each in a process of its own: a line with the power of the rows, and the points for the page."""
+    done = run("growth-likelihood", "--rows", "10000", "--results", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stderr
+    number = r"[\d.]+ (us|ms|s)"
+    assert re.fullmatch(
+        rf"growth-likelihood: rows to the power -?[\d.]+, goal at most 1; 10000 rows {number}, \d+ MiB\n", done.stdout
+    )
+    points = results.growth(results.runs(tmp_path / "kept"))
+    assert list(points["rows"]) == [1000, 10000] and (points["seconds"] > 0).all() and (points["peak"] >= 0).all()
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_the_power_is_that_of_the_rows(power):
+    """On times that are a known power of the rows."""
+    sizes = [1e3, 1e4, 1e5]
+    assert growth.exponent(sizes, [3e-4 * each**power for each in sizes]) == pytest.approx(power)
+
+
+def test_runs_are_added_and_never_replaced(tmp_path):
+    """A run is a line with the machine and the versions; the median stands between its spread."""
+    kept = tmp_path / "kept"
+    for ratios in ([0.5, 0.4, 0.6], [0.2]):
+        results.keep({"judge": {"title": "t", "goal": 1.0, "ratios": ratios, "seconds": {}}}, kept)
+    runs = results.runs(kept)
+    assert len(runs) == 2 == len(kept.read_text().splitlines())
+    assert {"statsmodels", "lme4", "R", "Python"} <= set(runs[0]["versions"]) and runs[0]["processors"] >= 1
+    table = results.ratios(runs)
+    assert table[["ratio", "lowest", "highest"]].to_numpy().tolist() == [[0.5, 0.4, 0.6], [0.2, 0.2, 0.2]]

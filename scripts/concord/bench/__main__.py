@@ -1,0 +1,116 @@
+"""`python -m concord.bench`: measure, print the ratios beside their goals, and keep them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import concord.bench
+from concord.bench import batches, comparisons, growth, judging, results
+from concord.bench.sides import THREADS, Benchmark, SideFailed, measure, spread_text, time_text
+
+BENCHMARKS = {
+    "judge": Benchmark(
+        "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
+        judging.judge_by_likelihood, judging.judge_by_deviance, goal=1.0, rounds=9,
+    ),
+    "optimum": Benchmark(
+        "find the optimum of all models by REML and ML: likelihood / lmer",
+        judging.optima_by_likelihood, judging.optima_by_lmer, goal=1.0, rounds=9,
+    ),
+    "profile": Benchmark(
+        "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
+        judging.profile_by_likelihood, judging.profile_by_lme4, goal=0.05, rounds=3,
+    ),
+    "compare": Benchmark(
+        "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
+        comparisons.compare_to_verdict, comparisons.compare_bare, goal=1.5, rounds=5,
+    ),
+    "large": Benchmark(
+        f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
+        comparisons.large_outside, comparisons.large_inside, goal=0.1,
+    ),
+    "reports": Benchmark(
+        "python -m concord reports, and a loop over the papermill command",
+        batches.reports_batch, batches.reports_loop, goal=0.5,
+    ),
+}  # fmt: skip
+GROWTHS = {
+    "growth-likelihood": "how the independent likelihood's fit grows with the rows",
+    "growth-outside": "how everything outside the engines grows with the rows: reading, preparing, judging, comparing",
+}
+
+
+def main() -> int:
+    """Measure the benchmarks asked for, print their ratios, and keep them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m concord.bench", description=concord.bench.__doc__.partition("\n")[0]
+    )
+    every = [*BENCHMARKS, *GROWTHS]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(every)}")
+    parser.add_argument(
+        "--rounds", type=int, help=f"default: {', '.join(f'{b.rounds} of {name}' for name, b in BENCHMARKS.items())}"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=max(growth.SIZES), help="the largest table of the growth benchmarks"
+    )
+    parser.add_argument("--results", type=Path, default=results.KEPT, metavar="FILE", help="where the results are kept")
+    parser.add_argument("--folder", type=Path, help="with the notebooks; default: notebooks")
+    given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in every]:
+        parser.error(f"no benchmark is called {unknown[0]}: there are {', '.join(every)}")
+    if given.rounds is not None and given.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    sizes = [size for size in growth.SIZES if size <= given.rows]
+    if len(sizes) < 2:
+        parser.error(f"--rows must be {growth.SIZES[1]} or more: growth is between two sizes")
+    os.environ.update(THREADS)  # before numpy and R are loaded, by the benchmarks that run in this process
+    found = {}
+    for name in given.names or every:
+        try:
+            if name in GROWTHS:
+                found[name] = grown(name, sizes)
+            else:
+                found[name] = compared(name, given.rounds, given.folder.absolute() if given.folder else None)
+        except SideFailed as failure:
+            print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
+            return 1
+    results.keep(found, given.results)
+    return 0
+
+
+def compared(name: str, rounds: int | None, notebooks: Path | None) -> dict[str, Any]:
+    """One benchmark of two sides: its ratios, which are printed beside the goal."""
+    benchmark = BENCHMARKS[name]
+    print(f"{name}: {benchmark.title}", file=sys.stderr)
+    seconds = measure(benchmark, rounds or benchmark.rounds, notebooks)
+    ratios = [ours / plain for ours, plain in zip(seconds["concord"], seconds["plain"], strict=True)]
+    print(
+        f"{name}: concord {time_text(seconds['concord'])}, plain {time_text(seconds['plain'])}, "
+        f"ratio {spread_text(ratios, '.2f')}, goal at most {benchmark.goal:g}",
+        flush=True,
+    )
+    return {"title": benchmark.title, "goal": benchmark.goal, "seconds": seconds, "ratios": ratios}
+
+
+def grown(name: str, sizes: list[int]) -> dict[str, Any]:
+    """How one thing grows with the rows: the power, and what the largest table took in time and memory."""
+    print(f"{name}: {GROWTHS[name]}", file=sys.stderr)
+    points = []
+    for rows in sizes:
+        points.append({"rows": rows, **growth.measured(name.partition("-")[2], rows)})
+        print(f"  {rows} rows: {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB", file=sys.stderr)
+    power = growth.exponent(sizes, [each["seconds"] for each in points])
+    print(
+        f"{name}: rows to the power {power:.2f}, goal at most 1; "
+        f"{sizes[-1]} rows {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB",
+        flush=True,
+    )
+    return {"title": GROWTHS[name], "goal": 1.0, "ratios": [power], "points": points}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
