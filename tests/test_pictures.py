@@ -1,7 +1,10 @@
 """Pictures say what they show, and carry the numbers that they are drawn from, through a real kernel."""
 
+import ast
 import base64
 import io
+import re
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -9,8 +12,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from concord import notebooks, plots
-from concord.pictures import MEDIA_TYPE, ROWS, Picture, described
+import concord
+from concord import diagnostics, models, notebooks, plots
+from concord.agreement import compare
+from concord.answers import answer
+from concord.pictures import MEDIA_TYPE, ROWS, TITLE, Picture, described
 
 DRAWN = """
 import pandas as pd
@@ -72,3 +78,60 @@ def test_a_picture_without_words_or_numbers_is_refused():
 def test_a_figure_that_nobody_has_described_is_shown_as_matplotlib_shows_it():
     figure, _ = plots.subplots()
     assert figure._repr_mimebundle_() == ({}, {}) and repr(figure).startswith("<Figure size ")
+
+
+def test_every_function_that_draws_describes_what_it_draws():
+    """Whatever a module offers as a figure comes with words and data: each of its returns is a described picture."""
+    found = []
+    for path in sorted(Path(concord.__file__).parent.rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                if getattr(function.returns, "id", "") not in ("Figure", "Picture"):
+                    continue
+                returns = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
+                found.append(function.name)
+                undescribed = [ast.unparse(each) for each in returns if not ast.unparse(each).startswith("described(")]
+                assert function.name == "described" or not undescribed, f"{path.name}: {function.name}"
+    assert len(found) >= 11
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """Two fits that stop apart, and the comparison of them."""
+    model = models.get("sitka-random_slope", "REML")
+    found = [answer(model, engine, "default") for engine in ("mixedlm", "lme4")]
+    return found, compare(*found)
+
+
+def test_words_tell_what_the_data_tell(fits):
+    """The main finding of every kind of picture is in its words, as the data under it have it."""
+    (python, r), comparison = fits
+    size = python.model.frame["size"]
+    made = plots.trajectories(python.model.frame, "Time", "size", "tree", ("days", "log size"))
+    early = size[python.model.frame["Time"] == 152].mean()
+    assert "each of 79 levels of tree" in made.alt and f"from {early:.4g} to" in made.alt
+    assert made.data["The mean of all"]["mean size"].iloc[0] == pytest.approx(early)
+    made = plots.estimates(python, r)
+    assert "lme4 (default) is furthest off" in made.alt and "mixedlm (default) is within 0.1 %" in made.alt
+    assert len(made.data[TITLE]) == 2 * len(python.estimates)
+    made = plots.grid([comparison])
+    assert made.alt.endswith("Of 1 comparisons: 1 r short.")
+    assert made.data[TITLE].set_index("engine")["gap"]["lme4"] == pytest.approx(14.2, abs=0.1)
+    made = plots.contours(comparison, 3)
+    assert "lme4 (default) 14" in made.alt and len(made.data["The surface"]) == 9
+    made = diagnostics.residuals(python)
+    assert made.data[TITLE]["residual / sigma"].iloc[0] == pytest.approx(
+        (size.iloc[0] - python.fitted[0]) / np.sqrt(python.residual_variance)
+    )
+    by_size = made.data[TITLE].sort_values("residual / sigma")
+    assert by_size["normal quantile"].is_monotonic_increasing
+    made = plots.fitted(python, r, x="Time", show=2)
+    apart = float(re.search(r"further apart than ([\d.e-]+)", made.alt)[1].rstrip("."))
+    assert apart == pytest.approx((made.data[TITLE].iloc[:, -1] - made.data[TITLE].iloc[:, -2]).abs().max(), rel=0.05)
+    made = plots.caterpillar(python)
+    lines = made.data[TITLE]
+    assert len(lines) == 2 * 79 and (lines["lower"] < lines["prediction"]).all()
+    made = diagnostics.groups(python.model)
+    assert "60 of 79 levels of tree" in made.alt and len(made.data["The observations"]) == 60 * 5
+    curve = np.c_[[1.0, 2.0, 3.0], [-3.0, 0.0, -1.0]]
+    assert "reach from 2 to 3" in plots.profile(curve, 2.0, "variance").alt

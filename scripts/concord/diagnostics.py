@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
 from concord.fits import Fit
 from concord.models import Model
+from concord.pictures import described
 from concord.plots import GREY, STYLE, plain, subplots
 
 # So many levels can be told apart in a picture.
@@ -19,9 +21,10 @@ def groups(model: Model) -> Figure:
 
     Of more than 60 levels as many are shown, evenly spread over the range of their means.
     """
-    design = model.design
+    design, response = model.design, model.formula.response
     factors = {term.group: term for term in design.terms}
     figure, grid = subplots(1, len(factors), figsize=(max(6.0, 4.5 * len(factors)), 4.2), sharey=True, squeeze=False)
+    drawn, observed, words = [], [], []
     for axes, (name, term) in zip(grid.flat, factors.items(), strict=True):
         count = len(term.levels)
         means = np.bincount(term.codes, design.y, count) / np.bincount(term.codes, minlength=count)
@@ -39,8 +42,21 @@ def groups(model: Model) -> Figure:
             axes.set_xticks([])
         many = f"{count} levels" if count == len(shown) else f"{len(shown)} of {count} levels"
         axes.set_xlabel(f"{plain(name)}: {many}, sorted by mean (diamonds)")
-    grid[0, 0].set_ylabel(plain(model.formula.response))
-    return figure
+        levels, sizes = np.asarray(term.levels, dtype=object), np.bincount(term.codes, minlength=count)
+        drawn.append(pd.DataFrame({"factor": name, "level": levels[shown], "rows": sizes[shown], "mean": means[shown]}))
+        observed.append(pd.DataFrame({"factor": name, "level": levels[term.codes[mine]], response: design.y[mine]}))
+        words.append(f"the means of {many} of {name} go from {means.min():.4g} to {means.max():.4g}")
+    grid[0, 0].set_ylabel(plain(response))
+    alt = (
+        f"Dot plot of {response} in the levels of {' and '.join(factors)}, sorted by their means (diamonds), with a "
+        "line at "
+        f"the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
+        f"{design.y.min():.4g} and "
+        f"{design.y.max():.4g}."
+    )
+    return described(
+        figure, alt, {"The means of the levels": pd.concat(drawn), "The observations": pd.concat(observed)}
+    )
 
 
 def residuals(*fits: Fit) -> Figure:
@@ -49,6 +65,7 @@ def residuals(*fits: Fit) -> Figure:
     Fitted values hold the predicted random effects. Residuals are in units of the residual standard deviation.
     """
     figure, grid = subplots(len(fits), 2, figsize=(8.5, 3.2 * len(fits)), squeeze=False)
+    drawn, words = [], []
     for (left, right), fit in zip(grid, fits, strict=True):
         color, marker = STYLE[fit.engine]
         fitted = fit.fitted
@@ -63,4 +80,17 @@ def residuals(*fits: Fit) -> Figure:
         right.plot(expected[[0, -1]], expected[[0, -1]], color="black", linewidth=1)
         right.set_xlabel("normal quantile")
         right.set_ylabel("residual quantile")
-    return figure
+        quantile = np.empty(n)
+        quantile[np.argsort(scaled, kind="stable")] = expected
+        table = {"fit": f"{fit.engine}, {fit.settings}", "fitted value": fitted, "residual / sigma": scaled}
+        drawn.append(pd.DataFrame({**table, "normal quantile": quantile}))
+        words.append(
+            f"{fit.engine} ({fit.settings}) from {scaled.min():.3g} to {scaled.max():.3g}, "
+            f"{(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution has {0.0026998 * n:.2g}"
+        )
+    alt = (
+        "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "
+        "values, to "
+        f"the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
+    )
+    return described(figure, alt, pd.concat(drawn, ignore_index=True))

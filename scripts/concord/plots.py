@@ -80,11 +80,15 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     columns = min(3, len(chosen))
     rows = -(-len(chosen) // columns)
     figure, grid = subplots(rows, columns, figsize=(9, 2.2 * rows + 0.6), sharex=True, sharey=True, squeeze=False)
+    drawn = []
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes, code in zip(grid.flat, chosen, strict=False):
         mine = np.flatnonzero(term.codes == code)
         mine = mine[np.argsort(along[mine], kind="stable")]
+        lines = {_name(fit): fit.fitted[mine] for fit in fits}
+        observed = {term.group: term.levels[code], x: along[mine], f"observed {model.formula.response}": design.y[mine]}
+        drawn.append(pd.DataFrame(observed | lines))
         axes.plot(along[mine], design.y[mine], "o", color=GREY, markersize=3.5, label="observed")
         # Wide under narrow: lines that coincide must both be seen.
         for fit, width, dash in zip(fits, cycle((4.5, 1.8, 1.0)), cycle(("-", "--", ":")), strict=False):
@@ -97,7 +101,17 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     figure.supylabel(_with_unit(model.formula.response, units[1]), fontsize=10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    return figure
+    table = pd.concat(drawn, ignore_index=True)
+    names = list(map(_name, fits))
+    spread = float(np.ptp(table[names].to_numpy(float), axis=1).max())
+    alt = (
+        f"{len(chosen)} panels, one for each of {len(chosen)} of the {len(term.levels)} levels of {term.group}, from "
+        "the "
+        f"lowest to the highest mean: observed {_quantity(model.formula.response, units[1])} over "
+        f"{_quantity(x, units[0])} as dots, and the fitted lines of {_listed(list(map(_said, fits)))}. "
+        + (f"The fitted lines are nowhere further apart than {_bounded(spread)}." if len(fits) > 1 else "")
+    )
+    return described(figure, alt, table)
 
 
 def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
@@ -113,6 +127,7 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
     for axes in grid.flat[len(against) :]:
         axes.set_visible(False)
     width = stats.norm.ppf(0.5 + confidence / 2)
+    drawn = []
     for axes, (key, correct) in zip(grid.flat, against.iterrows(), strict=False):
         axes.axvline(correct["estimate"], color=GREY, linewidth=1, linestyle="--")
         for line, fit in enumerate(fits):
@@ -120,6 +135,8 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
             color, marker = STYLE[fit.engine]
             filled = color if fit.settings == "tuned" else "white"
             spread = None if np.isnan(row["std_error"]) else width * row["std_error"]
+            ends = (np.nan, np.nan) if spread is None else (row["estimate"] - spread, row["estimate"] + spread)
+            drawn.append((*key, _name(fit), row["estimate"], *ends, correct["estimate"]))
             axes.errorbar(
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
@@ -131,7 +148,31 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
     grid[0, 0].set_yticks(range(len(fits)), [_name(fit) for fit in fits])
     grid[0, 0].set_ylim(len(fits) - 0.5, -0.5)
     figure.supxlabel(f"dashed: the reference; whiskers: {confidence:.0%} Wald interval", fontsize=9)
-    return figure
+    table = pd.DataFrame(drawn, columns=[*KEY, "fit", "estimate", "lower", "upper", "reference"])
+    alt = (
+        f"{len(against)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
+        "of "
+        f"{_listed(list(map(_said, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
+        "and "
+        f"a dashed line at the reference. {_furthest(table)}"
+    )
+    return described(figure, alt, table)
+
+
+def _furthest(table: pd.DataFrame) -> str:
+    """Of every fit, which estimate is furthest from the reference, relative to it."""
+    correct = table["reference"].abs()
+    off = (table["estimate"] - table["reference"]).abs() / correct.where(correct > 0, correct.max())
+    words = []
+    for fit, mine in off.groupby(table["fit"], sort=False):
+        name = "{} ({})".format(*fit.split(", "))
+        row = table.loc[mine.idxmax()] if mine.notna().any() else None
+        if row is None or mine.max() < 1e-3:
+            words.append(f"{name} is within 0.1 % of the reference everywhere")
+        else:
+            term = " ".join(filter(None, [row["group"], row["term"]]))
+            words.append(f"{name} is furthest off in {term}, {row['estimate']:.4g} for {row['reference']:.4g}")
+    return "; ".join(words) + "."
 
 
 def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
@@ -141,7 +182,9 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     levels = tables[0].groupby(["group", "term"])["level"].nunique().max()
     figure, grid = subplots(1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), squeeze=False)
     width = stats.norm.ppf(0.5 + confidence / 2)
+    drawn, apart = [], []
     for axes, (group, term) in zip(grid.flat, keys, strict=True):
+        predicted = {}
         order: list[str] | None = None
         for number, (fit, table) in enumerate(zip(fits, tables, strict=True)):
             mine = table[(table["group"] == group) & (table["term"] == term)].set_index("level")
@@ -150,10 +193,19 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
             height = np.arange(len(mine)) + 0.35 * (number - (len(fits) - 1) / 2)
             color, marker = STYLE[fit.engine]
             spread = None if mine["std_error"].isna().any() else width * mine["std_error"]
+            predicted[_name(fit)] = mine["estimate"]
+            half = np.nan if spread is None else spread
+            ends = {"lower": mine["estimate"] - half, "upper": mine["estimate"] + half}
+            whose = {"group": group, "term": term, "level": order, "fit": _name(fit)}
+            drawn.append(pd.DataFrame({**whose, "prediction": mine["estimate"].to_numpy(), **ends}))
             axes.errorbar(
                 mine["estimate"], height, xerr=spread, fmt=marker, color=color, markersize=2.5, linewidth=0.7,
                 label=_name(fit),
             )  # fmt: skip
+        values = np.stack([each.to_numpy(float) for each in predicted.values()])
+        apart.append(f"{term} from {values.min():.3g} to {values.max():.3g}")
+        if len(fits) > 1:
+            apart[-1] += f", the fits at most {_bounded(np.ptp(values, axis=0).max())} apart"
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_yticks([])
         axes.set_ylabel(plain(f"{len(order or [])} levels of {group}, sorted"))
@@ -162,7 +214,12 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
         axes.margins(y=0.01)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    return figure
+    alt = (
+        f"Caterpillar plot: the predicted random effects of every level with {confidence:.0%} intervals, sorted by "
+        "those of "
+        f"{_said(fits[0])}, for {_listed(list(map(_said, fits)))}. Predictions: {'; '.join(apart)}."
+    )
+    return described(figure, alt, pd.concat(drawn, ignore_index=True))
 
 
 def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 0.95) -> Figure:
@@ -186,7 +243,18 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     axes.set_ylabel("2 x (maximum - profile log-likelihood)")
     axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    return figure
+    drop = -2 * (logliks - logliks.max())
+    table = pd.DataFrame({label: values, "profile log-likelihood": logliks, "2 x (maximum - it)": drop})
+    inside = values[drop <= level]
+    alt = (
+        f"Line chart of twice the fall of MixedLM's profile log-likelihood over the {label}, from {values.min():.4g} "
+        "to "
+        f"{values.max():.4g}, with a vertical line at the estimate, {estimate:.4g}, and a horizontal one at "
+        f"{level:.3g}, the {confidence:.0%} point of chi-squared with 1 degree of freedom. The points below that line "
+        "reach "
+        f"from {inside.min():.4g} to {inside.max():.4g}; the largest fall drawn is {drop.max():.3g}."
+    )
+    return described(figure, alt, table)
 
 
 VERDICTS = {
@@ -210,7 +278,11 @@ def grid(compared: Sequence[Comparison]) -> Figure:
         {(each.settings, each.model.method) for each in compared}, key=lambda key: (key[0], key[1] == "ML")
     )
     figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.62 * len(rows)))
+    drawn = []
     for each in compared:
+        head = (each.model.id, each.settings, each.model.method, each.verdict.word)
+        drawn += [(*head, fit.engine, j.gap, j.worst) for fit, j in zip(each.fits, each.judgements, strict=True)]
+        drawn += [(*head, absent.engine, np.nan, np.nan) for absent in each.absent]
         letter, color = VERDICTS[each.verdict.word]
         x, y = columns.index((each.settings, each.model.method)), rows.index(each.model.id)
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=3))
@@ -231,7 +303,16 @@ def grid(compared: Sequence[Comparison]) -> Figure:
         side.set_visible(False)
     words = [f"{VERDICTS[word][0]}: {word}" for word in dict.fromkeys(each.verdict.word for each in compared)]
     figure.supxlabel("; ".join([*words, "gap in log-likelihood units below the reference"]), fontsize=9)
-    return figure
+    counts = pd.Series([each.verdict.word for each in compared]).value_counts()
+    alt = (
+        f"Grid of verdicts, a row for each model ({len(rows)}) and a column for each of "
+        f"{_listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the "
+        "verdict's "
+        f"letter and colour and each engine's gap and digits. Of {len(compared)} comparisons: "
+        f"{_listed([f'{count} {word}' for word, count in counts.items()])}."
+    )
+    names = ["model", "settings", "method", "verdict", "engine", "gap", "digits"]
+    return described(figure, alt, pd.DataFrame(drawn, columns=names))
 
 
 def contours(comparison: Comparison, points: int = 30) -> Figure:
@@ -280,7 +361,24 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.set_ylabel(f"standard deviation of {names[1]}, relative to the residual one")
     axes.set_title("log-likelihood units below the optimum, at the best correlation", fontsize=10)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
+    stopped = [
+        f"{_said(fit)} {_gap(judgement.gap)}"
+        for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True)
+    ]
+    alt = (
+        f"Contour map of the log-likelihood of {comparison.model.id} by {comparison.model.method} over the relative "
+        "standard "
+        f"deviations of {names[0]} and {names[1]}, both on log scales, in units below the optimum. The optimum, a "
+        "star, is at "
+        f"{places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: {'; '.join(stopped)}."
+    )
+    labels = [f"relative sd of {name}" for name in names]
+    points = pd.DataFrame(places, columns=labels)
+    points.insert(0, "point", [comparison.against.noun, *map(_name, comparison.fits)])
+    points["units below the optimum"] = [0.0, *(judgement.gap for judgement in comparison.judgements)]
+    mesh = np.meshgrid(first, second)
+    surface = pd.DataFrame({labels[0]: mesh[0].ravel(), labels[1]: mesh[1].ravel(), "units below": fall.ravel() / 2})
+    return described(figure, alt, {"Where the fits stopped": points, "The surface": surface})
 
 
 def _relative(covariances: Sequence[np.ndarray], residual_variance: float) -> list[float]:
@@ -355,7 +453,18 @@ def sweep(swept: Sweep) -> Figure:
     for label, face in (("says that it has converged", GREY), ("says that it has not", "white")):
         handles.append(Line2D([], [], color=GREY, marker="D", markerfacecolor=face, label=label, **shown))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-    return figure
+    reached = swept.reached.groupby(table["engine"])
+    counts = [f"{int(each.sum())} of {len(each)} fits by {engine}" for engine, each in reached]
+    claimed = int((table["converged"].astype(bool) & ~swept.reached).sum())
+    alt = (
+        f"Dot plot of how many log-likelihood units each optimizer stopped below the optimum of {swept.model.id} by "
+        f"{swept.model.method}, on a log scale, a panel for each engine, a line for each optimizer and a marker for "
+        "each "
+        f"coding of the predictors. At the optimum: {_listed(counts)}. {claimed} say that they have converged "
+        "and are not at the optimum."
+    )
+    columns = ["engine", "optimizer", "predictors", "gap", "digits", "converged", "message", "error"]
+    return described(figure, alt, table[columns])
 
 
 def plain(name: str) -> str:
@@ -370,12 +479,27 @@ def subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def _listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
+
+
+def _bounded(size: float) -> str:
+    """A difference in words that do not change with the last rounding."""
+    return "1e-6" if size < 1e-6 else f"{size:.2g}"
+
+
 def _name(fit: Fit) -> str:
     return f"{fit.engine}, {fit.settings}"
 
 
 def _quantity(name: str, unit: str) -> str:
     return f"{name} ({unit})" if unit else name
+
+
+def _said(fit: Fit) -> str:
+    """A fit's name in a sentence, where a comma would part it."""
+    return f"{fit.engine} ({fit.settings})"
 
 
 def _with_unit(name: str, unit: str) -> str:
