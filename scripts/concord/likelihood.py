@@ -209,22 +209,24 @@ class Likelihood:
         half = linalg.solve_triangular(self.R, solved.inverse)
         return linalg.solve_triangular(self.R, half.T)
 
+    def starts(self) -> list[np.ndarray]:
+        """Where searches start: factors of 1, 0.1 and 3 times the identity, as whitened thetas, shape (m,)."""
+        identity = np.concatenate([(rows == columns).astype(float) for rows, columns in self._triangles])
+        return [identity, 0.1 * identity, 3 * identity]
+
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
         """The best stationary point that is found from each of the starts, in double precision.
 
         Parameters
         ----------
-        starts : whitened thetas, shape (m,); by default factors of the sizes 1, 0.1 and 3 times the identity
+        starts : whitened thetas, shape (m,); by default those of `starts`
 
         Raises
         ------
         LikelihoodError : no start led anywhere
         """
-        if starts is None:
-            identity = np.concatenate([(rows == columns).astype(float) for rows, columns in self._triangles])
-            starts = [identity, 0.1 * identity, 3 * identity]
         found = []
-        for start in starts:
+        for start in self.starts() if starts is None else starts:
             # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
             with suppress(np.linalg.LinAlgError):
                 found.append(self._descend(np.asarray(start, float)))

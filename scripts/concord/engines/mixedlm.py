@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord.coding import between, same_numbers, shift
+from concord.coding import between, same_groups, same_numbers, shift
 from concord.engines import EngineError
 from concord.engines.best import check, check_rank, tuned
 from concord.fits import RANDOM_EFFECTS, Fit
@@ -163,9 +163,38 @@ def _random(form: MixedLMForm, write: Callable[[str], str] = str) -> dict[str, A
 
 
 def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.DataFrame | None = None) -> Fit:
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            native, constraints = unfitted(model, form, frame)
+            result = native.fit(reml=model.reml, **options, **constraints)
+        except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
+            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
+    seconds = time.perf_counter() - started
+    messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
+    return from_native(result, model, messages=messages, seconds=seconds, call=_code(model, form, options))
+
+
+def unfitted(
+    model: Model, form: MixedLMForm | None = None, frame: pd.DataFrame | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """MixedLM's own object of a model, not fitted, and what its ``fit`` has to be told of the model (``free``).
+
+    Parameters
+    ----------
+    model : what is to be fitted
+    form : the formula in MixedLM's terms
+    frame : the model's table with its predictors in another coding; None for the table as it is
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
     import statsmodels.formula.api as smf
     from statsmodels.regression.mixed_linear_model import MixedLMParams
 
+    form = form or _form(model)
     data = model.frame if frame is None else frame
     if form.setup:
         # Written by `concord.notation` from the checked tree, and the same text as in `call`.
@@ -173,18 +202,9 @@ def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.
         exec("\n".join(form.setup), room)
         data = room["data"]
     groups = np.ones(len(data)) if form.group is None else data[form.group]
-    started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        try:
-            native = smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
-            free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
-            result = native.fit(reml=model.reml, **options, **({"free": free} if form.independent else {}))
-        except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
-            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
-    seconds = time.perf_counter() - started
-    messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
-    return from_native(result, model, messages=messages, seconds=seconds, call=_code(model, form, options))
+    native = smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
+    free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
+    return native, {"free": free} if form.independent else {}
 
 
 def from_native(
@@ -214,56 +234,29 @@ def from_native(
     results = getattr(native, "_results", native)
     if not hasattr(results, "cov_re"):
         raise EngineError(f"this is no result of MixedLM: {type(native).__name__}")
-    made, design = results.model, model.design
+    made = results.model
     check("MixedLM result", model, bool(results.reml), made.endog)
-    components = _components(made, model)
-    correlated = [i for i in range(len(design.terms)) if i not in {each.term for each in components}]
-    terms = [design.terms[i] for i in correlated]
-    check("MixedLM result", model, bool(results.reml), made.endog, [(term, made.groups) for term in terms])
-    check_rank(model, made.exog.shape[1])
-    fixed = _coding(np.asarray(made.exog), design.X, design.names, "fixed effects")
-    names = [name for term in terms for name in term.names]
-    columns = np.column_stack([np.empty((len(design.y), 0)), *(term.matrix for term in terms)])
-    given = np.asarray(made.exog_re).reshape(len(design.y), -1) if made.k_re else columns[:, :0]
-    random = _coding(given, columns, names, "random effects")
-    covariance = random @ np.asarray(results.cov_re) @ random.T
-    covariances: list[np.ndarray] = [np.empty(0)] * len(design.terms)
-    rest, start = covariance.copy(), 0
-    for i, term in zip(correlated, terms, strict=True):
-        block = slice(start, start + len(term.names))
-        covariances[i] = covariance[block, block]
-        rest[block, block] = 0.0
-        start = block.stop
-    for number, each in enumerate(components):
-        covariances[each.term] = np.array([[each.ratio**2 * float(results.vcomp[number])]])
-    violation = None
-    if np.any(rest):
-        held = rest[np.nonzero(rest)][0]
-        # Columns in another order or unit only: uncorrelated effects are so in the model's coding too.
-        alone = (np.count_nonzero(random, axis=0) == 1).all()
-        what = "constraint ignored" if alone else "another model: uncorrelated effects in another coding"
-        violation = f"{what}: a covariance that the model holds at zero is {held:.6g}"
-    spread = fixed @ np.asarray(results.cov_params())[: len(fixed), : len(fixed)] @ fixed.T
-    with np.errstate(invalid="ignore"):  # away from an optimum the Hessian may give none
-        std_error = np.sqrt(np.diag(spread))
+    coding = coding_of(made, model)
+    covariances, violation = coding.covariances(results)
+    fixed, std_error = coding.fixed_effects(results)
     return Fit(
         model=model,
         engine="mixedlm",
         settings=settings,
-        loglik=_loglik(results),
-        fixed=fixed @ np.asarray(results.fe_params),
+        loglik=loglik(results),
+        fixed=fixed,
         std_error=std_error,
         joint_std_error=std_error,
-        covariances=tuple(covariances),
+        covariances=covariances,
         residual_variance=float(results.scale),
         converged=bool(results.converged),
         messages=messages,
         seconds=seconds,
         call=call,
-        shift=shift(fixed) if model.reml else 0.0,
+        shift=shift(coding.fixed) if model.reml else 0.0,
         violation=violation,
         summarize=partial(_summary, results),
-        predict=partial(_random_effects, results, model, random, correlated, components),
+        predict=partial(_random_effects, results, model, coding.random, coding.correlated, coding.components),
         native=native,
     )
 
@@ -272,7 +265,7 @@ def _summary(results: Any) -> str:
     return str(results.summary())
 
 
-def _loglik(results: Any) -> float:
+def loglik(results: Any) -> float:
     """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
     made, present = results.model, results.model.reml
     try:
@@ -280,6 +273,75 @@ def _loglik(results: Any) -> float:
         return float(made.loglike(results.params_object, profile_fe=False))
     finally:
         made.reml = present
+
+
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """How a model's columns stand in an object of MixedLM, and the way back; one serves any response.
+
+    Attributes
+    ----------
+    terms : the model's random terms
+    fixed, random : the ways back from MixedLM's columns to the model's, shapes (p, p) and (q, q); see `concord.coding`
+    correlated : the numbers of the terms that MixedLM has as its correlated effects, in their order
+    components : which terms its variance components are
+    """
+
+    terms: tuple[DesignTerm, ...]
+    fixed: np.ndarray
+    random: np.ndarray
+    correlated: list[int]
+    components: list[_Component]
+
+    def fixed_effects(self, results: Any) -> tuple[np.ndarray, np.ndarray]:
+        """A result's fixed effects and their standard errors, shape (p,), in the model's coding."""
+        p = len(self.fixed)
+        spread = self.fixed @ np.asarray(results.cov_params())[:p, :p] @ self.fixed.T
+        with np.errstate(invalid="ignore"):  # away from an optimum the Hessian may give none
+            return self.fixed @ np.asarray(results.fe_params), np.sqrt(np.diag(spread))
+
+    def covariances(self, results: Any) -> tuple[tuple[np.ndarray, ...], str | None]:
+        """A result's covariance matrices in the model's coding, one a term; and how they leave the model, if so."""
+        covariance = self.random @ np.asarray(results.cov_re) @ self.random.T
+        found: list[np.ndarray] = [np.empty(0)] * len(self.terms)
+        rest, start = covariance.copy(), 0
+        for i in self.correlated:
+            block = slice(start, start + len(self.terms[i].names))
+            found[i] = covariance[block, block]
+            rest[block, block] = 0.0
+            start = block.stop
+        for number, each in enumerate(self.components):
+            found[each.term] = np.array([[each.ratio**2 * float(results.vcomp[number])]])
+        if not np.any(rest):
+            return tuple(found), None
+        held = rest[np.nonzero(rest)][0]
+        # Columns in another order or unit only: uncorrelated effects are so in the model's coding too.
+        alone = (np.count_nonzero(self.random, axis=0) == 1).all()
+        what = "constraint ignored" if alone else "another model: uncorrelated effects in another coding"
+        return tuple(found), f"{what}: a covariance that the model holds at zero is {held:.6g}"
+
+
+def coding_of(made: Any, model: Model) -> Coding:
+    """How a model's columns stand in an object of MixedLM.
+
+    Raises
+    ------
+    EngineError : it is an object of another model: other groups or columns
+    """
+    design = model.design
+    components = _components(made, model)
+    correlated = [i for i in range(len(design.terms)) if i not in {each.term for each in components}]
+    terms = [design.terms[i] for i in correlated]
+    for term in terms:
+        if not same_groups(made.groups, term.codes):
+            raise EngineError(f"the MixedLM result has other groups than {model.id} ({term.group})")
+    check_rank(model, made.exog.shape[1])
+    fixed = _coding(np.asarray(made.exog), design.X, design.names, "fixed effects")
+    names = [name for term in terms for name in term.names]
+    columns = np.column_stack([np.empty((len(design.y), 0)), *(term.matrix for term in terms)])
+    given = np.asarray(made.exog_re).reshape(len(design.y), -1) if made.k_re else columns[:, :0]
+    random = _coding(given, columns, names, "random effects")
+    return Coding(design.terms, fixed, random, correlated, components)
 
 
 def _coding(given: np.ndarray, wanted: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
