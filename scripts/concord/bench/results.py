@@ -1,0 +1,91 @@
+"""Results: what every run of `make bench` measured, with the machine and the versions, in a file that is kept.
+
+A run is one line of JSON, added at the end, so that runs of years stand side by side in one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+KEPT = Path(__file__).with_name("results.jsonl")
+_PACKAGES = ("concord", "statsmodels", "numpy", "scipy", "pandas", "rpy2", "papermill", "distributed")
+
+
+def about() -> dict[str, Any]:
+    """When and where: the time, the machine, its processors, and the versions of what was timed."""
+    from concord import r
+
+    found = {"Python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
+    found["lme4"] = r.from_r(r.call("getNamespaceVersion", "lme4"))[0]
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": found,
+    }
+
+
+def keep(benchmarks: Mapping[str, Any], path: Path = KEPT) -> None:
+    """Add a run to the file, in one write, so that an interrupted one leaves no half line."""
+    line = json.dumps({**about(), "benchmarks": benchmarks}) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def runs(path: Path = KEPT) -> list[dict[str, Any]]:
+    """All runs that were kept, the oldest first."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def ratios(kept: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a run and benchmark: ``finished, benchmark, title, ratio, lowest, highest, goal, processors``.
+
+    The ratio is the median over the rounds; `lowest` and `highest` are their spread.
+    """
+    rows = []
+    for run in kept:
+        for name, each in run["benchmarks"].items():
+            values = pd.Series(each["ratios"])
+            spread = (float(values.median()), float(values.min()), float(values.max()))
+            rows.append((run["finished"], name, each["title"], *spread, each["goal"], run["processors"]))
+    names = ["finished", "benchmark", "title", "ratio", "lowest", "highest", "goal", "processors"]
+    return pd.DataFrame(rows, columns=names).astype({"finished": "datetime64[s, UTC]"})
+
+
+def growth(kept: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a run, benchmark and size: ``finished, benchmark, rows, seconds, peak`` (MiB)."""
+    rows = [
+        (run["finished"], name, *(point[key] for key in ("rows", "seconds", "peak")))
+        for run in kept
+        for name, each in run["benchmarks"].items()
+        for point in each.get("points", ())
+    ]
+    return pd.DataFrame(rows, columns=["finished", "benchmark", "rows", "seconds", "peak"])
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
