@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from concord.nbval_tolerance import differences, reason_not_compared, tolerance, tolerances
-from concord.records import MEDIA_TYPE
+from concord.records import MEDIA_TYPE, PICTURE_TYPE
 
 pytest_plugins = ["pytester"]
 
@@ -288,6 +288,7 @@ def check(
 TABLE = "<table><tr><td>0.5</td><td>agree</td></tr></table>"
 PICTURE = "iVBORw0KGgo="
 RECORD = {MEDIA_TYPE.replace("/", "_"): "seconds: 0.1"}
+PICTURED = {PICTURE_TYPE.replace("/", "_"): "x,y"}
 NUMBERS = [
     ("stdout within", code("print(0.5000001)", stream("0.5\n")), ""),
     ("stdout beyond", code("print(0.50001)", stream("0.5\n")), "stdout, line 1: 0.5 became 0.50001: off by 1e-05"),
@@ -315,6 +316,11 @@ NUMBERS = [
     ("record committed", code(show(text_plain="a"), shown(text_plain="a", **RECORD)), ""),
     ("record changed", code(show(text_plain="a", **RECORD),
                             shown(text_plain="a", **{key: "0.2" for key in RECORD})), ""),
+    ("picture's data", code(show(text_plain="a", **PICTURED), shown(text_plain="a")), ""),
+    ("number in full", code(show(text_html=TABLE.replace("0.5", '<data value="0.51">0.5</data>')),
+                            shown(text_html=TABLE)), ""),
+    ("shown beside it", code(show(text_html=TABLE.replace("0.5", '<data value="0.5">0.51</data>')),
+                             shown(text_html=TABLE)), "0.5 became 0.51"),
 ]  # fmt: skip
 
 

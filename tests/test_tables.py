@@ -61,3 +61,24 @@ def test_a_table_without_rows_has_its_header():
     """Nothing to show is an empty table, not an error."""
     assert "term" in tables.render_text("Caption", HEADER, [])
     assert "<tbody>" in tables.render_html("Caption", HEADER, [])
+
+
+def test_html_holds_the_number_itself_with_the_one_shown():
+    """What rounding leaves out is there to be copied; a number shown whole is not said twice; text is left alone."""
+    rows = [["a", tables.number(1 / 3), tables.number(0.5), "< 1e-06"]]
+    (row,) = ElementTree.fromstring(
+        tables.render_html("T", ["x", "y", "z", "w"], rows).split("</table>")[0] + "</table>"
+    ).iter("tbody")
+    third, half, bound = list(row[0])[1:]
+    assert float(third.find("data").get("value")) == 1 / 3 and third.find("data").text == "0.3333333"
+    assert half.text == "0.5" and half.find("data") is None and bound.text == "< 1e-06"
+    assert tables.number(1 / 3) in tables.render_text("T", ["x", "y"], [["a", tables.number(1 / 3)]])
+
+
+def test_the_columns_that_tell_rows_apart_are_their_headings():
+    """A screen reader says of each number which quantity, group and term it belongs to, and no more."""
+    rows = [["fixed", "", "a", 1], ["fixed", "", "b", 1], ["variance", "g", "a", 1]]
+    found = ElementTree.fromstring(tables.render_html("T", ["q", "g", "t", "v"], rows, left=3))
+    assert [[cell.tag for cell in row] for row in found.find("tbody")] == [["th", "th", "th", "td"]] * 3
+    same = ElementTree.fromstring(tables.render_html("T", ["q", "v"], [["x", 1], ["x", 2]], left=1))
+    assert [[cell.tag for cell in row] for row in same.find("tbody")] == [["th", "td"]] * 2

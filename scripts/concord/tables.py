@@ -9,11 +9,30 @@ from collections.abc import Sequence
 Row = Sequence[object]
 
 
+class Number(str):
+    """A number as it is shown, which knows the number itself.
+
+    Attributes
+    ----------
+    exact : the number in the shortest text that reads back as the same
+    """
+
+    exact: str
+
+    def __new__(cls, shown: str, value: float) -> Number:  # noqa: D102
+        made = super().__new__(cls, shown)
+        made.exact = repr(float(value))
+        return made
+
+
 def number(value: float, digits: int = 7) -> str:
-    """A number with so many significant digits, as short as they allow; empty for a missing one."""
+    """A number with so many significant digits, as short as they allow; empty for a missing one.
+
+    What is left out of it is not lost: in HTML it goes with the shown text, and is what a page copies and downloads.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return f"{value:.{digits}g}"
+    return Number(f"{value:.{digits}g}", value)
 
 
 def render_html(
@@ -24,14 +43,20 @@ def render_html(
     Parameters
     ----------
     caption, header, rows : text; whatever stands in them is escaped. The caption's first line is its heading.
-    left : how many of the first columns hold words, set to the left; the first names the row
+    left : how many of the first columns hold words, set to the left
     notes : paragraphs under the table
+
+    The first columns that together tell all rows apart are the rows' headings.
     """
+    headings = _headings(rows, left)
 
     def cell(value: object, column: int) -> str:
         align = "left" if column < left else "right"
-        tag = 'th scope="row"' if column == 0 else "td"
-        return f'<{tag} style="text-align:{align}">{html.escape(str(value))}</{tag[:2]}>'
+        tag = 'th scope="row"' if column < headings else "td"
+        text = html.escape(str(value))
+        if isinstance(value, Number) and float(value.exact) != float(value):
+            text = f'<data value="{value.exact}">{text}</data>'
+        return f'<{tag} style="text-align:{align}">{text}</{tag[:2]}>'
 
     head = "".join(
         f'<th scope="col" style="text-align:{"left" if i < left else "right"}">{html.escape(name)}</th>'
@@ -45,6 +70,14 @@ def render_html(
         f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
+
+
+def _headings(rows: Sequence[Row], left: int) -> int:
+    """How many of the first columns, all of words, it takes to tell the rows apart; one where none do."""
+    for count in range(1, left + 1):
+        if len({tuple(map(str, row[:count])) for row in rows}) == len(rows):
+            return count
+    return 1
 
 
 def render_text(
