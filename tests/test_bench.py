@@ -43,7 +43,7 @@ def test_seconds_are_told_in_a_unit_that_shows_them(seconds, text):
     assert sides.time_text(seconds) == text
 
 
-@pytest.mark.parametrize("name", ["judge", "optimum"])
+@pytest.mark.parametrize("name", ["judge"])
 def test_one_benchmark_runs_by_its_name_and_prints_its_ratio(name, tmp_path):
     """The likelihood is timed beside lme4 in one process, and the ratio of every round is kept.
 
