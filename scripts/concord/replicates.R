@@ -54,8 +54,10 @@ run <- function(observe, prepared, response, from = NULL) {
   room$from <- from
   started <- Sys.time()
   ran <- observe(if (is.null(from)) quote(fresh(prepared, response)) else quote(refit(from, response)), room)
-  seconds <- as.numeric(Sys.time()) - as.numeric(started)
   fit <- ran$value
+  # Of standard errors lme4 makes nothing before it is asked: vcov() takes this, and checks it at length.
+  unscaled <- fit@pp$unsc()
+  seconds <- as.numeric(Sys.time()) - as.numeric(started)
   sizes <- fit@devcomp$cmp
   reml <- fit@devcomp$dims[["REML"]] > 0
   convergence <- fit@optinfo$conv
@@ -64,7 +66,7 @@ run <- function(observe, prepared, response, from = NULL) {
     c(
       -sizes[[if (reml) "REML" else "dev"]] / 2, sizes[[if (reml) "sigmaREML" else "sigmaML"]]^2,
       identical(as.integer(convergence$opt), 0L) && length(alarms) == 0L, seconds,
-      fit@theta, fit@beta, as.numeric(fit@pp$unsc())
+      fit@theta, fit@beta, as.numeric(unscaled)
     ),
     ran$messages
   )

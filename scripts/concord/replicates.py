@@ -33,6 +33,11 @@ SETTINGS = ("default", "tuned")
 # lme4's optimizers with tight tolerances, one after the other until one stands still: its default one comes first.
 TIGHT = ("nloptwrap", "bobyqa", "nlminbwrap", "Nelder_Mead")
 
+# A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
+SINGULAR = 1e-3
+# A second derivative above minus this is no descent: rounding, or a direction that does not matter at all.
+FLAT = 1e-2
+
 _R = Path(__file__).with_suffix(".R")
 
 
@@ -158,9 +163,13 @@ class Refitter:
     ``default`` means what a user's default fit of a table with that response means. In MixedLM that is a fresh model
     object, made from the arrays that the formula gave, and its ``fit``. In lme4 it is what ``lmer`` does after it has
     parsed the formula, by lme4's own modular functions, from ``lmer``'s own start; the numbers are the same to the last
-    bit. lme4's ``refit`` is something else: it starts at the theta of the fit that it is given, does not restart from
-    the boundary or look whether the boundary is better, and falls back to the default tolerances whatever the fit had
-    (lme4 1.1-31). `warm` asks for just that, as ``bootMer`` does.
+    bit.
+
+    lme4's ``refit`` is something else. It starts at the theta of the fit that it is given, does not restart from the
+    boundary or look whether the boundary is better, and falls back to the default tolerances whatever the fit had. And
+    in lme4 1.1-31 its REML criterion has n - 1 degrees of freedom where n - p are right, so that with other than one
+    fixed effect it maximises, and states, another function: ``refit(fit)`` of the sleepstudy model has a log-likelihood
+    4.16 below that of the fit. `warm` asks for ``refit`` all the same, as ``bootMer`` does.
 
     ``tuned`` takes one of the engine's optimizers with tight tolerances after the other, each from scratch, until one
     stands still in the independent likelihood; where none does, the best of them. (The engines' own ``tuned`` ask all.)
@@ -206,19 +215,24 @@ class Refitter:
             first = _MixedLM(model, settings, {})
             self._ways = [first.by({"method": name, **each}) for name, each in options.items()] or [first]
 
-    def refit(self, response: np.ndarray) -> Replicate:
-        """The model fitted to a response, shape (n,), in the model's own response: its offset included.
+    def refit(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
+        """The model fitted to a response. What an engine raises is in the replicate's `error`.
 
-        What an engine raises is in the replicate's `error`.
+        Parameters
+        ----------
+        response : shape (n,), in the model's own response: its offset included
+        likelihood : the independent likelihood of this response (`likelihood_of`), where it has been made already
         """
+        if self.engine == "independent":
+            return self._ways[0](response, likelihood)
         if len(self._ways) == 1:
             return self._ways[0](response)
-        likelihood = likelihood_of(self.model, response)
+        likelihood = likelihood or likelihood_of(self.model, response)
         tried: list[tuple[float, Replicate]] = []
         for way in self._ways:
             found = way(response)
             tried.append((_level(found, likelihood), found))
-            if found.converged and _slope(found, likelihood) < STATIONARY:
+            if found.converged and _at_rest(found, likelihood):
                 break
         seconds = sum(found.seconds for _, found in tried)
         top = max(level for level, _ in tried)
@@ -258,14 +272,20 @@ def _level(replicate: Replicate, likelihood: Likelihood) -> float:
     return likelihood.loglik(replicate.fixed, replicate.covariances, replicate.residual_variance)
 
 
-def _slope(replicate: Replicate, likelihood: Likelihood) -> float:
+def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
+    """Whether a fit stands still, and not on a saddle: at a variance of zero the slope is zero whatever lies beside."""
     if not replicate.finite:
-        return math.inf
+        return False
     try:
-        found = likelihood.gradient_at(replicate.covariances, replicate.residual_variance)
+        theta = likelihood.theta_at(replicate.covariances, replicate.residual_variance)
+        if not np.abs(likelihood.criterion_and_gradient(theta)[1]).max(initial=0.0) < STATIONARY:
+            return False
+        diagonals = np.concatenate([np.diag(factor) for factor in likelihood.factors(theta)])
+        if np.abs(diagonals).min(initial=np.inf) > SINGULAR:
+            return True
+        return bool(np.linalg.eigvalsh(likelihood.hessian(theta)).min(initial=0.0) > -FLAT)
     except (LikelihoodError, np.linalg.LinAlgError):
-        return math.inf
-    return float(np.abs(found).max(initial=0.0))
+        return False
 
 
 def _with(design: Design, response: np.ndarray) -> Design:
@@ -286,22 +306,25 @@ class _Independent:
     """The independent likelihood's optimum."""
 
     def __init__(self, model: Model, settings: str, starts: Sequence[np.ndarray]) -> None:
-        self._model, self._settings = model, settings
-        whole = Likelihood(model.design, model.reml)
-        self._starts = [*whole.starts(), *starts]
+        self._model, self._settings, self._starts = model, settings, list(starts)
 
-    def __call__(self, response: np.ndarray) -> Replicate:
+    def __call__(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
         started = time.perf_counter()
         try:
-            found = likelihood_of(self._model, response).optimum(self._starts)
+            likelihood = likelihood or likelihood_of(self._model, response)
+            found = likelihood.optimum([*likelihood.starts(), *self._starts])
         except (LikelihoodError, np.linalg.LinAlgError) as error:
             seconds = time.perf_counter() - started
             return _failed(self._model, "independent", self._settings, str(error), seconds, ())
-        seconds = time.perf_counter() - started
-        return Replicate(
-            "independent", self._settings, found.loglik, found.fixed, found.std_error, found.covariances,
-            found.residual_variance, found.gradient < STATIONARY, seconds,
-        )  # fmt: skip
+        return from_optimum(found, self._settings, time.perf_counter() - started)
+
+
+def from_optimum(optimum: Optimum, settings: str = "default", seconds: float = math.nan) -> Replicate:
+    """The independent likelihood's optimum as a replicate."""
+    return Replicate(
+        "independent", settings, optimum.loglik, optimum.fixed, optimum.std_error, optimum.covariances,
+        optimum.residual_variance, optimum.gradient < STATIONARY, seconds,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,7 +401,7 @@ class _Lme4:
         if back is None:
             raise EngineError(f"lmer's fixed effects are not a coding of {model.id}'s")
         self._back, self._shift = back, shift(back) if model.reml else 0.0
-        self._widths = got["widths"].astype(int)
+        self._triangles = [(int(q), np.triu_indices(int(q))[::-1]) for q in got["widths"]]
         self._places = self._match(got)
         self._from = None
         if warm:
@@ -414,17 +437,16 @@ class _Lme4:
         loglik, residual_variance, converged, seconds = numbers[:4].tolist()
         p = len(self._back)
         start, factors = 4, []
-        for q in self._widths:
+        for q, triangle in self._triangles:
             factor = np.zeros((q, q))
-            rows = np.triu_indices(q)[::-1]
-            factor[rows] = numbers[start : start + len(rows[0])]
+            factor[triangle] = numbers[start : start + len(triangle[0])]
             factors.append(factor)
-            start += len(rows[0])
+            start += len(triangle[0])
         fixed, unscaled = numbers[start : start + p], numbers[start + p :].reshape(p, p)
         covariances = []
         for i, back in self._places:
             half = back @ factors[i]
-            covariances.append(residual_variance * half @ half.T)
+            covariances.append(residual_variance * (half @ half.T))
         spread = residual_variance * (self._back @ unscaled @ self._back.T)
         return Replicate(
             "lme4", self._settings, loglik + self._shift, self._back @ fixed, np.sqrt(np.diag(spread)),
