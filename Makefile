@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare reports test lint lab refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check reports test lint lab refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
 # what is written in them for make to run is taken as text.
-values := BENCH DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
+values := BENCH CONFIG UPGRADE DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
 $(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
 export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
@@ -25,8 +25,8 @@ engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
-	  printf '  make %-8s  %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
+	  printf '  make %-13s  %s\n' "$$name" "$$text"; done
 
 setup: ## what every other target does first: R, Python and their packages
 	@scripts/setup.sh
@@ -35,6 +35,13 @@ compare: setup ## fit one formula to your own table by both, and judge: DATA=myd
 	@if [ -z "$$DATA" ] || [ -z "$$FORMULA" ]; then \
 	  echo 'concord: say what to compare: make compare DATA=mydata.csv FORMULA="y ~ x + (1 + x | subject)"' >&2; exit 2; fi
 	@$(PYTHON) -m concord compare $(method) $(output) $(engine_timeout) -- "$$DATA" "$$FORMULA"
+
+check: setup ## compare the models of your own concord.toml with the verdicts that it expects (CONFIG=study/concord.toml)
+	@$(PYTHON) -m concord check -- "$${CONFIG:-concord.toml}"
+
+# Unquoted, as it may name several: UPGRADE="statsmodels==0.14.4 scipy<1.16"; without names in it expanded to files'.
+upgrade-check: setup ## which verdicts change with the newest statsmodels, in build/upgrade (UPGRADE=statsmodels==0.14.6 PRE=1)
+	@set -f; $(PYTHON) -m concord upgrade $(if $(PRE),--pre) $(model) -- $$UPGRADE
 
 reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
 	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)

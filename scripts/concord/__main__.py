@@ -53,15 +53,55 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
     )
     compare.add_argument(
-        "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
-        help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
-    )  # fmt: skip
-    compare.add_argument(
         "--sweep", type=_seconds_or_none, default=60.0, metavar="SECONDS",
         help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
     )  # fmt: skip
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)
+
+    check = commands.add_parser(
+        "check",
+        help="compare a team's own models, listed in its concord.toml, with the verdicts that it expects",
+        description="Compare every model of a concord.toml by both engines, at default and at tuned settings, and say "
+        "which verdicts are not those expected. Exit status: 0 all as expected, 1 something is not, 2 input that "
+        "cannot be used.",
+    )
+    check.add_argument(
+        "file", nargs="?", type=Path, default=Path("concord.toml"), metavar="FILE", help="default: concord.toml"
+    )
+    check.add_argument(
+        "--changed", nargs="*", type=Path, metavar="PATH",
+        help="only the models whose table is among these files; all, if FILE is; comes last",
+    )  # fmt: skip
+    check.add_argument("--junit-xml", type=Path, metavar="PATH", help="write JUnit XML here")
+    check.add_argument("--summary", type=Path, metavar="PATH", help="write a summary in Markdown here")
+    check.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
+    check.add_argument("--record", type=Path, metavar="PATH", help="write a baseline here")
+    check.set_defaults(command=_check)
+
+    verdicts = commands.add_parser(
+        "verdicts",
+        help="compare every model of the workbook, and write verdicts and estimates as JSON",
+        description="Compare every model of the workbook at default and at tuned settings, and write a baseline.",
+    )
+    verdicts.add_argument("--output", type=Path, required=True, metavar="PATH", help="the JSON to write")
+    verdicts.set_defaults(command=_verdicts)
+
+    upgrade = commands.add_parser(
+        "upgrade",
+        help="say which verdicts change with the newest statsmodels",
+        description="Make an environment beside this one with the newest statsmodels, compare every model of the "
+        "workbook in both, and say what changes. Exit status: 0 nothing, 1 something, 2 they cannot be compared.",
+    )
+    upgrade.add_argument(
+        "requirements", nargs="*", default=["statsmodels"], metavar="REQUIREMENT",
+        help="as for pip: 'statsmodels==0.14.6' 'pandas<3'; default: statsmodels, the newest",
+    )  # fmt: skip
+    upgrade.add_argument("--pre", action="store_true", help="pre-releases too")
+    upgrade.add_argument(
+        "--folder", type=Path, default=Path("build/upgrade"), metavar="FOLDER", help="default: build/upgrade"
+    )
+    upgrade.set_defaults(command=_upgrade)
 
     refresh = commands.add_parser(
         "refresh",
@@ -76,9 +116,17 @@ def parser() -> argparse.ArgumentParser:
         help="prove the optimum of every model in high precision, into datasets/*/reference.json",
         description="Solve every model in high precision, prove the optimum, and write datasets/*/reference.json.",
     )
-    certify.add_argument("--model", action="append", default=[], metavar="ID", help="only this one; may be repeated")
     certify.set_defaults(command=_certify)
 
+    for command in (compare, check):
+        command.add_argument(
+            "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
+            help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
+        )  # fmt: skip
+    for command in (certify, verdicts, upgrade):
+        command.add_argument(
+            "--model", action="append", default=[], metavar="ID", help="only this one; may be repeated"
+        )
     for command in (reports, refresh):
         command.add_argument(
             "--notebook",
@@ -123,6 +171,27 @@ def _compare(given: argparse.Namespace) -> int:
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
     return run(given.data, given.formula, methods, given.output, given.engine_timeout, given.sweep, given.certify)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from concord.check_command import run
+
+    return run(
+        given.file, changed=given.changed, junit=given.junit_xml, summary=given.summary, against=given.baseline,
+        record=given.record, engine_timeout=given.engine_timeout,
+    )  # fmt: skip
+
+
+def _verdicts(given: argparse.Namespace) -> int:
+    from concord.upgrade import verdicts
+
+    return verdicts(given.output, given.model)
+
+
+def _upgrade(given: argparse.Namespace) -> int:
+    from concord.upgrade import run
+
+    return run(given.requirements, given.folder, given.model, given.pre)
 
 
 def _refresh(given: argparse.Namespace) -> int:
