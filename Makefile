@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check reports test lint lab refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check reports test lint lab simulate refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
 # what is written in them for make to run is taken as text.
-values := BENCH CONFIG UPGRADE DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL TESTS
+values := BENCH CONFIG UPGRADE DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL REPLICATES SEED TESTS
 $(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
 export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
@@ -23,6 +23,8 @@ method := $(if $(METHOD),--method "$$METHOD")
 output := $(if $(OUTPUT),--output "$$OUTPUT")
 engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
+replicates := $(if $(REPLICATES),--replicates "$$REPLICATES")
+seed := $(if $(SEED),--seed "$$SEED")
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name text; do \
@@ -45,6 +47,11 @@ upgrade-check: setup ## which verdicts change with the newest statsmodels, in bu
 
 reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
 	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)
+
+simulate: setup ## draw responses, fit by both, count verdicts: MODEL=sleepstudy-random_slope or MODEL=grid (REPLICATES=200 SEED=1)
+	@if [ -z "$$MODEL" ]; then \
+	  echo 'concord: say what to draw from: make simulate MODEL=sleepstudy-random_slope, or MODEL=grid' >&2; exit 2; fi
+	@$(PYTHON) -m concord simulate $(method) $(replicates) $(seed) $(output) $(scheduler) -- "$$MODEL"
 
 # TESTS may name several files: unquoted, so that the shell parts them. Without it, pyproject.toml says what there is.
 test: lint ## ruff, the unit tests, and every committed notebook run anew against its outputs (TESTS=notebooks/sitka.ipynb)

@@ -31,12 +31,6 @@ def parser() -> argparse.ArgumentParser:
     )
     reports.add_argument("--method", choices=("REML", "ML"), help="only this method (default: both)")
     reports.add_argument("--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build")
-    reports.add_argument(
-        "--scheduler",
-        default=os.environ.get("SCHEDULER") or None,
-        metavar="ADDRESS",
-        help="run on this dask cluster, as tcp://host:port (default: $SCHEDULER, else processes on this machine)",
-    )
     reports.set_defaults(command=_reports)
 
     compare = commands.add_parser(
@@ -103,6 +97,31 @@ def parser() -> argparse.ArgumentParser:
     )
     upgrade.set_defaults(command=_upgrade)
 
+    simulate = commands.add_parser(
+        "simulate",
+        help="draw responses from a model, fit them by both engines, and count verdicts, gaps, bias and coverage",
+        description="Draw responses from a model of the workbook at its optimum, or from a grid of made-up designs; "
+        "fit each by both engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
+        "replicates are there, 1 some are not, 2 input that cannot be used.",
+    )
+    simulate.add_argument("model", metavar="MODEL", help="a model's id, such as sleepstudy-random_slope; or grid")
+    simulate.add_argument("--method", choices=("REML", "ML"), default="REML", help="default: REML")
+    simulate.add_argument(
+        "--replicates", type=_count, default=200, metavar="N", help="of the model, or of every scenario; default: 200"
+    )
+    simulate.add_argument("--seed", type=_whole, default=1, metavar="SEED", help="of all draws; default: 1")
+    simulate.add_argument(
+        "--settings", choices=("default", "tuned", "both"), default="both",
+        help="as the packages ship, or the best of several of their optimizers; default: both",
+    )  # fmt: skip
+    simulate.add_argument("--grid", type=Path, metavar="FILE", help="with `grid`: TOML, a list of values a factor")
+    simulate.add_argument("--output", type=Path, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD")
+    simulate.add_argument("--workers", type=_count, metavar="N", help="processes on this machine; default: one a core")
+    simulate.add_argument(
+        "--batch", type=_count, metavar="N", help="replicates a task; default: as many as take some seconds"
+    )
+    simulate.set_defaults(command=_simulate)
+
     refresh = commands.add_parser(
         "refresh",
         help="execute the committed notebooks anew, in place, and take README's grid from them",
@@ -126,6 +145,13 @@ def parser() -> argparse.ArgumentParser:
     for command in (certify, verdicts, upgrade):
         command.add_argument(
             "--model", action="append", default=[], metavar="ID", help="only this one; may be repeated"
+        )
+    for command in (reports, simulate):
+        command.add_argument(
+            "--scheduler",
+            default=os.environ.get("SCHEDULER") or None,
+            metavar="ADDRESS",
+            help="run on this dask cluster, as tcp://host:port (default: $SCHEDULER, else processes on this machine)",
         )
     for command in (reports, refresh):
         command.add_argument(
@@ -153,10 +179,23 @@ def _seconds_or_none(text: str) -> float:
     return 0.0 if float(text) == 0 else _seconds(text)
 
 
-_seconds.__name__, _seconds_or_none.__name__ = (
-    "number of seconds above 0",
-    "number of seconds",
-)  # argparse names the type in its error
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = _whole(text)
+    if value == 0:
+        raise ValueError
+    return value
+
+
+# argparse names the type in its error
+_seconds.__name__, _seconds_or_none.__name__ = "number of seconds above 0", "number of seconds"
+_whole.__name__, _count.__name__ = "whole number", "whole number above 0"
 
 
 def _reports(given: argparse.Namespace) -> int:
@@ -192,6 +231,16 @@ def _upgrade(given: argparse.Namespace) -> int:
     from concord.upgrade import run
 
     return run(given.requirements, given.folder, given.model, given.pre)
+
+
+def _simulate(given: argparse.Namespace) -> int:
+    from concord.simulate_command import simulate
+
+    settings = ("default", "tuned") if given.settings == "both" else (given.settings,)
+    return simulate(
+        given.model, given.method, given.replicates, given.seed, settings, given.output, given.grid,
+        given.scheduler, given.workers, given.batch,
+    )  # fmt: skip
 
 
 def _refresh(given: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ from concord.reference import ZERO, Reference
 MAXIMUM_DIGITS = 15.0
 # An engine states the log-likelihood of its own estimates, if it states it within this.
 OWN = 1e-8
-_ALARMS = ("converge", "boundary", "singular", "unidentifiable", "positive definite")
+# What an engine says where it has doubts about its own fit.
+ALARMS = ("converge", "boundary", "singular", "unidentifiable", "positive definite")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Judgement:
     @property
     def alarmed(self) -> bool:
         """Whether the engine said that something may be wrong: a warning, or that it has not converged."""
-        said = (message for message in self.fit.messages if any(word in message.lower() for word in _ALARMS))
+        said = (message for message in self.fit.messages if any(word in message.lower() for word in ALARMS))
         return not self.fit.converged or any(said)
 
     @property
