@@ -129,6 +129,23 @@ class Replicate:
     error: str | None = None
     messages: tuple[str, ...] = ()
 
+    @classmethod
+    def failed(
+        cls,
+        model: Model,
+        engine: str,
+        settings: str,
+        error: str,
+        seconds: float = math.nan,
+        messages: Sequence[str] = (),
+    ) -> Replicate:
+        """A replicate of which there are no estimates, and why."""
+        nothing = np.full(len(model.design.names), np.nan)
+        covariances = tuple(np.full((len(term.names),) * 2, np.nan) for term in model.design.terms)
+        return cls(
+            engine, settings, np.nan, nothing, nothing, covariances, np.nan, False, seconds, error, tuple(messages)
+        )
+
     @property
     def flat(self) -> np.ndarray:
         """All estimates in the order of `columns`: fixed effects, covariance parameters, residual variance."""
@@ -293,15 +310,6 @@ def _with(design: Design, response: np.ndarray) -> Design:
     return replace(design, y=response if design.offset is None else response - design.offset)
 
 
-def _failed(model: Model, engine: str, settings: str, error: str, seconds: float, messages: Sequence[str]) -> Replicate:
-    p = len(model.design.names)
-    nothing = np.full(p, np.nan)
-    covariances = tuple(np.full((len(term.names),) * 2, np.nan) for term in model.design.terms)
-    return Replicate(
-        engine, settings, np.nan, nothing, nothing, covariances, np.nan, False, seconds, error, tuple(messages)
-    )
-
-
 class _Independent:
     """The independent likelihood's optimum."""
 
@@ -315,7 +323,7 @@ class _Independent:
             found = likelihood.optimum([*likelihood.starts(), *self._starts])
         except (LikelihoodError, np.linalg.LinAlgError) as error:
             seconds = time.perf_counter() - started
-            return _failed(self._model, "independent", self._settings, str(error), seconds, ())
+            return Replicate.failed(self._model, "independent", self._settings, str(error), seconds, ())
         return from_optimum(found, self._settings, time.perf_counter() - started)
 
 
@@ -368,7 +376,7 @@ class _MixedLM:
         seconds = time.perf_counter() - started
         messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
         if error:
-            return _failed(model, "mixedlm", self.settings, error, seconds, messages)
+            return Replicate.failed(model, "mixedlm", self.settings, error, seconds, messages)
         fixed, std_error = self.coding.fixed_effects(results)
         covariances, violation = self.coding.covariances(results)
         moved = shift(self.coding.fixed) if model.reml else 0.0
@@ -432,7 +440,7 @@ class _Lme4:
             ran = r.call(self._own["run"], self._observe, self._prepared, np.asarray(response, float), self._from)
         except r.RError as error:
             seconds = time.perf_counter() - started
-            return _failed(self._model, "lme4", self._settings, str(error), seconds, ())
+            return Replicate.failed(self._model, "lme4", self._settings, str(error), seconds, ())
         numbers, messages = np.array(ran[0]), tuple(str(each) for each in ran[1])
         loglik, residual_variance, converged, seconds = numbers[:4].tolist()
         p = len(self._back)
