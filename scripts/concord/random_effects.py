@@ -418,13 +418,13 @@ def lines(comparison: Comparison, new: pd.DataFrame | None = None) -> list[Line]
 
 def _effect_lines(sources: _Sources, design: Design) -> list[Line]:
     section, found = SECTIONS[0], []
-    unit = {effect: _unit(sources, design, effect) for effect in _effects(design)}
-    for t, j in unit:
+    units = {effect: unit(design, effect, _deviation(sources) ** 2) for effect in _effects(design)}
+    for t, j in units:
         of = {"effect": "ran_vals", "group": design.terms[t].group, "term": design.terms[t].names[j]}
         found += sources.line(
             section, "predicted effects", "random_effect",
             lambda each, t=t, j=j: _by_effect(each.values["random"], design, "estimate")[t, j], "random",
-            lambda source, t=t, j=j: source.solution.modes[t][:, j], scale=unit[t, j], **of,
+            lambda source, t=t, j=j: source.solution.modes[t][:, j], scale=units[t, j], **of,
         )  # fmt: skip
     wanted = [_conditional(source.solution) for source in sources.all]
     expected = {source.label: each for source, each in zip(sources.all, wanted, strict=True)}
@@ -436,13 +436,13 @@ def _effect_lines(sources: _Sources, design: Design) -> list[Line]:
             lambda each, pair=(one, other): each.values["conditional"].get(pair), "conditional",
             lambda source, pair=(one, other): expected[source.label][pair],
             effect="ran_vals", group=design.terms[one[0]].group, term=first if same else f"{first}.{second}",
-            scale=unit[one] * unit[other],
+            scale=units[one] * units[other],
             otherwise={
                 "lme4": "ranef() of lme4 has the covariances within a term only",
                 "mixedlm": "random_effects_cov of MixedLM, of a variance component, is taken for its variances only",
             } if one[0] != other[0] else {},
         )  # fmt: skip
-    for t, j in unit:
+    for t, j in units:
         of = {"effect": "ran_vals", "group": design.terms[t].group, "term": design.terms[t].names[j]}
         if all(source.fit.covariances[t][j, j] > 0 for source in sources.all if source.fit.engine == "nlme"):
             found += sources.line(
@@ -458,10 +458,13 @@ def _effects(design: Design) -> list[Effect]:
     return [(t, j) for t, term in enumerate(design.terms) for j in range(len(term.names))]
 
 
-def _unit(sources: _Sources, design: Design, effect: Effect) -> float:
-    """How large an effect is that moves the response by one residual standard deviation, over the rows."""
+def unit(design: Design, effect: Effect, residual_variance: float) -> float:
+    """How large an effect is that moves the response by one residual standard deviation, in the mean square over rows.
+
+    What is small beside it is small whatever the effect's units, and also where its variance is zero.
+    """
     column = design.terms[effect[0]].matrix[:, effect[1]]
-    return _deviation(sources) / float(np.sqrt(np.mean(column**2)))
+    return float(np.sqrt(residual_variance / np.mean(column**2)))
 
 
 def _conditional(solution: Solution) -> dict[tuple[Effect, Effect], np.ndarray]:
