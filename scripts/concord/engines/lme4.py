@@ -204,3 +204,18 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
                 )
             )  # fmt: skip
     return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]
+
+
+def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
+    """How lmer has the model's columns: the way back from its fixed effects to the model's, shape (p, p), and every
+    random term's coding, in the order of the model's terms.
+
+    Raises
+    ------
+    EngineError : it is a fit of something else
+    """
+    got = r.from_r(r.call(_room()["describe"], native))
+    back = between(got["X"].reshape(len(model.design.y), -1), model.design.X)
+    if back is None:
+        raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")
+    return back, _covariances(got, model)[1]

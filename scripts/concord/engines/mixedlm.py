@@ -445,3 +445,44 @@ def _random_effects(
         for level in sorted(set(range(len(term.levels))) - seen):
             rows.append((term.group, term.levels[level], term.names[0], 0.0, abs(each.ratio) * np.sqrt(vcomp)))
     return pd.DataFrame(rows, columns=RANDOM_EFFECTS)
+
+
+def layout(native: Any, model: Model) -> tuple[np.ndarray, list[tuple[int, float] | None]]:
+    """Where the model's parameters are among MixedLM's.
+
+    Returns
+    -------
+    the way back from MixedLM's fixed effects to the model's, shape (p, p); and for every variance and covariance of the
+    model, in the order of `Fit.estimates` and without the residual one, its place among MixedLM's and what to multiply
+    that by; None where it is a combination of several
+
+    Raises
+    ------
+    EngineError : it is a fit of something else
+    """
+    made, design = getattr(native, "_results", native).model, model.design
+    components = {each.term: (number, each.ratio) for number, each in enumerate(_components(made, model))}
+    terms = [term for i, term in enumerate(design.terms) if i not in components]
+    columns = np.column_stack([np.empty((len(design.y), 0)), *(term.matrix for term in terms)])
+    given = np.asarray(made.exog_re).reshape(len(design.y), -1) if made.k_re else columns[:, :0]
+    random = _coding(given, columns, [name for term in terms for name in term.names], "random effects")
+    alone = (np.count_nonzero(random, axis=0) == 1).all()
+    # MixedLM has the lower triangle row by row, then the variance components.
+    packed = {pair: k for k, pair in enumerate(zip(*np.tril_indices(made.k_re), strict=True))}
+    found: list[tuple[int, float] | None] = []
+    start = 0
+    for number, term in enumerate(design.terms):
+        q = len(term.names)
+        if number in components:
+            place, ratio = components[number]
+            found.append((made.k_re2 + place, ratio**2))
+            continue
+        for a, b in [(k, k) for k in range(q)] + [(i, j) for j in range(q) for i in range(j)]:
+            if not alone:
+                found.append(None)
+                continue
+            one, other = (int(np.flatnonzero(random[start + each])[0]) for each in (a, b))
+            place = packed[max(one, other), min(one, other)]
+            found.append((place, float(random[start + a, one] * random[start + b, other])))
+        start += q
+    return _coding(np.asarray(made.exog), design.X, design.names, "fixed effects"), found
