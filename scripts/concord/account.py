@@ -1,0 +1,210 @@
+"""The account: everything that the fits of one model say beyond their estimates, section by section.
+
+Each section is a `Sheet`: a line a quantity, held to the independent value by each package's own definition. What is
+here is the order in which a reader meets them, and what they cost; what they say is in the modules of their names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from concord import (
+    checks,
+    criteria,
+    deletion,
+    evidence,
+    intervals,
+    likelihood,
+    quantities,
+    random_effects,
+    standard_errors,
+    tables,
+)
+from concord.agreement import Comparison
+from concord.evidence import RAnova
+from concord.influence import Influence
+from concord.quantities import Line, Sheet
+from concord.workers import WorkerStopped
+
+# Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter.
+FITS = {
+    "standard errors": 2, "tests of fixed effects": 6, "intervals": 12, "random effects": 1, "criteria": 0,
+    "tests of models": 10, "checks": 2, "influence": 6,
+}  # fmt: skip
+SECTIONS = tuple(FITS)
+
+
+class Account:
+    """Everything that the fits of one comparison say beyond their estimates.
+
+    Parameters
+    ----------
+    comparison : fits of one model; tuned ones, so that a difference is one of definition and not of optimizers
+    level : of all confidence intervals
+    seconds : a section that would take longer, by an estimate from the fits' own times, is left out and says so
+    """
+
+    def __init__(self, comparison: Comparison, level: float = 0.95, seconds: float = math.inf) -> None:
+        self.comparison, self.level, self.seconds = comparison, level, seconds
+        self._made: dict[str, Sheet] = {}
+
+    def __getitem__(self, section: str) -> Sheet:
+        """One section as a sheet; it is made when it is first asked for.
+
+        Raises
+        ------
+        KeyError : there is no such section
+        """
+        if section not in SECTIONS:
+            raise KeyError(f"section {section!r}: one of {', '.join(SECTIONS)}")
+        if section not in self._made:
+            self._made[section] = self._sheet(section)
+        return self._made[section]
+
+    @cached_property
+    def everything(self) -> Sheet:
+        """All sections in one sheet."""
+        sheets = [self[section] for section in SECTIONS]
+        notes = dict.fromkeys(note for sheet in sheets for note in sheet.notes)
+        lines = [line for sheet in sheets for line in sheet.lines]
+        return Sheet(f"everything else, {self.comparison.title}", lines, tuple(notes), self._head)
+
+    @property
+    def summary(self) -> Summary:
+        """How many lines of each section came out how."""
+        return Summary(self.comparison.title, {section: self[section] for section in SECTIONS})
+
+    # ---- what stands beside the sheets -------------------------------------------------------------------------------
+
+    @property
+    def tests(self) -> pd.DataFrame:
+        """Every test of every fixed effect; see `standard_errors.tests_table`."""
+        return standard_errors.tests_table(self.comparison)
+
+    @cached_property
+    def anova(self) -> RAnova | str:
+        """R's own anova() of lme4's fits; or a sentence, where there is none."""
+        try:
+            return evidence.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
+        except criteria.NotComparable as error:
+            return f"No anova(): {error}."
+
+    @cached_property
+    def influence(self) -> Influence:
+        """Of every level of the first random term's grouping factor."""
+        return deletion.of(self.comparison)
+
+    def estimated(self, section: str) -> float:
+        """Seconds that a section may take, by how long one fit of each package took."""
+        once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
+        known = [each for each in once if not math.isnan(each)]
+        parameters = len(self.comparison.against.estimates) if section == "intervals" else 1
+        return FITS[section] * parameters * max(known, default=0.0)
+
+    # ---- how a sheet is made -----------------------------------------------------------------------------------------
+
+    def _sheet(self, section: str) -> Sheet:
+        title = f"{section}, {self.comparison.title}"
+        needed = self.estimated(section)
+        if not self.comparison.fits:
+            return Sheet(title, [], ("There is no fit.",), self._head)
+        if needed > self.seconds:
+            note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
+            return Sheet(title, [], (note,), self._head)
+        try:
+            return Sheet(title, self._lines(section), self._notes(section), self._head)
+        except WorkerStopped as stop:
+            return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self._head)
+        except likelihood.LikelihoodError as error:
+            return Sheet(title, [], (f"Not there: {error}.",), self._head)
+
+    def _lines(self, section: str) -> list[Line]:
+        made: dict[str, Callable[[], Sequence[Line]]] = {
+            "standard errors": lambda: standard_errors.lines(self.comparison),
+            "tests of fixed effects": lambda: standard_errors.test_lines(self.comparison),
+            "intervals": lambda: intervals.lines(self.comparison, self.level),
+            "random effects": lambda: random_effects.lines(self.comparison),
+            "criteria": lambda: evidence.lines(self.comparison),
+            "tests of models": lambda: [*evidence.test_lines(self.comparison), *self._anova_lines],
+            "checks": lambda: checks.lines(self.comparison),
+            "influence": lambda: deletion.lines(self.comparison, self.influence),
+        }
+        return list(made[section]())
+
+    @property
+    def _anova_lines(self) -> Sequence[Line]:
+        return self.anova.lines if isinstance(self.anova, RAnova) else ()
+
+    def _notes(self, section: str) -> Sequence[str]:
+        if section == "tests of fixed effects":
+            return tuple(f"{kind}: {assumes}." for kind, assumes in standard_errors.ASSUMES.items())
+        if section == "tests of models":
+            refused = evidence.tests_table(self.comparison)
+            refused = refused[refused["note"].str.startswith("not tested")]
+            return tuple(f"{row.null} in {row.alternative}, {row.note}." for row in refused.itertuples())
+        return ()
+
+    @property
+    def _head(self) -> dict[str, str]:
+        model = self.comparison.model
+        return {
+            "dataset": model.dataset.id, "model": model.name, "method": model.method,
+            "settings": self.comparison.settings,
+        }  # fmt: skip
+
+
+class Summary:
+    """How many lines of each section came out how.
+
+    Attributes
+    ----------
+    title : whose
+    sheets : by section
+    """
+
+    WORDS = (quantities.AGREE, quantities.DEFINITION, quantities.OPTIMUM, quantities.ALONE, quantities.DIFFER)
+
+    def __init__(self, title: str, sheets: dict[str, Sheet]) -> None:
+        self.title, self.sheets = title, sheets
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a section, a column an outcome."""
+        rows = {
+            section: {word: sum(line.verdict == word for line in sheet.lines) for word in self.WORDS}
+            for section, sheet in self.sheets.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(self.WORDS))
+
+    def check(self) -> Summary:
+        """Raise where a line of any section differs.
+
+        Raises
+        ------
+        Disagreement : lists every such line of the first section that has one
+        """
+        for sheet in self.sheets.values():
+            if sheet.lines:
+                sheet.check()
+        return self
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        table = self.table
+        rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
+        left = [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
+        total = table.to_numpy().sum()
+        differ = int(table[quantities.DIFFER].sum())
+        head = f"{self.title}: {total} lines, {differ} that nothing explains"
+        return head, ["section", *table.columns], rows, 1, left
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
