@@ -94,3 +94,56 @@ def residuals(*fits: Fit) -> Figure:
         f"the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
+
+
+def effects_qq(*fits: Fit) -> Figure:
+    """Predicted random effects of every level against normal quantiles, a panel an effect, all fits in each.
+
+    The line goes through the first fit's quartiles, as R's ``qqline``. Predictions are shrunken, and more so where a
+    level has few rows: where levels are unequal the points of a true normal distribution bend a little too.
+    """
+    tables = [fit.random_effects for fit in fits]
+    keys = list(dict.fromkeys(zip(tables[0]["group"], tables[0]["term"], strict=True)))
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure, grid = subplots(rows, columns, figsize=(3.6 * columns + 0.4, 3.2 * rows + 0.4), squeeze=False)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_visible(False)
+    drawn, words = [], []
+    for axes, (group, term) in zip(grid.flat, keys, strict=False):
+        for number, (fit, table) in enumerate(zip(fits, tables, strict=True)):
+            mine = table[(table["group"] == group) & (table["term"] == term)].sort_values("estimate", kind="stable")
+            values, n = mine["estimate"].to_numpy(), len(mine)
+            expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
+            color, marker = STYLE[fit.engine]
+            label = f"{fit.engine}, {fit.settings}"
+            # Large under small: markers that coincide must both be seen.
+            size = 6.5 if number == 0 else 3.5
+            face = "none" if number == 0 else color
+            axes.plot(expected, values, marker, color=color, markersize=size, markerfacecolor=face, label=label)
+            drawn.append(
+                pd.DataFrame(
+                    {"fit": label, "group": group, "effect": term, "level": mine["level"], "normal quantile": expected,
+                     "random effect": values}
+                )
+            )  # fmt: skip
+            if number == 0:
+                low, high = np.quantile(values, [0.25, 0.75])
+                slope = (high - low) / (2 * stats.norm.ppf(0.75))
+                axes.plot(expected, (low + high) / 2 + slope * expected, color="black", linewidth=1)
+                if np.ptp(values) > 0:
+                    straight = np.corrcoef(expected, values)[0, 1]
+                    words.append(f"{group} {term}: {n} levels, correlation {straight:.3f} with the normal quantiles")
+                else:
+                    words.append(f"{group} {term}: all {n} are the same")
+        axes.set_title(plain(f"{group}: {term}"), fontsize=9)
+        axes.set_xlabel("normal quantile")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("predicted random effect")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    alt = (
+        f"Normal quantile plots of the predicted random effects, a panel for each of {len(keys)} effects, with a line "
+        f"through the quartiles of {fits[0].engine}'s. {'; '.join(words)}."
+    )
+    return described(figure, alt, pd.concat(drawn, ignore_index=True))

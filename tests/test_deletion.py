@@ -1,0 +1,204 @@
+"""What packages say when a group is left out: real refits, lme4's influence(), and pictures that hold their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.formula.api as smf
+from rpy2 import robjects
+from scipy import stats
+
+from concord import deletion, diagnostics, influence_plots, models, r
+from concord.agreement import compare
+from concord.answers import Absence
+from concord.quantities import Sheet
+
+
+@pytest.fixture(scope="module")
+def found(fits):
+    """A model's comparison and the influence of the levels of a factor, all refitted."""
+    made = {}
+
+    def of(id, group=None, method="REML"):
+        key = (id, group, method)
+        if key not in made:
+            comparison = compare(*(fits(id, method, engine, "tuned") for engine in ("mixedlm", "lme4")))
+            made[key] = comparison, deletion.of(comparison, group, refit=1000)
+        return made[key]
+
+    return of
+
+
+# ---- refits by the packages ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "method"), [("sleepstudy-random_slope", "REML"), ("pastes-nested", "ML"), ("machines-unstructured", "REML")]
+)
+def test_real_refits_agree_with_the_exact_ones(id, method, found):
+    """MixedLM and lme4 without the two levels that matter most: log-likelihood, fixed effects, all variances."""
+    comparison, influence = found(id, None, method)
+    lines = deletion.lines(comparison, influence)
+    Sheet(id, lines).check()
+    terms = len(comparison.model.design.terms)
+    assert len(lines) == 2 * (3 + terms) and {line.verdict for line in lines} == {"agree"}
+    assert all(set(line.values) == {"mixedlm", "lme4"} for line in lines)
+    assert {line.term for line in lines} == {f"without {level}" for level in deletion.most(influence, 2)}
+
+
+def test_the_refit_is_what_mixedlm_gives_by_hand(found):
+    """Subject 309 taken out of the table in the plain way, fitted in MixedLM's own words."""
+    comparison, influence = found("sleepstudy-random_slope")
+    frame = models.get("sleepstudy-random_slope").frame
+    assert deletion.most(influence, 3)[0] == "309"
+    rest = frame[frame["Subject"] != "309"]
+    by_hand = smf.mixedlm("Reaction ~ Days", rest, groups=rest["Subject"].to_numpy(str), re_formula="~Days")
+    native = by_hand.fit(method="bfgs", gtol=1e-9)
+    lines = {line.quantity: line for line in deletion.lines(comparison, influence, count=1)}
+    np.testing.assert_allclose(lines["fixed effects"].values["mixedlm"], native.fe_params, rtol=1e-8)
+    assert lines["log-likelihood"].values["mixedlm"] == pytest.approx(native.llf, abs=1e-7)
+    assert lines["residual variance"].independent == pytest.approx(native.scale, rel=1e-6)
+
+
+def test_a_refit_of_another_table_differs(found, fits):
+    """Where the level was not left out, every line says so; a package without a refit is absent with its reason."""
+    comparison, influence = found("sleepstudy-random_slope")
+
+    def fitted(model, engine):
+        if engine == "lme4":
+            return Absence(model, engine, "tuned", "failed", "it stopped")
+        return fits("sleepstudy-random_slope", "REML", engine, "tuned")
+
+    lines = deletion.lines(comparison, influence, count=1, fitted=fitted)
+    assert {line.verdict for line in lines} == {"differ"} and len(lines) == 4
+    assert all(line.absent == {"lme4": "it stopped"} for line in lines)
+
+
+def test_the_model_without_a_level_has_neither_its_rows_nor_its_category():
+    """An inner level too; the other rows stay as they were."""
+    model = models.get("pastes-nested")
+    term = next(each for each in model.design.terms if ":" in each.group)
+    other = deletion.without(model, term.group, term.levels[3])
+    left = next(each for each in other.design.terms if ":" in each.group)
+    assert set(left.levels) == set(term.levels) - {term.levels[3]}
+    assert len(other.design.y) == len(model.design.y) - 2
+    np.testing.assert_array_equal(other.design.y, model.design.y[term.codes != 3])
+
+
+# ---- lme4's influence() --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("id", "place"), [("sleepstudy-random_slope", 0), ("pastes-nested", 0), ("penicillin-crossed", 1)]
+)
+def test_lme4s_influence_is_explained_by_its_definitions(id, place, found):
+    """dfbeta of the opposite sign, Cook's distance (L - p) / L; also of an inner level, which no column names."""
+    group = models.get(id).design.terms[place].group
+    comparison, influence = found(id, group)
+    lines = deletion.lme4_lines(comparison, influence)
+    Sheet(id, lines).check()
+    assert [line.quantity for line in lines] == ["fixed effects by lme4's influence()", "dfbeta", "Cook's distance"]
+    assert all(len(line.values["lme4"]) == len(influence.levels) for line in lines)
+
+
+def test_lme4s_influence_is_what_r_gives_by_hand(found):
+    """Called in R on a fit made there, by the grouping column's own name."""
+    text = """function(d) {
+      fit <- lme4::lmer(Reaction ~ Days + (1 + Days | Subject), data = d)
+      found <- influence(fit, groups = "Subject", data = d)
+      list(levels = as.character(found$deleted), distance = as.numeric(cooks.distance(found)))
+    }"""
+    comparison, influence = found("sleepstudy-random_slope")
+    wanted = r.from_r(r.call(robjects.r(text), r.table(comparison.model.frame)))
+    line = deletion.lme4_lines(comparison, influence)[2]
+    np.testing.assert_allclose(line.values["lme4"], wanted["distance"], rtol=1e-4)
+    exact = influence.cooks_distance(influence.refitted)
+    order = [influence.levels.index(level) for level in wanted["levels"]]
+    assert np.abs(line.values["lme4"] / exact[order] - 16 / 18).max() < 1e-3
+
+
+def test_another_convention_would_differ(found):
+    """Without the factor (L - p) / L, and with the sign of the textbooks, lme4's numbers are not lme4's."""
+    comparison, influence = found("sleepstudy-random_slope")
+    _, dfbeta, distance = deletion.lme4_lines(comparison, influence)
+    turned = replace(dfbeta, values={"lme4": -dfbeta.values["lme4"]})
+    scaled = replace(distance, values={"lme4": distance.values["lme4"] * 18 / 16})
+    assert turned.verdict == scaled.verdict == "differ"
+
+
+# ---- table and pictures --------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_the_levels_that_matter_most(found):
+    """In order, with the largest standardized change and the effect it is of."""
+    comparison, influence = found("sleepstudy-random_slope")
+    table = deletion.table(influence, comparison.model.design.names, count=4)
+    assert list(table["level"]) == deletion.most(influence, 4)
+    assert table["cooks_distance_held"].is_monotonic_decreasing
+    first = influence.levels.index(table["level"][0])
+    values = influence.dfbetas(influence.held)[first]
+    assert table["dfbetas"][0] == values[np.abs(values).argmax()]
+    assert table["effect"][0] == comparison.model.design.names[np.abs(values).argmax()]
+    assert (table["rows"] == 10).all() and table["displacement_refitted"].notna().all()
+
+
+def test_few_levels_can_be_refitted(found):
+    """Those with the largest distance where theta is held."""
+    comparison, whole = found("sleepstudy-random_slope")
+    some = deletion.of(comparison, refit=2)
+    refitted = [level for level, value in zip(some.levels, some.refitted.loglik, strict=True) if np.isfinite(value)]
+    assert sorted(refitted) == sorted(deletion.most(whole, 2))
+    assert np.isnan(deletion.of(comparison, refit=0).refitted.loglik).all()
+
+
+def drawn(axes, marker):
+    return next(np.array(line.get_ydata(), float) for line in axes.lines if line.get_marker() == marker)
+
+
+def test_pictures_show_every_level_and_hold_their_numbers(found):
+    """Stems and diamonds at Cook's distances, a panel of dfbetas an effect, the largest levels named."""
+    comparison, influence = found("sleepstudy-random_slope")
+    names = comparison.model.design.names
+    figure = influence_plots.cooks(influence)
+    (axes,) = figure.axes
+    np.testing.assert_array_equal(drawn(axes, "o"), influence.cooks_distance(influence.held))
+    np.testing.assert_array_equal(drawn(axes, "D"), influence.cooks_distance(influence.refitted))
+    assert [each.get_text() for each in axes.texts] == deletion.most(influence, 5)
+    (table,) = figure.data.values()
+    np.testing.assert_array_equal(table["cooks_distance_held"], drawn(axes, "o"))
+    assert "of 309" in figure.alt and "0 of 18 levels are above" in figure.alt
+    figure = influence_plots.dfbetas(influence, names)
+    values = influence.dfbetas(influence.held)
+    for axes, name, column in zip(figure.axes, names, values.T, strict=True):
+        np.testing.assert_array_equal(drawn(axes, "o"), column)
+        assert axes.get_title() == name and len(axes.texts) == 5
+    (table,) = figure.data.values()
+    np.testing.assert_array_equal(table[list(names)], values)
+
+
+QQLINE = """function(v) {
+  y <- quantile(v, c(0.25, 0.75))
+  x <- qnorm(c(0.25, 0.75))
+  c(y[1] - diff(y) / diff(x) * x[1], diff(y) / diff(x))
+}"""
+
+
+def test_random_effects_against_normal_quantiles(found):
+    """A panel an effect, every fit in it; the line is R's qqline, the points scipy's probability plot."""
+    comparison, _ = found("sleepstudy-random_slope")
+    figure = diagnostics.effects_qq(*comparison.fits)
+    assert [axes.get_title() for axes in figure.axes] == ["Subject: (Intercept)", "Subject: Days"]
+    effects = comparison.fits[0].random_effects
+    for axes, term in zip(figure.axes, ("(Intercept)", "Days"), strict=True):
+        values = effects[effects["term"] == term]["estimate"].to_numpy()
+        np.testing.assert_array_equal(drawn(axes, "o"), np.sort(values))
+        # R's qqline, by its own quantiles.
+        intercept, slope = r.from_r(r.call(robjects.r(QQLINE), values))
+        line = next(each for each in axes.lines if each.get_marker() == "None")
+        at = np.array(line.get_xdata(), float)
+        np.testing.assert_allclose(line.get_ydata(), intercept + slope * at, atol=1e-9)
+        np.testing.assert_allclose(at, stats.norm.ppf((np.arange(18) + 0.5) / 18))
+    (table,) = figure.data.values()
+    assert len(table) == 2 * 2 * 18 and set(table["effect"]) == {"(Intercept)", "Days"}
