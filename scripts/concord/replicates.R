@@ -31,6 +31,9 @@ fresh <- function(prepared, response) {
   parts <- prepared$parts
   control <- prepared$control
   parts$fr[[prepared$response]] <- response
+  # lme4 writes its theta into the vectors that it is given: without a copy the next fit would start where this one ends.
+  parts$reTrms$theta <- parts$reTrms$theta + 0
+  parts$reTrms$Lambdat@x <- parts$reTrms$Lambdat@x + 0
   criterion <- do.call(lme4::mkLmerDevfun, c(parts, list(control = control)))
   found <- lme4::optimizeLmer(
     criterion,
