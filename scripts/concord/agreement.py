@@ -374,7 +374,8 @@ class Comparison:
             estimates += [plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
             judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
             told = {"converged": fit.converged, "messages": list(fit.messages), "verdict": self.verdict.word}
-            fits.append(plain({**head, **judged, **told}, FITS_COLUMNS))
+            # The call is no column of fits.csv: it is for the page that shows the code of every fit
+            fits.append({**plain({**head, **judged, **told}, FITS_COLUMNS), "call": fit.call})
         for each in self.absent:
             head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
             nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False}

@@ -55,7 +55,7 @@ class Listings:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         # Names of columns stand in the code, and whatever they hold is text.
         titled = {"Python": self.python, "R": self.r}.items()
-        shown = [f"<h4>{title}</h4>\n<pre><code>{html.escape(code)}</code></pre>" for title, code in titled]
+        shown = [f"<h3>{title}</h3>\n<pre><code>{html.escape(code)}</code></pre>" for title, code in titled]
         return {"text/plain": repr(self), "text/html": "\n".join(shown)}
 
 

@@ -7,13 +7,12 @@ index gives the date of what is from an earlier run.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from concord import forkserver, notebooks
+from concord import forkserver, notebooks, site
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
-from concord.pages import TEMPLATES, page
+from concord.pages import page
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -37,18 +36,6 @@ TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
 PATIENCE = 10
 """Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
-
-VERDICTS = {
-    "agree": "A",
-    "python short": "P",
-    "r short": "R",
-    "both short": "B",
-    "differ": "D",
-    "cannot express": "C",
-}
-"""Every verdict with its letter, which says it where colour cannot."""
-
-SETTINGS = ("default", "tuned")
 
 
 @dataclass(frozen=True)
@@ -233,7 +220,7 @@ def batch(
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is not a folder: name another one with --output")
     ids = {report.id for report in plan(folder=folder)}  # of all, now: a broken notebook is told before anything runs
-    before = {kept["id"]: kept["seconds"] for kept, _ in _kept(output, ids)}
+    before = {kept["id"]: kept["seconds"] for kept, _ in site.kept(output, ids)}
     # The longest first, and the unknown before them, so that none is left to run alone at the end
     reports = sorted(reports, key=lambda report: -before.get(report.id, math.inf))
     executions: dict[Report, Execution] = {}
@@ -249,7 +236,7 @@ def batch(
             run(reports, done, progress.running, timeout, scheduler)
         except KeyboardInterrupt:
             interrupted = True
-    publish(output, ids, began)
+    site.publish(output, ids, began)
     index = output / "reports" / "index.html"
     failed = {report: execution for report, execution in executions.items() if execution.status != COMPLETED}
     _say(f"{len(executions) - len(failed)} of {len(reports)} reports completed: {index}")
@@ -305,84 +292,3 @@ def keep(report: Report, execution: Execution, output: Path) -> None:
     notebook = notebooks.labelled(execution, report.id, report.name, report.method)
     notebooks.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     notebooks.write_text(output / "reports" / f"{report.id}.html", page(notebook))
-
-
-def _kept(output: Path, ids: set[str]) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
-    """What is kept of these reports: its `metadata.concord` and the notebook, in the order of their ids."""
-    found = []
-    for path in sorted((output / "notebooks").glob("*.ipynb")):
-        if path.stem in ids:
-            with suppress(ValueError, KeyError):  # not of Concord's making
-                notebook = json.loads(path.read_text(encoding="utf-8"))
-                found.append((notebook["metadata"]["concord"], notebook))
-    return found
-
-
-# Publishing ------------------------------------------------------------------------------------------------------
-
-
-def publish(output: Path, ids: set[str], began: datetime) -> None:
-    """Write index.html, estimates.csv and fits.csv from what is kept of these reports, of this run and of earlier ones.
-
-    `began` is when the run began: what finished before is shown with its date as from an earlier run.
-    """
-    from concord import records
-
-    kept = _kept(output, ids)
-    estimates, fits = records.collect(notebook for _, notebook in kept)
-    notebooks.write_text(output / "estimates.csv", records.as_csv(estimates))
-    notebooks.write_text(output / "fits.csv", records.as_csv(fits))
-    notebooks.write_text(output / "reports" / "index.html", index(kept, began))
-
-
-def index(kept: list[tuple[dict[str, Any], Mapping[str, Any]]], began: datetime) -> str:
-    """The front page: every verdict at a glance, and every report with its status, time and link."""
-    import jinja2
-    import pandas as pd
-
-    from concord import records
-
-    cells: dict[tuple[str, str], dict[tuple[str, str], dict[str, Any]]] = {}
-    reports = []
-    for about, notebook in kept:
-        _, fits = records.collect([notebook])
-        verdicts: dict[str, int] = {}
-        for (dataset, model, method, settings), rows in fits.groupby(["dataset", "model", "method", "settings"]):
-            words = [word for word in dict.fromkeys(rows.verdict) if isinstance(word, str) and word]
-            for word in words:
-                verdicts[word] = verdicts.get(word, 0) + 1
-            gaps = [(row.engine, row.gap) for row in rows.itertuples() if pd.notna(row.gap)]
-            cell = {"verdicts": words, "gaps": gaps, "report": about["id"]}
-            cells.setdefault((dataset, model), {})[settings, method] = cell
-        earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
-        reports.append(about | {"verdicts": verdicts, "earlier": earlier})
-    columns = sorted(
-        {column for row in cells.values() for column in row},
-        key=lambda column: (_rank(column[0], SETTINGS), _rank(column[1], METHODS)),
-    )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    return environment.get_template("index.html.j2").render(
-        reports=sorted(reports, key=lambda report: (report["name"], _rank(report["method"] or "", METHODS))),
-        columns=columns,
-        rows=sorted(cells.items()),
-        tally=_tally(cells),
-        letters=VERDICTS,
-        made=datetime.now(UTC),
-    )
-
-
-def _rank(word: str, order: tuple[str, ...]) -> tuple[int, str]:
-    return (order.index(word) if word in order else len(order), word)
-
-
-def _tally(cells: Mapping[Any, Mapping[tuple[str, str], Mapping[str, Any]]]) -> dict[str, tuple[int, int]]:
-    """For each settings: in how many comparisons the engines agree, and how many comparisons there are."""
-    counts: dict[str, tuple[int, int]] = {}
-    for row in cells.values():
-        for (settings, _), cell in row.items():
-            agree, total = counts.get(settings, (0, 0))
-            counts[settings] = (agree + (cell["verdicts"] == ["agree"]), total + 1)
-    return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))

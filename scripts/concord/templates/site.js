@@ -1,0 +1,164 @@
+// What a page's tables can do beyond being read: sort, filter, copy, download. Without this script they are complete.
+"use strict";
+(() => {
+  const text = (element) => element.textContent.replace(/\s+/g, " ").trim();
+
+  // What a cell says in full: what it is marked with, the number itself where it is shown rounded, or its text
+  function exact(cell) {
+    if (cell.dataset.exact !== undefined) return cell.dataset.exact;
+    const data = cell.querySelector("data");
+    return data && text(data) === text(cell) ? data.value : text(cell);
+  }
+
+  function rows(table) {
+    const head = [...table.tHead.rows].map((row) => [...row.cells].map((cell) => cell.dataset.name || text(cell)));
+    const body = [...table.tBodies].flatMap((part) => [...part.rows]).filter((row) => !row.hidden);
+    return [...head, ...body.map((row) => [...row.cells].map(exact))];
+  }
+
+  const quoted = (field) => (/[",\n\r]/.test(field) ? `"${field.replace(/"/g, '""')}"` : field);
+  const csv = (table) => rows(table).map((row) => row.map(quoted).join(",")).join("\n") + "\n";
+  const tsv = (table) => rows(table).map((row) => row.map((field) => field.replace(/\t/g, " ")).join("\t")).join("\n") + "\n";
+
+  async function copy(content) {
+    try {
+      await navigator.clipboard.writeText(content);
+      return true;
+    } catch {
+      const area = document.createElement("textarea");
+      const before = document.activeElement;
+      area.value = content;
+      area.style.position = "fixed";
+      document.body.append(area);
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      before?.focus();
+      return done;
+    }
+  }
+
+  function button(label, about, act) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = label;
+    if (about) made.setAttribute("aria-label", `${label}: ${about}`);
+    made.addEventListener("click", act);
+    return made;
+  }
+
+  function named(table) {
+    const caption = table.caption;
+    return text(caption?.querySelector("strong") || caption || table).slice(0, 80);
+  }
+
+  function tools(table) {
+    const name = named(table);
+    const bar = document.createElement("div");
+    const told = document.createElement("span");
+    bar.className = "tools";
+    told.setAttribute("role", "status");
+    bar.append(
+      button("Copy", name, async () => {
+        told.textContent = (await copy(tsv(table))) ? "Copied, ready to paste into a spreadsheet." : "The browser refused to copy.";
+      }),
+      button("Download CSV", name, () => {
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(new Blob([csv(table)], { type: "text/csv" }));
+        link.download = `${name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "table"}.csv`;
+        link.click();
+        URL.revokeObjectURL(link.href);
+        told.textContent = `Downloaded ${link.download}.`;
+      }),
+      told,
+    );
+    (table.closest(".scroll") || table).after(bar);
+  }
+
+  // State: "#?grid.verdict=r+short&grid.sort=2+descending", so that a view can be sent on
+  const state = new URLSearchParams(location.hash.startsWith("#?") ? location.hash.slice(2) : "");
+  function keep(key, value) {
+    value ? state.set(key, value) : state.delete(key);
+    const hash = state.toString();
+    history.replaceState(null, "", hash ? `#?${hash}` : location.pathname + location.search);
+  }
+
+  function compared(a, b) {
+    // What is missing stands last, whichever way the rest is sorted
+    const [x, y] = [parseFloat(a), parseFloat(b)];
+    const numbers = a !== "" && b !== "" && !isNaN(x) && !isNaN(y) && !isNaN(a) && !isNaN(b);
+    return numbers ? x - y : a.localeCompare(b, "en", { numeric: true });
+  }
+
+  function sortable(table) {
+    const body = table.tBodies[0];
+    const first = [...body.rows];
+    const heads = [...table.tHead.rows[0].cells];
+    const key = (row, at) => row.cells[at].dataset.sort ?? exact(row.cells[at]);
+    function sort(at, direction) {
+      heads.forEach((head, i) => (i === at && direction ? head.setAttribute("aria-sort", direction) : head.removeAttribute("aria-sort")));
+      const sorted = [...first];
+      if (direction) {
+        const sign = direction === "descending" ? -1 : 1;
+        sorted.sort((one, other) => {
+          const [a, b] = [key(one, at), key(other, at)];
+          return (a === "") - (b === "") || sign * compared(a, b);
+        });
+      }
+      body.append(...sorted);
+    }
+    heads.forEach((head, at) => {
+      if (head.dataset.unsorted !== undefined) return;
+      const label = head.innerHTML;
+      head.dataset.name = text(head);
+      head.innerHTML = "";
+      const press = button("", "", () => {
+        const next = { ascending: "descending", descending: "" }[head.getAttribute("aria-sort")] ?? "ascending";
+        sort(at, next);
+        keep(`${table.id}.sort`, next && `${at} ${next}`);
+      });
+      press.innerHTML = label;
+      head.append(press);
+    });
+    const [at, direction] = (state.get(`${table.id}.sort`) || "").split(" ");
+    if (heads[at]?.querySelector("button") && ["ascending", "descending"].includes(direction)) sort(Number(at), direction);
+  }
+
+  function filtered(form) {
+    // Not form.dataset: a choice of that name stands in its place
+    const table = document.getElementById(form.getAttribute("data-for"));
+    const told = document.getElementById(`${table.id}-shown`);
+    const all = [...table.tBodies[0].rows];
+    const choices = [...form.querySelectorAll("select")];
+    form.hidden = false;
+    function apply() {
+      for (const row of all) {
+        row.hidden = choices.some((choice) => choice.value && !(row.dataset[choice.name] || "").split("|").includes(choice.value));
+      }
+      const shown = all.filter((row) => !row.hidden).length;
+      told.textContent = `${shown} of ${all.length} ${form.getAttribute("data-noun")} shown.`;
+    }
+    for (const choice of choices) {
+      const wanted = state.get(`${table.id}.${choice.name}`);
+      if ([...choice.options].some((option) => option.value === wanted)) choice.value = wanted;
+      choice.addEventListener("change", () => {
+        keep(`${table.id}.${choice.name}`, choice.value);
+        apply();
+      });
+    }
+    form.append(
+      button("Show all", "", () => {
+        for (const choice of choices) {
+          choice.value = "";
+          keep(`${table.id}.${choice.name}`, "");
+        }
+        apply();
+      }),
+    );
+    apply();
+  }
+
+  document.querySelectorAll("table.sortable").forEach(sortable);
+  document.querySelectorAll("form.filters").forEach(filtered);
+  document.querySelectorAll("table").forEach(tools);
+})();
