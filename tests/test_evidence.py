@@ -274,8 +274,18 @@ def test_anova_is_rs_own_and_its_numbers_agree(compared):
     assert "0.0639  1     0.8004" in found.text and found.text.startswith("Data: sleepstudy\nModels:")
     by = {(line.quantity, line.term): line for line in found.lines}
     assert by["Pr(>Chisq)", "random_slope"].values["lme4"] == pytest.approx(0.8004, abs=5e-5)
-    assert by["Chisq", "random_slope"].independent == pytest.approx(0.0639, abs=5e-5)
+    assert by["Chisq", "random_slope"].values["optimum"] == pytest.approx(0.0639, abs=5e-5)
     assert len(found.lines) == 3 * 5 + 2 * 3
+
+
+def test_anova_of_a_refit_that_is_short_is_another_optimum(compared):
+    """Sitka by ML at default settings: lme4 is 14 units short, and R prints a slope's test that gains nothing."""
+    found = evidence.anova(compared("sitka-random_slope", "ML", "default", engines=("mixedlm", "lme4")))
+    by = {(line.quantity, line.term): line for line in found.lines}
+    ratio = by["Chisq", "random_slope"]
+    assert ratio.verdict == "another optimum" and by["AIC", "random_intercept"].verdict == "agree"
+    assert ratio.values["optimum"] - ratio.values["lme4"] > 20
+    assert any("R's own fit of random_slope is 14 short" in note for note in found.notes)
 
 
 def test_anova_without_a_refit_is_by_reml_and_refuses_other_fixed_effects(compared):

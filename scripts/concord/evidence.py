@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from concord import criteria, nesting, r, reference
-from concord.agreement import Comparison, allowed_gap
+from concord.agreement import OPTIMUM, Comparison, allowed_gap
 from concord.answers import Absence, Answer, answer
 from concord.criteria import Candidate, LikelihoodRatio, NotComparable, likelihood_ratio
 from concord.datasets import ModelRecord
@@ -464,7 +464,7 @@ test_lines.__test__ = False  # it is no test of pytest's
 
 @dataclass(frozen=True, eq=False)
 class RAnova:
-    """What R's own anova() says of lme4's fits, beside the independent likelihood.
+    """What R's own anova() says of lme4's fits, beside the same numbers at the optima of the independent likelihood.
 
     Attributes
     ----------
@@ -528,13 +528,12 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
             value = float(told["numbers"][i, j])
             if math.isnan(value):
                 continue
-            tests = j >= 5
+            unlike = ["lme4", OPTIMUM] if j >= 5 and not tested_here else []
             made.append(
                 Line(
-                    ANOVA, quantity, tolerance, {"lme4": value},
-                    {"lme4": "neighbours_whether_nested_or_not"} if tests and not tested_here else {},
-                    {"lme4": wanted[j]}, independent=math.nan if tests and not tested_here else independent[j],
-                    term=name, short=behind[name] > allowed,
+                    ANOVA, quantity, tolerance, {"lme4": value, OPTIMUM: independent[j]},
+                    dict.fromkeys(unlike, "neighbours_whether_nested_or_not"),
+                    {"lme4": wanted[j], OPTIMUM: independent[j]}, term=name, short=max(behind.values()) > allowed,
                 )
             )  # fmt: skip
     return RAnova(told["text"], made, tuple(notes))
