@@ -71,8 +71,8 @@ nlme_new <- function(fit, new) {
     new <- eval(made, asNamespace("stats"))
   }
   list(
-    new_fixed = as.numeric(predict(fit, new, level = 0, na.action = na.pass)),
-    new = as.numeric(predict(fit, new, level = fit$dims$Q, na.action = na.pass))
+    new_fixed = as.numeric(predict(fit, new, level = 0)),
+    new = as.numeric(predict(fit, new, level = fit$dims$Q))
   )
 }
 

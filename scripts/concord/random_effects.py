@@ -104,7 +104,32 @@ def _asked(name: str, *more: str) -> Callable[[Fit, pd.DataFrame], Any]:
 
 
 def _random(fit: Fit, new: pd.DataFrame) -> pd.DataFrame:
+    if fit.engine == "mixedlm":
+        # Where it cannot predict it says why; its covariances, which the table holds too, stop there without a reason.
+        _ = fit.native.random_effects
     return fit.random_effects
+
+
+def _of_whole_rows(question: Callable[[Fit, pd.DataFrame], Any]) -> Callable[[Fit, pd.DataFrame], Any]:
+    """Predictions for the rows that have all predictors, and missing numbers for the others, which some packages drop
+    without a word.
+    """
+
+    def asked(fit: Fit, new: pd.DataFrame) -> Any:
+        uses = fit.model.formula.uses
+        whole = new[[name for name in new if "predictor" in uses.get(name, ())]].notna().all(axis=1).to_numpy()
+        if not whole.any():
+            raise _Nothing("every new row lacks a predictor")
+        got = question(fit, new[whole].reset_index(drop=True))
+        return {name: _spread(values, whole) for name, values in got.items()}
+
+    return asked
+
+
+def _spread(values: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    all_rows = np.full(len(whole), np.nan)
+    all_rows[whole] = values
+    return all_rows
 
 
 def _variances_of(name: str, *more: str) -> Callable[[Fit, pd.DataFrame], Any]:
@@ -163,13 +188,13 @@ def _mixedlm_conditional(fit: Fit, new: pd.DataFrame) -> dict[tuple[Effect, Effe
     return found
 
 
-def _mixedlm_new(fit: Fit, new: pd.DataFrame) -> np.ndarray:
+def _mixedlm_new(fit: Fit, new: pd.DataFrame) -> dict[str, np.ndarray]:
     made = getattr(fit.native, "_results", fit.native).model
     if not hasattr(made, "formula"):
         raise _Nothing("MixedLM, fitted from arrays, has no formula to make columns of new rows with")
     form = for_mixedlm(fit.model.formula, fit.model.design, fit.model.frame)
     if not form.setup:
-        return np.asarray(fit.native.predict(new), float)
+        return {"new_fixed": np.asarray(fit.native.predict(new), float)}
     if {"scale", "poly"} & set(fit.model.formula.functions):
         raise _Nothing("MixedLM was given scale() or poly() as columns that were made of the whole table before")
     # The steps keep rows and levels of the table that was fitted: the new rows are put below it, and taken off again.
@@ -181,7 +206,7 @@ def _mixedlm_new(fit: Fit, new: pd.DataFrame) -> np.ndarray:
             data[name] = data[name].astype(frame[name].dtype)
     room = {"np": np, "data": data}
     exec("\n".join(form.setup), room)  # written by `concord.notation` from the checked tree, as in the engine
-    return np.asarray(fit.native.predict(room["data"].tail(len(new))), float)
+    return {"new_fixed": np.asarray(fit.native.predict(room["data"].tail(len(new))), float)}
 
 
 def _mixedlm_variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -230,7 +255,7 @@ _QUESTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Fit, pd.DataFrame], 
         (("predicted",), lambda fit, new: np.asarray(fit.native.predict(), float)),
         (("residual",), _value("resid")),
         (("pearson", "scaled"), "MixedLM has raw residuals only"),
-        (("new_fixed",), _mixedlm_new),
+        (("new_fixed",), _of_whole_rows(_mixedlm_new)),
         (("new",), _ONLY_FIXED),
         (("variances",), _mixedlm_variances),
     ],
@@ -239,7 +264,7 @@ _QUESTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Fit, pd.DataFrame], 
         (("conditional",), _lme4_conditional),
         (("standardized",), "lme4 has no standardized random effects"),
         (_ROWS, _asked("lme4_rows")),
-        (("new_fixed", "new"), _asked("lme4_new")),
+        (("new_fixed", "new"), _of_whole_rows(_asked("lme4_new"))),
         (("variances",), _variances_of("lme4_variances", "columns_of")),
     ],
     "nlme": [
@@ -247,7 +272,7 @@ _QUESTIONS: dict[str, list[tuple[tuple[str, ...], Callable[[Fit, pd.DataFrame], 
         (("conditional",), _NO_SPREAD),
         (("standardized",), _nlme_standardized),
         (_ROWS, _asked("nlme_rows")),
-        (("new_fixed", "new"), _asked("nlme_new")),
+        (("new_fixed", "new"), _of_whole_rows(_asked("nlme_new"))),
         (("variances",), _variances_of("nlme_variances")),
     ],
 }
