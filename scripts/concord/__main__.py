@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
         "--sweep", type=_seconds_or_none, default=60.0, metavar="SECONDS",
         help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
     )  # fmt: skip
+    compare.add_argument(
+        "--details", type=_seconds_or_none, default=60.0, metavar="SECONDS",
+        help="standard errors, tests, intervals and all else that fits say: each section, if that would take no longer; "
+        "0: not at all; default: %(default)g",
+    )  # fmt: skip
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)
 
@@ -209,7 +214,8 @@ def _compare(given: argparse.Namespace) -> int:
     from concord.compare_command import run
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
-    return run(given.data, given.formula, methods, given.output, given.engine_timeout, given.sweep, given.certify)
+    limits = (given.engine_timeout, given.sweep, given.details)
+    return run(given.data, given.formula, methods, given.output, *limits, given.certify)
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,9 @@ PATIENCE = 10
 
 
 @contextmanager
-def cluster(scheduler: str | None, workers: int, deaths: int = 0, first: str = "pass") -> Iterator[Client]:
+def cluster(
+    scheduler: str | None, workers: int, deaths: int = 0, first: str = "pass", imported: Sequence[str] = ()
+) -> Iterator[Client]:
     """A client of the cluster at an address, or of one of so many processes on this machine, which ends with it.
 
     Parameters
@@ -26,12 +28,16 @@ def cluster(scheduler: str | None, workers: int, deaths: int = 0, first: str = "
     workers : how many of them
     deaths : so often a task may lose its worker here before it is held to have killed it
     first : a statement that a worker process here runs when it starts, in its main thread
+    imported : modules that worker processes here have when they start: they are forked from one that has imported them,
+        and so is one that takes the place of one that was killed
 
     Raises
     ------
     InputError : no scheduler answers at the address, or it has no workers
     """
+    import dask
     from distributed import Client, LocalCluster
+    from distributed.utils import get_mp_context
 
     if scheduler:
         # What befalls the cluster is told by what it befalls
@@ -55,20 +61,23 @@ def cluster(scheduler: str | None, workers: int, deaths: int = 0, first: str = "
             with suppress(Exception):
                 client.close(timeout=2)
         return
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=0,
-            # Without a dashboard dask's status pages are there all the same: on a local port of their own
-            scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
-            # Ctrl-C reaches every process of the terminal; this one decides what ends
-            preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-            silence_logs=logging.CRITICAL,
-        ) as here,
-        Client(here, set_as_default=False) as client,
-    ):
-        yield client
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}):
+        if imported:
+            get_mp_context().set_forkserver_preload(["distributed", *imported])
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=0,
+                # Without a dashboard dask's status pages are there all the same: on a local port of their own
+                scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
+                # Ctrl-C reaches every process of the terminal; this one decides what ends
+                preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+                silence_logs=logging.CRITICAL,
+            ) as here,
+            Client(here, set_as_default=False) as client,
+        ):
+            yield client

@@ -27,6 +27,7 @@ from concord.fits import KEY, tidy
 from concord.formulas import Design
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import Model
+from concord.translation import for_mixedlm
 
 ENGINES = ("mixedlm", "lme4", "independent")
 SETTINGS = ("default", "tuned")
@@ -198,6 +199,8 @@ class Refitter:
     settings : ``default`` or ``tuned``; to ``independent`` they are the same
     warm : lme4 only: by ``refit``, from a fit of the model's own response
     starts : ``independent`` only: whitened thetas to start from, shape (m,), beside the usual ones
+    thorough : MixedLM ``tuned`` only: where no gradient finds rest, as at a variance of zero, ask the slow optimizers
+        without gradients too, as the engine's own ``tuned`` does; without them such a fit may stop far below
 
     Raises
     ------
@@ -214,6 +217,7 @@ class Refitter:
         *,
         warm: bool = False,
         starts: Sequence[np.ndarray] = (),
+        thorough: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r}: one of {', '.join(ENGINES)}")
@@ -231,6 +235,11 @@ class Refitter:
             options = mixedlm.GRADIENT_BASED if settings == "tuned" else {}
             first = _MixedLM(model, settings, {})
             self._ways = [first.by({"method": name, **each}) for name, each in options.items()] or [first]
+            if thorough and settings == "tuned":
+                # They are deaf to `free=`, which has the same model in MixedLM's other words.
+                other = first if not first.free else _MixedLM(model, settings, {}, constrained=False)
+                slow = mixedlm.DERIVATIVE_FREE.items()
+                self._ways += [other.by({"method": name, **each}) for name, each in slow]
 
     def refit(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
         """The model fitted to a response. What an engine raises is in the replicate's `error`.
@@ -345,12 +354,16 @@ class _MixedLM:
     made: Any = None
     free: dict[str, Any] = field(default_factory=dict)
     coding: Any = None
+    constrained: bool = True
 
     def __post_init__(self) -> None:
         if self.made is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made, free = mixedlm.unfitted(self.model)
+                form = for_mixedlm(
+                    self.model.formula, self.model.design, self.model.frame, constrained=self.constrained
+                )
+                made, free = mixedlm.unfitted(self.model, form)
             for name, value in {"made": made, "free": free, "coding": mixedlm.coding_of(made, self.model)}.items():
                 object.__setattr__(self, name, value)
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -103,7 +104,11 @@ def cases(model: str, method: str, seed: int, grid: Path | None = None) -> list[
 def made_up(scenario: Scenario, method: str, seed: int) -> Case:
     """A scenario as what is drawn from."""
     fixed, covariance, residual_variance = scenario.truth
-    return Case(scenario.name, scenario.model(method, seed), fixed, (covariance,), residual_variance, scenario.factors)
+    plain = replace(scenario, scale=1.0, shift=0.0)
+    return Case(
+        scenario.name, scenario.model(method, seed), fixed, (covariance,), residual_variance, scenario.factors,
+        origin=made_up(plain, method, seed) if plain != scenario else None,
+    )  # fmt: skip
 
 
 def _report(folder: Path) -> None:

@@ -65,6 +65,8 @@ class Case:
     covariances : true covariance matrices, one a random term, shape (q, q)
     residual_variance : true variance of the residuals
     factors : of a scenario, what it is made from
+    origin : the case whose responses are drawn in the place of its own: the same model with its predictors in another
+        unit or from another zero, which has the same distribution and, drawn anew, other numbers
     """
 
     name: str
@@ -73,6 +75,7 @@ class Case:
     covariances: tuple[np.ndarray, ...]
     residual_variance: float
     factors: Mapping[str, float] = field(default_factory=dict)
+    origin: Case | None = None
 
     @classmethod
     def of(cls, model: Model) -> Case:
@@ -99,12 +102,15 @@ class Case:
         columns = [design.X, *(each for term in design.terms for each in (term.matrix, term.codes))]
         for column in [*columns, *([] if design.offset is None else [design.offset])]:
             made.update(repr(column.shape).encode() + np.ascontiguousarray(column, float).tobytes())
+        if self.origin is not None:
+            made.update(self.origin.digest.encode())
         return made.hexdigest()
 
     @cached_property
     def content(self) -> bytes:
         """The case as it goes out to a worker: everything it needs, formula and design taken apart already."""
-        assert self.model.formula and len(self.model.design.y)
+        for each in (self, self.origin):
+            assert each is None or len(each.model.design.y)
         return pickle.dumps(self)
 
 
@@ -156,7 +162,7 @@ class Experiment:
         self.refitters: dict[tuple[str, str], Refitter | str] = {}
         for pair in self.pairs:
             try:
-                self.refitters[pair] = Refitter(case.model, *pair)
+                self.refitters[pair] = Refitter(case.model, *pair, thorough=True)
             except CannotExpress as error:
                 self.refitters[pair] = str(error)
         design = case.model.design
@@ -168,7 +174,7 @@ class Experiment:
 
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
-        case = self.case
+        case = self.case.origin or self.case
         return draw(case.model.design, case.fixed, case.covariances, case.residual_variance, self.seed, replicate)
 
     def replicate(self, number: int) -> list[dict[str, object]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
 import math
 import os
 import queue
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from concord.cluster import PATIENCE, cluster
 from concord.notebooks import InputError, shorten
 from concord.simulation import LEVEL, Case, compute
 from concord.versions import versions
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 FORMAT = 1
-PATIENCE = 10
-"""Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
 LONG = 5.0
 """Seconds that a batch is to take, where its size is not given: so much is lost with a worker, and no more."""
 SHORT = 0.5
@@ -44,7 +42,9 @@ FAILURES = 20
 """After so many replicates without a result the study stops: something is wrong with all of them."""
 
 # What workers on this machine have when they are forked.
-IMPORTED = ["distributed", "concord.simulation", "statsmodels.formula.api"]
+IMPORTED = ("concord.simulation", "statsmodels.formula.api")
+R = "from concord import r; r.package('lme4')"
+"""What they begin with: rpy2 wants R to be started by a process's main thread."""
 
 _PART = re.compile(r"(\d+)-(\d+)\.parquet")
 
@@ -375,7 +375,7 @@ def run(
         if workers == 0 and not scheduler:
             runner.alone()
         else:
-            with cluster(scheduler, min(workers or os.cpu_count() or 1, work.left)) as client:
+            with cluster(scheduler, min(workers or os.cpu_count() or 1, work.left), DEATHS, R, IMPORTED) as client:
                 runner.on(client)
     return outcome
 
@@ -486,58 +486,3 @@ class _Runner:
 
 def _same(content: bytes) -> bytes:
     return content
-
-
-@contextmanager
-def cluster(scheduler: str | None, workers: int) -> Iterator[Client]:
-    """A client of the cluster at an address, or of one of so many one-thread processes on this machine.
-
-    Raises
-    ------
-    InputError : no scheduler answers there, or it has no workers
-    """
-    import dask
-    from distributed import Client, LocalCluster
-    from distributed.utils import get_mp_context
-
-    if scheduler:
-        # What befalls the cluster is told in one line
-        for name in ("distributed.client", "distributed.core", "distributed.utils", "distributed.batched", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"no dask scheduler answers at {scheduler}: start one (`dask scheduler`) or leave SCHEDULER out"
-            ) from error
-        try:
-            try:
-                client.wait_for_workers(1, timeout=3 * PATIENCE)
-            except TimeoutError as error:
-                raise InputError(
-                    f"the scheduler at {scheduler} has no workers: start some (`dask worker {scheduler}`)"
-                ) from error
-            yield client
-        finally:
-            with suppress(Exception):
-                client.close(timeout=2)
-        return
-    # Forked from a process that has everything imported, also in the place of one that was killed
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
-        get_mp_context().set_forkserver_preload(IMPORTED)
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=None,
-                memory_limit=0,
-                scheduler_kwargs={"allowed_failures": DEATHS, "dashboard_address": "127.0.0.1:0"},
-                # Ctrl-C reaches every process of the terminal's group; this one decides what ends
-                preload=["import os; os.setpgid(0, 0)"],
-                silence_logs=logging.CRITICAL,
-            ) as here,
-            Client(here, set_as_default=False) as client,
-        ):
-            yield client
