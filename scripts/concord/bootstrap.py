@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import time
 import uuid
@@ -44,6 +45,8 @@ BATCHES = 12
 DEATHS = 2
 # R takes the signal of Ctrl-C where it starts, and gives it back only in a main thread; tasks run in another one.
 R = "from concord import r; r.interface()"
+# What a message says anew in every replicate.
+_NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -163,11 +166,14 @@ class Bootstrap:
 
     @property
     def errors(self) -> pd.DataFrame:
-        """What the engines said, and how often: ``source, kind, text, count``; `kind` is ``error`` or ``message``."""
+        """What the engines said, numbers left out, and how often: ``source, kind, text, count``; `kind` is ``error`` or
+        ``message``.
+        """
         rows = []
         for source, outcomes in self.outcomes.items():
             said = Counter(("error", each.replicate.error) for each in outcomes if each.replicate.error)
-            said += Counter(("message", text) for each in outcomes for text in each.replicate.messages)
+            texts = (text for each in outcomes for text in each.replicate.messages)
+            said += Counter(("message", _NUMBER.sub("…", text)) for text in texts)
             rows += [(source, kind, text, count) for (kind, text), count in said.most_common()]
         return pd.DataFrame(rows, columns=["source", "kind", "text", "count"])
 
@@ -268,10 +274,12 @@ def percentiles(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndar
     if n < 2:
         return np.full((len(at), k), np.nan), np.full((len(at), k), np.nan)
     ends = np.quantile(values, at, axis=0)
+    # A quantile of type 7 stands where the order statistic of this rank, whole or not, would.
+    ranks = (n - 1) * np.asarray(at) + 1
     ordered, edges = np.sort(values, axis=0), np.arange(n + 1) / n
     errors = []
-    for p, end in zip(at, ends, strict=True):
-        weights = np.diff(stats.beta.cdf(edges, p * (n + 1), (1 - p) * (n + 1)))
+    for rank, end in zip(ranks, ends, strict=True):
+        weights = np.diff(stats.beta.cdf(edges, rank, n + 1 - rank))
         # About the end itself, so that no digits cancel where the mean is large.
         off = ordered - end
         errors.append(np.sqrt(np.maximum(weights @ off**2 - (weights @ off) ** 2, 0.0)))
@@ -359,29 +367,31 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     What an engine is expected to give is the end that the independent optima give, but for those replicates in which
     the engine is short of the optimum: there it is the engine's own estimate, if that is where the engine's stated
     log-likelihood is. So an interval that differs because replicates ended elsewhere is one of another optimum, and one
-    that differs otherwise differs. An engine's failed replicates are left out of both.
+    that differs otherwise differs. A replicate that failed for one engine is left out of all, so that they stay
+    intervals from the same draws; an engine that has fewer than two is left out itself.
     """
     if INDEPENDENT not in bootstrap.outcomes:
         raise ValueError("the intervals can only be judged where the independent optima are among the replicates")
     at = np.array([(1 - level) / 2, (1 + level) / 2])
     engines = [source for source in bootstrap.sources if source != INDEPENDENT]
-    optima = bootstrap.values[INDEPENDENT]
-    usable = np.isfinite(optima).all(axis=1)
-    own, expected, any_short = {}, {}, False
-    for engine in engines:
-        values = bootstrap.values[engine]
-        kept = np.isfinite(values).all(axis=1) & usable
-        if kept.sum() < 2:
-            continue
-        elsewhere = np.array([each.own and not each.gap <= bootstrap.allowed for each in bootstrap.outcomes[engine]])
-        any_short |= bool((elsewhere & kept).any())
-        own[engine] = np.quantile(values[kept], at, axis=0)
-        expected[engine] = np.quantile(np.where(elsewhere[:, None], values, optima)[kept], at, axis=0)
+    values = bootstrap.values
+    finite = {source: np.isfinite(each).all(axis=1) for source, each in values.items()}
+    present = [engine for engine in engines if (finite[engine] & finite[INDEPENDENT]).sum() > 1]
     absent = dict(bootstrap.absent)
-    absent |= {engine: "fewer than two replicates gave estimates" for engine in engines if engine not in own}
-    if not own:
+    absent |= {engine: "fewer than two replicates gave estimates" for engine in engines if engine not in present}
+    kept = np.logical_and.reduce([finite[source] for source in (*present, INDEPENDENT)])
+    if not present or kept.sum() < 2:
         return []
-    ends, spread = np.quantile(optima[usable], at, axis=0), optima[usable].std(axis=0)
+    optima = values[INDEPENDENT][kept]
+    own, expected, any_short = {}, {}, False
+    for engine in present:
+        outcomes = [each for each, whole in zip(bootstrap.outcomes[engine], kept, strict=True) if whole]
+        elsewhere = np.array([each.own and not each.gap <= bootstrap.allowed for each in outcomes])
+        any_short |= bool(elsewhere.any())
+        mine = values[engine][kept]
+        own[engine] = np.quantile(mine, at, axis=0)
+        expected[engine] = np.quantile(np.where(elsewhere[:, None], mine, optima), at, axis=0)
+    ends, spread = np.quantile(optima, at, axis=0), optima.std(axis=0)
     made = []
     for k, (effect, group, term) in enumerate(bootstrap.key.itertuples(index=False)):
         for end, name in enumerate(("lower", "upper")):
