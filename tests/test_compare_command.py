@@ -45,7 +45,20 @@ def place(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def agreeing(place):
     """Both methods, certified."""
-    return compare("sleep.csv", SLOPE, "--method", "both", "--certify", "--sweep", "0", "--output", "out", folder=place)
+    return compare(
+        "sleep.csv",
+        SLOPE,
+        "--method",
+        "both",
+        "--certify",
+        "--sweep",
+        "0",
+        "--details",
+        "0",
+        "--output",
+        "out",
+        folder=place,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,9 @@ def parser() -> argparse.ArgumentParser:
         help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
     )  # fmt: skip
     compare.add_argument(
-        "--details", type=_seconds_or_none, default=60.0, metavar="SECONDS",
-        help="standard errors, tests, intervals and all else that fits say: each section, if that would take no longer; "
-        "0: not at all; default: %(default)g",
+        "--details", type=_seconds_or_none, default=300.0, metavar="SECONDS",
+        help="standard errors, tests, intervals and all else that fits say: a section, if it would take no longer; 0: "
+        "none; default: %(default)g",
     )  # fmt: skip
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)

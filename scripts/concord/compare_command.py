@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
-from concord.records import MEDIA_TYPE, as_csv, collect, displayed
+from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed
 
-NOTEBOOK, VERDICT = "compare", "verdict"
+NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
 UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
@@ -29,12 +29,14 @@ def run(
     output: Path,
     engine_timeout: float,
     sweep: float,
+    details: float,
     certify: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
 
     Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
-    end: for every method the executed notebook and its HTML, and ``estimates.csv`` and ``fits.csv`` over all.
+    end: for every method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and
+    ``quantities.csv``, everything that the fits say beyond their estimates.
 
     Parameters
     ----------
@@ -43,6 +45,7 @@ def run(
     output : folder; made where there is none
     engine_timeout : seconds that an engine may take for one fit
     sweep : seconds that the sweep over all optimizers may take, as estimated; 0 leaves it out
+    details : seconds that each section of everything else may take, as estimated; 0 leaves them out
     certify : prove the optimum, and write ``reference.json``
 
     Returns
@@ -62,7 +65,7 @@ def run(
     cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
     # The notebook runs in a folder of its own.
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
-    limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep)}
+    limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep), "details_seconds": float(details)}
     given = {"data": place, "formula": formula, **limits, "certify": certify}
     text = source.read_text(encoding="utf-8")
     executions: dict[str, Execution] = {}
@@ -96,11 +99,15 @@ def run(
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     """What of a cell is to be told: the first verdict with its table, of the next ones the verdict and its reason, and
-    of all at the end only where one has changed. `said` keeps the verdicts told, by settings.
+    of all at the end only where one has changed; the summary of everything else. `said` keeps the verdicts told, by
+    settings.
     """
-    if VERDICT not in cell.metadata.get("tags", ()):
+    tags = cell.metadata.get("tags", ())
+    if VERDICT not in tags and SUMMARY not in tags:
         return ""
     text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
+    if SUMMARY in tags:
+        return text
     found = {
         row["settings"]: row["verdict"] for each in displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
     }
@@ -126,6 +133,7 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     estimates, fits = collect(executed)
     notebooks.write_text(output / "estimates.csv", as_csv(estimates))
     notebooks.write_text(output / "fits.csv", as_csv(fits))
+    notebooks.write_text(output / "quantities.csv", as_csv(collect_quantities(executed)))
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from concord.formulas import Design
 from concord.models import Model
+
+if TYPE_CHECKING:
+    from concord.criteria import Candidate
+    from concord.information import Information
+    from concord.prediction import Solution
 
 KEY = ["effect", "group", "term"]
 ESTIMATES = [*KEY, "estimate", "std_error"]
@@ -131,6 +136,45 @@ class Fit:
             for name, column in zip(term.names, term.matrix.T, strict=True):
                 values = values + column * effects[term.group, name].reindex(term.levels).to_numpy()[term.codes]
         return values
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """The response less its fitted values, shape (n,)."""
+        return self.model.design.y - self.fitted
+
+    # What follows from the estimates is worked out in modules that stand above this one and know fits.
+
+    @cached_property
+    def information(self) -> Information:
+        """The observed information at the estimates, in the independent likelihood: standard errors of everything.
+
+        Raises
+        ------
+        InformationError : a covariance matrix is singular, or the estimates are not near an optimum
+        """
+        from concord import information, reference
+
+        likelihood = reference.of(self.model).likelihood
+        return information.observed(likelihood, self.fixed, self.covariances, self.residual_variance)
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The mixed-model equations solved at the estimates: random effects with covariances, predictions, R-squared.
+
+        Raises
+        ------
+        ValueError : an estimated covariance matrix is none
+        """
+        from concord.prediction import Solution
+
+        return Solution.of(self)
+
+    @property
+    def criteria(self) -> Candidate:
+        """The log-likelihood with AIC and BIC in both conventions, ready for a test of nested models."""
+        from concord.criteria import Candidate
+
+        return Candidate.of(self)
 
     def correlation(self, term: int = 0) -> np.ndarray:
         """Correlations of the random effects of one random term, shape (q, q)."""

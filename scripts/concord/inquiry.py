@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from concord.gate import Gate
 from concord.models import METHODS, Model, ModelError
 from concord.sweep import Sweep
 from concord.workers import Worker, WorkerStopped
+
+if TYPE_CHECKING:
+    from concord.account import Account
 
 REFERENCE_TYPE = "application/vnd.concord.reference+json"
 """Media type of a certified reference in a notebook's output."""
@@ -189,6 +192,19 @@ class Inquiry:
 
         fits = [comparison.fits[i] for i in comparison.parties]
         return diagnostics.residuals(*fits) if fits else NOTHING
+
+    def account(self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf) -> Account:
+        """Everything that the fits say beyond their estimates, section by section.
+
+        Parameters
+        ----------
+        comparison : one of this inquiry's, tuned ones for profiles
+        level : of all confidence intervals
+        seconds : a section that would take longer, as estimated, is left out and says so
+        """
+        from concord.account import Account  # not needed for the verdict
+
+        return Account(comparison, level, seconds)
 
     @cached_property
     def listings(self) -> listings.Listings:
