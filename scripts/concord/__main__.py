@@ -116,12 +116,14 @@ def parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--seed", type=_whole, default=1, metavar="SEED", help="of all draws; default: 1")
     simulate.add_argument(
-        "--settings", choices=("default", "tuned", "both"), default="both",
-        help="as the packages ship, or the best of several of their optimizers; default: both",
+        "--settings", choices=("default", "tuned", "both"),
+        help="as the packages ship, or the best of several of their optimizers; default: both, and of a grid default",
     )  # fmt: skip
     simulate.add_argument("--grid", type=Path, metavar="FILE", help="with `grid`: TOML, a list of values a factor")
     simulate.add_argument("--output", type=Path, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD")
-    simulate.add_argument("--workers", type=_count, metavar="N", help="processes on this machine; default: one a core")
+    simulate.add_argument(
+        "--workers", type=_whole, metavar="N", help="processes on this machine; default: one a core; 0: in this one"
+    )
     simulate.add_argument(
         "--batch", type=_count, metavar="N", help="replicates a task; default: as many as take some seconds"
     )
@@ -242,9 +244,8 @@ def _upgrade(given: argparse.Namespace) -> int:
 def _simulate(given: argparse.Namespace) -> int:
     from concord.simulate_command import simulate
 
-    settings = ("default", "tuned") if given.settings == "both" else (given.settings,)
     return simulate(
-        given.model, given.method, given.replicates, given.seed, settings, given.output, given.grid,
+        given.model, given.method, given.replicates, given.seed, given.settings, given.output, given.grid,
         given.scheduler, given.workers, given.batch,
     )  # fmt: skip
 

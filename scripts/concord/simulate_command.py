@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from concord import models, scenarios
+from concord.fits import SETTINGS
 from concord.notebooks import InputError
 from concord.scenarios import Scenario
 from concord.simulation import Case, pairs
@@ -29,7 +29,7 @@ def simulate(
     method: str,
     replicates: int,
     seed: int,
-    settings: Sequence[str],
+    settings: str | None = None,
     output: Path | None = None,
     grid: Path | None = None,
     scheduler: str | None = None,
@@ -44,7 +44,8 @@ def simulate(
     method : ``REML`` or ``ML``
     replicates : of the model, or of every scenario
     seed : of all draws
-    settings : ``default``, ``tuned`` or both
+    settings : ``default``, ``tuned`` or ``both``; by default both of a model, and ``default`` of a grid, whose tuned
+        fits at the boundary would take most of the time
     output : folder; by default one in build/simulation, named after the model
     grid : a TOML file with the factors' values, see `concord.scenarios.read`
     scheduler, workers, batch : see `concord.study.run`
@@ -58,7 +59,9 @@ def simulate(
     ------
     InputError, ModelError, DatasetError : what is asked for cannot be
     """
-    plan = Plan(tuple(cases(model, method, seed, grid)), seed, replicates, pairs(settings))
+    settings = settings or ("default" if model == GRID else "both")
+    chosen = SETTINGS if settings == "both" else (settings,)
+    plan = Plan(tuple(cases(model, method, seed, grid)), seed, replicates, pairs(chosen))
     name = GRID if model == GRID else model
     folder = output or FOLDER / f"{name}-{method}"
     outcome, stopped = Outcome(), ""
