@@ -296,7 +296,8 @@ def test_a_row_without_a_number_is_left_out_of_the_predictions(offset):
     new = new_table(offset.model)
     new.loc[0, "x"] = np.nan
     line = of(lines(offset, new), "predictions, fixed effects only")
-    assert len(line.values["lme4"]) == len(new) - 1 and line.verdict == DEFINITION
+    assert set(line.values) == {"mixedlm", "lme4", "nlme"} and line.verdict == DEFINITION
+    assert all(len(value) == len(new) - 1 for value in line.values.values())
     assert predictions_table(offset, new)["lme4"].isna().sum() == 2
 
 
