@@ -7,10 +7,12 @@ prepare <- function(formula, name, data, reml, control) {
   control <- if (is.null(control)) lme4::lmerControl() else do.call(lme4::lmerControl, control)
   parts <- eval(call("lFormula", formula, data = as.name(name), REML = reml, control = control), room)
   parts$formula <- NULL
-  list(
+  room$fresh <- fresh
+  room$prepared <- list(
     parts = parts, control = control, call = call("lmer", formula, data = as.name(name), REML = reml),
     response = attr(attr(parts$fr, "terms"), "response")
   )
+  c(room$prepared, room = room)
 }
 
 layout <- function(prepared) {
@@ -50,9 +52,7 @@ environment(fresh) <- new.env(parent = asNamespace("lme4"))
 # By lme4's refit from the theta of a fit, as bootMer does; or anew. Numbers first: logLik, sigma^2, converged, seconds,
 # then theta, fixed effects and (X'V^-1 X)^-1 at sigma = 1.
 run <- function(observe, prepared, response, from = NULL) {
-  room <- new.env(parent = asNamespace("lme4"))
-  room$fresh <- fresh
-  room$prepared <- prepared
+  room <- prepared$room
   room$response <- response
   room$from <- from
   started <- Sys.time()
@@ -64,11 +64,12 @@ run <- function(observe, prepared, response, from = NULL) {
   sizes <- fit@devcomp$cmp
   reml <- fit@devcomp$dims[["REML"]] > 0
   convergence <- fit@optinfo$conv
-  alarms <- grep("boundary (singular) fit", convergence$lme4$messages, fixed = TRUE, value = TRUE, invert = TRUE)
+  said <- convergence$lme4$messages
+  alarmed <- length(said) && !all(grepl("boundary (singular) fit", said, fixed = TRUE))
   list(
     c(
       -sizes[[if (reml) "REML" else "dev"]] / 2, sizes[[if (reml) "sigmaREML" else "sigmaML"]]^2,
-      identical(as.integer(convergence$opt), 0L) && length(alarms) == 0L, seconds,
+      identical(as.integer(convergence$opt), 0L) && !alarmed, seconds,
       fit@theta, fit@beta, as.numeric(unscaled)
     ),
     ran$messages

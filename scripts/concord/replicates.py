@@ -406,7 +406,7 @@ class _Lme4:
         self._model, self._settings = model, settings
         r.package("lme4")
         self._own, theirs = r.source(_R), r.source(Path(lme4.__file__).with_suffix(".R"))
-        self._observe = theirs["observe"]
+        self._run, self._observe = self._own["run"], theirs["observe"]
         control = None if optimizer is None else r.call("[[", theirs["controls"], optimizer)
         frame = model.frame[list(model.formula.variables)]
         try:
@@ -450,7 +450,7 @@ class _Lme4:
     def __call__(self, response: np.ndarray) -> Replicate:
         started = time.perf_counter()
         try:
-            ran = r.call(self._own["run"], self._observe, self._prepared, np.asarray(response, float), self._from)
+            ran = r.call(self._run, self._observe, self._prepared, np.asarray(response, float), self._from)
         except r.RError as error:
             seconds = time.perf_counter() - started
             return Replicate.failed(self._model, "lme4", self._settings, str(error), seconds, ())
