@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-r_packages=(lme4 MASS geepack nlme optimx dfoptim)
-debian_r=(r-base-core r-cran-lme4 r-cran-mass r-cran-geepack r-cran-nlme r-cran-optimx r-cran-dfoptim)
+r_packages=(lme4 MASS geepack nlme optimx dfoptim lmerTest pbkrtest)
+debian_r=(r-base-core r-cran-lme4 r-cran-mass r-cran-geepack r-cran-nlme r-cran-optimx r-cran-dfoptim r-cran-lmertest r-cran-pbkrtest)
 debian_python=(python3-venv python3-dev)
 debian_compiler=(r-base-dev libtirpc-dev)
 conda_hint="conda env create -f environment.yml && conda activate concord"

@@ -64,6 +64,22 @@ def test_conda_environment_has_the_pins_of_pyproject():
     assert pinned == wanted
 
 
+def test_every_way_to_set_up_brings_the_same_r_packages():
+    """Debian, conda and the job that checks a pull request; R and its own Matrix come along."""
+    setup = (ROOT / "scripts" / "setup.sh").read_text()
+    listed = {
+        name: re.search(rf"^{name}=\((.*)\)$", setup, re.MULTILINE)[1].split() for name in ("r_packages", "debian_r")
+    }
+    wanted = {name.lower() for name in listed["r_packages"]}
+    assert {"lme4", "nlme", "lmertest", "pbkrtest"} <= wanted
+    assert {name.removeprefix("r-cran-") for name in listed["debian_r"]} - {"r-base-core"} == wanted
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {entry.removeprefix("r-") for entry in entries if isinstance(entry, str) and entry.startswith("r-")}
+    assert conda - {"base"} == wanted
+    job = (ROOT / ".github" / "workflows" / "check.yml").read_text()
+    assert {name.lower() for name in re.findall(r"any::(\w+)", job)} == wanted
+
+
 def test_conda_environment_ends_with_the_package_itself():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge", "nodefaults"]

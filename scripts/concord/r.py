@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 INSTALL = (
-    "run scripts/setup.sh, or on Debian: apt-get install r-base-core r-cran-lme4 r-cran-nlme r-cran-mass r-cran-geepack"
+    "run scripts/setup.sh, or on Debian: apt-get install r-base-core r-cran-lme4 r-cran-nlme r-cran-mass "
+    "r-cran-geepack r-cran-lmertest r-cran-pbkrtest"
 )
 
 NA_INTEGER = np.iinfo(np.int32).min

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from concord import degrees, information, r, reference
-from concord.agreement import Comparison
+from concord.agreement import Comparison, allowed_gap
 from concord.degrees import DegreesError
 from concord.engines import lme4, mixedlm
 from concord.fits import Fit
@@ -82,13 +82,13 @@ def said_by_mixedlm(fit: Fit) -> dict[str, Any]:
     block = np.linalg.inv(-hessian[:p, :p])
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore")  # of a variance's t, which is not asked for
-        of_all = np.sqrt(np.diag(np.asarray(results.cov_params())))
         z, p_values = np.asarray(results.tvalues)[:p], np.asarray(results.pvalues)[:p]
+        in_unit, raises = np.asarray(results.bse_re), ""
         try:
-            in_unit, raises = np.asarray(results.bse_re), ""
+            _ = fit.native.bse_re
         except ValueError as error:
-            # It counts the variance components among the names of the random effects; the summary prints them.
-            in_unit, raises = math.sqrt(results.scale) * of_all[p:], f"bse_re raises {type(error).__name__}: {error}"
+            # It names variance components by the random effects' names; its summary prints the numbers all the same.
+            raises = f"bse_re raises {type(error).__name__}: {error}"
     printed = [np.nan if each is None else abs(each[1]) * in_unit[each[0]] for each in places]
     order = _permutation(back)
     nothing = np.full(p, np.nan)
@@ -280,7 +280,8 @@ class _Expected:
         try:
             found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            return cls(conditional, None, None, None, str(error))
+            joint = _joint_on_boundary(likelihood, fit, conditional) if fit.engine == "mixedlm" else None
+            return cls(conditional, joint, None, None, str(error))
         p = likelihood.p
         if fit.engine == "mixedlm":
             spread = _by_ratios(likelihood, fit, found)
@@ -291,6 +292,24 @@ class _Expected:
         if fit.engine == "lme4":
             components = _by_factors(likelihood, fit)
         return cls(conditional, found.joint, None, components)
+
+
+def _joint_on_boundary(likelihood: Likelihood, fit: Fit, conditional: np.ndarray) -> np.ndarray | None:
+    """Joint standard errors of the fixed effects where a covariance matrix is singular, shape (p,), if there are any.
+
+    In variances, unlike in standard deviations, the log-likelihood has ordinary derivatives there: its limit is taken a
+    millionth of the residual variance inside, as a ratio to the conditional ones.
+    """
+    scale = fit.residual_variance
+    inside = [
+        each + 1e-6 * scale * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
+        for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
+    ]
+    try:
+        found = information.observed(likelihood, fit.fixed, inside, scale)
+    except (InformationError, LikelihoodError):
+        return None
+    return conditional * found.joint / found.conditional
 
 
 def _by_ratios(likelihood: Likelihood, fit: Fit, found: Information) -> np.ndarray:
@@ -374,12 +393,12 @@ def _from_logs(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[
 def _rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit) -> np.ndarray:
     """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
 
-    Four values are differenced over the product of two steps. Each is a sum over groups, whose roundings, of an epsilon
-    of its size, add up as those of independent errors do.
+    Four values are differenced over the product of two steps. Each is a sum over groups, of terms of about one a row;
+    their roundings add up as independent errors do.
     """
     steps = STEP * np.maximum(np.abs(at), LEAST)
     groups = max(len(term.levels) for term in fit.model.design.terms)
-    value = np.finfo(float).eps * max(abs(fit.loglik), 1.0) * math.sqrt(groups)
+    value = np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups)
     error = 4 * value / np.outer(steps, steps)
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
@@ -397,7 +416,9 @@ class _Reading:
         self.comparison, self.model = comparison, comparison.model
         self.design = self.model.design
         self.likelihood = reference.of(self.model).likelihood
-        self.short = any(comparison.short(judgement) for _, judgement in comparison.judged)
+        # These tolerances are of fits that lie at the optimum, whatever the settings that led there.
+        allowed = allowed_gap("tuned", self.model)
+        self.short = any(not judgement.gap <= allowed for _, judgement in comparison.judged)
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
         self.expected = {label: _Expected.at(self.likelihood, fit) for label, fit in self.fits.items()}
 
