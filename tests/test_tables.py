@@ -79,6 +79,8 @@ def test_the_columns_that_tell_rows_apart_are_their_headings():
     """A screen reader says of each number which quantity, group and term it belongs to, and no more."""
     rows = [["fixed", "", "a", 1], ["fixed", "", "b", 1], ["variance", "g", "a", 1]]
     found = ElementTree.fromstring(tables.render_html("T", ["q", "g", "t", "v"], rows, left=3))
-    assert [[cell.tag for cell in row] for row in found.find("tbody")] == [["th", "th", "th", "td"]] * 3
+    assert [[cell.tag for cell in row] for row in found.find("tbody")] == [["th", "td", "th", "td"]] * 2 + [
+        ["th", "th", "th", "td"]
+    ]
     same = ElementTree.fromstring(tables.render_html("T", ["q", "v"], [["x", 1], ["x", 2]], left=1))
     assert [[cell.tag for cell in row] for row in same.find("tbody")] == [["th", "td"]] * 2

@@ -35,7 +35,7 @@ def page(notebook: nbformat.NotebookNode) -> str:
     """A kept notebook, which says in `metadata.concord` what came of it, as one HTML file with its pictures inside."""
     about = {"alone": False, **notebook.metadata["concord"]}
     title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
-    texts, contents = _texts(notebook)
+    texts, contents = _texts(notebook, about["alone"])
     told = {
         "about": about,
         "head": head(f"{title} · Concord"),
@@ -47,7 +47,7 @@ def page(notebook: nbformat.NotebookNode) -> str:
         "numbers": numbers(notebook.cells),
         "made": _made(notebook.cells),
     }
-    return _exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0]
+    return _mended(_exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0])
 
 
 def head(title: str) -> str:
@@ -144,6 +144,7 @@ def _headed(soup: BeautifulSoup, table: Tag) -> None:
     for cell in table.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"
+            cell.attrs.pop("scope", None)
         elif "scope" not in cell.attrs:
             above = cell.find_parent("thead") is not None
             spans = "colspan" if above else "rowspan"
@@ -154,20 +155,38 @@ def _headed(soup: BeautifulSoup, table: Tag) -> None:
                 cell["class"] = "number"
 
 
-def _texts(notebook: nbformat.NotebookNode) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def _mended(content: str) -> str:
+    """A page in which no heading is more than one level below the one before it, and no two frames have one name."""
+    level, met = 0, {}
+
+    def heading(match: re.Match[str]) -> str:
+        nonlocal level
+        if not match[1]:
+            level = min(int(match[2]), level + 1)
+        return f"<{match[1]}h{level}"
+
+    def named(match: re.Match[str]) -> str:
+        met[match[2]] = met.get(match[2], 0) + 1
+        return match[0] if met[match[2]] == 1 else f"{match[1]}{match[2]}, shown again ({met[match[2]]}){match[3]}"
+
+    # In code and in texts the brackets are escaped: what stands here as markup is markup
+    content = re.sub(r"<(/?)h([1-6])\b", heading, content)
+    return re.sub(r'(<div aria-label=")([^"]*)(" class="scroll")', named, content)
+
+
+def _texts(notebook: nbformat.NotebookNode, alone: bool) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """The HTML of every text by its cell's id, and the anchors with the texts of the second-level headings.
 
-    Anchors are unique over the whole page, and no heading is more than one level below the one before it.
+    Anchors are unique over the whole page. What leads to another notebook leads to its reports, or is no link on a page
+    that stands alone.
     """
-    markdown, contents, used, level = _markdown(), [], set(), 0
+    markdown, contents, used = _markdown(), [], set()
     texts = {}
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             continue
         soup = _soup(accessible(markdown(cell.source), "Table in the text"))
         for heading in soup.find_all(re.compile("^h[1-6]$")):
-            level = min(int(heading.name[1]), level + 1)
-            heading.name = f"h{level}"
             text = " ".join(heading.get_text(" ").split())
             slug = anchor = re.sub(r"\W+", "-", text.lower()).strip("-") or "section"
             count = 1
@@ -176,8 +195,13 @@ def _texts(notebook: nbformat.NotebookNode) -> tuple[dict[str, str], list[tuple[
                 anchor = f"{slug}-{count}"
             used.add(anchor)
             heading["id"] = anchor
-            if level == 2:
+            if heading.name == "h2":
                 contents.append((anchor, text))
+        for link in soup.find_all("a", href=re.compile(r"^[\w.-]+\.ipynb$")):
+            if alone:
+                link.unwrap()
+            else:
+                link["href"] = f"index.html#report-{link['href'].removesuffix('.ipynb')}"
         texts[cell.id] = str(soup)
     return texts, contents
 

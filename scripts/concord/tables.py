@@ -52,8 +52,8 @@ def render_html(
 
     def cell(value: object, column: int) -> str:
         align = "left" if column < left else "right"
-        tag = 'th scope="row"' if column < headings else "td"
         text = html.escape(str(value))
+        tag = 'th scope="row"' if column < headings and text else "td"
         if isinstance(value, Number) and float(value.exact) != float(value):
             text = f'<data value="{value.exact}">{text}</data>'
         return f'<{tag} style="text-align:{align}">{text}</{tag[:2]}>'
