@@ -10,6 +10,7 @@ sqrt(N) (Morris, White and Crowther 2019, Statistics in Medicine 38(11), table 6
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from concord import tables
-from concord.simulation import INDEPENDENT, LEVEL
-from concord.study import Store
+from concord.fits import SETTINGS
+from concord.simulation import INDEPENDENT, LEVEL, Case, pairs
+from concord.study import Plan, Store, run
 
 DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
 """Where gaps are counted apart, in log-likelihood units."""
@@ -411,6 +413,24 @@ class Findings:
 
     def __repr__(self) -> str:
         return "\n\n".join(tables.render_text(*each) for each in self._rendered())
+
+
+def quick(
+    cases: Sequence[Case], replicates: int, seed: int = 1, settings: Sequence[str] = SETTINGS, workers: int = 0
+) -> Findings:
+    """The findings of a small study that is not kept.
+
+    Parameters
+    ----------
+    cases : what is drawn from, see `concord.simulate_command.cases`
+    replicates : of every case
+    seed : of all draws
+    settings : ``default``, ``tuned`` or both
+    workers : processes on this machine; 0: none but this one, which is quicker where there is little to do
+    """
+    with tempfile.TemporaryDirectory(prefix="concord-study-") as folder:
+        run(Plan(tuple(cases), seed, replicates, pairs(settings)), Path(folder), workers=workers, batch=replicates)
+        return Findings(Path(folder))
 
 
 def percent(share: float, error: float) -> str:

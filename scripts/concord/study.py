@@ -448,7 +448,7 @@ class _Runner:
 
     def _received(self, client: Client, future: Future, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):
-            raise StudyStopped("the scheduler is gone, or has given up what was asked of it")
+            raise StudyStopped("the scheduler is gone")
         try:
             got = future.result(timeout=60)
         except Exception as error:
