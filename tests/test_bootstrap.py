@@ -136,6 +136,16 @@ def test_intervals_are_those_of_bootmer(model, made):
     assert (both < 0.35 * (ends[1] - ends[0])).all()
 
 
+def test_ends_are_rs_quantiles(made):
+    """Of the replicates, at both sides of the level."""
+    found = made.intervals(0.8)
+    for source, values in made.values.items():
+        mine = found[found["source"] == source]
+        for column, (lower, upper) in zip(values.T, mine[["lower", "upper"]].to_numpy(), strict=True):
+            theirs = r.from_r(r.call(r.function("stats::quantile"), column, np.array([0.1, 0.9])))
+            np.testing.assert_allclose([lower, upper], theirs, rtol=1e-12)
+
+
 def test_the_mean_of_balanced_data_has_its_exact_interval(model, made):
     """The intercept of Dyestuff is the mean of y: normal, with variance (sigma_b^2 + sigma^2 / 5) / 6."""
     fixed, [between], within = reference.parameters(reference.of(model).estimates, model.design)
@@ -226,6 +236,8 @@ def test_a_difference_is_agreed_explained_or_neither(model):
     assert "differ" not in verdicts(changed(found, "lme4", many, gap=3.0, times=2.0))
     assert "differ" in verdicts(changed(found, "lme4", many, times=2.0))
     assert "differ" in verdicts(changed(found, "lme4", many, gap=3.0, own=False, times=2.0))
+    # That two packages agree with each other does not make them right.
+    assert "differ" in verdicts(changed(changed(found, "lme4", many, times=2.0), "mixedlm", many, times=2.0))
     # A replicate that failed is left out of all sources, and what is left agrees.
     assert verdicts(changed(found, "lme4", many, error="stopped")) == {"agree"}
     everything = changed(found, "lme4", range(60), error="stopped")

@@ -1,10 +1,12 @@
 """Replicates: what is drawn, and that a refit is what the package gives a user who fits the response anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models, r, reference
+from concord import models, r, reference, replicates
 from concord.engines import lme4, mixedlm
 from concord.replicates import (
     ENGINES,
@@ -190,9 +192,21 @@ def test_what_refit_states_under_reml_is_a_criterion_of_its_own_degrees_of_freed
     assert below > 1e-4 if kept != 2 else below < 1e-6
 
 
+def test_a_saddle_is_no_rest():
+    """At a variance of zero the slope in its root is zero; where the optimum has that variance, none may stay there."""
+    model = models.get("dyestuff-random_intercept", "ML")
+    optimum = Refitter(model, "independent").refit(model.design.y)
+    likelihood = likelihood_of(model, model.design.y)
+    y = model.design.y
+    zero = replace(optimum, fixed=np.array([y.mean()]), covariances=(np.zeros((1, 1)),), residual_variance=y.var())
+    assert np.abs(likelihood.gradient_at(zero.covariances, zero.residual_variance)).max() < 1e-12
+    assert gap(zero, likelihood, likelihood.optimum()) > 1
+    assert replicates._at_rest(optimum, likelihood) and not replicates._at_rest(zero, likelihood)
+
+
 @pytest.mark.parametrize("engine", ["mixedlm", "lme4"])
 def test_tuned_refits_reach_the_optimum(engine, pastes):
-    """Also of responses for which lme4's own default ends on a saddle: with a variance of zero."""
+    """Of every response, also where a variance is zero at the optimum."""
     refitter = Refitter(pastes, engine, "tuned")
     gaps = []
     for k in range(5 if engine == "lme4" else 3):
@@ -261,9 +275,10 @@ def test_flat_stands_in_the_order_of_a_fits_estimates(numbers):
     keyed = columns(fit.model.design)
     assert keyed.equals(fit.estimates[["effect", "group", "term"]])
     np.testing.assert_array_equal(replicate.flat, fit.estimates["estimate"])
-    three = [np.arange(9.0).reshape(3, 3) @ np.arange(9.0).reshape(3, 3).T]
-    wide = Replicate("lme4", "tuned", 0.0, np.zeros(1), np.zeros(1), tuple(three), 7.0, True, 0.0)
-    assert wide.flat.tolist() == [0, *np.diag(three[0]), three[0][0, 1], three[0][0, 2], three[0][1, 2], 7]
+    square = np.arange(16.0).reshape(4, 4)
+    wide = Replicate("lme4", "tuned", 0.0, np.zeros(1), np.zeros(1), (square @ square.T,), 7.0, True, 0.0)
+    pairs = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
+    assert wide.flat.tolist() == [0, *np.diag(square @ square.T), *((square @ square.T)[pair] for pair in pairs), 7]
 
 
 def test_an_unknown_engine_or_settings_is_refused(pastes):
