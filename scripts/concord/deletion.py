@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord import r
-from concord.agreement import Comparison
+from concord import r, reference
+from concord.agreement import Comparison, allowed_gap
 from concord.answers import Absence, Answer, answer
 from concord.coding import between
 from concord.datasets import ModelRecord
+from concord.engines.best import recomputed
 from concord.fits import Fit
 from concord.influence import Influence, influence
 from concord.models import Model
@@ -127,11 +128,25 @@ def lines(
         got = {engine: fitted(other, engine) for engine in REFITTED if engine in fits}
         absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
         there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
+        likelihood = reference.of(other).likelihood
+        levels = {engine: recomputed(each, likelihood) for engine, each in there.items()}
+        top, allowed = found.refitted.loglik[place], allowed_gap("tuned", other)
+        short = {engine: top - own for engine, own in levels.items() if not top - own <= allowed}
         if not there:
             continue
         exact, key = found.refitted, {"group": found.group, "term": f"without {level}"}
+        made.append(
+            Line(
+                SECTION, "log-likelihood", "criterion", {e: fit.loglik + fit.shift for e, fit in there.items()},
+                expected={engine: own if engine in short else top for engine, own in levels.items()},
+                independent=float(top), absent=absent, short=bool(short), **key,
+            )
+        )  # fmt: skip
+        # At estimates that are none, nothing else is worth a line.
+        there = {engine: each for engine, each in there.items() if engine not in short}
+        reasons = {e: f"without {level} it stops {gap:.2g} log-likelihood units short" for e, gap in short.items()}
+        absent = {**absent, **reasons}
         quantities: list[tuple[str, str, Callable[[Fit], Any], Any, float]] = [
-            ("log-likelihood", "criterion", lambda fit: fit.loglik + fit.shift, exact.loglik[place], np.nan),
             ("fixed effects", "refitted_fixed", lambda fit: fit.fixed, exact.fixed[place],
              float(exact.std_error[place].min())),
             ("residual variance", "refitted_variance", lambda fit: fit.residual_variance,
@@ -145,7 +160,7 @@ def lines(
             quantities.append(
                 (name, "refitted_variance", lambda fit, i=i, u=unit: fit.covariances[i] / u, wanted / unit, 1.0)
             )
-        for name, tolerance, value, wanted, scale in quantities:
+        for name, tolerance, value, wanted, scale in quantities if there else ():
             values = {engine: value(fit) for engine, fit in there.items()}
             expected = dict.fromkeys(values, wanted)
             alone = float(wanted) if np.ndim(wanted) == 0 else np.nan
