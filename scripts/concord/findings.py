@@ -308,29 +308,35 @@ class Findings:
         return described(figure, alt, table.reset_index(drop=True))
 
     def coverage(self) -> Any:
-        """A picture: how often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors."""
+        """A picture: how often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors.
+
+        The cases of a grid are taken together.
+        """
         from concord import plots
         from concord.pictures import described
 
         table = self.parameters.dropna(subset=["coverage"])
         table = table[table["engine"] != INDEPENDENT]
-        cases, names = list(dict.fromkeys(table["case"])), list(dict.fromkeys(table["parameter"]))
-        kinds = list(dict.fromkeys(zip(table["engine"], table["settings"], strict=True)))
-        figure, grid = plots.subplots(
-            1, len(names), figsize=(4.2 * len(names), 1.2 + 0.35 * len(kinds) * len(cases)), sharey=True, squeeze=False
-        )
+        table = table.assign(covered=table["coverage"] * table["replicates"])
+        key = ["parameter", "engine", "settings"]
+        table = table.groupby(key, sort=False, as_index=False)[["covered", "replicates"]].sum()
+        table["coverage"] = table["covered"] / table["replicates"]
+        table["error"] = [share_error(row.covered, row.replicates) for row in table.itertuples()]
+        names = list(dict.fromkeys(table["parameter"]))
+        lines = len(table) // len(names)
+        size = (4.2 * len(names), 1.2 + 0.35 * lines)
+        figure, grid = plots.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
         for axes, name in zip(grid[0], names, strict=True):
             axes.axvline(self.manifest["level"], color=plots.GREY, linewidth=1, linestyle="--")
             mine = table[table["parameter"] == name].reset_index(drop=True)
             for line, row in mine.iterrows():
                 color, marker = plots.STYLE[row["engine"]]
                 filled = color if row["settings"] == "tuned" else "white"
+                ends = [min(2 * row["error"], row["coverage"])], [min(2 * row["error"], 1 - row["coverage"])]
                 axes.errorbar(
-                    row["coverage"], line, xerr=2 * row["coverage_error"], color=color, marker=marker,
-                    markerfacecolor=filled, capsize=3,
-                )  # fmt: skip
-            labels = [f"{row['engine']}, {row['settings']}" for _, row in mine.iterrows()]
-            axes.set_yticks(range(len(mine)), labels)
+                    row["coverage"], line, xerr=ends, color=color, marker=marker, markerfacecolor=filled, capsize=3
+                )
+            axes.set_yticks(range(len(mine)), [f"{row['engine']}, {row['settings']}" for _, row in mine.iterrows()])
             axes.set_ylim(len(mine) - 0.5, -0.5)
             axes.set_title(plots.plain(name), fontsize=10)
         figure.supxlabel("coverage; whiskers: two Monte-Carlo errors; dashed: the level", fontsize=9)
@@ -339,7 +345,7 @@ class Findings:
             f"Dots with whiskers: coverage of the {self.manifest['level']:.0%} Wald intervals of {', '.join(names)}, "
             f"by engine and settings; from {low:.1%} to {high:.1%}."
         )
-        return described(figure, alt, table.reset_index(drop=True))
+        return described(figure, alt, table)
 
     def _rendered(self) -> Iterator[tuple[str, list[str], list[list[object]], int, list[str]]]:
         """The tables for reading."""

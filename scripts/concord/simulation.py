@@ -11,6 +11,7 @@ import hashlib
 import io
 import math
 import pickle
+import platform
 import threading
 import time
 import warnings
@@ -19,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,7 @@ from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import Model
 from concord.reference import ZERO
 from concord.replicates import Refitter, Replicate, columns, draw, gap, likelihood_of
-from concord.versions import versions
+from concord.versions import PYTHON_PACKAGES
 
 ENGINES = ("mixedlm", "lme4")
 LANGUAGE = {"mixedlm": "python", "lme4": "r"}
@@ -377,9 +379,13 @@ _ready: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], Experiment] = 
 _alone = threading.Lock()
 
 
+class Failure(str):
+    """Why some replicates could not be computed, in the place of their rows."""
+
+
 def compute(
     content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
-) -> tuple[bytes, float, dict[str, str]]:
+) -> tuple[bytes, float, dict[str, str]] | Failure:
     """The rows of the replicates from `first` up to and without `stop`.
 
     Parameters
@@ -390,10 +396,19 @@ def compute(
     Returns
     -------
     a Parquet file, the seconds that a replicate took, the making of the experiment left out, and the versions of all
-    that made them
+    that made them; or a `Failure`: not every exception survives the way to another process
     """
+    try:
+        return _computed(content, digest, seed, pairs, first, stop)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
+
+
+def _computed(
+    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
+) -> tuple[bytes, float, dict[str, str]]:
     with _alone:
-        used = _versions()
+        used = made_with()
         key = (digest, seed, tuple(pairs))
         if key not in _ready:
             _ready[key] = Experiment(pickle.loads(content), seed, pairs)
@@ -408,12 +423,25 @@ def compute(
 
 
 @cache
-def _versions() -> dict[str, str]:
+def made_with() -> dict[str, str]:
+    """The versions of what rows depend on, by name.
+
+    Raises
+    ------
+    RError : R or lme4 is missing
+    """
     with warnings.catch_warnings():
         # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
         warnings.simplefilter("ignore", UserWarning)
-        r.interface()
-    return versions()["version"].to_dict()
+        r.package("lme4")
+    found = {"Python": platform.python_version(), **{name: version(name) for name in PYTHON_PACKAGES}}
+    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
+    return found | {name: r.from_r(r.call("getNamespaceVersion", name))[0] for name in ("lme4", "Matrix")}
+
+
+def unchanged(content: bytes) -> bytes:
+    """In a worker: what it is given, kept there as the result of a task."""
+    return content
 
 
 def parquet(made: Sequence[Mapping[str, object]], columns: pa.Schema) -> bytes:

@@ -8,6 +8,7 @@ nothing is lost or counted twice, whatever ends the command, and the same comman
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import math
 import os
@@ -24,8 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from concord.cluster import PATIENCE, cluster
 from concord.notebooks import InputError, shorten
-from concord.simulation import LEVEL, Case, compute
-from concord.versions import versions
+from concord.simulation import LEVEL, Case, Failure, compute, made_with, unchanged
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -80,7 +80,7 @@ class Plan:
             "replicates": self.replicates,
             "fits": [f"{engine} {settings}" for engine, settings in self.pairs],
             "level": LEVEL,
-            "versions": versions()["version"].to_dict(),
+            "versions": made_with(),
             "cases": {
                 case.name: {
                     "formula": case.model.record.formula,
@@ -95,12 +95,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Batch:
-    """Replicates of one case, from `first` up to and without `stop`; `tries` counts how often it gave no result."""
+    """Replicates of one case, from `first` up to and without `stop`.
+
+    Attributes
+    ----------
+    tries : how often the one replicate that it is gave no result
+    suspect : whether it was on a worker that died; which of all that was there is to blame is seen when each is alone
+    """
 
     case: Case
     first: int
     stop: int
     tries: int = 0
+    suspect: bool = False
 
     def __len__(self) -> int:
         return self.stop - self.first
@@ -297,14 +304,22 @@ class Work:
         self.left = sum(stop - first for each in gaps.values() for first, stop in each)
         self._gaps = deque(Batch(case, *gap) for case in plan.cases for gap in gaps[case.name])
         self._again: deque[Batch] = deque()
+        self._suspects: deque[Batch] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._gaps or self._again)
+        return bool(self._gaps or self._again or self._suspects)
+
+    @property
+    def alone(self) -> bool:
+        """Whether what is left is to be computed one batch at a time: suspects, which come last."""
+        return bool(self._suspects) and not (self._gaps or self._again)
 
     def take(self, workers: int) -> Batch:
         """The next batch for one of so many workers."""
         if self._again:
             batch = self._again.popleft()
+        elif self.alone:
+            batch = self._suspects.popleft()
         else:
             gap = self._gaps.popleft()
             batch = replace(gap, stop=min(gap.stop, gap.first + self._suitable(workers)))
@@ -323,10 +338,14 @@ class Work:
         return max(least, min(enough, self.left // (2 * max(workers, 1))))
 
     def again(self, batch: Batch) -> None:
-        """Put back a batch that gave no result."""
-        for part in batch.parts:
-            self._again.append(part)
-            self.left += len(part)
+        """Put back a batch that gave no result, in halves."""
+        (self._suspects if batch.suspect else self._again).extend(batch.parts)
+        self.left += len(batch)
+
+    def suspect(self, batch: Batch) -> None:
+        """Put back a batch that has lost its worker, to be computed when nothing else is."""
+        self._suspects.append(replace(batch, suspect=True))
+        self.left += len(batch)
 
     def took(self, seconds: float) -> None:
         """How long a replicate of a batch took."""
@@ -393,14 +412,10 @@ class _Runner:
         """In this process."""
         while self.work:
             batch = self.work.take(1)
-            try:
-                got = compute(
-                    batch.case.content, batch.case.digest, self.plan.seed, self.plan.pairs, batch.first, batch.stop
-                )
-            except Exception as error:
-                self._without(batch, error)
-            else:
-                self._keep(batch, *got)
+            got = compute(
+                batch.case.content, batch.case.digest, self.plan.seed, self.plan.pairs, batch.first, batch.stop
+            )
+            self._take(batch, got)
 
     def on(self, client: Client) -> None:
         """On the workers of a cluster, a few batches more in flight than there are workers."""
@@ -409,6 +424,7 @@ class _Runner:
         flying: dict[Future, Batch] = {}
         held: dict[str, Future] = {}
         count, seen, looked = 0, time.monotonic(), 0.0
+        _check(client)
         try:
             while self.work or flying:
                 if client.status != "running":
@@ -420,7 +436,7 @@ class _Runner:
                     seen = now if count else seen
                     if now - seen > 3 * PATIENCE:
                         raise StudyStopped("all workers are gone")
-                while self.work and len(flying) < count + 2:
+                while self.work and len(flying) < (1 if self.work.alone else count + 2):
                     batch = self.work.take(count)
                     future = self._submit(client, batch, held, mark)
                     flying[future] = batch
@@ -430,7 +446,10 @@ class _Runner:
                     del held[digest]
                 with suppress(queue.Empty):
                     future = came.get(timeout=0.2)
-                    self._received(client, future, flying.pop(future))
+                    batch = flying.pop(future)
+                    if future.status == "error":  # it may be the case that is lost, with the worker that made it
+                        held.pop(batch.case.digest, None)
+                    self._received(client, future, batch)
         finally:
             with suppress(Exception):
                 client.cancel(list(flying))
@@ -439,8 +458,8 @@ class _Runner:
         case = batch.case
         if case.digest not in held:
             # A task, and no scattered value: what a lost worker held of it is made again
-            held[case.digest] = client.submit(_same, case.content, key=f"case-{case.digest[:16]}-{mark}", pure=False)
-        key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.tries}-{mark}"
+            held[case.digest] = client.submit(unchanged, case.content, key=f"case-{uuid.uuid4().hex}", pure=False)
+        key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
         return client.submit(
             compute, held[case.digest], case.digest, self.plan.seed, self.plan.pairs, batch.first, batch.stop,
             key=key, pure=False,
@@ -454,7 +473,18 @@ class _Runner:
         except Exception as error:
             if client.status != "running":
                 raise StudyStopped("the scheduler is gone") from error
-            self._without(batch, error)
+            if type(error).__name__ != "KilledWorker":
+                self._without(batch, f"{type(error).__name__}: {error}")
+            elif batch.suspect:
+                self._without(batch, "it killed its worker again and again")
+            else:
+                self.work.suspect(batch)
+        else:
+            self._take(batch, got)
+
+    def _take(self, batch: Batch, got: tuple[bytes, float, dict[str, str]] | Failure) -> None:
+        if isinstance(got, Failure):
+            self._without(batch, got)
         else:
             self._keep(batch, *got)
 
@@ -470,19 +500,24 @@ class _Runner:
         self.outcome.now += len(batch)
         self.tell()
 
-    def _without(self, batch: Batch, error: Exception) -> None:
+    def _without(self, batch: Batch, why: str) -> None:
         """A batch gave no result: halve it, until the one replicate is found that is to blame."""
-        if isinstance(error, ImportError):
-            raise StudyStopped(f"a worker lacks what it needs: {error}: install Concord there") from error
         if len(batch) > 1 or batch.tries < 1:
             self.work.again(batch)
             return
-        killed = type(error).__name__ == "KilledWorker"
-        why = "it killed its worker again and again" if killed else f"{type(error).__name__}: {error}"
         self.outcome.failed.append(f"{batch.case.name}, replicate {batch.first}: {shorten(why)}")
         if len(self.outcome.failed) >= FAILURES:
             raise StudyStopped(f"{FAILURES} replicates gave no result; the last: {self.outcome.failed[-1]}")
 
 
-def _same(content: bytes) -> bytes:
-    return content
+def _check(client: Client) -> None:
+    """Every worker can import what it is to run: one that cannot would end when it is asked to.
+
+    Raises
+    ------
+    StudyStopped : one cannot
+    """
+    try:
+        client.run(importlib.import_module, compute.__module__)
+    except ImportError as error:
+        raise StudyStopped(f"a worker lacks what it needs ({error}): install this Concord there") from error
