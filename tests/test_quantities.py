@@ -130,7 +130,7 @@ def test_a_sheet_passes_what_is_explained_and_lists_what_is_not():
 def test_a_sheet_shows_both_questions_and_says_once_how_to_convert():
     absent = {"nlme": "nlme gives none"}
     shown = repr(Sheet("sizes of all", [by_definition(absent=absent), by_definition(term="b", absent=absent)]))
-    assert shown.count("twice the half is the whole") == 1 == shown.count("nlme gives none")
+    assert shown.count("To convert: twice the half is the whole") == 1 == shown.count("nlme gives none")
     header, first = shown.splitlines()[3:5]
     assert header.split("  ")[-1].strip() == "agree?" and "same definition?" in header
     assert first.split()[-3:] == ["no", "by", "definition"]

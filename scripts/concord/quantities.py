@@ -54,6 +54,18 @@ def definitions() -> Mapping[str, Definition]:
     return {name: Definition(**each) for name, each in content.items()}
 
 
+def conversions(names: Iterable[str] | None = None) -> pd.DataFrame:
+    """How every definition that is not the common one leads to it: ``title, formula, conversion, source``, by name.
+
+    Parameters
+    ----------
+    names : of definitions; by default all
+    """
+    chosen = {name: definitions()[name] for name in (definitions() if names is None else names)}
+    rows = {name: vars(each) for name, each in chosen.items() if each.conversion}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "formula", "conversion", "source"])
+
+
 @dataclass(frozen=True, eq=False)
 class Line:
     """One quantity, from every source that has it.
@@ -271,8 +283,8 @@ class Sheet:
     def _conversions(self) -> list[str]:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        found = [definitions()[name] for name in met]
-        notes = [f"{each.title}: {each.formula}. {each.conversion}." for each in found if each.conversion]
+        found = [each for each in map(definitions().get, met) if each.conversion]
+        notes = [f"{_capital(each.title)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
         return [*notes, *absent]
 
@@ -286,6 +298,11 @@ class Sheet:
 
     def __repr__(self) -> str:
         return tables.render_text(*self._rendered())
+
+
+def _capital(text: str) -> str:
+    """A sentence's beginning; a package's own name stays as it is written."""
+    return text if text.startswith(("lme4", "nlme", "lmerTest", "pbkrtest")) else text[:1].upper() + text[1:]
 
 
 def _scalar(value: Any) -> float:
