@@ -57,6 +57,9 @@ simulate: setup ## draw responses, fit by both, count verdicts: MODEL=sleepstudy
 test: lint ## ruff, the unit tests, and every committed notebook run anew against its outputs (TESTS=notebooks/sitka.ipynb)
 	$(PYTHON) -m pytest -n 2 --dist loadfile --junit-xml build/junit.xml $$TESTS
 
+# Its tests of the report site want a browser; nothing else does.
+test: export WITH_BROWSER := yes
+
 lint: setup ## ruff over the code and the notebooks
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .

@@ -21,7 +21,7 @@ def resolve(python: Path, constraints: str, work: Path) -> list[dict[str, str]]:
     """Return the metadata of every package that an empty environment would get under these constraints."""
     chosen, report = work / "chosen.txt", work / "report.json"
     chosen.write_text(constraints)
-    command = [python, "-m", "pip", "install", "-q", "--dry-run", "--report", report, "-c", chosen, ".[test]"]
+    command = [python, "-m", "pip", "install", "-q", "--dry-run", "--report", report, "-c", chosen, ".[test,browser]"]
     subprocess.run(command, cwd=ROOT, check=True)
     found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     return [package for package in found if package["name"] != "concord"]

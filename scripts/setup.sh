@@ -8,6 +8,7 @@ r_packages=(lme4 MASS geepack nlme optimx dfoptim lmerTest pbkrtest)
 debian_r=(r-base-core r-cran-lme4 r-cran-mass r-cran-geepack r-cran-nlme r-cran-optimx r-cran-dfoptim r-cran-lmertest r-cran-pbkrtest)
 debian_python=(python3-venv python3-dev)
 debian_compiler=(r-base-dev libtirpc-dev)
+debian_browser=(chromium)
 conda_hint="conda env create -f environment.yml && conda activate concord"
 stamp=.venv/concord-setup
 log=build/setup.log
@@ -63,12 +64,16 @@ int main(void) { Rf_endEmbeddedR(0); return 0; }' || status=$?
   return "$status"
 } 2>/dev/null
 
+# Only tests want one: WITH_BROWSER=yes asks for it.
+has_browser() { [ "${WITH_BROWSER:-}" != yes ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null; }
+
 # Sets $missing: the Debian packages that would bring what is not there.
 find_missing() {
   missing=()
   has_r_packages || missing+=("${debian_r[@]}")
   has_compiler || missing+=("${debian_compiler[@]}")
   has_python || missing+=("${debian_python[@]}")
+  has_browser || missing+=("${debian_browser[@]}")
 }
 
 # ---- installing it
@@ -96,7 +101,7 @@ wanted() {
   cat pyproject.toml scripts/constraints.txt scripts/setup.sh | sha256sum
 }
 
-is_ready() { [ -f "$stamp" ] && command -v Rscript >/dev/null && [ "$(cat "$stamp")" = "$(wanted)" ]; }
+is_ready() { [ -f "$stamp" ] && has_browser && command -v Rscript >/dev/null && [ "$(cat "$stamp")" = "$(wanted)" ]; }
 
 build_venv() {
   if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$(identity)" ]; then
@@ -112,7 +117,7 @@ build_venv() {
   step "Compiling rpy2 against $(Rscript --version 2>&1)"
   shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c scripts/constraints.txt rpy2-rinterface
   step "Installing Python packages"
-  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c scripts/constraints.txt -e '.[test]'
+  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c scripts/constraints.txt -e '.[test,browser]'
   step "Checking rpy2 and lme4"
   shown env -u RPY2_CFFI_MODE .venv/bin/python -c 'from rpy2.rinterface_lib import openrlib
 if openrlib.cffi_mode.name != "API":

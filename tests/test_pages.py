@@ -1,6 +1,7 @@
 """Pages: one HTML file, complete in itself."""
 
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -37,6 +38,15 @@ def test_formulas_are_mathml_and_dollars_in_code_stay():
     assert 'display="block"' in content and 'display="inline"' in content
     assert "$not$" in content and "'$5'" in content
     assert "$$" not in content
+
+
+def test_every_picture_of_the_committed_notebooks_says_what_it_shows():
+    """A picture whose words are missing was made by a function that does not describe it, or before it did."""
+    for path in sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, 4).cells:
+            for output in cell.get("outputs", ()):
+                if "image/png" in output.get("data", {}):
+                    assert output.metadata.get("image/png", {}).get("alt"), f"{path.name}, {cell.id}: run make refresh"
 
 
 def test_a_formula_that_cannot_be_translated_is_shown_as_written():

@@ -83,7 +83,7 @@ def test_every_way_to_set_up_brings_the_same_r_packages():
 def test_conda_environment_ends_with_the_package_itself():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge", "nodefaults"]
-    assert environment["dependencies"][-1] == {"pip": ["-e ."]}
+    assert environment["dependencies"][-1] == {"pip": ["-e .[browser]"]}
 
 
 def constraints() -> dict[str, str]:
@@ -111,7 +111,7 @@ def test_constraints_agree_with_pyproject():
 @pytest.mark.skipif(IN_CONDA, reason="constraints.txt is pip's: conda resolves its own packages")
 def test_constraints_pin_all_that_the_workbook_pulls_in():
     pins = constraints()
-    pulled_in, waiting = {}, ["concord[test]"]
+    pulled_in, waiting = {}, ["concord[test,browser]"]
     seen = set()
     while waiting:
         name, extras = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?", waiting.pop()).groups()
@@ -198,7 +198,7 @@ def write_command(path: Path, script: str) -> None:
 
 def bare_environment(**more: str) -> dict[str, str]:
     """The environment without conda, and without what an outer make hands to an inner one."""
-    outer = ("CONDA", "MAKE", "MFLAGS", "NOTEBOOK", "METHOD", "SCHEDULER")
+    outer = ("CONDA", "MAKE", "MFLAGS", "WITH_BROWSER", "NOTEBOOK", "METHOD", "SCHEDULER")
     return {name: value for name, value in os.environ.items() if not name.startswith(outer)} | more
 
 
@@ -277,6 +277,17 @@ def test_only_what_is_missing_is_named(machine):
     (machine.bin / "cc").unlink()
     lines = machine.set_up().stderr.splitlines()
     assert lines[1].endswith("--no-install-recommends r-base-dev libtirpc-dev")
+
+
+def test_only_tests_want_a_browser(machine):
+    machine.add_all_that_is_needed()
+    assert machine.set_up().returncode == 0
+    lines = machine.set_up(WITH_BROWSER="yes").stderr.splitlines()
+    assert lines[1].endswith("--no-install-recommends chromium")
+    machine.add("chromium", "exit 0")
+    assert machine.set_up(WITH_BROWSER="yes").stdout == "==> ready: .venv\n"
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\ntest: export WITH_BROWSER := yes\n" in makefile and makefile.count("WITH_BROWSER :=") == 1
 
 
 def test_as_root_it_installs_what_is_missing_and_looks_again(machine):
