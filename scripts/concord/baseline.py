@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -148,6 +148,23 @@ def changes(then: Baseline, now: Baseline, *, partial: bool = False) -> list[Cha
     return found
 
 
+def nearest(then: Baseline, now: Baseline) -> tuple[int, float, str]:
+    """How close anything came to its tolerance: how many values both sides have, the largest move as a share of what
+    is allowed, and a sentence that names it.
+    """
+    before = {_key(each): each for each in then.entries}
+    found = [
+        (move.share, f"{', '.join(_key(new))}: {engine}, {move}")
+        for new in now.entries
+        if (old := before.get(_key(new))) and (old["data"], old["formula"]) == (new["data"], new["formula"])
+        for engine in new["fits"]
+        for move in _moves(engine, old, new)
+        if move.then is not None and move.now is not None
+    ]
+    share, what = max(found, default=(0.0, "nothing is in both"))
+    return len(found), share, what
+
+
 def versions_changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """The packages whose version is another: name, then, now; empty text where there was or is none."""
     names = [*now, *(name for name in then if name not in now)]
@@ -163,41 +180,66 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[K
     found: list[tuple[Kind, str]] = []
     if old["verdict"] != new["verdict"]:
         found.append(("verdict", f"was {old['verdict']}, is {new['verdict']}: {new['reason']}"))
-    rows = {tuple(row[name] for name in KEY): row for row in old["quantities"]}
     for engine in [*new["fits"], *(each for each in old["fits"] if each not in new["fits"])]:
         was, is_ = old["fits"].get(engine), new["fits"].get(engine)
         if was is None or is_ is None or (was["absent"] is None) != (is_["absent"] is None):
             found.append(("estimate", f"{engine}: {_presence(was)}, {_presence(is_, now=True)}"))
         elif is_["absent"] is None:
-            found += _moved(engine, was, is_, rows, new["quantities"])
+            found += _moved(engine, old, new)
     return found
 
 
-def _moved(
-    engine: str, was: Mapping[str, Any], is_: Mapping[str, Any], rows: Mapping[tuple[str, ...], Mapping[str, Any]],
-    quantities: Sequence[Mapping[str, Any]],
-) -> list[tuple[Kind, str]]:  # fmt: skip
+def _moved(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
     """What one engine has moved: its gap, then its estimates in one sentence with the worst."""
     found: list[tuple[Kind, str]] = []
-    moved: list[tuple[float, str]] = []
-    for row in quantities:
-        old = rows.get(tuple(row[name] for name in KEY))
-        if old is None:
-            moved.append((math.inf, f"{_named(row)}, which was not there"))
-            continue
-        allowed = max((each["allowed"] for each in (old, row) if each["allowed"] is not None), default=0.0)
-        if row["effect"] == "loglik" and _apart(was["gap"], is_["gap"]) > allowed:
-            found.append(("gap", f"{engine}: was {_gap(was['gap'], allowed)}, is {_gap(is_['gap'], allowed)}"))
-            continue  # the log-likelihood moved with it
-        distance = _apart(old.get(engine), row.get(engine))
-        if distance > allowed:
-            values = f"from {_number(old.get(engine))} to {_number(row.get(engine))} ({allowed:.2g} allowed)"
-            moved.append((distance / allowed if allowed else math.inf, f"{_named(row)}, {values}"))
+    was, is_ = (each["fits"][engine]["gap"] for each in (old, new))
+    moved = []
+    for move in _moves(engine, old, new):
+        if move.row["effect"] == "loglik" and _apart(was, is_) > move.allowed:
+            found.append(("gap", f"{engine}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
+        elif move.share > 1.0:  # where the gap moved, the log-likelihood moved with it
+            moved.append(move)
     if moved:
-        worst = max(moved, key=lambda each: each[0])[1]
-        many = f"{len(moved)} of {len(quantities)} quantities moved beyond tolerance, most of all "
-        found.append(("estimate", f"{engine}: {many if len(moved) > 1 else 'moved beyond tolerance: '}{worst}"))
+        worst = max(moved, key=lambda move: move.share)
+        count = f"{len(moved)} of {len(new['quantities'])} quantities moved beyond tolerance, most of all"
+        found.append(("estimate", f"{engine}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
     return found
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One quantity of one engine, then and now.
+
+    Attributes
+    ----------
+    row : what it is
+    then, now : its values; None where there is none
+    allowed : by how much it may move, in its own unit
+    """
+
+    row: Mapping[str, Any]
+    then: float | None
+    now: float | None
+    allowed: float
+
+    @property
+    def share(self) -> float:
+        """By how much it moved, as a share of what it may."""
+        distance = _apart(self.then, self.now)
+        return distance / self.allowed if self.allowed else math.inf if distance else 0.0
+
+    def __str__(self) -> str:
+        named = " ".join(filter(None, (_QUANTITY[self.row["effect"]], self.row["group"], self.row["term"])))
+        return f"{named}, from {_number(self.then)} to {_number(self.now)} ({self.allowed:.2g} allowed)"
+
+
+def _moves(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[_Move]:
+    """Every quantity of one engine, by name."""
+    rows = {tuple(row[name] for name in KEY): row for row in old["quantities"]}
+    for row in new["quantities"]:
+        before = rows.get(tuple(row[name] for name in KEY), {"allowed": None})
+        allowed = max((each["allowed"] for each in (before, row) if each["allowed"] is not None), default=0.0)
+        yield _Move(row, before.get(engine), row.get(engine), allowed)
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -222,10 +264,6 @@ def _gap(value: float | None, allowed: float) -> str:
     if value is None:
         return "at no parameters of the model"
     return "at the optimum" if abs(value) <= allowed else f"{value:.3g} log-likelihood units below the optimum"
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (_QUANTITY[row["effect"]], row["group"], row["term"])))
 
 
 def _number(value: float | None) -> str:

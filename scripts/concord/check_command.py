@@ -214,7 +214,7 @@ def _headline(cases: Sequence[Case], models: int) -> str:
     parts += [f"{failed} not"] if failed else []
     parts += [f"{unusable} without a verdict"] if unusable else []
     left = models - len(cases)
-    parts += [f"{left} left out, whose files have not changed"] if left else []
+    parts += [f"{left} left out, whose tables have not changed"] if left else []
     return ", ".join(parts)
 
 

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,7 +118,7 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
 
     shown: list[str] = []
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
-    with replaced(callbacks, "consolewrite_warnerror", shown.append):
+    with _interruptible(), replaced(callbacks, "consolewrite_warnerror", shown.append):
         try:
             value = function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
         except rinterface.embedded.RRuntimeError as error:
@@ -121,6 +126,48 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     if shown:
         callbacks.consolewrite_warnerror("".join(shown))
     return value
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise an interruption once R is done, where it came while R called back into Python.
+
+    There it reaches nobody: rpy2 has R stop with an error that says nothing, or Python only writes that it is ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are for the main thread
+        return
+    came: list[int] = []
+
+    def noted(number: int, frame: Any) -> None:
+        try:
+            before[number](number, frame)
+        except KeyboardInterrupt:
+            came.append(number)
+            raise
+
+    def unraisable(lost: Any) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            hook(lost)
+
+    hook = sys.unraisablehook
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: handler for each, handler in before.items() if callable(handler)}
+    try:
+        sys.unraisablehook = unraisable
+        for each in before:
+            signal.signal(each, noted)
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        sys.unraisablehook = hook
+    if came:
+        raise KeyboardInterrupt
 
 
 def to_r(value: Any) -> Any:

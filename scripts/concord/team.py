@@ -128,16 +128,13 @@ def read(file: Path) -> list[TeamModel]:
     names = [each.name for each in found]
     models = []
     for number, each in enumerate(found):
+        where = f"{file}: model {number + 1} ({each.name})"
         if names.index(each.name) != number:
-            raise InputError(
-                f"{file}: model {number + 1} ({each.name}): name: model {names.index(each.name) + 1} has it"
-            )
+            raise InputError(f"{where}: name: model {names.index(each.name) + 1} has it already")
         data = file.parent / each.data
         if not data.is_file():
             what = "it is a folder" if data.is_dir() else "there is no such file"
-            raise InputError(
-                f"{file}: model {number + 1} ({each.name}): data: {each.data}: {what}, from {file.name} on"
-            )
+            raise InputError(f"{where}: data: {each.data}: {what} beside {file.name}")
         for method in METHODS if each.method == "both" else (each.method,):
             default = _of(each.expect, method, "agree")
             # No settings let a package write down what it cannot.
@@ -168,7 +165,8 @@ def _told(error: ValidationError, content: dict[str, Any]) -> str:
     if place[:1] == ["models"] and len(place) > 1:
         given = content["models"][place[1]]
         name = given.get("name") if isinstance(given, dict) else None
-        where.append(f"model {place[1] + 1} ({name})" if isinstance(name, str) and name else f"model {place[1] + 1}")
+        named = f" ({name})" if isinstance(name, str) and name and name.isprintable() else ""
+        where.append(f"model {place[1] + 1}{named}")
         place = place[2:]
     if place:
         where.append(".".join(map(str, place)))

@@ -127,16 +127,9 @@ def markdown(
     verdict = sum(each.kind == "verdict" for each in changes)
     words = f"{verdict} of {count} verdicts change, and {changed} comparisons in anything beyond tolerance"
     parts = [f"## Upgrade check: {names}", f"{words[0].upper()}{words[1:]}."]
-    moved = [each for each in changes if each.kind == "verdict"]
-    if moved:
-        before = {(each["name"], each["method"], each["settings"]): each for each in present.entries}
-        after = {(each["name"], each["method"], each["settings"]): each for each in other.entries}
-        rows = [
-            [*key, before[key]["verdict"], after[key]["verdict"]]
-            for key in ((each.name, each.method, each.settings) for each in moved)
-        ]
-        parts.append(table(["model", "method", "settings", PRESENT, OTHER], rows))
     parts += changes_markdown(changes)
+    values, share, what = baseline.nearest(present, other)
+    parts.append(f"Of {values} values in both, the largest move is {share:.2g} of its tolerance: {what}.")
     names = list(dict.fromkeys([*present.versions, *other.versions, *(name for name, _, _ in upgraded)]))
     more = {name: (before, now) for name, before, now in upgraded}
     rows = []
