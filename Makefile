@@ -45,8 +45,8 @@ check: setup ## compare the models of your own concord.toml with the verdicts th
 upgrade-check: setup ## which verdicts change with the newest statsmodels, in build/upgrade (UPGRADE=statsmodels==0.14.6 PRE=1)
 	@set -f; $(PYTHON) -m concord upgrade $(if $(PRE),--pre) $(model) -- $$UPGRADE
 
-reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port)
-	$(PYTHON) -m concord reports $(notebook) $(method) $(scheduler)
+reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port; NOTEBOOK=inference MODEL=all)
+	$(PYTHON) -m concord reports $(notebook) $(model) $(method) $(scheduler)
 
 simulate: setup ## draw responses, fit by both, count verdicts: MODEL=sleepstudy-random_slope or MODEL=grid (REPLICATES=200 SEED=1)
 	@if [ -z "$$MODEL" ]; then \

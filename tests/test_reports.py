@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from concord import notebooks, reports
+from concord import models, notebooks, reports
 from concord.__main__ import main
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
 from test_notebooks import kernels, notebook, session, until
@@ -127,6 +127,22 @@ def test_what_cannot_be_run_is_an_error_before_anything_runs(folder, names, meth
     with pytest.raises(notebooks.InputError) as error:
         reports.plan(names, method, folder)
     assert message in str(error.value)
+
+
+def test_a_notebook_that_takes_a_model_runs_for_each_that_is_named(folder):
+    write(folder, pigs=PASSING, any=('method = "REML"\nmodel = "dietox-random_slope"', "model"))
+    two = reports.plan(method="ML", folder=folder, models=["sitka-random_slope", "pastes-nested"])
+    assert [report.id for report in two] == ["any-sitka-random_slope-ML", "any-pastes-nested-ML", "pigs-ML"]
+    assert two[0].parameters == {"model": "sitka-random_slope", "method": "ML"}
+    every = reports.plan(["any"], "ML", folder, ["all"])
+    assert [report.model for report in every] == list(dict.fromkeys(model.id for model in models.every()))
+    assert [report.id for report in reports.plan(["any"], "ML", folder)] == ["any-ML"]
+    for names, wanted, message in (
+        (["any"], ["sitka-random_slop"], "there is no model sitka-random_slop: perhaps sitka-random_slope"),
+        (["pigs"], ["all"], "no parameter `model` in pigs"),
+    ):
+        with pytest.raises(notebooks.InputError, match=message):
+            reports.plan(names, None, folder, wanted)
 
 
 # The batch

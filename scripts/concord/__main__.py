@@ -30,6 +30,10 @@ def parser() -> argparse.ArgumentParser:
         description="Run every notebook for REML and ML in parallel; write HTML reports, index.html and two CSV files.",
     )
     reports.add_argument("--method", choices=("REML", "ML"), help="only this method (default: both)")
+    reports.add_argument(
+        "--model", action="append", default=[], metavar="MODEL",
+        help="for notebooks with a parameter `model`: this one, such as sitka-random_slope, or all; may be repeated",
+    )  # fmt: skip
     reports.add_argument("--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build")
     reports.set_defaults(command=_reports)
 
@@ -208,7 +212,7 @@ _whole.__name__, _count.__name__ = "whole number", "whole number above 0"
 def _reports(given: argparse.Namespace) -> int:
     from concord.reports import batch, plan
 
-    planned = plan(given.notebook, given.method, given.folder)
+    planned = plan(given.notebook, given.method, given.folder, given.model)
     return batch(planned, given.output, given.timeout, given.scheduler, given.folder)
 
 

@@ -7,6 +7,7 @@ index gives the date of what is from an earlier run.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import sys
@@ -40,29 +41,39 @@ PATIENCE = 10
 
 @dataclass(frozen=True)
 class Report:
-    """One notebook run with one method; `method` is None for a notebook that takes none."""
+    """One notebook run with one method; `method` is None for a notebook that takes none, `model` for its own."""
 
     name: str
     method: str | None
     path: Path
+    model: str | None = None
 
     @property
     def id(self) -> str:
         """The name of its files."""
-        return f"{self.name}-{self.method}" if self.method else self.name
+        return "-".join(filter(None, [self.name, self.model, self.method]))
+
+    @property
+    def title(self) -> str:
+        """The notebook's name, with the model where that is not its own."""
+        return f"{self.name}, {self.model}" if self.model else self.name
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the notebook is given."""
-        return {"method": self.method} if self.method else {}
+        return {name: value for name, value in (("model", self.model), ("method", self.method)) if value}
 
 
-def plan(names: Iterable[str] = (), method: str | None = None, folder: Path | None = None) -> list[Report]:
+def plan(
+    names: Iterable[str] = (), method: str | None = None, folder: Path | None = None, models: Iterable[str] = ()
+) -> list[Report]:
     """What there is to run: each named notebook (default: all) for the method (default: REML and ML).
 
-    A notebook without a parameter `method` runs once. Raises InputError, before anything runs, for a name that is
-    no notebook, and for a method given to a named notebook that has none.
+    A notebook without a parameter `method` runs once; one with a parameter `model` runs for each of `models` (``all``:
+    every model of the workbook), or else for its own. Raises InputError, before anything runs, for a name that is no
+    notebook or no model, for a method given to a named notebook that has none, and for a model that no notebook takes.
     """
+    given = _models(models)
     found = notebooks.discover(folder)
     chosen = [notebooks.choose(name, found) for name in names] or list(found)
     reports = []
@@ -76,10 +87,30 @@ def plan(names: Iterable[str] = (), method: str | None = None, folder: Path | No
         if method and not takes_method and names:
             raise InputError(f"notebook {name} has no parameter `method`: run it without one")
         for each in ([method] if method else METHODS) if takes_method else [None]:
-            report = Report(name, each, path)
-            notebooks.check(report.parameters, own, name)
-            reports.append(report)
+            for model in given if given and "model" in own else [None]:
+                report = Report(name, each, path, model)
+                notebooks.check(report.parameters, own, name)
+                reports.append(report)
+    if given and not any(report.model for report in reports):
+        raise InputError(f"no parameter `model` in {', '.join(chosen)}: leave out the model, or name another notebook")
     return reports
+
+
+def _models(wanted: Iterable[str]) -> list[str]:
+    """Ids of models, each once."""
+    wanted = list(dict.fromkeys(wanted))
+    if not wanted:
+        return []
+    from concord import datasets  # pandas: only where a model is named
+
+    known = [f"{id}-{name}" for id in datasets.catalogue() for name in datasets.load(id).models]
+    if wanted == ["all"]:
+        return known
+    for each in wanted:
+        if each not in known:
+            near = difflib.get_close_matches(each, known, n=3) or known
+            raise InputError(f"there is no model {each}: perhaps {', '.join(near)}; all of them: all")
+    return wanted
 
 
 # Running ---------------------------------------------------------------------------------------------------------
@@ -289,6 +320,6 @@ def keep(report: Report, execution: Execution, output: Path) -> None:
     """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
     import nbformat
 
-    notebook = notebooks.labelled(execution, report.id, report.name, report.method)
+    notebook = notebooks.labelled(execution, report.id, report.title, report.method)
     notebooks.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     notebooks.write_text(output / "reports" / f"{report.id}.html", page(notebook))
