@@ -193,6 +193,21 @@ class Intervals:
         self.parameters = profile.parameters(self.design)
         self._profiles: dict[tuple[str, str, str], Profile | str] = {}
 
+    def chosen(self, which: Sequence[str] | None) -> list[Parameter]:
+        """Parameters by lme4's names of them; all of them by default.
+
+        Raises
+        ------
+        IntervalError : there is no such parameter
+        """
+        if which is None:
+            return self.parameters
+        known = {each.label: each for each in self.parameters}
+        missing = [name for name in which if name not in known]
+        if missing:
+            raise IntervalError(f"no parameter is called {missing[0]!r}: {', '.join(known)}")
+        return [known[name] for name in which]
+
     # -- independent --
 
     @cached_property
@@ -297,20 +312,24 @@ class Intervals:
         fit = self.fit("lme4")
         if fit is None or "lme4" in self.absent:
             raise IntervalError(self.absent.get("lme4", "there is no fit by lme4"))
-        if steps not in self._by_lme4:
-            # All at once with lme4's own steps: the fit may be in another process.
-            self._by_lme4[steps] = {}
-        if label not in self._by_lme4[steps]:
-            wanted = [each.label for each in self.parameters] if steps == STEPS else [label]
-            try:
-                got = fit.ask(ask_lme4_profiles, wanted, self.level, steps)
-            except r.RError as error:
-                raise IntervalError(f"R stopped with: {error}") from error
-            self._by_lme4[steps] |= got["profiles"]
+        if label not in self._by_lme4.setdefault(steps, {}):
+            self._ask_lme4([label], steps)
         found = self._by_lme4[steps][label]
         if found.get("value") is None or len(found["ends"]) != 2:
             raise IntervalError(f"R stopped with: {' '.join((found['reason'] or ['no profile'])[0].split())}")
         return found
+
+    def _ask_lme4(self, labels: Sequence[str], steps: int = STEPS) -> None:
+        """Have lme4's profiles of several parameters at once: the fit may be in another process."""
+        fit, known = self.fit("lme4"), self._by_lme4.setdefault(steps, {})
+        labels = [label for label in labels if label not in known]
+        if fit is None or "lme4" in self.absent or not labels:
+            return
+        try:
+            known |= fit.ask(ask_lme4_profiles, labels, self.level, steps)["profiles"]
+        except r.RError as error:
+            nothing = {"value": None, "reason": [str(error)]}
+            known |= {label: nothing for label in labels}
 
     @cached_property
     def _by_lme4(self) -> dict[int, dict[str, dict[str, Any]]]:
@@ -494,10 +513,14 @@ class Intervals:
 
     # -- the table --
 
-    def rows(self, with_profile_re: bool = False, with_profile: bool = True) -> list[_Row]:
+    def rows(
+        self, which: Sequence[str] | None = None, *, with_profile_re: bool = False, with_profile: bool = True
+    ) -> list[_Row]:
         """Every interval but a bootstrap's."""
         found: list[_Row] = []
-        for each in self.parameters:
+        if with_profile:
+            self._ask_lme4([each.label for each in self.chosen(which)])
+        for each in self.chosen(which):
             found += self._wald_rows(each)
             if with_profile:
                 found += self._profile_rows(each, with_profile_re)
@@ -570,8 +593,8 @@ class Intervals:
         return found
 
     def table(
-        self, bootstrap: pd.DataFrame | None = None, *, with_profile_re: bool = False, scale: str = "sd",
-        with_profile: bool = True,
+        self, bootstrap: pd.DataFrame | None = None, *, which: Sequence[str] | None = None,
+        with_profile_re: bool = False, scale: str = "sd", with_profile: bool = True,
     ) -> pd.DataFrame:  # fmt: skip
         """See the function of this name."""
         if scale not in SCALES:
@@ -579,7 +602,7 @@ class Intervals:
         rows = [
             ((each.parameter.effect, each.parameter.group, each.term), each.kind, each.source, each.method, each.ends,
              each.reached, each.note)
-            for each in self.rows(with_profile_re, with_profile)
+            for each in self.rows(which, with_profile_re=with_profile_re, with_profile=with_profile)
         ]  # fmt: skip
         if bootstrap is not None:
             for row in bootstrap.to_dict("records"):
@@ -598,10 +621,14 @@ class Intervals:
 
     # -- lines --
 
-    def lines(self, *, with_profile: bool = True, with_profile_re: bool = False) -> list[Line]:
+    def lines(
+        self, which: Sequence[str] | None = None, *, with_profile: bool = True, with_profile_re: bool = False
+    ) -> list[Line]:
         """See the function of this name."""
         found: list[Line] = []
-        for each in self.parameters:
+        if with_profile:
+            self._ask_lme4([each.label for each in self.chosen(which)])
+        for each in self.chosen(which):
             found += self._fixed_lines(each) if each.effect == "fixed" else self._component_lines(each)
             if with_profile or with_profile_re:
                 found += self._profile_lines(each, with_profile, with_profile_re)
@@ -629,7 +656,7 @@ class Intervals:
                     expected={s: float(own[place]) for s, (_, _, own) in stated.items() if own is not None},
                     independent=math.nan if shown is None else float(shown[place]),
                     effect=each.effect, group=each.group, term=term, absent=absent,
-                    scale=min(widths, default=math.nan), short=self.short,
+                    scale=max(widths, default=math.nan), short=self.short,
                 )
             )  # fmt: skip
         return made
@@ -790,9 +817,13 @@ def signed_root(curve: pd.DataFrame, centre: int) -> np.ndarray:
     return np.sign(np.arange(len(curve)) - centre) * np.sqrt(np.maximum(fall, 0.0))
 
 
-@lru_cache(maxsize=8)
 def of(comparison: Comparison, level: float = 0.95) -> Intervals:
     """The intervals of a comparison; kept, so that table, lines and pictures ask the packages once."""
+    return _kept(comparison, float(level))
+
+
+@lru_cache(maxsize=8)
+def _kept(comparison: Comparison, level: float) -> Intervals:
     return Intervals(comparison, level)
 
 
@@ -801,6 +832,7 @@ def table(
     level: float = 0.95,
     bootstrap: pd.DataFrame | None = None,
     *,
+    which: Sequence[str] | None = None,
     with_profile_re: bool = False,
     scale: str = "sd",
     with_profile: bool = True,
@@ -812,6 +844,7 @@ def table(
     comparison : fits of one model, tuned ones for a profile by lme4
     level : of all intervals
     bootstrap : a table ``effect, group, term, source, lower, upper`` to set beside them
+    which : lme4's names of the parameters wanted, ``.sig01``, ..., ``.sigma`` and the fixed effects'; all by default
     with_profile_re : whether to add what MixedLM's profile_re implies; each of its points is a fit
     scale : ``sd`` or ``variance``: what intervals of variances are converted to. A covariance stays one, and a
         correlation too: an interval of one is none of the other
@@ -824,11 +857,16 @@ def table(
         quantile there, or the end is that of the parameter space; ``scale``, ``note``
     """
     made = of(comparison, level)
-    return made.table(bootstrap, with_profile_re=with_profile_re, scale=scale, with_profile=with_profile)
+    return made.table(bootstrap, which=which, with_profile_re=with_profile_re, scale=scale, with_profile=with_profile)
 
 
 def lines(
-    comparison: Comparison, level: float = 0.95, *, with_profile: bool = True, with_profile_re: bool = False
+    comparison: Comparison,
+    level: float = 0.95,
+    *,
+    which: Sequence[str] | None = None,
+    with_profile: bool = True,
+    with_profile_re: bool = False,
 ) -> list[Line]:
     """Every interval's ends, each held to the independent ones by the package's own definition.
 
@@ -836,10 +874,11 @@ def lines(
     ----------
     comparison : fits of one model, tuned ones for a profile by lme4
     level : of all intervals
+    which : lme4's names of the parameters wanted; all by default
     with_profile : whether to ask lme4 for its profiles, some tenths of a second to seconds a parameter
     with_profile_re : whether to ask MixedLM for its own; each point is a fit
     """
-    return of(comparison, level).lines(with_profile=with_profile, with_profile_re=with_profile_re)
+    return of(comparison, level).lines(which, with_profile=with_profile, with_profile_re=with_profile_re)
 
 
 def inner_outer(design: Design) -> np.ndarray:

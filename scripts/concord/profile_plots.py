@@ -20,13 +20,15 @@ from concord.fits import KEY
 from concord.intervals import CURVES, IntervalError, Intervals, signed_root
 from concord.plots import GREY, STYLE, plain, subplots
 from concord.profile import Parameter, Profile
-from concord.quantities import INDEPENDENT, Line
+from concord.quantities import INDEPENDENT, Line, Sheet
 
 SCALES = ("sd", "variance")
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 # How many points a drawn curve has, and how far out in zeta it goes unless a package's points go farther.
 SMOOTH, FARTHEST = 61, 3.2
 RATIO = "ratio"
+# A fall smaller than this is the rounding of an estimate at the top.
+NOTHING = 1e-5
 # What lies beyond this in a package's curve is left out of the picture.
 OUT = 4.0
 
@@ -62,19 +64,9 @@ def curves(
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     made, rows = intervals.of(comparison, level), []
-    for each in _chosen(made, which):
+    for each in made.chosen(which):
         rows += _of_one(made, each, scale, profile_re or {}, by_lme4 or {}, with_profile_re)
     return pd.DataFrame(rows, columns=CURVES)
-
-
-def _chosen(made: Intervals, which: Sequence[str] | None) -> list[Parameter]:
-    known = {each.label: each for each in made.parameters}
-    if which is None:
-        return made.parameters
-    missing = [name for name in which if name not in known]
-    if missing:
-        raise IntervalError(f"no parameter is called {missing[0]!r}: {', '.join(known)}")
-    return [known[name] for name in which]
 
 
 def _of_one(
@@ -150,7 +142,7 @@ def lines(
     by_lme4 : lme4's ``as.data.frame(profile(fit, which = label))``
     """
     made = intervals.of(comparison, level)
-    (each,) = _chosen(made, [label])
+    (each,) = made.chosen([label])
     curve = pd.DataFrame(profile_re, columns=["value", "loglik"], dtype=float)
     points = by_lme4.dropna(subset=[".zeta", label]).drop_duplicates(label).sort_values(label)
     spline = interpolate.CubicSpline(points[label], points[".zeta"], bc_type="natural")
@@ -160,6 +152,7 @@ def lines(
     name = "" if made.method == "ML" else "profile_by_ml"
     for value, loglik in curve.to_numpy():
         s = float(np.sqrt(value))
+        fall = variance.zeta(s) ** 2
         stated, expected = {"mixedlm": 2 * (top - loglik)}, {"mixedlm": ratio.zeta(_ratio_at(ratio, value)) ** 2}
         definitions, absent = {"mixedlm": "ratio_held"}, {}
         if points[label].min() <= s <= points[label].max():
@@ -171,10 +164,21 @@ def lines(
         found.append(
             Line(
                 intervals.SECTION, f"twice the fall at {value:.6g}", "profile_fall", stated, definitions, expected,
-                variance.zeta(s) ** 2, each.effect, each.group, f"var__{each.term[4:]}", absent, short=made.short,
+                fall if fall > NOTHING else 0.0, each.effect, each.group, f"var__{each.term[4:]}", absent,
+                short=made.short,
             )
         )  # fmt: skip
     return found
+
+
+def sheet(
+    comparison: Comparison, label: str, profile_re: np.ndarray, by_lme4: pd.DataFrame, level: float = 0.95
+) -> Sheet:
+    """`lines` as a sheet."""
+    model = comparison.model
+    head = {"dataset": model.dataset.id, "model": model.name, "method": model.method, "settings": comparison.settings}
+    title = f"Twice the fall of the log-likelihood at MixedLM's points, {comparison.title}"
+    return Sheet(title, lines(comparison, label, profile_re, by_lme4, level), head=head)
 
 
 def _ratio_at(own: Profile, value: float) -> float:
