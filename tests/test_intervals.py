@@ -9,7 +9,7 @@ from scipy import stats
 
 from concord import intervals, models, quantities, r
 from concord.agreement import compare
-from concord.answers import Absence
+from concord.answers import Absence, answer
 from concord.intervals import FINER, WIDER, IntervalError
 
 Z = stats.norm.ppf(0.975)
@@ -246,6 +246,21 @@ def test_every_wald_line_is_explained(id, method, compared):
     fixed = [line for line in lines if line.effect == "fixed"]
     assert len(fixed) == 2 * len(comparison.model.design.names)
     assert all(line.definitions == {"mixedlm": "interval_joint", "nlme": "interval_student"} for line in fixed)
+
+
+def test_in_an_unbalanced_table_joint_and_conditional_intervals_are_two(make_model):
+    """Few and unequal groups: MixedLM's interval of the slope is wider than lme4's, each by its own definition."""
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame({"g": pd.Categorical(list("aaaabbbbbcccdddddeefffghhhh")), "x": np.arange(27.0) ** 2 % 7})
+    slopes = np.array([1.5, -1, 0.5, -2, 2, 0, 1, -1.0])[frame["g"].cat.codes]
+    frame["y"] = 50 + (3 + slopes) * frame["x"] + 4 * rng.normal(size=8)[frame["g"].cat.codes] + rng.normal(size=27)
+    model = make_model(frame, "y ~ x + (1 + x | g)", "REML")
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    lines = [line for line in intervals.lines(comparison, with_profile=False) if line.term == "x"]
+    lower, upper = lines
+    assert lower.verdict == upper.verdict == "by definition"
+    assert lower.values["mixedlm"] < lower.values["lme4"] - 1e-4 * lower.scale
+    assert upper.values["mixedlm"] > upper.values["lme4"] + 1e-4 * upper.scale
 
 
 def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
