@@ -84,7 +84,7 @@ def _used(source: str) -> set[str]:
         return set()
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    return names | {text for text in texts if re.fullmatch(r"[A-Za-z.][\w.]*", text)}
+    return (names - _inner(tree)) | {text for text in texts if re.fullmatch(r"[A-Za-z.][\w.]*", text)}
 
 
 def _made(source: str) -> set[str]:
@@ -94,4 +94,11 @@ def _made(source: str) -> set[str]:
     tree = _parsed(source)
     if tree is None:
         return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names - _inner(tree)
+
+
+def _inner(tree: ast.Module) -> set[str]:
+    """The variables of comprehensions, which no other cell sees."""
+    targets = [node.target for node in ast.walk(tree) if isinstance(node, ast.comprehension)]
+    return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}

@@ -12,6 +12,7 @@ import hashlib
 import html
 import io
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -258,10 +259,14 @@ def _data(table: Mapping[str, Any], cell: int) -> str:
 
 
 def _number(field: str) -> str:
+    """A field that is a number as Python writes one; a level such as 007 is a name."""
     try:
-        return tables.number(float(field), 6) if field not in ("nan", "inf", "-inf") else field
+        value = float(field)
     except ValueError:
         return field
+    if re.fullmatch(r"-?(0|[1-9]\d*)", field):
+        return tables.Number(field, value)
+    return tables.number(value, 6) if field == repr(value) and math.isfinite(value) else field
 
 
 def _tags(cell: Mapping[str, Any]) -> Sequence[str]:
