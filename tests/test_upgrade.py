@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from concord import baseline
+from concord import upgrade as upgrade_check
 from concord.__main__ import main
+from concord.notebooks import InputError
 from concord.upgrade import markdown
 from test_notebooks import session, until
 
@@ -34,14 +36,6 @@ _fit = mixed_linear_model.MixedLM.fit
 def fit(self, *words, **options):
     hasty = {} if "method" in options else {"method": "bfgs", "maxiter": 1}
     return _fit(self, *words, **hasty, **options)
-mixed_linear_model.MixedLM.fit = fit
-"""
-DEADLY = """
-import os
-from statsmodels.regression import mixed_linear_model
-def fit(self, *words, **options):
-    os.write(2, b"out of luck")
-    os._exit(3)
 mixed_linear_model.MixedLM.fit = fit
 """
 
@@ -120,8 +114,23 @@ def test_what_cannot_be_compared_is_one_line_with_status_2_and_leaves_no_summary
     assert str(tmp_path / "pip.log") in said
     said = told(wheel(tmp_path / "broken", "raise ImportError('no such thing in scipy')"))
     assert "with statsmodels 99.0 statsmodels cannot be imported: ImportError: no such thing in scipy; " in said
-    said = told(wheel(tmp_path / "deadly", REAL + DEADLY))
-    assert said == "concord: the upgraded environment ended before it had compared everything: out of luck"
+
+
+def test_an_environment_that_dies_is_told_by_its_last_words_and_takes_the_other_with_it(tmp_path):
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\necho '[1/4] one' \necho 'out of luck' >&2\nexit 3\n")
+    dying.chmod(0o755)
+    with pytest.raises(InputError, match="^the upgraded environment ended before .* everything: out of luck$"):
+        upgrade_check._both(dying, tmp_path, [MODEL])
+    assert not (tmp_path / "present.json").exists()
+    assert not [pid for pid in session(os.getsid(0)) if str(tmp_path / "present.json").encode() in command_of(pid)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_model_that_is_none_is_told_before_anything_is_installed(tmp_path, capsys):
