@@ -18,6 +18,7 @@ from concord import intervals
 from concord.agreement import Comparison
 from concord.fits import KEY
 from concord.intervals import CURVES, IntervalError, Intervals, signed_root
+from concord.pictures import described
 from concord.plots import GREY, STYLE, plain, subplots
 from concord.profile import Parameter, Profile
 from concord.quantities import INDEPENDENT, Line, Sheet
@@ -209,7 +210,11 @@ def deviance(data: pd.DataFrame, level: float = 0.95, labels: Mapping[str, str] 
         axes.axhline(limit, color=GREY, linestyle=":", linewidth=1.5)
         axes.annotate(f"{level:.0%}", (0.01, limit), xycoords=("axes fraction", "data"), fontsize=8, va="bottom")
         axes.set_ylim(-0.05 * 2.2 * limit, 2.2 * limit)
-    return figure
+    alt = (
+        "Profile deviance, -2 log-likelihood above its minimum, over each parameter, a panel a parameter and a line a "
+        f"source, with the chi-squared line of {level:.0%}. {_crossings(near, level)}"
+    )
+    return described(figure, alt, near)
 
 
 def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[str, str] | None = None) -> Figure:
@@ -222,7 +227,8 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
     levels : of the lines
     labels : by term what to write under a panel; by default group and term
     """
-    figure = _panels(data[data["zeta"].abs() <= 3.2], "zeta", "zeta", labels)
+    near = data[data["zeta"].abs() <= 3.2]
+    figure = _panels(near, "zeta", "zeta", labels)
     for axes in figure.axes:
         for level in levels:
             root = stats.norm.ppf((1 + level) / 2)
@@ -231,7 +237,27 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
             axes.annotate(f"{level:.0%}", (1.0, root), xycoords=("axes fraction", "data"), fontsize=6, va="center")
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_ylim(-3.1, 3.1)
-    return figure
+    alt = (
+        "Zeta, the signed root of the deviance above its minimum, over each parameter, a panel a parameter and a line "
+        "a "
+        f"source, with pairs of lines at the intervals of {', '.join(f'{level:.0%}' for level in levels)}. A straight "
+        "line "
+        f"is a parabolic deviance. {_crossings(near, max(levels, key=lambda level: -abs(level - 0.95)))}"
+    )
+    return described(figure, alt, near)
+
+
+def _crossings(data: pd.DataFrame, level: float) -> str:
+    """Between which values every curve lies below the line of a level, as far as its points go."""
+    below, words = data[data["deviance"] <= stats.chi2.ppf(level, 1)], []
+    for (_, group, term), mine in below.groupby(KEY, sort=False, dropna=False):
+        ends = [
+            f"{source} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
+            f"{points['value'].max():.4g}"
+            for (source, method, holds), points in mine.groupby(["source", "method", "holds"], sort=False)
+        ]
+        words.append(f"{' '.join(filter(None, [group, term]))}: {', '.join(ends)}")
+    return f"The points drawn within the {level:.0%} line reach, {'; '.join(words)}." if words else ""
 
 
 def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str] | None) -> Figure:
