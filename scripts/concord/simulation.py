@@ -182,15 +182,17 @@ class Experiment:
     def replicate(self, number: int) -> list[dict[str, object]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
         response = self.response(number)
+        started = time.perf_counter()
+        likelihood = likelihood_of(self.case.model, response)
+        seconds = time.perf_counter() - started
         fits = {
-            pair: refitter.refit(response) if isinstance(refitter, Refitter) else refitter
+            pair: refitter.refit(response, likelihood) if isinstance(refitter, Refitter) else refitter
             for pair, refitter in self.refitters.items()
         }
         started = time.perf_counter()
-        likelihood = likelihood_of(self.case.model, response)
         optimum = best_known(likelihood, [fit for fit in fits.values() if isinstance(fit, Replicate)])
         gaps = {pair: _gap(fit, likelihood, optimum) for pair, fit in fits.items()}
-        seconds = time.perf_counter() - started
+        seconds += time.perf_counter() - started
         verdicts = {
             settings: verdict(
                 self.case.model, likelihood, optimum, settings,

@@ -476,7 +476,8 @@ class _Runner:
             if type(error).__name__ != "KilledWorker":
                 self._without(batch, f"{type(error).__name__}: {error}")
             elif batch.suspect:
-                self._without(batch, "it killed its worker again and again")
+                # Dask has tried it again itself, as often as its scheduler allows
+                self._without(replace(batch, tries=1), "it killed its worker again and again")
             else:
                 self.work.suspect(batch)
         else:
