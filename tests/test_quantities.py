@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from concord import quantities
-from concord.agreement import Disagreement, tolerances
-from concord.datasets import Tolerance
+from concord.agreement import Disagreement, QuantityTolerance, tolerances
 from concord.quantities import Definition, Line, Sheet
 from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, collect_quantities
 
@@ -27,7 +26,7 @@ def small_world(monkeypatch):
         },
     )  # fmt: skip
     monkeypatch.setattr(
-        quantities, "tolerances", lambda: {"quantities": {"size": Tolerance(rtol=RTOL, reason="for this test")}}
+        quantities, "tolerances", lambda: {"quantities": {"size": QuantityTolerance(rtol=RTOL, reason="for this test")}}
     )
 
 
@@ -54,6 +53,16 @@ def test_the_tolerance_is_the_edge(beyond):
     off = 2.0 * (1 + beyond * RTOL)
     assert line({"mixedlm": 2.0, "lme4": off}).verdict == ("agree" if beyond < 1 else "differ")
     assert line({"lme4": off}, expected={"lme4": 2.0}).verdict == ("agree" if beyond < 1 else "differ")
+
+
+def test_between_packages_what_their_estimates_may_be_apart_is_allowed_too(monkeypatch):
+    """To its own definition each is held as before."""
+    loose = QuantityTolerance(rtol=RTOL, across=1e-3, reason="for this test")
+    monkeypatch.setattr(quantities, "tolerances", lambda: {"quantities": {"size": loose}})
+    given = {"mixedlm": 2.0, "lme4": 2.001}
+    assert line(given, expected=given).verdict == "agree"
+    assert line(given | {"lme4": 2.01}, expected=given | {"lme4": 2.01}).verdict == "differ"
+    assert line(given, expected={"mixedlm": 2.0, "lme4": 2.0}).verdict == "differ"
 
 
 def test_two_definitions_that_are_each_kept_are_no_disagreement():

@@ -62,11 +62,23 @@ class Verdict:
         return f"{self.word}: {self.reason}"
 
 
+class QuantityTolerance(Tolerance):
+    """Of a quantity beyond the estimates: `rtol` and `atol` hold a package to its own definition at its own estimates;
+    between packages `across` is added to `rtol`, for their estimates are not quite the same.
+    """
+
+    across: float = 0.0
+
+
 @cache
 def tolerances() -> Mapping[str, Mapping[str, Tolerance]]:
     """The tolerances of every quantity, for default and for tuned settings."""
     content = tomllib.loads(Path(__file__).with_name("tolerances.toml").read_text(encoding="utf-8"))
-    return {kind: {name: Tolerance(**each) for name, each in table.items()} for kind, table in content.items()}
+    made = {"quantities": QuantityTolerance}
+    return {
+        kind: {name: made.get(kind, Tolerance)(**each) for name, each in table.items()}
+        for kind, table in content.items()
+    }
 
 
 def tolerance(quantity: str, settings: str, model: Model) -> Tolerance:
@@ -273,6 +285,14 @@ class Comparison:
     def short(self, judgement: Judgement) -> bool:
         """Whether a fit is farther below the reference than its settings' tolerance allows."""
         return not judgement.gap <= self._allowed_gap
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether a fit is farther below the reference than tuned ones may be: then what follows from the estimates may
+        differ because these do, though all be at the optimum by the tolerance of their settings.
+        """
+        allowed = allowed_gap("tuned", self.model)
+        return any(not judgement.gap <= allowed for _, judgement in self.judged)
 
     @property
     def judged(self) -> list[tuple[str, Judgement]]:

@@ -295,7 +295,6 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     """
     asked = answers(comparison) if asked is None else asked
     fits = {label: judgement.fit for label, judgement in comparison.judged if label in asked}
-    short = any(comparison.short(judgement) for _, judgement in comparison.judged)
     absent = {
         label: "it states neither gradient nor boundary"
         for label, judgement in comparison.judged
@@ -305,7 +304,7 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
 
     def add(name: str, tolerance: str, values: dict[str, Any], **named: Any) -> None:
         if values:
-            made.append(Line(SECTION, name, tolerance, values, short=short, **named))
+            made.append(Line(SECTION, name, tolerance, values, short=comparison.apart, **named))
 
     for label, fit in fits.items():
         said = asked[label]

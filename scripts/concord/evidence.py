@@ -86,7 +86,7 @@ def lines(comparison: Comparison) -> list[Line]:
             Line(
                 SECTION, name, tolerance, values, definitions, expected, absent=absent,
                 # A number of rows or parameters is the same wherever a fit stops.
-                short=tolerance != "count" and _short(comparison),
+                short=tolerance != "count" and comparison.apart,
                 independent=_by_its_definition(key, None, at_reference, False)[1],
             )
         )  # fmt: skip
@@ -168,10 +168,6 @@ def stated_by_mixedlm(fit: Fit) -> dict[str, Any]:
         "bic": none if math.isnan(bic) else bic, "deviance": _NO_DEVIANCE, "df_residual": float(results.df_resid),
         "nobs": float(results.nobs), "held": results.freepat is not None,
     }  # fmt: skip
-
-
-def _short(comparison: Comparison) -> bool:
-    return any(comparison.short(judgement) for _, judgement in comparison.judged)
 
 
 # ---- nested models -------------------------------------------------------------------------------------------------

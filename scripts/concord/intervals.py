@@ -637,7 +637,7 @@ class Intervals:
     @cached_property
     def short(self) -> bool:
         """Whether one of the fits is short of the optimum."""
-        return any(self.comparison.short(each) for _, each in self.comparison.judged)
+        return self.comparison.apart
 
     def _pair(self, kind: str, each: Parameter, term: str, tolerance: str, stated: dict[str, Any], **given: Any
               ) -> list[Line]:  # fmt: skip

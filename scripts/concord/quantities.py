@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from concord import tables
-from concord.agreement import Disagreement, tolerances
-from concord.datasets import Tolerance
+from concord.agreement import Disagreement, QuantityTolerance, tolerances
 from concord.fits import KEY
 from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, plain
 
@@ -114,7 +113,7 @@ class Line:
         return " ".join(filter(None, [self.quantity, self.group, self.term]))
 
     @property
-    def allowed(self) -> Tolerance:
+    def allowed(self) -> QuantityTolerance:
         """Its tolerance."""
         return tolerances()["quantities"][self.tolerance]
 
@@ -153,7 +152,7 @@ class Line:
         held = set(self.values) & set(self.expected)
         if len(self.values) == 1:
             return AGREE if held else ALONE
-        within = self.difference <= self._limit(*self.values.values())
+        within = self.difference <= self._limit_across
         if self.same_definition:
             if within:
                 return AGREE
@@ -169,17 +168,25 @@ class Line:
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
-            words.append(f"difference {self.difference:.3g}, {self._limit(*self.values.values()):.3g} allowed")
+            words.append(f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed")
         if not self.same_definition:
             words += [f"{s}: {definitions()[name].conversion}" for s, name in self.definitions.items()
                       if s in self.values and definitions()[name].conversion]  # fmt: skip
         return "; ".join(words)
 
     def _limit(self, *values: Any) -> float:
-        size = self.scale
-        if np.isnan(size):
-            size = max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(each, float))), initial=0.0)) for each in values)
-        return self.allowed.atol + self.allowed.rtol * size
+        """How far a value may be from what its definition gives."""
+        return self.allowed.atol + self.allowed.rtol * self._size(*values)
+
+    @property
+    def _limit_across(self) -> float:
+        """How far two sources may be apart."""
+        return self.allowed.atol + (self.allowed.rtol + self.allowed.across) * self._size(*self.values.values())
+
+    def _size(self, *values: Any) -> float:
+        if not np.isnan(self.scale):
+            return self.scale
+        return max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(each, float))), initial=0.0)) for each in values)
 
     @staticmethod
     def _distance(one: Any, other: Any) -> float:
@@ -274,7 +281,7 @@ class Sheet:
                 cells.append(tables.number(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
             noise = line.same_definition and line.verdict == AGREE and len(line.values) > 1
-            difference = f"< {line._limit(*line.values.values()):.1e}" if noise else tables.number(line.difference, 3)
+            difference = f"< {line._limit_across:.1e}" if noise else tables.number(line.difference, 3)
             answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
             same = "" if len(line.values) < 2 else "yes" if line.same_definition else "no"
             rows.append([line.quantity, line.group, line.term, *cells, difference, same, answer])

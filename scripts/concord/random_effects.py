@@ -378,7 +378,7 @@ class _Sources:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
             self.all.append(_Source(label, fit, fit.ask(said, new), solution))
-        self.short = any(comparison.short(judgement) for _, judgement in comparison.judged)
+        self.short = comparison.apart
 
     def line(
         self,

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from concord import degrees, information, r, reference
-from concord.agreement import Comparison, allowed_gap
+from concord.agreement import Comparison
 from concord.degrees import DegreesError
 from concord.engines import lme4, mixedlm
 from concord.fits import Fit
@@ -416,9 +416,7 @@ class _Reading:
         self.comparison, self.model = comparison, comparison.model
         self.design = self.model.design
         self.likelihood = reference.of(self.model).likelihood
-        # These tolerances are of fits that lie at the optimum, whatever the settings that led there.
-        allowed = allowed_gap("tuned", self.model)
-        self.short = any(not judgement.gap <= allowed for _, judgement in comparison.judged)
+        self.short = comparison.apart
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
         self.expected = {label: _Expected.at(self.likelihood, fit) for label, fit in self.fits.items()}
 
