@@ -365,13 +365,14 @@ def test_two_fits_of_one_engine_and_settings_are_told_apart(fits):
 
 
 def test_the_record_is_rows_of_the_two_tables(fits):
-    """One row a fit and one an estimate, as plain JSON, with just the columns of fits.csv and estimates.csv."""
+    """One row a fit and one an estimate, as plain JSON, with the columns of fits.csv and estimates.csv, and the call."""
     comparison = compare(*(fits("dietox-random_slope", "ML", engine, "default") for engine in ("mixedlm", "lme4")))
     record = comparison.record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert [tuple(each) for each in record["fits"]] == [FITS_COLUMNS] * 2
+    assert [tuple(each) for each in record["fits"]] == [(*FITS_COLUMNS, "call")] * 2
     assert [tuple(each) for each in record["estimates"]] == [ESTIMATES_COLUMNS] * 12
     first = record["fits"][0]
+    assert [each["call"] for each in record["fits"]] == [fit.call for fit in comparison.fits] and first["call"]
     assert (first["dataset"], first["model"], first["method"], first["settings"], first["engine"]) == (
         "dietox", "random_slope", "ML", "default", "mixedlm",
     )  # fmt: skip

@@ -192,7 +192,8 @@ def test_every_command_is_run_or_has_a_reason_not_to_be():
 def test_reports_runs_every_notebook_by_both_methods(checkout, given):
     shutil.rmtree(checkout.folder / "build", ignore_errors=True)
     checkout.run(*given)
-    reports = ["agreement.html", "dietox-ML.html", "dietox-REML.html", "index.html", "sitka-ML.html", "sitka-REML.html"]
+    reports = ["agreement.html", "code.html", "dietox-ML.html", "dietox-REML.html"]
+    reports += ["index.html", "sitka-ML.html", "sitka-REML.html"]
     assert checkout.built("reports/*.html") == reports
     index = (checkout.folder / "build" / "reports" / "index.html").read_text()
     assert all(f'href="{name}"' in index for name in reports if name != "index.html")
@@ -208,7 +209,7 @@ def test_reports_runs_every_notebook_by_both_methods(checkout, given):
 def test_reports_of_one_notebook_and_method(checkout, given):
     shutil.rmtree(checkout.folder / "build", ignore_errors=True)
     checkout.run(*given)
-    assert checkout.built("reports/*.html") == ["index.html", "sitka-ML.html"]
+    assert checkout.built("reports/*.html") == ["code.html", "index.html", "sitka-ML.html"]
     assert checkout.built("notebooks/*") == ["sitka-ML.ipynb"]
 
 
