@@ -365,7 +365,7 @@ def test_two_fits_of_one_engine_and_settings_are_told_apart(fits):
 
 
 def test_the_record_is_rows_of_the_two_tables(fits):
-    """One row a fit and one an estimate, as plain JSON, with the columns of fits.csv and estimates.csv, and the call."""
+    """A row a fit and one an estimate, as plain JSON, with the columns of fits.csv and estimates.csv, and the call."""
     comparison = compare(*(fits("dietox-random_slope", "ML", engine, "default") for engine in ("mixedlm", "lme4")))
     record = comparison.record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
