@@ -781,7 +781,7 @@ class Intervals:
         if above > STOPPED:
             absent["lme4"] = (
                 f"with {each.label} held at {value:.6g} its search ends {above:.2g} above the smallest zeta there is, "
-                "so that its points are not the profile's"
+                "so that lme4's spline goes through points that are not the profile's"
             )
             return stated
         return {"lme4": (got["ends"], by_ml, exact)}
@@ -790,11 +790,12 @@ class Intervals:
         """Where, and by how much of zeta, lme4's points lie farthest above the independent profile by ML: that the
         deviance can be smaller is shown by the point that has it.
         """
-        own, farthest = self.profile(each, "ML"), 2 * stats.norm.ppf((1 + self.level) / 2)
+        own = self.profile(each, "ML")
+        # All points count: the spline goes through every one, and bends elsewhere because of it.
         above = [
             (abs(zeta) - abs(own.zeta(value)), value)
             for value, zeta in zip(got["value"], got["zeta"], strict=True)
-            if abs(zeta) < farthest
+            if np.isfinite(zeta)
         ]
         most, value = max(above, default=(0.0, math.nan))
         return value, most
