@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import concord.bench
-from concord.bench import batches, comparisons, growth, judging, results
+from concord.bench import batches, comparisons, growth, judging, results, studies
 from concord.bench.sides import THREADS, Benchmark, SideFailed, measure, spread_text, time_text
 
 BENCHMARKS = {
@@ -32,6 +32,18 @@ BENCHMARKS = {
     "large": Benchmark(
         f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
         comparisons.large_outside, comparisons.large_inside, goal=0.1,
+    ),
+    "simulate": Benchmark(
+        f"simulate {studies.MODEL} on {studies.WORKERS} workers, and a bare serial loop over the same fits",
+        studies.study_on_workers, studies.bare_loop, goal=1 / 1.8,
+    ),
+    "loops": Benchmark(
+        f"{studies.WORKERS} bare loops side by side, and one: the least that {studies.WORKERS} workers can take here",
+        studies.bare_loops, studies.bare_loop, goal=1 / 1.8,
+    ),
+    "replicate": Benchmark(
+        f"a replicate of {studies.MODEL}: seconds outside the engines, and inside",
+        studies.study_outside, studies.study_inside, goal=0.05,
     ),
     "reports": Benchmark(
         "python -m concord reports, and a loop over the papermill command",
@@ -90,7 +102,7 @@ def compared(name: str, rounds: int | None, notebooks: Path | None) -> dict[str,
     ratios = [ours / plain for ours, plain in zip(seconds["concord"], seconds["plain"], strict=True)]
     print(
         f"{name}: concord {time_text(seconds['concord'])}, plain {time_text(seconds['plain'])}, "
-        f"ratio {spread_text(ratios, '.2f')}, goal at most {benchmark.goal:g}",
+        f"ratio {spread_text(ratios, '.2f')}, goal at most {benchmark.goal:.2g}",
         flush=True,
     )
     return {"title": benchmark.title, "goal": benchmark.goal, "seconds": seconds, "ratios": ratios}
