@@ -61,6 +61,10 @@ def commands(text: str = README) -> list[str]:
 NOT_RUN = {
     "conda env create -f environment.yml": "needs conda and its channel; tests/test_setup.py holds the file's content",
     "conda activate concord": "needs the environment above; tests/test_setup.py has what make does inside one",
+    "python cluster.py &": "needs Slurm; tests/test_study.py runs studies on a scheduler with workers of its own",
+    "make simulate MODEL=grid REPLICATES=1000 SCHEDULER=tcp://$(hostname):8786": "needs the cluster above",
+    "make upgrade-check": "asks the package index; tests/test_upgrade.py upgrades to a package made there",
+    'make upgrade-check UPGRADE="statsmodels==0.14.4 scipy<1.16"': "as the one before",
 }
 RUN: list[str] = []
 
@@ -393,7 +397,8 @@ def asked(tmp_path_factory) -> Checkout:
 @runs('make compare DATA=datasets/sleepstudy/sleepstudy.csv FORMULA="Reaction ~ Days + (1 + Days | Subject)"')
 def test_a_readers_own_model_gets_a_verdict_and_a_report(asked, given):
     assert "sleepstudy-model, REML, default settings: agree" in asked.run(*given)
-    assert asked.built("compare/*") == ["estimates.csv", "fits.csv", "sleepstudy-REML.html", "sleepstudy-REML.ipynb"]
+    made = ["estimates.csv", "fits.csv", "quantities.csv", "sleepstudy-REML.html", "sleepstudy-REML.ipynb"]
+    assert asked.built("compare/*") == made
 
 
 @runs(
@@ -404,10 +409,48 @@ def test_the_command_writes_what_readme_says_where_it_says(asked, given):
     said = asked.run(*given)
     assert "sitka-model, REML, default settings: agree" in said and "sitka-model, ML, default settings: agree" in said
     written = {path.name for path in (asked.folder / "verdicts").iterdir()}
-    assert written == {f"sitka-{m}.{s}" for m in ("ML", "REML") for s in ("html", "ipynb")} | {
-        "estimates.csv",
-        "fits.csv",
-    }
+    tables = {"estimates.csv", "fits.csv", "quantities.csv"}
+    assert written == {f"sitka-{m}.{s}" for m in ("ML", "REML") for s in ("html", "ipynb")} | tables
+
+
+@runs("make reports NOTEBOOK=inference MODEL=pastes-nested METHOD=ML")
+def test_a_notebook_is_run_for_the_model_that_is_named(tmp_path, given):
+    taking = notebook('method = "REML"\nmodel = "dietox-random_slope"', "print(model, method)")
+    checkout = Checkout(tmp_path / "concord", inference=taking)
+    checkout.run(*given)
+    (made,) = checkout.built("notebooks/*")
+    assert made == "inference-pastes-nested-ML.ipynb"
+    kept = nbformat.read(checkout.folder / "build" / "notebooks" / made, as_version=4)
+    assert kept.cells[-1].outputs[0].text == "pastes-nested ML\n"
+
+
+@runs(
+    "make simulate MODEL=sleepstudy-random_slope REPLICATES=200",
+    ".venv/bin/python -m concord simulate grid --grid grid.toml --replicates 100 --settings default",
+)
+def test_simulations_report_how_often_and_go_on(checkout, given):
+    # Fewer than a reader would take
+    model, grid = given[0].replace("REPLICATES=200", "REPLICATES=4"), given[1].replace("100", "1")
+    assert re.search(r"^mixedlm +default", checkout.run(model), re.MULTILINE)
+    (checkout.folder / "grid.toml").write_text(next(block for block in blocks("toml") if "groups" in block))
+    # 2 x 3 x 2 x 2 of README's own file
+    assert "24" in checkout.run(grid)
+
+
+@runs(
+    ".venv/bin/python -m concord check concord.toml --junit-xml junit.xml --summary summary.md --record baseline.json"
+)
+def test_a_teams_models_are_checked_and_kept_for_the_next_time(tmp_path, given):
+    checkout = Checkout(tmp_path / "concord")
+    (checkout.folder / "concord.toml").write_text(next(block for block in blocks("toml") if "[[models]]" in block))
+    (checkout.folder / "data").mkdir()
+    shutil.copy(ROOT / "datasets/sitka/sitka.csv", checkout.folder / "data" / "growth.csv")
+    shutil.copy(ROOT / "datasets/dietox/dietox.csv", checkout.folder / "data" / "pigs.csv")
+    checkout.run(*given)
+    cases = list(xml.etree.ElementTree.parse(checkout.folder / "junit.xml").iter("testcase"))
+    assert len(cases) == 3 and not [case for case in cases if list(case.iter("failure"))]
+    assert "python short" in (checkout.folder / "summary.md").read_text()
+    assert json.loads((checkout.folder / "baseline.json").read_text())
 
 
 @runs("make clean")
@@ -439,22 +482,30 @@ def test_certify_proves_one_model_again_and_leaves_the_others(checkout, given):
 # ---- the examples
 
 
-def test_both_python_examples_print_the_verdict_of_the_grid():
-    own, workbook = blocks("python")
+def test_the_python_examples_print_what_readme_says():
+    own, workbook, account, slurm = blocks("python")
+    compile(slurm, "cluster.py", "exec")  # it needs a cluster
     id, method = re.search(r'models\.get\("([\w-]+)", method="(\w+)"\)', workbook).groups()
     assert verdict(own) == "agree"
     assert verdict(workbook) == grid(README)[id, f"default, {method}"][0]
+    said = output(account)
+    assert "5 by definition, 5 agree" in said and "Kenward-Roger" in said
 
 
 def verdict(code: str) -> str:
-    """The word that an example prints last, run where README stands."""
+    """The word that an example prints last."""
+    return output(code).splitlines()[-1].partition(": ")[0]
+
+
+def output(code: str) -> str:
+    """What an example prints, run where README stands."""
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout.splitlines()[-1].partition(": ")[0]
+    return ran.stdout
 
 
 def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkeypatch):
-    (toml,) = blocks("toml")
+    toml = next(block for block in blocks("toml") if "[models." in block and "[[" not in block)
     place = shutil.copytree(ROOT / "datasets" / "sitka", tmp_path / "sitka")
     with (place / "dataset.toml").open("a") as file:
         file.write(f"\n{toml}")
