@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import intervals, models, quantities, r
+from concord import interval_lines, interval_sources, intervals, models, quantities, r
 from concord.agreement import compare
 from concord.answers import Absence, answer
 from concord.intervals import FINER, WIDER, IntervalError
@@ -131,11 +131,11 @@ def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(com
     wrong = {**found, "zeta": zeta, "ends": found["ends"] + [0.02, 0]}
     monkeypatch.setattr(made, "lme4", lambda label, steps=8: wrong)
     absent: dict[str, str] = {}
-    assert made._held_to_lme4(each, "", absent) == {}
+    assert interval_lines._held_to_lme4(made, each, "", absent) == {}
     assert absent["lme4"].startswith("with .sig01 held at 0.")
     wrong["zeta"] = found["zeta"]
-    monkeypatch.setattr(made, "_ask_lme4", lambda labels, steps=8: None)
-    lower, upper = (line for line in made.lines([".sig01"]) if line.quantity.startswith("profile"))
+    monkeypatch.setattr(made, "ask_lme4", lambda labels, steps=8: None)
+    lower, upper = (line for line in interval_lines.lines(made, [".sig01"]) if line.quantity.startswith("profile"))
     assert (lower.verdict, upper.verdict) == ("differ", "agree")
 
 
@@ -143,7 +143,7 @@ def test_a_default_fit_that_is_short_has_no_profile_and_r_says_why(compared):
     """From lme4's default fit of Sitka's slope the profile finds a better point and stops."""
     comparison = compared("sitka-random_slope", "ML", "lme4")
     made = intervals.of(comparison)
-    lines = [line for line in made.lines([".sig03"]) if line.quantity.startswith("profile")]
+    lines = [line for line in intervals.lines(comparison, which=[".sig03"]) if line.quantity.startswith("profile")]
     assert not lines
     row = profile_of(comparison, which=[".sig03"]).iloc[0]
     assert np.isnan(row["lower"]) and "profiling detected new, lower deviance" in row["note"]
@@ -173,7 +173,9 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
     comparison = compared("sitka-random_intercept", "REML", "mixedlm", "lme4")
     made = intervals.of(comparison)
     lower, upper = (
-        line for line in made.lines([".sig01"], with_profile_re=True) if line.quantity.startswith("profile")
+        line
+        for line in intervals.lines(comparison, which=[".sig01"], with_profile_re=True)
+        if line.quantity.startswith("profile")
     )
     for line in (lower, upper):
         assert line.verdict == "by definition", line.reason
@@ -279,17 +281,6 @@ def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
     assert note.str.contains("lost in rounding").any()
 
 
-def test_degrees_of_freedom_by_level_of_grouping_are_nlmes(fits):
-    """Those of every fixed effect: one level and two, columns that change within groups and columns that do not."""
-    for id in ("oats-split_plot", "machines-nested", "orthodont-interaction", "pastes-nested"):
-        fit = fits(id, "REML", "nlme", "default")
-        theirs = in_r("function(f) list(names(f$fixDF$X), as.numeric(f$fixDF$X))", fit.native)
-        own = dict(zip(fit.model.design.names, intervals.inner_outer(fit.model.design), strict=True))
-        assert own == dict(zip(*theirs, strict=True)), id
-    with pytest.raises(IntervalError, match="nested"):
-        intervals.inner_outer(models.get("penicillin-crossed").design)
-
-
 def test_on_the_boundary_wald_intervals_are_left_out_with_the_reason(compared):
     """dyestuff2: a Hessian at a variance of zero bounds nothing; lme4's, conditional on it, still stands."""
     lines = intervals.lines(compared("dyestuff2-random_intercept", "ML", "mixedlm", "lme4"))
@@ -384,3 +375,16 @@ def test_a_missing_package_is_an_absence_with_its_reason(fits):
     lines = intervals.lines(compare(fits("penicillin-crossed", "ML", "lme4", "default"), reason), with_profile=False)
     assert all("nlme" not in line.values for line in lines) and len(lines) == 2
     assert all("crossed" in line.absent["nlme"] for line in lines if line.effect == "fixed")
+
+
+def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, monkeypatch):
+    """The reason is known before the lines of the first parameter are made, whichever that is."""
+
+    def stopped(fit, level, step=None):
+        raise r.RError("no second derivatives")
+
+    monkeypatch.setattr(interval_sources, "ask_nlme_wald", stopped)
+    made = intervals.Intervals(compared("pastes-nested", "REML", "mixedlm", "lme4", "nlme"))
+    lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
+    assert lines
+    assert {line.absent.get("nlme") for line in lines} == {"R stopped with: no second derivatives"}

@@ -17,7 +17,8 @@ from scipy import interpolate, optimize, stats
 from concord import intervals
 from concord.agreement import Comparison
 from concord.fits import KEY
-from concord.intervals import CURVES, IntervalError, Intervals, signed_root
+from concord.interval_lines import SECTION
+from concord.interval_sources import IntervalError, Intervals, signed_root
 from concord.pictures import described
 from concord.plots import GREY, STYLE, plain, subplots
 from concord.profile import Parameter, Profile
@@ -28,6 +29,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 # How many points a drawn curve has, and how far out in zeta it goes unless a package's points go farther.
 SMOOTH, FARTHEST = 61, 3.2
 RATIO = "ratio"
+CURVES = [*KEY, "source", "method", "holds", "value", "zeta", "deviance"]
 # A fall smaller than this is the rounding of an estimate at the top.
 NOTHING = 1e-5
 # What lies beyond this in a package's curve is left out of the picture.
@@ -164,7 +166,7 @@ def lines(
             absent["lme4"] = "its points do not go so far"
         found.append(
             Line(
-                intervals.SECTION, f"twice the fall at {value:.6g}", "profile_fall", stated, definitions, expected,
+                SECTION, f"twice the fall at {value:.6g}", "profile_fall", stated, definitions, expected,
                 fall if fall > NOTHING else 0.0, each.effect, each.group, f"var__{each.term[4:]}", absent,
                 short=made.short,
             )
