@@ -79,7 +79,7 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
 def test_everything_is_written(agreeing, place):
     written = sorted(path.name for path in (place / "out").iterdir())
     pages = [f"sleep-{method}.{suffix}" for method in ("ML", "REML") for suffix in ("html", "ipynb")]
-    assert written == sorted(["estimates.csv", "fits.csv", "reference.json", *pages])
+    assert written == sorted(["estimates.csv", "fits.csv", "quantities.csv", "reference.json", *pages])
     fits = pd.read_csv(place / "out" / "fits.csv")
     assert list(fits.columns) == list(FITS_COLUMNS) and set(fits["verdict"]) == {"agree"}
     assert len(fits) == 2 * 2 * 3 and set(fits["engine"]) == {"mixedlm", "lme4", "nlme"}
@@ -163,10 +163,14 @@ def test_bad_options_are_one_line_too(words, what, place):
 
 def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(place):
     large(3000).to_csv(place / "large.csv", index=False)
-    done = compare("large.csv", "y ~ x + (1 + x | g)", "--engine-timeout", "2", "--output", "large", folder=place)
+    done = compare(
+        "large.csv", "y ~ x + (1 + x | g)", "--engine-timeout", "2", "--sweep", "0", "--output", "large", folder=place
+    )
     assert done.returncode == 1, done.stderr
     assert "large-model, REML, default settings: python short" in done.stdout
     assert "stopped after 2 s" in done.stdout
+    # Nor is it asked again for what is beyond the estimates.
+    assert "Left out: intervals would fit again what an engine did not end" in done.stdout
     fits = pd.read_csv(place / "large" / "fits.csv").set_index(["settings", "engine"])
     assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-6 and np.isnan(fits.loc[("default", "mixedlm"), "gap"])
 

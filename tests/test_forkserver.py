@@ -60,7 +60,7 @@ SHOWS_ALL = [
     "%load_ext rpy2.ipython",
     # R changes the environment when it starts, which in a server is earlier; what it does to one path is undone there
     """
-        for key in "LD_LIBRARY_PATH", "R_SESSION_TMPDIR":
+        for key in "LD_LIBRARY_PATH", "R_SESSION_TMPDIR", "__DASK_PARENT_PID":
             os.environ.pop(key, None)
         here = {str(os.getpid()): "PID", str(os.getppid()): "PARENT", os.getcwd(): "FOLDER"}
         for key, value in sorted(os.environ.items()):

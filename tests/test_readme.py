@@ -384,7 +384,7 @@ def test_setup_has_nothing_to_do_when_all_is_there(checkout, given):
 
 @runs("make help")
 def test_help_names_every_target_that_readme_does(checkout, given):
-    shown = set(re.findall(r"^  make (\w+)", checkout.run(*given), re.MULTILINE))
+    shown = set(re.findall(r"^  make ([\w-]+)", checkout.run(*given), re.MULTILINE))
     assert {command.split()[1] for command in commands() if command.startswith("make ")} <= shown
 
 

@@ -59,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
         help="standard errors, tests, intervals and all else that fits say: a section, if it would take no longer; 0: "
         "none; default: %(default)g",
     )  # fmt: skip
+    compare.add_argument(
+        "--bootstrap", type=_whole, default=0, metavar="REPLICATES",
+        help="intervals by the parametric bootstrap of both engines; default: none",
+    )  # fmt: skip
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)
 
@@ -221,7 +225,7 @@ def _compare(given: argparse.Namespace) -> int:
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
     limits = (given.engine_timeout, given.sweep, given.details)
-    return run(given.data, given.formula, methods, given.output, *limits, given.certify)
+    return run(given.data, given.formula, methods, given.output, *limits, given.bootstrap, given.certify)
 
 
 def _check(given: argparse.Namespace) -> int:

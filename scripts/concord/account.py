@@ -37,6 +37,7 @@ FITS = {
     "tests of models": 10, "checks": 2, "influence": 6,
 }  # fmt: skip
 SECTIONS = tuple(FITS)
+SEVERAL = 6
 
 
 class Account:
@@ -99,9 +100,37 @@ class Account:
         """Of every level of the first random term's grouping factor."""
         return deletion.of(self.comparison)
 
+    def profiles(self) -> Any:
+        """Twice the fall of every parameter's profile log-likelihood, as a picture; or a sentence, where the section of
+        intervals has nothing.
+        """
+        from concord import profile_plots  # matplotlib, which no sheet needs
+
+        if not self["intervals"].lines:
+            return "No picture: there are no intervals."
+        return profile_plots.deviance(profile_plots.curves(self.comparison, scale="sd", level=self.level), self.level)
+
+    def bland_altman(self) -> Any:
+        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence."""
+        from concord import effects_plots
+
+        if len(self.comparison.parties) < 2:
+            return "No picture: two fits are needed to compare their random effects."
+        return effects_plots.bland_altman(self.comparison)
+
+    def bootstrap(self, replicates: int, seed: int = 1, progress: bool = True) -> Any:
+        """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence, for none."""
+        from concord import bootstrap
+
+        if not replicates:
+            return "No bootstrap: replicates is 0."
+        return bootstrap.bootstrap(self.comparison, replicates, seed, progress=progress)
+
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
         once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
+        # A package that did not end its fit in the time it had would be fitted again.
+        once += [math.inf for each in self.comparison.absent if each.kind == "stopped" and FITS[section] >= SEVERAL]
         known = [each for each in once if not math.isnan(each)]
         parameters = len(self.comparison.against.estimates) if section == "intervals" else 1
         return FITS[section] * parameters * max(known, default=0.0)
@@ -115,6 +144,8 @@ class Account:
             return Sheet(title, [], ("There is no fit.",), self._head)
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
+            if math.isinf(needed):
+                note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
             return Sheet(title, [], (note,), self._head)
         try:
             return Sheet(title, self._lines(section), self._notes(section), self._head)

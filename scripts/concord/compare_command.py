@@ -30,6 +30,7 @@ def run(
     engine_timeout: float,
     sweep: float,
     details: float,
+    replicates: int = 0,
     certify: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
@@ -46,6 +47,7 @@ def run(
     engine_timeout : seconds that an engine may take for one fit
     sweep : seconds that the sweep over all optimizers may take, as estimated; 0 leaves it out
     details : seconds that each section of everything else may take, as estimated; 0 leaves them out
+    replicates : of the parametric bootstrap; 0 leaves it out
     certify : prove the optimum, and write ``reference.json``
 
     Returns
@@ -66,7 +68,7 @@ def run(
     # The notebook runs in a folder of its own.
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
     limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep), "details_seconds": float(details)}
-    given = {"data": place, "formula": formula, **limits, "certify": certify}
+    given = {"data": place, "formula": formula, **limits, "replicates": replicates, "certify": certify}
     text = source.read_text(encoding="utf-8")
     executions: dict[str, Execution] = {}
     for method in methods:
