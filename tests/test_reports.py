@@ -238,7 +238,7 @@ def test_tables_and_verdicts_are_what_the_notebooks_show(folder, concord):
 def test_a_scheduler_that_does_not_answer_is_one_clear_line(folder, concord, monkeypatch):
     write(folder, pigs=PASSING)
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:9")
-    monkeypatch.setattr(reports, "PATIENCE", 2)
+    monkeypatch.setattr("concord.cluster.PATIENCE", 2)
     status, lines = concord()
     assert status == 2
     assert lines[-1].startswith("concord: no dask scheduler answers at tcp://127.0.0.1:9: start one")

@@ -8,14 +8,13 @@ index gives the date of what is from an earlier run.
 from __future__ import annotations
 
 import difflib
-import logging
 import math
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,19 +23,18 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from concord import forkserver, notebooks, site
+from concord.cluster import cluster
 from concord.notebooks import COMPLETED, DIED, FAILED, METHODS, Execution, InputError
 from concord.pages import page
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
 # pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. So is dask: by then
 # the fork server is warming up. nbformat is left to concord.notebooks, which knows how to import it quickly.
 
 TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
-PATIENCE = 10
-"""Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,10 @@ def run(
             read = [notebooks.read(path) for path in {report.path for report in reports}]
             imports = dict.fromkeys(statement for notebook in read for statement in notebooks.imports(notebook))
             server = stack.enter_context(forkserver.start(imports))
-        client = stack.enter_context(_cluster(scheduler, len(reports)))
+        from dask.system import CPU_COUNT
+
+        # No death is forgiven: a notebook that kills its worker would kill the next ones too.
+        client = stack.enter_context(cluster(scheduler, min(len(reports), CPU_COUNT), deaths=0))
         mark = uuid.uuid4().hex
         waiting = list(reversed(reports))
         futures: dict[Future, Report] = {}
@@ -189,50 +190,6 @@ def _outcome(future: Future, report: Report) -> Execution:
 def _lost(report: Report, status: str, error: str) -> Execution:
     """What came of a report of which no notebook came back."""
     return notebooks.mark_failure(notebooks.read(report.path), status, error)
-
-
-@contextmanager
-def _cluster(scheduler: str | None, tasks: int) -> Iterator[Client]:
-    from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
-
-    if scheduler:
-        # What befalls the cluster is told by the reports it befalls
-        for name in ("distributed.client", "distributed.core", "distributed.utils", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"no dask scheduler answers at {scheduler}: start one (`dask scheduler`) or leave SCHEDULER out"
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=3 * PATIENCE)
-            except TimeoutError as error:
-                raise InputError(
-                    f"the scheduler at {scheduler} has no workers: start some (`dask worker {scheduler}`)"
-                ) from error
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=min(tasks, CPU_COUNT),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=0,  # it would count the worker's memory, and the notebook's is its kernel's
-            # A notebook that kills its worker would kill the next ones too. And the port of dask's status pages is a
-            # local one of its own: without a dashboard they are there all the same, on a fixed one.
-            scheduler_kwargs={"allowed_failures": 0, "dashboard_address": "127.0.0.1:0"},
-            # Ctrl-C reaches every process of the terminal; the workers must live to end their kernels
-            preload=["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def batch(
