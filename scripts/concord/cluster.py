@@ -74,7 +74,7 @@ def cluster(
                 memory_limit=0,  # it would count the worker's memory, and a notebook's is its kernel's
                 # Without a dashboard dask's status pages are there all the same: on a local port of their own
                 scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
-                # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to end theirs
+                # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to end it
                 preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
                 silence_logs=logging.CRITICAL,
             ) as here,
