@@ -199,7 +199,7 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
     error = float(np.nanmin(exact.std_error))
     # By the definitions, at lme4's own refits.
     less = got["fixed"] - got["whole"]
-    spread = _spread(fit, comparison)
+    spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
     quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
     return [
         Line(SECTION, "fixed effects by lme4's influence()", "influence_refits", {"lme4": got["fixed"]},
@@ -209,15 +209,6 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
         Line(SECTION, "Cook's distance", "influence_measure", {"lme4": got["distance"]},
              {"lme4": "cooks_distance_by_levels"}, {"lme4": quadratic * (count - p) / (count * p)}, **key),
     ]  # fmt: skip
-
-
-def _spread(fit: Fit, comparison: Comparison) -> np.ndarray:
-    """The covariance matrix of the fixed effects, conditional on a fit's own theta, by the independent likelihood."""
-    likelihood = comparison.against.likelihood
-    _, cross, _ = likelihood.evaluate(likelihood.theta_at(fit.covariances, fit.residual_variance))
-    p = likelihood.p
-    half = np.linalg.solve(likelihood.R, np.linalg.inv(cross[:p, :p]))
-    return fit.residual_variance * np.linalg.solve(likelihood.R, half.T)
 
 
 def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from scipy import stats
 from concord.agreement import Comparison
 from concord.fits import RANDOM_EFFECTS
 from concord.pictures import Picture, described
-from concord.plots import GREY, STYLE, plain, subplots
+from concord.plots import GREY, STYLE, listed, plain, subplots
 from concord.quantities import INDEPENDENT
 from concord.random_effects import at_reference, unit
 
@@ -126,7 +126,7 @@ def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 
     apart = "; ".join(_range(panel, group, term, _unit(comparison, group, term)) for (group, term), panel in panels)
     alt = (
         f"Caterpillar plot of predicted random effects with {confidence:.0%} intervals, a panel an effect, from "
-        f"{_and(sources)}, sorted by the last of them. {apart}."
+        f"{listed(sources)}, sorted by the last of them. {apart}."
     )
     return described(figure, alt, data)
 
@@ -215,7 +215,7 @@ def bland_altman(comparison: Comparison, of: Quantity = "estimate") -> Picture:
     alt = (
         f"Bland-Altman plot of {_WORDS[of]}: {second} less {first} over the mean of both, a point a level, a panel an "
         f"effect, with the mean difference and the limits at 1.96 standard deviations. The largest difference, in "
-        f"units of the effect that moves the response by one residual standard deviation, is {_and(findings)}."
+        f"units of the effect that moves the response by one residual standard deviation, is {listed(findings)}."
     )
     return described(figure, alt, data)
 
@@ -240,7 +240,3 @@ def _style(comparison: Comparison, source: str) -> tuple[str, str]:
     if source == INDEPENDENT:
         return _INDEPENDENT
     return STYLE[comparison.fits[comparison.labels.index(source)].engine]
-
-
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

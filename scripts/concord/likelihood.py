@@ -204,6 +204,16 @@ class Likelihood:
             return np.full(self.p, np.nan)
         return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
+    def fixed_covariance(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
+
+        Raises
+        ------
+        LikelihoodError : they are no parameters of the model
+        """
+        theta = self.theta_at(covariances, residual_variance)
+        return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
+
     def _spread(self, solved: _Solved) -> np.ndarray:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
         half = linalg.solve_triangular(self.R, solved.inverse)

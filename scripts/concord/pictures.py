@@ -13,8 +13,6 @@ text alternative and a table that can be opened under it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +21,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from concord.records import PICTURE_TYPE as MEDIA_TYPE
+from concord.records import as_csv
 
 ROWS = 5000
 """So many rows of a table travel with its picture; of more, as many are taken, evenly spread, and the table says so."""
@@ -46,7 +45,7 @@ class Picture(Figure):
 
         A table is one text, so that a notebook holds it in one line and not a line a number.
         """
-        tables = [{"title": title, "rows": len(table), "csv": _csv(_thinned(table))} for title, table in self.items()]
+        tables = [{"title": title, "rows": len(table), "csv": as_csv(_thinned(table))} for title, table in self.items()]
         return {"alt": self.alt, "tables": tables}
 
     def items(self) -> Iterable[tuple[str, pd.DataFrame]]:
@@ -94,19 +93,3 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
     if len(table) <= ROWS:
         return table
     return table.iloc[np.linspace(0, len(table) - 1, ROWS).round().astype(int)]
-
-
-def _csv(table: pd.DataFrame) -> str:
-    """The table without its index; floats in the shortest text that reads back as the same, missing ones empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    for row in table.itertuples(index=False):
-        writer.writerow([_field(value) for value in row])
-    return file.getvalue()
-
-
-def _field(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else repr(float(value))
-    return "" if value is None or value is pd.NA else str(value)

@@ -108,7 +108,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
         f"{len(chosen)} panels, one for each of {len(chosen)} of the {len(term.levels)} levels of {term.group}, from "
         "the "
         f"lowest to the highest mean: observed {_quantity(model.formula.response, units[1])} over "
-        f"{_quantity(x, units[0])} as dots, and the fitted lines of {_listed(list(map(_said, fits)))}. "
+        f"{_quantity(x, units[0])} as dots, and the fitted lines of {listed(list(map(_said, fits)))}. "
         + (f"The fitted lines are nowhere further apart than {_bounded(spread)}." if len(fits) > 1 else "")
     )
     return described(figure, alt, table)
@@ -152,7 +152,7 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
     alt = (
         f"{len(against)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
         "of "
-        f"{_listed(list(map(_said, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
+        f"{listed(list(map(_said, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
         "and "
         f"a dashed line at the reference. {_furthest(table)}"
     )
@@ -217,7 +217,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     alt = (
         f"Caterpillar plot: the predicted random effects of every level with {confidence:.0%} intervals, sorted by "
         "those of "
-        f"{_said(fits[0])}, for {_listed(list(map(_said, fits)))}. Predictions: {'; '.join(apart)}."
+        f"{_said(fits[0])}, for {listed(list(map(_said, fits)))}. Predictions: {'; '.join(apart)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
 
@@ -306,10 +306,10 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     counts = pd.Series([each.verdict.word for each in compared]).value_counts()
     alt = (
         f"Grid of verdicts, a row for each model ({len(rows)}) and a column for each of "
-        f"{_listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the "
+        f"{listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the "
         "verdict's "
         f"letter and colour and each engine's gap and digits. Of {len(compared)} comparisons: "
-        f"{_listed([f'{count} {word}' for word, count in counts.items()])}."
+        f"{listed([f'{count} {word}' for word, count in counts.items()])}."
     )
     names = ["model", "settings", "method", "verdict", "engine", "gap", "digits"]
     return described(figure, alt, pd.DataFrame(drawn, columns=names))
@@ -460,7 +460,7 @@ def sweep(swept: Sweep) -> Figure:
         f"Dot plot of how many log-likelihood units each optimizer stopped below the optimum of {swept.model.id} by "
         f"{swept.model.method}, on a log scale, a panel for each engine, a line for each optimizer and a marker for "
         "each "
-        f"coding of the predictors. At the optimum: {_listed(counts)}. {claimed} say that they have converged "
+        f"coding of the predictors. At the optimum: {listed(counts)}. {claimed} say that they have converged "
         "and are not at the optimum."
     )
     columns = ["engine", "optimizer", "predictors", "gap", "digits", "converged", "message", "error"]
@@ -479,7 +479,7 @@ def subplots(*shape: int, **named: Any) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """Words as a list in a sentence."""
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 

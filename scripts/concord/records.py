@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,7 +78,9 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> p
 
 
 def as_csv(table: pd.DataFrame) -> str:
-    """One of the tables as CSV: numbers in the shortest text that reads back as the same, messages parted by ``|``."""
+    """A table as CSV, without its index: numbers in the shortest text that reads back as the same, missing ones empty,
+    messages parted by ``|``.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(table.columns)
@@ -91,6 +92,6 @@ def as_csv(table: pd.DataFrame) -> str:
 def _field(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " | ".join(" ".join(str(item).split()) for item in value)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(float(value)) if isinstance(value, float) else str(value)
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else repr(float(value))
+    return "" if value is None or value is pd.NA else str(value)
