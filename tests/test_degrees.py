@@ -233,3 +233,24 @@ def test_another_unit_of_the_response_changes_no_degrees_of_freedom(make_model):
     given = optimum.covariances, optimum.residual_variance
     np.testing.assert_allclose(degrees.satterthwaite(likelihood, *given), 17, rtol=1e-5)
     np.testing.assert_allclose(degrees.kenward_roger(model.design, *given)[1], 17, rtol=1e-5)
+
+
+ROUNDED = """function(data) {
+  fit <- nlme::lme(distance ~ clinic + rounded + age, data, ~ 1 | Subject)
+  as.numeric(fit$fixDF$X)
+}"""
+
+
+def test_a_column_that_changes_within_groups_by_rounding_alone_changes(make_model):
+    """nlme compares exactly: such a column is counted within groups, and its twin without the rounding between."""
+    frame = models.get("orthodont-random_intercept").frame
+    number = frame["Subject"].cat.codes.to_numpy() + 1
+    wave = np.random.default_rng(1).normal(size=len(frame))
+    frame = frame.assign(clinic=0.1 * number, rounded=np.sqrt(number) * (1 + 1e-13 * wave))
+    r.package("nlme")
+    function = r.call("eval", r.call("parse", text=ROUNDED)[0])
+    columns = ["distance", "clinic", "rounded", "age", "Subject"]
+    theirs = r.from_r(r.call(function, frame[columns]))
+    assert theirs[1] < theirs[2] == theirs[3]
+    design = make_model(frame, "distance ~ clinic + rounded + age + (1 | Subject)").design
+    np.testing.assert_array_equal(degrees.inner_outer(design), theirs)
