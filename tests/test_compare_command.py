@@ -130,7 +130,6 @@ def test_nothing_of_this_machine_is_in_what_is_printed(agreeing, place):
 
 
 BAD = {
-    "no file": (("nothing.csv", SLOPE), "nothing.csv"),
     "no variable": (("sleep.csv", "Reaction ~ day + (1 | Subject)"), "did you mean 'Days'?"),
     "constant response": (("constant.csv", "y ~ x + (1 | g)"), "the response 'y' is 1 in all 12 rows"),
 }
