@@ -108,7 +108,7 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
     assert absent.kind == "stopped" and absent.seconds == 8.0
     assert comparison.verdict.word == "python short" and "stopped after 8 s" in comparison.verdict.reason
     (party,) = comparison.parties
-    assert comparison.labels[party] == "lme4" and abs(comparison.judgements[party].gap) < 1e-6
+    assert comparison.labels[party] == "lme4" and not comparison.short(comparison.judgements[party])
     assert "stopped after 8 s" in repr(comparison) and comparison.table["ok"].all()
     rows = {row["engine"]: row for row in comparison.record()["fits"]}
     assert rows["mixedlm"]["loglik"] is None and rows["mixedlm"]["verdict"] == "python short"
@@ -168,7 +168,7 @@ def test_the_design_is_counted(asked):
 
 def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_workers):
     """Every optimizer would take at least as long, and a sweep is not stopped."""
-    made = Inquiry(large(), "y ~ x + (1 + x | g)", engine_timeout=2.0)
+    made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)
     made.compare()
     assert made.sweep(1e9) == "No sweep: mixedlm did not even end its default fit in the time it had."
 
