@@ -21,6 +21,11 @@ LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH")
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
 
 
+def pytest_collection_finish():
+    """Nor must a notebook's kernel, where importing a test file has started R."""
+    r.restore_library_path(LIBRARY_PATH)
+
+
 @pytest.fixture(autouse=True)
 def _library_path():
     """What a test starts must not see what an R, started by rpy2 itself in an earlier test, did to the environment."""

@@ -358,6 +358,22 @@ def test_where_every_replicate_fails_the_study_stops_early(case, tmp_path, monke
         run(Plan((case,), 1, 500, DEFAULT), tmp_path, workers=0, batch=50)
 
 
+def test_a_part_that_was_written_as_the_interruption_came_is_counted(tmp_path, monkeypatch, capsys):
+    """Ctrl-C between a part and what counts it: after its name is in the folder, before the disk has it."""
+    fsync = os.fsync
+
+    def interrupted(file: int) -> None:
+        if len([*tmp_path.glob(f"parts/{NAME}/*.parquet")]) == 3:
+            raise KeyboardInterrupt
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    given = ["--settings", "default", "--output", str(tmp_path), "--workers", "0", "--batch", "1"]
+    assert main(["simulate", MODEL, "--replicates", "5", *given]) == 130
+    told = capsys.readouterr().err
+    assert told == f"concord: interrupted: 3 of 5 replicates are kept in {tmp_path}; the same command goes on\n"
+
+
 # What is to be done
 
 

@@ -15,7 +15,7 @@ from concord.fits import SETTINGS
 from concord.notebooks import InputError
 from concord.scenarios import Scenario
 from concord.simulation import Case, pairs
-from concord.study import Outcome, Plan, StudyStopped, run
+from concord.study import Outcome, Plan, Store, StudyStopped, run
 
 GRID = "grid"
 """In the place of a model's id: scenarios, crossed."""
@@ -74,9 +74,8 @@ def simulate(
             stopped = str(error)
     total = replicates * len(plan.cases)
     if stopped:
-        _say(
-            f"concord: {stopped}: {progress.done} of {total} replicates are kept in {folder}; the same command goes on"
-        )
+        kept = Store(folder).count(plan)  # asked of the folder: an interruption may come between a part and its counting
+        _say(f"concord: {stopped}: {kept} of {total} replicates are kept in {folder}; the same command goes on")
         return 130 if stopped == "interrupted" else 1
     _report(folder)
     for line in outcome.failed:

@@ -247,6 +247,11 @@ class Store:
             at = max(at, stop)
         return gaps
 
+    def count(self, plan: Plan) -> int:
+        """How many of a plan's replicates are there."""
+        gaps = (gap for case in plan.cases for gap in self.missing(case.name, plan.replicates))
+        return plan.replicates * len(plan.cases) - sum(stop - first for first, stop in gaps)
+
     def keep(self, batch: Batch, content: bytes) -> None:
         """Write a part, whole or not at all.
 
