@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,23 +26,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# nbformat imports jsonschema, which here compiles a grammar of web addresses for half of a worker's start-up
-# (1.5 s) and never uses it: let it find none.
-_GRAMMAR = sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-import nbformat  # noqa: E402
+import nbformat
+import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.provisioning import LocalProvisioner
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, papermill_engines
 
-if _GRAMMAR is None:
-    del sys.modules["rfc3987_syntax"]
-import papermill  # noqa: E402
-from jupyter_client import AsyncKernelManager  # noqa: E402
-from jupyter_client.kernelspec import NoSuchKernel  # noqa: E402
-from jupyter_client.provisioning import LocalProvisioner  # noqa: E402
-from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
-from nbformat import NotebookNode  # noqa: E402
-from papermill.clientwrap import PapermillNotebookClient  # noqa: E402
-from papermill.engines import NBClientEngine, papermill_engines  # noqa: E402
-
-from concord import forkserver  # noqa: E402
+from concord import forkserver
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 METHODS = ("REML", "ML")

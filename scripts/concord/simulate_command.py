@@ -74,7 +74,7 @@ def simulate(
             stopped = str(error)
     total = replicates * len(plan.cases)
     if stopped:
-        kept = Store(folder).count(plan)  # asked of the folder: an interruption may come between a part and its counting
+        kept = Store(folder).count(plan)  # as the folder has it: a part may have been written just before the end
         _say(f"concord: {stopped}: {kept} of {total} replicates are kept in {folder}; the same command goes on")
         return 130 if stopped == "interrupted" else 1
     _report(folder)
