@@ -107,19 +107,19 @@ def allowance(fit: Fit, key) -> float:
     return float(row(compare(fit, twin(fit)), key)["tolerance"])
 
 
-def test_every_quantity_is_mutated(fits):
+def test_every_quantity_is_mutated(numbers):
     """The mutations below leave no row of the table out."""
     for id in MUTATED:
-        fit = fits(id, "REML", "lme4", "tuned")
+        fit = numbers(id, "REML", "lme4", "tuned")
         table = compare(fit, twin(fit)).table
         assert sorted(table[["effect", "group", "term"]].itertuples(index=False, name=None)) == sorted(keys(id))
         assert (table["tolerance"] > 0).all() and table["ok"].all()
 
 
 @pytest.mark.parametrize(("id", "key"), MUTATIONS)
-def test_just_beyond_its_tolerance_a_quantity_is_red_and_named(id, key, fits):
+def test_just_beyond_its_tolerance_a_quantity_is_red_and_named(id, key, numbers):
     """A tenth beyond its tolerance, whichever fit it is in, the row is not ok and the gate raises with its name."""
-    fit = fits(id, "REML", "lme4", "tuned")
+    fit = numbers(id, "REML", "lme4", "tuned")
     beyond = moved(fit, key, 1.1 * allowance(fit, key))
     for comparison in (compare(beyond, twin(fit)), compare(fit, twin(beyond))):
         table = comparison.table.set_index(["effect", "group", "term"])
@@ -132,9 +132,9 @@ def test_just_beyond_its_tolerance_a_quantity_is_red_and_named(id, key, fits):
 
 
 @pytest.mark.parametrize(("id", "key"), MUTATIONS)
-def test_just_within_its_tolerance_a_quantity_is_green(id, key, fits):
+def test_just_within_its_tolerance_a_quantity_is_green(id, key, numbers):
     """A tenth within its tolerance the row is ok, and the gate is open unless the move itself costs likelihood."""
-    fit = fits(id, "REML", "lme4", "tuned")
+    fit = numbers(id, "REML", "lme4", "tuned")
     within = moved(fit, key, 0.9 * allowance(fit, key))
     for comparison in (compare(within, twin(fit)), compare(fit, twin(within))):
         assert comparison.table["ok"].all()
@@ -148,11 +148,11 @@ def test_just_within_its_tolerance_a_quantity_is_green(id, key, fits):
 
 
 @pytest.mark.parametrize("key", keys("dietox-random_intercept"), ids=lambda key: " ".join(filter(None, key)))
-def test_default_settings_have_wider_tolerances_and_are_as_strict_beyond(key, fits):
+def test_default_settings_have_wider_tolerances_and_are_as_strict_beyond(key, numbers):
     """What would be red between tuned fits is ok between default ones, up to their own tolerance."""
-    fit = fits("dietox-random_intercept", "REML", "lme4", "default")
+    fit = numbers("dietox-random_intercept", "REML", "lme4", "default")
     step = allowance(fit, key)
-    assert step > 5 * allowance(fits("dietox-random_intercept", "REML", "lme4", "tuned"), key)
+    assert step > 5 * allowance(numbers("dietox-random_intercept", "REML", "lme4", "tuned"), key)
     assert row(compare(fit, twin(moved(fit, key, 0.9 * step))), key)["ok"]
     red = compare(fit, twin(moved(fit, key, 1.1 * step)))
     assert not row(red, key)["ok"]
@@ -160,9 +160,9 @@ def test_default_settings_have_wider_tolerances_and_are_as_strict_beyond(key, fi
         red.check()
 
 
-def test_every_breach_is_listed_the_loglikelihood_first(fits):
+def test_every_breach_is_listed_the_loglikelihood_first(numbers):
     """Four quantities out of tolerance are four lines in one exception, after the distance to the optimum."""
-    fit = fits("dietox-random_slope", "REML", "lme4", "tuned")
+    fit = numbers("dietox-random_slope", "REML", "lme4", "tuned")
     bad = fit
     for key, step in {
         ("fixed", "", "Time"): 0.01,
@@ -186,9 +186,9 @@ def test_every_breach_is_listed_the_loglikelihood_first(fits):
     assert len(str(caught.value).splitlines()) == 1 + len(lines)
 
 
-def test_fixed_effects_alone_never_pass_a_fit(fits):
+def test_fixed_effects_alone_never_pass_a_fit(numbers):
     """The default fits whose coefficients agree to 4 digits and more, 3 units apart, are red once not declared."""
-    mixedlm, lme4 = (fits("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
+    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
     np.testing.assert_allclose(mixedlm.fixed, lme4.fixed, rtol=2e-3)
     undeclared = replace(mixedlm.model, record=mixedlm.model.record.model_copy(update={"known": ()}))
     comparison = compare(replace(mixedlm, model=undeclared), replace(lme4, model=undeclared))
@@ -196,9 +196,9 @@ def test_fixed_effects_alone_never_pass_a_fit(fits):
         comparison.check()
 
 
-def test_a_wrong_claim_is_red_with_all_estimates_right(fits):
+def test_a_wrong_claim_is_red_with_all_estimates_right(numbers):
     """A stated log-likelihood half a unit off is a disagreement although every estimate is equal."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     comparison = compare(fit, twin(fit, loglik=fit.loglik + 0.5))
     assert comparison.verdict.word == "differ" and "states a log-likelihood of" in comparison.verdict.reason
     with pytest.raises(Disagreement, match="log-likelihood logLik"):
@@ -207,9 +207,9 @@ def test_a_wrong_claim_is_red_with_all_estimates_right(fits):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("key", keys("dietox-random_slope"), ids=lambda key: " ".join(filter(None, key)))
-def test_a_missing_or_infinite_value_is_red(key, value, fits):
+def test_a_missing_or_infinite_value_is_red(key, value, numbers):
     """NaN and infinity agree with nothing, not even with themselves in both fits."""
-    fit = fits("dietox-random_slope", "REML", "lme4", "tuned")
+    fit = numbers("dietox-random_slope", "REML", "lme4", "tuned")
     bad = moved(fit, key, value)
     for comparison in (compare(fit, twin(bad)), compare(bad, twin(fit)), compare(bad, twin(bad))):
         assert not row(comparison, key)["ok"]
@@ -218,29 +218,29 @@ def test_a_missing_or_infinite_value_is_red(key, value, fits):
         json.dumps(comparison.record(), allow_nan=False)
 
 
-def test_reml_and_ml_are_not_compared(fits):
+def test_reml_and_ml_are_not_compared(numbers):
     """Fits by different methods, and of different models, are refused before any number is looked at."""
-    reml, ml = (fits("sitka-random_slope", method, "lme4", "tuned") for method in ("REML", "ML"))
+    reml, ml = (numbers("sitka-random_slope", method, "lme4", "tuned") for method in ("REML", "ML"))
     with pytest.raises(ValueError, match="sitka-random_slope by REML, sitka-random_slope by ML"):
         compare(reml, twin(ml))
     with pytest.raises(ValueError, match="fits of different models"):
-        compare(reml, twin(fits("sitka-uncorrelated", "REML", "lme4", "tuned")))
+        compare(reml, twin(numbers("sitka-uncorrelated", "REML", "lme4", "tuned")))
     with pytest.raises(ValueError, match="two fits or more"):
         compare(reml)
 
 
-def test_an_ml_fit_passed_off_as_reml_is_red(fits):
+def test_an_ml_fit_passed_off_as_reml_is_red(numbers):
     """Swapped methods under one label are seen in the log-likelihood and in the variances."""
-    reml, ml = (fits("sitka-random_intercept", method, "lme4", "tuned") for method in ("REML", "ML"))
+    reml, ml = (numbers("sitka-random_intercept", method, "lme4", "tuned") for method in ("REML", "ML"))
     comparison = compare(reml, twin(ml, model=reml.model))
     assert not comparison.table["ok"].iloc[0]
     with pytest.raises(Disagreement, match="python short"):
         comparison.check()
 
 
-def test_a_dropped_row_is_red(fits, make_model):
+def test_a_dropped_row_is_red(numbers, make_model):
     """A fit of the table without its first row, under the same name, is at an optimum and yet disagrees."""
-    whole = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    whole = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     model = whole.model
     less = make_model(model.frame[1:], model.record.formula, id="sitka", name="random_intercept")
     assert less.id == model.id
@@ -251,9 +251,9 @@ def test_a_dropped_row_is_red(fits, make_model):
         comparison.check()
 
 
-def test_a_term_that_one_fit_has_not_stays_in_sight_and_is_red(fits, make_model):
+def test_a_term_that_one_fit_has_not_stays_in_sight_and_is_red(numbers, make_model):
     """The variance and covariance of a slope that only one fit has are rows of the table, missing in the other."""
-    slope = fits("sitka-random_slope", "REML", "lme4", "tuned")
+    slope = numbers("sitka-random_slope", "REML", "lme4", "tuned")
     plain = make_model(slope.model.frame, "size ~ Time + (1 | tree)", id="sitka", name="random_slope")
     comparison = compare(slope, twin(engines()["lme4"].fit(plain, "tuned")))
     for term in ("var__Time", "cov__(Intercept).Time"):
@@ -279,19 +279,19 @@ def test_rows_are_joined_by_name_and_not_by_order(make_model):
 # ---- what is declared known ----------------------------------------------------------------------------------------
 
 
-def test_a_known_disagreement_passes_with_its_reason(fits):
+def test_a_known_disagreement_passes_with_its_reason(numbers):
     """The declared verdict at default settings is green, and its reason is told."""
-    mixedlm, lme4 = (fits("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
+    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
     comparison = compare(mixedlm, lme4)
     assert comparison.check() is comparison and comparison.verdict.word == "python short"
     assert comparison.known == mixedlm.model.record.known_by("REML").reason
     assert comparison.known in repr(comparison)
 
 
-def test_a_known_disagreement_passes_for_no_other_settings_and_no_other_verdict(fits):
+def test_a_known_disagreement_passes_for_no_other_settings_and_no_other_verdict(numbers):
     """Tuned fits as far apart, mixed settings, the other side short, or both, stay red."""
-    mixedlm, lme4 = (fits("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
-    tuned = fits("sitka-random_slope", "REML", "mixedlm", "tuned")
+    mixedlm, lme4 = (numbers("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
+    tuned = numbers("sitka-random_slope", "REML", "mixedlm", "tuned")
     cases = {
         "r short": [
             compare(replace(mixedlm, settings="tuned"), replace(lme4, settings="tuned")),
@@ -307,16 +307,16 @@ def test_a_known_disagreement_passes_for_no_other_settings_and_no_other_verdict(
                 comparison.check()
 
 
-def test_a_known_disagreement_that_does_not_occur_is_plain_agreement(fits):
+def test_a_known_disagreement_that_does_not_occur_is_plain_agreement(numbers):
     """Defaults that agree are green without the declared reason."""
-    lme4 = fits("dietox-random_slope", "REML", "lme4", "default")
+    lme4 = numbers("dietox-random_slope", "REML", "lme4", "default")
     comparison = compare(lme4, twin(lme4)).check()
     assert comparison.verdict.word == "agree" and comparison.known is None
 
 
-def test_a_models_own_tolerance_takes_the_place_of_the_common_one(fits):
+def test_a_models_own_tolerance_takes_the_place_of_the_common_one(numbers):
     """A tolerance in dataset.toml widens its quantity for that model and no other quantity."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     own = datasets.Tolerance(rtol=0.5, reason="made in a test")
     model = replace(fit.model, record=fit.model.record.model_copy(update={"tolerance": {"std_error": own}}))
     fit = replace(fit, model=model)
@@ -328,9 +328,9 @@ def test_a_models_own_tolerance_takes_the_place_of_the_common_one(fits):
 # ---- verdicts ------------------------------------------------------------------------------------------------------
 
 
-def test_a_fit_above_the_reference_is_no_agreement(fits, monkeypatch):
+def test_a_fit_above_the_reference_is_no_agreement(numbers, monkeypatch):
     """Where a fit beats the reference, the reference is no optimum, and that is said."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     monkeypatch.setattr(agreement, "judge", lambda fit, against: replace(judge(fit, against), gap=-0.25))
     comparison = compare(fit, twin(fit))
     assert comparison.verdict.word == "differ" and "0.25 log-likelihood units above" in comparison.verdict.reason
@@ -338,24 +338,24 @@ def test_a_fit_above_the_reference_is_no_agreement(fits, monkeypatch):
         comparison.check()
 
 
-def test_a_fit_that_leaves_the_model_is_short_with_the_violation_as_reason(fits):
+def test_a_fit_that_leaves_the_model_is_short_with_the_violation_as_reason(numbers):
     """A constraint that was ignored makes the fit short however high its claim, and the gate tells of it."""
-    fit = fits("sitka-uncorrelated", "REML", "lme4", "tuned")
+    fit = numbers("sitka-uncorrelated", "REML", "lme4", "tuned")
     comparison = compare(fit, twin(fit, violation="constraint ignored: a covariance is 0.1"))
     assert comparison.verdict.word == "python short" and "constraint ignored" in str(comparison.verdict)
     with pytest.raises(Disagreement, match="mixedlm: constraint ignored"):
         comparison.check()
 
 
-def test_two_fits_of_one_engine_and_settings_are_told_apart(fits):
+def test_two_fits_of_one_engine_and_settings_are_told_apart(numbers):
     """Each keeps a column and a label of its own, and a breach shows both values."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "default")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "default")
     comparison = compare(fit, replace(fit, loglik=fit.loglik - 1))
     assert comparison.labels == ["lme4 default 1", "lme4 default 2"]
     assert comparison.table.columns.is_unique
     with pytest.raises(Disagreement, match="lme4 default 1 -82.3884.*, lme4 default 2 -83.3884"):
         comparison.check()
-    assert compare(fit, fits("sitka-random_intercept", "REML", "lme4", "tuned")).labels == [
+    assert compare(fit, numbers("sitka-random_intercept", "REML", "lme4", "tuned")).labels == [
         "lme4 default",
         "lme4 tuned",
     ]
@@ -364,9 +364,9 @@ def test_two_fits_of_one_engine_and_settings_are_told_apart(fits):
 # ---- records and tolerances ----------------------------------------------------------------------------------------
 
 
-def test_the_record_is_rows_of_the_two_tables(fits):
+def test_the_record_is_rows_of_the_two_tables(numbers):
     """A row a fit and one an estimate, as plain JSON, with the columns of fits.csv and estimates.csv, and the call."""
-    comparison = compare(*(fits("dietox-random_slope", "ML", engine, "default") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(numbers("dietox-random_slope", "ML", engine, "default") for engine in ("mixedlm", "lme4")))
     record = comparison.record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert [tuple(each) for each in record["fits"]] == [(*FITS_COLUMNS, "call")] * 2
@@ -382,9 +382,9 @@ def test_the_record_is_rows_of_the_two_tables(fits):
     assert all(each["std_error"] is None for each in variances) and len(variances) == 8
 
 
-def test_a_missing_number_is_null_in_the_record(fits):
+def test_a_missing_number_is_null_in_the_record(numbers):
     """NaN and infinity, which JSON has not, become null."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     bad = twin(fit, loglik=np.nan, fixed=np.array([np.nan, np.inf]), seconds=np.nan)
     record = compare(fit, bad).record()
     (row,) = [each for each in record["fits"] if each["engine"] == "mixedlm"]
@@ -393,9 +393,9 @@ def test_a_missing_number_is_null_in_the_record(fits):
     json.dumps(record, allow_nan=False)
 
 
-def test_a_comparison_shows_itself_with_its_record(fits):
+def test_a_comparison_shows_itself_with_its_record(numbers):
     """As text, as HTML and as the record that a batch collects; verdict and breaches are in the words."""
-    comparison = compare(*(fits("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(numbers("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4")))
     shown = comparison._repr_mimebundle_()
     assert shown[MEDIA_TYPE] == comparison.record()
     assert shown["text/plain"] == repr(comparison)
@@ -434,9 +434,9 @@ def test_a_gap_may_grow_with_the_rows_as_stopping_rules_do():
     assert agreement.allowed_gap("tuned", model) == pytest.approx(1e-8 + 861e-13)
 
 
-def test_the_same_wrong_claim_by_both_is_red(fits):
+def test_the_same_wrong_claim_by_both_is_red(numbers):
     """Two engines that state one and the same wrong log-likelihood agree with each other, and not with the judge."""
-    fit = fits("sitka-random_intercept", "REML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     comparison = compare(replace(fit, loglik=fit.loglik + 1), twin(fit, loglik=fit.loglik + 1))
     assert comparison.table["ok"].all() and comparison.verdict.word == "differ"
     with pytest.raises(Disagreement, match="states a log-likelihood"):

@@ -144,7 +144,9 @@ class Account:
             return Sheet(title, [], ("There is no fit.",), self._head)
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
-            if math.isinf(needed):
+            if not self.seconds:
+                note = f"Left out, as asked: {section}."
+            elif math.isinf(needed):
                 note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
             return Sheet(title, [], (note,), self._head)
         try:
