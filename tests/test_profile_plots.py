@@ -128,6 +128,11 @@ def test_a_zeta_plot_has_a_panel_a_parameter_and_a_pair_of_lines_a_level(sitka):
         flat = [line for line in axes.lines if len(line.get_ydata()) == 2]
         heights = sorted(float(line.get_ydata()[0]) for line in flat)
         assert heights == pytest.approx([-1.959964, -0.6744898, 0, 0.6744898, 1.959964], rel=1e-6)
+        # Beside the panel, clear of its edge and of the picture's
+        figure.draw_without_rendering()
+        panel, page = axes.get_window_extent(), figure.bbox
+        for label in (text.get_window_extent() for text in axes.texts):
+            assert panel.x1 + 1 < label.x0 and label.x1 < page.x1
     time = data[data["term"] == "Time"]
     assert set(time["method"]) == {"ML"} and set(time["holds"]) == {"fixed effect"}
     own = time[time["source"] == INDEPENDENT]

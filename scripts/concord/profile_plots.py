@@ -236,7 +236,11 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
             root = stats.norm.ppf((1 + level) / 2)
             for sign in (-1, 1):
                 axes.axhline(sign * root, color=GREY, linestyle=":", linewidth=0.8)
-            axes.annotate(f"{level:.0%}", (1.0, root), xycoords=("axes fraction", "data"), fontsize=6, va="center")
+            # Beside the panel: on its edge the line would run through the first digit
+            axes.annotate(
+                f"{level:.0%}", (1.0, root), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                fontsize=6, va="center",
+            )  # fmt: skip
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_ylim(-3.1, 3.1)
     alt = (
