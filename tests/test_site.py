@@ -189,6 +189,22 @@ def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
         assert page.locator("img").first.evaluate("(each) => each.clientWidth") >= 500  # readable, in its frame
 
 
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_on_a_wide_screen_every_column_of_a_comparison_is_in_view(opened, width):
+    """A table wider than the text takes the room beside it, one that is not begins with the text; the text stays."""
+    page, _ = opened("alone/compare-REML.html", viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    column = page.locator("main > .cell").first.bounding_box()
+    assert column["width"] == 61.5 * 16
+    cards = [each.bounding_box() for each in page.locator(".scroll > .card:visible").all()]
+    assert max(card["width"] for card in cards) > column["width"]
+    for card in cards:
+        assert card["x"] >= 20 and card["x"] + card["width"] <= width - 20
+        assert card["x"] == pytest.approx(min(column["x"], width - 28 - card["width"]), abs=1)
+    page.emulate_media(media="print")
+    assert page.locator(".scroll:visible").first.bounding_box()["x"] == page.locator("main").bounding_box()["x"]
+
+
 def test_formulas_are_drawn_without_help(opened):
     """The browser lays MathML out: superscript above, base below, nothing of no size."""
     page, _ = opened("reports/story-REML.html")

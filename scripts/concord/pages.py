@@ -122,7 +122,8 @@ def accessible(content: str, name: str) -> str:
             table.insert(0, caption)
         words = table.caption.strong or table.caption
         label = " ".join(words.get_text(" ").split())
-        table.wrap(soup.new_tag("div", attrs=_region(label)))
+        card = table.wrap(soup.new_tag("div", attrs={"class": "card"}))
+        card.wrap(soup.new_tag("div", attrs=_region(label)))
     for pre in soup.find_all("pre"):
         pre.attrs.update({"tabindex": "0", "role": "group", "aria-label": name.replace("Table", "Text")})
     return str(soup)
