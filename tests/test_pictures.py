@@ -135,3 +135,22 @@ def test_words_tell_what_the_data_tell(fits):
     assert "60 of 79 levels of tree" in made.alt and len(made.data["The observations"]) == 60 * 5
     curve = np.c_[[1.0, 2.0, 3.0], [-3.0, 0.0, -1.0]]
     assert "reach from 2 to 3" in plots.profile(curve, 2.0, "variance").alt
+
+
+def test_the_axis_of_an_estimate_that_all_agree_on_is_not_blown_up():
+    """Dyestuff2's variances agree to 1e-8: a point on the line, and tick labels that are short and apart."""
+    model = models.get("dyestuff2-random_intercept", "REML")
+    figure = plots.estimates(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4")))
+    figure.draw_without_rendering()
+    wide = {axes.get_title(): np.ptp(axes.get_xlim()) for axes in figure.axes if axes.get_visible()}
+    residual = figure.data[TITLE].set_index("group")["reference"]["Residual"]
+    assert wide["Batch var__(Intercept)"] == pytest.approx(2e-3 * residual, rel=1e-5)
+    assert wide["Residual var__Observation"] == pytest.approx(2e-3 * residual, rel=1e-5)
+    assert wide["(Intercept)"] > 2  # of the whiskers
+    for axes in figure.axes[1:3]:
+        low, high = axes.get_xlim()
+        ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        labels = [label for at, label in ticks if low <= at <= high]
+        assert len(labels) >= 2 and max(len(label.get_text()) for label in labels) <= 7
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))

@@ -7,7 +7,7 @@ ends with ``return described(figure, alt, data)``: what the figure shows, in wor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,6 +23,7 @@ from concord import reference
 from concord.agreement import Comparison
 from concord.fits import KEY, Fit
 from concord.likelihood import Likelihood
+from concord.models import Model
 from concord.pictures import Picture, described
 from concord.reference import parameters
 from concord.sweep import Sweep
@@ -143,8 +144,12 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
         axes.set_title(plain(" ".join(filter(None, (key[1], key[2])))), fontsize=9)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
-        axes.locator_params(axis="x", nbins=5)
         axes.margins(x=0.15)
+        low, high = axes.get_xlim()
+        missing = _least_width(fits[0].model, key, against["estimate"]) - (high - low)
+        if missing > 0:
+            axes.set_xlim(low - missing / 2, high + missing / 2)
+        axes.locator_params(axis="x", nbins=4)
     grid[0, 0].set_yticks(range(len(fits)), [_name(fit) for fit in fits])
     grid[0, 0].set_ylim(len(fits) - 0.5, -0.5)
     figure.supxlabel(f"dashed: the reference; whiskers: {confidence:.0%} Wald interval", fontsize=9)
@@ -157,6 +162,27 @@ def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
         f"a dashed line at the reference. {_furthest(table)}"
     )
     return described(figure, alt, table)
+
+
+def _least_width(model: Model, key: tuple[str, str, str], correct: pd.Series) -> float:
+    """How wide the axis of a parameter is at least: 0.1 % of its size to either side, so that what agrees to many more
+    digits is drawn as one.
+
+    The size is the reference's estimate; where that is no more than rounding, what moves the response by one residual
+    standard deviation, in the mean square over rows.
+    """
+    effect, group, term = key
+    size, design = abs(correct[key]), model.design
+    kind, _, name = term.partition("__")
+    if effect != "fixed":
+        residual = correct[("ran_pars", "Residual", "var__Observation")]
+        for each in design.terms if group != "Residual" else ():
+            units = dict(zip(each.names, np.sqrt(residual / np.mean(each.matrix**2, axis=0)), strict=True))
+            for one, other in product(units, units):
+                if each.group == group and name == (one if kind == "var" and one == other else f"{one}.{other}"):
+                    unit = float(units[one] * units[other])
+                    size = size if size > 1e-6 * unit else unit
+    return 2e-3 * size
 
 
 def _furthest(table: pd.DataFrame) -> str:
