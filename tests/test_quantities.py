@@ -116,10 +116,39 @@ def test_a_missing_number_agrees_with_nothing_but_a_definition_that_gives_none(m
     assert line({"mixedlm": missing}, expected={"mixedlm": missing}).verdict == "agree"
 
 
+def test_a_quantity_that_nobody_states_is_a_line_with_its_reasons():
+    """It is counted, and nothing is claimed of it; the independent value stands beside the dashes."""
+    given = line({}, absent={"lme4": "it gives none"}, independent=2.0)
+    assert given.verdict == "not compared" and np.isnan(given.difference)
+    shown = repr(Sheet("all", [given]))
+    assert "1 not compared" in shown and "lme4: it gives none." in shown and "2" in shown and "✓" not in shown
+
+
+def test_one_source_beside_an_independent_value_of_another_definition_is_no_agreement():
+    """Held to its own definition it differs from what is shown by definition, and says how to convert."""
+    given = line({"mixedlm": 1.0}, definitions={"mixedlm": "half"}, expected={"mixedlm": 1.0}, independent=2.0)
+    assert given.verdict == "by definition" and not given.same_definition and "mixedlm: twice the half" in given.reason
+    assert "no" in repr(Sheet("all", [given])).split()
+    short = line({"mixedlm": 1.0}, expected={"mixedlm": 1.0}, independent=2.0, short=True)
+    assert short.verdict == "another optimum"
+    assert line({"mixedlm": 1.0}, expected={"mixedlm": 1.0}, independent=1.0, short=True).verdict == "agree"
+
+
+def test_a_short_fit_makes_another_optimum_only_where_numbers_of_one_definition_are_apart():
+    """Otherwise each is what its own definition gives, and the definitions explain the difference."""
+    assert by_definition(short=True).verdict == "by definition"
+    numbers = {"mixedlm": 1.0, "lme4": 2.0, "nlme": 2.1}
+    given = {"definitions": {"mixedlm": "half", "lme4": "whole", "nlme": "whole"}, "expected": numbers, "short": True}
+    apart = by_definition(values=numbers, **given)
+    assert apart.verdict == "another optimum" and "short of the optimum" in apart.reason
+    near = {**numbers, "nlme": 2.0}
+    assert by_definition(values=near, **given | {"expected": near}).verdict == "by definition"
+
+
 def test_what_cannot_be_a_line_is_refused():
     with pytest.raises(ValueError, match="no such definition: hal"):
         line({"lme4": 1.0}, definitions={"lme4": "hal"})
-    with pytest.raises(ValueError, match="a quantity that nobody states is no line"):
+    with pytest.raises(ValueError, match="a quantity that nobody states, and for no reason, is no line"):
         line({})
     with pytest.raises(KeyError):
         _ = Line("sizes", "size", "sise", {"lme4": 1.0, "mixedlm": 1.0}).verdict

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from concord import degrees, r
+from concord import degrees, r, standard_errors
 from concord.fits import Fit
 from concord.interval_questions import ask_spline
 from concord.interval_sources import STEP, IntervalError, Intervals, varied, wald, wald_of_ratio
@@ -53,12 +53,13 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
     fit, key = known.fit("mixedlm"), ("", each.term)
     if fit is not None and "mixedlm" not in absent:
         own = known.information(fit)
+        joint = standard_errors.joint_on_boundary(likelihood, fit) if isinstance(own, str) else own.joint
         if key not in known.wald_mixedlm:
             absent["mixedlm"] = "the fit has its columns in another coding than the model"
-        elif isinstance(own, str):
+        elif joint is None:
             absent["mixedlm"] = f"its joint Hessian means nothing here: {own}"
         else:
-            expected = around(fit, own.joint[place], width)
+            expected = around(fit, joint[place], width)
             stated["mixedlm"] = (known.wald_mixedlm[key], "interval_joint", expected)
     for engine, given in (("lme4", known.wald_lme4.get(each.term)), ("nlme", known.wald_nlme.get(key))):
         fit = known.fit(engine)
@@ -110,6 +111,8 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
                 correlations[source] = (given, "interval_of_logarithm", expected)
     shown = None if isinstance(own, str) else wald(own, "variance", each, width)
     made = _pair(known, "Wald", each, variance, "interval_wald_variance", stated, independent=shown, absent=absent)
+    if deviation:
+        return made
     return made + _pair(known, "Wald", each, each.term, "interval_wald_variance", correlations, absent=absent)
 
 
@@ -202,8 +205,10 @@ def _pair(
     known: Intervals, kind: str, each: Parameter, term: str, tolerance: str, stated: dict[str, Any],
     *, independent: tuple[float, float] | None = None, absent: dict[str, str],
 ) -> list[Line]:  # fmt: skip
-    """A line for the lower and one for the upper end; `stated` by source: ends, definition, expected ends."""
-    if not stated:
+    """A line for the lower and one for the upper end; `stated` by source: ends, definition, expected ends. Where no
+    source states any, the lines say why.
+    """
+    if not stated and not absent:
         return []
     made = []
     widths = [float(ends[1] - ends[0]) for ends, *_ in stated.values() if np.isfinite(ends).all()]

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ class Line:
         unknown = set(self.definitions.values()) - set(definitions())
         if unknown:
             raise ValueError(f"no such definition: {', '.join(sorted(unknown))}")
-        if not self.values:
-            raise ValueError(f"{self.title}: a quantity that nobody states is no line")
+        if not self.values and not self.absent:
+            raise ValueError(f"{self.title}: a quantity that nobody states, and for no reason, is no line")
 
     @property
     def title(self) -> str:
@@ -119,8 +120,9 @@ class Line:
 
     @property
     def same_definition(self) -> bool:
-        """Whether all sources mean the same."""
-        return len({self.definitions.get(source) for source in self.values}) == 1
+        """Whether all sources, and the independent value that is shown, mean the same."""
+        meant = {self.definitions.get(source) for source in self.values}
+        return len(meant if np.isnan(self.independent) else meant | {None}) == 1
 
     @property
     def difference(self) -> float:
@@ -150,15 +152,24 @@ class Line:
         if self.unexplained:
             return DIFFER
         held = set(self.values) & set(self.expected)
+        if not self.values:
+            return ALONE
+        if not self.same_definition:
+            # Numbers of two things are explained only where each is what its own definition gives.
+            return (OPTIMUM if self._moved else DEFINITION) if held == set(self.values) else ALONE
         if len(self.values) == 1:
-            return AGREE if held else ALONE
-        within = self.difference <= self._limit_across
-        if self.same_definition:
-            if within:
-                return AGREE
-            return OPTIMUM if self.short and held == set(self.values) else DIFFER
-        # Numbers of two things are explained only where each is what its own definition gives.
-        return (OPTIMUM if self.short else DEFINITION) if held == set(self.values) else ALONE
+            return (OPTIMUM if self._moved else AGREE) if held else ALONE
+        if self.difference <= self._limit_across:
+            return AGREE
+        return OPTIMUM if self.short and held == set(self.values) else DIFFER
+
+    @property
+    def _moved(self) -> bool:
+        """Whether, a fit being short, numbers that mean the same are apart: the definitions do not explain it all."""
+        shown = [] if np.isnan(self.independent) else [("", self.independent)]
+        values = [(self.definitions.get(source, ""), value) for source, value in self.values.items()] + shown
+        same = (self._distance(a, b) for (one, a), (other, b) in combinations(values, 2) if one == other)
+        return self.short and any(each > self._limit_across for each in same)
 
     @property
     def reason(self) -> str:
@@ -169,7 +180,9 @@ class Line:
         ]
         if not words and self.verdict == DIFFER:
             words.append(f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed")
-        if not self.same_definition:
+        if not self.same_definition and self.values:
+            if self._moved:
+                words.append("a fit is short of the optimum, which moves its numbers too")
             words += [f"{s}: {definitions()[name].conversion}" for s, name in self.definitions.items()
                       if s in self.values and definitions()[name].conversion]  # fmt: skip
         return "; ".join(words)
@@ -283,7 +296,8 @@ class Sheet:
             noise = line.same_definition and line.verdict == AGREE and len(line.values) > 1
             difference = f"< {line._limit_across:.1e}" if noise else tables.number(line.difference, 3)
             answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
-            same = "" if len(line.values) < 2 else "yes" if line.same_definition else "no"
+            alone = len(line.values) + (not np.isnan(line.independent)) < 2
+            same = "" if alone or not line.values else "yes" if line.same_definition else "no"
             rows.append([line.quantity, line.group, line.term, *cells, difference, same, answer])
         return f"{self.title}\n{self.counted()}", header, rows, 3, [*self._conversions(), *self.notes]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -280,7 +280,7 @@ class _Expected:
         try:
             found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            joint = _joint_on_boundary(likelihood, fit, conditional) if fit.engine == "mixedlm" else None
+            joint = joint_on_boundary(likelihood, fit) if fit.engine == "mixedlm" else None
             return cls(conditional, joint, None, None, str(error))
         p = likelihood.p
         if fit.engine == "mixedlm":
@@ -294,22 +294,28 @@ class _Expected:
         return cls(conditional, found.joint, None, components)
 
 
-def _joint_on_boundary(likelihood: Likelihood, fit: Fit, conditional: np.ndarray) -> np.ndarray | None:
-    """Joint standard errors of the fixed effects where a covariance matrix is singular, shape (p,), if there are any.
+def joint_on_boundary(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
+    """Joint standard errors of MixedLM's fixed effects where a covariance matrix is singular, shape (p,), if there are
+    any.
 
-    In variances, unlike in standard deviations, the log-likelihood has ordinary derivatives there: its limit is taken a
-    millionth of the residual variance inside, as a ratio to the conditional ones.
+    In its parameters, unlike in standard deviations, the log-likelihood has ordinary derivatives there, though not all
+    first ones are zero: their limit is taken from inside, as a ratio to the conditional errors, by a parabola through
+    three points.
     """
-    scale = fit.residual_variance
-    inside = [
-        each + 1e-6 * scale * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
-        for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
-    ]
-    try:
-        found = information.observed(likelihood, fit.fixed, inside, scale)
-    except (InformationError, LikelihoodError):
-        return None
-    return conditional * found.joint / found.conditional
+    scale, found = fit.residual_variance, []
+    for distance in (1e-4, 2e-4, 4e-4):
+        inside = tuple(
+            each + distance * scale * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
+            for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
+        )
+        try:
+            there = information.observed(likelihood, fit.fixed, inside, scale)
+            spread = _by_ratios(likelihood, replace(fit, covariances=inside), there)
+        except (InformationError, LikelihoodError):
+            return None
+        found.append(np.sqrt(np.diag(spread)[: likelihood.p]) / there.conditional)
+    near, middle, far = found
+    return likelihood.std_error(fit.covariances, scale) * (8 * near - 6 * middle + far) / 3
 
 
 def _by_ratios(likelihood: Likelihood, fit: Fit, found: Information) -> np.ndarray:
@@ -425,7 +431,7 @@ class _Reading:
         return {label: fit for label, fit in self.fits.items() if fit.engine == engine}
 
     def line(self, section: str, quantity: str, tolerance: str, row: dict[str, str], **given: Any) -> Line | None:
-        """A line of what is a number and of what is expected of it; None where no source has a number."""
+        """A line of what is a number and of what is expected of it; None where no source is asked for one."""
         absent = {source: why for source, why in given.pop("absent", {}).items() if why}
         values = {}
         for source, value in given.pop("values").items():
@@ -433,7 +439,7 @@ class _Reading:
                 values[source] = float(value)
             else:
                 absent.setdefault(source, OTHER_CODING)
-        if not values:
+        if not values and not absent:
             return None
         expected = {s: float(value) for s, value in given.pop("expected").items() if s in values and value is not None}
         defined = {source: name for source, name in given.pop("definitions", {}).items() if source in values and name}
@@ -736,7 +742,7 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
 # ---- for reading ---------------------------------------------------------------------------------------------------
 
 
-def components_table(fit: Fit) -> pd.DataFrame:
+def components_table(fit: Fit) -> pd.DataFrame | str:
     """What MixedLM prints beside each variance and covariance, and the way from there to its standard error.
 
     Parameters
@@ -746,14 +752,14 @@ def components_table(fit: Fit) -> pd.DataFrame:
     Returns
     -------
     ``group, term, estimate, ratio, of_ratio, printed, in_unit, from_covariance, from_residual, std_error, factor`` as
-    `information.Information.ratios` has them, all independent; for a fit by MixedLM ``stated`` beside ``printed``
-
-    Raises
-    ------
-    InformationError : a covariance matrix is singular, or the estimates are not near an optimum
+    `information.Information.ratios` has them, all independent; for a fit by MixedLM ``stated`` beside ``printed``. Or a
+    sentence, where a covariance matrix is singular or the estimates are not near an optimum
     """
     likelihood = reference.of(fit.model).likelihood
-    table = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance).ratios
+    try:
+        table = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance).ratios
+    except InformationError as error:
+        return f"No table: {error}."
     if fit.engine == "mixedlm":
         table.insert(list(table.columns).index("printed"), "stated", _said(fit)["printed"])
     return table.reset_index(drop=True)
