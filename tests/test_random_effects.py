@@ -362,9 +362,17 @@ def test_what_a_package_says_can_be_carried_to_another_process(compared):
         assert question is said and got.values.keys() | got.absent.keys() >= {"random", "conditional", "variances"}
 
 
+def test_without_covariates_nothing_is_explained_and_zero_is_zero(lined):
+    (line,) = (each for each in lined("penicillin-crossed") if each.quantity == "marginal R-squared")
+    assert {*line.values.values(), *line.expected.values(), line.independent} == {0.0}
+
+
 def test_shares_of_three_variances():
     """By hand: of 2, 3 and 5."""
     assert shares(2.0, 3.0, 5.0) == (0.2, 0.5, 0.375, 0.3)
+    # An intercept alone explains nothing: what its fitted values vary by is their rounding
+    rounding = float(np.var(np.full(30, 0.1) * 3 + np.tile([0, 2.0**-52], 15), ddof=1))
+    assert 0 < rounding < 1e-30 and shares(rounding, 3.0, 5.0) == (0.0, 0.375, 0.375, 0.375)
 
 
 def test_every_definition_of_these_lines_says_how_to_convert():

@@ -270,6 +270,8 @@ class Solution:
             for term, covariance in zip(self.design.terms, self.covariances, strict=True)
         ]
         fixed = float(np.var(self.design.X @ self.fixed, ddof=1))
+        if fixed < np.finfo(float).eps * (sum(random) + self.residual_variance):
+            fixed = 0.0  # the rounding of a constant
         return {"fixed": fixed, "random": np.array(random), "residual": self.residual_variance}
 
     @property

@@ -626,7 +626,13 @@ def _variance_lines(sources: _Sources, comparison: Comparison) -> list[Line]:
 
 
 def shares(fixed: float, random: float, residual: float) -> tuple[float, float, float, float]:
-    """Marginal and conditional R-squared, adjusted and unadjusted ICC, of three variances; see `Solution.r_squared`."""
+    """Marginal and conditional R-squared, adjusted and unadjusted ICC, of three variances; see `Solution.r_squared`.
+
+    What fixed effects share without a covariate is the rounding of a constant's variance: below a double's precision of
+    the total it is zero.
+    """
+    if fixed < np.finfo(float).eps * (random + residual):
+        fixed = 0.0
     total = fixed + random + residual
     return fixed / total, (fixed + random) / total, random / (random + residual), random / total
 
