@@ -120,7 +120,8 @@ def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> l
     try:
         got = known.lme4(each.label)
         refitted = "" if known.method == "ML" else "refitted by ML; "
-        note = f"{refitted}optimizer {got['optimizer']}, in {STEPS} steps"
+        optimizers = ", ".join(np.atleast_1d(got["optimizer"]))
+        note = f"{refitted}optimizer {optimizers}, in {STEPS} steps"
         crossed = tuple(bool(end) for end in got["crossed"])
         found.append(_Row(each, each.term, "profile", "lme4", "ML", tuple(map(float, got["ends"])), crossed, note))
     except IntervalError as error:
