@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+from rpy2 import robjects
 
-from concord import account, agreement, models, quantities
+from concord import account, agreement, influence_plots, intervals, models, quantities, r
 from concord.account import SECTIONS, Account
 from concord.agreement import Disagreement, compare
 from concord.answers import answer
@@ -46,7 +49,38 @@ def test_what_stands_beside_the_sheets(sleepstudy):
     assert days.loc[["Satterthwaite", "Kenward-Roger"], "df"].to_numpy() == pytest.approx([17, 17], abs=1e-4)
     assert days["p_value"]["z"] < days["p_value"]["Satterthwaite"] < 1e-5
     assert "Pr(>Chisq)" in repr(sleepstudy.anova)
-    assert sleepstudy.influence.levels[int(np.argmax(sleepstudy.influence.table["cooks_distance_refitted"]))] == "309"
+    (found,) = sleepstudy.influence.values()
+    assert found.levels[int(np.argmax(found.table["cooks_distance_refitted"]))] == "309"
+
+
+INFLUENCE_IN_R = """function(d) {
+  fit <- lme4::lmer(diameter ~ 1 + (1 | plate) + (1 | sample), data = d, REML = FALSE)
+  found <- influence(fit, groups = "sample", data = d)
+  list(levels = as.character(found$deleted), distance = as.numeric(cooks.distance(found)))
+}"""
+
+
+def test_influence_is_of_every_grouping_factor(fits):
+    """Crossed: plates matter little and samples much, by R's own influence(); no line of one is one of the other."""
+    found = Account(compare(*(fits("penicillin-crossed", "ML", each, "tuned") for each in ("mixedlm", "lme4"))))
+    assert list(found.influence) == ["plate", "sample"]
+    frame = found.comparison.model.frame
+    wanted = r.from_r(r.call(robjects.r(INFLUENCE_IN_R), r.table(frame)))
+    largest = sorted(zip(wanted["distance"], wanted["levels"], strict=True), reverse=True)[:3]
+    assert [round(float(distance), 3) for distance, _ in largest] == [0.546, 0.290, 0.227]
+    table = found.most_influential.set_index(["group", "level"])
+    assert not table.index.duplicated().any()
+    assert list(table.loc["sample"].index[:3]) == [level for _, level in largest]
+    # lme4's Cook's distance is (L - p) / L of the common one, and lme4's refits stop by its default rules.
+    refitted = table.loc["sample"]["cooks_distance_refitted"].to_numpy()[:3] * 5 / 6
+    assert refitted == pytest.approx([distance for distance, _ in largest], rel=1e-3)
+    assert table.loc["plate"]["cooks_distance_held"].max() < 0.05
+    sheet = found["influence"].check()
+    told = [(line.group, line.term, line.quantity) for line in sheet.lines]
+    assert len(set(told)) == len(told) and {group for group, _, _ in told} == {"plate", "sample"}
+    assert sum(group == "sample" for group, _, _ in told) == len(told) / 2
+    pictures = [influence_plots.cooks(each) for each in found.influence.values()]
+    assert [re.findall("levels of ([a-z]+),", each.alt)[0] for each in pictures] == ["plate", "sample"]
 
 
 # Of every kind: balanced, short by default on either side or both, nested, crossed, a zero variance, other codings.
@@ -124,3 +158,25 @@ def test_every_definition_and_tolerance_is_used_and_said_in_full():
         assert f'"{name}"' in written, name
     table = quantities.conversions()
     assert (table["conversion"] != "").all() and len(table) > 20
+
+
+# ---- the notebook's tables -----------------------------------------------------------------------------------------
+
+
+def test_every_interval_is_told_from_every_other(sleepstudy):
+    """Two Wald intervals of one source are of different things, and the table says of which."""
+    table = intervals.table(sleepstudy.comparison, with_profile_re=True)
+    told = ["group", "term", "kind", "source", "method", "note"]
+    assert not table.duplicated(told).any() and table.duplicated([each for each in told if each != "note"]).any()
+    assert {"lme4", "mixedlm", "independent"} == set(table[table["kind"] == "profile"]["source"])
+
+
+def test_the_notebook_shows_its_tables_whole():
+    """More rows than pandas shows by itself, and long notes: the CSV of a report's page is what is shown."""
+    cells = nbformat.read(SOURCE.parents[1] / "notebooks" / "inference.ipynb", 4).cells
+    table = pd.DataFrame({"term": [f"term {i}" for i in range(99)], "note": "n" * 99})
+    with pd.option_context("display.max_rows", 60, "display.max_columns", 20, "display.max_colwidth", 50):
+        assert "term 50" not in table._repr_html_()
+        exec("\n".join(cell.source for cell in cells if cell.id in ("inference-02", "inference-03")), {})
+        shown = table._repr_html_()
+    assert all(f"<td>term {i}</td>" in shown for i in range(99)) and shown.count("n" * 99) == 99

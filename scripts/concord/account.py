@@ -31,7 +31,8 @@ from concord.influence import Influence
 from concord.quantities import Line, Sheet
 from concord.workers import WorkerStopped
 
-# Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter.
+# Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
+# and of influence, for each grouping factor.
 FITS = {
     "standard errors": 2, "tests of fixed effects": 6, "intervals": 12, "random effects": 1, "criteria": 0,
     "tests of models": 10, "checks": 2, "influence": 6,
@@ -96,9 +97,17 @@ class Account:
             return f"No anova(): {error}."
 
     @cached_property
-    def influence(self) -> Influence:
-        """Of every level of the first random term's grouping factor."""
-        return deletion.of(self.comparison)
+    def influence(self) -> dict[str, Influence]:
+        """Of every level of each grouping factor, in the order of the random terms."""
+        return {group: deletion.of(self.comparison, group) for group in deletion.groups(self.comparison)}
+
+    @property
+    def most_influential(self) -> pd.DataFrame:
+        """The levels of each grouping factor that matter most: ``group`` and the columns of `deletion.table`."""
+        names = self.comparison.model.design.names
+        made = [deletion.table(found, names).assign(group=group) for group, found in self.influence.items()]
+        table = pd.concat(made, ignore_index=True)
+        return table[["group", *table.columns.drop("group")]]
 
     def profiles(self) -> Any:
         """Twice the fall of every parameter's profile log-likelihood, as a picture; or a sentence, where the section of
@@ -132,8 +141,11 @@ class Account:
         # A package that did not end its fit in the time it had would be fitted again.
         once += [math.inf for each in self.comparison.absent if each.kind == "stopped" and FITS[section] >= SEVERAL]
         known = [each for each in once if not math.isnan(each)]
-        parameters = len(self.comparison.against.estimates) if section == "intervals" else 1
-        return FITS[section] * parameters * max(known, default=0.0)
+        times = {
+            "intervals": len(self.comparison.against.estimates),
+            "influence": len(deletion.groups(self.comparison)),
+        }
+        return FITS[section] * times.get(section, 1) * max(known, default=0.0)
 
     # ---- how a sheet is made -----------------------------------------------------------------------------------------
 
@@ -165,7 +177,9 @@ class Account:
             "criteria": lambda: evidence.lines(self.comparison),
             "tests of models": lambda: [*evidence.test_lines(self.comparison), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
-            "influence": lambda: deletion.lines(self.comparison, self.influence),
+            "influence": lambda: [
+                line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
+            ],
         }
         return list(made[section]())
 

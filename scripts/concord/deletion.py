@@ -36,6 +36,11 @@ REFITTED = ("mixedlm", "lme4")
 _COLUMN = ".left_out"
 
 
+def groups(comparison: Comparison) -> tuple[str, ...]:
+    """The grouping factors of a comparison's model, each once, in the order of its random terms."""
+    return tuple(dict.fromkeys(term.group for term in comparison.model.design.terms))
+
+
 def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
     """The influence of every level of a grouping factor at the reference.
 
