@@ -180,3 +180,20 @@ def test_the_notebook_shows_its_tables_whole():
         exec("\n".join(cell.source for cell in cells if cell.id in ("inference-02", "inference-03")), {})
         shown = table._repr_html_()
     assert all(f"<td>term {i}</td>" in shown for i in range(99)) and shown.count("n" * 99) == 99
+
+
+def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
+    """One table of all kinds by both engines, under the bootstrap's own, in text and in HTML."""
+    found = sleepstudy.bootstrap(3, seed=2, progress=False)
+    counts = found.intervals.groupby(["kind", "source"]).size()
+    assert {("Wald", "mixedlm"), ("Wald", "lme4"), ("profile", "lme4"), ("profile", "independent")} <= set(counts.index)
+    assert counts["bootstrap", "mixedlm"] == counts["bootstrap", "lme4"] == 6
+    # What confint() prints in R for Days: 7.358653 and 13.575919.
+    row = found.intervals.query("term == 'Days' and kind == 'profile' and source == 'lme4'").iloc[0]
+    assert (row["lower"], row["upper"]) == pytest.approx((7.358653, 13.575919), abs=1e-4)
+    assert repr(found).startswith(repr(found.drawn)) and "7.35865" in repr(found)
+    shown = found._repr_mimebundle_()["text/html"]
+    assert shown.count("<table") == 2 and shown.count("<tr>") > len(found.intervals)
+    assert sleepstudy.bootstrap(0) == "No bootstrap: replicates is 0."
+    short = Account(sleepstudy.comparison, seconds=0.0).bootstrap(2, progress=False)
+    assert set(short.intervals["kind"]) == {"Wald", "bootstrap"}

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -30,6 +31,9 @@ from concord.evidence import RAnova
 from concord.influence import Influence
 from concord.quantities import Line, Sheet
 from concord.workers import WorkerStopped
+
+if TYPE_CHECKING:
+    from concord.bootstrap import Bootstrap
 
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
 # and of influence, for each grouping factor.
@@ -128,12 +132,17 @@ class Account:
         return effects_plots.bland_altman(self.comparison)
 
     def bootstrap(self, replicates: int, seed: int = 1, progress: bool = True) -> Any:
-        """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence, for none."""
+        """The parametric bootstrap of all packages, with the other intervals beside it (`Bootstrapped`); or a sentence,
+        for none. There are no profiles where the section of intervals has nothing.
+        """
         from concord import bootstrap
 
         if not replicates:
             return "No bootstrap: replicates is 0."
-        return bootstrap.bootstrap(self.comparison, replicates, seed, progress=progress)
+        drawn = bootstrap.bootstrap(self.comparison, replicates, seed, progress=progress)
+        profiles = bool(self["intervals"].lines)
+        beside = intervals.table(self.comparison, self.level, drawn.intervals(self.level), with_profile=profiles)
+        return Bootstrapped(drawn, beside, self.level)
 
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
@@ -203,6 +212,39 @@ class Account:
             "dataset": model.dataset.id, "model": model.name, "method": model.method,
             "settings": self.comparison.settings,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrapped:
+    """A bootstrap, and its intervals beside those of the other kinds.
+
+    Attributes
+    ----------
+    drawn : the bootstrap
+    intervals : of every parameter, as `intervals.table` has them
+    level : of all of these
+    """
+
+    drawn: Bootstrap
+    intervals: pd.DataFrame
+    level: float
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
+        shown = self.intervals.drop(columns=["effect", "lower_reached", "upper_reached", "scale"])
+        words = ["group", "term", "kind", "source", "method", "note"]
+        ends = [[tables.number(float(end), 6) for end in pair] for pair in shown[["lower", "upper"]].to_numpy()]
+        rows = [[*told, *pair] for told, pair in zip(shown[words].to_numpy().tolist(), ends, strict=True)]
+        caption = (
+            f"{self.drawn.model.id}, {self.drawn.model.method}: {100 * self.level:g} percent intervals of every kind"
+        )
+        return caption, [*words, "lower", "upper"], rows, len(words)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        html = self.drawn._repr_mimebundle_()["text/html"]
+        return {"text/plain": repr(self), "text/html": f"{html}\n{tables.render_html(*self._rendered())}"}
+
+    def __repr__(self) -> str:
+        return f"{self.drawn!r}\n\n{tables.render_text(*self._rendered())}"
 
 
 class Summary:
