@@ -96,8 +96,8 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
     fit, given = known.fit("nlme"), known.wald_nlme.get((each.group, each.term))
     if fit is not None and given is not None:
         at = known.information(fit)
-        if isinstance(at, str):
-            absent["nlme"] = f"its Hessian means nothing here: {at}"
+        if isinstance(at, str) or isinstance(own, str):
+            absent["nlme"] = f"its Hessian means nothing here: {at if isinstance(at, str) else standard_errors.NEAR}"
         else:
             expected, source = wald(at, "log-sd", each, width), "nlme"
             if known.rounded((each.group, each.term)):

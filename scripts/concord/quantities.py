@@ -335,4 +335,4 @@ def _cell(line: Line, source: str) -> str:
     if source not in line.values:
         return "–" if source in line.absent else ""
     value = line.values[source]
-    return tables.number(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} values"
+    return tables.number(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} value{'s' * (np.size(value) > 1)}"

@@ -45,6 +45,10 @@ ASSUMES = {
 }
 """What each kind of test of a fixed effect assumes, in a sentence."""
 
+NEAR = (
+    "the optimum is on the boundary, where its logarithms have no end: it stops somewhere near, and an error there "
+    "depends on where"
+)
 WHY_NOT = (
     "it gives no standard errors of variances by design: their estimators are far from normal, so that such an error "
     "would tell little; it profiles the likelihood instead"
@@ -538,8 +542,8 @@ def _of_components(reading: _Reading) -> list[Line | None]:
                     absent[name] = said["why_satterthwaite"] or expected.why or "the deviance bends down somewhere"
                 else:
                     values[name], own[name] = said["components"][k], expected.components[k]
-            elif said["stated"] is None or expected.components is None:
-                absent[label] = said["why"] or expected.why
+            elif said["stated"] is None or expected.components is None or best is None:
+                absent[label] = said["why"] or expected.why or NEAR
             else:
                 jacobian, as_stated = _from_logs(said["at"], said["stated"], reading.design)
                 off = _rounding(said["at"], said["stated"], jacobian, fit)
