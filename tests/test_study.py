@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -42,6 +43,10 @@ def response(self, n):
 response.draw, Experiment.response = draw, response
 """
 CLOCK = ["seconds"]
+_buffer = io.BytesIO()
+pq.write_table(pyarrow.table({"replicate": []}), _buffer)
+EMPTY = _buffer.getvalue()
+"""A part without rows."""
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +344,34 @@ def test_a_replicate_in_two_parts_is_an_error(begun, tmp_path):
         Findings(folder)
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "text", "folder"])
+def test_a_part_that_is_no_whole_parquet_file_is_one_line_and_computed_anew_without_it(
+    begun, tmp_path, capsys, damage, uninterrupted
+):
+    """As after a power cut, whose file system kept the name and not the content."""
+    folder = shutil.copytree(begun, tmp_path / "copy")
+    here = parts(folder)[0]
+    content = here.read_bytes()
+    damaged = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content)), "text": b"no table\n"}
+    if damage == "folder":
+        here.unlink()
+        here.mkdir()
+    else:
+        here.write_bytes(damaged[damage])
+    given = ["simulate", MODEL, "--settings", "default", "--output", str(folder), "--workers", "0"]
+    for replicates in (2, 4):  # all are there, and it is only told of them; some are not
+        assert main([*given, "--replicates", str(replicates)]) == 2
+        said = capsys.readouterr()
+        why = "cannot be read: Is a directory" if damage == "folder" else "is no whole Parquet file: delete it, and"
+        assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith(f"concord: {here}: {why}")
+    if damage != "empty":
+        return
+    here.unlink()
+    assert main([*given, "--replicates", "4"]) == 0
+    wanted = uninterrupted[uninterrupted["replicate"] < 4].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows(folder), wanted, check_exact=True)
+
+
 def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
     compute = study.compute
     monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))
@@ -381,7 +414,7 @@ def test_a_part_that_was_written_as_the_interruption_came_is_counted(tmp_path, m
 def test_batches_are_every_missing_replicate_once(case, tmp_path, size):
     store = Store(tmp_path)
     for first, stop in [(0, 5), (8, 9), (9, 20), (40, 50)]:
-        store.keep(Batch(case, first, stop), b"")
+        store.keep(Batch(case, first, stop), EMPTY)
     work = Work(Plan((case,), 1, 45, DEFAULT), store, size)
     assert work.left == 3 + 20
     taken, tried = [], 0

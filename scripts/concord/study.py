@@ -47,6 +47,8 @@ R = "from concord import r; r.package('lme4')"
 """What they begin with: rpy2 wants R to be started by a process's main thread."""
 
 _PART = re.compile(r"(\d+)-(\d+)\.parquet")
+# A Parquet file begins and ends with it; before the last one stands its metadata's length, in four bytes.
+_MAGIC = b"PAR1"
 
 
 class StudyStopped(RuntimeError):
@@ -224,7 +226,7 @@ class Store:
 
         Raises
         ------
-        InputError : a replicate is in two parts
+        InputError : a replicate is in two parts, or a part is no whole Parquet file
         """
         place = self.folder / "parts" / case
         found = []
@@ -236,6 +238,8 @@ class Store:
         for (_, stop, before), (first, _, after) in zip(found, found[1:], strict=False):
             if first < stop:
                 raise InputError(f"{after}: has replicates that {before.name} has too: delete one of them")
+        for _, _, path in found:
+            _whole(path)
         return found
 
     def missing(self, case: str, replicates: int) -> list[tuple[int, int]]:
@@ -267,6 +271,27 @@ def _lock(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(f"{folder}: another process is at work on this study: wait for it, or stop it") from error
+
+
+def _whole(path: Path) -> None:
+    """A part begins and ends as Parquet does, its metadata between; its rows are not read.
+
+    Raises
+    ------
+    InputError : it does not, as after a power cut, or it cannot be read
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            length, tail = file.read(4), file.read(4)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}: delete it, and the simulate command computes it anew"
+        ) from error
+    if head != _MAGIC or tail != _MAGIC or not 0 < int.from_bytes(length, "little") <= size - 12:
+        raise InputError(f"{path}: is no whole Parquet file: delete it, and the simulate command computes it anew")
 
 
 def write(path: Path, content: bytes) -> None:
