@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -516,6 +517,33 @@ def test_what_cannot_be_simulated_is_one_line_and_status_2(arguments, message, c
     assert main(["simulate", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == 1 and message in told.err
+
+
+def test_what_is_no_scheduler_s_address_is_one_line_at_once():
+    """In a process of its own: a client that was begun and not closed speaks when it is cleared away."""
+    reasons = {
+        "foo": "missing port number",
+        "tcp://127.0.0.1:99999": "port 99999 is not from 1 to 65535",
+        "http://127.0.0.1:8786": "unknown address scheme 'http'",
+        "tls://127.0.0.1:9": "no certificates for tls",
+    }
+    code = """
+import sys
+from concord import cluster
+for address in sys.argv[1:]:
+    try:
+        with cluster.cluster(address, 1):
+            pass
+    except cluster.InputError as error:
+        print(error)
+"""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *reasons], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and time.monotonic() - began < 15
+    for line, (address, why) in zip(done.stdout.splitlines(), reasons.items(), strict=True):
+        assert line.startswith(f"{address}: is no address of a dask scheduler: ") and why in line
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,14 @@ def cluster(
 
     Raises
     ------
-    InputError : no scheduler answers at the address, or it has no workers
+    InputError : the address is none, no scheduler answers there, or it has no workers
     """
     import dask
     from distributed import Client, LocalCluster
     from distributed.utils import get_mp_context
 
     if scheduler:
+        _check(scheduler)
         # What befalls the cluster is told by what it befalls
         for name in ("distributed.client", "distributed.core", "distributed.utils", "distributed.batched", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -81,3 +82,27 @@ def cluster(
             Client(here, set_as_default=False) as client,
         ):
             yield client
+
+
+def _check(scheduler: str) -> None:
+    """Refuse what is no address: a client that fails on it would end with a traceback, long after.
+
+    Raises
+    ------
+    InputError : it has no port, or no protocol that dask can use here
+    """
+    from distributed.comm.addressing import get_address_host_port, parse_address
+    from distributed.security import Security
+
+    try:
+        _, port = get_address_host_port(scheduler)
+        if not 0 < port < 2**16:
+            raise ValueError(f"port {port} is not from 1 to {2**16 - 1}")
+        protocol, _ = parse_address(scheduler)
+        if protocol in ("tls", "wss") and not Security().get_connection_args("client").get("ssl_context"):
+            raise ValueError(f"dask's configuration has no certificates for {protocol}")
+    except (ValueError, ImportError, OSError) as error:
+        raise InputError(
+            f"{scheduler}: is no address of a dask scheduler: {error}: give one such as tcp://host:8786, "
+            "or leave SCHEDULER out"
+        ) from error
