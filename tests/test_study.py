@@ -509,6 +509,12 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
         ([MODEL, "--grid", "nowhere.toml"], "--grid belongs to `simulate grid`"),
         ([MODEL, "--scheduler", "tcp://127.0.0.1:9", "--output", "there"], "no dask scheduler answers at"),
         ([MODEL, "--output", __file__], "is not a folder"),
+        ([MODEL, "--output", f"{__file__}/there"], "there: cannot be written: Not a directory: name another folder"),
+        (
+            [MODEL, "--output", "/proc/z"],
+            "concord: /proc/z: cannot be written: No such file or directory: name another",
+        ),
+        ([MODEL, "--output", "/proc/self"], "concord: /proc/self: cannot be written: "),
     ],
 )
 def test_what_cannot_be_simulated_is_one_line_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -176,15 +176,17 @@ class Store:
 
         Raises
         ------
-        InputError : another process is at work there, or the folder holds another study
+        InputError : another process is at work there, the folder holds another study, or it cannot be written
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"{self.folder}: is not a folder: name another one with --output")
-        (self.folder / "parts").mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("a") as lock:
-            _lock(lock, self.folder)
-            for left in (*self.folder.glob(".*.aside"), *self.folder.glob("parts/*/.*.aside")):
-                left.unlink()
+        with ExitStack() as stack:
+            with _writing(self.folder):
+                if self.folder.exists() and not self.folder.is_dir():
+                    raise InputError(f"{self.folder}: is not a folder: name another one with --output")
+                (self.folder / "parts").mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / ".lock").open("a"))
+                _lock(lock, self.folder)
+                for left in (*self.folder.glob(".*.aside"), *self.folder.glob("parts/*/.*.aside")):
+                    left.unlink()
             wanted = plan.manifest
             if self.manifest_file.exists():
                 there = self.manifest
@@ -197,7 +199,8 @@ class Store:
             yield wanted
 
     def _write_manifest(self, content: dict[str, Any]) -> None:
-        write(self.manifest_file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        with _writing(self.folder):
+            write(self.manifest_file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
     def _refuse(self, there: dict[str, Any], here: dict[str, Any]) -> None:
         """Raise InputError where the folder's study is another one; more or fewer replicates are the same one."""
@@ -271,6 +274,15 @@ def _lock(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(f"{folder}: another process is at work on this study: wait for it, or stop it") from error
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """A study's folder is begun: where that fails, another one is needed."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}: name another folder with --output") from error
 
 
 def _whole(path: Path) -> None:
