@@ -301,6 +301,20 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     assert "a baseline holds all models" in told(file, "--record", given, "--changed", pigs)
 
 
+@pytest.mark.parametrize("option", ["--junit-xml", "--summary", "--record"])
+def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_compared(option, place, tmp_path, capsys):
+    (tmp_path / "file").write_text("here")
+    for path, why in {
+        "/proc/x/j": "No such file or directory", "/proc/j": "No such file or directory",
+        tmp_path / "file" / "sub" / "j": "Not a directory", tmp_path / ("j" * 250): "File name too long",
+    }.items():  # fmt: skip
+        assert main(["check", str(place / "concord.toml"), option, str(path)]) == 2
+        out, said = capsys.readouterr()
+        assert (out, said) == ("", f"concord: {path}: cannot be written: {why}: name another file with {option}\n")
+    check_command._check_place(tmp_path / "new" / ".." / "other" / "j", option)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_model_is_chosen_by_its_table_and_all_by_the_file_that_lists_them(place, monkeypatch):
     monkeypatch.chdir(place)
     file = Path("concord.toml")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,16 +132,17 @@ def run(
 
     Raises
     ------
-    InputError : the team's file or the baseline cannot be used; nothing is compared then
+    InputError : the team's file or the baseline cannot be used, or a file to be written has a place where none can be;
+        nothing is compared then
     """
     models = team.read(file)
     then = baseline.read(against) if against else None
-    for path in filter(None, (junit, summary, record)):
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder: name a file")
     chosen = models if changed is None else team.touched(models, file, changed)
     if record and len(chosen) < len(models):
         raise InputError("--record with --changed: a baseline holds all models")
+    for option, path in {"--junit-xml": junit, "--summary": summary, "--record": record}.items():
+        if path:
+            _check_place(path, option)
     began = datetime.now(UTC)
     cases = _compared(chosen, engine_timeout)
     now = baseline.of(each for case in cases for each in case.entries) if then or record or junit or summary else None
@@ -160,6 +164,33 @@ def run(
     if any(case.error and not case.trace for case in cases):
         return BAD_INPUT
     return AS_EXPECTED if all(case.passed for case in cases) else NOT_AS_EXPECTED
+
+
+def _check_place(path: Path, option: str) -> None:
+    """A file can be written there: one is, beside it, and it and the folders made for it are taken away again.
+
+    Permissions do not tell: root has them all, and still nothing can be made in /proc.
+
+    Raises
+    ------
+    InputError : it cannot
+    """
+    made: list[Path] = []
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder: name a file")
+        for folder in reversed([each for each in path.parents if not each.exists()]):
+            folder.mkdir(exist_ok=True)
+            made.append(folder)
+        descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(descriptor)
+        os.unlink(aside)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}: name another file with {option}") from error
+    finally:
+        for folder in reversed(made):
+            with suppress(OSError):  # another process has put something there
+                folder.rmdir()
 
 
 def _compared(chosen: Sequence[TeamModel], engine_timeout: float) -> list[Case]:
