@@ -47,6 +47,17 @@ formula = "Reaction ~ Days + (1 + Days | Subject) + (1 + Days | week)"
 expect = "cannot express"
 reason = "correlated slopes of two crossed factors"
 """
+MISSING = """
+[[models]]
+name = "lost"
+data = "data/slep.csv"
+formula = "Reaction ~ Days + (1 | Subject)"
+
+[[models]]
+name = "folder"
+data = "data"
+formula = "Reaction ~ Days + (1 | Subject)"
+"""
 UNUSABLE = """
 [[models]]
 name = "typo"
@@ -157,22 +168,29 @@ def test_one_model_that_cannot_be_used_is_an_error_and_stops_no_other(place, rec
     slope = next(row for row in growth["quantities"] if row["term"] == "var__Days")
     slope["lme4"] *= 1.01
     (place / "then.json").write_text(doctored.text())
-    (place / "typo.toml").write_text(UNUSABLE + GROWTH)
+    (place / "typo.toml").write_text(UNUSABLE + MISSING + GROWTH)
     files = ["--junit-xml", place / "t.xml", "--summary", place / "t.md", "--baseline", place / "then.json"]
     assert main(["check", str(place / "typo.toml"), *map(str, files)]) == 2
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("[1/2] typo, REML: error: ") and "did you mean 'Days'?" in lines[0]
-    assert lines[1].startswith("[2/2] growth, REML: as expected")
-    assert re.match(r"since the baseline, statsmodels 0\.0\.1 to [\d.]+: 2 changes$", lines[2])
-    assert lines[3].startswith("  growth, REML, default: was r short, is agree: ")
-    assert re.match(
-        r"  growth, REML, default: lme4: moved beyond tolerance: Subject var__Days, from 35\.4224\d+ to ", lines[4]
+    assert lines[0].startswith("[1/4] typo, REML: error: ") and "did you mean 'Days'?" in lines[0]
+    assert lines[1] == (
+        f"[2/4] lost, REML: error: {place}/data/slep.csv: there is no such file; did you mean {place}/data/sleep.csv?"
     )
-    assert lines[-1] == "1 of 2 comparisons as expected, 1 without a verdict"
+    assert lines[2].startswith(f"[3/4] folder, REML: error: {place}/data: it is a folder")
+    assert lines[3].startswith("[4/4] growth, REML: as expected")
+    assert re.match(r"since the baseline, statsmodels 0\.0\.1 to [\d.]+: 2 changes$", lines[4])
+    assert lines[5].startswith("  growth, REML, default: was r short, is agree: ")
+    assert re.match(
+        r"  growth, REML, default: lme4: moved beyond tolerance: Subject var__Days, from 35\.4224\d+ to ", lines[6]
+    )
+    assert lines[-1] == "1 of 4 comparisons as expected, 3 without a verdict"
     suite = ElementTree.parse(place / "t.xml").getroot().find("testsuite")
-    assert (suite.get("errors"), suite.get("failures")) == ("1", "0")
-    assert "did you mean" in suite.find("testcase/error").get("message")
+    assert (suite.get("errors"), suite.get("failures")) == ("3", "0")
+    typo, lost, _ = suite.findall("testcase/error")
+    assert "did you mean" in typo.get("message") and "there is no such file" in lost.get("message")
+    assert lost.get("type") == "unusable input"
     text = (place / "t.md").read_text()
+    assert "- **lost, REML**: error: " in text and "there is no such file" in text
     assert "| statsmodels | 0.0.1 | " in text and "**Verdicts** (1)" in text
     assert "**Estimates beyond tolerance** (1)" in text
 
@@ -250,11 +268,6 @@ BAD = {
     "no name": ('[[models]]\ndata = "data/sleep.csv"\n', "model 1: name: this key is missing"),
     "name of two lines": (GROWTH.replace('"growth"', '"a\\nb"'), "name: 'a\\nb': a name is one line"),
     "wrong type": (GROWTH.replace('"data/sleep.csv"', "1"), "model 1 (growth): data: Input should be a valid string"),
-    "no file": (
-        GROWTH.replace("sleep.csv", "no.csv"),
-        "model 1 (growth): data: data/no.csv: there is no such file beside",
-    ),
-    "folder": (GROWTH.replace("data/sleep.csv", "data"), "model 1 (growth): data: data: it is a folder"),
     "no formula": (GROWTH.replace("| Subject)", "|"), "model 1 (growth): formula: "),
     "method": (GROWTH + 'method = "reml"\n', "model 1 (growth): method: Input should be 'REML', 'ML' or 'both'"),
     "verdict": (GROWTH + 'expect = "agre"\n', "model 1 (growth): expect: 'agre' is no verdict: did you mean 'agree'?"),

@@ -46,7 +46,7 @@ class Case:
     Attributes
     ----------
     model : with what is expected of it
-    comparisons : by settings; none where the table or the formula cannot be used
+    comparisons : by settings; none where the table is missing, or it or the formula cannot be used
     entries : what a baseline keeps of each
     error : why they cannot, in a sentence
     trace : where Concord itself failed, its traceback

@@ -1,7 +1,8 @@
 """A team's own models: the file ``concord.toml`` in their repository, read strictly.
 
 Every table ``[[models]]`` is one lme4 formula on one file, with the verdict that the team expects of it. Whatever the
-file gets wrong is one `InputError` that names the file, the model and the key, before anything is fitted.
+file gets wrong is one `InputError` that names the file, the model and the key, before anything is fitted; a table that
+is missing or cannot be used is an error of its own model only.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class TeamModel:
 
 
 def read(file: Path) -> list[TeamModel]:
-    """The models in a file, each by each of its methods, in the order of the file.
+    """The models in a file, each by each of its methods, in the order of the file; their tables are not looked at.
 
     Raises
     ------
@@ -128,13 +129,10 @@ def read(file: Path) -> list[TeamModel]:
     names = [each.name for each in found]
     models = []
     for number, each in enumerate(found):
-        where = f"{file}: model {number + 1} ({each.name})"
         if names.index(each.name) != number:
+            where = f"{file}: model {number + 1} ({each.name})"
             raise InputError(f"{where}: name: model {names.index(each.name) + 1} has it already")
         data = file.parent / each.data
-        if not data.is_file():
-            what = "it is a folder" if data.is_dir() else "there is no such file"
-            raise InputError(f"{where}: data: {each.data}: {what} beside {file.name}")
         for method in METHODS if each.method == "both" else (each.method,):
             default = _of(each.expect, method, "agree")
             # No settings let a package write down what it cannot.
