@@ -451,3 +451,26 @@ def test_the_workflow_calls_the_command_with_options_that_there_are():
         assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / ".github" / "workflows" / "check.yml").read_text()))
     assert used == inputs.keys()
+
+
+def test_every_call_of_the_workflow_in_one_run_has_an_artifact_of_its_own_name(tmp_path):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
+    for job in workflow["jobs"].values():
+        (step,) = (step for step in job["steps"] if step.get("id") == "artifact")
+        (upload,) = (step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact"))
+        assert upload["with"]["name"].startswith("${{ steps.artifact.outputs.name }}-R-")
+        assert step["env"] == {"INPUTS": "${{ toJSON(inputs) }}"}
+        names = []
+        for config in (
+            "concord.toml",
+            "a/concord.toml",
+            "a-concord.toml",
+            'a: "b"\\c|d*?<e>\n$(exit 1).toml',
+            "é" * 99,
+        ):
+            output = tmp_path / "output"
+            output.write_text("")
+            given = {"CONFIG": config, "INPUTS": json.dumps({"config": config}), "GITHUB_OUTPUT": str(output)}
+            subprocess.run(["bash", "-e", "-c", step["run"]], env={**ENVIRONMENT, **given}, check=True)
+            names += re.fullmatch(r"name=(concord-[\w.-]{1,110})\n", output.read_text(), re.ASCII).groups()
+        assert names[0].startswith("concord-concord.toml-") and len(set(names)) == 5
