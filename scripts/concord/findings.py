@@ -6,6 +6,13 @@ divided into parts.
 
 The Monte-Carlo error of a share p of N replicates is sqrt(p (1 - p) / N), that of a mean its standard deviation over
 sqrt(N) (Morris, White and Crowther 2019, Statistics in Medicine 38(11), table 6; doi 10.1002/sim.8086).
+
+Of several scenarios together it is another: replicates of the same number begin with the same stream of random numbers
+in all of them, on purpose, so that scenarios are told apart by their factors and not by luck. So what is independent is
+the draw, which is the number of the replicate. With s_r things counted in n_r fits of draw r, the share is
+p = sum s_r / sum n_r and its error sqrt(sum (s_r - p n_r)^2) / sum n_r, that of a ratio over clusters (Cochran 1977,
+Sampling Techniques, 3rd edition, chapter 9A); with one fit a draw that is sqrt(p (1 - p) / N) again. For it a grid
+keeps a few bytes a fit; a study of one case keeps none.
 """
 
 from __future__ import annotations
@@ -74,6 +81,45 @@ class _Sums:
 
 
 @dataclass
+class _Means:
+    """Seconds of the fits and gaps of the short ones, added up by number of the replicate over the cases of a grid."""
+
+    totals: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls, replicates: int) -> _Means:
+        return cls(np.zeros((2, replicates)), np.zeros((2, replicates), int))
+
+    def add(self, rows: pd.DataFrame) -> None:
+        numbers = rows["replicate"].to_numpy()
+        for place, values in enumerate(_measured(rows).T):
+            there = np.isfinite(values)
+            self.totals[place, numbers] += np.where(there, values, 0.0)
+            self.counts[place, numbers] += there
+
+    @property
+    def mean(self) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return self.totals.sum(axis=1) / self.counts.sum(axis=1)
+
+    @property
+    def error(self) -> np.ndarray:
+        """Monte-Carlo errors of the means, clustered by draw; NaN of fewer than two draws."""
+        draws = (self.counts > 0).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            off = np.nan_to_num(self.totals - self.mean[:, None] * self.counts)
+            error = np.sqrt((off**2).sum(axis=1) * draws / (draws - 1)) / self.counts.sum(axis=1)
+        return np.where(draws > 1, error, np.nan)
+
+
+def _measured(rows: pd.DataFrame) -> np.ndarray:
+    """Seconds of every fit, and its gap where it is short; shape (rows, 2)."""
+    short = rows["error"].isna().to_numpy() & (rows["short"].to_numpy(dtype=float, na_value=0.0) > 0)
+    return np.column_stack([rows["seconds"].to_numpy(float), np.where(short, rows["gap"].to_numpy(float), np.nan)])
+
+
+@dataclass
 class _Tally:
     """What is counted of one engine at one of its settings, on the replicates of one case."""
 
@@ -84,12 +130,17 @@ class _Tally:
     silent: int = 0
     false_alarm: int = 0
     largest: float = 0.0
+    kept: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
     gaps: np.ndarray = field(default_factory=lambda: np.zeros(len(_GAPS), int))
 
     def __post_init__(self) -> None:
         self.numbers = _Sums.empty(2)
         self.deviations, self.errors, self.covers = (_Sums.empty(len(self.truth)) for _ in range(3))
+        # By number of the replicate, where `kept` of them are: 1 or 0, and -1 where there is none.
+        self.shorts = np.full(self.kept, -1, np.int8)
+        self.words = np.full(self.kept, -1, np.int8)
+        self.covered = np.full((len(self.truth), self.kept), -1, np.int8)
 
     def add(self, rows: pd.DataFrame, names: Sequence[str], fixed: int) -> None:
         """Count the rows of some replicates, in their order; the first `fixed` parameters are fixed effects."""
@@ -106,17 +157,49 @@ class _Tally:
             self.verdicts[word] = self.verdicts.get(word, 0) + int(count)
         places = np.where(np.isfinite(gap), np.searchsorted(DECADES, gap), len(DECADES) + 1)
         self.gaps += np.bincount(places, minlength=len(_GAPS))
-        self.numbers.add(np.column_stack([rows["seconds"].to_numpy(float), np.where(short & there, gap, np.nan)]))
+        self.numbers.add(_measured(rows))
         self.deviations.add(rows[[f"estimate: {name}" for name in names]].to_numpy(float) - self.truth)
         nothing = np.full((len(rows), len(names) - fixed), np.nan)
         for sums, kind in ((self.errors, "std_error"), (self.covers, "covers")):
             given = rows[[f"{kind}: {name}" for name in names[:fixed]]].astype("Float64")
-            sums.add(np.column_stack([given.to_numpy(dtype=float, na_value=np.nan), nothing]))
+            values = np.column_stack([given.to_numpy(dtype=float, na_value=np.nan), nothing])
+            sums.add(values)
+        if self.kept:
+            numbers = rows["replicate"].to_numpy()
+            self.shorts[numbers] = short & there
+            # a verdict's place in the order in which the verdicts of this case came up
+            places = {word: place for place, word in enumerate(self.verdicts)}
+            self.words[numbers] = [places.get(word, -1) for word in rows["verdict"]]
+            self.covered[:, numbers] = np.where(np.isfinite(values), values, -1).T  # the last of the two are the covers
+
+    def verdict(self, word: str) -> np.ndarray:
+        """By number of the replicate: 1 where the verdict is this one, 0 where another, -1 where there is none."""
+        places = {each: place for place, each in enumerate(self.verdicts)}
+        return np.where(self.words < 0, -1, self.words == places.get(word, -2)).astype(np.int8)
 
 
 def share_error(count: float, of: float) -> float:
     """The Monte-Carlo error of a share; NaN of none."""
     return float(np.sqrt(count / of * (1 - count / of) / of)) if of else float("nan")
+
+
+def clustered_error(outcomes: Sequence[np.ndarray]) -> float:
+    """The Monte-Carlo error of a share over several scenarios, whose replicates of one number share their draws.
+
+    Parameters
+    ----------
+    outcomes : of every scenario, by number of the replicate: 1 or 0, and -1 where there is none
+
+    NaN of fewer than two draws.
+    """
+    counted, fits = np.zeros(len(outcomes[0]), int), np.zeros(len(outcomes[0]), int)
+    for each in outcomes:
+        counted += each > 0
+        fits += each >= 0
+    if (fits > 0).sum() < 2:
+        return float("nan")
+    off = counted - counted.sum() / fits.sum() * fits
+    return float(np.sqrt((off**2).sum()) / fits.sum())
 
 
 class Findings:
@@ -130,6 +213,7 @@ class Findings:
     ----------
     manifest : what the study is
     replicates : how many there are, over all cases
+    draws : how many of them are independent: those of one number share their draws
     factors : of a grid, those that take several values, with these
 
     Raises
@@ -141,14 +225,22 @@ class Findings:
         store = Store(folder)
         self.folder, self.manifest, self.replicates = folder, store.manifest, 0
         self._tallies: dict[tuple[str, str, str], _Tally] = {}
+        together = len(self.manifest["cases"]) > 1
+        kept = self.manifest["replicates"] if together else 0
+        drawn = np.zeros(kept, bool)
+        self._means: dict[tuple[str, str], _Means] = {}
         for name, case in self.manifest["cases"].items():
             names, truth = list(case["truth"]), np.array(list(case["truth"].values()))
             for part in _parts(store, name):
                 fixed = sum(column.startswith("std_error: ") for column in part.columns)
                 for (engine, settings), rows in part.groupby(["engine", "settings"], sort=False):
-                    tally = self._tallies.setdefault((name, engine, settings), _Tally(truth))
+                    tally = self._tallies.setdefault((name, engine, settings), _Tally(truth, kept=kept))
                     tally.add(rows, names, fixed)
+                    if together:
+                        drawn[rows["replicate"].to_numpy()] = True
+                        self._means.setdefault((engine, settings), _Means.empty(kept)).add(rows)
                     self.replicates += len(rows) if engine == INDEPENDENT else 0
+        self.draws = int(drawn.sum()) if together else self.replicates
         values: dict[str, list[float]] = {}
         for case in self.manifest["cases"].values():
             for factor, value in case["factors"].items():
@@ -247,7 +339,8 @@ class Findings:
 
         Returns
         -------
-        ``factors, engine, settings, replicates, failed, short, silent, false_alarm, share, mc_error``
+        ``factors, engine, settings, replicates, failed, short, silent, false_alarm, share, mc_error``; the error
+        knows that replicates of the same number share their draws
 
         Raises
         ------
@@ -257,8 +350,17 @@ class Findings:
             raise ValueError(f"the study has no factor {unknown[0]!r}: it has {', '.join(self.factors) or 'none'}")
         key = [*factors, "engine", "settings"]
         counts = ["replicates", "failed", "short", "silent", "false_alarm"]
-        summed = self.engines.groupby(key, sort=False, as_index=False)[counts].sum()
-        return _with_shares(summed, "short").sort_values([*factors], kind="stable", ignore_index=True)
+        grouped = self.engines.groupby(key, sort=False)
+        summed = grouped[counts].sum().reset_index()
+        cases = [each.to_list() for _, each in grouped["case"]]
+        table = _with_shares(summed, "short")
+        table["mc_error"] = [
+            clustered_error([self._tallies[name, row.engine, row.settings].shorts for name in names])
+            if len(names) > 1
+            else row.mc_error
+            for names, row in zip(cases, table.itertuples(), strict=True)
+        ]
+        return table.sort_values([*factors], kind="stable", ignore_index=True)
 
     def write(self) -> list[Path]:
         """Write the tables as CSV into the folder; gives the files."""
@@ -317,11 +419,18 @@ class Findings:
 
         table = self.parameters.dropna(subset=["coverage"])
         table = table[table["engine"] != INDEPENDENT]
-        table = table.assign(covered=table["coverage"] * table["replicates"])
         key = ["parameter", "engine", "settings"]
-        table = table.groupby(key, sort=False, as_index=False)[["covered", "replicates"]].sum()
-        table["coverage"] = table["covered"] / table["replicates"]
-        table["error"] = [share_error(row.covered, row.replicates) for row in table.itertuples()]
+        rows = []
+        for (parameter, engine, settings), each in table.groupby(key, sort=False):
+            tallies = [self._tallies[name, engine, settings] for name in each["case"]]
+            i = list(self.manifest["cases"][each["case"].iloc[0]]["truth"]).index(parameter)
+            covered, counted = (sum(getattr(tally.covers, of)[i] for tally in tallies) for of in ("total", "count"))
+            together = len(tallies) > 1
+            error = (
+                clustered_error([tally.covered[i] for tally in tallies]) if together else share_error(covered, counted)
+            )
+            rows.append((parameter, engine, settings, covered, int(counted), covered / counted, error))
+        table = pd.DataFrame(rows, columns=[*key, "covered", "replicates", "coverage", "error"])
         names = list(dict.fromkeys(table["parameter"]))
         lines = len(table) // len(names)
         size = (4.2 * len(names), 1.2 + 0.35 * lines)
@@ -355,12 +464,29 @@ class Findings:
         number = tables.number
         word = self.verdicts.groupby(["settings", "verdict"], sort=False, as_index=False)[["count"]].sum()
         word["replicates"] = word["settings"].map(word.groupby("settings")["count"].sum())
+        word = _with_shares(word, "count")
+        if not one:
+            engine = {kind.split(" ")[1]: kind.split(" ")[0] for kind in self.manifest["fits"]}
+            word["mc_error"] = [
+                clustered_error([
+                    tally.verdict(row.verdict)
+                    for (_, *kind), tally in self._tallies.items()
+                    if kind == [engine[row.settings], row.settings]
+                ])
+                for row in word.itertuples()
+            ]  # fmt: skip
         rows = [
             [row.settings, row.verdict, row.count_, percent(row.share, row.mc_error)]
-            for row in _with_shares(word, "count").rename(columns={"count": "count_"}).itertuples()
+            for row in word.rename(columns={"count": "count_"}).itertuples()
         ]
         caption = f"{name}, by {self.manifest['method']}: {self.replicates} replicates, seed {self.manifest['seed']}"
         note = "± : one Monte-Carlo error. Where none of N replicates shows a thing, its share may well be up to 3 / N."
+        if not one:
+            note = (
+                f"± : one Monte-Carlo error. The {self.replicates} replicates are {self.draws} draws: those of one "
+                "number share their draws in all scenarios. Where none of N draws shows a thing, its share may well be "
+                "up to 3 / N."
+            )
         yield f"Verdicts\n{caption}", ["settings", "verdict", "count", "share"], rows, 2, [note]
 
         together = self.by()

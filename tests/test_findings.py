@@ -1,0 +1,78 @@
+"""What a study says: Monte-Carlo errors of several scenarios together, which share their draws, and what is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from concord.findings import Findings
+from concord.scenarios import cross
+from concord.simulate_command import made_up
+from concord.simulation import pairs
+from concord.study import Plan, run
+
+REPLICATES = 6
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> tuple[Findings, pd.DataFrame]:
+    """Eight scenarios; of one of them a replicate is not there."""
+    folder = tmp_path_factory.mktemp("grid") / "study"
+    chosen = cross({"groups": [6], "ratio": [0.1, 1.0], "scale": [1.0, 100.0], "shift": [0.0, 5.0]})
+    plan = Plan(tuple(made_up(each, "REML", 1) for each in chosen), 1, REPLICATES, pairs(["default"]))
+    run(plan, folder, workers=0, batch=1)
+    sorted((folder / "parts" / plan.cases[3].name).iterdir())[2].unlink()
+    rows = pd.concat(pd.read_parquet(path) for path in sorted(folder.glob("parts/*/*.parquet")))
+    factors = pd.DataFrame([{"case": case.name, **case.factors} for case in plan.cases])
+    return Findings(folder), rows.merge(factors, on="case")
+
+
+def clustered(values: pd.Series, replicates: pd.Series) -> float:
+    """The standard error of a mean by statsmodels' least squares on a constant, clustered by draw."""
+    given = {"groups": replicates.to_numpy(), "use_correction": False}
+    fit = sm.OLS(values.to_numpy(float), np.ones(len(values))).fit(cov_type="cluster", cov_kwds=given)
+    return float(fit.bse[0])
+
+
+@pytest.mark.parametrize("factors", [(), ("ratio",), ("scale",), ("shift", "scale"), ("ratio", "scale", "shift")])
+def test_shares_over_scenarios_have_the_errors_of_their_draws(grid, factors):
+    found, rows = grid
+    for row in found.by(*factors).to_dict("records"):
+        mine = rows[np.logical_and.reduce([rows[each] == row[each] for each in (*factors, "engine")])]
+        assert (row["replicates"], row["share"]) == (len(mine), pytest.approx(mine["short"].mean()))
+        assert row["mc_error"] == pytest.approx(clustered(mine["short"], mine["replicate"]), abs=1e-12)
+        if len(factors) == 3:
+            assert row["mc_error"] == pytest.approx(np.sqrt(row["share"] * (1 - row["share"]) / len(mine)))
+
+
+def test_verdicts_and_coverage_over_scenarios_have_the_errors_of_their_draws(grid):
+    found, rows = grid
+    lme4 = rows[rows["engine"] == "lme4"]
+    shown = repr(found)
+    for word, count in lme4["verdict"].value_counts().items():
+        error = clustered(lme4["verdict"] == word, lme4["replicate"])
+        line = next(line for line in shown.splitlines() if f" {word} " in line)
+        assert line.endswith(f"{count}  {100 * count / len(lme4):.1f} ± {100 * error:.1f} %".split("  ")[1])
+    whiskers = found.coverage()
+    assert whiskers.axes
+    there = lme4[lme4["covers: x"].notna()]
+    error = clustered(there["covers: x"], there["replicate"])
+    (drawn,) = _whisker(whiskers, "x", "lme4, default")
+    covered = float(there["covers: x"].astype(float).mean())
+    assert drawn == pytest.approx((max(covered - 2 * error, 0), min(covered + 2 * error, 1)))
+
+
+def _whisker(figure, title: str, label: str) -> list[tuple[float, float]]:
+    """The ends of a parameter's whisker by one engine."""
+    (axes,) = (each for each in figure.axes if each.get_title() == title)
+    line = [text.get_text() for text in figure.axes[0].get_yticklabels()].index(label)
+    ends = axes.containers[line][2][0].get_segments()[0]
+    return [(ends[0][0], ends[1][0])]
+
+
+def test_a_grid_says_how_many_of_its_replicates_are_draws(grid):
+    found, _ = grid
+    assert (found.replicates, found.draws) == (8 * REPLICATES - 1, REPLICATES)
+    assert f"The {8 * REPLICATES - 1} replicates are {REPLICATES} draws" in repr(found)
