@@ -17,7 +17,7 @@ from concord.notebooks import InputError
 from concord.replicates import Refitter, gap, likelihood_of
 from concord.scenarios import Scenario
 from concord.simulate_command import cases, made_up
-from concord.simulation import INDEPENDENT, UNJUDGED, Case, Experiment, best_known, pairs, table, verdict
+from concord.simulation import INDEPENDENT, UNJUDGED, Case, Experiment, best_known, doubted, pairs, table, verdict
 from concord.study import Plan, run
 
 DEFAULT = pairs(("default",))
@@ -92,8 +92,26 @@ def test_a_verdict_is_the_one_of_a_comparison_of_full_fits(name, number, request
     assert rows[1]["verdict"] == rows[2]["verdict"] == comparison.verdict.word
     for row, judgement in zip(rows[1:], comparison.judgements, strict=True):
         assert row["short"] == comparison.short(judgement)
-        assert row["alarmed"] == judgement.alarmed
+        assert row["alarmed"] == doubted(judgement.fit.converged, judgement.fit.messages)
         assert row["gap"] == pytest.approx(judgement.gap, abs=1e-8, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("messages", "doubt"),
+    [
+        ((), False),
+        (("message: boundary (singular) fit: see help('isSingular')",), False),
+        (("ConvergenceWarning: The MLE may be on the boundary of the parameter space.",), False),
+        (("SingularMatrixWarning: Random effects covariance is singular",), False),
+        (("UserWarning: The random effects covariance matrix is singular.",), False),
+        (("warning: Model failed to converge with max|grad| = 0.01 (tol = 0.002, component 1)",), True),
+        (("warning: Hessian is numerically singular: parameters are not uniquely determined",), True),
+        (("ConvergenceWarning: The Hessian matrix at the estimated parameter values is not positive definite.",), True),
+        (("message: boundary (singular) fit: see help('isSingular')", "warning: Model is nearly unidentifiable"), True),
+    ],
+)
+def test_a_word_of_doubt_is_about_convergence_and_not_about_the_boundary(messages, doubt):
+    assert doubted(True, messages) == doubt and doubted(False, messages)
 
 
 @pytest.fixture(scope="module")

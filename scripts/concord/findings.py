@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 
 from concord import tables
 from concord.fits import SETTINGS
-from concord.simulation import INDEPENDENT, LEVEL, Case, pairs
+from concord.simulation import INDEPENDENT, LEVEL, Case, doubted, pairs
 from concord.study import Plan, Store, run
 
 DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
@@ -146,7 +146,9 @@ class _Tally:
         """Count the rows of some replicates, in their order; the first `fixed` parameters are fixed effects."""
         there, gap = rows["error"].isna().to_numpy(), rows["gap"].to_numpy(float)
         short = rows["short"].to_numpy(dtype=float, na_value=0.0) > 0
-        alarmed = rows["alarmed"].to_numpy(dtype=float, na_value=0.0) > 0
+        # From the messages, and not from `alarmed`: a study may have been begun when more of them counted.
+        said = zip(rows["converged"], rows["messages"].fillna(""), strict=True)
+        alarmed = np.array([not pd.isna(flag) and doubted(flag, text.split("\n")) for flag, text in said], bool)
         self.replicates += len(rows)
         self.failed += int((~there).sum())
         self.short += int((short & there).sum())
@@ -280,8 +282,8 @@ class Findings:
 
         ``failed`` : gave no estimates of the model
         ``short``, with ``share`` and ``mc_error`` : below the optimum by more than the tolerance
-        ``silent`` : short without a word of doubt
-        ``false_alarm`` : at the optimum, with a word of doubt
+        ``silent`` : short without a word of doubt about convergence
+        ``false_alarm`` : at the optimum, with such a word
         ``gap``, ``gap_error``, ``largest_gap`` : mean gap of those that are short, and the largest of all
         ``seconds``, ``seconds_error`` : mean wall time of a fit
         """
@@ -504,7 +506,8 @@ class Findings:
         ]
         notes = [
             "no fit: no estimates of the model; short: below the optimum by more than the tolerance; silent: short "
-            "without a word of doubt; false alarm: at the optimum, with a word of doubt."
+            "without a word of doubt; false alarm: at the optimum, with a word of doubt. Doubt is about convergence: a "
+            "note that estimates lie on the boundary, or that a covariance matrix is singular, is none."
         ]
         header = ["engine", "settings", "no fit", "short", "share", "silent", "false alarm"]
         yield "Short of the optimum", header, rows, 2, notes

@@ -131,7 +131,7 @@ def schema(design: Design) -> pa.Schema:
     """The columns of the rows: one row a replicate, engine and settings.
 
     ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
-    ``short`` says whether that is more than the tolerance; ``alarmed``, whether the engine itself had doubts;
+    ``short`` says whether that is more than the tolerance; ``alarmed``, whether the engine doubted its convergence;
     ``error``, why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row of all that
     judging takes. ``estimate: name`` and, for fixed effects, ``std_error: name`` and ``covers: name`` (whether the
     Wald interval holds the true value) follow.
@@ -246,8 +246,24 @@ def _places(design: Design) -> list[tuple[int, int, int]]:
 
 
 def alarmed(fit: Replicate) -> bool:
-    """Whether an engine said that something may be wrong: a warning, or that it has not converged."""
-    return not fit.converged or any(word in message.lower() for message in fit.messages for word in ALARMS)
+    """Whether an engine doubted its convergence: it says that it has not converged, or warns of it."""
+    return doubted(fit.converged, fit.messages)
+
+
+def doubted(converged: bool, messages: Sequence[str]) -> bool:
+    """Whether there is a word of doubt about convergence.
+
+    That estimates lie on the boundary (lme4's "boundary (singular) fit", MixedLM's "The MLE may be on the boundary of
+    the parameter space" and "Random effects covariance is singular") is none: it says where a fit stopped and not
+    whether that is the optimum, and is true of many an optimum. A singular Hessian is one.
+    """
+    return not converged or any(_doubt(message.lower()) for message in messages)
+
+
+def _doubt(message: str) -> bool:
+    # First of all: MixedLM gives its note as a ConvergenceWarning, whose name is a word of ALARMS.
+    note = "boundary" in message or ("covariance" in message and "singular" in message)
+    return not note and any(word in message for word in ALARMS)
 
 
 def best_known(likelihood: Likelihood, fits: Sequence[Replicate]) -> Optimum | None:
