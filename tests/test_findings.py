@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from concord.findings import Findings
+from concord.findings import Findings, _number
 from concord.scenarios import cross
 from concord.simulate_command import made_up
 from concord.simulation import pairs
@@ -76,3 +76,25 @@ def test_a_grid_says_how_many_of_its_replicates_are_draws(grid):
     found, _ = grid
     assert (found.replicates, found.draws) == (8 * REPLICATES - 1, REPLICATES)
     assert f"The {8 * REPLICATES - 1} replicates are {REPLICATES} draws" in repr(found)
+
+
+def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):
+    found, rows = grid
+    for engine in ("mixedlm", "lme4"):
+        mine = rows[rows["engine"] == engine]
+        short = mine[mine["short"].astype(bool) & mine["error"].isna()]
+        lines = repr(found).split("How far short, and how long")[1].splitlines()
+        (line,) = (each.split() for each in lines if each.startswith(engine))
+        for at, each, column in ((2, short, "gap"), (5, mine, "seconds")):
+            draws = each["replicate"].nunique()
+            error = clustered(each[column], each["replicate"]) * np.sqrt(draws / (draws - 1))
+            assert float(line[at]) == pytest.approx(each[column].mean(), rel=0.01)
+            assert float(line[at + 1]) == pytest.approx(error, rel=0.06)
+        assert float(line[4]) == pytest.approx(mine["gap"].max(), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(101.3, "100"), (232.0, "230"), (27.84, "28"), (0.012345, "0.012"), (1e-9, "1e-09")]
+)
+def test_an_error_is_written_without_a_power_of_ten(value, shown):
+    assert _number(value, 2) == shown

@@ -463,7 +463,7 @@ class Findings:
         cases = self.manifest["cases"]
         one = len(cases) == 1
         name = next(iter(cases)) if one else f"{len(cases)} scenarios"
-        number = tables.number
+        number = _number
         word = self.verdicts.groupby(["settings", "verdict"], sort=False, as_index=False)[["count"]].sum()
         word["replicates"] = word["settings"].map(word.groupby("settings")["count"].sum())
         word = _with_shares(word, "count")
@@ -511,6 +511,21 @@ class Findings:
         ]
         header = ["engine", "settings", "no fit", "short", "share", "silent", "false alarm"]
         yield "Short of the optimum", header, rows, 2, notes
+
+        rows = []
+        for row in together.itertuples():
+            kind = (row.engine, row.settings)
+            tallies = [tally for (_, *each), tally in self._tallies.items() if tuple(each) == kind]
+            means = tallies[0].numbers if one else self._means[kind]
+            (seconds, gap), (seconds_error, gap_error) = means.mean, means.error
+            largest = max(tally.largest for tally in tallies)
+            measured = [number(gap, 3), number(gap_error, 2), number(largest, 3)]
+            rows.append([*kind, *measured, number(seconds, 3), number(seconds_error, 2)])
+        header = ["engine", "settings", "gap of the short", "±", "largest gap", "seconds a fit", "±"]
+        notes = [
+            "gap: log-likelihood units below the optimum, the mean of the fits that are short; the largest of all."
+        ]
+        yield "How far short, and how long", header, rows, 2, notes
 
         for factor, values in self.factors.items():
             table = self.by(factor)
@@ -566,6 +581,14 @@ def quick(
     with tempfile.TemporaryDirectory(prefix="concord-study-") as folder:
         run(Plan(tuple(cases), seed, replicates, pairs(settings)), Path(folder), workers=workers, batch=replicates)
         return Findings(Path(folder))
+
+
+def _number(value: float, digits: int) -> str:
+    """As `concord.tables.number`, without a power of ten where the number is of common size: 230, and not 2.3e+02."""
+    if np.isfinite(value) and 1e-4 <= abs(value) < 1e7:
+        shown = np.format_float_positional(value, precision=digits, unique=False, fractional=False, trim="-")
+        return tables.Number(shown, value)
+    return tables.number(value, digits)
 
 
 def percent(share: float, error: float) -> str:
