@@ -52,12 +52,11 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
     likelihood, optimum = known.optima[known.method]
     fit, key = known.fit("mixedlm"), ("", each.term)
     if fit is not None and "mixedlm" not in absent:
-        own = known.information(fit)
-        joint = standard_errors.joint_on_boundary(likelihood, fit) if isinstance(own, str) else own.joint
+        joint = known.joint_mixedlm
         if key not in known.wald_mixedlm:
             absent["mixedlm"] = "the fit has its columns in another coding than the model"
         elif joint is None:
-            absent["mixedlm"] = f"its joint Hessian means nothing here: {own}"
+            absent["mixedlm"] = f"its joint Hessian means nothing here: {known.information(fit)}"
         else:
             expected = around(fit, joint[place], width)
             stated["mixedlm"] = (known.wald_mixedlm[key], "interval_joint", expected)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import interpolate, stats
 
-from concord import information, profile, r
+from concord import information, profile, r, standard_errors
 from concord.agreement import Comparison
 from concord.coding import same_numbers
 from concord.fits import Fit
@@ -268,6 +268,15 @@ class Intervals:
         """Why a package gives no Wald interval of a variance."""
         found = {"lme4": 'confint(method = "Wald") gives none of a variance'}
         return found | ({"nlme": self._by_nlme[1]} if self._by_nlme[1] else {})
+
+    @cached_property
+    def joint_mixedlm(self) -> np.ndarray | None:
+        """Joint standard errors of the fixed effects at MixedLM's estimates, shape (p,), if there are any."""
+        fit = self.fit("mixedlm")
+        own = self.information(fit)
+        if not isinstance(own, str):
+            return own.joint
+        return standard_errors.joint_on_boundary(self.optima[self.method][0], fit)
 
     @cached_property
     def wald_mixedlm(self) -> dict[tuple[str, str], tuple[float, float]]:
