@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -16,22 +17,14 @@ from concord import datasets, models, r
 from concord.engines import engines
 from concord.fits import Fit
 
-LIBRARY_PATH = os.environ.get("LD_LIBRARY_PATH")
 # What hangs on the package's own result stays in the process that made it.
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
 
-
-def pytest_collection_finish():
-    """Nor must a notebook's kernel, where importing a test file has started R."""
-    r.restore_library_path(LIBRARY_PATH)
-
-
-@pytest.fixture(autouse=True)
-def _library_path():
-    """What a test starts must not see what an R, started by rpy2 itself in an earlier test, did to the environment."""
-    r.restore_library_path(LIBRARY_PATH)
-    yield
-    r.restore_library_path(LIBRARY_PATH)
+# R starts here, before any test file is read, and as Concord starts it: where `from rpy2 import robjects` does it,
+# LD_LIBRARY_PATH is R's from then on, and another Python, started by a test, finds the system's libpython in place of
+# its own. Where R is missing, the tests that need it say so.
+with suppress(r.RError):
+    r.interface()
 
 
 @cache

@@ -251,6 +251,14 @@ def test_r_missing_fails_the_tests_and_skips_none():
     assert "RError: R does not start" in done.stdout
 
 
+def test_what_a_test_starts_has_the_environment_that_the_run_was_given():
+    """The test files of this run, read before this test, have left it as the system gave it to this process."""
+    given = dict(each.partition("=")[::2] for each in Path("/proc/self/environ").read_text().split("\0"))
+    assert os.environ.get("LD_LIBRARY_PATH") == given.get("LD_LIBRARY_PATH")
+    python = subprocess.run([sys.executable, "-c", "import sys; print(sys.version)"], capture_output=True, text=True)
+    assert python.stdout.strip() == sys.version
+
+
 def test_starting_r_leaves_the_library_path_alone():
     """What is started afterwards, such as another Python, finds its own libraries and not those that R names."""
     code = (
