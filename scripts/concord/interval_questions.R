@@ -2,23 +2,12 @@
 
 # Evaluates `expression`; gives its value, or NULL where R stops, with R's reason, messages and warnings.
 attempt <- function(expression) {
-  said <- character()
   reason <- NULL
-  value <- withCallingHandlers(
-    tryCatch(expression, error = function(e) {
-      reason <<- conditionMessage(e)
-      NULL
-    }),
-    message = function(m) {
-      said <<- c(said, trimws(conditionMessage(m)))
-      invokeRestart("muffleMessage")
-    },
-    warning = function(w) {
-      said <<- c(said, trimws(conditionMessage(w)))
-      invokeRestart("muffleWarning")
-    }
-  )
-  list(value = value, reason = reason, said = unique(said))
+  found <- heard(tryCatch(expression, error = function(e) {
+    reason <<- conditionMessage(e)
+    NULL
+  }))
+  list(value = found$value, reason = reason, said = found$said)
 }
 
 # Every parameter of an lmer fit by the names and in the order that profile() has them, with its estimate.

@@ -24,6 +24,8 @@ INSTALL = (
     "r-cran-geepack r-cran-lmertest r-cran-pbkrtest"
 )
 
+_R = Path(__file__).with_suffix(".R")
+
 NA_INTEGER = np.iinfo(np.int32).min
 """What R's missing integers and truth values are stored as."""
 
@@ -88,8 +90,8 @@ def package(name: str) -> None:
 
 @cache
 def source(path: Path) -> Any:
-    """An R environment with what the R file at `path` defines, apart from the user's workspace."""
-    room = call("new.env", parent=interface().globalenv)
+    """An R environment with what the R file at `path` defines, apart from the user's workspace, and what all share."""
+    room = call("new.env", parent=interface().globalenv if path == _R else source(_R))
     call("sys.source", str(path), envir=room, **{"keep.source": False})
     return room
 

@@ -10,20 +10,6 @@ deviance_of <- function(fit) {
   )
 }
 
-# The value of an expression and what it says, warnings included.
-heard <- function(expression) {
-  said <- character()
-  hear <- function(condition, restart) {
-    said <<- c(said, trimws(conditionMessage(condition)))
-    invokeRestart(restart)
-  }
-  value <- withCallingHandlers(
-    expression,
-    message = function(m) hear(m, "muffleMessage"), warning = function(w) hear(w, "muffleWarning")
-  )
-  list(value = value, said = unique(said))
-}
-
 # One row a contrast of `contrasts`: estimate, standard error, degrees of freedom, t, p.
 by_contrast <- function(contrasts, one) {
   rows <- lapply(seq_len(nrow(contrasts)), function(i) as.numeric(one(contrasts[i, ])))

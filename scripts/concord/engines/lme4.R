@@ -28,20 +28,9 @@ plain_controls <- function() {
 
 # Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
 observe <- function(expression, room) {
-  said <- character()
   started <- proc.time()[["elapsed"]]
-  value <- withCallingHandlers(
-    eval(expression, room),
-    message = function(m) {
-      said <<- c(said, paste("message:", trimws(conditionMessage(m))))
-      invokeRestart("muffleMessage")
-    },
-    warning = function(w) {
-      said <<- c(said, paste("warning:", trimws(conditionMessage(w))))
-      invokeRestart("muffleWarning")
-    }
-  )
-  list(value = value, messages = unique(said), seconds = proc.time()[["elapsed"]] - started)
+  found <- heard(eval(expression, room), marked = TRUE)
+  list(value = found$value, messages = found$said, seconds = proc.time()[["elapsed"]] - started)
 }
 
 # The call that fits the model to a table called `name`, unevaluated.
