@@ -373,6 +373,27 @@ def test_a_part_that_is_no_whole_parquet_file_is_one_line_and_computed_anew_with
     pd.testing.assert_frame_equal(rows(folder), wanted, check_exact=True)
 
 
+def test_a_part_whose_values_were_damaged_is_one_line_and_never_other_numbers(begun, tmp_path, capsys):
+    """One bit turned in every column, as a bad disk or a bad copy does it: the file's form is whole all the same."""
+    folder = shutil.copytree(begun, tmp_path / "copy")
+    here = parts(folder)[0]
+    content = here.read_bytes()
+    group = pq.read_metadata(here).row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    assert len(columns) == len(pq.read_schema(here))
+    for column in columns:
+        last = column.data_page_offset + column.total_compressed_size - 1
+        if column.has_dictionary_page:
+            last += column.dictionary_page_offset - column.data_page_offset
+        here.write_bytes(content[:last] + bytes([content[last] ^ 1]) + content[last + 1 :])
+        with pytest.raises(InputError, match=rf"^{here}: is damaged \(.*\): delete it, and"):
+            study.read_part(here)
+    given = ["simulate", MODEL, "--settings", "default", "--output", str(folder), "--workers", "0", "--replicates", "2"]
+    assert main(given) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"concord: {here}: is damaged (") and said.err.count("\n") == 1
+
+
 def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
     compute = study.compute
     monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))

@@ -313,7 +313,8 @@ def _told(given: argparse.Namespace) -> int:
         print(f"concord: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"concord: {error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"concord: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 

@@ -27,12 +27,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from concord import tables
 from concord.fits import SETTINGS
 from concord.simulation import INDEPENDENT, LEVEL, Case, doubted, pairs
-from concord.study import Plan, Store, run
+from concord.study import Plan, Store, read_part, run
 
 DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
 """Where gaps are counted apart, in log-likelihood units."""
@@ -609,7 +608,7 @@ def _parts(store: Store, case: str) -> Iterator[pd.DataFrame]:
     """The rows of a case in the order of their replicates, as many at a time as are worth the trouble."""
     held: list[pa.Table] = []
     for _, _, path in store.parts(case):
-        held.append(pq.read_table(path))
+        held.append(read_part(path))
         if sum(len(each) for each in held) >= ROWS:
             yield pa.concat_tables(held).to_pandas()
             held.clear()

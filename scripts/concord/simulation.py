@@ -463,10 +463,10 @@ def unchanged(content: bytes) -> bytes:
 
 
 def parquet(made: Sequence[Mapping[str, object]], columns: pa.Schema) -> bytes:
-    """Rows as a Parquet file."""
+    """Rows as a Parquet file, with checksums."""
     table = pa.Table.from_pylist(list(made), schema=columns)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 

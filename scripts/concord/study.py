@@ -23,6 +23,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from concord.cluster import PATIENCE, cluster
 from concord.notebooks import InputError, shorten
 from concord.simulation import LEVEL, Case, Failure, compute, made_with, unchanged
@@ -40,6 +43,8 @@ DEATHS = 1
 """So often a batch may lose its worker before it is divided, on the cluster of this machine."""
 FAILURES = 20
 """After so many replicates without a result the study stops: something is wrong with all of them."""
+
+ANEW = "delete it, and the simulate command computes it anew"
 
 # What workers on this machine have when they are forked.
 IMPORTED = ("concord.simulation", "statsmodels.formula.api")
@@ -286,7 +291,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _whole(path: Path) -> None:
-    """A part begins and ends as Parquet does, its metadata between; its rows are not read.
+    """A part begins and ends as Parquet does, its metadata between; its rows are not read, which `read_part` does.
 
     Raises
     ------
@@ -299,11 +304,22 @@ def _whole(path: Path) -> None:
             file.seek(max(0, size - 8))
             length, tail = file.read(4), file.read(4)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror}: delete it, and the simulate command computes it anew"
-        ) from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}: {ANEW}") from error
     if head != _MAGIC or tail != _MAGIC or not 0 < int.from_bytes(length, "little") <= size - 12:
-        raise InputError(f"{path}: is no whole Parquet file: delete it, and the simulate command computes it anew")
+        raise InputError(f"{path}: is no whole Parquet file: {ANEW}")
+
+
+def read_part(path: Path) -> pa.Table:
+    """The rows of a part.
+
+    Raises
+    ------
+    InputError : they are not what was written, by the checksums that are kept with them
+    """
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: is damaged ({shorten(str(error))}): {ANEW}") from error
 
 
 def write(path: Path, content: bytes) -> None:
