@@ -347,6 +347,19 @@ def test_on_paper_there_are_no_buttons(opened):
     assert page.locator("#grid").is_visible()
 
 
+def test_on_paper_no_number_is_broken(opened):
+    page, _ = opened("alone/compare-REML.html", viewport={"width": 720, "height": 1000})
+    page.emulate_media(media="print")
+    lines = page.evaluate("""[...document.querySelectorAll("td")].filter(e => e.checkVisibility()).map(e => {
+        const range = document.createRange();
+        range.selectNodeContents(e);
+        return [e.textContent.trim(), new Set([...range.getClientRects()].map(r => r.top)).size];
+    })""")
+    lines = [(text, count) for text, count in lines if re.fullmatch(r"[-+\d.e]+", text)]
+    assert len(lines) > 50
+    assert [text for text, count in lines if count > 1] == []
+
+
 def test_what_an_output_brings_along_does_not_run(opened):
     """Markup that a notebook displays is shown; a script in it is not run, and what it wants is stopped in the "
     "browser."""

@@ -30,6 +30,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
 CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
+_NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
 def page(notebook: nbformat.NotebookNode) -> str:
@@ -151,10 +152,9 @@ def _headed(soup: BeautifulSoup, table: Tag) -> None:
             above = cell.find_parent("thead") is not None
             spans = "colspan" if above else "rowspan"
             cell["scope"] = ("col" if above else "row") + ("group" if int(cell.get(spans, 1)) > 1 else "")
-    if "dataframe" in table.get("class", ()):
-        for cell in table.find_all(["td", "th"]):
-            if re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN", cell.get_text(strip=True)):
-                cell["class"] = "number"
+    for cell in table.find_all(["td", "th"]):
+        if _NUMBER.fullmatch(cell.get_text(strip=True)):
+            cell["class"] = "number"
 
 
 def _mended(content: str) -> str:
