@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import degrees, information, models, r, reference, standard_errors
+from concord import degrees, error_questions, information, models, r, reference
 from concord.degrees import DegreesError
 from concord.likelihood import Likelihood
 
@@ -116,7 +116,7 @@ def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits)
     """Also where the estimates are no optimum, and where a variance is zero; numDeriv gives 6 digits."""
     for method in models.METHODS:
         fit = fits(id, method, "lme4", settings)
-        said = standard_errors.said_by_lme4(fit)
+        said = error_questions.said_by_lme4(fit)
         given = fit.covariances, fit.residual_variance
         found = degrees.satterthwaite(reference.of(fit.model).likelihood, *given)
         np.testing.assert_allclose(found, said["satterthwaite"][:, 2], rtol=3e-6)
@@ -206,7 +206,7 @@ COUNTED = ["cake-split_plot_linear", "machines-nested", "oats-split_plot", "orth
 def test_inner_and_outer_levels_are_counted_as_nlme_does(id, fits):
     """Effects within and between groups, one level of grouping and two."""
     fit = fits(id, "REML", "nlme", "tuned")
-    np.testing.assert_array_equal(degrees.inner_outer(fit.model.design), standard_errors.said_by_nlme(fit)["df"])
+    np.testing.assert_array_equal(degrees.inner_outer(fit.model.design), error_questions.said_by_nlme(fit)["df"])
 
 
 NO_INTERCEPT = """function(data) {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from concord import models, r, standard_errors
+from concord import effect_tests, error_definitions, error_questions, models, r, standard_errors
 from concord.agreement import Disagreement, compare, tolerances
 from concord.answers import answer
 from concord.engines import lme4, mixedlm
@@ -55,7 +55,7 @@ def by_key(lines):
 @pytest.mark.parametrize(("id", "method"), TRIED)
 def test_every_number_is_what_its_definition_gives(id, method, compared):
     """All lines are held, none differs; MixedLM and lmerTest hold to 1e-6 where nlme's differences need more."""
-    found = standard_errors.lines(compared(id, method)) + standard_errors.test_lines(compared(id, method))
+    found = standard_errors.lines(compared(id, method)) + effect_tests.lines(compared(id, method))
     assert {line.verdict for line in found} == {"agree", "by definition"}
     Sheet(id, found).check()
     for line in found:
@@ -84,7 +84,7 @@ def test_a_variance_of_zero_has_no_wald_standard_error(compared):
     of_variances = [line for line in found if line.effect == "ran_pars"]
     assert {line.verdict for line in of_variances} == {"not compared"} and len(of_variances) == 2
     assert any("is singular" in why for line in of_variances for why in line.absent.values())
-    lines = by_key(standard_errors.test_lines(comparison))
+    lines = by_key(effect_tests.lines(comparison))
     df = lines["degrees of freedom", "", "(Intercept)"]
     # lmerTest counts no uncertainty of a variance that is zero: 29 rows; pbkrtest does: 5 batches.
     assert df.values["lmerTest"] == pytest.approx(29) and df.values["pbkrtest"] == pytest.approx(5)
@@ -96,7 +96,7 @@ def test_fits_that_fall_short_have_what_their_own_estimates_give(compared):
     """MixedLM's default fit of dietox is 3 units short: the differences are those of the estimates, each explained."""
     comparison = compared("dietox-random_slope", "REML", "default")
     assert "short" in comparison.verdict.word
-    found = standard_errors.lines(comparison) + standard_errors.test_lines(comparison)
+    found = standard_errors.lines(comparison) + effect_tests.lines(comparison)
     assert {line.verdict for line in found} == {"agree", "by definition", "another optimum"}
     assert {line.verdict for line in found if line.same_definition} == {"agree", "another optimum"}
     for line in found:
@@ -120,17 +120,16 @@ def test_fits_that_fall_short_have_what_their_own_estimates_give(compared):
 def test_a_wrong_number_is_a_difference(source, key, quantity, compared, monkeypatch):
     """One percent off, nothing explains it."""
     comparison = compared("sleepstudy-random_slope", "ML")
-    real = standard_errors._said
 
     def off(fit):
-        said = dict(real(fit))
+        said = dict(error_questions.asked(fit))
         if fit.engine == source:
             said[key] = 1.01 * said[key]
         return said
 
-    standard_errors.lines(comparison)
-    monkeypatch.setattr(standard_errors, "_said", off)
-    found = standard_errors.lines(comparison) + standard_errors.test_lines(comparison)
+    for module in (standard_errors, effect_tests):
+        monkeypatch.setattr(module, "asked", off)
+    found = standard_errors.lines(comparison) + effect_tests.lines(comparison)
     differ = [line for line in found if line.verdict == "differ"]
     assert differ and quantity in {line.quantity for line in differ}
     with pytest.raises(Disagreement):
@@ -153,7 +152,7 @@ def test_nlmes_summary_by_ml_has_its_own_factor(compared):
         (fit,) = (each for each in comparison.fits if each.engine == "nlme")
         half = r.call("eval", r.call("parse", text="function(fit) nlme::intervals(fit, which = 'fixed')$fixed")[0])
         interval = r.from_r(r.call(half, fit.native))
-        df = standard_errors.said_by_nlme(fit)["df"][1]
+        df = error_questions.said_by_nlme(fit)["df"][1]
         width = (interval[1, 2] - interval[1, 0]) / (2 * stats.t.ppf(0.975, df))
         assert width == pytest.approx(plain.values["nlme"], rel=1e-9)
 
@@ -173,7 +172,7 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
 def test_what_mixedlm_prints_with_variance_components_is_found_in_its_summary(compared):
     """bse_re raises there; the summary prints the same thing, rounded to three digits."""
     (fit,) = (each for each in compared("machines-nested").fits if each.engine == "mixedlm")
-    said = standard_errors.said_by_mixedlm(fit)
+    said = error_questions.said_by_mixedlm(fit)
     assert said["raises"].startswith("bse_re raises ValueError")
     with pytest.raises(ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -195,15 +194,15 @@ def test_the_table_of_components_leads_from_what_is_printed_to_the_error(compare
 
 def test_the_table_has_every_kind_of_test_with_what_it_assumes(compared):
     comparison = compared("sleepstudy-random_slope")
-    table = standard_errors.tests_table(comparison)
+    table = effect_tests.tests_table(comparison)
     assert list(table.columns) == ["term", "kind", "estimate", "std_error", "df", "statistic", "p_value", "source"]
-    assert list(table["kind"]) == 2 * list(standard_errors.ASSUMES)
+    assert list(table["kind"]) == 2 * list(effect_tests.ASSUMES)
     assert list(table["source"][:5]) == ["mixedlm", "lme4", "lmerTest", "pbkrtest", "nlme"]
     np.testing.assert_allclose(table["estimate"] / table["std_error"], table["statistic"], rtol=1e-9)
     np.testing.assert_allclose(table["p_value"], 2 * stats.t.sf(table["statistic"].abs(), table["df"]), rtol=1e-8)
     assert list(table["df"][5:]) == pytest.approx([np.inf, 178, 17, 17, 161], rel=1e-6)
-    assert [note.partition(":")[0] for note in table.attrs["notes"]] == list(standard_errors.ASSUMES)
-    by_ml = standard_errors.tests_table(compared("sleepstudy-random_slope", "ML"))
+    assert [note.partition(":")[0] for note in table.attrs["notes"]] == list(effect_tests.ASSUMES)
+    by_ml = effect_tests.tests_table(compared("sleepstudy-random_slope", "ML"))
     assert "Kenward-Roger" not in set(by_ml["kind"]) and "one for REML" in by_ml.attrs["notes"][-1]
 
 
@@ -216,12 +215,12 @@ def test_nlmes_published_summaries_and_intervals_hold(row, fits):
     from the independent error of a log standard deviation.
     """
     fit = fits(row["model"], row["method"], "nlme", "tuned")
-    said, design = standard_errors.said_by_nlme(fit), fit.model.design
+    said, design = error_questions.said_by_nlme(fit), fit.model.design
     if row["quantity"] in ("lower", "upper"):
         table = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
         ((k,),) = np.nonzero((table["group"] == row["group"]) & (table["term"] == row["term"]))
         sign = 1 if row["quantity"] == "upper" else -1
-        error = 0.5 * standard_errors._Expected.at(_likelihood(fit), fit).components[k] / table["estimate"][k]
+        error = 0.5 * error_definitions.Errors.at(_likelihood(fit), fit).components[k] / table["estimate"][k]
         value = np.sqrt(table["estimate"][k]) * np.exp(sign * stats.norm.ppf(0.975) * error)
     else:
         value = said[row["quantity"]][design.names.index(row["term"])]
@@ -247,8 +246,8 @@ def test_a_fit_in_another_coding_is_carried_over(fits):
     """lmer on centred days: lmerTest's and pbkrtest's statements about the model's own effects are the same."""
     model = models.get("sleepstudy-random_slope")
     function = r.call("eval", r.call("parse", text=CENTRED)[0])
-    other = standard_errors.said_by_lme4(lme4.from_native(r.call(function, model.frame), model))
-    plain = standard_errors.said_by_lme4(fits("sleepstudy-random_slope", "REML", "lme4", "tuned"))
+    other = error_questions.said_by_lme4(lme4.from_native(r.call(function, model.frame), model))
+    plain = error_questions.said_by_lme4(fits("sleepstudy-random_slope", "REML", "lme4", "tuned"))
     for key in ("satterthwaite", "kenward_roger"):
         np.testing.assert_allclose(other[key], plain[key], rtol=2e-5)
     np.testing.assert_allclose(other["components"], plain["components"], rtol=2e-5)
@@ -264,17 +263,17 @@ def test_mixedlms_columns_may_stand_in_another_order_and_unit(fits):
     X = model.design.X[:, ::-1]
     made = sm.MixedLM(model.design.y, X, groups=model.design.terms[0].codes, exog_re=X * [0.1, 1.0])
     fit = mixedlm.from_native(made.fit(method="bfgs", gtol=1e-9, maxiter=2000), model)
-    other = standard_errors.said_by_mixedlm(fit)
-    plain = standard_errors.said_by_mixedlm(fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned"))
+    other = error_questions.said_by_mixedlm(fit)
+    plain = error_questions.said_by_mixedlm(fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned"))
     for key in ("conditional", "z", "p", "printed"):
         np.testing.assert_allclose(other[key], plain[key], rtol=1e-4, atol=1e-30)
     made.fit(reml=False)  # another method on the same model object changes nothing that was said
-    np.testing.assert_allclose(standard_errors.said_by_mixedlm(fit)["conditional"], other["conditional"], rtol=1e-12)
+    np.testing.assert_allclose(error_questions.said_by_mixedlm(fit)["conditional"], other["conditional"], rtol=1e-12)
 
 
 def test_what_is_said_can_travel_between_processes(compared):
     for fit in compared("machines-nested").fits:
-        said = standard_errors._QUESTIONS[fit.engine](fit)
+        said = error_questions.QUESTIONS[fit.engine](fit)
         again = pickle.loads(pickle.dumps(said))
         assert set(again) == set(said)
 
@@ -287,7 +286,7 @@ def test_asking_lmertest_leaves_the_fit_as_it_was(fits):
         return [np.array(r.from_r(r.call(r.function("lme4::getME"), fit.native, name))) for name in ("theta", "beta")]
 
     before, summary = state(), float(r.from_r(r.call("as.numeric", r.call(r.function("stats::logLik"), fit.native)))[0])
-    standard_errors.said_by_lme4(fit)
+    error_questions.said_by_lme4(fit)
     for one, other in zip(before, state(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert float(r.from_r(r.call("as.numeric", r.call(r.function("stats::logLik"), fit.native)))[0]) == summary
@@ -299,9 +298,9 @@ def test_a_fit_whose_data_are_gone_is_no_trouble(fits):
     r.package("lmerTest")
     with pytest.raises(r.RError, match="Unable to extract deviance function"):
         r.call(r.function("lmerTest::as_lmerModLmerTest"), fit.native)
-    assert standard_errors.said_by_lme4(fit)["satterthwaite"][1:, 2] == pytest.approx([10, 10], rel=1e-6)
+    assert error_questions.said_by_lme4(fit)["satterthwaite"][1:, 2] == pytest.approx([10, 10], rel=1e-6)
 
 
 def test_the_tolerances_that_lines_name_exist(compared):
-    found = standard_errors.lines(compared("machines-nested")) + standard_errors.test_lines(compared("machines-nested"))
+    found = standard_errors.lines(compared("machines-nested")) + effect_tests.lines(compared("machines-nested"))
     assert {line.tolerance for line in found} <= set(tolerances()["quantities"])

@@ -18,6 +18,7 @@ from concord import (
     checks,
     criteria,
     deletion,
+    effect_tests,
     evidence,
     intervals,
     likelihood,
@@ -89,8 +90,8 @@ class Account:
 
     @property
     def tests(self) -> pd.DataFrame:
-        """Every test of every fixed effect; see `standard_errors.tests_table`."""
-        return standard_errors.tests_table(self.comparison)
+        """Every test of every fixed effect; see `effect_tests.tests_table`."""
+        return effect_tests.tests_table(self.comparison)
 
     @cached_property
     def anova(self) -> RAnova | str:
@@ -180,7 +181,7 @@ class Account:
     def _lines(self, section: str) -> list[Line]:
         made: dict[str, Callable[[], Sequence[Line]]] = {
             "standard errors": lambda: standard_errors.lines(self.comparison),
-            "tests of fixed effects": lambda: standard_errors.test_lines(self.comparison),
+            "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
             "intervals": lambda: intervals.lines(self.comparison, self.level),
             "random effects": lambda: random_effects.lines(self.comparison),
             "criteria": lambda: evidence.lines(self.comparison),
@@ -198,7 +199,7 @@ class Account:
 
     def _notes(self, section: str) -> Sequence[str]:
         if section == "tests of fixed effects":
-            return tuple(f"{kind}: {assumes}." for kind, assumes in standard_errors.ASSUMES.items())
+            return tuple(f"{kind}: {assumes}." for kind, assumes in effect_tests.ASSUMES.items())
         if section == "tests of models":
             refused = evidence.tests_table(self.comparison)
             refused = refused[refused["note"].str.startswith("not tested")]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import interpolate, stats
 
-from concord import information, profile, r, standard_errors
+from concord import error_definitions, information, profile, r
 from concord.agreement import Comparison
 from concord.coding import same_numbers
 from concord.fits import Fit
@@ -276,7 +276,7 @@ class Intervals:
         own = self.information(fit)
         if not isinstance(own, str):
             return own.joint
-        return standard_errors.joint_on_boundary(self.optima[self.method][0], fit)
+        return error_definitions.joint_on_boundary(self.optima[self.method][0], fit)
 
     @cached_property
     def wald_mixedlm(self) -> dict[tuple[str, str], tuple[float, float]]:

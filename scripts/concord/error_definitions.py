@@ -1,0 +1,195 @@
+"""Standard errors by every package's own definition, at the estimates of one fit: what it should state there.
+
+The observed information itself is that of `information`. Where estimates are no optimum it matters in which parameters
+one differentiates: here it is done in each package's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from concord import degrees, information
+from concord.degrees import DegreesError
+from concord.fits import Fit
+from concord.formulas import Design
+from concord.information import Information, InformationError
+from concord.likelihood import Likelihood, LikelihoodError
+
+# nlme's steps of the numerical Hessian (lmeControl's .relStep and minAbsParApVar).
+STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """The independent values by every definition, at one fit's estimates; None with a reason where there are none."""
+
+    conditional: np.ndarray
+    joint: np.ndarray | None
+    printed: np.ndarray | None
+    components: np.ndarray | None
+    why: str = ""
+
+    @classmethod
+    def at(cls, likelihood: Likelihood, fit: Fit) -> Errors:
+        """At a fit's own estimates. Where they are no optimum it matters in which parameters one differentiates: it is
+        done in each package's own.
+        """
+        conditional = likelihood.std_error(fit.covariances, fit.residual_variance)
+        try:
+            found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+        except (InformationError, LikelihoodError) as error:
+            joint = joint_on_boundary(likelihood, fit) if fit.engine == "mixedlm" else None
+            return cls(conditional, joint, None, None, str(error))
+        p = likelihood.p
+        if fit.engine == "mixedlm":
+            spread = _by_ratios(likelihood, fit, found)
+            errors = np.sqrt(np.diag(spread))
+            printed = math.sqrt(fit.residual_variance) * errors[p:]
+            return cls(conditional, errors[:p], printed, found.components()["std_error"].to_numpy())
+        components = found.components()["std_error"].to_numpy()
+        if fit.engine == "lme4":
+            components = _by_factors(likelihood, fit)
+        return cls(conditional, found.joint, None, components)
+
+
+def joint_on_boundary(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
+    """Joint standard errors of MixedLM's fixed effects where a covariance matrix is singular, shape (p,), if there are
+    any.
+
+    In its parameters, unlike in standard deviations, the log-likelihood has ordinary derivatives there, though not all
+    first ones are zero: their limit is taken from inside, as a ratio to the conditional errors, by a parabola through
+    three points.
+    """
+    scale, found = fit.residual_variance, []
+    for distance in (1e-4, 2e-4, 4e-4):
+        inside = tuple(
+            each + distance * scale * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
+            for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
+        )
+        try:
+            there = information.observed(likelihood, fit.fixed, inside, scale)
+            spread = _by_ratios(likelihood, replace(fit, covariances=inside), there)
+        except (InformationError, LikelihoodError):
+            return None
+        found.append(np.sqrt(np.diag(spread)[: likelihood.p]) / there.conditional)
+    near, middle, far = found
+    return likelihood.std_error(fit.covariances, scale) * (8 * near - 6 * middle + far) / 3
+
+
+def _by_ratios(likelihood: Likelihood, fit: Fit, found: Information) -> np.ndarray:
+    """The inverse of minus the Hessian in MixedLM's parameters, shape (p + k, p + k): fixed effects and ratios to the
+    residual variance, which is profiled out.
+    """
+    p, values = likelihood.p, found.estimates["estimate"].to_numpy()
+    count, scale = len(values) - p - 1, fit.residual_variance
+    jacobian = np.eye(len(values))
+    jacobian[p:-1, p:-1] *= scale
+    jacobian[p:-1, -1] = values[p:-1] / scale
+    matrix = jacobian.T @ found.matrix @ jacobian
+    # A variance is its ratio times the residual variance: where its slope is not zero, that product bends.
+    slopes = _slopes(likelihood, fit)
+    matrix[p : p + count, -1] -= slopes
+    matrix[-1, p : p + count] -= slopes
+    return np.linalg.inv(matrix)[:-1, :-1]
+
+
+def _slopes(likelihood: Likelihood, fit: Fit) -> np.ndarray:
+    """Derivatives of the log-likelihood with respect to variances and covariances, by differences, shape (k,)."""
+    found = []
+    for t, covariance in enumerate(fit.covariances):
+        q = len(covariance)
+        for i, j in [(k, k) for k in range(q)] + [(a, b) for b in range(q) for a in range(b)]:
+            step = 1e-4 * math.sqrt(covariance[i, i] * covariance[j, j]) * _room(covariance)
+            values = []
+            for sign in (1, -1):
+                moved = covariance.copy()
+                moved[i, j] += sign * step
+                moved[j, i] = moved[i, j]
+                given = [moved if k == t else each for k, each in enumerate(fit.covariances)]
+                values.append(likelihood.loglik(fit.fixed, given, fit.residual_variance))
+            found.append((values[0] - values[1]) / (2 * step))
+    return np.array(found)
+
+
+def _room(covariance: np.ndarray) -> float:
+    """How far a covariance matrix is from a singular one: the least eigenvalue of its correlations, 1 at most."""
+    deviations = np.sqrt(np.diag(covariance))
+    return float(np.linalg.eigvalsh(covariance / np.outer(deviations, deviations))[0])
+
+
+def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
+    """Standard errors of variances and covariances by way of (theta, sigma), lme4's parameters."""
+    try:
+        covariance = degrees.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
+    except DegreesError:
+        return None
+    sigma = math.sqrt(fit.residual_variance)
+    factors = [np.linalg.cholesky(each) / sigma for each in fit.covariances]
+    jacobian = of_variances(factors, sigma, [np.eye(len(each)) for each in factors])
+    return np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+
+
+def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np.ndarray]) -> np.ndarray:
+    """Derivatives of variances and covariances, in the order of `Fit.estimates`, with respect to (theta, sigma)."""
+    count = sum(len(each) * (len(each) + 1) // 2 for each in factors)
+    jacobian, start = np.zeros((count + 1, count + 1)), 0
+    for factor, back in zip(factors, backs, strict=True):
+        q = len(factor)
+        size = q * (q + 1) // 2
+        rows, columns = np.triu_indices(q)[::-1]
+        at = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+        for k, (a, b) in enumerate(zip(rows, columns, strict=True)):
+            unit = np.zeros((q, q))
+            unit[a, b] = 1.0
+            moved = sigma**2 * back @ (unit @ factor.T + factor @ unit.T) @ back.T
+            jacobian[start : start + size, start + k] = [moved[place] for place in at]
+        whole = 2 * sigma * back @ factor @ factor.T @ back.T
+        jacobian[start : start + size, count] = [whole[place] for place in at]
+        start += size
+    jacobian[count, count] = 2 * sigma
+    return jacobian
+
+
+def adjusted(fit: Fit) -> float:
+    """What nlme's summary multiplies standard errors by: sqrt(n / (n - p)) under ML."""
+    n, p = fit.model.design.X.shape
+    return 1.0 if fit.model.reml else math.sqrt(n / (n - p))
+
+
+def from_logs(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of variances and covariances with respect to nlme's parameters, and the standard errors by them."""
+    jacobian, start = np.zeros((len(at), len(at))), 0
+    for term in design.terms:
+        q = len(term.names)
+        deviations = np.exp(at[start : start + q])
+        jacobian[range(start, start + q), range(start, start + q)] = 2 * deviations**2
+        k = start + q
+        for j in range(q):
+            for i in range(j):
+                correlation, size = math.tanh(at[k] / 2), deviations[i] * deviations[j]
+                jacobian[k, [start + i, start + j]] = correlation * size
+                jacobian[k, k] = (1 - correlation**2) / 2 * size
+                k += 1
+        start = k
+    jacobian[-1, -1] = 2 * math.exp(2 * at[-1])
+    return jacobian, np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+
+
+def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit) -> np.ndarray:
+    """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
+
+    Four values are differenced over the product of two steps. Each is a sum over groups, of terms of about one a row;
+    their roundings add up as independent errors do.
+    """
+    steps = STEP * np.maximum(np.abs(at), LEAST)
+    groups = max(len(term.levels) for term in fit.model.design.terms)
+    value = np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups)
+    error = 4 * value / np.outer(steps, steps)
+    through = np.abs(jacobian @ covariance)
+    moved = np.einsum("ki,ij,kj->k", through, error, through)
+    variances = np.diag(jacobian @ covariance @ jacobian.T)
+    return moved / (2 * np.sqrt(variances))
