@@ -16,6 +16,7 @@ from concord import reference, tables
 from concord.answers import Absence, Answer
 from concord.datasets import Tolerance
 from concord.engines.best import recomputed
+from concord.error_definitions import Errors
 from concord.fits import KEY, Fit
 from concord.judgement import OWN, Judgement, judge
 from concord.models import Model
@@ -190,9 +191,9 @@ class Comparison:
     def _by_definition(self, key: tuple[str, str, str]) -> bool:
         """Whether standard errors differ only because an engine inverts the joint Hessian, where lme4 holds theta.
 
-        Shown, not assumed: what the engine states is what it has from the joint Hessian; that is larger than the error
-        conditional on theta, by the uncertainty of theta, a matter of percents; and the conditional ones, computed at
-        each fit's own covariance matrices, agree with each other and with what the others state.
+        Shown, not assumed: at its own estimates the joint Hessian of the independent likelihood gives just what the
+        engine states; and the errors conditional on theta, computed at each fit's own covariance matrices, agree with
+        each other and with what the others state.
         """
         if key[0] != "std_error":
             return False
@@ -203,15 +204,18 @@ class Comparison:
         conditional = []
         for i in self.parties:
             fit, stated = self.fits[i], self.fits[i].std_error[place]
-            if self.short(self.judgements[i]):
-                return False
-            own = self.against.likelihood.std_error(fit.covariances, fit.residual_variance)[place]
-            limit = allowed.atol + allowed.rtol * own
+            own = self._errors[i]
             joint = fit.joint_std_error is not None and stated == fit.joint_std_error[place]
-            if not (own - limit <= stated <= 1.1 * own if joint else abs(stated - own) <= limit):
+            expected = own.joint if joint else own.conditional
+            if expected is None or not abs(stated - expected[place]) <= allowed.atol + allowed.rtol * expected[place]:
                 return False
-            conditional.append(own)
+            conditional.append(own.conditional[place])
         return max(conditional) - min(conditional) <= allowed.atol + allowed.rtol * min(conditional)
+
+    @cached_property
+    def _errors(self) -> dict[int, Errors]:
+        """Each party's standard errors of fixed effects by every definition, at its own estimates."""
+        return {i: Errors.at(self.against.likelihood, self.fits[i]) for i in self.parties}
 
     def _allowed(self, key: tuple[str, str, str], values: pd.DataFrame) -> float:
         """The tolerance of one row in its own unit."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from concord import degrees, information
 from concord.degrees import DegreesError
-from concord.fits import Fit
+from concord.fits import Fit, tidy
 from concord.formulas import Design
-from concord.information import Information, InformationError
+from concord.information import InformationError
 from concord.likelihood import Likelihood, LikelihoodError
 
 # nlme's steps of the numerical Hessian (lmeControl's .relStep and minAbsParApVar).
@@ -32,93 +32,80 @@ class Errors:
     printed: np.ndarray | None
     components: np.ndarray | None
     why: str = ""
+    bent: bool = True
+    """Whether the joint log-likelihood bends down in every direction."""
 
     @classmethod
     def at(cls, likelihood: Likelihood, fit: Fit) -> Errors:
-        """At a fit's own estimates. Where they are no optimum it matters in which parameters one differentiates: it is
-        done in each package's own.
-        """
+        """At a fit's own estimates."""
         conditional = likelihood.std_error(fit.covariances, fit.residual_variance)
         try:
             found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            joint = joint_on_boundary(likelihood, fit) if fit.engine == "mixedlm" else None
-            return cls(conditional, joint, None, None, str(error))
-        p = likelihood.p
-        if fit.engine == "mixedlm":
-            spread = _by_ratios(likelihood, fit, found)
-            errors = np.sqrt(np.diag(spread))
-            printed = math.sqrt(fit.residual_variance) * errors[p:]
-            return cls(conditional, errors[:p], printed, found.components()["std_error"].to_numpy())
+            joint, bent = by_joint_hessian(likelihood, fit) if fit.engine == "mixedlm" else (None, True)
+            return cls(conditional, joint, None, None, str(error), bent)
         components = found.components()["std_error"].to_numpy()
+        if fit.engine == "mixedlm":
+            p = likelihood.p
+            errors = _from_information(_in_ratios(likelihood, fit, fit.covariances))
+            printed = math.sqrt(fit.residual_variance) * errors[p:]
+            return cls(conditional, errors[:p], printed, components)
         if fit.engine == "lme4":
             components = _by_factors(likelihood, fit)
         return cls(conditional, found.joint, None, components)
 
 
-def joint_on_boundary(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
-    """Joint standard errors of MixedLM's fixed effects where a covariance matrix is singular, shape (p,), if there are
-    any.
+def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | None, bool]:
+    """What MixedLM's inversion of its joint Hessian gives as standard errors of fixed effects, at any estimates.
 
-    In its parameters, unlike in standard deviations, the log-likelihood has ordinary derivatives there, though not all
-    first ones are zero: their limit is taken from inside, as a ratio to the conditional errors, by a parabola through
-    three points.
+    In its parameters, unlike in standard deviations, the log-likelihood has ordinary derivatives also where a
+    covariance matrix is singular, though not all first ones are zero there, and it may bend up. They are taken there
+    by a parabola through three points inside.
+
+    Returns
+    -------
+    the standard errors, shape (p,), NaN for the root of a negative number, or None where there are no derivatives;
+    and whether the log-likelihood bends down in every direction: else the Hessian's inverse is no covariance matrix
     """
-    scale, found = fit.residual_variance, []
-    for distance in (1e-4, 2e-4, 4e-4):
-        inside = tuple(
-            each + distance * scale * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
-            for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
-        )
+    try:
         try:
-            there = information.observed(likelihood, fit.fixed, inside, scale)
-            spread = _by_ratios(likelihood, replace(fit, covariances=inside), there)
-        except (InformationError, LikelihoodError):
-            return None
-        found.append(np.sqrt(np.diag(spread)[: likelihood.p]) / there.conditional)
-    near, middle, far = found
-    return likelihood.std_error(fit.covariances, scale) * (8 * near - 6 * middle + far) / 3
+            matrix = _in_ratios(likelihood, fit, fit.covariances)
+        except InformationError:
+            matrix = 0.0
+            for weight, distance in ((8 / 3, 1e-4), (-2, 2e-4), (1 / 3, 4e-4)):
+                inside = [
+                    each + distance * fit.residual_variance * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
+                    for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
+                ]
+                matrix = matrix + weight * _in_ratios(likelihood, fit, inside)
+        errors = _from_information(matrix)[: likelihood.p]
+    except (InformationError, LikelihoodError, np.linalg.LinAlgError):
+        return None, True
+    return errors, bool(np.linalg.eigvalsh(matrix)[0] > 0)
 
 
-def _by_ratios(likelihood: Likelihood, fit: Fit, found: Information) -> np.ndarray:
-    """The inverse of minus the Hessian in MixedLM's parameters, shape (p + k, p + k): fixed effects and ratios to the
-    residual variance, which is profiled out.
+def _from_information(matrix: np.ndarray) -> np.ndarray:
+    """Square roots of the diagonal of the inverse, NaN of what is negative."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(np.diag(np.linalg.inv(matrix)))
+
+
+def _in_ratios(likelihood: Likelihood, fit: Fit, covariances: Sequence[np.ndarray]) -> np.ndarray:
+    """Minus the Hessian in MixedLM's parameters, shape (p + k, p + k): fixed effects and ratios to the residual
+    variance, which is profiled out. Fixed effects and residual variance are the fit's.
     """
-    p, values = likelihood.p, found.estimates["estimate"].to_numpy()
-    count, scale = len(values) - p - 1, fit.residual_variance
+    p, scale = likelihood.p, fit.residual_variance
+    matrix, slopes = information.curvature(likelihood, fit.fixed, covariances, scale)
+    values = tidy(fit.model.design, fit.fixed, fit.fixed, covariances, scale)["estimate"].to_numpy()
     jacobian = np.eye(len(values))
     jacobian[p:-1, p:-1] *= scale
     jacobian[p:-1, -1] = values[p:-1] / scale
-    matrix = jacobian.T @ found.matrix @ jacobian
+    matrix = jacobian.T @ matrix @ jacobian
     # A variance is its ratio times the residual variance: where its slope is not zero, that product bends.
-    slopes = _slopes(likelihood, fit)
-    matrix[p : p + count, -1] -= slopes
-    matrix[-1, p : p + count] -= slopes
-    return np.linalg.inv(matrix)[:-1, :-1]
-
-
-def _slopes(likelihood: Likelihood, fit: Fit) -> np.ndarray:
-    """Derivatives of the log-likelihood with respect to variances and covariances, by differences, shape (k,)."""
-    found = []
-    for t, covariance in enumerate(fit.covariances):
-        q = len(covariance)
-        for i, j in [(k, k) for k in range(q)] + [(a, b) for b in range(q) for a in range(b)]:
-            step = 1e-4 * math.sqrt(covariance[i, i] * covariance[j, j]) * _room(covariance)
-            values = []
-            for sign in (1, -1):
-                moved = covariance.copy()
-                moved[i, j] += sign * step
-                moved[j, i] = moved[i, j]
-                given = [moved if k == t else each for k, each in enumerate(fit.covariances)]
-                values.append(likelihood.loglik(fit.fixed, given, fit.residual_variance))
-            found.append((values[0] - values[1]) / (2 * step))
-    return np.array(found)
-
-
-def _room(covariance: np.ndarray) -> float:
-    """How far a covariance matrix is from a singular one: the least eigenvalue of its correlations, 1 at most."""
-    deviations = np.sqrt(np.diag(covariance))
-    return float(np.linalg.eigvalsh(covariance / np.outer(deviations, deviations))[0])
+    matrix[p:-1, -1] -= slopes[p:-1]
+    matrix[-1, p:-1] -= slopes[p:-1]
+    # The residual variance profiled out: the Schur complement.
+    return matrix[:-1, :-1] - np.outer(matrix[:-1, -1], matrix[-1, :-1]) / matrix[-1, -1]
 
 
 def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:

@@ -169,6 +169,47 @@ def observed(
     InformationError : a covariance matrix is singular, or the log-likelihood does not bend down in every direction
     LikelihoodError : the estimates are no parameters of the model
     """
+    whitened, _ = _whitened(likelihood, fixed, covariances, residual_variance)
+    try:
+        root = np.linalg.cholesky(whitened)
+    except np.linalg.LinAlgError as error:
+        raise InformationError(
+            "the log-likelihood does not bend down in every direction: the estimates are not near an optimum"
+        ) from error
+    back, forth = _coding(likelihood)
+    half = np.linalg.solve(root, back.T)
+    nothing = np.full(likelihood.p, np.nan)
+    estimates = tidy(likelihood.design, fixed, nothing, covariances, residual_variance).drop(columns="std_error")
+    return Information(
+        estimates=estimates,
+        matrix=forth.T @ whitened @ forth,
+        covariance=half.T @ half,
+        conditional=likelihood.std_error(covariances, residual_variance),
+        nu=likelihood.nu,
+    )
+
+
+def curvature(
+    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minus the Hessian of the log-likelihood, shape (k, k), and its gradient, shape (k,), bent down or not.
+
+    Parameters as for `observed`, their order as in `Information`.
+
+    Raises
+    ------
+    InformationError : a covariance matrix is singular
+    LikelihoodError : the estimates are no parameters of the model
+    """
+    whitened, slopes = _whitened(likelihood, fixed, covariances, residual_variance)
+    _, forth = _coding(likelihood)
+    return forth.T @ whitened @ forth, forth.T @ slopes
+
+
+def _whitened(
+    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `curvature`, in (u, lower triangles of every covariance matrix in whitened coordinates, sigma^2)."""
     design, deviance = likelihood.design, Deviance(likelihood)
     theta, log_sigma = likelihood.theta_at(covariances, residual_variance), 0.5 * math.log(residual_variance)
     m, p = likelihood.m, likelihood.p
@@ -213,23 +254,7 @@ def observed(
         start += len(rows)
     backwards = np.linalg.inv(jacobian)
     whitened = backwards.T @ (hessian - bent) @ backwards / 2
-    try:
-        root = np.linalg.cholesky((whitened + whitened.T) / 2)
-    except np.linalg.LinAlgError as error:
-        raise InformationError(
-            "the log-likelihood does not bend down in every direction: the estimates are not near an optimum"
-        ) from error
-    # y is linear in what a fit has: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the whitener W.
-    back, forth = _coding(likelihood)
-    half = np.linalg.solve(root, back.T)
-    estimates = tidy(design, fixed, np.full(p, np.nan), covariances, residual_variance).drop(columns="std_error")
-    return Information(
-        estimates=estimates,
-        matrix=forth.T @ whitened @ forth,
-        covariance=half.T @ half,
-        conditional=likelihood.std_error(covariances, residual_variance),
-        nu=likelihood.nu,
-    )
+    return (whitened + whitened.T) / 2, -slopes / 2
 
 
 def at(likelihood: Likelihood, optimum: Optimum) -> Information:
@@ -269,7 +294,8 @@ def slopes_of_residual(information: Information) -> np.ndarray:
 
 def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
     """The derivatives of (fixed effects, variances and covariances in tidy order, residual variance) with respect to
-    (u, entries of Omega, sigma^2), and their inverse.
+    (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the
+    whitener W.
     """
     blocks_back = [-likelihood.scale * linalg.solve_triangular(likelihood.R, np.eye(likelihood.p))]
     blocks_forth = [-likelihood.R / likelihood.scale]

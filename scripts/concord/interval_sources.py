@@ -273,10 +273,7 @@ class Intervals:
     def joint_mixedlm(self) -> np.ndarray | None:
         """Joint standard errors of the fixed effects at MixedLM's estimates, shape (p,), if there are any."""
         fit = self.fit("mixedlm")
-        own = self.information(fit)
-        if not isinstance(own, str):
-            return own.joint
-        return error_definitions.joint_on_boundary(self.optima[self.method][0], fit)
+        return None if fit is None else error_definitions.by_joint_hessian(self.optima[self.method][0], fit)[0]
 
     @cached_property
     def wald_mixedlm(self) -> dict[tuple[str, str], tuple[float, float]]:
