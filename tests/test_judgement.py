@@ -1,6 +1,7 @@
 """Judgements of single fits, and the kinds of evidence that a verdict rests on."""
 
 import math
+import re
 import warnings
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+from statsmodels.regression.mixed_linear_model import MixedLMParams
 
 from concord import models, r, reference
 from concord.agreement import compare
@@ -179,6 +181,101 @@ def test_standard_errors_by_another_definition_are_no_disagreement(make_model):
     ):
         verdict = compare(wrong, lme).verdict
         assert verdict.word == "differ" and "standard error" in verdict.reason
+
+
+def clustered(seed):
+    """A small unbalanced table whose fit by ML has a correlation of one."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(8), [2, 3, 3, 4, 5, 6, 8, 9])
+    x = rng.normal(size=len(group)) + group / 2
+    y = 1 + x + 1.5 * rng.normal(size=8)[group] * (1 + x) + rng.normal(size=len(group))
+    return pd.DataFrame({"y": y, "x": x, "g": group})
+
+
+def dense_information(frame, fit):
+    """Minus MixedLM's Hessian by ML at a fit's covariance matrix, over n x n matrices: singular or not."""
+    X, codes = np.column_stack([np.ones(len(frame)), frame["x"]]), frame["g"].to_numpy()
+    within = codes[:, None] == codes
+    V = np.eye(len(X)) + within * (X @ (fit.covariances[0] / fit.residual_variance) @ X.T)
+    by = [np.diag([1.0, 0.0]), np.array([[0.0, 1.0], [1.0, 0.0]]), np.diag([0.0, 1.0])]
+    slopes = [within * (X @ unit @ X.T) for unit in by]
+    solve = np.linalg.inv(V)
+    residual = frame["y"] - X @ np.linalg.solve(X.T @ solve @ X, X.T @ solve @ frame["y"].to_numpy())
+    e = solve @ residual
+    n, size = len(X), float(residual @ e)
+    found = np.empty((5, 5))
+    found[:2, :2] = n * X.T @ solve @ X / size
+    for i, a in enumerate(slopes, 2):
+        found[:2, i] = found[i, :2] = n * X.T @ solve @ a @ e / size
+        for j, b in enumerate(slopes, 2):
+            bent = np.trace(solve @ a @ solve @ b) / 2 - n * (e @ a @ solve @ b @ e) / size
+            found[i, j] = -bent - n * (e @ a @ e) * (e @ b @ e) / (2 * size**2)
+    return found
+
+
+@pytest.mark.parametrize(("seed", "down"), [(0, False), (7, True)])
+def test_on_the_boundary_a_joint_standard_error_is_by_definition_however_large_or_small(seed, down, make_model):
+    """There MixedLM's Hessian may bend up, and what its inverse has in place of variances is what it prints."""
+    frame = clustered(seed)
+    model = make_model(frame, "y ~ x + (1 + x | g)", "ML")
+    python, lme = mixedlm.fit(model, "tuned"), lme4.fit(model, "tuned")
+    assert singular(lme)
+    dense = dense_information(frame, python)
+    assert (np.linalg.eigvalsh(dense)[0] > 0) == down
+    np.testing.assert_allclose(python.std_error, np.sqrt(np.diag(np.linalg.inv(dense))[:2]), rtol=2e-5)
+    ratio = python.std_error / lme.std_error
+    assert ratio[1] > 1.2 if down else ratio[1] < 0.6
+    comparison = compare(python, lme)
+    errors = comparison.table[comparison.table["effect"] == "std_error"]
+    assert errors["definition"].all() and errors["ok"].all()
+    off = replace(python, std_error=1.0005 * python.std_error, joint_std_error=1.0005 * python.std_error)
+    table = compare(off, lme).table
+    assert not table.loc[table["effect"] == "std_error", "ok"].any()
+
+
+@pytest.mark.parametrize("least", [1e-5, 1e-8, 1e-10, 1e-12])
+def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least, make_model):
+    """Beside the log-likelihood over n x n matrices; where the bound is small, so is the error."""
+    frame = clustered(7)
+    model = make_model(frame, "y ~ x + (1 + x | g)", "ML")
+    X, correlation = np.column_stack([np.ones(len(frame)), frame["x"]]), 1 - least
+    psi = np.array([[1.0, correlation], [correlation, 1.0]])
+    V = np.eye(len(X)) + (frame["g"].to_numpy()[:, None] == frame["g"].to_numpy()) * (X @ psi @ X.T)
+    solve = np.linalg.inv(V)
+    fixed = np.linalg.solve(X.T @ solve @ X, X.T @ solve @ frame["y"].to_numpy())
+    residual = frame["y"] - X @ fixed
+    n, size = len(X), float(residual @ solve @ residual)
+    loglik = -(n * math.log(2 * math.pi * size / n) + n + np.linalg.slogdet(V)[1]) / 2
+    made = smf.mixedlm("y ~ x", frame, groups="g", re_formula="~x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.fit(reml=False)  # which prepares the model
+    stated = made.loglike(MixedLMParams.from_components(fe_params=fixed, cov_re=psi), profile_fe=False)
+    fit = replace(
+        lme4.fit(model), engine="mixedlm", loglik=stated, fixed=fixed, covariances=(psi * size / n,),
+        residual_variance=size / n,
+    )  # fmt: skip
+    found = judge(fit)
+    assert abs(stated - loglik) <= found.rounding == pytest.approx(8 * 2.0**-52 / least, rel=1e-3)
+    assert abs(stated - loglik) > found.rounding / 1e4 or found.rounding < 1e-9
+    assert judge(replace(fit, engine="lme4")).rounding == 0.0
+
+
+def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make_model):
+    """No search by a criterion that has such an error can come nearer."""
+    fit = lme4.fit(make_model(clustered(7), "y ~ x + (1 + x | g)", "ML"), "tuned")
+    inside = fit.covariances[0] + 1e-9 * np.diag(np.diag(fit.covariances[0]))
+    off = replace(fit, engine="mixedlm", covariances=(inside,), loglik=fit.loglik + 1e-6)
+    assert 2e-6 > judge(off).rounding > 5e-7 and judge(off).gap < 1e-8
+    said = "its own log-likelihood has a rounding error of up to .e-0[67] there, for it inverts a covariance matrix"
+    verdict = compare(off, fit).verdict
+    assert verdict.word == "differ" and verdict.evidence == ("rounding",) and re.search(said, verdict.reason)
+    short = replace(off, residual_variance=1.0001 * fit.residual_variance)
+    assert 1e-6 > judge(short).gap > 1e-8
+    verdict = compare(short, fit).verdict
+    assert verdict.word == "python short" and "rounding" in verdict.evidence and re.search(said, verdict.reason)
+    wide = replace(off, covariances=(1.001 * fit.covariances[0] + 1e-5 * np.diag(np.diag(fit.covariances[0])),))
+    assert "rounding" not in compare(wide, fit).verdict.evidence
 
 
 def test_conditional_standard_errors_are_lme4s(fits):

@@ -52,7 +52,8 @@ class Verdict:
     word : ``agree``, ``python short``, ``r short``, ``both short``, ``differ`` or ``cannot express``
     reason : the evidence, in a sentence
     evidence : kinds of evidence: ``no fit``, ``stopped early``, ``another optimum``, ``constraint ignored``,
-        ``no parameters``, ``boundary``, ``silent failure``, ``false alarm``, ``other coding``, ``other definition``
+        ``no parameters``, ``boundary``, ``silent failure``, ``rounding``, ``false alarm``, ``other coding``,
+        ``other definition``
     """
 
     word: str
@@ -335,11 +336,11 @@ class Comparison:
             own, stated = judgement.against.level - judgement.gap, judgement.fit.loglik + judgement.fit.shift
             if not abs(stated - own) <= STATED:
                 claim = f"{label} states a log-likelihood of {stated:.8g}, its estimates have {own:.8g}"
-                return Verdict("differ", claim)
+                return self._rounded(Verdict("differ", claim))
         outside = self.table[~self.table["ok"]]
         if len(outside):
             names = ", ".join(_name(row) for row in outside.to_dict("records"))
-            return Verdict("differ", f"all are at the optimum, and yet beyond tolerance in {names}")
+            return self._rounded(Verdict("differ", f"all are at the optimum, and yet beyond tolerance in {names}"))
         reason, kinds = f"all quantities within tolerance, at the {self.against.noun}", []
         if self.against.boundary:
             kinds.append("boundary")
@@ -347,6 +348,8 @@ class Comparison:
         if self.table["definition"].any():
             kinds.append("other definition")
             reason += "; standard errors differ by definition: conditional on theta they agree"
+            up = [self.labels[i] for i, each in self._errors.items() if not each.down]
+            reason += "".join(f"; those of {label} are none, its Hessian bends up somewhere" for label in up)
         for label, judgement in judged:
             fit = judgement.fit
             if fit.shift and abs(fit.loglik + fit.shift - (self.against.level - judgement.gap)) <= OWN:
@@ -358,6 +361,13 @@ class Comparison:
         if any(judgement.alarmed for _, judgement in judged):
             kinds.append("false alarm")
         return Verdict("agree", reason, tuple(dict.fromkeys(kinds)))
+
+    def _rounded(self, verdict: Verdict) -> Verdict:
+        """A verdict with what the rounding of an engine's own log-likelihood has to do with it, if anything."""
+        said = [f"{label}: {each.rounded}" for label, each in self._parties() if each.rounding > self._allowed_gap]
+        if not said:
+            return verdict
+        return Verdict(verdict.word, "; ".join([verdict.reason, *said]), (*verdict.evidence, "rounding"))
 
     def check(self) -> Comparison:
         """The gate: raise where the fits do not agree, unless default settings are declared to disagree just so.

@@ -32,8 +32,8 @@ class Errors:
     printed: np.ndarray | None
     components: np.ndarray | None
     why: str = ""
-    bent: bool = True
-    """Whether the joint log-likelihood bends down in every direction."""
+    down: bool = True
+    """Whether the joint log-likelihood bends down in every direction, as `joint` takes for granted."""
 
     @classmethod
     def at(cls, likelihood: Likelihood, fit: Fit) -> Errors:
@@ -42,8 +42,8 @@ class Errors:
         try:
             found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            joint, bent = by_joint_hessian(likelihood, fit) if fit.engine == "mixedlm" else (None, True)
-            return cls(conditional, joint, None, None, str(error), bent)
+            joint, down = by_joint_hessian(likelihood, fit) if fit.engine == "mixedlm" else (None, True)
+            return cls(conditional, joint, None, None, str(error), down)
         components = found.components()["std_error"].to_numpy()
         if fit.engine == "mixedlm":
             p = likelihood.p

@@ -145,8 +145,9 @@ def _held_to_lme4(known: Intervals, each: Parameter, by_ml: str, absent: dict[st
     """lme4's ends against the independent profile by ML.
 
     Where its own steps are too wide for four digits: against the same spline through points of the independent
-    profile, and once more in finer steps. Where its search, the parameter held, stops above the smallest deviance,
-    its points are none of the profile: in finer steps, if these are, and else left out with the reason.
+    profile, and once more in finer steps. Where its search, the parameter held, stops above the smallest deviance, or
+    at correlations that no covariance matrix has, its points are none of the profile: in finer steps, if these are, and
+    else left out with the reason.
     """
     got, found = known.lme4(each.label), known.interval(each, "ML")
     exact = (found.lower, found.upper)
@@ -158,6 +159,13 @@ def _held_to_lme4(known: Intervals, each: Parameter, by_ml: str, absent: dict[st
         return {"lme4": (got["ends"], by_ml, exact)}
     finer = known.lme4(each.label, FINE)["ends"]
     stated = {FINER: (finer, by_ml, exact)} if agrees(finer, exact) else {}
+    if not got["possible"].all():
+        count, of = int((got["possible"] == 0).sum()), len(got["possible"])
+        absent["lme4"] = (
+            f"at {count} of its {of} points its search, which bounds every correlation alone, ended at correlations "
+            "that no covariance matrix has: the deviance there is another matrix's, and no point of the profile"
+        )
+        return stated
     spline = _by_spline(known, each, got, exact)
     if agrees(got["ends"], spline):
         return {"lme4": (got["ends"], "profile_spline", spline), **stated}

@@ -34,6 +34,28 @@ settings <- list(
 # What spoils a profile that R gives all the same.
 SPOILT <- "NAs detected|non-monotonic|bad spline|bad profile|unexpected decrease|identical or NA"
 
+# Whether the correlations in every row of a profile are those of some covariance matrix. profile() bounds each of them
+# alone, and makes a factor of what comes by a pivoted Cholesky decomposition, which is none of an indefinite matrix.
+possible <- function(points, fit) {
+  sizes <- lengths(fit@cnms)
+  values <- as.matrix(points[sprintf(".sig%02d", seq_len(sum(sizes * (sizes + 1L) / 2L)))])
+  fits <- rep(TRUE, nrow(values))
+  start <- 0L
+  for (q in sizes) {
+    places <- start + seq_len(q * (q + 1L) / 2L)
+    start <- max(places)
+    if (q < 2L) next
+    fits <- fits & apply(values[, places, drop = FALSE], 1L, function(row) {
+      correlations <- matrix(0, q, q)
+      correlations[lower.tri(correlations, diag = TRUE)] <- row
+      diag(correlations) <- 1
+      # By the lower triangle alone
+      !anyNA(row) && min(eigen(correlations, symmetric = TRUE, only.values = TRUE)$values) > -1e-6
+    })
+  }
+  as.numeric(fits)
+}
+
 # A profile of one parameter of a fit by ML, in so many steps out to the farthest point on either side: its points, the
 # ends of the interval of a level, whether the profile crosses the quantile there, and zeta at the values `at` by lme4's
 # spline. profile() takes optimizer and settings from the fit, so they are put there: its own argument `control` takes a
@@ -61,7 +83,7 @@ profile_one <- function(fit, which, level, steps = 8, at = numeric(), named = NU
   root <- qnorm((1 + level) / 2)
   broken <- inherits(spline, "error")
   list(
-    value = points$.focal, zeta = points$.zeta, ends = as.numeric(ends$value),
+    value = points$.focal, zeta = points$.zeta, possible = possible(points, fit), ends = as.numeric(ends$value),
     crossed = if (broken) c(0, 0) else as.numeric(!is.na(predict(spline, c(-root, root))$y)),
     at = if (length(at) && !is.null(forward)) as.numeric(predict(forward, at)$y) else numeric(),
     reason = ends$reason, said = unique(c(first$said, ends$said)), optimizer = first$optimizer

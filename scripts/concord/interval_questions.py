@@ -33,8 +33,9 @@ def ask_lme4_profiles(
 
     Returns
     -------
-    dict : ``loglik`` and ``estimates`` of the fit by ML; ``profiles``: by label ``value, zeta``, shape (k,), ``ends``
-        and ``crossed``, shape (2,), ``at``: zeta at the values asked for, by lme4's spline; ``said``, ``optimizer``;
+    dict : ``loglik`` and ``estimates`` of the fit by ML; ``profiles``: by label ``value, zeta``, shape (k,);
+        ``possible``, shape (k,): 0 where lme4's search ended at correlations that no covariance matrix has; ``ends``
+        and ``crossed``, shape (2,); ``at``: zeta at the values asked for, by lme4's spline; ``said``, ``optimizer``;
         where R stopped, ``reason`` and no ``value``
 
     Parameters

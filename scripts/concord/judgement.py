@@ -16,6 +16,7 @@ from concord.reference import ZERO, Reference
 MAXIMUM_DIGITS = 15.0
 # An engine states the log-likelihood of its own estimates, if it states it within this.
 OWN = 1e-8
+EPS = float(np.finfo(float).eps)
 # What an engine says where it has doubts about its own fit.
 ALARMS = ("converge", "boundary", "singular", "unidentifiable", "positive definite")
 
@@ -53,11 +54,33 @@ class Judgement:
         return not self.fit.converged or any(said)
 
     @property
+    def rounding(self) -> float:
+        """What rounding can do to the log-likelihood that the engine itself searches by, in log-likelihood units.
+
+        MixedLM takes the inverse of each covariance matrix of random effects into it. Its relative error is that of
+        numbers times the matrix's condition, for every group anew; in units of the random effects that do not matter,
+        the reciprocal of the least eigenvalue of their correlations. The others take factors, which need no inverse.
+        """
+        if self.fit.engine != "mixedlm":
+            return 0.0
+        terms = zip(self.fit.model.design.terms, self.fit.covariances, strict=True)
+        return float(sum(len(term.levels) * EPS / max(_least(covariance), EPS) for term, covariance in terms
+                         if len(covariance) > 1))  # fmt: skip
+
+    @property
+    def rounded(self) -> str:
+        """`rounding` in words."""
+        return (
+            f"its own log-likelihood has a rounding error of up to {self.rounding:.1g} there, for it inverts a "
+            "covariance matrix that is all but singular"
+        )
+
+    @property
     def shortfall(self) -> tuple[tuple[str, ...], str]:
         """Why a fit is short, from what is seen where it stopped: the kinds of evidence, and a sentence.
 
         Kinds: ``constraint ignored``, ``no parameters`` of the model, ``stopped early``, ``another optimum``,
-        ``boundary``, ``silent failure``.
+        ``boundary``, ``rounding``, ``silent failure``.
         """
         fit = self.fit
         silent = ("silent failure",) if fit.converged else ()
@@ -85,6 +108,9 @@ class Judgement:
         if singular(fit) and not self.against.boundary:
             kinds.append("boundary")
             why += "; its covariance matrix is singular, the optimum's is not"
+        if self.gap <= self.rounding:
+            kinds.append("rounding")
+            why += f"; {self.rounded}"
         return (*kinds, *silent), f"{where}: {why}; {claim}"
 
 
@@ -94,10 +120,17 @@ def singular(fit: Fit) -> bool:
         share = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / fit.residual_variance
         if share.min() < ZERO:
             return True
-        deviation = np.sqrt(np.diag(covariance))
-        if np.linalg.eigvalsh(covariance / np.outer(deviation, deviation)).min() < ZERO:
+        if _least(covariance) < ZERO:
             return True
     return False
+
+
+def _least(covariance: np.ndarray) -> float:
+    """The least eigenvalue of the correlations in a covariance matrix."""
+    deviation = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.where(covariance == 0, np.eye(len(covariance)), covariance / np.outer(deviation, deviation))
+    return float(np.linalg.eigvalsh(correlation)[0])
 
 
 def lre(value: float, correct: float) -> float:

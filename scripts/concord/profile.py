@@ -23,7 +23,7 @@ import pandas as pd
 from scipy import stats
 
 from concord import coordinates, newton
-from concord.coordinates import Coordinates, Parameters
+from concord.coordinates import ZERO, Coordinates, Parameters
 from concord.formulas import Design
 from concord.likelihood import Likelihood, Optimum
 
@@ -37,6 +37,10 @@ NEAR = 1e-6
 # The grid goes out to the region of all parameters at 99 percent, in eighths, as lme4's does.
 ALPHA, PARTS = 0.01, 8
 POINTS = 100
+# So often, and down to such a share of the way from the optimum, a valley that was lost is sought by smaller steps.
+HALVINGS, NARROW = 6, 0.01
+# Where there are several valleys, searches from so many places about the one that the neighbours predict.
+TRIES = 6
 
 
 class ProfileError(ValueError):
@@ -191,20 +195,96 @@ class Profile:
         return _Point(z[-1], found.value, zeta, rate, z[:-1], ahead)
 
     def _at(self, held: float) -> _Point:
-        """The point at a held coordinate, from the nearest that are known."""
-        near, *others = sorted(self._points, key=lambda each: abs(each.held - held))[:3]
-        if near.held == held:
-            return near
+        """The point at a held coordinate, from the nearest that a search has found."""
+        known = next((each for each in self._points if each.held == held), None)
+        if known:
+            return known
+        plateau = self._plateau
+        real = [each for each in self._points if each.deviance < plateau]
+        near, *others = sorted(real, key=lambda each: abs(each.held - held))[:3]
         try:
             point = self._descend(held, _predicted(held, near, others), self._best)
         except np.linalg.LinAlgError:
             point = self._descend(held, near.free, self._best)
-        plateau = self._plateau
-        if point.deviance > plateau or self._coordinates.wrong(np.append(point.free, held)):
-            zeta = math.copysign(math.sqrt(max(plateau - self._best.deviance, 0.0)), held - self._best.held)
-            point = _Point(held, plateau, zeta, 0.0, near.free, np.zeros_like(near.free))
+        if self._rough:
+            point = self._lowest(point, [near.free + each for each in self._elsewhere])
+        if self._doubtful(point):
+            point = self._sought(point)
+        if self._height(point) > self._plateau:
+            zeta = math.copysign(math.sqrt(max(self._plateau - self._best.deviance, 0.0)), held - self._best.held)
+            point = _Point(held, self._plateau, zeta, 0.0, near.free, np.zeros_like(near.free))
+        else:
+            # A point nearer to the optimum that lies higher was in another valley.
+            while (higher := self._neighbours(point)[0]) is not self._best and higher.deviance > point.deviance:
+                lower = self._lowest(higher, [point.free])
+                self._points[self._points.index(higher)] = lower
+                if lower is higher:
+                    break
         self._points.append(point)
         self._points.sort(key=lambda each: each.held)
+        return point
+
+    @cached_property
+    def _rough(self) -> bool:
+        """Whether a covariance matrix is singular at the optimum: around it the deviance has several valleys."""
+        factors = self.likelihood.factors(self.likelihood.theta_at(*self._given[1:]))
+        return any(len(each) > 1 and np.diag(each).min() ** 2 < ZERO * np.square(each).sum() for each in factors)
+
+    @cached_property
+    def _elsewhere(self) -> np.ndarray:
+        """Ways off from the free coordinates of a point, shape (TRIES, k)."""
+        return np.random.default_rng(0).normal(size=(TRIES, len(self._best.free)))
+
+    def _sought(self, point: _Point) -> _Point:
+        """A point in the valley of the profile, from its neighbours, reached from the inner one by smaller steps."""
+        for _ in range(HALVINGS):
+            inner, outer = self._neighbours(point, self._plateau)
+            point = self._lowest(point, [inner.free, outer.free])
+            away = point.held - inner.held
+            if not self._doubtful(point) or abs(away) < NARROW * self._out(point):
+                break
+            if not self._at(inner.held + away / 2).deviance < self._plateau:
+                break
+        return point
+
+    def _out(self, point: _Point) -> float:
+        """How far a point is from the optimum, in its held coordinate."""
+        return abs(point.held - self._best.held)
+
+    def _doubtful(self, point: _Point) -> bool:
+        """Whether a point lies above a plateau, or a profile that falls from one known point to the next."""
+        height = self._height(point)
+        inner, outer = self._neighbours(point)
+        return height > self._plateau or inner.deviance > height + NEAR or outer.deviance < height - NEAR
+
+    def _neighbours(self, point: _Point, below: float = math.inf) -> tuple[_Point, _Point]:
+        """The nearest known points towards the optimum and away from it, or else the optimum and the point itself; of
+        those whose deviance is less than `below`.
+        """
+        up = point.held > self._best.held
+        inner, outer = self._best, point
+        for each in self._points if up else reversed(self._points):
+            ahead = each.held - point.held if up else point.held - each.held
+            if ahead and each.deviance < below and (each.held > self._best.held) == up:
+                if ahead > 0:
+                    outer = each
+                    break
+                inner = each
+        return inner, outer
+
+    def _height(self, point: _Point) -> float:
+        """Its deviance; infinite where the held coordinate does not mean what it says."""
+        return math.inf if self._coordinates.wrong(np.append(point.free, point.held)) else point.deviance
+
+    def _lowest(self, point: _Point, starts: Iterable[np.ndarray]) -> _Point:
+        """The lowest of a point and of what searches from other free coordinates find beside the same held one."""
+        for free in starts:
+            try:
+                found = self._descend(point.held, free, self._best)
+            except np.linalg.LinAlgError:
+                continue
+            if self._height(found) < self._height(point):
+                point = found
         return point
 
     @cached_property

@@ -108,7 +108,8 @@ def _of_one(
             value, zeta = table[each.label].to_numpy(float), table[".zeta"].to_numpy(float)
         else:
             found = made.lme4(each.label)
-            value, zeta = found["value"], found["zeta"]
+            # Where its search ended outside of what a model can be, it has no point of any profile.
+            value, zeta = (np.where(found["possible"] == 1, found[key], np.nan) for key in ("value", "zeta"))
         add("lme4", "ML", holds, np.square(value) if squared else value, zeta)
     except IntervalError:
         pass

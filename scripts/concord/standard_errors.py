@@ -107,7 +107,7 @@ def _of_fixed(reading: Reading) -> list[Line | None]:
             if fit.engine == "mixedlm":
                 stated[label] = joint[label] = fit.std_error[k]
                 conditional[label] = asked(fit)["conditional"][k]
-                given[label] = "joint_information"
+                given[label] = "joint_information" if expected.down else "joint_bending_up"
                 if np.isnan(fit.std_error[k]):
                     absent[label] = absent_joint[label] = "its Hessian is not negative definite: it gives none"
                 if expected.joint is not None:
