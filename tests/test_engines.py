@@ -548,6 +548,23 @@ def test_tuned_believes_no_claim(engine, lie, monkeypatch):
     assert liar.claimed > fit.loglik + 4 and not liar.loglik > fit.loglik - 1
 
 
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_standing_still_below_the_others_is_no_reason_to_ask_no_further(method, make_model):
+    """No variance between batches: MixedLM's lbfgs stops at zero, thousands of units down, where no slope is seen."""
+    rng, rows = np.random.default_rng(5), []
+    for batch in range(9):
+        noise = rng.normal(0, 3, rng.integers(2, 9))
+        noise = noise - 0.8 * noise.mean()
+        for each in noise:
+            dose = float(rng.integers(1, 6) * 10)
+            rows.append((f"b{batch}", dose, round(30 + 0.2 * dose + each, 2)))
+    model = make_model(pd.DataFrame(rows, columns=["batch", "dose", "yield"]), "`yield` ~ dose + (1 | batch)", method)
+    fit = ENGINES["mixedlm"].fit(model, "tuned")
+    assert fit.loglik == pytest.approx(ENGINES["lme4"].fit(model, "tuned").loglik, abs=1e-8)
+    asked = {each.optimizer: each.loglik for each in fit.attempts}
+    assert asked["lbfgs"] < fit.loglik - 100 and {"powell", "nm"} <= asked.keys()
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_optimizer_that_fails_does_not_stop_the_others(engine, monkeypatch):
     """The error is kept among the attempts, with the optimizer's name, and the best of the rest is taken."""

@@ -486,3 +486,56 @@ def test_an_optimum_that_is_none_is_refused():
         ProfileError, match=r"\.sig01: the log-likelihood is -875.9.* where the optimum is said to have"
     ):
         profile.profiles(likelihood, short)
+
+
+# ---- beside a singular covariance matrix ---------------------------------------------------------------------------
+
+
+def three_effects(seed: int) -> pd.DataFrame:
+    """Twelve small groups whose three random effects span two dimensions."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(12), rng.integers(3, 9, 12))
+    dose = np.array(list("abc"))[rng.integers(0, 3, len(group))]
+    u = 1.2 * rng.normal(size=(12, 2)) @ rng.normal(size=(2, 3))
+    y = u[group, 0] + u[group, 1] * (dose == "b") + u[group, 2] * (dose == "c") + rng.normal(size=len(group))
+    return pd.DataFrame({"y": y, "d": dose, "g": group})
+
+
+def lowest_with_correlation(frame: pd.DataFrame, r: float, starts: int = 12) -> float:
+    """-2 log-likelihood by ML with the correlation of the two doses' effects held, by a search over n x n matrices."""
+    codes, n = frame["g"].to_numpy(), len(frame)
+    within = codes[:, None] == codes
+    Z = np.column_stack([frame["d"] == "b", frame["d"] == "c", np.ones(n)]).astype(float)
+
+    def deviance(z):
+        sizes, (a, b) = np.exp(np.clip(z[:3], -8, 4)), z[3:]
+        rows = [(1, 0, 0), (r, np.sqrt(1 - r * r), 0), (np.sin(a) * np.cos(b), np.sin(a) * np.sin(b), np.cos(a))]
+        root = Z @ np.diag(sizes) @ np.array(rows)
+        V = np.eye(n) + within * (root @ root.T)
+        solve = np.linalg.inv(V)
+        residual = frame["y"].to_numpy() - solve.sum(0) @ frame["y"].to_numpy() / solve.sum()
+        size = residual @ solve @ residual
+        return n * np.log(2 * np.pi * size / n) + n + np.linalg.slogdet(V)[1]
+
+    rng = np.random.default_rng(3)
+    return min(optimize.minimize(deviance, rng.normal(size=5), method="BFGS").fun for _ in range(starts))
+
+
+@pytest.mark.parametrize("seed", [2, 7])
+def test_of_several_valleys_the_profile_takes_the_lowest_in_whatever_order_it_is_asked(seed, make_model):
+    """The three effects' covariance matrix is singular at the optimum, and a held correlation has several minima."""
+    frame = three_effects(seed)
+    model = make_model(frame, "y ~ 1 + (1 + d | g)", "ML")
+    likelihood = Likelihood(model.design, False)
+    optimum = likelihood.optimum()
+    assert np.linalg.eigvalsh(optimum.covariances[0])[0] < 1e-8
+    grid = np.linspace(-1, 1, 11)
+    for name in ("cor__(Intercept).dc", "cor__db.dc"):
+        there, back = (profile.profiles(likelihood, optimum, [name])[0] for _ in range(2))
+        one = np.array([there.zeta(value) for value in grid])
+        back.walk(3)
+        other = np.array([back.zeta(value) for value in grid[::-1]])[::-1]
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        assert np.diff(one).min() > -1e-6
+    found, sought = -2 * there.loglik(0.3), lowest_with_correlation(frame, 0.3)
+    assert sought - 0.01 < found < sought + 1e-6

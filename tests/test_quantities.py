@@ -122,6 +122,13 @@ def test_a_quantity_that_nobody_states_is_a_line_with_its_reasons():
     assert given.verdict == "not compared" and np.isnan(given.difference)
     shown = repr(Sheet("all", [given]))
     assert "1 not compared" in shown and "lme4: it gives none." in shown and "2" in shown and "✓" not in shown
+    (row,) = Sheet("all", [given], head=dict.fromkeys(("dataset", "model", "method", "settings"), "")).record()
+    assert [row[key] for key in ("source", "value", "verdict", "reason")] == [
+        "lme4",
+        None,
+        "not compared",
+        "it gives none",
+    ]
 
 
 def test_one_source_beside_an_independent_value_of_another_definition_is_no_agreement():

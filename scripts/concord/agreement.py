@@ -349,7 +349,7 @@ class Comparison:
             kinds.append("other definition")
             reason += "; standard errors differ by definition: conditional on theta they agree"
             up = [self.labels[i] for i, each in self._errors.items() if not each.down]
-            reason += "".join(f"; those of {label} are none, its Hessian bends up somewhere" for label in up)
+            reason += "".join(f"; those of {label} mean nothing: its Hessian is not negative definite" for label in up)
         for label, judgement in judged:
             fit = judgement.fit
             if fit.shift and abs(fit.loglik + fit.shift - (self.against.level - judgement.gap)) <= OWN:

@@ -39,8 +39,12 @@ ALPHA, PARTS = 0.01, 8
 POINTS = 100
 # So often, and down to such a share of the way from the optimum, a valley that was lost is sought by smaller steps.
 HALVINGS, NARROW = 6, 0.01
-# Where there are several valleys, searches from so many places about the one that the neighbours predict.
-TRIES = 6
+# Where there are several valleys, searches from so many places about the nearest point, and so many known ones.
+TRIES, KNOWN = 3, 4
+# Steps of such a size in zeta, as it is beside the optimum, and so many of them at most.
+STEP, RUNGS = 0.5, 25
+# So many neighbours on either side are searched anew, and as many beyond each that came to lie lower.
+SEARCHED = 2
 
 
 class ProfileError(ValueError):
@@ -199,6 +203,8 @@ class Profile:
         known = next((each for each in self._points if each.held == held), None)
         if known:
             return known
+        if self._rough:
+            self._climb(held)
         plateau = self._plateau
         real = [each for each in self._points if each.deviance < plateau]
         near, *others = sorted(real, key=lambda each: abs(each.held - held))[:3]
@@ -206,23 +212,41 @@ class Profile:
             point = self._descend(held, _predicted(held, near, others), self._best)
         except np.linalg.LinAlgError:
             point = self._descend(held, near.free, self._best)
+        first = point
         if self._rough:
+            # Valleys cross: what is the lowest here may be known from far away.
+            spread = np.linspace(0, len(real) - 1, KNOWN).round().astype(int)
+            point = self._lowest(point, [self._best.free, *(real[i].free for i in sorted({*spread}))])
             point = self._lowest(point, [near.free + each for each in self._elsewhere])
         if self._doubtful(point):
             point = self._sought(point)
         if self._height(point) > self._plateau:
             zeta = math.copysign(math.sqrt(max(self._plateau - self._best.deviance, 0.0)), held - self._best.held)
             point = _Point(held, self._plateau, zeta, 0.0, near.free, np.zeros_like(near.free))
-        else:
-            # A point nearer to the optimum that lies higher was in another valley.
-            while (higher := self._neighbours(point)[0]) is not self._best and higher.deviance > point.deviance:
-                lower = self._lowest(higher, [point.free])
-                self._points[self._points.index(higher)] = lower
-                if lower is higher:
-                    break
+        elif point.deviance < first.deviance - NEAR or self._neighbours(point)[0].deviance > point.deviance:
+            self._spread(point)
         self._points.append(point)
         self._points.sort(key=lambda each: each.held)
         return point
+
+    def _climb(self, held: float) -> None:
+        """Go there in steps along which a valley is not lost."""
+        wanted = _Point(held, math.inf, 0.0, 0.0, self._best.free, self._best.free)
+        rung = STEP / max(self._best.rate, 1e-300)
+        if math.isfinite(width := float(np.subtract(*self._coordinates.limits[::-1]))):
+            rung = min(rung, width / RUNGS)
+        rung = max(rung, self._out(wanted) / RUNGS)
+        while abs(away := held - self._neighbours(wanted)[0].held) > 1.01 * rung:
+            self._at(self._neighbours(wanted)[0].held + math.copysign(rung, away))
+
+    def _spread(self, point: _Point) -> None:
+        """Search the neighbours anew from a point, and theirs, as long as they come to lie lower."""
+        for side in (0, 1):
+            last, left = point, SEARCHED
+            while left and (each := self._neighbours(last)[side]) not in (last, self._best):
+                lower = self._lowest(each, [last.free])
+                self._points[self._points.index(each)] = last = lower
+                left = SEARCHED if lower.deviance < each.deviance - NEAR else left - 1
 
     @cached_property
     def _rough(self) -> bool:
@@ -241,7 +265,8 @@ class Profile:
             inner, outer = self._neighbours(point, self._plateau)
             point = self._lowest(point, [inner.free, outer.free])
             away = point.held - inner.held
-            if not self._doubtful(point) or abs(away) < NARROW * self._out(point):
+            known = self._neighbours(point)[0].deviance >= self._plateau
+            if known or not self._doubtful(point) or abs(away) < NARROW * self._out(point):
                 break
             if not self._at(inner.held + away / 2).deviance < self._plateau:
                 break

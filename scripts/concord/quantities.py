@@ -272,7 +272,7 @@ class Sheet:
         return ", ".join(f"{count} {word}" for word, count in words.items())
 
     def record(self) -> list[dict[str, Any]]:
-        """The rows of quantities.csv: one a line and source."""
+        """The rows of quantities.csv: one a line and source, also where a source states nothing, with the reason."""
         rows = []
         for line in self.lines:
             key = {"section": line.section, "quantity": line.quantity, **{name: getattr(line, name) for name in KEY}}
@@ -281,6 +281,11 @@ class Sheet:
                 numbers = {"value": _scalar(value), "expected": _scalar(line.expected.get(source, np.nan))}
                 defined = {"source": source, "definition": line.definitions.get(source, "")}
                 rows.append(plain({**self.head, **key, **defined, **numbers, **told}, QUANTITIES_COLUMNS))
+            for source, why in line.absent.items():
+                if source not in line.values:
+                    missing = {"source": source, "definition": "", "value": np.nan, "expected": np.nan}
+                    told = {"verdict": ALONE, "reason": why, "same_definition": None}
+                    rows.append(plain({**self.head, **key, **missing, **told}, QUANTITIES_COLUMNS))
         return rows
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from concord.coding import same_groups, same_numbers
+from concord.coordinates import ZERO
 from concord.engines import EngineError
 from concord.fits import Attempt, Fit
 from concord.formulas import DesignTerm
@@ -125,6 +126,22 @@ def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood:
     return replace(chosen, attempts=attempts, seconds=sum(each.seconds for each in attempts))
 
 
+def _rested(fit: Fit, top: float, likelihood: Likelihood) -> bool:
+    """Whether a fit is the highest, and stands still there and not only because a variance is zero: beside one the
+    criterion's slope vanishes by symmetry, wherever the optimum is.
+    """
+    value = recomputed(fit, likelihood)
+    if not (value >= top - SAME and slope(fit, likelihood) < STATIONARY):
+        return False
+    theta = likelihood.theta_at(fit.covariances, fit.residual_variance)
+    if min(np.diag(each).min() for each in likelihood.factors(theta)) ** 2 > ZERO:
+        return True
+    try:
+        return likelihood.optimum([theta]).loglik <= value + SAME
+    except LikelihoodError:
+        return False
+
+
 def tuned(
     model: Model,
     optimizers: Mapping[str, Any],
@@ -158,6 +175,7 @@ def tuned(
                 failed.append(Attempt(name, -np.inf, np.nan, False, seconds, (str(error),)))
 
     ask(optimizers)
-    if otherwise and not any(slope(fit, likelihood) < STATIONARY for _, fit in fits):
+    top = max((recomputed(fit, likelihood) for _, fit in fits), default=-np.inf)
+    if otherwise and not any(_rested(fit, top, likelihood) for _, fit in fits):
         ask(otherwise)
     return replace(best(fits, failed, likelihood), settings="tuned")
