@@ -34,7 +34,7 @@ from concord.quantities import Line, Sheet
 from concord.workers import WorkerStopped
 
 if TYPE_CHECKING:
-    from concord.bootstrap import Bootstrap
+    from concord.bootstrap_result import Bootstrap
 
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
 # and of influence, for each grouping factor.
