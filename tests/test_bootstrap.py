@@ -10,7 +10,10 @@ import pytest
 
 from concord import bootstrap as module
 from concord import models, r, reference
-from concord.bootstrap import Bootstrap, Outcome, bootstrap, lines, percentiles
+from concord.bootstrap import bootstrap
+from concord.bootstrap_lines import lines
+from concord.bootstrap_result import Bootstrap, percentiles
+from concord.outcomes import Outcome, Plan, computed
 from concord.quantities import Sheet
 from concord.replicates import Replicate, columns
 
@@ -35,10 +38,10 @@ def test_workers_and_even_the_death_of_one_change_nothing(model, made):
     """On two worker processes, one of which is killed in the middle, every replicate comes once, with the same fits."""
     fixed, covariances, residual_variance = reference.parameters(reference.of(model).estimates, model.design)
     truth = (fixed, tuple(covariances), residual_variance)
-    plan = module._Plan("test", model, truth, 1, tuple(made.sources), "default")
+    plan = Plan("test", model, truth, 1, tuple(made.sources), "default")
     before = set(psutil.Process().children(recursive=True))
     came, killed = {}, None
-    for number, (outcomes, _) in module._computed(plan, 24, None, 2):
+    for number, (outcomes, _) in computed(plan, 24, None, 2):
         assert number not in came
         came[number] = outcomes
         if killed is None:
@@ -96,10 +99,10 @@ def test_a_replicate_that_kills_its_process_is_lost_alone(model, monkeypatch):
     def cluster(*_):
         yield Client()
 
-    monkeypatch.setattr(module, "cluster", cluster)
+    monkeypatch.setattr("concord.outcomes.cluster", cluster)
     monkeypatch.setattr("distributed.as_completed", Came)
-    plan = module._Plan("test", model, (), 1, ("lme4",), "default")
-    came = dict(module._computed(plan, 60, None, 2))
+    plan = Plan("test", model, (), 1, ("lme4",), "default")
+    came = dict(computed(plan, 60, None, 2))
     assert sorted(came) == list(range(60))
     assert [number for number, (outcomes, _) in came.items() if outcomes] == [3]
     assert "died" in came[3][0]["lme4"].replicate.error

@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import evidence, models, r
+from concord import criteria_lines, evidence, models, r
 from concord.agreement import compare
+from concord.anova import anova
 from concord.answers import Absence, answer
 from concord.criteria import NotComparable
 from concord.engines import engines
 from concord.quantities import Sheet
+from concord.relatives import nested
 
 ENGINES = ("mixedlm", "lme4", "nlme")
 PUBLISHED = Path(__file__).parent / "published" / "tests" / "likelihood_ratios.csv"
@@ -59,7 +61,7 @@ def value(lines, quantity, source, term=""):
 @pytest.mark.parametrize("id", ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"])
 def test_criteria_agree_or_are_explained_by_their_definition(id, method, compared):
     """No line differs; logLik, AIC and rows agree; parameters, residual df and nlme's REML BIC differ by definition."""
-    lines = evidence.lines(compared(id, method))
+    lines = criteria_lines.lines(compared(id, method))
     Sheet(id, lines).check()
     found = verdicts(lines)
     agreed = ["log-likelihood", "AIC", "number of rows"]
@@ -73,7 +75,7 @@ def test_criteria_agree_or_are_explained_by_their_definition(id, method, compare
 def test_criteria_are_what_the_packages_themselves_say(compared):
     """Asked again, in R and of the result's attributes, not through the code under test."""
     comparison = compared("sleepstudy-uncorrelated", "ML")
-    lines = evidence.lines(comparison)
+    lines = criteria_lines.lines(comparison)
     by = {fit.engine: fit.native for fit in comparison.fits}
     for source in ("lme4", "nlme"):
         asked = r.from_r(r.call(robjects.r("function(f) c(logLik(f), AIC(f), BIC(f), nobs(f))"), by[source]))
@@ -88,7 +90,7 @@ def test_criteria_are_what_the_packages_themselves_say(compared):
 
 def test_a_fit_that_is_short_has_another_optimum_and_counts_the_same(compared):
     """Sitka's random slope, where lme4's defaults stop 14 units short: its criteria are right for where it stopped."""
-    found = verdicts(evidence.lines(compared("sitka-random_slope", settings="default")))
+    found = verdicts(criteria_lines.lines(compared("sitka-random_slope", settings="default")))
     assert found["log-likelihood", ""] == found["AIC", ""] == found["BIC", ""] == "another optimum"
     assert found["number of rows", ""] == "agree" and found["number of parameters", ""] == "by definition"
 
@@ -97,7 +99,7 @@ def test_a_stated_value_that_no_definition_explains_differs(compared):
     """An engine that says another log-likelihood than its estimates have is found out, agreed with or not."""
     comparison = compared("sleepstudy-random_slope")
     wrong = [replace(fit, loglik=fit.loglik + 1e-4) if fit.engine == "mixedlm" else fit for fit in comparison.fits]
-    found = verdicts(evidence.lines(compare(*wrong)))
+    found = verdicts(criteria_lines.lines(compare(*wrong)))
     assert found["log-likelihood", ""] == "differ" and found["AIC", ""] == "agree"
 
 
@@ -108,7 +110,7 @@ def test_criteria_of_another_coding_are_carried_over_by_their_definition(compare
     made = robjects.r("function(d) lme4::lmer(Reaction ~ I(Days / 2 - 1) + (1 + Days | Subject), d)")
     native = r.call(made, r.table(model.frame))
     coded = engines()["lme4"].from_native(native, model, settings="tuned")
-    lines = evidence.lines(compare(comparison.fits[0], coded))
+    lines = criteria_lines.lines(compare(comparison.fits[0], coded))
     line = next(line for line in lines if line.quantity == "log-likelihood")
     assert abs(line.values["lme4"] - line.values["mixedlm"]) == pytest.approx(np.log(2), abs=1e-5)
     assert line.definitions == {"lme4": "reml_in_another_coding"} and line.verdict == "by definition"
@@ -119,12 +121,12 @@ def test_criteria_of_another_coding_are_carried_over_by_their_definition(compare
 
 def test_nested_models_are_the_datasets_own():
     """Smaller and larger ones, judged by what they span, without those of other fixed or random parts."""
-    names = {each.name for each in evidence.nested(models.get("sleepstudy-uncorrelated"))}
+    names = {each.name for each in nested(models.get("sleepstudy-uncorrelated"))}
     assert names == {"random_intercept", "random_slope"}
-    assert {each.name for each in evidence.nested(models.get("machines-nested"))} == {
+    assert {each.name for each in nested(models.get("machines-nested"))} == {
         "random_intercept", "unstructured"
     }  # fmt: skip
-    assert evidence.nested(models.get("dyestuff-random_intercept")) == []
+    assert nested(models.get("dyestuff-random_intercept")) == []
 
 
 REDUCED = [
@@ -152,7 +154,7 @@ def table():
 @pytest.mark.parametrize(("formula", "wanted"), REDUCED)
 def test_a_users_formula_loses_one_random_term_or_effect(formula, wanted, table, make_model):
     """An interaction goes before what it is of; an intercept goes with its term."""
-    found = [each.record.formula for each in evidence.nested(make_model(table, formula))]
+    found = [each.record.formula for each in nested(make_model(table, formula))]
     assert [text.replace(" ", "") for text in found] == [text.replace(" ", "") for text in wanted]
 
 
@@ -269,7 +271,7 @@ def test_a_ratio_of_short_fits_is_another_optimum(compared, fits):
 
 def test_anova_is_rs_own_and_its_numbers_agree(compared):
     """The vignette's test: Chisq 0.0639 on 1, p 0.8004, after a refit by ML that R announces."""
-    found = evidence.anova(compared("sleepstudy-random_slope"))
+    found = anova(compared("sleepstudy-random_slope"))
     Sheet("anova", found.lines).check()
     assert found.notes[0] == "refitting model(s) with ML (instead of REML)" and len(found.notes) == 1
     assert "0.0639  1     0.8004" in found.text and found.text.startswith("Data: sleepstudy\nModels:")
@@ -281,7 +283,7 @@ def test_anova_is_rs_own_and_its_numbers_agree(compared):
 
 def test_anova_of_a_refit_that_is_short_is_another_optimum(compared):
     """Sitka by ML at default settings: lme4 is 14 units short, and R prints a slope's test that gains nothing."""
-    found = evidence.anova(compared("sitka-random_slope", "ML", "default", engines=("mixedlm", "lme4")))
+    found = anova(compared("sitka-random_slope", "ML", "default", engines=("mixedlm", "lme4")))
     by = {(line.quantity, line.term): line for line in found.lines}
     ratio = by["Chisq", "random_slope"]
     assert ratio.verdict == "another optimum" and by["AIC", "random_intercept"].verdict == "agree"
@@ -291,11 +293,11 @@ def test_anova_of_a_refit_that_is_short_is_another_optimum(compared):
 
 def test_anova_without_a_refit_is_by_reml_and_refuses_other_fixed_effects(compared):
     """The statistic of Pinheiro and Bates, 7.376 on 4, is one of REML's."""
-    found = evidence.anova(compared("machines-unstructured"), refit=False)
+    found = anova(compared("machines-unstructured"), refit=False)
     Sheet("anova", found.lines).check()
     assert "7.376" in found.text
     with pytest.raises(NotComparable, match="by REML with other fixed effects"):
-        evidence.anova(compared("orthodont-interaction", engines=("mixedlm", "lme4")), refit=False)
+        anova(compared("orthodont-interaction", engines=("mixedlm", "lme4")), refit=False)
 
 
 def test_anova_prints_tests_of_models_that_are_not_nested_and_the_line_says_so(compared):
@@ -304,7 +306,7 @@ def test_anova_prints_tests_of_models_that_are_not_nested_and_the_line_says_so(c
     record = replace_record(model, "Reaction ~ Days + (0 + Days | Subject)")
     alone = models.Model(model.dataset, "slope_alone", record, "REML")
     intercept = models.get("sleepstudy-random_intercept")
-    found = evidence.anova(compared("sleepstudy-random_slope"), [alone, intercept])
+    found = anova(compared("sleepstudy-random_slope"), [alone, intercept])
     Sheet("anova", found.lines).check()
     unlike = [line for line in found.lines if line.definitions]
     assert {line.quantity for line in unlike} <= {"Chisq", "Df", "Pr(>Chisq)"} and len(unlike) >= 2
@@ -328,5 +330,7 @@ def test_lines_survive_a_fit_in_another_process(compared):
 
     away = [replace(fit, native=None, elsewhere=elsewhere(fit)) for fit in comparison.fits]
     there = compare(*away)
-    assert [line.values for line in evidence.lines(there)] == [line.values for line in evidence.lines(comparison)]
-    assert evidence.anova(there, [models.get("pastes-random_intercept")]) is not None
+    assert [line.values for line in criteria_lines.lines(there)] == [
+        line.values for line in criteria_lines.lines(comparison)
+    ]
+    assert anova(there, [models.get("pastes-random_intercept")]) is not None

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from concord.findings import Findings, _number
+from concord.findings import Findings
+from concord.findings_tables import number
 from concord.scenarios import cross
 from concord.simulate_command import made_up
 from concord.simulation import pairs
@@ -97,4 +98,4 @@ def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):
     ("value", "shown"), [(101.3, "100"), (232.0, "230"), (27.84, "28"), (0.012345, "0.012"), (1e-9, "1e-09")]
 )
 def test_an_error_is_written_without_a_power_of_ten(value, shown):
-    assert _number(value, 2) == shown
+    assert number(value, 2) == shown

@@ -14,15 +14,18 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import models, r, random_effects
+from concord import models, prediction_sources, r
 from concord.agreement import compare
 from concord.answers import Absence, answer
 from concord.engines import engines
 from concord.engines.mixedlm import from_native
+from concord.explained_variance import shares
 from concord.formulas import CannotExpress
+from concord.new_data import new_table
 from concord.prediction import Solution, new_rows
+from concord.prediction_questions import said
 from concord.quantities import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
-from concord.random_effects import SECTIONS, effects_table, lines, new_table, predictions_table, said, shares
+from concord.random_effects import SECTIONS, effects_table, lines, predictions_table
 
 IDS = [
     "dietox-random_slope",
@@ -189,20 +192,20 @@ def test_at_another_optimum_predictions_differ_and_are_explained(lined):
 def test_a_value_that_its_definition_does_not_give_differs(name, quantity, change, compared, monkeypatch):
     """Moved a little, by a thousandth at most or into another order, a package's statement is a breach."""
     comparison = compared("sitka-random_intercept")
-    real = random_effects.said
+    real = prediction_sources.said
 
     def moved(fit, new):
         got = real(fit, new)
         return replace(got, values=got.values | {name: change(got.values[name])}) if fit.engine == "lme4" else got
 
-    monkeypatch.setattr(random_effects, "said", moved)
+    monkeypatch.setattr(prediction_sources, "said", moved)
     assert of(lines(comparison), quantity).verdict == DIFFER
 
 
 def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monkeypatch):
     """The variance that holds the fixed effects' uncertainty too, given for lme4's condVar, is told from it."""
     comparison = compared("sleepstudy-random_slope")
-    real = random_effects.said
+    real = prediction_sources.said
     spread = Solution.of(comparison.fits[1]).prediction_covariances[0]
 
     def other(fit, new):
@@ -210,7 +213,7 @@ def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monke
         given = {((0, i), (0, j)): spread[:, i, j] for i in range(2) for j in range(i, 2)}
         return replace(got, values=got.values | {"conditional": given}) if fit.engine == "lme4" else got
 
-    monkeypatch.setattr(random_effects, "said", other)
+    monkeypatch.setattr(prediction_sources, "said", other)
     assert of(lines(comparison), "conditional variances", "Days").verdict == DIFFER
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from concord import (
+    anova,
     checks,
     criteria,
+    criteria_lines,
     deletion,
     effect_tests,
     evidence,
@@ -28,13 +30,12 @@ from concord import (
     tables,
 )
 from concord.agreement import Comparison
-from concord.evidence import RAnova
 from concord.influence import Influence
 from concord.quantities import Line, Sheet
 from concord.workers import WorkerStopped
 
 if TYPE_CHECKING:
-    from concord.bootstrap import Bootstrap
+    from concord.bootstrap_result import Bootstrap
 
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
 # and of influence, for each grouping factor.
@@ -94,10 +95,10 @@ class Account:
         return effect_tests.tests_table(self.comparison)
 
     @cached_property
-    def anova(self) -> RAnova | str:
+    def anova(self) -> anova.RAnova | str:
         """R's own anova() of lme4's fits; or a sentence, where there is none."""
         try:
-            return evidence.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
+            return anova.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
         except criteria.NotComparable as error:
             return f"No anova(): {error}."
 
@@ -184,7 +185,7 @@ class Account:
             "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
             "intervals": lambda: intervals.lines(self.comparison, self.level),
             "random effects": lambda: random_effects.lines(self.comparison),
-            "criteria": lambda: evidence.lines(self.comparison),
+            "criteria": lambda: criteria_lines.lines(self.comparison),
             "tests of models": lambda: [*evidence.test_lines(self.comparison), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
             "influence": lambda: [
@@ -195,7 +196,7 @@ class Account:
 
     @property
     def _anova_lines(self) -> Sequence[Line]:
-        return self.anova.lines if isinstance(self.anova, RAnova) else ()
+        return self.anova.lines if isinstance(self.anova, anova.RAnova) else ()
 
     def _notes(self, section: str) -> Sequence[str]:
         if section == "tests of fixed effects":

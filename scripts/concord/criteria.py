@@ -17,6 +17,7 @@ from concord import nesting, r
 from concord.fits import Fit
 from concord.formulas import Design
 from concord.likelihood import Likelihood
+from concord.models import Model
 from concord.nesting import NotNested, Restriction
 
 _R = Path(__file__).with_suffix(".R")
@@ -49,10 +50,14 @@ class Candidate:
     formula: str = ""
 
     @classmethod
+    def at(cls, model: Model, loglik: float) -> Candidate:
+        """A model at estimates of this log-likelihood."""
+        return cls(model.name, model.design, model.reml, loglik, model.formula.text)
+
+    @classmethod
     def of(cls, fit: Fit) -> Candidate:
         """What an engine says."""
-        model = fit.model
-        return cls(model.name, model.design, model.reml, fit.loglik + fit.shift, model.formula.text)
+        return cls.at(fit.model, fit.loglik + fit.shift)
 
     @property
     def n(self) -> int:

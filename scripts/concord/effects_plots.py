@@ -13,11 +13,12 @@ import pandas as pd
 from scipy import stats
 
 from concord.agreement import Comparison
+from concord.effects import unit
 from concord.fits import RANDOM_EFFECTS
 from concord.pictures import Picture, described
 from concord.plots import GREY, STYLE, listed, plain, subplots
+from concord.prediction_sources import at_reference
 from concord.quantities import INDEPENDENT
-from concord.random_effects import at_reference, unit
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
 LEVELS = 200

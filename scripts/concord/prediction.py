@@ -53,6 +53,11 @@ class NewRows:
     codes: tuple[np.ndarray, ...]
     offset: np.ndarray
 
+    @property
+    def known(self) -> np.ndarray:
+        """Whether all of a row's levels are the design's, shape (m,)."""
+        return np.all([codes >= 0 for codes in self.codes], axis=0)
+
 
 def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:
     """The design's columns of a table of new rows, as R's predict() makes them.
