@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,6 @@ from concord.monte_carlo import ClusteredSums, clustered_error, share_error, wit
 from concord.simulation import INDEPENDENT, Case, pairs
 from concord.study import Plan, Store, read_part, run
 from concord.tally import COUNTS, GAPS, Tally, measured
-
-if TYPE_CHECKING:
-    from concord.pictures import Picture
 
 # So many rows are counted at a time.
 ROWS = 5000
@@ -262,7 +259,7 @@ class Findings:
 
     # Showing
 
-    def map(self, x: str, y: str, settings: str = "default") -> Picture:
+    def map(self, x: str, y: str, settings: str = "default") -> Any:
         """A picture: how often each engine falls short, over two factors of a grid.
 
         Parameters
@@ -275,7 +272,7 @@ class Findings:
         table = self.by(x, y)
         return findings_plots.heat_maps(table[table["settings"] == settings], x, y, settings)
 
-    def coverage(self) -> Picture:
+    def coverage(self) -> Any:
         """A picture: how often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors.
 
         The cases of a grid are taken together.
