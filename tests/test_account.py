@@ -17,6 +17,7 @@ from concord.agreement import Disagreement, compare
 from concord.answers import answer
 from concord.inquiry import Inquiry
 from concord.quantities import Line, Sheet
+from concord.records import QUANTITIES_TYPE
 
 SOURCE = Path(account.__file__).parent
 # Those that fit nothing anew, or hardly.
@@ -193,7 +194,11 @@ def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
     assert (row["lower"], row["upper"]) == pytest.approx((7.358653, 13.575919), abs=1e-4)
     assert repr(found).startswith(repr(found.drawn)) and "7.35865" in repr(found)
     shown = found._repr_mimebundle_()["text/html"]
-    assert shown.count("<table") == 2 and shown.count("<tr>") > len(found.intervals)
+    assert shown.count("<table") == 3 and shown.count("<tr>") > len(found.intervals)
+    lines = found.sheet.lines
+    assert [line.quantity for line in lines] == ["bootstrap interval, lower", "bootstrap interval, upper"] * 6
+    assert {line.verdict for line in lines} <= {"agree", "another optimum"} and repr(found.sheet) in repr(found)
+    assert {row["section"] for row in found._repr_mimebundle_()[QUANTITIES_TYPE]} == {"bootstrap"}
     assert sleepstudy.bootstrap(0) == "No bootstrap: replicates is 0."
     short = Account(sleepstudy.comparison, seconds=0.0).bootstrap(2, progress=False)
     assert set(short.intervals["kind"]) == {"Wald", "bootstrap"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +79,24 @@ def test_a_grid_says_how_many_of_its_replicates_are_draws(grid):
     found, _ = grid
     assert (found.replicates, found.draws) == (8 * REPLICATES - 1, REPLICATES)
     assert f"The {8 * REPLICATES - 1} replicates are {REPLICATES} draws" in repr(found)
+
+
+def test_a_grid_that_is_not_finished_says_what_is_there(grid, tmp_path):
+    """A value of a factor of which no replicate is there yet is left out, and comes when it is."""
+    found, rows = grid
+    folder = shutil.copytree(found.folder, tmp_path / "study")
+    factor = next(name for name in found.factors if rows[name].nunique() > 1)
+    last = rows.loc[rows[factor] == rows[factor].max(), "case"].unique()
+    for case in last:
+        shutil.rmtree(folder / "parts" / case)
+    shown = repr(Findings(folder))
+    head = f"Share short, by {factor}"
+    assert head in shown and len(_below(shown, head)) == len(_below(repr(found), head)) - 1
+
+
+def _below(text: str, head: str) -> list[str]:
+    """The lines of a table under its caption."""
+    return text.split(head, 1)[1].split("\n\n")[1].splitlines()
 
 
 def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):

@@ -24,6 +24,7 @@ from concord import (
     evidence,
     intervals,
     likelihood,
+    profile,
     quantities,
     random_effects,
     standard_errors,
@@ -144,7 +145,14 @@ class Account:
         drawn = bootstrap.bootstrap(self.comparison, replicates, seed, progress=progress)
         profiles = bool(self["intervals"].lines)
         beside = intervals.table(self.comparison, self.level, drawn.intervals(self.level), with_profile=profiles)
-        return Bootstrapped(drawn, beside, self.level)
+        return Bootstrapped(drawn, beside, self.level, self.of_bootstrap(drawn))
+
+    def of_bootstrap(self, drawn: Bootstrap) -> Sheet:
+        """The ends of a bootstrap's intervals as lines: each package's by the same draws as the independent ones."""
+        from concord import bootstrap_lines
+
+        title = f"bootstrap intervals, {self.comparison.title}, {len(drawn.judging)} replicates"
+        return Sheet(title, bootstrap_lines.lines(drawn, self.level), head=self._head)
 
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
@@ -176,7 +184,7 @@ class Account:
             return Sheet(title, self._lines(section), self._notes(section), self._head)
         except WorkerStopped as stop:
             return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self._head)
-        except likelihood.LikelihoodError as error:
+        except (likelihood.LikelihoodError, profile.ProfileError) as error:
             return Sheet(title, [], (f"Not there: {error}.",), self._head)
 
     def _lines(self, section: str) -> list[Line]:
@@ -225,11 +233,13 @@ class Bootstrapped:
     drawn : the bootstrap
     intervals : of every parameter, as `intervals.table` has them
     level : of all of these
+    sheet : the ends of the bootstrap's own as lines
     """
 
     drawn: Bootstrap
     intervals: pd.DataFrame
     level: float
+    sheet: Sheet
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
         shown = self.intervals.drop(columns=["effect", "lower_reached", "upper_reached", "scale"])
@@ -242,11 +252,14 @@ class Bootstrapped:
         return caption, [*words, "lower", "upper"], rows, len(words)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        html = self.drawn._repr_mimebundle_()["text/html"]
-        return {"text/plain": repr(self), "text/html": f"{html}\n{tables.render_html(*self._rendered())}"}
+        own = self.sheet._repr_mimebundle_()
+        html = "\n".join(
+            [self.drawn._repr_mimebundle_()["text/html"], own["text/html"], tables.render_html(*self._rendered())]
+        )
+        return own | {"text/plain": repr(self), "text/html": html}
 
     def __repr__(self) -> str:
-        return f"{self.drawn!r}\n\n{tables.render_text(*self._rendered())}"
+        return f"{self.drawn!r}\n\n{self.sheet!r}\n\n{tables.render_text(*self._rendered())}"
 
 
 class Summary:

@@ -74,7 +74,9 @@ def by_factor(table: pd.DataFrame, factor: str, values: Sequence[float]) -> Rend
     """Shares by the values of a factor, of ``engine, settings, share, mc_error`` with the factor's own column."""
     kinds = list(dict.fromkeys(zip(table["engine"], table["settings"], strict=True)))
     shares = table.set_index([factor, "engine", "settings"])[["share", "mc_error"]]
-    rows = [[f"{value:g}", *(percent(*shares.loc[(value, *kind)]) for kind in kinds)] for value in values]
+    # An unfinished study need not have all of them yet.
+    there = [value for value in values if value in shares.index.get_level_values(factor)]
+    rows = [[f"{value:g}", *(percent(*shares.loc[(value, *kind)]) for kind in kinds)] for value in there]
     return f"Share short, by {factor}", [factor, *(" ".join(kind) for kind in kinds)], rows, 1, []
 
 

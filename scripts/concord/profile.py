@@ -370,7 +370,7 @@ class Profile:
             held = math.nan
         lower, upper = self._coordinates.limits
         if not lower <= held <= upper:
-            raise ProfileError(f"{self.parameter.label}: {value!r} is no value that it can have")
+            raise ProfileError(f"{self.parameter.label}: {float(value)!r} is no value that it can have")
         return held
 
     def __repr__(self) -> str:
