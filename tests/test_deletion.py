@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from rpy2 import robjects
@@ -13,7 +14,7 @@ from scipy import stats
 
 from concord import deletion, diagnostics, influence_plots, models, r
 from concord.agreement import compare
-from concord.answers import Absence
+from concord.answers import Absence, answer
 from concord.quantities import Sheet
 
 
@@ -73,8 +74,10 @@ def test_a_refit_of_another_table_differs(found, fits):
         return fits("sleepstudy-random_slope", "REML", engine, "tuned")
 
     lines = deletion.lines(comparison, influence, count=1, fitted=fitted)
-    (line,) = lines
+    line, *others = lines
     assert (line.quantity, line.verdict, line.absent) == ("log-likelihood", "differ", {"lme4": "it stopped"})
+    assert {other.verdict for other in others} == {"not compared"}
+    assert all("units short" in other.absent["mixedlm"] for other in others)
 
 
 def test_a_refit_that_stops_short_is_told_from_one_that_is_wrong(found):
@@ -96,6 +99,48 @@ def test_the_model_without_a_level_has_neither_its_rows_nor_its_category():
     assert set(left.levels) == set(term.levels) - {term.levels[3]}
     assert len(other.design.y) == len(model.design.y) - 2
     np.testing.assert_array_equal(other.design.y, model.design.y[term.codes != 3])
+
+
+BY_HAND = """function(d, formula, level) {
+  whole <- lme4::lmer(as.formula(formula), d)
+  X <- lme4::getME(whole, "X")[d$id != level, ]
+  Z <- as.matrix(whole@frame$`scale(week)`)[d$id != level, ]
+  rest <- d[d$id != level, ]
+  fit <- lme4::lmer(score ~ 0 + X + (1 + Z | id), rest, control = lme4::lmerControl(optimizer = "bobyqa"))
+  list(loglik = as.numeric(logLik(fit)), fixed = unname(lme4::fixef(fit)), sigma2 = sigma(fit)^2,
+       covariance = unname(matrix(as.numeric(lme4::VarCorr(fit)$id), 2)))
+}"""
+
+
+def test_columns_that_a_formula_makes_of_the_whole_table_stay_when_a_group_is_left_out(make_model):
+    """poly() and scale() of fewer rows are other columns: the same ones, held in R, give what the lines say."""
+    rng = np.random.default_rng(4)
+    rows = []
+    for i in range(16):
+        level, slope = rng.normal(0, 3), rng.normal(0, 0.6)
+        weeks = rng.choice([0, 1, 2, 4, 8, 12], rng.integers(4, 7), replace=False)
+        rows += [(f"p{i:02d}", w, 48 + level + slope * w + 0.05 * w * w + rng.normal(0, 2)) for w in np.sort(weeks)]
+    model = make_model(
+        pd.DataFrame(rows, columns=["id", "week", "score"]), "score ~ poly(week, 2) + (1 + scale(week) | id)"
+    )
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    influence = deletion.of(comparison, refit=1000)
+    lines = deletion.lines(comparison, influence, count=1)
+    assert [line.verdict for line in lines] == 4 * ["agree"] and all(len(line.values) == 2 for line in lines)
+    level = deletion.most(influence, 1)[0]
+    text = [model.record.formula, level]
+    wanted = r.from_r(r.call(robjects.r(BY_HAND), r.table(model.frame), *text))
+    loglik, fixed, sigma2, covariance = (line.values["mixedlm"] for line in lines)
+    assert loglik == pytest.approx(float(wanted["loglik"][0]), abs=1e-6)
+    np.testing.assert_allclose(fixed, wanted["fixed"], rtol=1e-4)
+    assert sigma2 == pytest.approx(float(wanted["sigma2"][0]), rel=1e-3)
+    diagonal = np.diag(wanted["covariance"].reshape(2, 2))
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(
+        wanted["covariance"].reshape(2, 2)[0, 1] / np.sqrt(diagonal.prod()), abs=2e-3
+    )
+    own = deletion.lme4_lines(comparison, influence)
+    assert [line.verdict for line in own] == 3 * ["not compared"]
+    assert all("columns made anew" in line.absent["lme4"] for line in own)
 
 
 # ---- lme4's influence() --------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pandas as pd
 from concord import r, reference
 from concord.agreement import Comparison, allowed_gap
 from concord.answers import Absence, Answer, answer
-from concord.coding import between
+from concord.coding import between, same_numbers, shift
 from concord.datasets import ModelRecord
 from concord.engines.best import recomputed
 from concord.fits import Fit
@@ -98,16 +98,40 @@ def table(found: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFr
 
 
 def without(model: Model, group: str, level: str) -> Model:
-    """The same model on the table without the rows of a level."""
+    """The same model on the table without the rows of a level. What a formula makes of a whole column, as poly() and
+    scale() do, it makes of the rows that are left: see `in_columns_of`.
+    """
     design = model.design
-    term = next(each for each in design.terms if each.group == group)
-    gone = term.codes == term.levels.index(level)
+    gone = _rows_of(model, group, level)
     frame = model.frame.iloc[design.rows[~gone]].reset_index(drop=True)
     for name in frame.select_dtypes("category"):
         frame[name] = frame[name].cat.remove_unused_categories()
     name = f"without {group} {level}"
     record = ModelRecord(formula=model.record.formula, title=name)
     return Model(replace(model.dataset, frame=frame, place=None), name, record, model.method)
+
+
+def _rows_of(model: Model, group: str, level: str) -> np.ndarray:
+    """Which rows of the design are of a level, shape (n,)."""
+    term = next(each for each in model.design.terms if each.group == group)
+    return term.codes == term.levels.index(level)
+
+
+def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit | None:
+    """A fit of `other`, the model without a level, in the columns of the whole table, of which the rows `kept` are left;
+    None where the two span different spaces.
+
+    The log-likelihood by REML is that of these columns too, with the difference in `Fit.shift`.
+    """
+    design = other.design
+    back = between(design.X, model.design.X[kept])
+    backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
+    if back is None or any(each is None for each in backs):
+        return None
+    return replace(
+        fit, fixed=back @ fit.fixed, shift=fit.shift + (shift(back) if model.reml else 0.0),
+        covariances=tuple(each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True)),
+    )  # fmt: skip
 
 
 def lines(
@@ -132,13 +156,19 @@ def lines(
         other = without(model, found.group, level)
         got = {engine: fitted(other, engine) for engine in REFITTED if engine in fits}
         absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
-        there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
+        fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
+        absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
         likelihood = reference.of(other).likelihood
-        levels = {engine: recomputed(each, likelihood) for engine, each in there.items()}
+        levels, there = {}, {}
+        for engine, fit in fits_there.items():
+            held = in_columns_of(model, fit, other, ~_rows_of(model, found.group, level))
+            if held is None:
+                absent[engine] = f"without {level} the formula gives columns of another space"
+                continue
+            there[engine] = held
+            levels[engine] = recomputed(fit, likelihood) + held.shift - fit.shift
         top, allowed = found.refitted.loglik[place], allowed_gap("tuned", other)
         short = {engine: top - own for engine, own in levels.items() if not top - own <= allowed}
-        if not there:
-            continue
         exact, key = found.refitted, {"group": found.group, "term": f"without {level}"}
         made.append(
             Line(
@@ -165,7 +195,7 @@ def lines(
             quantities.append(
                 (name, "refitted_variance", lambda fit, i=i, u=unit: fit.covariances[i] / u, wanted / unit, 1.0)
             )
-        for name, tolerance, value, wanted, scale in quantities if there else ():
+        for name, tolerance, value, wanted, scale in quantities:
             values = {engine: value(fit) for engine, fit in there.items()}
             expected = dict.fromkeys(values, wanted)
             alone = float(wanted) if np.ndim(wanted) == 0 else np.nan
@@ -198,6 +228,16 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
     if fit is None:
         return []
     got = fit.ask(asked_of_lme4, found.group)
+    if got["anew"]:
+        why = (
+            "influence() refits with columns made anew of the rows that are left, as poly() and scale() do, so that "
+            "its coefficients without one level and without another are of different columns"
+        )
+        names = ("fixed effects by lme4's influence()", "influence_refits"), ("dfbeta", "influence_refits")
+        return [
+            Line(SECTION, name, tolerance, {}, absent={"lme4": why}, group=found.group, term="every level")
+            for name, tolerance in (*names, ("Cook's distance", "influence_measure"))
+        ]
     order = [found.levels.index(level) for level in got["levels"]]
     count, p = got["fixed"].shape
     exact, key = found.refitted, {"group": found.group, "term": "every level"}
@@ -218,7 +258,8 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
 
 def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
     """What lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()`` say, in the model's coding: ``levels``,
-    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,).
+    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,); ``anew``: whether the
+    formula makes other columns of fewer rows.
     """
     design = fit.model.design
     term = next(each for each in design.terms if each.group == group)
@@ -226,9 +267,14 @@ def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
     frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
     got = r.from_r(r.call(r.source(_R)["influence_of"], fit.native, frame, _COLUMN))
     p = design.X.shape[1]
+    levels = got["levels"][:2]
+    anew = not all(
+        same_numbers(without(fit.model, group, level).design.X, design.X[~_rows_of(fit.model, group, level)])
+        for level in levels
+    )
     given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
     back = between(given, design.X)
     return {
         "levels": got["levels"], "whole": back @ got["whole"], "fixed": got["fixed"].reshape(-1, p) @ back.T,
-        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"],
+        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"], "anew": anew,
     }  # fmt: skip
