@@ -118,8 +118,8 @@ def _rows_of(model: Model, group: str, level: str) -> np.ndarray:
 
 
 def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit | None:
-    """A fit of `other`, the model without a level, in the columns of the whole table, of which the rows `kept` are left;
-    None where the two span different spaces.
+    """A fit of `other`, the model without a level, in the columns of the whole table, of which the rows `kept` are
+    left; None where the two span different spaces.
 
     The log-likelihood by REML is that of these columns too, with the difference in `Fit.shift`.
     """

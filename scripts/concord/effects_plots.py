@@ -16,7 +16,7 @@ from concord.agreement import Comparison
 from concord.effects import unit
 from concord.fits import RANDOM_EFFECTS
 from concord.pictures import Picture, described
-from concord.plots import GREY, STYLE, listed, plain, subplots
+from concord.plots import GREY, STYLE, height_of, listed, plain, subplots
 from concord.prediction_sources import at_reference
 from concord.quantities import INDEPENDENT
 
@@ -100,9 +100,7 @@ def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     tallest = int(data["place"].max()) + 1
-    figure, grid = subplots(
-        rows, columns, figsize=(4.5 * columns, rows * min(10.0, 1.6 + 0.11 * tallest)), squeeze=False
-    )
+    figure, grid = subplots(rows, columns, figsize=(4.5 * columns, rows * height_of(tallest)), squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     sources = list(dict.fromkeys(data["source"]))
@@ -121,7 +119,7 @@ def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 
         axes.set_ylabel(plain(f"{shown} levels of {group}{of_all}, sorted"))
         axes.set_xlabel(plain(f"random effect: {term}"))
         axes.locator_params(axis="x", nbins=5)
-        axes.margins(y=0.02)
+        axes.set_ylim(-0.7, shown - 0.3)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     apart = "; ".join(_range(panel, group, term, _unit(comparison, group, term)) for (group, term), panel in panels)

@@ -177,14 +177,15 @@ class Inquiry:
         return plots.estimates(*fits) if fits else NOTHING
 
     def caterpillar(self, comparison: Comparison) -> Any:
-        """The predicted random effects of the engines, as a picture; or a sentence, where none could hold them."""
-        from concord import plots
+        """The predicted random effects of the engines and the independent ones, as a picture; or a sentence, where none
+        could hold them.
+        """
+        from concord import effects_plots
 
         levels = max(len(term.levels) for term in self.model.design.terms)
         if levels > CATERPILLAR:
             return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
-        fits = [comparison.fits[i] for i in comparison.parties]
-        return plots.caterpillar(*fits) if fits else NOTHING
+        return effects_plots.caterpillar(comparison) if comparison.fits else NOTHING
 
     def residuals(self, comparison: Comparison) -> Any:
         """The residuals of the engines' fits as a picture; or a sentence, where there is no fit."""

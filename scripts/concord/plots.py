@@ -201,12 +201,17 @@ def _furthest(table: pd.DataFrame) -> str:
     return "; ".join(words) + "."
 
 
+def height_of(levels: int) -> float:
+    """The height of a caterpillar of so many levels, in inches: with few there must be room for what stands beside."""
+    return min(10.0, max(3.0, 1.4 + 0.11 * levels))
+
+
 def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     """Predicted random effects of every group with their intervals, sorted by the first fit; one panel an effect."""
     tables = [fit.random_effects for fit in fits]
     keys = list(dict.fromkeys(zip(tables[0]["group"], tables[0]["term"], strict=True)))
     levels = tables[0].groupby(["group", "term"])["level"].nunique().max()
-    figure, grid = subplots(1, len(keys), figsize=(4.5 * len(keys), min(10.0, 1.2 + 0.11 * levels)), squeeze=False)
+    figure, grid = subplots(1, len(keys), figsize=(4.5 * len(keys), height_of(levels)), squeeze=False)
     width = stats.norm.ppf(0.5 + confidence / 2)
     drawn, apart = [], []
     for axes, (group, term) in zip(grid.flat, keys, strict=True):
@@ -237,7 +242,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
         axes.set_ylabel(plain(f"{len(order or [])} levels of {group}, sorted"))
         axes.set_xlabel(plain(f"random effect: {term}"))
         axes.locator_params(axis="x", nbins=5)
-        axes.margins(y=0.01)
+        axes.set_ylim(-0.7, len(order or []) - 0.3)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     alt = (
