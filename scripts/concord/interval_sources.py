@@ -256,7 +256,8 @@ class Intervals:
     def rounded(self, key: tuple[str, str]) -> bool:
         """Whether nlme's interval is lost in the rounding of its differences: its own, in wider steps, is another."""
         own, wider = self.wald_nlme[key], self.wider_nlme.get(key)
-        if wider is None:
+        # At a variance of zero its interval may reach from 0 to infinity, which none can be held against.
+        if wider is None or not np.isfinite(wider).all():
             return False
         apart = np.abs(np.subtract(own, wider)) / np.maximum(np.abs(wider), np.finfo(float).tiny)
         return bool(
