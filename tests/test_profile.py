@@ -13,7 +13,7 @@ from scipy import optimize, stats
 from concord import models, profile, r
 from concord.coordinates import Coordinates
 from concord.likelihood import Likelihood
-from concord.profile import ProfileError
+from concord.profile_curve import Profile, ProfileError
 
 CHI = stats.chi2.ppf(0.95, 1)
 
@@ -24,7 +24,7 @@ def of(id: str, method: str = "ML") -> tuple[Likelihood, object]:
     return likelihood, likelihood.optimum()
 
 
-def ends(found: list[profile.Profile], level: float = 0.95) -> dict[str, tuple[float, float]]:
+def ends(found: list[Profile], level: float = 0.95) -> dict[str, tuple[float, float]]:
     return {each.parameter.label: (each.interval(level).lower, each.interval(level).upper) for each in found}
 
 

@@ -24,7 +24,6 @@ from concord import (
     evidence,
     intervals,
     likelihood,
-    profile,
     quantities,
     random_effects,
     standard_errors,
@@ -32,6 +31,7 @@ from concord import (
 )
 from concord.agreement import Comparison
 from concord.influence import Influence
+from concord.profile_curve import ProfileError
 from concord.quantities import Line, Sheet
 from concord.workers import WorkerStopped
 
@@ -184,7 +184,7 @@ class Account:
             return Sheet(title, self._lines(section), self._notes(section), self._head)
         except WorkerStopped as stop:
             return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self._head)
-        except (likelihood.LikelihoodError, profile.ProfileError) as error:
+        except (likelihood.LikelihoodError, ProfileError) as error:
             return Sheet(title, [], (f"Not there: {error}.",), self._head)
 
     def _lines(self, section: str) -> list[Line]:

@@ -13,7 +13,7 @@ from concord import degrees, r, standard_errors
 from concord.fits import Fit
 from concord.interval_questions import ask_spline
 from concord.interval_sources import STEP, IntervalError, Intervals, varied, wald, wald_of_ratio
-from concord.profile import Parameter
+from concord.profile_curve import Parameter
 from concord.quantities import Line
 
 SECTION = "intervals"

@@ -28,7 +28,7 @@ from concord.interval_questions import (
 )  # fmt: skip
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import METHODS
-from concord.profile import Interval, Parameter, Profile, ProfileError
+from concord.profile_curve import Interval, Parameter, Profile, ProfileError
 from concord.translation import levels
 
 # nlme takes second derivatives from differences in relative steps of 6e-6, which lose them in rounding where the

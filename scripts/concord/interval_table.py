@@ -14,7 +14,8 @@ from concord.fits import KEY
 from concord.interval_questions import STEPS
 from concord.interval_sources import STEP, IntervalError, Intervals, wald
 from concord.models import METHODS
-from concord.profile import SCALES, Parameter
+from concord.profile import SCALES
+from concord.profile_curve import Parameter
 from concord.quantities import INDEPENDENT
 
 COLUMNS = [

@@ -21,7 +21,7 @@ from concord.interval_lines import SECTION
 from concord.interval_sources import IntervalError, Intervals, signed_root
 from concord.pictures import described
 from concord.plots import GREY, STYLE, plain, subplots
-from concord.profile import Parameter, Profile
+from concord.profile_curve import Parameter, Profile
 from concord.quantities import INDEPENDENT, Line, Sheet
 
 SCALES = ("sd", "variance")
