@@ -138,9 +138,18 @@ def test_columns_that_a_formula_makes_of_the_whole_table_stay_when_a_group_is_le
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(
         wanted["covariance"].reshape(2, 2)[0, 1] / np.sqrt(diagonal.prod()), abs=2e-3
     )
-    own = deletion.lme4_lines(comparison, influence)
-    assert [line.verdict for line in own] == 3 * ["not compared"]
-    assert all("columns made anew" in line.absent["lme4"] for line in own)
+    own = deletion.lme4_lines(comparison, influence)[0].values["lme4"][influence.levels.index(level)]
+    np.testing.assert_allclose(own, wanted["fixed"], rtol=1e-3)  # lme4's own refits hold them too
+
+
+def test_a_response_that_is_made_anew_has_no_line_that_compares_it(make_model):
+    """scale() of the response, of fewer rows, is another response: every line says so."""
+    frame = models.get("sleepstudy-random_slope").frame
+    model = make_model(frame, "scale(Reaction) ~ Days + (1 | Subject)")
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    lines = deletion.lines(comparison, deletion.of(comparison, refit=2), count=1)
+    assert len(lines) == 4 and {line.verdict for line in lines} == {"not compared"}
+    assert all("another response" in why for line in lines for why in line.absent.values())
 
 
 # ---- lme4's influence() --------------------------------------------------------------------------------------------

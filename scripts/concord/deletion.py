@@ -119,14 +119,14 @@ def _rows_of(model: Model, group: str, level: str) -> np.ndarray:
 
 def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit | None:
     """A fit of `other`, the model without a level, in the columns of the whole table, of which the rows `kept` are
-    left; None where the two span different spaces.
+    left; None where the two span different spaces, or the response is another.
 
     The log-likelihood by REML is that of these columns too, with the difference in `Fit.shift`.
     """
     design = other.design
     back = between(design.X, model.design.X[kept])
     backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
-    if back is None or any(each is None for each in backs):
+    if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
         return None
     return replace(
         fit, fixed=back @ fit.fixed, shift=fit.shift + (shift(back) if model.reml else 0.0),
@@ -163,7 +163,7 @@ def lines(
         for engine, fit in fits_there.items():
             held = in_columns_of(model, fit, other, ~_rows_of(model, found.group, level))
             if held is None:
-                absent[engine] = f"without {level} the formula gives columns of another space"
+                absent[engine] = f"without {level} the formula gives another response, or columns of another space"
                 continue
             there[engine] = held
             levels[engine] = recomputed(fit, likelihood) + held.shift - fit.shift
@@ -228,16 +228,6 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
     if fit is None:
         return []
     got = fit.ask(asked_of_lme4, found.group)
-    if got["anew"]:
-        why = (
-            "influence() refits with columns made anew of the rows that are left, as poly() and scale() do, so that "
-            "its coefficients without one level and without another are of different columns"
-        )
-        names = ("fixed effects by lme4's influence()", "influence_refits"), ("dfbeta", "influence_refits")
-        return [
-            Line(SECTION, name, tolerance, {}, absent={"lme4": why}, group=found.group, term="every level")
-            for name, tolerance in (*names, ("Cook's distance", "influence_measure"))
-        ]
     order = [found.levels.index(level) for level in got["levels"]]
     count, p = got["fixed"].shape
     exact, key = found.refitted, {"group": found.group, "term": "every level"}
@@ -258,8 +248,8 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
 
 def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
     """What lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()`` say, in the model's coding: ``levels``,
-    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,); ``anew``: whether the
-    formula makes other columns of fewer rows.
+    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,). It leaves rows out by
+    ``subset``, after the columns are made: poly() and scale() stay those of the whole table.
     """
     design = fit.model.design
     term = next(each for each in design.terms if each.group == group)
@@ -267,14 +257,9 @@ def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
     frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
     got = r.from_r(r.call(r.source(_R)["influence_of"], fit.native, frame, _COLUMN))
     p = design.X.shape[1]
-    levels = got["levels"][:2]
-    anew = not all(
-        same_numbers(without(fit.model, group, level).design.X, design.X[~_rows_of(fit.model, group, level)])
-        for level in levels
-    )
     given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
     back = between(given, design.X)
     return {
         "levels": got["levels"], "whole": back @ got["whole"], "fixed": got["fixed"].reshape(-1, p) @ back.T,
-        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"], "anew": anew,
+        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"],
     }  # fmt: skip
