@@ -38,7 +38,8 @@ SAME = 1e-6
 # A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
 ZERO = 1e-8
 NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
-# The criterion is flat where its second derivative in whitened coordinates is less than this: rounding.
+# The criterion is flat where its second derivative is less than this: rounding. A whitened coordinate beyond 1 is taken
+# relative to itself: at a large ratio of standard deviations nothing else is a change.
 FLAT = 1e-6
 # How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
 HELD = 1e-9
@@ -59,6 +60,7 @@ class Reference:
     level : the same as the independent likelihood evaluates it in double precision, for gaps free of its rounding
     estimates : one row per parameter: ``effect, group, term, estimate, std_error``
     kind : how it is known, in words
+    optima : all distinct local optima that the search found, best first
     radius : proved radius of theta; NaN where nothing is proved
     boundary : whether a variance is zero, or a covariance matrix singular, at the optimum
     """
@@ -68,6 +70,7 @@ class Reference:
     level: float
     estimates: pd.DataFrame
     kind: str
+    optima: tuple[Optimum, ...] = ()
     radius: float = float("nan")
     boundary: bool = False
 
@@ -80,10 +83,36 @@ class Reference:
         """The reference in its place where a fit is better; `by` says the best of what that is."""
         return replace(self, loglik=level, level=level, estimates=estimates, kind=f"not certified: the best of {by}")
 
+    def searched_from(self, fits: Sequence[Fit]) -> Reference:
+        """The reference after searches from where fits of its very model stopped too.
+
+        One that is certified stays. Where a search ends at an optimum that was not known, that joins the others; where
+        it is the best, it is the reference from there on; and where a fit lies above every optimum, the fit is.
+        """
+        if self.certified:
+            return self
+        optima, best = list(self.optima), self
+        for fit in fits:
+            with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
+                start = self.likelihood.theta_at(fit.covariances, fit.residual_variance)
+                optima = self.likelihood.merged([*optima, *self.likelihood.optima([start])])
+        if optima and (not self.optima or optima[0].loglik > self.loglik + SAME):
+            best = _uncertified(self.likelihood, optima)
+        elif len(optima) > len(self.optima):
+            best = replace(self, optima=tuple(optima), kind=_kind(len(optima)))
+        for fit in fits:
+            level = self.likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+            if level > best.level + SAME:
+                best = best.surpassed(level, fit.estimates, "the fits compared")
+        return best
+
     @property
     def noun(self) -> str:
         """What to call it in a sentence."""
-        return "certified optimum" if self.certified else "best optimum found (not certified)"
+        if self.certified:
+            return "certified optimum"
+        several = f"best of {len(self.optima)} optima" if len(self.optima) > 1 else "best optimum"
+        return f"{several} found (not certified)"
 
 
 _Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
@@ -156,20 +185,38 @@ def of(model: Model) -> Reference:
 
 def _found(model: Model) -> Reference:
     likelihood = Likelihood(model.design, model.reml)
-    optimum = likelihood.optimum()
-    design, places, theta = _factored(model.design, optimum)
+    return _uncertified(likelihood, likelihood.optima())
+
+
+def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference:
+    """The best of several optima as a reference.
+
+    Raises
+    ------
+    LikelihoodError : the criterion is flat there
+    """
+    best = optima[0]
+    design, places, theta = _factored(likelihood.design, best)
     # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
     same = all(np.array_equal(each, np.arange(len(each))) for each in places)
-    ordered = likelihood if same else Likelihood(design, model.reml)
+    ordered = likelihood if same else Likelihood(design, likelihood.reml)
     relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
-    bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
+    at = ordered.theta_at(relative, 1.0)
+    scale = np.maximum(1.0, np.abs(at))
+    bends = np.linalg.eigvalsh(scale[:, None] * ordered.hessian(at) * scale)
     if bends.min(initial=np.inf) < FLAT:
         raise LikelihoodError(
             "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
-    kind = "not certified: the best optimum from several starts, in double precision"
-    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
-    return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind, boundary=_on_boundary(design, theta))
+    level = likelihood.loglik(best.fixed, best.covariances, best.residual_variance)
+    boundary = _on_boundary(design, theta)
+    kind = _kind(len(optima))
+    return Reference(likelihood, best.loglik, level, best.estimates, kind, tuple(optima), boundary=boundary)
+
+
+def _kind(count: int) -> str:
+    found = "the only optimum" if count == 1 else f"the best of {count} optima"
+    return f"not certified: {found} that a wide search found, in double precision"
 
 
 def path(dataset: datasets.Dataset) -> Path:
@@ -242,7 +289,9 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         )
     kind = f"certified: proved to lie within {record.checks.radius:.0e}, from {record.checks.starts} starts"
     checks = record.checks
-    return Reference(likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary))
+    return Reference(
+        likelihood, loglik, recomputed, estimates, kind, radius=checks.radius, boundary=bool(checks.boundary)
+    )
 
 
 def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
@@ -358,19 +407,15 @@ def certify(model: Model) -> dict[str, Any]:
     from concord.certificate import certify as prove
 
     likelihood = Likelihood(model.design, model.reml)
-    starts = grid(likelihood)
+    starts = [*likelihood.starts(), *grid(likelihood)]
     for fit in answers(model):
         with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
             starts.append(likelihood.theta_at(fit.covariances, fit.residual_variance))
-    found = [each for each in (_try(likelihood, start) for start in starts) if each is not None]
-    if not found:
-        raise ReferenceError(f"{model.id}, {model.method}: no start led to an optimum")
-    found.sort(key=lambda each: -each.loglik)
-    others: list[Optimum] = []
-    for each in found:
-        apart = all(abs(each.loglik - other.loglik) > SAME for other in [found[0], *others])
-        if apart and each.gradient < SAME and np.linalg.eigvalsh(likelihood.hessian(each.theta)).min() > 0:
-            others.append(each)
+    try:
+        found = likelihood.merged([*likelihood.optima(), *likelihood.optima(starts)])
+    except LikelihoodError as error:
+        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
     design, order, theta = _factored(model.design, found[0])
     try:
         proved = prove(design, model.reml, theta)
@@ -504,11 +549,10 @@ def grid(likelihood: Likelihood) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in itertools.product(*choices)]
 
 
-def _try(likelihood: Likelihood, start: np.ndarray) -> Optimum | None:
-    try:
-        return likelihood.optimum([start])
-    except (LikelihoodError, np.linalg.LinAlgError):
-        return None
+def _is_minimum(likelihood: Likelihood, optimum: Optimum) -> bool:
+    """Whether a search has settled, and not on a saddle."""
+    bends = np.linalg.eigvalsh(likelihood.hessian(optimum.theta))
+    return optimum.gradient < SAME and bends.min(initial=1.0) >= -FLAT * max(1.0, np.abs(bends).max(initial=1.0))
 
 
 def _factored(design: Design, optimum: Optimum) -> tuple[Design, list[np.ndarray], list[float]]:
