@@ -225,26 +225,25 @@ class Likelihood:
 
     def criteria(self, thetas: np.ndarray) -> np.ndarray:
         """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
-        values = np.empty(len(thetas))
         # As many at a time as the memory of a few million numbers holds.
         at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self._blocks)))
-        for start in range(0, len(thetas), at_once):
-            some = thetas[start : start + at_once]
-            try:
-                if not self.dense:
-                    raise np.linalg.LinAlgError("a sparse block takes one theta at a time")
-                values[start : start + len(some)] = self._criteria(some)
-            except np.linalg.LinAlgError:
-                values[start : start + len(some)] = [self._value(theta) for theta in some]
-        return np.where(np.isfinite(values), values, np.inf)
+        if not self.dense or len(thetas) == 1:
+            return np.array([self._value(theta) for theta in thetas])
+        if len(thetas) <= at_once:
+            with suppress(np.linalg.LinAlgError):
+                return self._criteria(thetas)
+        # One of them has no value, or they are too many: by halves.
+        half = len(thetas) // 2
+        return np.concatenate([self.criteria(thetas[:half]), self.criteria(thetas[half:])])
 
     def _criteria(self, thetas: np.ndarray) -> np.ndarray:
         logdet, cross = (sum(each) for each in zip(*(b.at_many(thetas) for b in self._blocks), strict=True))
         diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
         p = self.p
         logs = np.log(diagonal)
-        value = logdet + self.nu * (1 + np.log(2 * math.pi * self.scale**2 / self.nu) + 2 * logs[:, p])
-        return value + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
+        values = logdet + self.nu * (1 + np.log(2 * math.pi * self.scale**2 / self.nu) + 2 * logs[:, p])
+        values = values + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
+        return np.where(np.isfinite(values), values, np.inf)
 
     def _value(self, theta: np.ndarray) -> float:
         try:

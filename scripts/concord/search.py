@@ -22,11 +22,14 @@ from scipy.stats import qmc
 
 # A relative standard deviation that is as good as zero.
 NEARLY_ZERO = 1e-3
-# The decades that a scan spans, by the number of random effects that have a standard deviation of their own.
-DECADES = {1: (-3.0, 9.0), 2: (-2.0, 7.0), 3: (-1.5, 6.0)}
-FARTHEST = (-1.5, 5.0)
+# The decades that a scan spans, of one effect and of several (beyond, a double does not hold the sum of their squares
+# and 1), and where most optima lie: there it looks more closely.
+NEAREST, FARTHEST = -3.0, (9.0, 6.5)
+USUAL = (-1.2, 1.6)
 # A grid has at most so many points; beyond three effects that many points are drawn instead.
-POINTS = 1500
+POINTS = 4000
+# The decades of what is drawn.
+DRAWN = (-1.5, 5.0)
 # At most so many dips are followed.
 DIPS = 12
 # A scan along one effect from an optimum: factors of its standard deviation, and these values in place of it.
@@ -50,12 +53,12 @@ class Shape:
         self._triangles = [np.triu_indices(q)[::-1] for q in sizes]
 
     def theta(self, deviations: np.ndarray, correlations: Sequence[np.ndarray]) -> np.ndarray:
-        """Theta, shape (m,), of standard deviations, shape (effects,), and roots of the terms' correlation matrices."""
+        """Theta, shape (..., m), of standard deviations, (..., effects), and roots of correlation matrices."""
         parts, start = [], 0
-        for q, root, triangle in zip(self.sizes, correlations, self._triangles, strict=True):
-            parts.append((deviations[start : start + q, None] * root)[triangle])
+        for q, root, (rows, columns) in zip(self.sizes, correlations, self._triangles, strict=True):
+            parts.append(deviations[..., start + rows] * root[rows, columns])
             start += q
-        return np.concatenate(parts)
+        return np.concatenate(parts, axis=-1)
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """The terms' factors, shapes (q, q)."""
@@ -93,25 +96,37 @@ def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[np.ndar
 def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], np.ndarray]:
     """The lengths of a grid's axes, an axis an effect's standard deviation or a term's correlation, and its thetas."""
     roots = [_roots(q) for q in shape.sizes]
-    low, high = DECADES[shape.effects]
     room = points / np.prod([len(each) for each in roots])
-    count = int(np.clip(room ** (1 / shape.effects), 5, 3 * (high - low) + 1))
-    deviations = np.append(NEARLY_ZERO / 10, np.logspace(low, high, count - 1))
-    thetas = [
-        shape.theta(np.array(sizes), correlations)
-        for *sizes, correlations in product(*[deviations] * shape.effects, [*product(*roots)])
-    ]
-    return (*[count] * shape.effects, *(len(each) for each in roots)), np.array(thetas)
+    deviations = _deviations(int(room ** (1 / shape.effects)), FARTHEST[shape.effects > 1])
+    count = len(deviations)
+    sizes = np.array([*product(*[deviations] * shape.effects)])
+    thetas = np.stack([shape.theta(sizes, correlations) for correlations in product(*roots)], axis=1)
+    return (*[count] * shape.effects, *(len(each) for each in roots)), thetas.reshape(-1, thetas.shape[-1])
+
+
+def _deviations(count: int, farthest: float) -> np.ndarray:
+    """Some `count` standard deviations, at least 5, from nearly zero on: two thirds of them where most optima lie."""
+    count = int(np.clip(count, 5, 48))
+    near = max(2, 2 * count // 3)
+    inside = np.linspace(*USUAL, near)
+    below = np.linspace(NEAREST, USUAL[0], 1 + max(1, count // 12), endpoint=False)[1:]
+    above = np.linspace(USUAL[1], farthest, 1 + max(1, count - 1 - near - len(below)))[1:]
+    return np.append(NEARLY_ZERO / 10, 10 ** np.concatenate([below, inside, above]))
 
 
 def _roots(q: int) -> list[np.ndarray]:
-    """Triangular roots of matrices of one common correlation: as low as can be, none, and high."""
+    """Triangular roots of matrices of one common correlation, from as low as can be to 1, neighbours side by side."""
     if q == 1:
         return [np.ones((1, 1))]
     # A common correlation of q effects cannot be below -1 / (q - 1).
-    return [
-        np.linalg.cholesky(np.eye(q) + c * (1 - np.eye(q))) for c in (-0.98 / (q - 1), 0.0, 0.98)
-    ]  # from low to high, so that neighbours on the axis are neighbours
+    lowest = -1 / (q - 1)
+    inside = [np.linalg.cholesky(np.eye(q) + c * (1 - np.eye(q))) for c in (0.8 * lowest, 0.0, 0.8)]
+    ends = []
+    for c in (lowest, 1.0):
+        values, vectors = np.linalg.eigh(np.eye(q) + c * (1 - np.eye(q)))
+        R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+        ends.append(R.T * np.where(np.diag(R) < 0, -1.0, 1.0))
+    return [ends[0], *inside, ends[1]]
 
 
 def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
@@ -119,7 +134,7 @@ def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
     count = 1 << int(np.log2(max(points, 64)))
     m = len(shape.flat([np.eye(q) for q in shape.sizes]))
     unit = qmc.Sobol(shape.effects + m, scramble=True, rng=1).random(count)
-    low, high = FARTHEST
+    low, high = DRAWN
     deviations = 10 ** (low + (high - low) * unit[:, : shape.effects] ** 1.5)
     # A sixth of all standard deviations is as good as zero.
     deviations[unit[:, : shape.effects] < 1 / 6] = NEARLY_ZERO
