@@ -256,7 +256,8 @@ class Likelihood:
         # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
         cost = max(1, sum(blocks.weight for blocks in self._blocks))
         points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
-        return search.dips(self.criteria, self.shape, points) or [np.full(self.m, 1.0)]
+        identity = self.shape.flat([np.eye(q) for q in self.shape.sizes])
+        return [*search.dips(self.criteria, self.shape, points), identity, *([100 * identity] if self.dense else ())]
 
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
         """The best optimum that is found, in double precision; see `optima`."""

@@ -13,6 +13,7 @@ the residuals do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -27,7 +28,12 @@ NEARLY_ZERO = 1e-3
 NEAREST, FARTHEST = -3.0, (9.0, 6.5)
 USUAL = (-1.2, 1.6)
 # A grid has at most so many points; beyond three effects that many points are drawn instead.
-POINTS = 4000
+POINTS = 8000
+# Two correlated effects make a valley as narrow as the second's standard deviation given the first, so that, and no
+# correlation, is what a scan goes through: of these it takes all, or where that leaves fewer than `ENOUGH` standard
+# deviations of each effect some.
+GIVEN = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+ENOUGH = 10
 # The decades of what is drawn.
 DRAWN = (-1.5, 5.0)
 # At most so many dips are followed.
@@ -52,14 +58,6 @@ class Shape:
         self.effects = sum(sizes)
         self._triangles = [np.triu_indices(q)[::-1] for q in sizes]
 
-    def theta(self, deviations: np.ndarray, correlations: Sequence[np.ndarray]) -> np.ndarray:
-        """Theta, shape (..., m), of standard deviations, (..., effects), and roots of correlation matrices."""
-        parts, start = [], 0
-        for q, root, (rows, columns) in zip(self.sizes, correlations, self._triangles, strict=True):
-            parts.append(deviations[..., start + rows] * root[rows, columns])
-            start += q
-        return np.concatenate(parts, axis=-1)
-
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """The terms' factors, shapes (q, q)."""
         made, start = [], 0
@@ -71,8 +69,9 @@ class Shape:
         return made
 
     def flat(self, factors: Sequence[np.ndarray]) -> np.ndarray:
-        """Theta, shape (m,), of the terms' factors."""
-        return np.concatenate([factor[at] for factor, at in zip(factors, self._triangles, strict=True)])
+        """Theta, shape (..., m), of the terms' factors, (..., q, q)."""
+        pairs = zip(factors, self._triangles, strict=True)
+        return np.concatenate([factor[..., rows, columns] for factor, (rows, columns) in pairs], axis=-1)
 
 
 def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[np.ndarray]:
@@ -95,13 +94,21 @@ def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[np.ndar
 
 def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], np.ndarray]:
     """The lengths of a grid's axes, an axis an effect's standard deviation or a term's correlation, and its thetas."""
-    roots = [_roots(q) for q in shape.sizes]
-    room = points / np.prod([len(each) for each in roots])
-    deviations = _deviations(int(room ** (1 / shape.effects)), FARTHEST[shape.effects > 1])
-    count = len(deviations)
+    for dear in (False, True):
+        bends = [_bends(q, dear) for q in shape.sizes]
+        count = int((points / math.prod(len(each) for each in bends)) ** (1 / shape.effects))
+        if count >= ENOUGH:
+            break
+    deviations = _deviations(count, FARTHEST[shape.effects > 1])
     sizes = np.array([*product(*[deviations] * shape.effects)])
-    thetas = np.stack([shape.theta(sizes, correlations) for correlations in product(*roots)], axis=1)
-    return (*[count] * shape.effects, *(len(each) for each in roots)), thetas.reshape(-1, thetas.shape[-1])
+    parts = np.split(sizes, np.cumsum(shape.sizes)[:-1], axis=1)
+    thetas = [
+        shape.flat([_factor(part, bend) for part, bend in zip(parts, chosen, strict=True)])
+        for chosen in product(*bends)
+    ]
+    stacked = np.stack(thetas, axis=1)
+    axes = (*[len(deviations)] * shape.effects, *(len(each) for each in bends))
+    return axes, stacked.reshape(-1, stacked.shape[-1])
 
 
 def _deviations(count: int, farthest: float) -> np.ndarray:
@@ -114,19 +121,37 @@ def _deviations(count: int, farthest: float) -> np.ndarray:
     return np.append(NEARLY_ZERO / 10, 10 ** np.concatenate([below, inside, above]))
 
 
-def _roots(q: int) -> list[np.ndarray]:
-    """Triangular roots of matrices of one common correlation, from as low as can be to 1, neighbours side by side."""
+def _bends(q: int, dear: bool) -> list[np.ndarray]:
+    """How a term's effects go together, neighbours side by side: of two effects the sign of their correlation and the
+    second's standard deviation given the first; of more a root, shape (q, q), of a matrix with one common correlation.
+    """
     if q == 1:
-        return [np.ones((1, 1))]
+        return [np.eye(1)]
+    if q == 2:
+        given = np.array(GIVEN[::3] if dear else GIVEN)
+        return [*(np.array([-1.0, each]) for each in given), *(np.array([1.0, each]) for each in given[::-1])]
     # A common correlation of q effects cannot be below -1 / (q - 1).
     lowest = -1 / (q - 1)
-    inside = [np.linalg.cholesky(np.eye(q) + c * (1 - np.eye(q))) for c in (0.8 * lowest, 0.0, 0.8)]
-    ends = []
-    for c in (lowest, 1.0):
+    roots = []
+    for c in (
+        (lowest, 0.8 * lowest, 0.0, 0.8, 1.0) if dear else (lowest, 0.95 * lowest, 0.6 * lowest, 0.0, 0.6, 0.95, 1.0)
+    ):
         values, vectors = np.linalg.eigh(np.eye(q) + c * (1 - np.eye(q)))
         R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
-        ends.append(R.T * np.where(np.diag(R) < 0, -1.0, 1.0))
-    return [ends[0], *inside, ends[1]]
+        roots.append(R.T * np.where(np.diag(R) < 0, -1.0, 1.0))
+    return roots
+
+
+def _factor(deviations: np.ndarray, bend: np.ndarray) -> np.ndarray:
+    """A term's factors, shape (k, q, q), of its effects' standard deviations, (k, q), and one of `_bends`."""
+    if bend.shape != (2,):
+        return deviations[:, :, None] * bend
+    sign, given = bend
+    factor = np.zeros((*deviations.shape, 2))
+    factor[:, 0, 0] = deviations[:, 0]
+    factor[:, 1, 1] = np.minimum(given, deviations[:, 1])
+    factor[:, 1, 0] = sign * np.sqrt(deviations[:, 1] ** 2 - factor[:, 1, 1] ** 2)
+    return factor
 
 
 def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
@@ -140,11 +165,12 @@ def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
     deviations[unit[:, : shape.effects] < 1 / 6] = NEARLY_ZERO
     thetas = []
     for sizes, angles in zip(deviations, unit[:, shape.effects :], strict=True):
-        roots = []
-        for factor in shape.factors(2 * angles - 1):
-            np.fill_diagonal(factor, np.abs(np.diag(factor)) + 0.05)
-            roots.append(factor / np.linalg.norm(factor, axis=1, keepdims=True))
-        thetas.append(shape.theta(sizes, roots))
+        factors, start = [], 0
+        for q, factor in zip(shape.sizes, shape.factors(2 * angles - 1), strict=True):
+            np.fill_diagonal(factor, np.abs(np.diag(factor)) ** 3 + 1e-3)  # the cube: often nearly singular
+            factors.append(sizes[start : start + q, None] * factor / np.linalg.norm(factor, axis=1, keepdims=True))
+            start += q
+        thetas.append(shape.flat(factors))
     made = np.array(thetas)
     values = criteria(made)
     order = np.argsort(values)
