@@ -31,6 +31,8 @@ LARGEST = 1e100
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
 HELD = 2**21
 SCANNED = 2**21
+# With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
+DEAR = 2000
 
 
 class LikelihoodError(ValueError):
@@ -256,8 +258,10 @@ class Likelihood:
         # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
         cost = max(1, sum(blocks.weight for blocks in self._blocks))
         points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
-        identity = self.shape.flat([np.eye(q) for q in self.shape.sizes])
-        return [*search.dips(self.criteria, self.shape, points), identity, *([100 * identity] if self.dense else ())]
+        return [
+            *search.dips(self.criteria, self.shape, points),
+            *search.corners(self.shape, not self.dense or cost > DEAR),
+        ]
 
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
         """The best optimum that is found, in double precision; see `optima`."""

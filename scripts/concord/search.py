@@ -195,6 +195,18 @@ def _apart(thetas: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
     return found[:DIPS]
 
 
+def corners(shape: Shape, dear: bool) -> list[np.ndarray]:
+    """Starts that no dip of a grid need be near: effects as large as the residuals, and, unless searches are dear, all
+    of them much larger, and each of them much larger than the others. From there a search goes down into the valleys,
+    too narrow for a grid, where one combination of the effects is huge. Each theta has shape (m,).
+    """
+    sizes = [np.ones(shape.effects)]
+    if not dear:
+        sizes += [np.full(shape.effects, 100.0), *(10.0 + 990.0 * np.eye(shape.effects))]
+    parts = [np.split(each, np.cumsum(shape.sizes)[:-1]) for each in sizes]
+    return [shape.flat([np.diag(part) for part in each]) for each in parts]
+
+
 def along(criteria: Criteria, shape: Shape, theta: np.ndarray) -> list[np.ndarray]:
     """Thetas at dips of the criterion along each effect's standard deviation and each correlation from an optimum.
 
