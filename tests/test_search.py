@@ -15,6 +15,7 @@ from concord.agreement import compare
 from concord.answers import answer
 from concord.formulas import parse
 from concord.likelihood import Likelihood
+from concord.optima_plots import optima
 
 CASES = Path(__file__).parent / "cases"
 
@@ -64,6 +65,22 @@ def test_engines_that_stopped_at_the_lower_optimum_do_not_agree(make_model, meth
     assert found.verdict.word == "both short"
     assert all(judgement.gap > 8 for judgement in found.judgements)
     assert len(found.against.optima) == 2 and "2 optima" in found.verdict.reason
+
+
+def test_the_picture_shows_both_optima_and_where_the_engines_stopped(make_model):
+    model = made(make_model, "two_modes_24rows.csv", "y ~ x + (1 | g)", "REML")
+    picture = optima(compare(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4"))))
+    curve, points = picture.data["The curve"], picture.data["Optima and engines"]
+    for row in curve.iloc[[0, 100, 200]].itertuples(index=False):
+        assert row[1] == pytest.approx(float(dense(model.frame, mpmath.mpf(row[0]), True)), abs=1e-8)
+    assert points["who"].to_list() == ["optimum 1", "optimum 2", "mixedlm", "lme4"]
+    assert points["loglik"].to_list() == pytest.approx([0.7945, -11.640, -11.640, -11.640], abs=1e-2)
+    assert points["place"].iloc[0] == pytest.approx(121.74, abs=0.1) and points["place"].iloc[1:].max() < 0.1
+
+
+def test_one_optimum_needs_no_picture(make_model):
+    model = made(make_model, "balance_6rows.csv", "mass ~ 1 + (1 | item)", "REML")
+    assert optima(compare(*(answer(model, engine, "default") for engine in ("lme4", "nlme")))).startswith("No picture")
 
 
 def test_an_optimum_that_lmer_alone_found_is_found_without_it(r_table, make_model):
