@@ -40,7 +40,7 @@ def optima(comparison: Comparison) -> Figure | str:
         color, marker = STYLE.get(row.who, (GREY, "*"))
         optimum = row.who not in STYLE
         size = 160 if optimum else 60
-        axes.scatter(row.place, row.loglik, size, color, marker, zorder=2 if optimum else 3, label=row.shown)
+        axes.scatter(row.place, row.loglik, size, color, marker=marker, zorder=2 if optimum else 3, label=row.shown)
     if likelihood.m == 1:
         axes.set_xscale("symlog", linthresh=places[1], linscale=0.4)
         axes.set_xlim(left=0)
