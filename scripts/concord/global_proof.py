@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from flint import arb, ctx
 
 from concord.certificate import CertificateError, Exact
+from concord.covering import cover
 from concord.stationary import Stationary, isolate
 
 SECONDS = 600.0
@@ -60,7 +61,11 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
     theta = [each if isinstance(each, arb) else arb(float(each)) for each in optimum]
     if exact.m == 1:
         return _one(exact, theta[0], seconds, begin)
-    raise CertificateError(f"no proof for {exact.m} parameters of covariance")
+    covering = cover(exact, theta, seconds)
+    level = loglik(exact, theta)
+    optimum = tuple(float(each.mid()) for each in theta), float(level.mid())
+    method = "boxes over all covariances, limits included, hold no better point; around the optimum: convex"
+    return GlobalProof(covering.boxes, time.perf_counter() - begin, (optimum,), None, method)
 
 
 def _one(exact: Exact, theta: arb, seconds: float, begin: float) -> GlobalProof:

@@ -78,41 +78,52 @@ class Surface:
 
         `psd` says that every matrix of S is known to be positive semidefinite, so that V is positive definite.
         """
-        logdet, cross, inverses = arb(0), self.total, []
+        logdet, cross, products = arb(0), self.total, []
         for group in self.groups:
-            q = group.gram.nrows()
-            spread = self._spread(S, group)
-            product = spread * group.gram
-            for i in range(q):
-                product[i, i] += 1
+            spread, product = self._product(S, group)
             determinant = product.det()
-            if not determinant > 0 or not (psd or self._positive(group, spread, product)):
+            if not determinant > 0 or not (psd or self._positive(group, product)):
                 return None
             logdet += determinant.log() * group.count
-            weights = product.solve(spread)
-            cross = cross - arb_mat([[weights[a, b] for a in range(q) for b in range(a + 1)]]) * group.outer
-            if slopes:
-                inverses.append(product.inv())
-        p, place = self.p, 0
-        square = arb_mat(p + 1, p + 1)
-        for i in range(p + 1):
-            for j in range(i + 1):
-                square[i, j] = square[j, i] = cross[0, place]
-                place += 1
-        fixed = arb_mat([[square[i, j] for j in range(p)] for i in range(p)])
-        right = arb_mat([[square[i, p]] for i in range(p)])
+            cross = cross - self._lost(spread, product) * group.outer
+            products.append(product)
+        square, p = self._squared(cross), self.p
         rss, beta = square[p, p], arb_mat(0, 1)
         if p:
+            fixed = arb_mat([[square[i, j] for j in range(p)] for i in range(p)])
+            right = arb_mat([[square[i, p]] for i in range(p)])
             beta = fixed.solve(right)
             rss = rss - (right.transpose() * beta)[0, 0]
             if self.reml:
                 logdet += fixed.det().log()
-        if not rss > 0:
+        if not rss > 0 or not logdet.is_finite():
             return None
-        return Value(logdet, rss.log() * self.nu, self._slopes(beta, rss, inverses) if slopes else ())
+        return Value(logdet, rss.log() * self.nu, self._slopes(beta, rss, products) if slopes else ())
 
-    def _spread(self, S: Sequence[arb_mat], group: Group) -> arb_mat:
-        """The covariance matrix of a block's random effects."""
+    def cross(self, S: Sequence[arb_mat]) -> arb_mat:
+        """[X y]'V^-1[X y]."""
+        cross = self.total
+        for group in self.groups:
+            cross = cross - self._lost(*self._product(S, group)) * group.outer
+        return self._squared(cross)
+
+    def _squared(self, triangle: arb_mat) -> arb_mat:
+        square, place = arb_mat(self.p + 1, self.p + 1), 0
+        for i in range(self.p + 1):
+            for j in range(i + 1):
+                square[i, j] = square[j, i] = triangle[0, place]
+                place += 1
+        return square
+
+    @staticmethod
+    def _lost(spread: arb_mat, product: arb_mat) -> arb_mat:
+        """The weights of the rows of `outer` in what a block takes from the cross-products."""
+        weights = product.solve(spread)
+        return arb_mat([[weights[a, b] for a in range(weights.nrows()) for b in range(a + 1)]])
+
+    @staticmethod
+    def _product(S: Sequence[arb_mat], group: Group) -> tuple[arb_mat, arb_mat]:
+        """The covariance matrix T of a block's random effects, and I + T Z'Z."""
         q = group.gram.nrows()
         spread = arb_mat(q, q)
         for term, first in group.places:
@@ -120,10 +131,13 @@ class Surface:
             for i in range(own.nrows()):
                 for j in range(own.nrows()):
                     spread[first + i, first + j] = own[i, j]
-        return spread
+        product = spread * group.gram
+        for i in range(q):
+            product[i, i] += 1
+        return spread, product
 
     @staticmethod
-    def _positive(group: Group, spread: arb_mat, product: arb_mat) -> bool:
+    def _positive(group: Group, product: arb_mat) -> bool:
         """Whether I + Z S Z' is proved positive definite; its determinant is positive.
 
         Its eigenvalues but for ones are those of I + S Z'Z, all real. Two of them are positive if their sum is; more
@@ -135,15 +149,15 @@ class Surface:
         q = whole.nrows()
         return all(arb_mat([[whole[i, j] for j in range(k)] for i in range(k)]).det() > 0 for k in range(1, q + 1))
 
-    def _slopes(self, beta: arb_mat, rss: arb, inverses: list[arb_mat]) -> tuple[arb_mat, ...]:
+    def _slopes(self, beta: arb_mat, rss: arb, products: list[arb_mat]) -> tuple[arb_mat, ...]:
         """With e = V^-1 (y - X beta), dr = -e'Z dS Z'e, and Z'e = (I + G S)^-1 U (-beta, 1)'."""
         width = self.p + 1
         direction = [-beta[i, 0] for i in range(self.p)] + [arb(1)]
         doubled = [[direction[i] * direction[j] * (1 if i == j else 2)] for i in range(width) for j in range(i + 1)]
         square = arb_mat(doubled)
         found = [arb_mat(q, q) for q in self.sizes]
-        for group, inverse in zip(self.groups, inverses, strict=True):
-            q = group.gram.nrows()
+        for group, product in zip(self.groups, products, strict=True):
+            inverse, q = product.inv(), group.gram.nrows()
             sums = group.outer * square
             # For a != b the sums hold U[a]'U[b] twice over.
             Q, place = arb_mat(q, q), 0
