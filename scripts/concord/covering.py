@@ -65,7 +65,7 @@ class _Cover:
         last = limit(exact)
         if not last > 0:
             raise CertificateError("the random effects can reproduce the response: the criterion's limit is not bounded")
-        whiteners = _whiteners(exact, theta)
+        whiteners = _whiteners(exact)
         self.exact = _transformed(exact, theta, whiteners)
         ctx.prec = working
         self.floor = (last * 1).log() * exact.nu
@@ -207,23 +207,18 @@ def _factor(matrix: arb_mat) -> list[arb]:
     return [first, below, abs(matrix[1, 1] - below * below).sqrt()]
 
 
-def _whiteners(exact: Exact, theta: Sequence[arb]) -> list[arb_mat]:
-    """Lower triangular W for each term: in W Sigma W' the optimum and what the data weigh add up to the identity.
-
-    Any W would do; this one makes regions round.
-    """
+def _whiteners(exact: Exact) -> list[arb_mat]:
+    """Lower triangular W for each term, such that the mean Z'Z is the identity for effects of covariance W Sigma W'."""
     found = []
     starts = [sum(q * (q + 1) // 2 for q in exact.sizes[:k]) for k in range(len(exact.sizes))]
-    for q, start, optimum in zip(exact.sizes, starts, _matrices(exact.sizes, theta), strict=True):
+    for q, start in zip(exact.sizes, starts, strict=True):
         weight, levels = np.zeros((q, q)), 0
         for pattern in exact.patterns:
             for first in (i for i in range(len(pattern.gram)) if pattern.factor[i, i] == start):
                 own = [[float(ball(pattern.gram[first + i][first + j])) for j in range(q)] for i in range(q)]
                 weight += pattern.count * np.array(own)
                 levels += pattern.count
-        middle = [[float(optimum[i, j].mid()) for j in range(q)] for i in range(q)]
-        whole = np.array(middle) + np.linalg.inv(weight / levels)
-        W = np.linalg.inv(np.linalg.cholesky(whole))
+        W = np.linalg.inv(np.linalg.cholesky(np.linalg.inv(weight / levels)))
         found.append(arb_mat([[arb(float(W[i, j])) if j <= i else arb(0) for j in range(q)] for i in range(q)]))
     return found
 

@@ -20,7 +20,7 @@ from flint import arb, arb_mat
 INFINITY = math.inf
 # Where a region that begins at zero or ends at infinity is cut, as a factor.
 STEP = 4.0
-# With variances in units in which the data weigh as much as the optimum, less than this is next to nothing.
+# With variances in units of 1 / Z'Z, less than this is next to nothing.
 SMALL = 0.5
 
 
@@ -46,7 +46,7 @@ class Interval:
 
     def widths(self) -> list[float]:
         """How far it reaches in each direction, in units of the matrix itself."""
-        return [INFINITY if self.endless else _span(self.low, self.high)]
+        return [2.0 if self.endless else _span(self.low, self.high)]
 
     def split(self, direction: int) -> Iterator[Interval]:
         """Its two halves in a direction."""
@@ -75,14 +75,33 @@ class Shell:
         return self.far == INFINITY
 
     def corners(self) -> list[arb_mat]:
+        if self.endless:
+            return [self._below()]
         half = arb((self.end - self.start) / 2).cos_pi()
         shares = [arb(self.inner)] * (self.inner > 0) + [arb(self.outer) / half]
         flat = [(s * x, s * y) for s in shares for y, x in (arb(self.start).sin_cos_pi(), arb(self.end).sin_cos_pi())]
         if self.inner == 0:
             flat.append((arb(0), arb(0)))
-        sizes = [arb(each) for each in (self.near, self.far) if 0 < each < INFINITY]
+        sizes = [arb(each) for each in (self.near, self.far) if each > 0]
         found = [arb_mat([[t * (1 + x), t * y], [t * y, t * (1 - x)]]) for t in sizes for x, y in flat]
         return found + [arb_mat(2, 2)] * (self.near == 0)
+
+    def _below(self) -> arb_mat:
+        """A matrix that is below all of the region's in the Loewner order; not always a positive semidefinite one.
+
+        Sigma = t ((1 + s) vv' + (1 - s) ww') for orthonormal v and w, at angles of phi / 2. With v at an angle d from
+        the middle one, m, and n orthonormal to m, vv' is at least (1 - h) cos(d)^2 mm' - (1 / h - 1) sin(d)^2 nn' for
+        any 0 < h < 1.
+        """
+        t, inner, outer = arb(self.near), arb(self.inner), arb(self.outer)
+        sine, cosine = arb((self.end - self.start) / 4).sin_cos_pi()
+        lost = float(t * (inner + outer) * sine * sine)
+        h = arb(max(lost / (lost + SMALL / 4), 1e-9))
+        n, m = arb((self.start + self.end) / 4).sin_cos_pi()
+        along = t * (1 - outer + (inner + outer) * (1 - h) * cosine * cosine)
+        across = t * (1 - outer - (inner + outer) * (1 / h - 1) * sine * sine)
+        mixed = (along - across) * m * n
+        return arb_mat([[along * m * m + across * n * n, mixed], [mixed, along * n * n + across * m * m]])
 
     def inside(self) -> arb_mat:
         t, s = arb(_middle(self.near, self.far)), arb((self.inner + self.outer) / 2)
@@ -91,7 +110,9 @@ class Shell:
 
     def widths(self) -> list[float]:
         if self.endless:
-            return [INFINITY, self.outer - self.inner, self.end - self.start]
+            # The angle first, as the bound needs it; then the size.
+            turn = math.pi * (self.end - self.start) * math.sqrt(self.near / SMALL)
+            return [2.0, self.outer - self.inner, turn]
         t, s = _middle(self.near, self.far), (self.inner + self.outer) / 2
         # The larger and the smaller eigenvalue, and the turn between them.
         small, large = t * (1 - s) + SMALL, t * (1 + s) + SMALL
@@ -106,7 +127,9 @@ class Shell:
             yield replace(self, far=cut)
             yield replace(self, near=cut)
         elif direction == 1:
-            cut = (self.inner + self.outer) / 2
+            # By ratio of the smaller eigenvalues.
+            least = SMALL / (SMALL if self.endless else _middle(self.near, self.far))
+            cut = 1 + least - math.sqrt((1 - self.inner + least) * (1 - self.outer + least))
             yield replace(self, outer=cut)
             yield replace(self, inner=cut)
         else:
