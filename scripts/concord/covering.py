@@ -26,10 +26,20 @@ from flint import arb, arb_mat, ctx
 
 from concord.certificate import CertificateError, Exact
 from concord.regions import Interval, Shell, regions
-from concord.surface import Surface, Value, ball, limit
+from concord.surface import UNBOUNDED, Surface, Value, ball, limit
 
 Cell = tuple[Interval | Shell, ...]
 BITS = 96
+# What rounding of the optimum may leave of the slope, in units of the criterion over the convex box.
+RESOLVED = 1e-9
+
+
+class BetterPoint(CertificateError):
+    """The criterion is less at `theta` than at the optimum that was handed in."""
+
+    def __init__(self, theta: list[float]) -> None:
+        super().__init__(f"a better point was found, at theta = {theta}")
+        self.theta = theta
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +74,11 @@ class _Cover:
         ctx.prec, working = 3 * ctx.prec, ctx.prec
         last = limit(exact)
         if not last > 0:
-            raise CertificateError("the random effects can reproduce the response: the criterion's limit is not bounded")
+            raise CertificateError(UNBOUNDED)
         whiteners = _whiteners(exact)
         self.exact = _transformed(exact, theta, whiteners)
         ctx.prec = working
-        self.floor = (last * 1).log() * exact.nu
+        self.floor = last.log() * exact.nu
         self.surface = Surface(self.exact)
         self.theta = _moved(exact.sizes, theta, whiteners)
         self.whiteners = whiteners
@@ -140,30 +150,24 @@ class _Cover:
 
     def _compare(self, centre: Value, middle: list[arb_mat]) -> None:
         """A point that is better than the optimum ends the proof."""
-        value = centre.rising + centre.falling
-        if value < self.best:
-            original = []
+        if centre.rising + centre.falling < self.best:
+            theta: list[float] = []
             for matrix, W in zip(middle, self.whiteners, strict=True):
                 inverse = W.inv()
-                original.append(_factor(inverse * matrix * inverse.transpose()))
-            theta = ", ".join(f"{float(each.mid()):.6g}" for factor in original for each in factor)
-            raise CertificateError(
-                f"a better point was found: at theta = ({theta}) the log-likelihood is "
-                f"{float(((self.best - value) / 2).mid()):.4g} higher"
-            )
+                theta += _factor(inverse * matrix * inverse.transpose())
+            raise BetterPoint(theta)
 
     def _closed(self, cell: Cell) -> bool:
         """Whether a box lies in the region around the optimum on which the criterion is proved convex."""
         if any(part.endless for part in cell):
             return False
         factors = [each for part in cell for each in part.factor()]
-        return all(
-            abs(each - at) <= radius for each, at, radius in zip(factors, self.theta, self.radius, strict=True)
-        )
+        return all(abs(each - at) <= radius for each, at, radius in zip(factors, self.theta, self.radius, strict=True))
 
     def _convex(self) -> list[arb]:
         """Half-widths of a box in theta around the optimum on which the Hessian is proved positive definite."""
-        curvature = _square(self.exact(self.theta).hessian, self.exact.m)
+        jet = self.exact(self.theta)
+        curvature = _square(jet.hessian, self.exact.m)
         if not all(curvature[i, i] > 0 for i in range(self.exact.m)):
             raise CertificateError("the Hessian at the optimum is not positive definite")
         scale = [1 / curvature[i, i].sqrt() for i in range(self.exact.m)]
@@ -171,6 +175,10 @@ class _Cover:
             radius = [(each * arb(2) ** -k).mid() for each in scale]
             box = [at + arb(0, float(half)) for at, half in zip(self.theta, radius, strict=True)]
             if _positive(_square(self.exact(box).hessian, self.exact.m)):
+                # Convex, the criterion lies above its tangent: what a slope that is not exactly zero could gain.
+                gain = sum((abs(slope) * half for slope, half in zip(jet.gradient, radius, strict=True)), arb(0))
+                if not gain < RESOLVED:
+                    raise CertificateError("theta is no stationary point")
                 return radius
         raise CertificateError("no box around the optimum is proved convex")
 
@@ -198,13 +206,13 @@ def _matrices(sizes: Sequence[int], theta: Sequence[arb]) -> list[arb_mat]:
     return made
 
 
-def _factor(matrix: arb_mat) -> list[arb]:
+def _factor(matrix: arb_mat) -> list[float]:
     """The lower triangle of a factor of a covariance matrix of one effect or two, column by column."""
-    first = matrix[0, 0].sqrt()
+    first = float(matrix[0, 0].mid()) ** 0.5
     if matrix.nrows() == 1:
         return [first]
-    below = matrix[1, 0] / first
-    return [first, below, abs(matrix[1, 1] - below * below).sqrt()]
+    below = float(matrix[1, 0].mid()) / first if first else 0.0
+    return [first, below, max(float(matrix[1, 1].mid()) - below * below, 0.0) ** 0.5]
 
 
 def _whiteners(exact: Exact) -> list[arb_mat]:

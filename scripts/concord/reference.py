@@ -37,7 +37,7 @@ DIGITS = 30
 SAME = 1e-6
 # A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
 ZERO = 1e-8
-NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
+NOT_PROVED = "that no better optimum lies elsewhere: the starts found none, and the proof"
 # The criterion is flat where its second derivative in whitened coordinates is less than this: rounding.
 FLAT = 1e-6
 # How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
@@ -61,6 +61,9 @@ class Reference:
     kind : how it is known, in words
     radius : proved radius of theta; NaN where nothing is proved
     boundary : whether a variance is zero, or a covariance matrix singular, at the optimum
+    proved : what is proved of it: ``global``, that there is no better one; ``reference``, that it is a strict local
+        optimum; or nothing
+    boxes : number of boxes that the proof over all covariances took
     """
 
     likelihood: Likelihood
@@ -70,6 +73,8 @@ class Reference:
     kind: str
     radius: float = float("nan")
     boundary: bool = False
+    proved: Literal["global", "reference", ""] = ""
+    boxes: int = 0
 
     @property
     def certified(self) -> bool:
@@ -78,11 +83,14 @@ class Reference:
 
     def surpassed(self, level: float, estimates: pd.DataFrame, by: str) -> Reference:
         """The reference in its place where a fit is better; `by` says the best of what that is."""
-        return replace(self, loglik=level, level=level, estimates=estimates, kind=f"not certified: the best of {by}")
+        kind = f"not certified: the best of {by}"
+        return replace(self, loglik=level, level=level, estimates=estimates, kind=kind, proved="", boxes=0)
 
     @property
     def noun(self) -> str:
         """What to call it in a sentence."""
+        if self.proved == "global":
+            return "global optimum (proved)"
         return "certified optimum" if self.certified else "best optimum found (not certified)"
 
 
@@ -115,7 +123,13 @@ class _Checks(_Strict):
     radius: float
     hessian: Literal["positive definite on the box"]
     boundary: list[int]
-    not_proved: str
+    proved: Literal["global", "reference"] = "reference"
+    # Of the proof that no better optimum exists: how many boxes, how long, how; all stationary points of one variance.
+    boxes: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    method: str = ""
+    stationary: Annotated[int, Field(ge=1)] | None = None
+    not_proved: str | None = None
 
 
 class _Provenance(_Strict):
@@ -240,9 +254,14 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         raise ReferenceError(
             f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
         )
-    kind = f"certified: proved to lie within {record.checks.radius:.0e}, from {record.checks.starts} starts"
     checks = record.checks
-    return Reference(likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary))
+    kind = f"certified: proved to lie within {checks.radius:.0e}, from {checks.starts} starts"
+    if checks.proved == "global":
+        kind = f"certified: the global optimum, proved to lie within {checks.radius:.0e}, by {checks.boxes} boxes"
+    return Reference(
+        likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary), checks.proved,
+        checks.boxes,
+    )  # fmt: skip
 
 
 def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
@@ -274,6 +293,12 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
         return "order: it is no order of the terms' effects"
     if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
         return "checks.boundary: it is not where theta is zero"
+    checks = record.checks
+    whole = checks.boxes > 0 and checks.method != "" and (checks.stationary is not None) == (likelihood.m == 1)
+    if checks.proved == "global" and (checks.not_proved is not None or not whole):
+        return "checks.proved: a proof is no proof without boxes and method, or with something left open"
+    if checks.proved == "reference" and (not checks.not_proved or checks.boxes or checks.stationary is not None):
+        return "checks.proved: what is not proved is not said"
     fixed, covariances, variance = parameters(estimates, design)
     relative = [each @ each.T for each in _factors([float(each) for each in record.theta], order)]
     try:
@@ -345,14 +370,18 @@ def answers(model: Model) -> Iterator[Fit]:
                 yield got
 
 
-def certify(model: Model) -> dict[str, Any]:
+def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     """Find, solve and prove the optimum of a model; the record for reference.json.
 
     The starts are a grid over theta and every engine's answer at every settings.
 
+    Parameters
+    ----------
+    seconds : the proof that no better optimum exists is given up after this time, which is said in the record
+
     Raises
     ------
-    ReferenceError : no optimum could be proved; the message says which step failed
+    ReferenceError : no optimum could be proved, or there is a better one; the message says which step failed
     """
     from concord.certificate import CertificateError
     from concord.certificate import certify as prove
@@ -382,6 +411,7 @@ def certify(model: Model) -> dict[str, Any]:
         raise ReferenceError(
             f"{model.id}, {model.method}: the exact criterion led away from the optimum that was found"
         )
+    extent = _extent(model, design, proved.theta, seconds)
 
     def decimal(value: Any) -> str:
         return value.str(DIGITS, radius=False)
@@ -424,7 +454,7 @@ def certify(model: Model) -> dict[str, Any]:
             "radius": proved.radius,
             "hessian": "positive definite on the box",
             "boundary": list(proved.boundary),
-            "not_proved": NOT_PROVED,
+            **extent,
         },
         "provenance": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -432,6 +462,21 @@ def certify(model: Model) -> dict[str, Any]:
         },
     }
     return {**record, "checksum": checksum(record)}
+
+
+def _extent(model: Model, design: Design, theta: Sequence[Any], seconds: float) -> dict[str, Any]:
+    """How far an optimum is proved: the entries of the record's checks."""
+    from concord import global_proof
+    from concord.certificate import CertificateError
+
+    try:
+        proof = global_proof.of(design, model.reml, theta, seconds)
+    except global_proof.BetterOptimumError as error:
+        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    except CertificateError as error:
+        return {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"}
+    extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
+    return {**extent, **({"stationary": proof.stationary} if proof.stationary else {})}
 
 
 def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
@@ -481,14 +526,21 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
             failed.append(str(error))
             continue
         checks = record["checks"]
-        tell(
-            f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, proved within {checks['radius']:.0e}, "
-            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
-        )
+        tell(f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, {told(checks)}")
         records.setdefault(model.dataset.id, {})[model.name, model.method] = record
     for id, certified in records.items():
         tell(str(write(homes[id], certified)))
     return failed
+
+
+def told(checks: dict[str, Any]) -> str:
+    """What a record's checks prove, in words."""
+    within = f"proved within {checks['radius']:.0e}"
+    if checks["proved"] == "global":
+        return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
+    found = 1 + len(checks["other_optima"])
+    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
+    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks['not_proved']}"
 
 
 def grid(likelihood: Likelihood) -> list[np.ndarray]:

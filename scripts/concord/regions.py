@@ -33,10 +33,11 @@ class Interval:
 
     @property
     def endless(self) -> bool:
+        """Whether there is no largest matrix."""
         return self.high == INFINITY
 
     def corners(self) -> list[arb_mat]:
-        """The matrices at the corners of a polytope around the region; of its nearest face, where it is endless."""
+        """The matrices at the corners of a polytope around the region; one below all of it, where it is endless."""
         ends = (self.low,) if self.endless else (self.low, self.high)
         return [arb_mat([[arb(each)]]) for each in ends]
 
@@ -56,7 +57,7 @@ class Interval:
 
     def factor(self) -> list[arb]:
         """Enclosure of the factors' lower triangles, column by column, their diagonals not negative."""
-        return [_hull(arb(self.low), arb(self.high)).sqrt()]
+        return [arb(self.low).sqrt().union(arb(self.high).sqrt())]
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ class Shell:
 
     @property
     def endless(self) -> bool:
+        """Whether there is no largest matrix."""
         return self.far == INFINITY
 
     def corners(self) -> list[arb_mat]:
+        """The matrices at the corners of a polytope around the region; one below all of it, where it is endless."""
         if self.endless:
             return [self._below()]
         half = arb((self.end - self.start) / 2).cos_pi()
@@ -104,11 +107,13 @@ class Shell:
         return arb_mat([[along * m * m + across * n * n, mixed], [mixed, along * n * n + across * m * m]])
 
     def inside(self) -> arb_mat:
+        """A matrix of the region."""
         t, s = arb(_middle(self.near, self.far)), arb((self.inner + self.outer) / 2)
         y, x = arb((self.start + self.end) / 2).sin_cos_pi()
         return arb_mat([[t * (1 + s * x), t * s * y], [t * s * y, t * (1 - s * x)]])
 
     def widths(self) -> list[float]:
+        """How far it reaches in t, s and phi, in units of the matrix itself."""
         if self.endless:
             # The angle first, as the bound needs it; then the size.
             turn = math.pi * (self.end - self.start) * math.sqrt(self.near / SMALL)
@@ -122,6 +127,7 @@ class Shell:
         return [scale * math.hypot(t * (1 - s) / small, t * (1 + s) / large) if self.near else scale, radial, turn]
 
     def split(self, direction: int) -> Iterator[Shell]:
+        """Its two halves in a direction."""
         if direction == 0:
             cut = _middle(self.near, self.far)
             yield replace(self, far=cut)
@@ -138,17 +144,14 @@ class Shell:
             yield replace(self, start=cut)
 
     def factor(self) -> list[arb]:
+        """Enclosure of the factors' lower triangles, column by column, their diagonals not negative."""
         t, s = _hull(arb(self.near), arb(self.far)), _hull(arb(self.inner), arb(self.outer))
         y, x = _hull(arb(self.start), arb(self.end)).sin_cos_pi()
-        first, second = _not_negative(t * (1 + s * x)), _not_negative(t * (1 - s * x))
-        size, bound = first.sqrt(), second.sqrt()
-        rest = _not_negative(t * (1 - s * s) / (1 + s * x)) if 1 + s * x > 0 else second
-        # A covariance is no larger than the standard deviations allow.
-        most = _hull(-bound.upper(), bound.upper())
-        slope = t * s * y / size if size > 0 else most
-        slope = most if not slope.is_finite() else slope.intersection(most)
-        last = _hull(arb(0), rest.sqrt().upper().min(bound.upper())) if not rest > 0 else rest.sqrt()
-        return [size, slope, last]
+        size, most = _root(t * (1 + s * x)), _root(t * (1 - s * x)).upper()
+        # Neither a covariance nor what is left of a variance is larger than the variance allows.
+        rest = _root(t * (1 - s * s) / (1 + s * x)) if 1 + s * x > 0 else arb(0).union(most)
+        slope = t * s * y / size if size > 0 else arb(0, most)
+        return [size, slope.intersection(arb(0, most)), rest.intersection(arb(0, most))]
 
 
 def regions(effects: int) -> list[Interval] | list[Shell]:
@@ -177,5 +180,6 @@ def _hull(a: arb, b: arb) -> arb:
     return a.union(b)
 
 
-def _not_negative(value: arb) -> arb:
-    return value if value >= 0 else _hull(arb(0), value.upper().max(arb(0)))
+def _root(value: arb) -> arb:
+    """The square root of a number that is not negative, whatever its enclosure says."""
+    return value.sqrt() if value > 0 else arb(0).union(value.upper().max(arb(0)).sqrt())

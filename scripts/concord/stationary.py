@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from flint import arb, arb_mat, ctx
 
 from concord.certificate import CertificateError, Exact
-from concord.surface import Number, ball, exactly, limit
+from concord.surface import UNBOUNDED, Number, ball, exactly, limit
 
 # Where an interval is split, as a share of its length in log gamma: no round number, lest a point fall on an edge.
 SPLIT = 0.4871
@@ -132,7 +132,7 @@ def isolate(exact: Exact, seconds: float, bits: int = 192) -> tuple[list[Station
 
 def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int]:
     if not last > 0:
-        raise CertificateError("the random effects can reproduce the response: the criterion's limit is not bounded")
+        raise CertificateError(UNBOUNDED)
     zero, begin = line.at(arb(0)), time.perf_counter()
     found = []
     if not (zero.slope > 0 or zero.slope < 0):
@@ -153,7 +153,7 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
         if high is None:
             if _none_beyond(low, last):
                 continue
-            cut = line.at(low.gamma * arb(STEP))
+            cut = line.at((low.gamma * arb(STEP)).mid())
         else:
             if _none_between(low, high):
                 continue
@@ -176,8 +176,8 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
 def _none_beyond(low: _Values, last: arb) -> bool:
     """Whether the criterion is proved to rise from here to infinity.
 
-    gamma L' = sum x_i with x_i = gamma l_i / (1 + gamma l_i) rises; and -gamma r' = sum u_i^2 x_i / (1 + gamma l_i) is at
-    most the sum of the u_i^2 / (1 + gamma l_i) with l_i > 0, that is r less its limit, which falls.
+    gamma L' = sum x_i with x_i = gamma l_i / (1 + gamma l_i) rises; and -gamma r' = sum u_i^2 x_i / (1 + gamma l_i) is
+    at most the sum of the u_i^2 / (1 + gamma l_i) with l_i > 0, that is r less its limit, which falls.
     """
     return bool(low.gamma * low.rise > low.nu * (low.rss - last) / last)
 

@@ -20,6 +20,8 @@ from flint import arb, arb_mat, fmpq
 
 from concord.certificate import CertificateError, Exact
 
+UNBOUNDED = "the random effects can reproduce the response, so that the criterion's limit is not bounded"
+
 Number = Any  # fmpq where a number is rational, a ball (arb) elsewhere
 
 
