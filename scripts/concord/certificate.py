@@ -151,6 +151,7 @@ class Certificate:
     bits : the two working precisions
     agreed : decimal digits to which they agree
     boundary : which entries of theta are zero because the optimum lies on the boundary
+    data : what was certified: ``decimals`` of the table, or ``doubles``
     """
 
     theta: list[arb]
@@ -160,6 +161,7 @@ class Certificate:
     bits: tuple[int, int]
     agreed: int
     boundary: tuple[int, ...]
+    data: str = "doubles"
 
     @property
     def radius(self) -> float:
@@ -195,7 +197,8 @@ def certify(
         agreed = min((_digits(coarse[i], fine[i], largest) for i in free), default=int(bits * 0.30103))
         boundary = tuple(i for i in range(exact.m) if i not in free)
         loglik, estimates = exact(enclosed, 0).value / -2, exact.estimates(enclosed)
-        return Certificate(enclosed, loglik, estimates, box, precisions, agreed, boundary)
+        data = columns.source if columns else Doubles.source
+        return Certificate(enclosed, loglik, estimates, box, precisions, agreed, boundary, data)
     except InexactError as error:
         raise CertificateError(str(error)) from error
     except (ZeroDivisionError, ValueError) as error:

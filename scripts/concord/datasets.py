@@ -21,6 +21,9 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from concord.sources import DECIMALS
+from concord.sources.delimited import printed
+
 DISAGREEMENTS = ("python short", "r short", "both short", "differ", "cannot express")
 
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
@@ -237,7 +240,11 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
         if len(row) != len(header):
             raise DatasetError(f"{table}: line {line}: {len(row)} fields, the header has {len(header)}")
     values = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame = pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame.attrs[DECIMALS] = frozenset(
+        name for name in header if record.columns[name].type == "number" and printed(values[name])
+    )
+    return frame
 
 
 def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:

@@ -22,12 +22,9 @@ from flint import arb, ctx, fmpq
 
 from concord.formulas import Design
 from concord.models import Model
+from concord.sources import DECIMALS
 from concord.syntax import Call, Name, Node, Value, options
 
-DECIMALS = "decimals"
-"""Key in a table's ``attrs``: the names of the columns whose doubles are those of printed decimals."""
-# A double holds any decimal of so many significant digits, and its shortest notation is that decimal again.
-HELD = 15
 # How far a column that was made may be from R's, relative to R's largest entry: what rounding leaves of it there.
 ROUNDING = 1e-11
 # So many factors a product of columns may have.
@@ -46,14 +43,6 @@ class InexactError(ArithmeticError):
     """A column of the model could not be made from the table's numbers; the message says which."""
 
 
-def printed(texts: Sequence[str]) -> bool:
-    """Whether every number is printed in so few digits that its double's shortest notation is the printed one."""
-    # A text of at most 16 characters with a point, or 15 without, needs no closer look.
-    if max(map(len, texts), default=0) <= HELD:
-        return True
-    return all(len(each.lower().partition("e")[0].strip("+-").replace(".", "").strip("0")) <= HELD for each in texts)
-
-
 class Columns:
     """The columns of one model in exact numbers.
 
@@ -70,10 +59,8 @@ class Columns:
     def __init__(self, model: Model) -> None:
         self._formula, self._frame, self._design = model.formula, model.frame, model.design
         held = frozenset(model.frame.attrs.get(DECIMALS, ()))
-        self._decimal = {
-            name: name in held or not pd.api.types.is_float_dtype(model.frame[name]) for name in self._formula.variables
-        }
-        self.source = DECIMALS if all(self._decimal.values()) else "doubles"
+        self._decimal = {name: name in held or _is_whole(model.frame[name]) for name in self._formula.variables}
+        self.source = "decimals" if all(self._decimal.values()) else "doubles"
         self._precision = -1
         self._made: list[tuple[np.ndarray, Column]] = []
         self._variables: dict[str, Column] = {}
@@ -239,6 +226,11 @@ class _precise:
 
     def __exit__(self, *_: object) -> None:
         ctx.prec = self._kept
+
+
+def _is_whole(values: pd.Series) -> bool:
+    """Whether a column has no numbers, or whole ones only."""
+    return not pd.api.types.is_float_dtype(values) or bool((values.dropna() % 1 == 0).all())
 
 
 def _fraction(text: str) -> fmpq:

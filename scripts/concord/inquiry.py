@@ -261,11 +261,7 @@ class Certificate:
         self.model, self.record = model, record
 
     def __repr__(self) -> str:
-        checks = self.record["checks"]
-        return (
-            f"certified: logLik {self.record['loglik']}, theta proved to lie within {checks['radius']:.0e}; "
-            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
-        )
+        return f"certified: logLik {self.record['loglik']}, {reference.told(self.record['checks'])}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         content = {self.model.name: {self.model.method: self.record}}
