@@ -8,6 +8,7 @@ file: when it was made, and by which version of what.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from nbval_tolerance import texts
 from nbval_tolerance.numbers import ATOL, BARE, RTOL
@@ -32,20 +33,21 @@ def with_ids_of(old: str, new: str) -> str:
 
     An id is made up when it differs from the one in its place only in runs of five or more hexadecimal digits, as in
     `T_a3f09_row0_col1` (pandas), `m3fa2b41c07` (matplotlib) or a UUID. Which element refers to which must stay: where
-    one old id would stand for two new ones, or two for one, nothing is renamed.
+    one old id would stand for two new ones, two for one, or an old one is still there, nothing is renamed.
     """
     before, after = _ID.findall(old), _ID.findall(new)
     if len(before) != len(after):
         return new
     pairs = {(a, b) for a, b in zip(before, after, strict=True) if a != b}
     names = {b: a for a, b in pairs if _made_up(a, b)}
-    if len(names) < len(pairs) or len(set(names.values())) < len(names) or set(names.values()) & set(after):
+    one_for_one = len(pairs) == len(names) == len(set(names.values()))
+    if not names or not one_for_one or _any_of(names.values()).search(new):
         return new
-    if not names:
-        return new
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])")
-    return pattern.sub(lambda match: names[match[0]], new)
+    return _any_of(names).sub(lambda match: names[match[0]], new)
+
+
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])")
 
 
 def _made_up(one: str, other: str) -> bool:
