@@ -168,3 +168,9 @@ def test_every_part_of_complex_numbers_is_held() -> None:
             with np.printoptions(precision=17, linewidth=200):
                 for show in (lambda array: str(list(map(complex, array))), str, repr):
                     assert len(differences("text/plain", show(NUMBERS), show(flat.view(complex)))) == wanted
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["1" * 200_000, "1." * 100_000, "-" * 200_000, "\x1b[" * 100_000, "1+" * 100_000])
+def test_time_grows_with_the_length_only(text: str) -> None:
+    assert differences("stdout", text, text + " 2")

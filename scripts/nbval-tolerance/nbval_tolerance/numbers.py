@@ -13,7 +13,7 @@ RTOL, ATOL = 1e-6, 0.0
 
 SIGN = "[-+\N{MINUS SIGN}]"
 # One number, wherever it stands: a path in SVG writes them without anything between
-BARE = rf"{SIGN}?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{{1,3}})?"
+BARE = rf"{SIGN}?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]{{1,3}})?"
 # A number that stands by itself. (?x) is the caller's
 NUMBER = rf"""
     (?<! [\w.] ) (?<! \w[-+/\N{{MINUS SIGN}}] ) (?<! [0-9]: )  # not inside x1, 1.1-31, 3.11.2, 2026/08/01, 17:12:07.5

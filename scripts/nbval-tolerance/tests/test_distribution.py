@@ -65,6 +65,6 @@ def test_installed_it_is_there_by_itself(installed: Path, tmp_path: Path) -> Non
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "tiny.ipynb")
     for arguments in ((), ("-p", "nbval_tolerance")):  # named as well, it is still one plugin
         shown = run(installed, tmp_path, *arguments)
-        assert "plugins:" in shown and "nbval-tolerance-0.1.0" in shown.partition("collected")[0]
+        assert "plugins:" in shown and f"nbval-tolerance-{PROJECT['version']}" in shown.partition("collected")[0]
         assert "1 failed, 1 passed" in shown
         assert "stdout, line 1: 0.5 became 0.50001: off by 1e-05, relative 2e-05, allowed 5e-07" in shown
