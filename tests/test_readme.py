@@ -271,7 +271,7 @@ def test_test_runs_all_there_is_unless_told_which(checkout, given):
     ]
     assert line.endswith("-m pytest -n 3 --dist loadfile --no-loadscope-reorder --junit-xml build/junit.xml $TESTS")
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert options["testpaths"] == ["notebooks", "tests"]
+    assert options["testpaths"] == ["notebooks", "tests", "scripts/nbval-tolerance/tests"]
 
 
 @runs("make lint")
