@@ -242,7 +242,9 @@ def test_the_folder_of_the_datasets_can_be_named(dietox, monkeypatch):
 
 def test_the_export_from_r_gives_every_csv_byte_for_byte(tmp_path):
     """Exporting all datasets from their R packages anew changes no byte of any table."""
-    subprocess.run(["Rscript", ROOT / "scripts/export_datasets.R", tmp_path], check=True, capture_output=True)
+    subprocess.run(
+        ["Rscript", "--vanilla", ROOT / "scripts/export_datasets.R", tmp_path], check=True, capture_output=True
+    )
     assert sorted(each.name for each in tmp_path.iterdir()) == datasets.catalogue()
     for id in datasets.catalogue():
         assert (tmp_path / id / f"{id}.csv").read_bytes() == (ROOT / "datasets" / id / f"{id}.csv").read_bytes()

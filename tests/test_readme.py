@@ -341,7 +341,7 @@ def test_lab_starts_for_root_too():
     assert "--allow-root" in recipe.split()
 
 
-@runs("Rscript scripts/export_datasets.R")
+@runs("Rscript --vanilla scripts/export_datasets.R")
 def test_every_table_is_what_its_r_package_has(checkout, given):
     tables = [Path("datasets") / id / f"{id}.csv" for id in datasets.catalogue()]
     for table in tables:
