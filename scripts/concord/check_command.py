@@ -26,10 +26,11 @@ from concord.columns import PreparationError
 from concord.datasets import DatasetError
 from concord.fits import SETTINGS
 from concord.formulas import FormulaError
-from concord.inquiry import Inquiry, stop_workers
+from concord.inquiry import Inquiry
 from concord.likelihood import LikelihoodError
 from concord.models import ModelError
 from concord.notebooks import InputError, shorten, write_text
+from concord.remote import stop_workers
 from concord.sources import SourceError
 from concord.team import TeamModel
 
