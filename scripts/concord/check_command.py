@@ -222,7 +222,7 @@ def _case(model: TeamModel, engine_timeout: float) -> Case:
         # Once more, all against the best optimum that is known by now.
         comparisons = inquiry.gate().comparisons
         case.entries = [baseline.entry(model.name, each) for each in comparisons]
-        case.comparisons = {each.settings: each for each in comparisons}
+        case.comparisons = dict(zip(SETTINGS, comparisons, strict=True))
     except UNUSABLE as error:
         case.error = shorten(str(error))
     except Exception as error:  # one model's failure must not stop the others
