@@ -349,3 +349,19 @@ def test_no_worker_holds_another_ones_pipe_open():
     assert not running(pid) and second.run(abs, -1) == 1
     first.stop()
     second.stop()
+
+
+def test_a_process_that_is_forked_takes_no_answer_that_its_parent_waits_for(worker):
+    question = worker.send(big, 3)
+    child = os.fork()
+    if not child:
+        refused = not worker.alive
+        for what in (question.answer, lambda: worker.run(abs, -1)):
+            try:
+                what()
+                refused = False
+            except WorkerStopped:
+                continue
+        os._exit(not refused)
+    assert os.waitpid(child, 0)[1] == 0
+    assert question.answer() == big(3) and worker.run(abs, -1) == 1

@@ -108,6 +108,7 @@ class Worker:
         self._open = 0  # the number of the question whose answer has not come
         self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
         self._ended = ""  # why it was ended, or how it died
+        self._owner = os.getpid()
         with uninterrupted():
             self._pipe, theirs = _FORK.Pipe()
             _ends.add(self._pipe)
@@ -117,8 +118,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be given work."""
-        return not self._ended and not self._midway and self._process.is_alive()
+        """Whether it can be given work: by the process that made it, and by none that was forked from that one."""
+        return os.getpid() == self._owner and not self._ended and not self._midway and self._process.is_alive()
 
     def send(self, function: Callable[..., Any], *arguments: Any) -> Question:
         """Have it run a function of a module with arguments that can be pickled.
@@ -155,14 +156,17 @@ class Worker:
         """End it at once."""
         with uninterrupted():
             self._ended = self._ended or why
-            self._process.kill()
-            self._process.join()
+            if os.getpid() == self._owner:
+                self._process.kill()
+                self._process.join()
             self._open = 0
             self._pipe.close()
 
     def _answer(self, number: int, timeout: float | None) -> Any:
         if self._midway:
             self.stop("ended: it was interrupted in the middle of an answer")
+        if os.getpid() != self._owner:
+            self.stop("left to the process that it belongs to")
         deadline = None
         while True:
             if self._ended:
@@ -204,6 +208,8 @@ class Worker:
 
     def _settle(self) -> None:
         """Close the open question: drop its answer, or end the process where it does not come."""
+        if os.getpid() != self._owner:
+            self.stop("left to the process that it belongs to")
         deadline = time.monotonic() + GRACE
         with suppress(WorkerStopped):
             while self._open and not self._ended:

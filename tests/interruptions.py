@@ -1,0 +1,166 @@
+"""A program: questions that are interrupted at random moments, and what the next ones are answered in the same process.
+
+    python tests/interruptions.py ROUNDS SEED
+
+Each round begins a comparison, or asks after a fit that was made before; a real SIGINT comes at a random moment of it.
+Then another question is asked, and every number of the answer is held to what a fresh process, forked before any
+engine's process was there, has answered. Written to stdout, as JSON: how many rounds there were and how many were
+interrupted, and whatever was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import statsmodels.formula.api  # noqa: F401  imported once, and not by every engine's process anew
+
+from concord import r
+from concord.agreement import Comparison
+from concord.engines import engines
+from concord.fits import Fit
+from concord.inquiry import Inquiry
+from concord.likelihood import LikelihoodError
+from concord.workers import WorkerStopped
+
+CASES = Path(__file__).parent / "cases"
+# Table, formula, method, settings. Small ones, of which several have the same parameters; two are refused.
+QUESTIONS = [
+    ("stale.csv", "score ~ t + (1 + t | unit)", "REML", "default"),
+    ("stale.csv", "score ~ t + (1 + t | unit)", "ML", "default"),
+    ("stale.csv", "score ~ t + (1 | unit)", "REML", "default"),
+    ("stale.csv", "score ~ t + (1 | unit)", "REML", "tuned"),
+    ("stale.csv", "score ~ t + (1 + arm | unit)", "REML", "default"),
+    ("peer-stale.csv", "y ~ x + (x | g)", "REML", "default"),
+    ("peer-stale.csv", "y ~ x + (1 | g)", "REML", "default"),
+    ("peer-stale.csv", "y ~ z + (1 | g)", "ML", "default"),
+    ("peer-stale.csv", "y ~ z + (z | g)", "REML", "default"),
+]
+
+
+Question = tuple[str, str, str, str]
+
+
+def compared(question: Question) -> Comparison:
+    table, formula, method, settings = question
+    return Inquiry(CASES / table, formula, method).compare(settings)
+
+
+def numbers(question: Question) -> str:
+    """Everything that a comparison says, verdict and random effects included, as text; or why there is none."""
+    try:
+        return text(compared(question))
+    except LikelihoodError as error:
+        return f"LikelihoodError: {error}"
+
+
+def text(comparison: Comparison) -> str:
+    record = comparison.record()
+    for each in record["fits"]:
+        del each["seconds"]
+    effects = [predicted(fit) for fit in comparison.fits]
+    return json.dumps([record, comparison.verdict.word, comparison.verdict.reason, effects], default=str)
+
+
+def predicted(fit: Fit) -> str:
+    """The random effects of a fit, asked anew."""
+    return fit.predict().to_csv(index=False, float_format="%.17g")
+
+
+def fresh(question: Question) -> str:
+    """What a process answers that has been asked nothing before."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writing, pickle.dumps(numbers(question)))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        answer = pickle.loads(pipe.read())
+    os.waitpid(child, 0)
+    return answer
+
+
+def interrupted(work: Callable[[], object], delay: float) -> str:
+    """Run it, and interrupt this process after so many seconds; what came of it."""
+
+    def interrupt() -> None:
+        time.sleep(delay)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    outcome = "interrupted"
+    try:
+        thread.start()
+        try:
+            work()
+            outcome = "done before"
+        except LikelihoodError:
+            outcome = "refused before"
+        except WorkerStopped:
+            outcome = "gone before"
+        thread.join()
+        time.sleep(0.5)  # where the interruption comes at the latest
+        return "interruption lost"
+    except KeyboardInterrupt:
+        return outcome
+    finally:
+        thread.join()
+
+
+def main(rounds: int, seed: int) -> None:
+    rng = random.Random(seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    engines()
+    r.package("lme4")
+    expected = {question: fresh(question) for question in QUESTIONS}
+    seconds, wrong = {}, []
+    for question in QUESTIONS * 2:
+        began = time.perf_counter()
+        if numbers(question) != expected[question]:
+            wrong.append(f"before any interruption: {question}")
+        seconds[question] = time.perf_counter() - began
+    outcomes: Counter[str] = Counter()
+    kept: tuple[Question, list[Fit]] | None = None
+    for round in range(rounds):
+        doomed, after = rng.sample(QUESTIONS, 2)
+        if kept and rng.random() < 0.25:
+            fit = rng.choice(kept[1])
+            outcomes[interrupted(lambda fit=fit: predicted(fit), 0.01 * rng.random())] += 1
+        else:
+            outcomes[interrupted(lambda doomed=doomed: compared(doomed), seconds[doomed] * rng.random())] += 1
+        if kept:  # a fit made before is what it was, or gone
+            question, fits = kept
+            for fit in fits:
+                try:
+                    if json.dumps(predicted(fit)) not in expected[question]:
+                        wrong.append(f"round {round}: random effects of {question} after {doomed}")
+                except WorkerStopped:
+                    outcomes["fit gone"] += 1
+        try:
+            if "LikelihoodError" not in expected[after]:
+                comparison = compared(after)
+                kept, answer = (after, list(comparison.fits)), text(comparison)
+            else:
+                answer = numbers(after)
+        except Exception as error:
+            answer = f"{type(error).__name__}: {error}"
+        if answer != expected[after]:
+            wrong.append(f"round {round}: {after} after {doomed}: {answer[-300:]}")
+    children = [each.read_text().split() for each in Path("/proc/self/task").glob("*/children")]
+    print(json.dumps({"rounds": rounds, "outcomes": outcomes, "wrong": wrong, "children": sum(map(len, children))}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
