@@ -110,6 +110,8 @@ def interrupted(work: Callable[[], object], delay: float) -> str:
             outcome = "refused before"
         except WorkerStopped:
             outcome = "gone before"
+        except Exception as error:
+            outcome = f"failed before: {type(error).__name__}: {error}"
         thread.join()
         time.sleep(0.5)  # where the interruption comes at the latest
         return "interruption lost"
@@ -137,9 +139,12 @@ def main(rounds: int, seed: int) -> None:
         doomed, after = rng.sample(QUESTIONS, 2)
         if kept and rng.random() < 0.25:
             fit = rng.choice(kept[1])
-            outcomes[interrupted(lambda fit=fit: predicted(fit), 0.01 * rng.random())] += 1
+            outcome = interrupted(lambda fit=fit: predicted(fit), 0.01 * rng.random())
         else:
-            outcomes[interrupted(lambda doomed=doomed: compared(doomed), seconds[doomed] * rng.random())] += 1
+            outcome = interrupted(lambda doomed=doomed: compared(doomed), seconds[doomed] * rng.random())
+        outcomes[outcome] += 1
+        if outcome.startswith("failed"):
+            wrong.append(f"round {round}: {doomed}: {outcome}")
         if kept:  # a fit made before is what it was, or gone
             question, fits = kept
             for fit in fits:

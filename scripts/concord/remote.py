@@ -155,7 +155,8 @@ def table_digest(frame: pd.DataFrame) -> str:
     """SHA-256 of a table: the columns' names and types, the levels of factors in their order, and all values."""
     digest = hashlib.sha256()
     for name, column in frame.items():
-        levels = column.cat.categories.tolist() if isinstance(column.dtype, pd.CategoricalDtype) else None
+        factor = isinstance(column.dtype, pd.CategoricalDtype)
+        levels = (column.cat.categories.tolist(), column.cat.ordered) if factor else None
         digest.update(repr((name, str(column.dtype), levels)).encode())
     digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
