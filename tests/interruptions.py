@@ -1,11 +1,11 @@
 """A program: questions that are interrupted at random moments, and what the next ones are answered in the same process.
 
-    python tests/interruptions.py ROUNDS SEED
+    python tests/interruptions.py TIMES SEED
 
-Each round begins a comparison, or asks after a fit that was made before; a real SIGINT comes at a random moment of it.
-Then another question is asked, and every number of the answer is held to what a fresh process, forked before any
-engine's process was there, has answered. Written to stdout, as JSON: how many rounds there were and how many were
-interrupted, and whatever was wrong.
+Rounds go on until that many have been interrupted. Each begins a comparison, or asks after a fit that was made before;
+a real SIGINT comes at a random moment of it. Then another question is asked, and every number of the answer is held to
+what a fresh process, forked before any engine's process was there, has answered. Written to stdout, as JSON: how many
+rounds there were, what came of them, and whatever was wrong.
 """
 
 from __future__ import annotations
@@ -92,15 +92,15 @@ def fresh(question: Question) -> str:
     return answer
 
 
-def interrupted(work: Callable[[], object], delay: float) -> str:
-    """Run it, and interrupt this process after so many seconds; what came of it."""
+def interrupted(work: Callable[[], object], delay: float) -> tuple[str, float]:
+    """Run it, and interrupt this process after so many seconds; what came of it, and the seconds that it ran."""
 
     def interrupt() -> None:
         time.sleep(delay)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    outcome = "interrupted"
+    outcome, began, ran = "interrupted", time.perf_counter(), delay
     try:
         thread.start()
         try:
@@ -112,16 +112,17 @@ def interrupted(work: Callable[[], object], delay: float) -> str:
             outcome = "gone before"
         except Exception as error:
             outcome = f"failed before: {type(error).__name__}: {error}"
+        ran = time.perf_counter() - began
         thread.join()
         time.sleep(0.5)  # where the interruption comes at the latest
-        return "interruption lost"
+        return "interruption lost", ran
     except KeyboardInterrupt:
-        return outcome
+        return outcome, ran
     finally:
         thread.join()
 
 
-def main(rounds: int, seed: int) -> None:
+def main(times: int, seed: int) -> None:
     rng = random.Random(seed)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     engines()
@@ -135,13 +136,17 @@ def main(rounds: int, seed: int) -> None:
         seconds[question] = time.perf_counter() - began
     outcomes: Counter[str] = Counter()
     kept: tuple[Question, list[Fit]] | None = None
-    for round in range(rounds):
+    round = 0
+    while outcomes["interrupted"] < times and round < 4 * times:
+        round += 1
         doomed, after = rng.sample(QUESTIONS, 2)
         if kept and rng.random() < 0.25:
             fit = rng.choice(kept[1])
-            outcome = interrupted(lambda fit=fit: predicted(fit), 0.01 * rng.random())
+            outcome, _ = interrupted(lambda fit=fit: predicted(fit), 0.004 * rng.random())
         else:
-            outcome = interrupted(lambda doomed=doomed: compared(doomed), seconds[doomed] * rng.random())
+            outcome, ran = interrupted(lambda doomed=doomed: compared(doomed), seconds[doomed] * rng.random())
+            if outcome != "interrupted":  # it takes as long as it takes now
+                seconds[doomed] = ran
         outcomes[outcome] += 1
         if outcome.startswith("failed"):
             wrong.append(f"round {round}: {doomed}: {outcome}")
@@ -163,7 +168,7 @@ def main(rounds: int, seed: int) -> None:
         if answer != expected[after]:
             wrong.append(f"round {round}: {after} after {doomed}: {answer[-300:]}")
     found = {
-        "rounds": rounds,
+        "rounds": round,
         "refused": sum("LikelihoodError" in each for each in expected.values()),
         "outcomes": outcomes,
         "wrong": wrong,
