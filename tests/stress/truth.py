@@ -287,7 +287,7 @@ class Face:
             elif rank == 2:
                 scales, r = np.exp(points[:, at : at + 2]), np.tanh(points[:, at + 2])
                 factor[:, 0, 0], factor[:, 1, 0] = scales[:, 0], scales[:, 1] * r
-                factor[:, 1, 1] = scales[:, 1] / np.cosh(points[:, at + 2])
+                factor[:, 1, 1] = scales[:, 1] / np.cosh(np.clip(points[:, at + 2], -300, 300))
             made.append(factor)
             at += {(1, 1): 1, (2, 1): 2, (2, 2): 3}.get((term.q, rank), 0)
         return made
@@ -366,6 +366,12 @@ def _wrapped(difference, face: Face):
     return np.array(
         [(d + half / 2) % half - half / 2 if kind == "a" else d for d, kind in zip(difference, face.kinds, strict=True)]
     )
+
+
+def _same(point: list, other: list, face: Face) -> bool:
+    """Whether two searches within a face ended at one point."""
+    differences = [float(a - b) for a, b in zip(point, other, strict=True)]
+    return bool(np.abs(_wrapped(differences, face)).max(initial=0.0) < 1e-9)
 
 
 # ---- polishing -----------------------------------------------------------------------------------------------------
@@ -455,8 +461,7 @@ def optima(model: Dense) -> list[tuple[list, tuple[int, ...]]]:
         ends: list[list] = []
         for begin in starts(model, face):
             point = polish(model, face, begin)
-            if point is None or any(max(map(abs, _wrapped([a - b for a, b in zip(point, each)], face)), default=0)
-                                    < 1e-9 for each in ends):  # fmt: skip
+            if point is None or any(_same(point, each, face) for each in ends):
                 continue
             ends.append(point)
             if inside(model, face, point):
@@ -532,6 +537,18 @@ def moved(model: Dense, base: Dense, known: list, change: dict[str, str]) -> lis
     return made
 
 
+def _written(known: dict) -> str:
+    """JSON with an optimum a line."""
+    lines = []
+    for name, methods in known.items():
+        inner = [
+            f"  {json.dumps(method)}: [\n" + ",\n".join(f"   {json.dumps(each)}" for each in best) + "\n  ]"
+            for method, best in methods.items()
+        ]
+        lines.append(f" {json.dumps(name)}: {{\n" + ",\n".join(inner) + "\n }")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def main(names: list[str]) -> None:
     """Write truth.json: all tables, or those of these names anew."""
     mpmath.mp.dps = WORKING
@@ -561,7 +578,7 @@ def main(names: list[str]) -> None:
             known[name][method] = [record(model, *each) for each in best]
             shown = ", ".join(f"{float(each['loglik']):.6f} {each['ranks']}" for each in known[name][method])
             print(f"{name} {method}: {shown} ({time.process_time() - begin:.1f} s)", flush=True)
-    target.write_text(json.dumps({name: known[name] for name in tables if name in known}, indent=1) + "\n")
+    target.write_text(_written({name: known[name] for name in tables if name in known}))
     print(f"{time.process_time() - whole:.0f} s in all")
 
 
