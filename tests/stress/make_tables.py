@@ -276,19 +276,19 @@ def units() -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-def main() -> None:
-    """Write the tables and tables.json, which names their formulas."""
+def main(target: Path = HERE) -> None:
+    """Write the tables and tables.json, which names their formulas, into a folder."""
     tables = {**printed_tables(), **two_optima(), **boundaries(), **correlations(), **near_perfect()}
     listed = {name: {"formula": table.formula, "kind": table.kind} for name, table in tables.items()}
     for name, (base, change) in units().items():
         tables[name] = in_units(tables[base], **change)
         whole = {"c": "1", "d": "0", "k": "1", "m": "0"} | change
         listed[name] = {"formula": tables[name].formula, "kind": "units", "base": base, "change": whole}
-    folder = HERE / "tables"
+    folder = target / "tables"
     folder.mkdir(exist_ok=True)
     for name, table in tables.items():
         table.write(folder / f"{name}.csv")
-    (HERE / "tables.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (target / "tables.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""The judge on the stress tables, whose optima a program finds that shares no code with it (`truth.py`).
+
+81 tables by REML and ML: two optima and more, zero variances among several, correlations of 1 and -1, near-perfect
+fits, units and origins over twelve decades, unequal and crossed groups.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import make_tables
+import mpmath
+import numpy as np
+import pandas as pd
+import pytest
+import truth
+
+from concord.agreement import compare
+from concord.fits import Fit
+from concord.likelihood import Likelihood
+
+HERE = Path(__file__).resolve().parent
+TABLES = json.loads((HERE / "tables.json").read_text())
+TRUTH = json.loads((HERE / "truth.json").read_text())
+EVERY = [pytest.param(name, method, id=f"{name}-{method}") for name in TABLES for method in ("REML", "ML")]
+SEVERAL = [each for each in EVERY if len(TRUTH[each.values[0]][each.values[1]]) > 1]
+EPS = float(np.finfo(float).eps)
+
+
+def numbers(optimum: dict) -> tuple[np.ndarray, tuple[np.ndarray, ...], float]:
+    """Fixed effects, covariance matrices and residual variance of a record."""
+    fixed = np.array([float(each) for each in optimum["fixed"].values()])
+    return fixed, tuple(np.array(each, float) for each in optimum["covariances"]), float(optimum["residual_variance"])
+
+
+@cache
+def table(name: str) -> pd.DataFrame:
+    return pd.read_csv(HERE / "tables" / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def model_of(make_model):
+    """The model of a table by a method."""
+
+    @cache
+    def of(name: str, method: str):
+        return make_model(table(name), TABLES[name]["formula"], method, id=name)
+
+    return of
+
+
+def floor(design, optimum: dict) -> float:
+    """What rounding can do to the log-likelihood at an optimum, in its units.
+
+    The table's decimals are rounded to doubles, which moves y and X b, in residual standard deviations, by EPS times
+    their sizes. And a residual sum of squares that is computed from cross-products has the rounding of the response's
+    own, which is larger by the square of the ratio of their standard deviations.
+    """
+    fixed, _, variance = numbers(optimum)
+    n, sd = len(design.y), np.sqrt(variance)
+    sizes = np.abs(design.y).max() + (np.abs(design.X) * np.abs(fixed)).sum(1).max()
+    Q = np.linalg.qr(design.X / np.abs(design.X).max(0))[0]
+    left = design.y - Q @ (Q.T @ design.y)
+    return n * EPS * (sizes / sd + np.var(left) / variance)
+
+
+def allowed(design, optimum: dict) -> float:
+    """How far a log-likelihood may be from the truth."""
+    return 1e-7 * (1 + abs(float(optimum["loglik"]))) + floor(design, optimum)
+
+
+# ---- the truth itself ----------------------------------------------------------------------------------------------
+
+
+def test_the_tables_are_made_again_byte_by_byte(tmp_path):
+    """The seeded script writes just the committed files, and the truth is of them all."""
+    make_tables.main(tmp_path)
+    made = {file.name: file.read_bytes() for file in (tmp_path / "tables").iterdir()}
+    assert made == {file.name: file.read_bytes() for file in (HERE / "tables").iterdir()}
+    assert (tmp_path / "tables.json").read_bytes() == (HERE / "tables.json").read_bytes()
+    assert list(TRUTH) == list(TABLES) and len(made) >= 45
+
+
+def test_the_set_has_every_kind_of_difficulty():
+    """Forty cases and more with several optima, with both inside and on the boundary; correlations of both signs."""
+    best = [(name, method, TRUTH[name][method]) for name in TRUTH for method in ("REML", "ML")]
+    several = [found for _, _, found in best if len(found) > 1]
+    assert len(several) >= 40 and any(len(found) > 2 for found in several)
+    assert sum(not any(each["boundary"] for each in found) for found in several) >= 10
+    assert sum(found[0]["boundary"] and not found[1]["boundary"] for found in several) >= 5
+    signs = {
+        np.sign(float(each["covariances"][0][0][1]))
+        for *_, found in best
+        for each in found
+        if len(each["covariances"][0]) == 2 and each["ranks"] == [1]
+    }
+    assert signs >= {1.0, -1.0}
+    assert max(float(each["theta"][0][0]) for *_, found in best for each in found) > 1e8
+    assert all(float(a["loglik"]) > float(b["loglik"]) + 0.01
+               for found in several for a, b in zip(found, found[1:], strict=False))  # fmt: skip
+
+
+def test_a_balance_is_the_closed_form_of_analysis_of_variance():
+    """mass ~ 1 + (1 | item), three items weighed twice: the mean squares give the variances."""
+    rows = table("balance").groupby("item")["mass"]
+    within = float((rows.var() / 3).sum())
+    between = 2 * rows.mean().var()
+    found = TRUTH["balance"]["REML"][0]
+    assert numbers(found)[2] == pytest.approx(within, rel=1e-9) and within == pytest.approx(0.00015, rel=1e-9)
+    assert numbers(found)[1][0][0, 0] == pytest.approx((between - within) / 2, rel=1e-12)
+    assert float(found["loglik"]) == pytest.approx(-4.686697, abs=5e-7)
+
+
+@pytest.mark.parametrize(
+    "name", ["two_modes", "inside_tie", "both_zero", "fallacy_unequal", "perfect_1e8", "apart_intercept_zero"]
+)
+def test_the_program_gives_what_is_written(name):
+    """truth.json is what truth.py makes of the tables."""
+    with mpmath.workdps(truth.WORKING):
+        model = truth.Dense(HERE / "tables" / f"{name}.csv", TABLES[name]["formula"], True)
+        assert [truth.record(model, *each) for each in truth.optima(model)] == TRUTH[name]["REML"]
+
+
+def test_lme4_s_own_criterion_is_the_same_at_every_optimum(tmp_path):
+    """lme4's deviance function, at each theta of the truth, is -2 times its log-likelihood, to nine digits; only where
+    groups are 1e4 times what is within them, or a predictor far from its origin, has lme4 no such digits itself.
+    """
+    places, expected, held = [], [], []
+    for name, methods in TRUTH.items():
+        file, entry = HERE / "tables" / f"{name}.csv", TABLES[name]
+        lossy = entry["kind"] == "near-perfect" or any(entry.get("change", {}).get(key, "0") != "0" for key in "dm")
+        for method, found in methods.items():
+            terms = truth.Dense(file, entry["formula"], method == "REML").terms
+            for optimum in found:
+                for term, theta in zip(terms, optimum["theta"], strict=True):
+                    key, reml = f"{term.group} {term.names[0]}", f"{method == 'REML'}".upper()
+                    places.append([len(expected), file, entry["formula"], reml, key, " ".join(theta)])
+                expected.append(-2 * float(optimum["loglik"]))
+                held.append(not lossy)
+    with (tmp_path / "places.csv").open("w", newline="") as out:
+        csv.writer(out).writerows([["number", "file", "formula", "reml", "term", "theta"], *places])
+    subprocess.run(["Rscript", "--vanilla", HERE / "deviance.R", tmp_path], check=True, capture_output=True)
+    criteria = pd.read_csv(tmp_path / "criteria.csv")["criterion"].to_numpy()
+    assert len(criteria) == len(expected) and np.mean(held) > 0.8
+    np.testing.assert_allclose(criteria[held], np.array(expected)[held], rtol=1e-9, atol=1e-9)
+
+
+# ---- the judge -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "method"), EVERY)
+def test_the_best_optimum_is_reached(name, method, model_of):
+    """From its own starts alone, the judge's search is at the best log-likelihood to rounding."""
+    design = model_of(name, method).design
+    best = TRUTH[name][method][0]
+    found = Likelihood(design, method == "REML").optimum()
+    assert found.loglik == pytest.approx(float(best["loglik"]), rel=0, abs=allowed(design, best))
+    scale = np.array([float(each) for each in best["std_error"].values()])
+    apart = np.abs(found.fixed - numbers(best)[0]) / scale
+    assert apart.max() < 1e-4 + np.sqrt(2 * floor(design, best))
+
+
+@pytest.mark.parametrize(("name", "method"), SEVERAL)
+def test_every_optimum_is_found(name, method, model_of):
+    """Where the truth has several optima the judge has them, the best first, and has none above them."""
+    design = model_of(name, method).design
+    optima = Likelihood(design, method == "REML").optima()
+    levels = [each.loglik for each in optima]
+    assert levels == sorted(levels, reverse=True)
+    for known in TRUTH[name][method]:
+        nearest = min(optima, key=lambda each: abs(each.loglik - float(known["loglik"])))
+        assert nearest.loglik == pytest.approx(float(known["loglik"]), rel=0, abs=allowed(design, known))
+    assert levels[0] <= float(TRUTH[name][method][0]["loglik"]) + allowed(design, TRUTH[name][method][0])
+
+
+# ---- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def placed(model, optimum: dict, engine: str) -> Fit:
+    """A fit by an engine that ended at an optimum of the truth."""
+    fixed, covariances, variance = numbers(optimum)
+    errors = np.array([float(each) for each in optimum["std_error"].values()])
+    return Fit(
+        model=model, engine=engine, settings="default", loglik=float(optimum["loglik"]), fixed=fixed, std_error=errors,
+        covariances=covariances, residual_variance=variance, converged=True, messages=(), seconds=0.0, call="placed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "method"), EVERY)
+def test_fits_at_the_best_optimum_agree(name, method, model_of):
+    """No false short: two fits at the best optimum of the truth agree."""
+    model = model_of(name, method)
+    verdict = compare(*(placed(model, TRUTH[name][method][0], engine) for engine in ("mixedlm", "lme4"))).verdict
+    assert verdict.word == "agree", verdict.reason
+
+
+@pytest.mark.parametrize(("name", "method"), SEVERAL)
+def test_fits_at_a_lower_optimum_are_short(name, method, model_of):
+    """No false agreement: whoever is at a lower optimum of the truth is short, because it is another optimum."""
+    model = model_of(name, method)
+    best, *lower = TRUTH[name][method]
+    for optimum in lower:
+        gap = float(best["loglik"]) - float(optimum["loglik"])
+        for low, word in (("mixedlm",), "python short"), (("lme4",), "r short"), (("mixedlm", "lme4"), "both short"):
+            fits = [placed(model, optimum if engine in low else best, engine) for engine in ("mixedlm", "lme4")]
+            comparison = compare(*fits)
+            assert comparison.verdict.word == word and "another optimum" in comparison.verdict.evidence
+            gaps = [judgement.gap for _, judgement in comparison.judged if judgement.fit.engine in low]
+            np.testing.assert_allclose(gaps, gap, rtol=0, atol=allowed(model.design, best))
