@@ -58,15 +58,16 @@ def floor(design, optimum: dict) -> float:
     """What rounding can do to the log-likelihood at an optimum, in its units.
 
     The table's decimals are rounded to doubles, which moves y and X b, in residual standard deviations, by EPS times
-    their sizes. And a residual sum of squares that is computed from cross-products has the rounding of the response's
-    own, which is larger by the square of the ratio of their standard deviations.
+    their sizes. And where predictors or several factors have to be told from groups that are r times what is left
+    within them, cross-products lose r^2 EPS. Groups alone lose nothing: deviations from a mean are exact enough.
     """
     fixed, _, variance = numbers(optimum)
     n, sd = len(design.y), np.sqrt(variance)
     sizes = np.abs(design.y).max() + (np.abs(design.X) * np.abs(fixed)).sum(1).max()
     Q = np.linalg.qr(design.X / np.abs(design.X).max(0))[0]
     left = design.y - Q @ (Q.T @ design.y)
-    return n * EPS * (sizes / sd + np.var(left) / variance)
+    groups_alone = design.X.shape[1] == 1 and len(design.terms) == 1
+    return EPS * (n * sizes / sd + (0.0 if groups_alone else 4 * np.var(left) / variance))
 
 
 def allowed(design, optimum: dict) -> float:
