@@ -128,13 +128,14 @@ def test_the_program_gives_what_is_written(name):
 
 
 def test_lme4_s_own_criterion_is_the_same_at_every_optimum(tmp_path):
-    """lme4's deviance function, at each theta of the truth, is -2 times its log-likelihood, to nine digits; only where
+    """lme4's deviance function, at each theta of the truth, is -2 times its log-likelihood, to nine digits. Only where
     groups are 1e4 times what is within them, or a predictor far from its origin, has lme4 no such digits itself.
     """
-    places, expected, held = [], [], []
+    places, expected = [], []
     for name, methods in TRUTH.items():
         file, entry = HERE / "tables" / f"{name}.csv", TABLES[name]
-        lossy = entry["kind"] == "near-perfect" or any(entry.get("change", {}).get(key, "0") != "0" for key in "dm")
+        if entry["kind"] == "near-perfect" or any(entry.get("change", {}).get(key, "0") != "0" for key in "dm"):
+            continue
         for method, found in methods.items():
             terms = truth.Dense(file, entry["formula"], method == "REML").terms
             for optimum in found:
@@ -142,13 +143,12 @@ def test_lme4_s_own_criterion_is_the_same_at_every_optimum(tmp_path):
                     key, reml = f"{term.group} {term.names[0]}", f"{method == 'REML'}".upper()
                     places.append([len(expected), file, entry["formula"], reml, key, " ".join(theta)])
                 expected.append(-2 * float(optimum["loglik"]))
-                held.append(not lossy)
     with (tmp_path / "places.csv").open("w", newline="") as out:
         csv.writer(out).writerows([["number", "file", "formula", "reml", "term", "theta"], *places])
     subprocess.run(["Rscript", "--vanilla", HERE / "deviance.R", tmp_path], check=True, capture_output=True)
     criteria = pd.read_csv(tmp_path / "criteria.csv")["criterion"].to_numpy()
-    assert len(criteria) == len(expected) and np.mean(held) > 0.8
-    np.testing.assert_allclose(criteria[held], np.array(expected)[held], rtol=1e-9, atol=1e-9)
+    assert len(criteria) == len(expected) > 200
+    np.testing.assert_allclose(criteria, expected, rtol=1e-9, atol=1e-9)
 
 
 # ---- the judge -----------------------------------------------------------------------------------------------------
@@ -177,6 +177,33 @@ def test_every_optimum_is_found(name, method, model_of):
         nearest = min(optima, key=lambda each: abs(each.loglik - float(known["loglik"])))
         assert nearest.loglik == pytest.approx(float(known["loglik"]), rel=0, abs=allowed(design, known))
     assert levels[0] <= float(TRUTH[name][method][0]["loglik"]) + allowed(design, TRUTH[name][method][0])
+
+
+# From a search over 2,704 models and methods on the tables that R packages ship: where a search from a few starts near
+# one ends lower, by 0.05 to 592. The first is lme4's optimum too.
+PUBLIC = [
+    ("MASS::Boston", "indus ~ crim + (crim | rad)", "REML", -1483.798002),
+    ("MASS::Boston", "indus ~ crim + (crim | rad)", "ML", -1488.157818),
+    ("MASS::Pima.tr", "npreg ~ skin + (skin | age)", "REML", -484.004024),
+    ("boot::channing", "entry ~ exit + (exit | time)", "REML", -1051.838764),
+    ("boot::channing", "entry ~ exit + (exit | time)", "ML", -1052.365525),
+]
+
+
+@pytest.mark.parametrize(("data", "formula", "method", "loglik"), PUBLIC)
+def test_public_tables_with_a_better_optimum_far_away(data, formula, method, loglik, make_model, r_table):
+    """The judge's own search is there without an engine's help, and dense matrices give the same log-likelihood."""
+    model = make_model(r_table(data).reset_index(drop=True), formula, method)
+    found = Likelihood(model.design, method == "REML").optimum()
+    assert found.loglik >= loglik - 1e-6
+    (term,), X = model.design.terms, model.design.X
+    V = found.residual_variance * np.eye(len(X))
+    V += (term.codes[:, None] == term.codes) * (term.matrix @ found.covariances[0] @ term.matrix.T)
+    left, VX = model.design.y - X @ found.fixed, np.linalg.solve(V, X)
+    value = np.linalg.slogdet(V)[1] + left @ np.linalg.solve(V, left)
+    value += (len(X) - X.shape[1] * (method == "REML")) * np.log(2 * np.pi)
+    value += np.linalg.slogdet(X.T @ VX)[1] if method == "REML" else 0.0
+    assert -value / 2 == pytest.approx(found.loglik, rel=1e-8)
 
 
 # ---- verdicts ------------------------------------------------------------------------------------------------------
