@@ -28,6 +28,7 @@ from concord.formulas import Design
 
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
+EPS = float(np.finfo(float).eps)
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
 HELD = 2**21
 SCANNED = 2**21
@@ -380,7 +381,9 @@ class Likelihood:
             try:
                 factor = np.linalg.cholesky(relative)
             except np.linalg.LinAlgError:
-                factor = _singular_factor(relative)
+                # What rounding of the given entries leaves after whitening: far from the origin's zero nearly all.
+                lost = 8 * EPS * (np.abs(whitener) @ np.abs(covariance) @ np.abs(whitener.T)).max() / residual_variance
+                factor = _singular_factor(relative, float(lost))
                 if factor is None:
                     return None
             theta.append(factor[triangle])
@@ -420,11 +423,13 @@ class Likelihood:
         return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
 
 
-def _singular_factor(relative: np.ndarray) -> np.ndarray | None:
-    """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is none."""
+def _singular_factor(relative: np.ndarray, lost: float) -> np.ndarray | None:
+    """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is not one, by more
+    than `lost` in an eigenvalue.
+    """
     values, vectors = np.linalg.eigh((relative + relative.T) / 2)
     # A singular estimate comes back with eigenvalues that rounding has made slightly negative.
-    if values[0] < -1e-7 * max(values[-1], 0.0):
+    if values[0] < -max(1e-7 * max(values[-1], 0.0), lost):
         return None
     # With root root' the matrix and root' = Q R, R' is the factor, without forming the product.
     R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")

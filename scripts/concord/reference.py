@@ -228,22 +228,38 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
     LikelihoodError : the criterion is flat there
     """
     best = optima[0]
-    design, places, theta = _factored(likelihood.design, best)
-    # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
-    same = all(np.array_equal(each, np.arange(len(each))) for each in places)
-    ordered = likelihood if same else Likelihood(design, likelihood.reml)
-    relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
-    at = ordered.theta_at(relative, 1.0)
+    at, model = best.theta, likelihood
+    if not all(map(_only_trailing, likelihood.factors(at))):
+        # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
+        design, _, theta = _factored(likelihood.design, best)
+        model = Likelihood(design, likelihood.reml)
+        relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
+        at = model.theta_at(relative, 1.0)
     scale = np.maximum(1.0, np.abs(at))
-    bends = np.linalg.eigvalsh(scale[:, None] * ordered.hessian(at) * scale)
+    bends = np.linalg.eigvalsh(scale[:, None] * model.hessian(at) * scale)
     if bends.min(initial=np.inf) < FLAT:
         raise LikelihoodError(
             "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
     level = likelihood.loglik(best.fixed, best.covariances, best.residual_variance)
-    boundary = _on_boundary(design, theta)
+    boundary = any(map(_is_singular, likelihood.factors(best.theta)))
     kind = _kind(len(optima))
     return Reference(likelihood, best.loglik, level, best.estimates, kind, tuple(optima), boundary=boundary)
+
+
+def _is_singular(factor: np.ndarray) -> bool:
+    """Whether a whitened relative factor is singular: its least variance is none of the residuals', or rounding."""
+    variances = np.linalg.svd(factor, compute_uv=False) ** 2
+    return bool(variances[-1] <= max(ZERO, 1e-14 * variances[0]))
+
+
+def _only_trailing(factor: np.ndarray) -> bool:
+    """Whether no column of a whitened factor with a diagonal of zero stands before one that is not zero."""
+    sizes, diagonal = np.linalg.norm(factor, axis=0), np.abs(np.diag(factor))
+    nothing = np.sqrt(ZERO)
+    gone = diagonal <= nothing
+    first = int(np.argmax(gone)) if gone.any() else len(factor)
+    return bool((sizes[first:] <= nothing).all())
 
 
 def _kind(count: int) -> str:
@@ -407,12 +423,6 @@ def _factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[np.
             factor[at[column:], column] = [next(entries) for _ in at[column:]]
         factors.append(factor)
     return factors
-
-
-def _on_boundary(design: Design, theta: Sequence[float]) -> bool:
-    """Whether a column of a factor, ordered as `_factored` orders it, is zero."""
-    factors = _factors(theta, [range(len(term.names)) for term in design.terms])
-    return any((np.diag(each) == 0).any() for each in factors)
 
 
 def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
