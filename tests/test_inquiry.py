@@ -151,6 +151,25 @@ def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine,
     assert asked.compare("default").verdict.word == "agree"
 
 
+def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, monkeypatch, tmp_path, asked):
+    """Its process dies before it is asked, and the next one too."""
+    (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(remote._WARM, "mixedlm", ("ends_all",))
+    made = remote.Worker.__init__
+
+    def dead_at_once(self, modules):
+        made(self, modules)
+        if "ends_all" in modules:
+            self._process.join()
+
+    monkeypatch.setattr(remote.Worker, "__init__", dead_at_once)
+    monkeypatch.setattr(remote.Worker, "alive", property(lambda self: not self._ended))
+    dead, *others = asked.answers("default")
+    assert isinstance(dead, Absence) and dead.kind == "stopped" and "exit status 3" in dead.reason
+    assert [each.loglik for each in others] == pytest.approx([SLEEPSTUDY] * 2, abs=1e-4)
+
+
 def test_a_certified_optimum_is_what_is_judged_against(asked):
     certificate = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)").certify()
     assert "certified: logLik -159.82" in repr(certificate)

@@ -170,12 +170,21 @@ def load(id: str) -> Dataset:
     place = folder() / id
     if not (place / "dataset.toml").is_file():
         raise DatasetError(f"dataset {id!r}: not found in {folder()}; there are {', '.join(catalogue()) or 'none'}")
-    return _load(place)
+    return _load(place.absolute(), tuple(map(_stamp, (place / "dataset.toml", place / f"{id}.csv"))))
 
 
 @cache
-def _load(place: Path) -> Dataset:
+def _load(place: Path, stamps: tuple[object, ...]) -> Dataset:
     return read(place)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another one when the file is: a dataset that was edited since it was read is read anew."""
+    try:
+        found = path.stat()
+    except OSError:  # which reading it will tell
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read(place: Path) -> Dataset:

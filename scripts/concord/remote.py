@@ -54,13 +54,16 @@ class Asked:
     def __init__(self, model: Model, engine: str, settings: str, table: str) -> None:
         self.model, self.engine, self.settings = model, engine, settings
         self.fingerprint = fingerprint(model, engine, settings, table)
+        self._stop: WorkerStopped | None = None
         self._question = self._sent()
 
-    def _sent(self) -> Question:
-        try:
-            return worker(self.engine).send(_answer, self.model, self.engine, self.settings)
-        except WorkerStopped:  # it has died since it was seen alive, and was not asked
-            return worker(self.engine).send(_answer, self.model, self.engine, self.settings)
+    def _sent(self) -> Question | None:
+        for _ in range(2):  # a process may have died since it was seen alive; a new one that does so will not live
+            try:
+                return worker(self.engine).send(_answer, self.model, self.engine, self.settings)
+            except WorkerStopped as stop:
+                self._stop = stop
+        return None
 
     def answer(self, timeout: float | None = None) -> Answer:
         """Wait for the answer: a fit, or why there is none.
@@ -74,6 +77,8 @@ class Asked:
         StrayAnswer : the answer is about something else; the engine's process is ended
         """
         try:
+            if self._question is None:
+                raise self._stop
             about, got = self._question.answer(timeout)
         except WorkerStopped as stop:
             seconds = timeout if stop.late and timeout is not None else float("nan")
@@ -91,7 +96,8 @@ class Asked:
 
     def abandon(self) -> None:
         """Give the question up: its answer is never taken for another one's."""
-        self._question.abandon()
+        if self._question is not None:
+            self._question.abandon()
 
 
 @dataclass(frozen=True)
