@@ -229,8 +229,8 @@ BESIDE = [each for i, each in enumerate(EVERY) if i % 4 in (0, 3)]
 
 @pytest.mark.parametrize(("name", "method"), BESIDE)
 def test_a_fit_beside_the_best_optimum_is_short(name, method, model_of):
-    """A residual variance that costs some hundredths in log-likelihood (up to nu/4 of its relative error's square, 0.05)
-    makes one of two fits at the best optimum short.
+    """A residual variance that costs some hundredths in log-likelihood (up to nu/4 of its relative error's square,
+    0.05) makes one of two fits at the best optimum short.
     """
     model, best = model_of(name, method), TRUTH[name][method][0]
     n, p = model.design.X.shape
