@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def test_every_record_has_thirty_digits_and_twentyfive_of_them_proved(id, method
     assert bool(checks["boundary"]) == (id in ON_BOUNDARY)
     assert all(checks["radius"] < 1e-25 * abs(float(each)) for each in record["theta"] if each != "0")
     assert checks["digits_agreed"] >= 30 and checks["bits"] == sorted(checks["bits"]) and checks["starts"] >= 8
-    assert checks["other_optima"] == [] and "starts" in checks["not_proved"]
+    assert checks["other_optima"] == []
+    assert "starts" in checks["not_proved"] if checks.get("proved") != "global" else "not_proved" not in checks
     assert set(record["provenance"]["versions"]) >= {"numpy", "scipy", "python-flint"}
     assert reference.of(models.get(id, method)).kind.startswith("certified: proved")
 
@@ -316,8 +318,11 @@ def test_certifying_anew_gives_the_same_record():
     for key in ("formula", "data_sha256", "loglik", "theta", "estimates"):
         assert record[key] == kept[key], key
     assert set(record) == set(kept) and record["checksum"] == reference.checksum(record)
-    for key in ("bits", "digits_agreed", "krawczyk_box", "hessian", "boundary", "not_proved", "other_optima"):
+    for key in ("bits", "digits_agreed", "krawczyk_box", "hessian", "boundary", "other_optima"):
         assert record["checks"][key] == kept["checks"][key], key
+    checks = record["checks"]
+    assert checks["proved"] == "global" and checks["stationary"] == 1 and "not_proved" not in checks
+    assert 10 < checks["boxes"] < 200 and checks["seconds"] < 60 and "isolated" in checks["method"]
     assert record["checks"]["radius"] < 1e-60
 
 
@@ -406,6 +411,17 @@ def take(*keys):
         for key in keys[:-1]:
             record = record[key]
         del record[keys[-1]]
+
+    return change
+
+
+def claim(**said):
+    """A change of what a record says to be proved."""
+
+    def change(record):
+        for key in ("boxes", "seconds", "method", "stationary", "not_proved"):
+            record["checks"].pop(key, None)
+        record["checks"].update({"proved": "global", **said})
 
     return change
 
@@ -499,12 +515,31 @@ def test_a_record_of_another_place_that_is_whole_in_itself_is_noticed(place):
         (put("order", [[0]]), "order: it is no order of the terms' effects"),
         (put("order", [[1, 0]]), "theta: the criterion is not stationary there"),
         (put("checks", "boundary", [2]), "checks.boundary: it is not where theta is zero"),
+        (claim(), "checks.proved: a proof is no proof without boxes and method"),
+        (claim(boxes=7, method="by fiat", not_proved="the rest"), "checks.proved: a proof is no proof without boxes"),
+        (claim(boxes=7, method="by fiat", stationary=1), "checks.proved: a proof is no proof without boxes and method"),
+        (claim(proved="reference"), "checks.proved: what is not proved is not said"),
+        (claim(proved="reference", not_proved="the rest", boxes=3), "checks.proved: what is not proved is not said"),
     ],
 )
 def test_a_signed_record_of_other_parameters_is_refused(change, message, place):
     """Other names, too few numbers, another order: a line that says so, and no accident further on."""
     edit(place, change, sign=True)
     assert refused(place).startswith(f"random_slope.REML.{message}")
+
+
+def test_a_record_says_how_far_it_is_proved(place):
+    """A proof of the global optimum is part of what the reference is called; without it, it is a certified optimum."""
+    edit(place, claim(boxes=7, method="by hand", seconds=0.5), sign=True)
+    found = reference.of(model_in(place))
+    assert (found.proved, found.boxes, found.noun) == ("global", 7, "global optimum (proved)")
+    assert found.kind.startswith("certified: the global optimum, proved to lie within") and found.certified
+    reference._kept.clear()
+    edit(place, claim(proved="reference", not_proved="the rest"), sign=True)
+    found = reference.of(model_in(place))
+    assert (found.proved, found.boxes, found.noun) == ("reference", 0, "certified optimum")
+    better = replace(found, proved="global", boxes=7).surpassed(found.level + 1, found.estimates, "all")
+    assert (better.proved, better.boxes) == ("", 0) and "not certified" in better.kind
 
 
 def test_a_changed_formula_or_table_is_noticed(place):

@@ -13,20 +13,20 @@ is the only one there.
 
 from __future__ import annotations
 
-import copy
 import heapq
 import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from flint import arb, arb_mat, ctx
 
 from concord.certificate import CertificateError, Exact
+from concord.curvature import curvature
 from concord.regions import Interval, Shell, regions
-from concord.surface import UNBOUNDED, Surface, Value, ball, limit
+from concord.surface import UNBOUNDED, Surface, Value, ball, limit, lower
 
 Cell = tuple[Interval | Shell, ...]
 BITS = 96
@@ -76,10 +76,12 @@ class _Cover:
         if not last > 0:
             raise CertificateError(UNBOUNDED)
         whiteners = _whiteners(exact)
-        self.exact = _transformed(exact, theta, whiteners)
+        self.sizes, surface = exact.sizes, Surface(exact)
+        # X orthonormal in the metric of the optimum, y less what X explains, effects in units of what the data weigh.
+        T = _orthonormalizing(surface.cross(_matrices(exact.sizes, theta)))
+        self.surface = surface.whitened(whiteners, T)
         ctx.prec = working
         self.floor = last.log() * exact.nu
-        self.surface = Surface(self.exact)
         self.theta = _moved(exact.sizes, theta, whiteners)
         self.whiteners = whiteners
         best = self.surface.at(_matrices(exact.sizes, self.theta))
@@ -90,7 +92,7 @@ class _Cover:
     def prove(self) -> Covering:
         """Examine boxes, the least bound first, until none is left."""
         order, boxes, examined, convex = itertools.count(), [], 0, 0
-        for cell in itertools.product(*(regions(q) for q in self.exact.sizes)):
+        for cell in itertools.product(*(regions(q) for q in self.sizes)):
             heapq.heappush(boxes, (-math.inf, next(order), cell))
         while boxes:
             bound, _, cell = heapq.heappop(boxes)
@@ -164,19 +166,25 @@ class _Cover:
         factors = [each for part in cell for each in part.factor()]
         return all(abs(each - at) <= radius for each, at, radius in zip(factors, self.theta, self.radius, strict=True))
 
+    def _bowl(self, box: list[arb]) -> bool:
+        """Whether the criterion is proved convex on a box in theta."""
+        try:
+            return _positive(curvature(self.surface, box)[1])
+        except ZeroDivisionError:  # a matrix that is not proved to have an inverse
+            return False
+
     def _convex(self) -> list[arb]:
         """Half-widths of a box in theta around the optimum on which the Hessian is proved positive definite."""
-        jet = self.exact(self.theta)
-        curvature = _square(jet.hessian, self.exact.m)
-        if not all(curvature[i, i] > 0 for i in range(self.exact.m)):
+        gradient, hessian = curvature(self.surface, self.theta)
+        if not all(hessian[i, i] > 0 for i in range(len(gradient))):
             raise CertificateError("the Hessian at the optimum is not positive definite")
-        scale = [1 / curvature[i, i].sqrt() for i in range(self.exact.m)]
-        for k in range(1, 60):
+        scale = [1 / hessian[i, i].sqrt() for i in range(len(gradient))]
+        for k in range(-2, 60):
             radius = [(each * arb(2) ** -k).mid() for each in scale]
             box = [at + arb(0, float(half)) for at, half in zip(self.theta, radius, strict=True)]
-            if _positive(_square(self.exact(box).hessian, self.exact.m)):
+            if self._bowl(box):
                 # Convex, the criterion lies above its tangent: what a slope that is not exactly zero could gain.
-                gain = sum((abs(slope) * half for slope, half in zip(jet.gradient, radius, strict=True)), arb(0))
+                gain = sum((abs(slope) * half for slope, half in zip(gradient, radius, strict=True)), arb(0))
                 if not gain < RESOLVED:
                     raise CertificateError("theta is no stationary point")
                 return radius
@@ -196,14 +204,7 @@ def _inner(a: arb_mat, b: arb_mat) -> arb:
 
 def _matrices(sizes: Sequence[int], theta: Sequence[arb]) -> list[arb_mat]:
     """The terms' relative covariance matrices."""
-    made, entries = [], iter(theta)
-    for q in sizes:
-        factor = arb_mat(q, q)
-        for column in range(q):
-            for row in range(column, q):
-                factor[row, column] = next(entries)
-        made.append(factor * factor.transpose())
-    return made
+    return [each * each.transpose() for each in lower(sizes, theta)]
 
 
 def _factor(matrix: arb_mat) -> list[float]:
@@ -233,66 +234,10 @@ def _whiteners(exact: Exact) -> list[arb_mat]:
 
 def _moved(sizes: Sequence[int], theta: Sequence[arb], whiteners: Sequence[arb_mat]) -> list[arb]:
     """theta in whitened coordinates."""
-    moved, entries = [], iter(theta)
-    for q, W in zip(sizes, whiteners, strict=True):
-        factor = arb_mat(q, q)
-        for column in range(q):
-            for row in range(column, q):
-                factor[row, column] = next(entries)
-        factor = W * factor
-        moved += [factor[row, column] for column in range(q) for row in range(column, q)]
-    return moved
-
-
-def _transformed(exact: Exact, theta: Sequence[arb], whiteners: Sequence[arb_mat]) -> Exact:
-    """The same criterion, but for a constant, in other coordinates of the random effects and of the fixed ones.
-
-    The fixed effects' columns are made orthonormal in the metric of the optimum, and y is replaced by what they leave
-    of it, so that enclosures on boxes around it stay narrow.
-    """
-    starts = [sum(q * (q + 1) // 2 for q in exact.sizes[:k]) for k in range(len(exact.sizes))]
-    T = _orthonormalizing(Surface(exact).cross(_matrices(exact.sizes, theta)))
-    back = [W.inv() for W in whiteners]
-    made = copy.copy(exact)
-    total = arb_mat([[ball(exact.total[max(i, j)][min(i, j)]) for j in range(exact.p + 1)] for i in range(exact.p + 1)])
-    made.total = (T * total * T.transpose()).tolist()
-    made.patterns = []
-    for pattern in exact.patterns:
-        q = len(pattern.gram)
-        inverse = arb_mat(q, q)
-        for first in range(q):
-            if pattern.factor[first, first] in starts:
-                own = back[starts.index(pattern.factor[first, first])]
-                for i, j in itertools.product(range(own.nrows()), repeat=2):
-                    inverse[first + i, first + j] = own[i, j]
-        gram = inverse.transpose() * arb_mat([[ball(each) for each in row] for row in pattern.gram]) * inverse
-        made.patterns.append(replace(pattern, gram=gram.tolist(), outer=_outer(pattern.outer, inverse, T)))
-    return made
-
-
-def _outer(outer: list, inverse: arb_mat, T: arb_mat) -> list:
-    """The sums of products U[a]'U[b] for W^-T U T' in place of U."""
-    size, q = T.nrows(), inverse.nrows()
-    squares = {}
-    for a in range(q):
-        for b in range(a + 1):
-            square, terms = arb_mat(size, size), iter(outer[a][b])
-            for s in range(size):
-                for t in range(s + 1):
-                    square[s, t] = square[t, s] = ball(next(terms)) / (1 if a == b else 2)
-            squares[a, b] = squares[b, a] = T * square * T.transpose()
-    used = [[c for c in range(q) if not inverse[c, a].is_zero()] for a in range(q)]
-    made = []
-    for a in range(q):
-        row = []
-        for b in range(a + 1):
-            square = arb_mat(size, size)
-            for c, d in itertools.product(used[a], used[b]):
-                square = square + squares[c, d] * (inverse[c, a] * inverse[d, b])
-            # Symmetric parts: U[a]'U[b] and its transpose have the same weight in the criterion.
-            row.append([square[s, t] * (1 if a == b else 2) for s in range(size) for t in range(s + 1)])
-        made.append(row)
-    return made
+    factors = [W * each for W, each in zip(whiteners, lower(sizes, theta), strict=True)]
+    return [
+        each[row, column] for each in factors for column in range(each.nrows()) for row in range(column, each.nrows())
+    ]
 
 
 def _orthonormalizing(cross: arb_mat) -> arb_mat:
@@ -312,10 +257,6 @@ def _orthonormalizing(cross: arb_mat) -> arb_mat:
         for i in range(p):
             whole[p, i] = -beta[i, 0].mid()
     return whole
-
-
-def _square(triangle: Sequence[arb], size: int) -> arb_mat:
-    return arb_mat([[triangle[max(i, j) * (max(i, j) + 1) // 2 + min(i, j)] for j in range(size)] for i in range(size)])
 
 
 def _positive(matrix: arb_mat) -> bool:

@@ -639,11 +639,11 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
 def told(checks: dict[str, Any]) -> str:
     """What a record's checks prove, in words."""
     within = f"proved within {checks['radius']:.0e}"
-    if checks["proved"] == "global":
+    if checks.get("proved") == "global":
         return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
     found = 1 + len(checks["other_optima"])
     best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
-    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks['not_proved']}"
+    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
 
 
 def grid(likelihood: Likelihood) -> list[np.ndarray]:

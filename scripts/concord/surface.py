@@ -12,8 +12,9 @@ r decreases. Bounds over whole regions therefore follow from values at points; t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flint import arb, arb_mat, fmpq
@@ -82,14 +83,14 @@ class Surface:
         """
         logdet, cross, products = arb(0), self.total, []
         for group in self.groups:
-            spread, product = self._product(S, group)
+            spread, product = self.product(S, group)
             determinant = product.det()
             if not determinant > 0 or not (psd or self._positive(group, product)):
                 return None
             logdet += determinant.log() * group.count
             cross = cross - self._lost(spread, product) * group.outer
             products.append(product)
-        square, p = self._squared(cross), self.p
+        square, p = squared(cross, self.p + 1), self.p
         rss, beta = square[p, p], arb_mat(0, 1)
         if p:
             fixed = arb_mat([[square[i, j] for j in range(p)] for i in range(p)])
@@ -106,25 +107,44 @@ class Surface:
         """[X y]'V^-1[X y]."""
         cross = self.total
         for group in self.groups:
-            cross = cross - self._lost(*self._product(S, group)) * group.outer
-        return self._squared(cross)
+            cross = cross - self._lost(*self.product(S, group)) * group.outer
+        return squared(cross, self.p + 1)
 
-    def _squared(self, triangle: arb_mat) -> arb_mat:
-        square, place = arb_mat(self.p + 1, self.p + 1), 0
-        for i in range(self.p + 1):
-            for j in range(i + 1):
-                square[i, j] = square[j, i] = triangle[0, place]
-                place += 1
-        return square
+    def whitened(self, whiteners: Sequence[arb_mat], T: arb_mat) -> Surface:
+        """In other coordinates: of the random effects, where S becomes W S W'; of [X y], which becomes [X y] T'.
+
+        d changes by a constant as long as T is lower triangular and y keeps its unit.
+        """
+        made, width = copy.copy(self), self.p + 1
+        made.total = triangle(T * squared(self.total, width) * T.transpose())
+        inverses, made.groups = [W.inv() for W in whiteners], []
+        for group in self.groups:
+            back, _ = self.product(inverses, group)
+            rows = [triangle(T * squared(row, width) * T.transpose()) for row in _rows(group.outer)]
+            outer = arb_mat([row.entries() for row in rows])
+            made.groups.append(_moved(replace(group, outer=outer), back.transpose() * group.gram * back, back))
+        return made
+
+    def recentred(self, S: Sequence[arb_mat]) -> Surface:
+        """With V at S in the identity's place: what is handed to the new surface is the difference from S.
+
+        Z'Z becomes Z'V^-1 Z, and U = Z'[X y] becomes Z'V^-1 [X y] = N'U with N = (I + T Z'Z)^-1 for a block's T. d
+        changes by a constant.
+        """
+        made = copy.copy(self)
+        made.total, made.groups = triangle(self.cross(S)), []
+        for group in self.groups:
+            N = self.product(S, group)[1].inv()
+            made.groups.append(_moved(group, group.gram * N, N))
+        return made
 
     @staticmethod
     def _lost(spread: arb_mat, product: arb_mat) -> arb_mat:
         """The weights of the rows of `outer` in what a block takes from the cross-products."""
-        weights = product.solve(spread)
-        return arb_mat([[weights[a, b] for a in range(weights.nrows()) for b in range(a + 1)]])
+        return triangle(product.solve(spread))
 
     @staticmethod
-    def _product(S: Sequence[arb_mat], group: Group) -> tuple[arb_mat, arb_mat]:
+    def product(S: Sequence[arb_mat], group: Group) -> tuple[arb_mat, arb_mat]:
         """The covariance matrix T of a block's random effects, and I + T Z'Z."""
         q = group.gram.nrows()
         spread = arb_mat(q, q)
@@ -175,6 +195,56 @@ class Surface:
                         own[i, j] = own[i, j] + moved[first + i, first + j]
         factor = -self.nu / rss
         return tuple(each * factor for each in found)
+
+
+def _rows(matrix: arb_mat) -> list[arb_mat]:
+    return [arb_mat([row]) for row in matrix.tolist()]
+
+
+def _moved(group: Group, gram: arb_mat, moves: arb_mat) -> Group:
+    """The group with another Z'Z, and with moves'U in U's place."""
+    q, columns = gram.nrows(), []
+    for column in _rows(group.outer.transpose()):
+        products = squared(column, q)  # for a != b they hold U[a]'U[b] twice over
+        for a in range(q):
+            products[a, a] = 2 * products[a, a]
+        products = moves.transpose() * products * moves
+        for a in range(q):
+            products[a, a] = products[a, a] / 2
+        columns.append(triangle(products).entries())
+    return replace(group, gram=gram, outer=arb_mat(columns).transpose())
+
+
+def lower(sizes: Sequence[int], theta: Sequence[arb]) -> list[arb_mat]:
+    """The terms' factors, lower triangular, that theta holds column by column."""
+    made, entries = [], iter(theta)
+    for q in sizes:
+        factor = arb_mat(q, q)
+        for column in range(q):
+            for row in range(column, q):
+                factor[row, column] = next(entries)
+        made.append(factor)
+    return made
+
+
+def triangle(weights: arb_mat) -> arb_mat:
+    """The lower triangle of a symmetric matrix as a row."""
+    return arb_mat([[weights[a, b] for a in range(weights.nrows()) for b in range(a + 1)]])
+
+
+def squared(row: arb_mat, size: int) -> arb_mat:
+    """The symmetric matrix whose lower triangle a row holds."""
+    square, place = arb_mat(size, size), 0
+    for i in range(size):
+        for j in range(i + 1):
+            square[i, j] = square[j, i] = row[0, place]
+            place += 1
+    return square
+
+
+def corner(matrix: arb_mat, size: int) -> arb_mat:
+    """The first rows and columns of a matrix."""
+    return arb_mat([[matrix[i, j] for j in range(size)] for i in range(size)]) if size else arb_mat(0, 0)
 
 
 def limit(exact: Exact) -> arb:
