@@ -29,6 +29,8 @@ from concord.formulas import Design
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
 EPS = float(np.finfo(float).eps)
+# A search has settled where the criterion's slope is less than this.
+SETTLED = 1e-3
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
 HELD = 2**21
 SCANNED = 2**21
@@ -53,6 +55,7 @@ class Optimum:
     residual_variance : variance of the residuals
     theta : where the search ended, in whitened coordinates, shape (m,)
     gradient : largest absolute derivative of the criterion there
+    slope : the same, for an entry of theta beyond 1 with respect to its logarithm
     """
 
     design: Design
@@ -63,6 +66,7 @@ class Optimum:
     residual_variance: float
     theta: np.ndarray
     gradient: float
+    slope: float = 0.0
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -289,15 +293,31 @@ class Likelihood:
                     self._follow(start, found)
         if not found:
             raise LikelihoodError("no optimum was found")
-        return [self._optimum(each) for each in sorted(found, key=lambda each: each.value)]
+        return self.merged([self._optimum(each) for each in found])
 
     def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
-        """The distinct ones of several optima, best first."""
+        """The distinct ones of several optima, best first.
+
+        The end of a search that did not settle is left out, unless it is the best.
+        """
         kept: list[Optimum] = []
         for new in sorted(optima, key=lambda each: -each.loglik):
-            if not any(self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta) for each in kept):
+            noise = self.rounding(new.residual_variance)
+            settled = new.slope <= SETTLED + 1e3 * noise
+            known = any(
+                self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta, 8 * noise) for each in kept
+            )
+            if not kept or (settled and not known):
                 kept.append(new)
         return kept
+
+    def rounding(self, residual_variance: float) -> float:
+        """What the rounding of the cross-products can do to the log-likelihood, in its units.
+
+        They are sums of squares of the size of the least-squares residuals'. Where these are r times what is left at a
+        residual variance, r^2 times a double's rounding is lost.
+        """
+        return 4 * EPS * (1 + self.scale**2 / residual_variance)
 
     def _follow(self, start: np.ndarray, found: list[newton.Minimum]) -> None:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
@@ -310,13 +330,13 @@ class Likelihood:
                     return
             found.append(new)
 
-    def _same(self, value: float, theta: np.ndarray, other_value: float, other: np.ndarray) -> bool:
+    def _same(self, value: float, theta: np.ndarray, other_value: float, other: np.ndarray, noise: float = 0.0) -> bool:
         """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
-        if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n):
+        if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
             return False
         products = ([factor @ factor.T for factor in self.factors(each)] for each in (theta, other))
         return all(
-            np.abs(a - b).max() <= 1e-2 * max(1.0, np.abs(a).max(), np.abs(b).max())
+            np.abs(a - b).max() <= (1e-2 + math.sqrt(noise)) * max(1.0, np.abs(a).max(), np.abs(b).max())
             for a, b in zip(*products, strict=True)
         )
 
@@ -334,6 +354,7 @@ class Likelihood:
         return Optimum(
             self.design, -minimum.value / 2, fixed, std_error, tuple(covariances), residual_variance, theta,
             float(np.abs(minimum.gradient).max(initial=0.0)),
+            float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
         )  # fmt: skip
 
     def _descend(self, theta: np.ndarray) -> newton.Minimum:
