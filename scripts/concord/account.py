@@ -271,7 +271,7 @@ class Summary:
     sheets : by section
     """
 
-    WORDS = (quantities.AGREE, quantities.DEFINITION, quantities.OPTIMUM, quantities.ALONE, quantities.DIFFER)
+    WORDS = quantities.VERDICTS
 
     def __init__(self, title: str, sheets: dict[str, Sheet]) -> None:
         self.title, self.sheets = title, sheets

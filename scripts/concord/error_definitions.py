@@ -169,14 +169,19 @@ def from_logs(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[n
 def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit) -> np.ndarray:
     """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
 
-    Four values are differenced over the product of two steps. Each is a sum over groups, of terms of about one a row;
-    their roundings add up as independent errors do.
+    Four values are differenced over the product of two steps; the rounding of each is that of `resolution`.
     """
     steps = STEP * np.maximum(np.abs(at), LEAST)
-    groups = max(len(term.levels) for term in fit.model.design.terms)
-    value = np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups)
-    error = 4 * value / np.outer(steps, steps)
+    error = 4 * resolution(fit) / np.outer(steps, steps)
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
     variances = np.diag(jacobian @ covariance @ jacobian.T)
     return moved / (2 * np.sqrt(variances))
+
+
+def resolution(fit: Fit) -> float:
+    """What rounding can do to a log-likelihood that is a sum over groups, of terms of about one a row, whose roundings
+    add up as independent errors do.
+    """
+    groups = max(len(term.levels) for term in fit.model.design.terms)
+    return float(np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups))

@@ -175,9 +175,10 @@ def _of_components(reading: Reading) -> list[Line | None]:
         )  # fmt: skip
         for label, (value, expected_value, off) in differenced.items():
             made.append(
-                reading.line(ERRORS, "standard error by nlme's own steps", "differenced_error", row,
+                reading.line(ERRORS, "standard error by nlme's own steps", "error_of_variance", row,
                              values={label: value}, definitions={label: "differenced_likelihood"},
-                             expected={label: expected_value}, scale=float(off + 3e-3 * expected_value))
+                             expected={label: expected_value}, rounding={label: float(off)},
+                             independent=np.nan if independent is None else independent[k])
             )  # fmt: skip
     return made
 
