@@ -50,7 +50,8 @@ def lines(comparison: Comparison) -> list[Line]:
     for key, (name, tolerance) in _QUANTITIES.items():
         values, expected, definitions, absent = {}, {}, {}, {}
         for label, fit in found.items():
-            value = stated[label][key]
+            # What the fit itself holds is what is shown of it everywhere.
+            value = fit.loglik if key == "loglik" else stated[label][key]
             if isinstance(value, str):
                 absent[label] = value
                 continue

@@ -51,6 +51,17 @@ def lines(comparison: Comparison) -> list[Line]:
     tests = [test for label, fit in reading.fits.items() for test in _tests(reading, label, fit)]
     for k, term in enumerate(reading.design.names):
         row = {"effect": "fixed", "term": term}
+        # The packages that only test state the standard errors they test by; the others' are in their own section.
+        those = [each for each in tests if each.own_std_error is not None]
+        if those:
+            made.append(
+                reading.line(
+                    TESTS, "standard error of the test", "std_error", row,
+                    values={each.source: each.std_error[k] for each in those},
+                    expected={each.source: each.own_std_error[k] for each in those},
+                    definitions={each.source: each.by_std_error for each in those},
+                )
+            )  # fmt: skip
         for quantity, tolerance, stated, own, kind in (
             ("test statistic", "test_statistic", "statistic", "own_statistic", "by_statistic"),
             ("degrees of freedom", "degrees_of_freedom", "df", "own_df", "by_df"),
@@ -86,6 +97,8 @@ class _Test:
     by_df: str = ""
     by_p: str = ""
     std_error: np.ndarray | None = None
+    own_std_error: np.ndarray | None = None
+    by_std_error: str = ""
     kind: str = ""
     absent: dict[str, str] | None = None
 
@@ -99,7 +112,7 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         return [
             _Test(
                 label, said["z"], None, said["p"], z, None, None if z is None else 2 * stats.norm.sf(np.abs(z)),
-                "z_joint", "", "p_normal", fit.std_error, "z",
+                "z_joint", "", "p_normal", fit.std_error, None, "", "z",
                 {"df": "it states z, by the normal distribution: there are no degrees of freedom"},
             )
         ]  # fmt: skip
@@ -113,7 +126,7 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         return [
             _Test(
                 label, said["t"], said["df"], said["p"], own, df, None if df is None else _p(own, df), by_adjusted,
-                "df_inner_outer", "p_inner_outer", said["std_error"], "inner-outer", {},
+                "df_inner_outer", "p_inner_outer", said["std_error"], None, "", "inner-outer", {},
             )
         ]  # fmt: skip
     found = [
@@ -131,14 +144,19 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
             found.append(_Test(source, absent=why))
             continue
         _, std_error, df, t, p = said[key].T
-        own_t, own_df = plain, computed[key]
+        own_t, own_df, own_error, by_error = plain, computed[key], expected.conditional, ""
         if key == "kenward_roger" and not isinstance(own_df, str):
             covariance, own_df = own_df
-            own_t = fit.fixed / np.sqrt(np.diag(covariance))
+            own_error, by_error = np.sqrt(np.diag(covariance)), "error_kenward_roger"
+            own_t = fit.fixed / own_error
         if isinstance(own_df, str):
-            own_df, own_t = None, own_t if key == "satterthwaite" else None
+            own_df = None
+            own_t, own_error = (own_t, own_error) if key == "satterthwaite" else (None, None)
         own_p = None if own_df is None else _p(own_t, own_df)
-        found.append(_Test(source, t, df, p, own_t, own_df, own_p, by_t, f"df_{key}", f"p_{key}", std_error, kind, {}))
+        found.append(
+            _Test(source, t, df, p, own_t, own_df, own_p, by_t, f"df_{key}", f"p_{key}", std_error, own_error, by_error,
+                  kind, {})
+        )  # fmt: skip
     return found
 
 
