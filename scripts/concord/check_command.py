@@ -34,6 +34,8 @@ from concord.sources import SourceError
 from concord.team import TeamModel
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
+# Seconds that a section of everything else may take, as estimated.
+DETAILS = 300.0
 UNUSABLE = (SourceError, PreparationError, FormulaError, ModelError, DatasetError, LikelihoodError)
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -48,6 +50,8 @@ class Case:
     model : with what is expected of it
     comparisons : by settings; none where the table is missing, or it or the formula cannot be used
     entries : what a baseline keeps of each
+    unexplained : the lines of everything else that the tuned fits say which nothing explains, a sentence each
+    left_out : what of everything else was not looked at, and why, in a few words; empty where all was
     error : why they cannot, in a sentence
     trace : where Concord itself failed, its traceback
     seconds : wall time
@@ -56,6 +60,8 @@ class Case:
     model: TeamModel
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     entries: Sequence[Mapping[str, Any]] = ()
+    unexplained: Sequence[str] = ()
+    left_out: str = ""
     error: str = ""
     trace: str = ""
     seconds: float = math.nan
@@ -75,8 +81,21 @@ class Case:
 
     @property
     def passed(self) -> bool:
-        """Whether all is as expected."""
-        return not self.error and not self.failures
+        """Whether all is as expected, and every line of everything else explained."""
+        return not self.error and not self.wrong
+
+    @property
+    def wrong(self) -> dict[str, str]:
+        """What is not as expected, and what nothing explains: the reason, by what it is about."""
+        found = {self.told(settings): why for settings, why in self.failures.items()}
+        if self.unexplained:
+            found[self._counted] = "; ".join(self.unexplained)
+        return found
+
+    @property
+    def _counted(self) -> str:
+        count = len(self.unexplained)
+        return f"{count} {'lines' if count > 1 else 'line'} that nothing explains"
 
     def verdict(self, settings: str) -> str:
         """The verdict by settings; empty where there is none."""
@@ -94,11 +113,12 @@ class Case:
         head = f"{self.model.name}, {self.model.method}: "
         if self.error:
             return f"{head}error: {self.error}"
-        verdicts = ", ".join(map(self.told, self.comparisons))
-        if self.failures:
-            return f"{head}not as expected: {verdicts}: {'; '.join(dict.fromkeys(self.failures.values()))}"
+        told = [*map(self.told, self.comparisons), *([self._counted] if self.unexplained else [])]
+        verdicts, left = ", ".join(told), f"; {self.left_out}" if self.left_out else ""
+        if self.wrong:
+            return f"{head}not as expected: {verdicts}: {'; '.join(dict.fromkeys(self.wrong.values()))}{left}"
         declared = f" ({self.model.reason})" if self.model.reason else ""
-        return f"{head}as expected: {verdicts}{declared}: {self.comparisons['default'].verdict.reason}"
+        return f"{head}as expected: {verdicts}{declared}: {self.comparisons['default'].verdict.reason}{left}"
 
 
 def run(
@@ -128,7 +148,8 @@ def run(
 
     Returns
     -------
-    exit status: 0 where all is as expected, 1 where anything is not, 2 where a table or a formula cannot be used
+    exit status: 0 where all is as expected and explained, 1 where anything is not, 2 where a table or a formula cannot
+    be used
 
     Raises
     ------
@@ -222,6 +243,7 @@ def _case(model: TeamModel, engine_timeout: float) -> Case:
         comparisons = inquiry.gate().comparisons
         case.entries = [baseline.entry(model.name, each) for each in comparisons]
         case.comparisons = {each.settings: each for each in comparisons}
+        _look_closer(case, inquiry)
     except UNUSABLE as error:
         case.error = shorten(str(error))
     except Exception as error:  # one model's failure must not stop the others
@@ -231,16 +253,31 @@ def _case(model: TeamModel, engine_timeout: float) -> Case:
     return case
 
 
+def _look_closer(case: Case, inquiry: Inquiry) -> None:
+    """Everything that the tuned fits say beyond their estimates, profile intervals excepted, for a line that nothing
+    explains.
+    """
+    if not case.model.details:
+        case.left_out = "details left out, as concord.toml says"
+        return
+    try:
+        account = inquiry.account(case.comparisons["tuned"], seconds=DETAILS, profiled=False)
+        case.unexplained = account.unexplained
+        case.left_out = f"details left out: {', '.join(account.left_out)}" if account.left_out else ""
+    except Exception as error:  # the verdicts stand all the same
+        case.unexplained = [shorten(f"details could not be looked at: {type(error).__name__}: {error}")]
+
+
 def _sentences(case: Case) -> str:
     """What is not as expected, a line each."""
-    return "\n".join(f"{case.told(settings)}: {why}" for settings, why in case.failures.items())
+    return "\n".join(f"{what}: {why}" for what, why in case.wrong.items())
 
 
 def _headline(cases: Sequence[Case], models: int) -> str:
     if not cases:
         return "no model's table is among the changed files: nothing to compare"
     unusable = sum(bool(case.error) for case in cases)
-    failed = sum(bool(case.failures) for case in cases)
+    failed = sum(bool(case.wrong) for case in cases)
     parts = [f"{len(cases) - unusable - failed} of {len(cases)} comparisons as expected"]
     parts += [f"{failed} not"] if failed else []
     parts += [f"{unusable} without a verdict"] if unusable else []
@@ -264,7 +301,7 @@ def junit_xml(cases: Sequence[Case], versions: Mapping[str, str], began: datetim
 
     A verdict that is not expected is a failure; a table that cannot be used, or a crash, is an error.
     """
-    failed = sum(bool(case.failures) for case in cases)
+    failed = sum(bool(case.wrong) for case in cases)
     errors = sum(bool(case.error) for case in cases)
     seconds = f"{sum(case.seconds for case in cases):.3f}"
     counts = {"tests": len(cases), "failures": failed, "errors": errors, "skipped": 0}
@@ -280,9 +317,8 @@ def junit_xml(cases: Sequence[Case], versions: Mapping[str, str], began: datetim
         if case.error:
             given = {"message": _xml(case.error), "type": "crash" if case.trace else "unusable input"}
             ElementTree.SubElement(element, "error", given).text = _xml(case.trace or case.error)
-        elif case.failures:
-            message = ", ".join(map(case.told, case.failures))
-            given = {"message": _xml(message), "type": "verdict"}
+        elif case.wrong:
+            given = {"message": _xml(", ".join(case.wrong)), "type": "verdict" if case.failures else "unexplained"}
             ElementTree.SubElement(element, "failure", given).text = _xml(_sentences(case))
         if case.comparisons:
             tables = "\n\n".join(map(repr, case.comparisons.values()))
@@ -309,6 +345,9 @@ def markdown(
         for case in cases
         for each in ([f"error: {case.error}"] if case.error else _sentences(case).splitlines())
     ]
+    left = [
+        f"- {_text(case.model.name)}, {case.model.method}: {_text(case.left_out)}" for case in cases if case.left_out
+    ]
     known = [
         f"- {_text(case.model.name)}, {case.model.method}: {_text(case.model.reason)}"
         for case in cases
@@ -318,6 +357,7 @@ def markdown(
     parts += [table(header, rows)] if rows else []
     parts += ["### Not as expected", "\n".join(failed)] if failed else []
     parts += ["### Expected, and why", "\n".join(known)] if known else []
+    parts += ["### Not looked at", "\n".join(left)] if left else []
     if then is not None and changes is not None:
         parts += ["### Since the baseline", *changes_markdown(changes)]
         moved = baseline.versions_changed(then.versions, now.versions)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
-from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed
+from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed, unexplained
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
@@ -52,8 +52,8 @@ def run(
 
     Returns
     -------
-    exit status: 0 where every verdict is ``agree``, 1 where one is not or a notebook fails, 2 for input that cannot be
-    used (nothing is written then), 130 where it was interrupted
+    exit status: 0 where every verdict is ``agree`` and every line of everything else is explained, 1 where one is not
+    or a notebook fails, 2 for input that cannot be used (nothing is written then), 130 where it was interrupted
 
     Raises
     ------
@@ -94,9 +94,11 @@ def run(
                 return BAD_INPUT
             where = f", cell {execution.cell}" if execution.cell else ""
             print(f"concord: {method} {execution.status}{where}: {notebooks.shorten(execution.error)}", file=sys.stderr)
-    verdicts = _write(executions, _stem(data), output)
+    verdicts, unexplained = _write(executions, _stem(data), output)
+    for line in unexplained:
+        print(f"nothing explains: {line}")
     complete = all(execution.status == COMPLETED for execution in executions.values())
-    return AGREE if complete and verdicts == {"agree"} else DISAGREE
+    return AGREE if complete and verdicts == {"agree"} and not unexplained else DISAGREE
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
@@ -118,8 +120,8 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     return text if first else "" if known else text.split("\n\n")[0]
 
 
-def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str]:
-    """Write notebooks, pages and tables; the verdicts that came of it."""
+def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
+    """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
     import nbformat
 
     from concord.inquiry import REFERENCE_TYPE
@@ -135,7 +137,8 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     estimates, fits = collect(executed)
     notebooks.write_text(output / "estimates.csv", as_csv(estimates))
     notebooks.write_text(output / "fits.csv", as_csv(fits))
-    notebooks.write_text(output / "quantities.csv", as_csv(collect_quantities(executed)))
+    lines = collect_quantities(executed)
+    notebooks.write_text(output / "quantities.csv", as_csv(lines))
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
@@ -143,7 +146,7 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
         notebooks.write_text(output / "reference.json", content)
-    return set(fits["verdict"])
+    return set(fits["verdict"]), unexplained(lines)
 
 
 def _stem(data: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from concord import models, tables
 from concord.agreement import Comparison, Disagreement, compare
 from concord.answers import answer
 from concord.fits import SETTINGS
 from concord.records import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from concord.account import Account
 
 
 def everything(chosen: Iterable[models.Model] | None = None) -> Iterator[Comparison]:
@@ -27,10 +30,11 @@ class Gate:
     Attributes
     ----------
     comparisons : in the order given
+    accounts : what the fits of some of them say beyond their estimates; a line there that nothing explains is a breach
     """
 
-    def __init__(self, comparisons: Iterable[Comparison]) -> None:
-        self.comparisons = list(comparisons)
+    def __init__(self, comparisons: Iterable[Comparison], accounts: Iterable[Account] = ()) -> None:
+        self.comparisons, self.accounts = list(comparisons), list(accounts)
         if not self.comparisons:
             raise ValueError("a gate without a comparison would pass whatever happened")
 
@@ -51,9 +55,15 @@ class Gate:
                 comparison.check()
             except Disagreement as error:
                 breaches += [f"{comparison.title}: {breach}" for breach in error.breaches]
+        breaches += self.unexplained
         if breaches:
             raise Disagreement(f"{len(breaches)} breaches in {len(self.comparisons)} comparisons", breaches)
         return self
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines of the accounts that nothing explains, a sentence each."""
+        return [f"{each.comparison.title}: {line}" for each in self.accounts for line in each.unexplained]
 
     def grid(self) -> str:
         """A Markdown table: a row a model, a column a settings and method; the verdict, and how short the worst is.
@@ -90,17 +100,23 @@ class Gate:
             lines.append([engine, settings, f"{len(there)} of {len(there) + len(short)}", ", ".join(short) or "none"])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
-        rows = [
-            [each.model.id, each.model.method, each.settings, each.verdict.word, _expected(each)]
-            for each in self.comparisons
-        ]
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        wrong = {each.comparison.title: len(each.unexplained) for each in self.accounts if each.unexplained}
+        rows = []
+        for each in self.comparisons:
+            word, expected = each.verdict.word, _expected(each)
+            if each.title in wrong:
+                count = wrong[each.title]
+                lines = f"{count} {'lines' if count > 1 else 'line'} that nothing explains"
+                word, expected = f"differ: {lines}" if word == "agree" else f"{word}; {lines}", "no"
+            rows.append([each.model.id, each.model.method, each.settings, word, expected])
         header = ["model", "method", "settings", "verdict", "expected"]
         if all(each.model.dataset.place is None for each in self.comparisons):  # of a user's table nothing is expected
             agreed = sum(row[3] == "agree" for row in rows)
-            return f"{agreed} of {len(rows)} comparisons agree", header[:-1], [row[:-1] for row in rows], 4
+            shown = [row[:-1] for row in rows]
+            return f"{agreed} of {len(rows)} comparisons agree", header[:-1], shown, 4, self.unexplained
         passed = sum(row[-1] != "no" for row in rows)
-        return f"{passed} of {len(rows)} comparisons as expected", header, rows, len(header)
+        return f"{passed} of {len(rows)} comparisons as expected", header, rows, len(header), self.unexplained
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         rendered = self._rendered()

@@ -105,9 +105,11 @@ class Inquiry:
         self._answered[settings] = self.answers(settings)
         return compare(*self._answered[settings], notes=self.notes)
 
-    def gate(self) -> Gate:
-        """All comparisons made so far, judged against the best that is known by now."""
-        return Gate(compare(*answers, notes=self.notes) for answers in self._answered.values())
+    def gate(self, *accounts: Account) -> Gate:
+        """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
+        their estimates.
+        """
+        return Gate((compare(*answers, notes=self.notes) for answers in self._answered.values()), accounts)
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What MixedLM, lme4 and nlme say, in this order."""
@@ -194,7 +196,9 @@ class Inquiry:
         fits = [comparison.fits[i] for i in comparison.parties]
         return diagnostics.residuals(*fits) if fits else NOTHING
 
-    def account(self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf) -> Account:
+    def account(
+        self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf, profiled: bool = True
+    ) -> Account:
         """Everything that the fits say beyond their estimates, section by section.
 
         Parameters
@@ -202,10 +206,11 @@ class Inquiry:
         comparison : one of this inquiry's, tuned ones for profiles
         level : of all confidence intervals
         seconds : a section that would take longer, as estimated, is left out and says so
+        profiled : whether there are profile intervals
         """
         from concord.account import Account  # not needed for the verdict
 
-        return Account(comparison, level, seconds)
+        return Account(comparison, level, seconds, profiled)
 
     @cached_property
     def listings(self) -> listings.Listings:

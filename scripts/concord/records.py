@@ -60,6 +60,20 @@ def collect_quantities(notebooks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return _table(rows, QUANTITIES_COLUMNS, 10)
 
 
+def unexplained(lines: pd.DataFrame) -> list[str]:
+    """Which lines nothing explains, each once: ``REML, tuned settings: criteria, AIC``.
+
+    Parameters
+    ----------
+    lines : as `collect_quantities` gives them
+    """
+    named = []
+    for row in lines[lines["verdict"] == "differ"].itertuples():
+        title = " ".join(filter(None, [row.quantity, row.group, row.term]))
+        named.append(f"{row.method}, {row.settings} settings: {row.section}, {title}")
+    return list(dict.fromkeys(named))
+
+
 def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """A row as JSON can hold it: a missing or infinite number is null."""
 
