@@ -331,6 +331,10 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
         definitions={label: "relative_gradient_by_differences" for label in stated if fits[label].engine == "lme4"},
         expected={label: asked[label]["expected_relative"] for label in stated},
     )  # fmt: skip
+    for label, fit in fits.items():
+        name = "smallest diagonal entry of theta" if fit.engine == "lme4" else "smallest variance"
+        expected = asked[label]["expected_least"]
+        add(name, "least", {label: asked[label]["least"]}, expected={label: expected}, scale=max(1.0, expected))
     on = {label: float(_says_boundary(fit, asked[label])) for label, fit in fits.items()}
     add(
         "on the boundary (1) or not (0)", "count", on, absent=absent, independent=float(comparison.against.boundary),

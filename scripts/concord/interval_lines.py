@@ -23,6 +23,8 @@ WIDER = "nlme, wider steps"
 FINE = 32
 # Of the interval's width: what lme4's spline may be off before it is asked in finer steps.
 DIGITS = 1e-4
+# Definitions that nlme's second differences are behind.
+_DIFFERENCED = ("interval_of_logarithm",)
 # An lme4 search that ends so far above the profile, in zeta, has stopped short.
 STOPPED = 1e-3
 
@@ -233,6 +235,7 @@ def _pair(
                 values={source: float(ends[place]) for source, (ends, *_) in stated.items()},
                 definitions={source: name for source, (_, name, *_) in stated.items() if name},
                 expected={s: float(own[place]) for s, (_, _, own, *_) in stated.items() if own is not None},
+                looser={s: "interval_by_differences" for s, (_, name, *_) in stated.items() if name in _DIFFERENCED},
                 rounding={s: float(lost[0][place]) for s, (_, _, _, *lost) in stated.items() if lost},
                 independent=math.nan if independent is None else float(independent[place]),
                 effect=each.effect, group=each.group, term=term, absent=absent,

@@ -90,6 +90,7 @@ class Line:
     absent : by source, why it states nothing
     scale : what a relative tolerance is relative to, where that is not the values' own size
     short : whether a fit is not at the optimum, so that sources may differ because their estimates do
+    looser : by source the name of its own tolerance, where its arithmetic cannot hold the line's
     rounding : by source, by how much the rounding of its own arithmetic can move its value, as computed; what is off by
         more than the tolerance and no more than this is *lost in rounding*: no tick, and no riddle
     """
@@ -107,6 +108,7 @@ class Line:
     absent: Mapping[str, str] = field(default_factory=dict)
     scale: float = np.nan
     short: bool = False
+    looser: Mapping[str, str] = field(default_factory=dict)
     rounding: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,14 +153,14 @@ class Line:
         for source, expected in self.expected.items():
             if source in self.values:
                 off = self._distance(self.values[source], expected)
-                if not off <= self._limit(expected):
+                if not off <= self.limit(source):
                     found[source] = off
         return found
 
     @property
     def lost(self) -> dict[str, float]:
         """Of those `beyond`, the ones that rounding can explain."""
-        return {s: off for s, off in self.beyond.items() if off <= self._limit(self.expected[s]) + self._rounding(s)}
+        return {s: off for s, off in self.beyond.items() if off <= self.limit(s) + self._rounding(s)}
 
     @property
     def unexplained(self) -> dict[str, float]:
@@ -204,7 +206,7 @@ class Line:
     def reason(self) -> str:
         """What is to be said of it: how a definition leads to another, or what is not explained."""
         words = [
-            f"{source} {self._off(off)} what its definition gives ({self._limit(self.expected[source]):.3g} allowed)"
+            f"{source} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
@@ -226,6 +228,11 @@ class Line:
                       if s in self.values and definitions()[name].conversion]  # fmt: skip
         return "; ".join(words)
 
+    def limit(self, source: str) -> float:
+        """How far a source's value may be from what its definition gives."""
+        allowed = tolerances()["quantities"][self.looser.get(source, self.tolerance)]
+        return allowed.atol + allowed.rtol * self._size(self.expected.get(source, self.values[source]))
+
     @staticmethod
     def _off(off: float) -> str:
         return "states no number, or not one for each, of" if np.isnan(off) else f"is {off:.3g} from"
@@ -238,18 +245,14 @@ class Line:
     def _rounding(self, source: str) -> float:
         return float(self.rounding.get(source, 0.0))
 
-    def _limit(self, *values: Any) -> float:
-        """How far a value may be from what its definition gives."""
-        return self.allowed.atol + self.allowed.rtol * self._size(*values)
-
     @property
     def _limit_across(self) -> float:
         """How far two sources may be apart: each may be off to its own side, and their estimates are not quite the
         same.
         """
-        values = self.values.values()
+        limits = sorted(map(self.limit, self.values), reverse=True)
         sides = 2 if set(self.values) <= set(self.expected) else 1
-        return sides * self._limit(*values) + self.allowed.across * self._size(*values)
+        return sum(limits[:sides]) + self.allowed.across * self._size(*self.values.values())
 
     def _size(self, *values: Any) -> float:
         if not np.isnan(self.scale):

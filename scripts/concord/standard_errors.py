@@ -171,11 +171,12 @@ def _of_components(reading: Reading) -> list[Line | None]:
                     own[label] = expected.components[k]
         made.append(
             reading.line(ERRORS, "standard error", "error_of_variance", row, values=values, definitions=given,
-                         expected=own, absent=absent, independent=np.nan if independent is None else independent[k])
+                         expected=own, absent=absent, independent=np.nan if independent is None else independent[k],
+                         looser=dict.fromkeys(reading.of("nlme"), "error_by_differences"))
         )  # fmt: skip
         for label, (value, expected_value, off) in differenced.items():
             made.append(
-                reading.line(ERRORS, "standard error by nlme's own steps", "error_of_variance", row,
+                reading.line(ERRORS, "standard error by nlme's own steps", "error_by_differences", row,
                              values={label: value}, definitions={label: "differenced_likelihood"},
                              expected={label: expected_value}, rounding={label: float(off)},
                              independent=np.nan if independent is None else independent[k])
