@@ -72,6 +72,12 @@ class OfEstimates:
         whose, said = " and ".join(self.engines), self.comparison.verdict
         return f"{' '.join(filter(None, self.row))} of {whose} by {self.share:g} of the tolerance: {said}"
 
+    @property
+    def possible(self) -> bool:
+        """Whether all covariance matrices are still some: next to the boundary noise may leave the model."""
+        fits = self.comparison.fits
+        return all(np.linalg.eigvalsh(each).min() >= 0 for fit in fits for each in fit.covariances)
+
 
 def of_estimates(comparison: Comparison, shares: Sequence[float]) -> Iterator[OfEstimates]:
     """Every row of the table, moved by shares of its tolerance in the fit of each party, and in all together."""
