@@ -86,13 +86,14 @@ def of_estimates(comparison: Comparison, shares: Sequence[float]) -> Iterator[Of
     for row in comparison.table.to_dict("records"):
         key = row["effect"], row["group"], row["term"]
         for share in shares:
-            for moved in chosen:
-                fits = [_moved(fit, key, share * row["tolerance"]) if fit in moved else fit for fit in comparison.fits]
+            for those in chosen:
+                by = share * row["tolerance"]
+                fits = [moved(fit, key, by) if fit in those else fit for fit in comparison.fits]
                 again = compare(*fits, *comparison.absent)
-                yield OfEstimates(key, tuple(fit.engine for fit in moved), share, again)
+                yield OfEstimates(key, tuple(fit.engine for fit in those), share, again)
 
 
-def _moved(fit: Fit, key: tuple[str, str, str], by: float) -> Fit:
+def moved(fit: Fit, key: tuple[str, str, str], by: float) -> Fit:
     """A fit that states one number more, or less."""
     effect, group, term = key
     if effect == "loglik":

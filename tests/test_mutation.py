@@ -129,8 +129,11 @@ def test_a_red_line_turns_compare_check_and_the_notebooks_red(account, counted):
         TeamModel("a", None, "a.csv", "y ~ x", "REML", expected, ""), {"tuned": comparison}, (), account.unexplained
     )
     assert calm.passed and not _named(whole) and Gate([comparison], [account]).check()
+    rows = [row for sheet in whole.values() for row in sheet.record()]
+    cells = [{"outputs": [{"data": {QUANTITIES_TYPE: rows}}]}]
+    assert len(collect_quantities([{"cells": cells}])) == len(rows)  # none stands under another's name
     for section, sheet in whole.items():
-        for number, line in enumerate(sheet.lines):
+        for number, line in list(enumerate(sheet.lines))[:: 1 if ALL else 9]:
             mutant = next(mutants.of_lines([line], (BEYOND,)), None)
             if mutant is None:
                 continue
@@ -151,7 +154,7 @@ def test_a_red_line_turns_compare_check_and_the_notebooks_red(account, counted):
             assert ": differ, " in shown and title in shown
             assert "differ: 1 line that nothing explains" in repr(Gate([comparison], [other]))
             counted["lines through all commands"] += 1
-    assert counted["lines through all commands"] >= 100
+    assert counted["lines through all commands"] >= 10
 
 
 def _named(sheets) -> list[str]:
@@ -196,9 +199,8 @@ def _immaterial(account: Account, each: mutants.OfAnswer) -> bool:
 def test_every_estimate_is_red_beyond_and_calm_within(account, counted):
     """Log-likelihood, fixed effects, their errors, variances and covariances: of one package, and of both together."""
     missed, false = [], []
-    for each in mutants.of_estimates(
-        account.comparison, (BEYOND, -WITHIN) if not ALL else (BEYOND, -BEYOND, WITHIN, -WITHIN)
-    ):
+    shares = (BEYOND, -BEYOND, WITHIN, -WITHIN) if ALL else (BEYOND, -WITHIN)
+    for each in mutants.of_estimates(account.comparison, shares):
         beyond = abs(each.share) > 1
         counted["estimates beyond" if beyond else "estimates within"] += 1
         word = each.comparison.verdict.word
@@ -214,7 +216,7 @@ def test_every_estimate_is_red_beyond_and_calm_within(account, counted):
 
 # How far off a value is red, whatever the file of tolerances says: relative to the line's size, and absolute.
 RED = {
-    "count": (0, 1), "criterion": (0, 3e-5), "likelihood_ratio": (0, 3e-5), "p_value": (1e-3, 0),
+    "count": (0, 1), "criterion": (1e-8, 3e-5), "likelihood_ratio": (1e-8, 3e-5), "p_value": (1e-3, 0),
     "random_effect": (1e-4, 0), "conditional_variance": (1e-4, 0), "standardized_effect": (1e-4, 0),
     "fitted_value": (1e-4, 0), "explained_variance": (1e-4, 0), "interval_wald": (1e-5, 0),
     "interval_wald_variance": (1e-5, 0), "interval_by_differences": (1e-2, 0), "interval_profile": (1e-3, 0),
@@ -239,14 +241,15 @@ LOOSENED = [
 
 
 def _lines_of(account: Account, name: str) -> list[tuple[Line, str]]:
-    """The lines that a tolerance holds, with the source; one put together where no section has any."""
+    """The lines that a tolerance holds, with the source; and some of other sizes, where one part of it decides."""
     found = [
         (line, source)
         for line in account.everything.lines
         for source in line.expected
         if line.looser.get(source, line.tolerance) == name and np.isfinite(line.expected[source]).all()
     ]
-    return found or [(Line("any", name, name, {"lme4": 2.0}, expected={"lme4": 2.0}), "lme4")]
+    given = {"lme4": 2.0}
+    return found + [(Line("any", name, name, given, expected=given, scale=scale), "lme4") for scale in (1e-9, 1.0, 1e6)]
 
 
 def _is_red(account: Account, kind: str, name: str, field: str) -> bool:
@@ -260,14 +263,12 @@ def _is_red(account: Account, kind: str, name: str, field: str) -> bool:
     for line, source in _lines_of(account, name):
         expected = np.asarray(line.expected[source], float)
         size = line.scale if not np.isnan(line.scale) else float(np.abs(expected).max(initial=0.0))
-        # Where a relative part is next to nothing, as of a p-value of 1e-20, the absolute one decides.
-        off = relative * size * (field == "rtol" or not absolute) + absolute * (field == "atol" or not relative)
-        if field == "rtol" and off <= line.allowed.atol:
-            continue
-        moved = replace(
-            line, values={source: expected + off + line.rounding.get(source, 0.0)}, expected={source: expected}
-        )
-        found.append(source in moved.unexplained)
+        parts = {"rtol": relative * size, "atol": absolute}
+        off = parts.pop(field)
+        # Only where the other part says next to nothing does this one decide.
+        if off > 10 * sum(parts.values()):
+            values = {source: expected + off + line.rounding.get(source, 0.0)}
+            found.append(source in replace(line, values=values, expected={source: expected}).unexplained)
     return bool(found) and all(found)
 
 
@@ -290,12 +291,8 @@ def _estimate_is_red(kind: str, name: str, comparison) -> bool:
         unit = {"loglik": 1.0, "fixed": _error(comparison, row["term"])}.get(name, abs(row["lme4"]))
         if name == "covariance":
             unit = float(np.sqrt(np.prod(np.diag(comparison.fits[1].covariances[0]))))
-        moved = [
-            mutants._moved(fit, (row["effect"], row["group"], row["term"]), share * unit)
-            if fit.engine == "lme4"
-            else fit
-            for fit in fits
-        ]
+        key = row["effect"], row["group"], row["term"]
+        moved = [mutants.moved(fit, key, share * unit) if fit.engine == "lme4" else fit for fit in fits]
         table = compare(*moved).table
         same = (table["effect"] == row["effect"]) & (table["group"] == row["group"]) & (table["term"] == row["term"])
         if table[same]["ok"].all():
@@ -310,11 +307,12 @@ def _error(comparison, term: str) -> float:
 
 @pytest.mark.parametrize(("kind", "name", "field"), LOOSENED, ids=lambda each: each)
 def test_a_tolerance_that_is_loosened_is_seen(kind, name, field, fits, monkeypatch):
-    """A thousandfold, or to one: something that must be red is not, and this is the test that says so."""
+    """A thousandfold (to one where it allows nothing, or counts the rows of a table of few): something that must be red is not, and this is the test that says so."""
     account = _fast(fits)
     assert _is_red(account, kind, name, field)
     shipped = getattr(tolerances()[kind][name], field)
-    looser = tolerances()[kind][name].model_copy(update={field: 1000 * shipped or 1.0})
+    loosened = 1.0 if (name, field) == ("loglik", "rtol") else 1000 * shipped or 1.0
+    looser = tolerances()[kind][name].model_copy(update={field: loosened})
     changed = {**tolerances(), kind: {**tolerances()[kind], name: looser}}
     for module in (agreement, quantities):
         monkeypatch.setattr(module, "tolerances", lambda: changed)
