@@ -272,17 +272,20 @@ def asked(comparison: Comparison, sections: Sequence[str] = tuple(ASKING)) -> li
     return packages
 
 
-def of_answers(comparison: Comparison, packages: Sequence[Package], entries: int = 1) -> Iterator[OfAnswer]:
+def of_answers(
+    comparison: Comparison, packages: Sequence[Package], entries: int = 1, every: int = 1
+) -> Iterator[OfAnswer]:
     """Every number of every answer, a tenth off.
 
     Parameters
     ----------
     packages : as `asked`
     entries : of an array so many in every column, the largest first
+    every : the second, third, ... of them only
     """
     for package in packages:
         for question, answer in package.said.items():
-            for path in _numbers(answer, entries):
+            for path in list(_numbers(answer, entries))[::every]:
                 fits = [
                     each.fit_that_says(question, lambda value, path=path: _changed(value, path))
                     if each is package else each.fit_that_says()

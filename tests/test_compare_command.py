@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, models, reference
+from concord import datasets, models, records, reference
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from mutant_process import WRONG, environment
 from test_inquiry import large
 from test_notebooks import session, until
 
@@ -123,6 +124,30 @@ def test_disagreement_ends_with_status_1_and_says_who_and_why(disagreeing, place
     assert {path.name for path in (place / "short").iterdir()} >= {"dietox-REML.html", "fits.csv", "estimates.csv"}
     fits = pd.read_csv(place / "short" / "fits.csv")
     assert set(fits.query("settings == 'default'")["verdict"]) == {"python short"}
+
+
+def _lines_named(stdout: str) -> list[str]:
+    return re.findall(r"^nothing explains: REML, tuned settings: (.*)$", stdout, re.MULTILINE)
+
+
+# All in one run; each in one of its own by `make mutate`.
+ALONE = list(WRONG) if os.environ.get("CONCORD_MUTATE") == "all" else []
+
+
+@pytest.mark.parametrize("wrong", [list(WRONG), *([each] for each in ALONE)], ids=lambda each: f"{len(each)}-{each[0]}")
+def test_a_line_that_nothing_explains_ends_with_status_1_and_is_named(wrong, place, tmp_path):
+    """What packages say beyond their estimates is wrong, and the command says so, with the name of every line."""
+    given = ("sleep.csv", "Reaction ~ Days + (1 | Subject)", "--sweep", "0", "--output", tmp_path / "out")
+    done = compare(*given, folder=place, **environment(tmp_path / "wrong", wrong))
+    assert done.returncode == 1, done.stderr
+    named = _lines_named(done.stdout)
+    for each in wrong:
+        for words in WRONG[each][2]:
+            assert [line for line in named if line.startswith(words)], (each, named)
+    assert re.search(r"tuned settings: differ, \d+ lines, [1-9]\d* that nothing explains$", done.stdout, re.MULTILINE)
+    written = pd.read_csv(tmp_path / "out" / "quantities.csv", keep_default_na=False)
+    assert len(records.unexplained(written)) == len(named)
+    assert "differ: " in (tmp_path / "out" / "sleep-REML.html").read_text()
 
 
 def test_nothing_of_this_machine_is_in_what_is_printed(agreeing, place):
