@@ -224,7 +224,7 @@ RED = {
     "refitted_fixed": (1e-4, 0), "refitted_variance": (3e-3, 0), "influence_refits": (1e-2, 0),
     "influence_measure": (1e-5, 0), "std_error": (1e-4, 0), "error_of_variance": (1e-4, 0),
     "error_by_differences": (1e-2, 0), "test_statistic": (1e-4, 2e-4), "degrees_of_freedom": (1e-4, 0),
-    "p_value_of_t": (1e-3, 1e-5),
+    "p_value_of_t": (1e-3, 0),
 }  # fmt: skip
 # Of estimates, in the units of their tolerances: log-likelihood units, standard errors, the value itself.
 RED_ESTIMATES = {
@@ -262,8 +262,7 @@ def _is_red(account: Account, kind: str, name: str, field: str) -> bool:
     found = []
     for line, source in _lines_of(account, name):
         expected = np.asarray(line.expected[source], float)
-        size = line.scale if not np.isnan(line.scale) else float(np.abs(expected).max(initial=0.0))
-        parts = {"rtol": relative * size, "atol": absolute}
+        parts = {"rtol": relative * line.size(source), "atol": absolute}
         off = parts.pop(field) or absolute
         parts = {} if name == "count" else parts
         # Only where the other part says next to nothing does this one decide.

@@ -77,6 +77,7 @@ def lines(comparison: Comparison) -> list[Line]:
                     absent={each.source: each.absent.get(stated, "") for each in tests},
                     # Near zero a statistic has no size of its own: it counts standard errors.
                     scale=max([1.0, *sizes]) if stated == "statistic" else np.nan,
+                    scales=_of_p(tests, k) if stated == "p" else {},
                 )
             )  # fmt: skip
     return [line for line in made if line is not None]
@@ -173,6 +174,17 @@ def _degrees_at(reading: Reading, fit: Fit) -> dict[str, Any]:
     return {
         "satterthwaite": tried(lambda: degrees.satterthwaite(reading.likelihood, *given)),
         "kenward_roger": tried(lambda: degrees.kenward_roger(reading.design, *given)),
+    }
+
+
+def _of_p(tests: list[_Test], k: int) -> dict[str, float]:
+    """What a relative tolerance of a p-value is relative to, by source: far out in the tail a small part of t is t^2
+    times as large a part of p.
+    """
+    return {
+        each.source: float(each.own_p[k] * max(1.0, each.own_statistic[k] ** 2))
+        for each in tests
+        if each.own_p is not None and each.own_statistic is not None
     }
 
 

@@ -89,6 +89,7 @@ class Line:
     effect, group, term : whose it is, as in `Fit.estimates`; empty for a quantity of the whole model
     absent : by source, why it states nothing
     scale : what a relative tolerance is relative to, where that is not the values' own size
+    scales : the same by source, where each has another
     short : whether a fit is not at the optimum, so that sources may differ because their estimates do
     looser : by source the name of its own tolerance, where its arithmetic cannot hold the line's
     rounding : by source, by how much the rounding of its own arithmetic can move its value, as computed; what is off by
@@ -107,6 +108,7 @@ class Line:
     term: str = ""
     absent: Mapping[str, str] = field(default_factory=dict)
     scale: float = np.nan
+    scales: Mapping[str, float] = field(default_factory=dict)
     short: bool = False
     looser: Mapping[str, str] = field(default_factory=dict)
     rounding: Mapping[str, float] = field(default_factory=dict)
@@ -231,7 +233,12 @@ class Line:
     def limit(self, source: str) -> float:
         """How far a source's value may be from what its definition gives."""
         allowed = tolerances()["quantities"][self.looser.get(source, self.tolerance)]
-        return allowed.atol + allowed.rtol * self._size(self.expected.get(source, self.values[source]))
+        return allowed.atol + allowed.rtol * self.size(source)
+
+    def size(self, source: str) -> float:
+        """What a relative tolerance of a source's value is relative to."""
+        own = self.scales.get(source, np.nan)
+        return own if not np.isnan(own) else self._size(self.expected.get(source, self.values[source]))
 
     @staticmethod
     def _off(off: float) -> str:
