@@ -57,7 +57,7 @@ class Disagreement(AssertionError):
 class Comparison:
     """Answers to one model side by side.
 
-    Everything that decides is fixed where it is made: two equal comparisons have equal verdicts, whenever they are read.
+    All that decides is fixed where it is made: two equal comparisons have equal verdicts, whenever they are read.
 
     Attributes
     ----------
@@ -143,8 +143,8 @@ class Comparison:
         if not fit.shift or measured.stated is None or not measured.stated.loglik_holds:
             return fact
         recoded = (
-            f"was given X in another coding: its REML log-likelihood, {fit.loglik:.6g}, is shifted by the difference of "
-            f"0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
+            f"was given X in another coding: its REML log-likelihood, {fit.loglik:.6g}, is shifted by the difference "
+            f"of 0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
         )
         return replace(fact, recoded=recoded)
 

@@ -33,8 +33,8 @@ def build(comparison: Comparison) -> pd.DataFrame:
     """One row per quantity, the log-likelihood first: ``effect, group, term`` and the value in each fit, then
 
     ``difference`` : the largest of two fits; ``relative`` : to the larger value
-    ``tolerance`` : what this one number alone may be off in a fit, all else as it is: a stated one from the value at the
-        fit's own estimates, an estimate before the fit has lost more likelihood than is allowed
+    ``tolerance`` : what this one number alone may be off in a fit, all else as it is: a stated one from the value at
+        the fit's own estimates, an estimate before the fit has lost more likelihood than is allowed
     ``limit`` : how far two fits may be apart in it that are both at the optimum
     ``ok`` : whether they agree in it; ``definition`` : whether that is so only because the two go by another definition
 
@@ -84,7 +84,9 @@ class _Rows:
         self.reach = np.sum(sorted(reach, key=np.sum)[-2:], axis=0) if reach and self.comparable else 0 * self.alone
         self.stated = [each.stated for each in self.parties if each.stated is not None]
         self.complete = len(self.stated) == len(self.parties)
-        self.by_definition = by_definition(self.parties) if self.comparable else np.zeros(len(self.names), bool)
+        self.by_definition = np.zeros(len(self.names), bool)
+        if self.comparable and self.complete and self.parties:
+            self.by_definition = by_definition(self.parties)
 
     def tolerance(self, key: Key) -> float:
         """What one number alone may be off."""

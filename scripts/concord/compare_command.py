@@ -15,6 +15,7 @@ from tqdm import tqdm
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
 from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed
+from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
@@ -32,6 +33,7 @@ def run(
     details: float,
     replicates: int = 0,
     certify: bool = False,
+    strict: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
 
@@ -49,11 +51,12 @@ def run(
     details : seconds that each section of everything else may take, as estimated; 0 leaves them out
     replicates : of the parametric bootstrap; 0 leaves it out
     certify : prove the optimum, and write ``reference.json``
+    strict : a fit that is imprecise fails too
 
     Returns
     -------
-    exit status: 0 where every verdict is ``agree``, 1 where one is not or a notebook fails, 2 for input that cannot be
-    used (nothing is written then), 130 where it was interrupted
+    exit status: 0 where every verdict is ``agree``, or imprecise and not `strict`, 1 where one is not or a notebook
+    fails, 2 for input that cannot be used (nothing is written then), 130 where it was interrupted
 
     Raises
     ------
@@ -96,7 +99,7 @@ def run(
             print(f"concord: {method} {execution.status}{where}: {notebooks.shorten(execution.error)}", file=sys.stderr)
     verdicts = _write(executions, _stem(data), output)
     complete = all(execution.status == COMPLETED for execution in executions.values())
-    return AGREE if complete and verdicts == {"agree"} else DISAGREE
+    return AGREE if complete and verdicts and all(passes(word, strict) for word in verdicts) else DISAGREE
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:

@@ -23,7 +23,6 @@ from scipy import linalg
 
 from concord import information
 from concord.deviance import Deviance
-from concord.fits import tidy
 from concord.information import InformationError
 from concord.likelihood import Likelihood
 
@@ -54,7 +53,7 @@ class Curvature:
     @cached_property
     def estimates(self) -> np.ndarray:
         """The parameters in the order of `Fit.estimates`, shape (k,)."""
-        return flat(self.likelihood, self.fixed, self.covariances, self.residual_variance)
+        return flat(self.fixed, self.covariances, self.residual_variance)
 
     @property
     def rounding(self) -> float:
@@ -67,6 +66,11 @@ class Curvature:
         first, _ = self._spread
         return np.sqrt(np.diag(first))
 
+    @cached_property
+    def conditional(self) -> np.ndarray:
+        """Standard errors of the fixed effects conditional on the variances at the top, shape (p,)."""
+        return self.likelihood.std_error(self.covariances, self.residual_variance)
+
     def explained(self, gap: float) -> np.ndarray:
         """How far from the top each parameter of estimates may be that lie `gap` below it, shape (k,)."""
         first, second = self._spread
@@ -74,7 +78,7 @@ class Curvature:
         return SLACK * np.sqrt(room * np.diag(first)) + room * second
 
     def alone(self, allowed: float) -> np.ndarray:
-        """How far each parameter alone may move from the top before the log-likelihood has fallen so much, shape (k,)."""
+        """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,)."""
         try:
             matrix, _ = information.curvature(self.likelihood, self.fixed, self.covariances, self.residual_variance)
         except InformationError:
@@ -86,8 +90,8 @@ class Curvature:
 
     @cached_property
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """The covariance matrix of the estimates, shape (k, k), and by how much each may move in the second order a unit
-        of the factors' squared distance, shape (k,).
+        """The covariance matrix of the estimates, shape (k, k), and by how much each may move in the second order, a
+        unit of what the log-likelihood falls, shape (k,).
         """
         likelihood, deviance = self.likelihood, Deviance(self.likelihood)
         m, p, sigma = likelihood.m, likelihood.p, math.sqrt(self.residual_variance)
@@ -147,12 +151,13 @@ class Curvature:
         return self.likelihood.loglik(*unflat(self.likelihood, values))
 
 
-def flat(
-    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-) -> np.ndarray:
+def flat(fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
     """Parameters in the order of `Fit.estimates`, shape (k,)."""
-    nothing = np.full(likelihood.p, np.nan)
-    return tidy(likelihood.design, fixed, nothing, covariances, residual_variance)["estimate"].to_numpy()
+    parts = [fixed]
+    for covariance in covariances:
+        columns, rows = np.tril_indices(len(covariance), -1)
+        parts += [np.diag(covariance), covariance[rows, columns]]
+    return np.concatenate([*parts, [residual_variance]])
 
 
 def unflat(likelihood: Likelihood, values: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], float]:

@@ -61,8 +61,8 @@ class Known(_Record):
     """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
 
     verdict: Literal[
-        "python short", "r short", "both short", "python imprecise", "r imprecise", "both imprecise", "differ", "no fit",
-        "cannot express",
+        "python short", "r short", "both short", "python imprecise", "r imprecise", "both imprecise",
+        "differ", "no fit", "cannot express",
     ]  # fmt: skip
     reason: Text
     method: Literal["REML", "ML"] | None = None

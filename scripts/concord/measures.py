@@ -27,6 +27,8 @@ from concord.resolution import Resolution, least
 from concord.tolerances import of_stated
 from concord.verdict import GAP, STATIONARY, Fact, grade
 
+# So many numbers that are off are named in a reason.
+NAMED = 3
 # What an engine says where it doubts that it has converged.
 ALARMS = ("converge", "boundary", "singular", "unidentifiable", "positive definite")
 
@@ -144,7 +146,7 @@ class Judge:
             # What is claimed is told even where the estimates mean nothing.
             return Measure(fit, gap, math.nan, Resolution(0.0, 0.0, np.zeros(likelihood.p)), None)
         claimed = fit.loglik + fit.shift
-        resolved = resolution.at(fit, likelihood, claimed - own)
+        resolved = resolution.at(fit, likelihood, own, claimed - own)
         return Measure(fit, gap, slope(fit, likelihood), resolved, self._stated(fit, own, claimed, gap, resolved))
 
     def fact(self, measured: Measure, name: str, digits: float = math.nan, search: bool = False) -> Fact:
@@ -169,7 +171,7 @@ class Judge:
             return fact
         singular_there = singular(fit.model.design, fit.covariances, fit.residual_variance)
         gained = self._gained(fit, gap) if search and fact.slope > STATIONARY else math.nan
-        return replace(fact, singular=singular_there, gained=gained)
+        return replace(fact, singular=singular_there, gained=gained, cost=self._misplaced(measured)[0])
 
     def off(self, fit: Fit) -> float:
         """The largest distance of an estimate from the reference, in the reference's standard errors."""
@@ -193,7 +195,7 @@ class Judge:
 
     def flat(self, fit: Fit) -> np.ndarray:
         """A fit's estimates in the order of `Fit.estimates`, shape (k,)."""
-        return flat(self.top.likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+        return flat(fit.fixed, fit.covariances, fit.residual_variance)
 
     def _stated(self, fit: Fit, own: float, claimed: float, gap: float, resolved: Resolution) -> Stated:
         likelihood = self.top.likelihood
@@ -209,10 +211,13 @@ class Judge:
             if singular(fit.model.design, fit.covariances, fit.residual_variance):
                 kind = "singular_std_error"
         allowed = of_stated(kind, self.model)
-        relative = allowed.rtol + 2 * resolved.std_error
+        error_allowed = allowed.atol + (allowed.rtol + 2 * resolved.std_error) * np.abs(expected)
+        if gap <= self.allowed + resolved.gap:
+            # The variances are given to within a tolerance themselves: as for the log-likelihood.
+            error_allowed = error_allowed + np.abs(conditional - self.top.conditional)
         return Stated(
             claimed, own, fit.std_error, expected, conditional, joint, down, self.stated_allowed(gap, resolved),
-            allowed.atol + relative * np.abs(expected),
+            error_allowed,
         )  # fmt: skip
 
     def _broken(self, measured: Measure) -> list[str]:
@@ -224,35 +229,41 @@ class Judge:
         clauses = []
         if not stated.loglik_holds:
             clauses.append(f"states a log-likelihood of {stated.loglik:.8g}, its estimates have {stated.own:.8g}")
-        clauses += self._misplaced(measured)
+        clauses += self._misplaced(measured)[1]
         names = self.top.likelihood.design.names
         for place in np.flatnonzero(~stated.errors_hold):
             # On the way to the optimum a Hessian need not bend down: there the definition itself gives nothing.
             if not np.isfinite(stated.expected[place]):
                 continue
             clauses.append(
-                f"states a standard error of {stated.std_error[place]:.7g} for {names[place]}, at its own estimates its "
-                f"definition gives {stated.expected[place]:.7g}"
+                f"states a standard error of {stated.std_error[place]:.7g} for {names[place]}, at its own estimates "
+                f"its definition gives {stated.expected[place]:.7g}"
             )
         return clauses
 
-    def _misplaced(self, measured: Measure) -> list[str]:
-        """That fixed effects are not the generalized least-squares solution at the fit's own variances."""
+    def _misplaced(self, measured: Measure) -> tuple[float, list[str]]:
+        """What fixed effects cost that are not the generalized least-squares solution at the fit's own variances, in
+        log-likelihood units, and a clause that says so.
+        """
         likelihood, fit = self.top.likelihood, measured.fit
         if not measured.gap > self.allowed + measured.resolution.gap:
-            return []
+            return 0.0, []
         with suppress(LikelihoodError, np.linalg.LinAlgError):
             solution = likelihood.solution(fit.covariances, fit.residual_variance)
             best = likelihood.loglik(solution, fit.covariances, fit.residual_variance)
             cost = best - (self.top.level - measured.gap)
             if cost > self.allowed + measured.resolution.gap:
-                place = int(np.argmax(np.abs(fit.fixed - solution) / measured.stated.conditional))
-                return [
-                    f"has fixed effects that are not the generalized least-squares solution at its own variances, which "
-                    f"costs {cost:.3g} ({likelihood.design.names[place]} is {fit.fixed[place]:.6g}, the solution "
-                    f"{solution[place]:.6g})"
+                away = np.abs(fit.fixed - solution) / likelihood.std_error(fit.covariances, fit.residual_variance)
+                off = [
+                    f"{likelihood.design.names[place]} is {fit.fixed[place]:.4g}, the solution {solution[place]:.4g}"
+                    for place in np.argsort(-away)[:NAMED]
+                    if away[place] > 1e-3
                 ]
-        return []
+                return cost, [
+                    "has fixed effects that are not the generalized least-squares solution at its own variances, "
+                    f"which costs {cost:.3g} ({'; '.join(off)})"
+                ]
+        return 0.0, []
 
     def _gained(self, fit: Fit, gap: float) -> float:
         """What a search that goes on from where a fit stopped gains; NaN where it leads nowhere."""
@@ -283,13 +294,14 @@ def _why(fit: Fit) -> str:
 
 def unexplained(judge: Judge, measured: Sequence[Measure]) -> np.ndarray:
     """Which estimates, in the order of `Fit.estimates`, are apart by more than the fits' gaps explain, and by more than
-    the tolerance of one alone; shape (k,).
+    the tolerance of one alone; shape (k,). A fit below the reference is not held to the others.
     """
+    far = ~np.isfinite([judge.flat(each.fit) for each in measured]).all(axis=0)
+    measured = [each for each in measured if each.gap <= judge.allowed + each.resolution.gap]
+    if len(measured) < 2:
+        return far
     values = np.array([judge.flat(each.fit) for each in measured])
-    # What was graded short is not held to the others; where it is nothing at all, neither.
-    reach = np.array([judge.explained(each) if math.isfinite(each.gap) else np.full(values.shape[1], np.inf)
-                      for each in measured])  # fmt: skip
-    far = ~np.isfinite(values).all(axis=0)
+    reach = np.array([judge.explained(each) for each in measured])
     for i, j in combinations(range(len(measured)), 2):
         far |= np.abs(values[i] - values[j]) > reach[i] + reach[j]
     if far.any():

@@ -3,10 +3,10 @@
 All of it is computed from the table and from where the fit stands.
 
 - lme4 and MixedLM take least squares through the normal equations: X'V^-1X is a difference of cross-products, so that
-  each of its entries has an error of 2 eps |X|'|X| (Higham 2002, Accuracy and Stability of Numerical Algorithms, sections
-  3.5 and 20.4). With A = X'V^-1X this is tr(|A^-1| |X|'|X|) in log |A|, a part of the REML criterion, and r'|A^-1| r in
-  the quadratic form, r = 2 eps (|X|'|X||b| + |X|'|y|), for the coefficients. Both grow with the square of X's condition.
-  nlme takes orthogonal factors, in which they grow with the condition itself.
+  each of its entries has an error of 2 eps |X|'|X| (Higham 2002, Accuracy and Stability of Numerical Algorithms,
+  sections 3.5 and 20.4). With A = X'V^-1X this is 2 eps tr(|A^-1| |X|'|X|) in log |A|, a part of the REML criterion,
+  and r'|A^-1| r in the quadratic form, r = 2 eps (|X|'|X||b| + |X|'|y|), for the coefficients. Both grow with the
+  square of X's condition. nlme takes orthogonal factors, in which they grow with the condition itself.
 - MixedLM takes the inverse of each covariance matrix of random effects into its log-likelihood. Its relative error is
   eps times the matrix's condition, for every group anew; in units of the random effects that do not matter, the
   reciprocal of the least eigenvalue of their correlations. Its residuals hold the random effects, which V^-1 takes out
@@ -47,17 +47,18 @@ class Resolution:
     cause: str = ""
 
 
-def at(fit: Fit, likelihood: Likelihood, off: float = math.inf) -> Resolution:
+def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> Resolution:
     """At a fit's own estimates.
 
     Parameters
     ----------
+    own : the log-likelihood that they have
     off : by how much the log-likelihood that it states differs from the one that its estimates have. An engine that
         states it well there can also see a step that gains more than ten times that.
     """
     p = likelihood.p
-    common = 4 * EPS * (abs(fit.loglik) + likelihood.n)
-    nothing = Resolution(common if math.isfinite(common) else 0.0, 0.0, np.zeros(p))
+    common = 4 * EPS * (abs(own) + likelihood.n)
+    nothing = Resolution(common, 0.0, np.zeros(p))
     try:
         inverse = likelihood.fixed_covariance(fit.covariances, fit.residual_variance) / fit.residual_variance
     except (ValueError, np.linalg.LinAlgError):

@@ -70,6 +70,7 @@ class Fact:
     off : the largest distance of an estimate from the reference, in its standard errors; NaN where that has none
     digits : correct significant digits of its worst estimate
     rounding : how far below the reference it may be because its arithmetic resolves no more, and `cause`, the clause
+    cost : the part of the gap that its fixed effects cost by not being the least-squares solution at its variances
     invalid : how its estimates leave the model; empty where they do not
     broken : what it states and does not hold at its own estimates, a clause each
     slope : the criterion's largest derivative where it stopped, in whitened coordinates
@@ -86,6 +87,7 @@ class Fact:
     digits: float = math.nan
     rounding: float = 0.0
     cause: str = ""
+    cost: float = 0.0
     invalid: str = ""
     broken: tuple[str, ...] = ()
     slope: float = math.nan
@@ -266,13 +268,13 @@ def _shortfall(fact: Fact, given: str, facts: Facts) -> tuple[list[str], str]:
             why += f", and a search that goes on from there gains {fact.gained:.3g}"
     elif _place(fact, facts) is not None:
         kinds.append("another optimum")
-    elif not fact.broken:
+    elif fact.cost < fact.gap / 2:
         kinds.append("another optimum")
         why = ": the criterion is flat there: it is a stationary point, and not the best one"
     if fact.singular and not facts.boundary:
         kinds.append("boundary")
         why += "; its covariance matrix is singular, the optimum's is not"
-    if fact.cause:
+    if fact.cause and fact.gap <= 10 * fact.rounding:
         kinds.append("rounding")
         why += f"; {fact.cause}"
     return [*kinds, *silent], f"{where}{why}; {claim}"
@@ -289,9 +291,9 @@ def _agreed(facts: Facts) -> Verdict:
         kinds.append("other definition")
         reason += "".join(f"; {each}" for each in facts.by_definition)
     for fact in facts.fits:
-        if fact.gap > facts.allowed:
+        if fact.cause:
             kinds.append("rounding")
-            reason += f"; {fact.name} is {fact.gap:.2g} below it, which rounding explains: {fact.cause}"
+            reason += f"; {fact.name}: {fact.cause}"
         if fact.recoded:
             kinds.append("other coding")
             reason += f"; {fact.name} {fact.recoded}"
