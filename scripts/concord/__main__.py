@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
             "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
             help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
         )  # fmt: skip
+        command.add_argument("--strict", action="store_true", help="exit status 1 for a fit that is imprecise, too")
     for command in (certify, verdicts, upgrade):
         command.add_argument(
             "--model", action="append", default=[], metavar="ID", help="only this one; may be repeated"
@@ -225,7 +226,7 @@ def _compare(given: argparse.Namespace) -> int:
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
     limits = (given.engine_timeout, given.sweep, given.details)
-    return run(given.data, given.formula, methods, given.output, *limits, given.bootstrap, given.certify)
+    return run(given.data, given.formula, methods, given.output, *limits, given.bootstrap, given.certify, given.strict)
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -233,7 +234,7 @@ def _check(given: argparse.Namespace) -> int:
 
     return run(
         given.file, changed=given.changed, junit=given.junit_xml, summary=given.summary, against=given.baseline,
-        record=given.record, engine_timeout=given.engine_timeout,
+        record=given.record, engine_timeout=given.engine_timeout, strict=given.strict,
     )  # fmt: skip
 
 

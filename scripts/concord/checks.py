@@ -408,7 +408,7 @@ def table(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     rows = []
     for label, judgement in comparison.judged:
         fit, said = judgement.fit, asked.get(label, {})
-        short = comparison.short(judgement)
+        short = comparison.below(judgement)
         where = f"{judgement.gap:.3g} below the optimum" if short else "at the optimum"
         converged = "says that it has converged" if fit.converged else "says that it has not"
         rows.append((label, "convergence", math.nan, math.nan, converged, where, _right(not fit.converged, short)))

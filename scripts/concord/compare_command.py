@@ -15,6 +15,7 @@ from tqdm import tqdm
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
 from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed, unexplained
+from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
@@ -32,6 +33,7 @@ def run(
     details: float,
     replicates: int = 0,
     certify: bool = False,
+    strict: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
 
@@ -49,11 +51,13 @@ def run(
     details : seconds that each section of everything else may take, as estimated; 0 leaves them out
     replicates : of the parametric bootstrap; 0 leaves it out
     certify : prove the optimum, and write ``reference.json``
+    strict : a fit that is imprecise fails too
 
     Returns
     -------
-    exit status: 0 where every verdict is ``agree`` and every line of everything else is explained, 1 where one is not
-    or a notebook fails, 2 for input that cannot be used (nothing is written then), 130 where it was interrupted
+    exit status: 0 where every verdict is ``agree``, or imprecise and not `strict`, and every line of everything else is
+    explained; 1 where one is not or a notebook fails, 2 for input that cannot be used (nothing is written then), 130
+    where it was interrupted
 
     Raises
     ------
@@ -98,7 +102,8 @@ def run(
     for line in unexplained:
         print(f"nothing explains: {line}")
     complete = all(execution.status == COMPLETED for execution in executions.values())
-    return AGREE if complete and verdicts == {"agree"} and not unexplained else DISAGREE
+    passed = verdicts and all(passes(word, strict) for word in verdicts) and not unexplained
+    return AGREE if complete and passed else DISAGREE
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:

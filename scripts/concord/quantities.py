@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from concord import tables
-from concord.agreement import Disagreement, QuantityTolerance, tolerances
+from concord.agreement import Disagreement
 from concord.fits import KEY
 from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, plain
+from concord.tolerances import QuantityTolerance, tolerances
 
 # What an independent value is called where it stands beside those of the packages.
 INDEPENDENT = "independent"

@@ -21,7 +21,7 @@ ESTIMATES_COLUMNS = (
 )  # fmt: skip
 FITS_COLUMNS = (
     "dataset", "model", "method", "settings", "engine",
-    "loglik", "gap", "digits", "converged", "seconds", "messages", "verdict",
+    "loglik", "gap", "digits", "converged", "said_so", "seconds", "messages", "verdict",
 )  # fmt: skip
 QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
 """Media type of the lines of a `concord.quantities.Sheet`."""

@@ -33,7 +33,7 @@ from concord.simulation import LEVEL, Case, Failure, compute, made_with, unchang
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-FORMAT = 1
+FORMAT = 2
 LONG = 5.0
 """Seconds that a batch is to take, where its size is not given: so much is lost with a worker, and no more."""
 SHORT = 0.5

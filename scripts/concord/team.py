@@ -17,12 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from concord import formulas
-from concord.datasets import DISAGREEMENTS
 from concord.models import METHODS
 from concord.notebooks import InputError
+from concord.vocabulary import VERDICTS
 
 FILE = "concord.toml"
-VERDICTS = ("agree", *DISAGREEMENTS)
 
 _Text = Annotated[str, Field(min_length=1)]
 
