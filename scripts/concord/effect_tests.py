@@ -48,7 +48,8 @@ def lines(comparison: Comparison) -> list[Line]:
     """
     reading = Reading(comparison)
     made: list[Line | None] = []
-    tests = [test for label, fit in reading.fits.items() for test in _tests(reading, label, fit)]
+    by_label = {label: _tests(reading, label, fit) for label, fit in reading.fits.items()}
+    tests, lost = [test for made in by_label.values() for test in made], _lost(reading, by_label)
     for k, term in enumerate(reading.design.names):
         row = {"effect": "fixed", "term": term}
         # The packages that only test state the standard errors they test by; the others' are in their own section.
@@ -60,6 +61,7 @@ def lines(comparison: Comparison) -> list[Line]:
                     values={each.source: each.std_error[k] for each in those},
                     expected={each.source: each.own_std_error[k] for each in those},
                     definitions={each.source: each.by_std_error for each in those},
+                    rounding={each.source: float(lost[each.source]["std_error"][k]) for each in those},
                 )
             )  # fmt: skip
         for quantity, tolerance, stated, own, kind in (
@@ -78,6 +80,7 @@ def lines(comparison: Comparison) -> list[Line]:
                     # Near zero a statistic has no size of its own: it counts standard errors.
                     scale=max([1.0, *sizes]) if stated == "statistic" else np.nan,
                     scales=_of_p(tests, k) if stated == "p" else {},
+                    rounding={source: float(each[stated][k]) for source, each in lost.items() if stated in each},
                 )
             )  # fmt: skip
     return [line for line in made if line is not None]
@@ -175,6 +178,30 @@ def _degrees_at(reading: Reading, fit: Fit) -> dict[str, Any]:
         "satterthwaite": tried(lambda: degrees.satterthwaite(reading.likelihood, *given)),
         "kenward_roger": tried(lambda: degrees.kenward_roger(reading.design, *given)),
     }
+
+
+def _lost(reading: Reading, tests: dict[str, list[_Test]]) -> dict[str, dict[str, np.ndarray]]:
+    """What rounding can do to what every source states, by quantity, arrays of shape (p,): to a standard error and t by
+    the condition of X, to lmerTest's degrees of freedom by its differences of the deviance, to p by both.
+
+    Parameters
+    ----------
+    tests : by the fit's label
+    """
+    found = {}
+    for label, each in ((label, each) for label, made in tests.items() for each in made):
+        share = 2 * reading.resolved[label].std_error
+        found[each.source] = lost = {"std_error": share * reading.expected[label].conditional}
+        if each.own_statistic is None:
+            continue
+        lost["statistic"] = share * np.abs(each.own_statistic)
+        if each.by_df == "df_satterthwaite" and each.own_df is not None:
+            lost["df"] = reading.lost_by_lmertest(label)[1]
+        if each.own_p is not None:
+            t = (1 - share) * np.abs(each.own_statistic)
+            df = None if each.own_df is None else np.maximum(each.own_df - lost.get("df", 0.0), 1e-9)
+            lost["p"] = np.maximum((2 * stats.norm.sf(t) if df is None else _p(t, df)) - each.own_p, 0.0)
+    return found
 
 
 def _of_p(tests: list[_Test], k: int) -> dict[str, float]:

@@ -100,10 +100,10 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
         if isinstance(at, str) or isinstance(own, str):
             absent["nlme"] = f"its Hessian means nothing here: {at if isinstance(at, str) else standard_errors.NEAR}"
         else:
-            expected, said, rounding = wald(at, "log-sd", each, width), {"nlme": given}, {}
+            expected, said = wald(at, "log-sd", each, width), {"nlme": given}
+            rounding = {"nlme": known.lost_by_nlme(each, at)}
             if known.rounded((each.group, each.term)):
                 said[WIDER] = known.wider_nlme[each.group, each.term]
-                rounding["nlme"] = known.lost_by_nlme(each, at)
             on = np.square if deviation else np.asarray
             target = stated if deviation else correlations
             for source, ends in said.items():

@@ -277,7 +277,8 @@ class Intervals:
         said = asked(fit)
         if said["stated"] is None:
             return wald(at, "log-sd", parameter, self._width)
-        off = error_definitions.rounding(said["at"], said["stated"], np.eye(len(said["at"])), fit)
+        value = self.comparison.measures[self.comparison.fits.index(fit)].resolution.stated
+        off = error_definitions.rounding(said["at"], said["stated"], np.eye(len(said["at"])), fit, value)
         rows = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
         named = parameter.term.replace("sd__", "var__").replace("cor__", "cov__")
         (place,) = np.flatnonzero((rows["group"] == parameter.group) & (rows["term"] == named))
