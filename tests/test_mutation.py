@@ -284,7 +284,7 @@ def _is_told_apart(line: Line) -> bool:
 
 
 def _fit_is_red(fits, kind: str, name: str) -> bool:
-    """Whether the verdict is not agreement, where lme4's fit, of singular ones MixedLM's, is off by what must be red."""
+    """Whether the verdict is not agreement, where lme4's fit (of a singular model MixedLM's) is off by what is red."""
     singular = name.startswith("singular")
     key = ("dyestuff2-random_intercept", "REML") if singular else FAST[0]
     made = [fits(*key, engine, "tuned") for engine in ("mixedlm", "lme4")]

@@ -332,6 +332,10 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
             add("score where its first optimizer stopped", "gradient", {label: said["stop_score"]},
                 definitions={label: "score_at_a_negative_diagonal" if turned else "score_in_the_factor"},
                 expected={label: said["stop_mirrored"]}, scale=_size(said["stop_score"]))  # fmt: skip
+    for label, fit in fits.items():
+        name = "smallest diagonal entry of theta" if fit.engine == "lme4" else "smallest variance"
+        expected = asked[label]["expected_least"]
+        add(name, "least", {label: asked[label]["least"]}, expected={label: expected}, scale=max(1.0, expected))
     stated = {label: asked[label]["relative"] for label in fits if "relative" in asked[label]}
     add(
         "largest relative gradient", "gradient", stated, absent=absent, independent=_at_reference(comparison),
@@ -339,10 +343,6 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
         expected={label: asked[label]["expected_relative"] for label in stated},
         rounding={label: off * _reach(fits[label]) for label, off in lost.items() if label in stated},
     )  # fmt: skip
-    for label, fit in fits.items():
-        name = "smallest diagonal entry of theta" if fit.engine == "lme4" else "smallest variance"
-        expected = asked[label]["expected_least"]
-        add(name, "least", {label: asked[label]["least"]}, expected={label: expected}, scale=max(1.0, expected))
     on = {label: float(_says_boundary(fit, asked[label])) for label, fit in fits.items()}
     add(
         "on the boundary (1) or not (0)", "count", on, absent=absent, independent=float(comparison.against.boundary),
