@@ -77,10 +77,14 @@ def test_a_judgement_counts_the_digits_of_every_estimate(fits):
 def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evidence, gained):
     """The gap, the derivative that is left, and what a search that goes on from there gains: all of the gap."""
     verdict = defaults(fits, id, method).verdict
-    assert (verdict.word, verdict.evidence) == (word, evidence)
+    short = max(defaults(fits, id, method).judgements, key=lambda each: each.gap)
+    # Whether an optimizer that fails says so in the end depends on the machine's last digits.
+    silent = () if short.doubted else ("silent failure",)
+    assert (verdict.word, verdict.evidence) == (word, (*evidence, *silent))
     assert f"{gained} log-likelihood units below the certified optimum" in verdict.reason
     assert f"goes on from there gains {gained}" in verdict.reason
-    assert "it says that it has not converged" in verdict.reason
+    says = "it claims to have converged" if short.fit.converged else "it says that it has not converged"
+    assert says in verdict.reason
     who = "MixedLM (statsmodels)" if word == "python short" else "lme4"
     assert verdict.reason.startswith(f"{who} is short: ")
 

@@ -20,7 +20,7 @@ from concord.fits import KEY
 from concord.notebooks import InputError
 from concord.vocabulary import ENGINES
 
-FORMAT = 2
+FORMAT = 1
 # A standard error may move by this share of itself between two runs: it follows variances within their tolerance.
 ERROR_MOVES = 1e-3
 """What `Baseline.text` writes; a file by another version is refused."""

@@ -32,7 +32,7 @@ from concord.models import ModelError
 from concord.notebooks import InputError, shorten, write_text
 from concord.sources import SourceError
 from concord.team import TeamModel
-from concord.vocabulary import AGREE, SHORT, passes
+from concord.vocabulary import AGREE, SHORT, passes, title
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 # Seconds that a section of everything else may take, as estimated.
@@ -388,11 +388,11 @@ def changes_markdown(changes: Sequence[Change]) -> list[str]:
         "input": "Other tables or formulas", "new": "New", "gone": "Gone",
     }  # fmt: skip
     parts = []
-    for kind, title in titles.items():
+    for kind, head in titles.items():
         found = [each for each in changes if each.kind == kind]
         if found:
             lines = [f"- {_text(f'{each.name}, {each.method}, {each.settings}: {each.what}')}" for each in found]
-            parts += [f"**{title}** ({len(found)})", "\n".join(lines)]
+            parts += [f"**{head}** ({len(found)})", "\n".join(lines)]
     return parts
 
 
@@ -425,9 +425,9 @@ def _gaps(case: Case) -> str:
     found = []
     for i in comparison.parties if comparison.fits else ():
         judgement, grade = comparison.judgements[i], comparison.grades[i]
-        gap = f"{judgement.gap:.3g} {grade}, {judgement.said_so}" if grade else f"< {limit:.0e}"
-        found.append(f"{judgement.fit.engine} {_text(gap)}")
-    found += [f"{each.engine} no fit" for each in comparison.missing]
+        gap = f"{judgement.gap:.3g} ({grade}, {judgement.said_so})" if grade else f"< {limit:.0e}"
+        found.append(f"{title(judgement.fit.engine)} {_text(gap)}")
+    found += [f"{title(each.engine)} no fit" for each in comparison.missing]
     return ", ".join(found)
 
 
