@@ -76,6 +76,9 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
         assert f"sleep-model, {method}, tuned settings: agree" in agreeing.stdout
     assert "251.4051" in agreeing.stdout and "certified optimum" in agreeing.stdout
     assert agreeing.stderr == ""
+    # Left out as asked, it is named: the status is by the verdicts alone.
+    assert agreeing.stdout.count("Left out of the verdict: standard errors, tests of fixed effects, intervals, ") == 2
+    assert "nothing explains: " not in agreeing.stdout
 
 
 def test_everything_is_written(agreeing, place):
