@@ -215,6 +215,16 @@ class Likelihood:
             return np.full(self.p, np.nan)
         return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
+    def solution(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """The generalized least-squares solution for the fixed effects at covariance matrices, shape (p,).
+
+        Raises
+        ------
+        LikelihoodError : they are no parameters of the model
+        """
+        solved = self._solve(self.evaluate(self.theta_at(covariances, residual_variance))[1])
+        return self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+
     def fixed_covariance(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
         """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
 
