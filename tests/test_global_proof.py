@@ -225,6 +225,34 @@ def test_of_two_planted_optima_the_lower_is_refused_and_the_higher_proved(table,
     assert proof.optima[0][1] == pytest.approx(float(best[1].loglik), abs=1e-9)
 
 
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_a_balanced_design_has_its_optimum_proved_in_closed_form(method):
+    """Three effects and six parameters; a point beside the optimum, or a row less, and nothing is proved."""
+    model = models.get("machines-unstructured", method)
+    design, theta = committed(model)
+    proof = of(design, model.reml, theta)
+    assert proof.boxes == 0 and "balanced" in proof.method
+    # The closed form itself: the covariance matrix of the workers' means, less what the residuals add to it.
+    frame = model.frame.assign(cell=model.design.X @ [1, 10, 100])
+    means = frame.pivot_table(index="Worker", columns="cell", values="score", aggfunc="mean").to_numpy()
+    within = frame["score"] - frame.groupby(["Worker", "cell"], observed=True)["score"].transform("mean")
+    variance = (within**2).sum() / (len(frame) - means.size)
+    J = len(means)
+    relative = np.cov(means.T) * ((J - 1) / (J - model.reml)) / variance - np.eye(3) / 3
+    factor, entries = np.zeros((3, 3)), iter(float(each) for each in theta)
+    for column in range(3):
+        factor[column:, column] = [next(entries) for _ in range(column, 3)]
+    rows = np.unique(design.terms[0].matrix, axis=0)  # one for each machine
+    levels = rows @ factor @ factor.T @ rows.T
+    assert np.sort(np.linalg.eigvalsh(levels)) == pytest.approx(np.sort(np.linalg.eigvalsh(relative)), rel=1e-8)
+    with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
+        of(design, model.reml, [*theta[:-1], theta[-1] * arb(1.001)])
+    less = model.dataset.frame.iloc[1:]
+    fewer = design_of(model.record.formula, less)
+    with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
+        of(fewer, model.reml, theta)
+
+
 def test_a_point_that_is_not_stationary_is_refused():
     """Not far below the optimum, and no optimum: nothing is proved of it."""
     model = models.get("pastes-nested", "REML")
