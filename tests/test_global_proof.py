@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from flint import arb, ctx
+from flint import arb, arb_mat, ctx
 from scipy import optimize
 
 from concord import covering, formulas, models, reference, stationary
@@ -465,6 +465,18 @@ def test_the_curvature_is_the_certificates_and_its_enclosure_holds(id, method, p
     for _ in range(3):
         _, inside = curvature(surface, [each + arb(radius * rng.uniform(-1, 1)) for each in theta])
         assert all(wide[j, k].contains(inside[j, k].mid()) for j in range(exact.m) for k in range(exact.m))
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (t | g)", "y ~ x + (t | g) + (1 | h)"])
+def test_where_v_is_not_positive_definite_there_is_no_value(formula, precision):
+    """Whether one eigenvalue is negative or two, so that the determinant is positive again; and a value where it is."""
+    ctx.prec = 100
+    design = design_of(formula, crossed().assign(t=np.tile(np.arange(6.0), 5)))
+    surface = Surface(exact_of(design, True))
+    more = [arb_mat([[1]])] * (len(design.terms) - 1)
+    for x, y, valued in [(-9, -9, False), (-9, 1, False), (1, -9, False), (1, -0.001, True), (-0.001, -0.001, True)]:
+        value = surface.at([arb_mat([[x, 0], [0, y]]), *more], psd=False)
+        assert (value is not None) == valued
 
 
 def test_a_box_counts_as_closed_only_where_all_its_matrices_are_near(precision):
