@@ -15,8 +15,8 @@ from scipy import optimize
 
 from concord import covering, formulas, models, reference, stationary
 from concord.certificate import CertificateError, Exact, certify
+from concord.convexity import curvature
 from concord.covering import _Cover
-from concord.curvature import curvature
 from concord.global_proof import BetterOptimumError, of
 from concord.likelihood import Likelihood
 from concord.regions import Interval, Shell, regions

@@ -18,7 +18,8 @@ from concord.replicates import Refitter, gap, likelihood_of
 from concord.scenarios import Scenario
 from concord.simulate_command import cases, made_up
 from concord.simulation import INDEPENDENT, UNJUDGED, Case, Experiment, best_known, doubted, pairs, table, verdict
-from concord.study import Plan, run
+from concord.store import Plan
+from concord.study import run
 
 DEFAULT = pairs(("default",))
 MADE = {"seconds"}

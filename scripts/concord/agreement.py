@@ -15,7 +15,6 @@ import pandas as pd
 from concord import reference, tables
 from concord.answers import Absence, Answer
 from concord.datasets import Tolerance
-from concord.engines.best import recomputed
 from concord.error_definitions import Errors
 from concord.fits import KEY, Fit
 from concord.judgement import OWN, Judgement, judge
@@ -142,15 +141,8 @@ class Comparison:
 
     @cached_property
     def against(self) -> reference.Reference:
-        """The reference; where it is not certified and one of the fits is better, that fit."""
-        found = reference.of(self.model)
-        if found.certified:
-            return found
-        values = [recomputed(fit, found.likelihood) if self._same_model(fit) else -np.inf for fit in self.fits]
-        best = int(np.argmax(values)) if values else 0
-        if not values or not values[best] > found.level + self._allowed_gap:
-            return found
-        return found.surpassed(values[best], self.fits[best].estimates, "the fits compared")
+        """The reference; where it is not certified, after searches from where the fits stopped too."""
+        return reference.of(self.model).searched_from([fit for fit in self.fits if self._same_model(fit)])
 
     @cached_property
     def judgements(self) -> list[Judgement]:

@@ -8,12 +8,12 @@ import numpy as np
 from flint import arb, fmpq_mat
 
 from concord.certificate import Exact
-from concord.curvature import curvature
+from concord.convexity import curvature
 from concord.formulas import Design
 from concord.surface import Surface, exactly
 
-# Rounding of a gradient that is zero.
-ZERO = 1e-15
+# What rounding of the data or of theta may leave of a gradient that is zero, as the certificate has proved it.
+ZERO = 1e-9
 
 
 def unique(design: Design, exact: Exact, theta: Sequence[arb]) -> bool:

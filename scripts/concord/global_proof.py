@@ -21,6 +21,7 @@ from scipy import optimize
 from concord.balanced import unique
 from concord.certificate import CertificateError, Exact
 from concord.covering import BetterPoint, cover
+from concord.decimals import Columns, Doubles
 from concord.formulas import Design
 from concord.stationary import Stationary, isolate
 
@@ -91,12 +92,18 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
         ctx.prec = kept
 
 
-def of(design: Design, reml: bool, optimum: Sequence[arb], seconds: float = SECONDS) -> GlobalProof:
-    """The proof for a model in numbers, in closed form where boxes are too many and it is balanced; see `prove`."""
+def of(
+    design: Design, reml: bool, optimum: Sequence[arb], seconds: float = SECONDS,
+    columns: Columns | Doubles | None = None,
+) -> GlobalProof:  # fmt: skip
+    """The proof for a model in numbers, `columns` its exact ones (by default the doubles); see `prove`.
+
+    Where a term has too many correlated effects for boxes, it is in closed form if the design is balanced.
+    """
     begin = time.perf_counter()
     kept, ctx.prec = ctx.prec, 2 * BITS
     try:
-        exact = Exact(design, reml)
+        exact = Exact(design, reml, columns)
         if max(exact.sizes) > MOST and unique(design, exact, optimum):
             optima = ((tuple(float(each.mid()) for each in optimum), float(_loglik(exact, optimum).mid())),)
             return GlobalProof(0, time.perf_counter() - begin, optima, None, BALANCED)

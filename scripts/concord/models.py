@@ -14,7 +14,7 @@ METHODS = ("REML", "ML")
 
 
 class ModelError(ValueError):
-    """There is no such model, or no such method."""
+    """There is no such model, no such method, or there are no such settings."""
 
 
 @dataclass(frozen=True, eq=False)
