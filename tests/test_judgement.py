@@ -81,7 +81,7 @@ def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evid
     # Whether an optimizer that fails says so in the end depends on the machine's last digits.
     silent = () if short.doubted else ("silent failure",)
     assert (verdict.word, verdict.evidence) == (word, (*evidence, *silent))
-    assert f"{gained} log-likelihood units below the certified optimum" in verdict.reason
+    assert f"{gained} log-likelihood units below the global optimum (proved)" in verdict.reason
     assert f"goes on from there gains {gained}" in verdict.reason
     says = "it claims to have converged" if short.fit.converged else "it says that it has not converged"
     assert says in verdict.reason
