@@ -16,7 +16,7 @@ from concord.answers import Absence, Answer
 from concord.curvature import Curvature
 from concord.engines.best import recomputed
 from concord.fits import Fit
-from concord.judgement import Judgement, judge
+from concord.judgement import Judgement, correct_digits
 from concord.measures import Judge, Measure, definitions_told, undefined, unexplained
 from concord.models import Model
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, plain
@@ -104,10 +104,7 @@ class Comparison:
         self.against = self._best_known(against or reference.of(first))
         self.judge = self._judge_of(first, self.against)
         self.measures = [self._measured(fit) for fit in fits]
-        self.judgements = [
-            replace(judge(each.fit, self.against if self.same_model(each.fit) else reference.of(each.fit.model)),
-                    gap=each.gap, slope=each.slope) for each in self.measures
-        ]  # fmt: skip
+        self.judgements = [self._judgement(each) for each in self.measures]
         self._facts = [self._fact(i) for i in range(len(fits))]
         self.grades = [grade(fact, self.allowed_gap) for fact in self._facts]
         self.verdict = self._decided()
@@ -131,6 +128,11 @@ class Comparison:
         if self.same_model(fit):
             return self.judge.measure(fit)
         return self._judge_of(fit.model, reference.of(fit.model)).measure(fit)
+
+    def _judgement(self, measured: Measure) -> Judgement:
+        against = self.against if self.same_model(measured.fit) else reference.of(measured.fit.model)
+        digits = correct_digits(measured.fit, against)
+        return Judgement(measured.fit, against, measured.gap, digits, measured.slope)
 
     def same_model(self, fit: Fit) -> bool:
         """Whether a fit is of the very same table and formula, and not only of a model with the same name."""
