@@ -15,7 +15,7 @@ from concord.agreement_table import OPTIMUM, name_of
 from concord.answers import Absence, Answer
 from concord.curvature import Curvature
 from concord.engines.best import recomputed
-from concord.fits import Fit
+from concord.fits import KEY, Fit
 from concord.judgement import Judgement, correct_digits
 from concord.measures import Judge, Measure, definitions_told, undefined, unexplained
 from concord.models import Model
@@ -184,6 +184,26 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """One row per quantity; see `agreement_table`."""
         return agreement_table.build(self)
+
+    def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
+        """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
+        no more in agreement.
+
+        Parameters
+        ----------
+        i : which of `fits`
+        key : ``effect, group, term``, as in `table`
+        """
+        measured, (effect, _, term) = self.measures[i], key
+        stated = measured.stated
+        if effect == "loglik":
+            return stated.loglik - stated.low, stated.high - stated.loglik
+        if effect == "std_error":
+            place = self.model.design.names.index(term)
+            off = stated.std_error[place] - stated.expected[place]
+            return float(stated.error_allowed[place] + off), float(stated.error_allowed[place] - off)
+        keys = list(self.against.estimates[KEY].itertuples(index=False, name=None))
+        return self.judge.sides(measured, keys.index(key))
 
     @property
     def alone(self) -> bool:

@@ -164,11 +164,11 @@ class Curvature:
         room = np.empty(len(self.estimates))
         farthest = self.explained(4 * allowed)
         for place in range(len(room)):
-            found = [self._fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
+            found = [self.fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
             room[place] = min((each for each in found if not each <= 0), default=0.0)
         return room
 
-    def _fallen(self, place: int, sign: float, allowed: float, far: float) -> float:
+    def fallen(self, place: int, sign: float, allowed: float, far: float) -> float:
         """Where the log-likelihood has fallen by so much; 0 where there is no way in this direction."""
         near = 0.0 if math.isfinite(far) else math.nan
         for _ in range(60):

@@ -213,7 +213,7 @@ class Judge:
         level = self.top.level
         if level - own > self.allowed + resolved.gap:
             return own - rounding, own + rounding
-        return min(own, level - self.allowed) - rounding, max(own, level) + rounding
+        return min(own - rounding, level - max(self.allowed, rounding)), max(own, level) + rounding
 
     def room(self, fit: Fit) -> np.ndarray:
         """How far each estimate alone may move, whichever way, before the fit is below the reference, shape (k,); for a
@@ -233,6 +233,18 @@ class Judge:
         bends, slopes = np.diag(matrix), np.abs(slopes)
         with np.errstate(divide="ignore", invalid="ignore"):
             return (np.sqrt(slopes**2 + 2 * bends * left) - slopes) / bends
+
+    def sides(self, measured: Measure, place: int) -> tuple[float, float]:
+        """How far one estimate of a fit at the reference may move down, and up, before the fit is below it.
+
+        Found on the log-likelihood itself; 0 where there is no way.
+        """
+        fit, top = measured.fit, self.top
+        own = top.level - measured.gap
+        here = Curvature(top.likelihood, fit.fixed, fit.covariances, fit.residual_variance, own)
+        far = 3 * top.explained(4 * self.allowed)[place]
+        down, up = (here.fallen(place, sign, self.allowed - measured.gap, far) for sign in (-1.0, 1.0))
+        return down, up
 
     def flat(self, fit: Fit) -> np.ndarray:
         """A fit's estimates in the order of `Fit.estimates`, shape (k,)."""
