@@ -1,6 +1,6 @@
 # How each CSV in datasets/ left its R package.
 #
-#   Rscript scripts/export_datasets.R [OUTPUT]
+#   Rscript --vanilla scripts/export_datasets.R [OUTPUT]
 #
 # Reads `source = "package::name"` from every datasets/*/dataset.toml and writes OUTPUT/<id>/<id>.csv (OUTPUT defaults to
 # datasets/). All columns and rows, in the package's order; factors as their labels (the order of the levels stands in

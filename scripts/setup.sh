@@ -38,7 +38,7 @@ show_latest() {
 # ---- what must be there
 
 has_r_packages() {
-  "${1:-Rscript}" -e 'found <- nzchar(sapply(commandArgs(TRUE), function(p) system.file(package = p)))
+  "${1:-Rscript}" --vanilla -e 'found <- nzchar(sapply(commandArgs(TRUE), function(p) system.file(package = p)))
     if (!all(found)) quit(status = 1)' "${r_packages[@]}" >/dev/null 2>&1
 }
 

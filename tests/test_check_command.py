@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from concord.notebooks import InputError
 from test_notebooks import session, until
 
 ROOT = Path(__file__).resolve().parents[1]
+CASES = ROOT / "tests" / "cases"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CONCORD")}
 
 GROWTH = """
@@ -98,6 +100,20 @@ def first(place):
 @pytest.fixture(scope="module")
 def recorded(first, place) -> Baseline:
     return baseline.read(place / "baseline.json")
+
+
+# ---- one model's failure is its own
+
+
+def test_a_model_that_is_refused_is_one_line_and_the_next_one_is_judged_on_its_own_fits(tmp_path):
+    shutil.copy(CASES / "peer-concord.toml", tmp_path / "concord.toml")
+    shutil.copy(CASES / "peer-stale.csv", tmp_path / "stale.csv")
+    done = check(folder=tmp_path)
+    refused, judged, headline = done.stdout.splitlines()
+    assert done.returncode == 2 and done.stderr == ""
+    assert refused.startswith("[1/2] a, REML: error: ") and "variances" in refused
+    assert judged.startswith("[2/2] b, REML: as expected: default agree, tuned agree: all quantities within tolerance")
+    assert headline == "1 of 2 comparisons as expected, 1 without a verdict"
 
 
 # ---- verdicts and files

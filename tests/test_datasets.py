@@ -240,9 +240,35 @@ def test_the_folder_of_the_datasets_can_be_named(dietox, monkeypatch):
     assert len(datasets.load("dietox").frame) == 861
 
 
+def test_a_dataset_that_was_edited_since_it_was_read_is_read_anew(dietox, monkeypatch):
+    """And one that was not is the same one."""
+    monkeypatch.setenv("CONCORD_DATASETS", str(dietox.parent))
+    first = datasets.load("dietox")
+    assert datasets.load("dietox") is first
+    edit(dietox / "dietox.csv", "26.5,26.5,,", "26.5,99.25,,")
+    with pytest.raises(DatasetError, match="its contents have changed"):
+        datasets.load("dietox")
+    seal(dietox)
+    assert (datasets.load("dietox").frame["Weight"] == 99.25).any() and not (first.frame["Weight"] == 99.25).any()
+
+
+def test_a_relative_folder_is_that_of_the_present_directory(dietox, monkeypatch, tmp_path):
+    other = Path(shutil.copytree(dietox, tmp_path / "other" / "dietox"))
+    edit(other / "dietox.csv", "26.5,26.5,,", "26.5,99.25,,")
+    seal(other)
+    monkeypatch.setenv("CONCORD_DATASETS", ".")
+    seen = []
+    for place in (dietox, other):
+        monkeypatch.chdir(place.parent)
+        seen.append((datasets.load("dietox").frame["Weight"] == 99.25).any())
+    assert seen == [False, True]
+
+
 def test_the_export_from_r_gives_every_csv_byte_for_byte(tmp_path):
     """Exporting all datasets from their R packages anew changes no byte of any table."""
-    subprocess.run(["Rscript", ROOT / "scripts/export_datasets.R", tmp_path], check=True, capture_output=True)
+    subprocess.run(
+        ["Rscript", "--vanilla", ROOT / "scripts/export_datasets.R", tmp_path], check=True, capture_output=True
+    )
     assert sorted(each.name for each in tmp_path.iterdir()) == datasets.catalogue()
     for id in datasets.catalogue():
         assert (tmp_path / id / f"{id}.csv").read_bytes() == (ROOT / "datasets" / id / f"{id}.csv").read_bytes()

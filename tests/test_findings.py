@@ -14,7 +14,8 @@ from concord.findings_tables import number
 from concord.scenarios import cross
 from concord.simulate_command import made_up
 from concord.simulation import pairs
-from concord.study import Plan, run
+from concord.store import Plan
+from concord.study import run
 
 REPLICATES = 6
 

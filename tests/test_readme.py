@@ -271,7 +271,7 @@ def test_test_runs_all_there_is_unless_told_which(checkout, given):
     ]
     assert line.endswith("-m pytest -n 3 --dist loadfile --no-loadscope-reorder --junit-xml build/junit.xml $TESTS")
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-    assert options["testpaths"] == ["notebooks", "tests"]
+    assert options["testpaths"] == ["notebooks", "tests", "scripts/nbval-tolerance/tests"]
 
 
 @runs("make lint")
@@ -341,7 +341,7 @@ def test_lab_starts_for_root_too():
     assert "--allow-root" in recipe.split()
 
 
-@runs("Rscript scripts/export_datasets.R")
+@runs("Rscript --vanilla scripts/export_datasets.R")
 def test_every_table_is_what_its_r_package_has(checkout, given):
     tables = [Path("datasets") / id / f"{id}.csv" for id in datasets.catalogue()]
     for table in tables:

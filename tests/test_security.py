@@ -125,7 +125,7 @@ def test_the_code_that_is_shown_for_hostile_names_runs_as_what_it_says(here):
     shown = listings.Listings(made.model, made.source)
     (here / "shown.py").write_text(shown.python)
     (here / "shown.R").write_text(shown.r)
-    for command in ([sys.executable, "shown.py"], ["Rscript", "shown.R"]):
+    for command in ([sys.executable, "shown.py"], ["Rscript", "--vanilla", "shown.R"]):
         done = subprocess.run(command, cwd=here, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

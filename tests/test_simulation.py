@@ -19,7 +19,8 @@ from concord.replicates import Refitter, Replicate, best_known, likelihood_of
 from concord.scenarios import Scenario
 from concord.simulate_command import cases, made_up
 from concord.simulation import INDEPENDENT, Case, Experiment, pairs, rule, table
-from concord.study import Plan, run
+from concord.store import Plan
+from concord.study import run
 from concord.vocabulary import UNJUDGED
 
 DEFAULT = pairs(("default",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,13 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from concord import models, study
+from concord import models, parts, study
 from concord.__main__ import main
 from concord.findings import Findings
-from concord.notebooks import InputError
 from concord.simulate_command import cases
-from concord.simulation import Case, Experiment, pairs
-from concord.study import Batch, Plan, Store, StudyStopped, Work, run
+from concord.simulation import Case, Experiment, pairs, schema
+from concord.store import Batch, Plan, Store
+from concord.study import StudyStopped, Work, run
 from test_notebooks import session, until
 
 MODEL = "dyestuff-random_intercept"
@@ -44,10 +44,6 @@ def response(self, n):
 response.draw, Experiment.response = draw, response
 """
 CLOCK = ["seconds"]
-_buffer = io.BytesIO()
-pq.write_table(pyarrow.table({"replicate": []}), _buffer)
-EMPTY = _buffer.getvalue()
-"""A part without rows."""
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +51,30 @@ def case() -> Case:
     return Case.of(models.get(MODEL))
 
 
-def parts(folder: Path) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     return sorted((folder / "parts" / NAME).glob("*.parquet"))
+
+
+def made_up(plan: Plan, first: int, stop: int) -> bytes:
+    """A part of a study, with rows that nobody computed."""
+    (case,) = plan.cases
+    manifest = plan.manifest
+    fits = tuple(manifest["fits"])
+    identity = parts.Identity(
+        case.name, case.digest, plan.seed, fits, manifest["level"], manifest["versions"], first, stop
+    )
+    of = [("independent", "optimum"), *plan.pairs]
+    rows = [
+        {"case": case.name, "replicate": number, "engine": engine, "settings": settings}
+        for number in range(first, stop)
+        for engine, settings in of
+    ]
+    return parts.encode(rows, identity, schema(case.model.design))
 
 
 def rows(folder: Path) -> pd.DataFrame:
     """All rows but what a clock says, in one order whatever the parts are."""
-    table = pyarrow.dataset.dataset(parts(folder)).to_table().to_pandas().drop(columns=CLOCK)
+    table = pyarrow.dataset.dataset(files(folder)).to_table().to_pandas().drop(columns=CLOCK)
     return table.sort_values(["replicate", "settings", "engine"], ignore_index=True)
 
 
@@ -144,17 +157,17 @@ def after_scheduler(tmp_path_factory):
     cluster = Cluster(folder / "three", 3)
     process = command(folder / "kept", "--replicates", str(FIRST), "--batch", "1", SCHEDULER=cluster.address)
     try:
-        until(lambda: len(parts(folder / "kept")) >= 5, 120)
-        before = len(parts(folder / "kept"))
+        until(lambda: len(files(folder / "kept")) >= 5, 120)
+        before = len(files(folder / "kept"))
         for pid in cluster.workers[:2]:
             os.kill(pid, signal.SIGKILL)
-        until(lambda: len(parts(folder / "kept")) >= before + 5, 60)
+        until(lambda: len(files(folder / "kept")) >= before + 5, 60)
         os.kill(cluster.processes[0].pid, signal.SIGKILL)
         out, err = process.communicate(timeout=20)
     finally:
         process.kill()
         cluster.stop()
-    return folder / "kept", process.returncode, out, err, len(parts(folder / "kept"))
+    return folder / "kept", process.returncode, out, err, len(files(folder / "kept"))
 
 
 def test_killed_workers_lose_nothing_and_a_killed_scheduler_is_one_line(after_scheduler, uninterrupted):
@@ -203,10 +216,10 @@ def test_a_replicate_that_kills_its_worker_is_named_and_all_others_are_there(aft
 def after_interrupt(after_killer):
     """More replicates, on two workers of this machine; Ctrl-C on the way."""
     folder = after_killer[0]
-    before = len(parts(folder))
+    before = len(files(folder))
     process = command(folder, "--replicates", str(ALL), "--batch", "1", "--workers", "2")
     try:
-        until(lambda: len(parts(folder)) >= before + 3, 120)
+        until(lambda: len(files(folder)) >= before + 3, 120)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=30)
         until(lambda: not session(process.pid), 15)
@@ -237,10 +250,10 @@ def test_after_all_that_the_study_is_the_one_that_was_never_interrupted(after_in
     assert told.err == "" and f"{ALL} replicates, seed 1" in told.out
     pd.testing.assert_frame_equal(rows(folder), uninterrupted, check_exact=True)
     assert not [*folder.rglob(".*.aside")]
-    before = {path: path.stat().st_mtime_ns for path in parts(folder)}
+    before = {path: path.stat().st_mtime_ns for path in files(folder)}
     assert main([*given, "--replicates", "10"]) == 0  # fewer than there are: nothing to do, and nothing forgotten
     assert f"{ALL} replicates, seed 1" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in parts(folder)} == before
+    assert {path: path.stat().st_mtime_ns for path in files(folder)} == before
     for name in ("verdicts", "engines", "gaps", "parameters"):
         assert len(pd.read_csv(folder / f"{name}.csv")) > 1 or name == "verdicts"
 
@@ -261,7 +274,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     process = command(disk / "study", "--replicates", "30", "--batch", "2", "--workers", "0", wrapped=wrapped)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1 and out == ""
-    count = 2 * len(parts(kept))
+    count = 2 * len(files(kept))
     assert re.fullmatch(
         rf"concord: {disk / 'study'}: cannot be written: {why}: {count} of 30 replicates are kept in {disk / 'study'}; "
         "the same command goes on\n", err,
@@ -269,129 +282,11 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     assert not [*kept.rglob(".*.aside")]
     if can.returncode == 0:
         assert 0 < count < 30
-    for path in parts(kept):
+    for path in files(kept):
         assert pq.read_table(path).num_rows == 6
     run(Plan((case,), 1, 30, DEFAULT), kept, workers=0)
     wanted = uninterrupted[uninterrupted["replicate"] < 30].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows(kept), wanted, check_exact=True)
-
-
-# The folder
-
-
-@pytest.fixture(scope="module")
-def begun(case, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("begun")
-    run(Plan((case,), 1, 2, DEFAULT), folder, workers=0)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"seed": 2}, "holds another study: seed is 1 there, 2 here"),
-        ({"pairs": pairs()}, "holds another study: fits is ['mixedlm default', 'lme4 default'] there"),
-        ({"cases": "dyestuff2-random_intercept"}, f"holds another study: there is no {NAME} here"),
-    ],
-)
-def test_a_folder_with_another_study_is_one_line_that_says_what_differs(begun, case, changed, message):
-    given = {"cases": (case,), "seed": 1, "replicates": 2, "pairs": DEFAULT, **changed}
-    if "cases" in changed:
-        given["cases"] = (Case.of(models.get(changed["cases"])),)
-    before = parts(begun)
-    with pytest.raises(InputError) as error:
-        run(Plan(**given), begun, workers=0)
-    assert message in str(error.value) and "name another folder with --output" in str(error.value)
-    assert parts(begun) == before
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda there: there["versions"].update(lme4="0.9"), "was computed with lme4 0.9, here it is"),
-        (lambda there: there["cases"][NAME].update(digest="0"), "the table or the truth of"),
-        (lambda there: there.update(method="ML"), "method is ML there, REML here"),
-        (lambda there: there.update(format=0), "is not the manifest of a study of this version"),
-    ],
-)
-def test_a_folder_of_other_versions_or_data_is_refused(begun, case, tmp_path, change, message):
-    folder = shutil.copytree(begun, tmp_path / "copy")
-    there = json.loads((folder / "manifest.json").read_text())
-    change(there)
-    (folder / "manifest.json").write_text(json.dumps(there))
-    with pytest.raises(InputError, match=re.escape(message)):
-        run(Plan((case,), 1, 2, DEFAULT), folder, workers=0)
-
-
-def test_two_processes_do_not_work_in_one_folder(begun, case):
-    plan = Plan((case,), 1, 2, DEFAULT)
-    with Store(begun).held(plan), pytest.raises(InputError, match="another process is at work"):
-        run(plan, begun, workers=0)
-    run(plan, begun, workers=0)
-
-
-def test_what_a_killed_process_left_half_written_is_cleared_away(begun, case):
-    left = begun / "parts" / NAME / ".000000002-000000003.parquet.aside"
-    left.write_bytes(b"half")
-    run(Plan((case,), 1, 3, DEFAULT), begun, workers=0)
-    assert not left.exists() and rows(begun)["replicate"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
-
-
-def test_a_replicate_in_two_parts_is_an_error(begun, tmp_path):
-    folder = shutil.copytree(begun, tmp_path / "copy")
-    here = parts(folder)[0]
-    shutil.copy(here, here.with_name("000000000-000000002.parquet"))
-    with pytest.raises(InputError, match="has replicates that .* has too"):
-        Findings(folder)
-
-
-@pytest.mark.parametrize("damage", ["empty", "cut", "zeros", "text", "folder"])
-def test_a_part_that_is_no_whole_parquet_file_is_one_line_and_computed_anew_without_it(
-    begun, tmp_path, capsys, damage, uninterrupted
-):
-    """As after a power cut, whose file system kept the name and not the content."""
-    folder = shutil.copytree(begun, tmp_path / "copy")
-    here = parts(folder)[0]
-    content = here.read_bytes()
-    damaged = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content)), "text": b"no table\n"}
-    if damage == "folder":
-        here.unlink()
-        here.mkdir()
-    else:
-        here.write_bytes(damaged[damage])
-    given = ["simulate", MODEL, "--settings", "default", "--output", str(folder), "--workers", "0"]
-    for replicates in (2, 4):  # all are there, and it is only told of them; some are not
-        assert main([*given, "--replicates", str(replicates)]) == 2
-        said = capsys.readouterr()
-        why = "cannot be read: Is a directory" if damage == "folder" else "is no whole Parquet file: delete it, and"
-        assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith(f"concord: {here}: {why}")
-    if damage != "empty":
-        return
-    here.unlink()
-    assert main([*given, "--replicates", "4"]) == 0
-    wanted = uninterrupted[uninterrupted["replicate"] < 4].reset_index(drop=True)
-    pd.testing.assert_frame_equal(rows(folder), wanted, check_exact=True)
-
-
-def test_a_part_whose_values_were_damaged_is_one_line_and_never_other_numbers(begun, tmp_path, capsys):
-    """One bit turned in every column, as a bad disk or a bad copy does it: the file's form is whole all the same."""
-    folder = shutil.copytree(begun, tmp_path / "copy")
-    here = parts(folder)[0]
-    content = here.read_bytes()
-    group = pq.read_metadata(here).row_group(0)
-    columns = [group.column(index) for index in range(group.num_columns)]
-    assert len(columns) == len(pq.read_schema(here))
-    for column in columns:
-        last = column.data_page_offset + column.total_compressed_size - 1
-        if column.has_dictionary_page:
-            last += column.dictionary_page_offset - column.data_page_offset
-        here.write_bytes(content[:last] + bytes([content[last] ^ 1]) + content[last + 1 :])
-        with pytest.raises(InputError, match=rf"^{here}: is damaged \(.*\): delete it, and"):
-            study.read_part(here)
-    given = ["simulate", MODEL, "--settings", "default", "--output", str(folder), "--workers", "0", "--replicates", "2"]
-    assert main(given) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith(f"concord: {here}: is damaged (") and said.err.count("\n") == 1
 
 
 def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
@@ -399,7 +294,7 @@ def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch)
     monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))
     with pytest.raises(StudyStopped, match="a worker has .* here it is .*: install the same"):
         run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=0)
-    assert parts(tmp_path) == []
+    assert files(tmp_path) == []
 
 
 def test_where_every_replicate_fails_the_study_stops_early(case, tmp_path, monkeypatch):
@@ -434,10 +329,10 @@ def test_a_part_that_was_written_as_the_interruption_came_is_counted(tmp_path, m
 
 @pytest.mark.parametrize("size", [None, 7])
 def test_batches_are_every_missing_replicate_once(case, tmp_path, size):
-    store = Store(tmp_path)
+    store, plan = Store(tmp_path), Plan((case,), 1, 45, DEFAULT)
     for first, stop in [(0, 5), (8, 9), (9, 20), (40, 50)]:
-        store.keep(Batch(case, first, stop), EMPTY)
-    work = Work(Plan((case,), 1, 45, DEFAULT), store, size)
+        store.keep(Batch(case, first, stop), made_up(plan, first, stop))
+    work = Work(plan, store, size)
     assert work.left == 3 + 20
     taken, tried = [], 0
     while work:
@@ -474,14 +369,14 @@ def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, t
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     run(Plan((case,), 1, 12, DEFAULT), whole, workers=0, batch=12)
     shutil.copytree(whole, divided)
-    (part,) = parts(divided)
-    table = pq.read_table(part)
+    (part,) = files(divided)
+    table, whole_part = parts.read(part), parts.identify(part)
     part.unlink()
     for first, stop in [(0, 1), (1, 8), (8, 12)]:
-        chosen = table.filter(
-            (pyarrow.compute.field("replicate") >= first) & (pyarrow.compute.field("replicate") < stop)
-        )
-        pq.write_table(chosen, part.with_name(f"{first:09}-{stop:09}.parquet"))
+        numbers = pyarrow.compute.field("replicate")
+        identity = replace(whole_part, first=first, stop=stop)
+        chosen = table.filter((numbers >= first) & (numbers < stop))
+        part.with_name(identity.name).write_bytes(parts.encode(chosen, identity, table.schema))
     one, other = Findings(whole), Findings(divided)
     for name in ("verdicts", "engines", "gaps", "parameters"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)

@@ -415,7 +415,9 @@ def test_the_code_runs_where_it_is_pasted(make_model, tmp_path):
         MIXEDLM: subprocess.run(
             [sys.executable, "-c", "\n".join(python)], capture_output=True, text=True, env=environment, cwd=tmp_path
         ),
-        LME4: subprocess.run(["Rscript", "-e", "\n".join(code_in_r)], capture_output=True, text=True, cwd=tmp_path),
+        LME4: subprocess.run(
+            ["Rscript", "--vanilla", "-e", "\n".join(code_in_r)], capture_output=True, text=True, cwd=tmp_path
+        ),
     }
     for engine, run in done.items():
         assert run.returncode == 0, run.stderr

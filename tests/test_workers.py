@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
+import pickle
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
 import time
+import traceback
+from multiprocessing import connection, popen_fork
 from pathlib import Path
 
 import pytest
 
-from concord.workers import Worker, WorkerStopped
+from concord import workers
+from concord.workers import QuestionClosed, Worker, WorkerStopped
 
 
 @pytest.fixture
@@ -28,6 +35,12 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def children() -> set[int]:
+    """The processes that this one has forked, those that multiprocessing may have lost among them."""
+    found = [each.read_text().split() for each in Path("/proc/self/task").glob("*/children")]
+    return {pid for pid in map(int, itertools.chain(*found)) if running(pid)}
 
 
 def test_it_works_in_a_process_of_its_own_one_piece_after_the_other(worker):
@@ -72,13 +85,13 @@ def test_work_that_takes_too_long_is_stopped_and_said_to_be_late(worker):
     assert not worker.alive and not running(pid)
 
 
-def test_time_counts_from_the_beginning_of_the_work_and_not_from_what_goes_before(worker):
-    """A worker that still imports, or works on something else, has not begun."""
-    worker.send(time.sleep, 0.6)
-    worker.send(abs, -2)
-    time.sleep(0.8)
-    assert worker.receive(5) is None
-    assert worker.receive(0.2) == 2
+def test_time_counts_from_the_beginning_of_the_work_and_not_from_what_goes_before(tmp_path, monkeypatch):
+    """A worker that still imports has not begun."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    worker = Worker(["slow_to_import"])
+    assert worker.run(abs, -2, timeout=0.2) == 2
+    worker.stop()
 
 
 def test_one_that_dies_says_how(worker):
@@ -126,7 +139,229 @@ def test_it_does_not_outlive_a_killed_parent_though_it_works():
 
 def test_ctrl_c_is_for_who_asked(worker):
     """An interrupt reaches every process of a terminal; a worker leaves it to its parent to stop it."""
-    worker.send(time.sleep, 0.5)
+    question = worker.send(time.sleep, 0.5)
     time.sleep(0.2)
     os.kill(worker._process.pid, signal.SIGINT)
-    assert worker.receive(5) is None
+    assert question.answer(5) is None
+
+
+# ---- an answer belongs to its question
+
+
+@pytest.fixture
+def ctrl_c():
+    """Interruptions are raised in this process, whatever the test runner has made of them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_question_is_answered_once(worker):
+    question = worker.send(abs, -1)
+    assert question.answer() == 1
+    with pytest.raises(QuestionClosed):
+        question.answer()
+
+
+def test_a_question_that_was_given_up_has_no_answer_and_the_next_one_has_its_own(worker):
+    pid = worker.run(os.getpid)
+    first = worker.send(abs, -1)
+    first.abandon()
+    forgotten = worker.send(abs, -2)
+    assert worker.run(abs, -3) == 3
+    for each in (first, forgotten):
+        with pytest.raises(QuestionClosed):
+            each.answer()
+    assert worker.run(os.getpid) == pid
+
+
+def test_what_is_said_about_another_question_is_passed_over(worker):
+    """However it came into the pipe."""
+    assert worker.run(_says_of, 3, "another's") is None
+    assert worker.run(abs, -1) == 1
+
+
+def _says_of(many: int, what: str) -> None:
+    """In a worker: answers to questions that nobody asked, before and after the true one's number."""
+    pipe = next(
+        each for each in (frame.f_locals.get("pipe") for frame, _ in traceback.walk_stack(None)) if each is not None
+    )
+    for number in range(many):
+        pipe.send_bytes(workers._HEAD.pack(workers.number() - number - 1, workers._VALUE) + pickle.dumps(what))
+        pipe.send_bytes(workers._HEAD.pack(workers.number() + number + 1, workers._VALUE) + pickle.dumps(what))
+
+
+@pytest.mark.parametrize("given_up", ["at once", "by the next question"])
+def test_a_worker_that_goes_on_with_what_was_given_up_is_ended(worker, given_up):
+    pid = worker.run(os.getpid)
+    question = worker.send(time.sleep, 60)
+    began = time.monotonic()
+    if given_up == "at once":
+        question.abandon()
+    else:
+        with pytest.raises(WorkerStopped, match="interrupted"):
+            worker.send(abs, -1)
+    assert time.monotonic() - began < 10 and not worker.alive and not running(pid)
+    for what in (question.answer, lambda: worker.send(abs, -1)):
+        with pytest.raises(WorkerStopped, match="interrupted"):
+            what()
+
+
+def test_arguments_that_cannot_be_sent_leave_the_worker_as_it_is(worker):
+    with pytest.raises(Exception, match="pickle"):
+        worker.run(abs, lambda: None)
+    assert worker.run(abs, -1) == 1
+
+
+class Late:
+    """Raises where it is unpickled, as an interruption may be there."""
+
+    def __reduce__(self):
+        return _interrupted, ()
+
+
+def _interrupted():
+    if workers.number() == 0:
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_while_an_answer_is_unpickled_costs_that_answer_only(worker):
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(Late)
+    assert worker.run(abs, -1) == 1 and worker.alive
+
+
+def dies_in_its_answer() -> None:
+    """In a worker: say that an answer of a million bytes comes, send some, and die."""
+    pipe = next(
+        each for each in (frame.f_locals.get("pipe") for frame, _ in traceback.walk_stack(None)) if each is not None
+    )
+    os.write(pipe.fileno(), struct.pack("!i", 1_000_000) + b"some")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_dies_in_the_middle_of_its_answer_has_died(worker):
+    with pytest.raises(WorkerStopped, match="SIGKILL"):
+        worker.run(dies_in_its_answer)
+
+
+class Interrupting:
+    """Interrupts the process that traces itself by it, at one of its steps in the code that asks workers.
+
+    Attributes
+    ----------
+    step : at which one, counted from 1
+    fine : whether every bytecode of `concord.workers` is a step, and not every line
+    steps : how many were seen
+    """
+
+    def __init__(self, step: int, fine: bool = False) -> None:
+        self.step, self.fine, self.steps = step, fine, 0
+
+    def __call__(self, frame, event, argument):
+        code = frame.f_code
+        # What is raised in a finalizer reaches nobody.
+        if code.co_filename not in TRACED or code.co_name == "__del__":
+            return None
+        frame.f_trace_opcodes = self.fine and code.co_filename == workers.__file__
+        if event != "call":
+            self.steps += 1
+            if self.steps == self.step:
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+
+TRACED = (workers.__file__, connection.__file__, popen_fork.__file__)
+
+
+def big(seed: int) -> bytes:
+    """More than a pipe holds at once."""
+    return bytes([seed]) * 300_000
+
+
+def test_interrupted_at_every_step_the_next_answer_is_the_next_questions(ctrl_c):
+    """Every bytecode of `Worker.run` and every line of the pipe's own code, the reading of half a message included."""
+    worker, told, step, pids = Worker(), [], 0, set()
+    while True:
+        step += 1
+        interrupting = Interrupting(step, fine=True)
+        sys.settrace(interrupting)
+        try:
+            got = worker.run(big, step % 251)
+        except KeyboardInterrupt:
+            got = None
+        finally:
+            sys.settrace(None)
+        if got is not None:
+            assert got == big(step % 251)
+        if interrupting.steps < step:
+            break
+        pids.add(worker._process.pid)
+        if not worker.alive:
+            worker.stop()
+            worker = Worker()
+        told.append(worker.run(divmod, step, 7) == divmod(step, 7))
+    worker.stop()
+    assert len(told) > 300 and all(told), f"{told.count(False)} of {len(told)} answers were another question's"
+    assert 1 < len(pids) < len(told) and not any(map(running, pids))
+
+
+def test_interrupted_at_every_step_of_its_start_and_its_end_no_worker_is_left_behind(ctrl_c):
+    before = children()
+    for begin, end in ((True, False), (False, True)):
+        step, seen = 0, 1
+        while seen >= step:
+            step += 1
+            interrupting, made = Interrupting(step), None if begin else Worker()
+            sys.settrace(interrupting)
+            try:
+                if begin:
+                    made = Worker()
+                if end:
+                    made.stop()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            seen = interrupting.steps
+            if made is not None:
+                # One that is to be ended is, or knows nothing of it yet.
+                assert made.alive or not running(made._process.pid)
+                assert not made.alive or made.run(abs, -step) == step
+                made.stop()
+        assert step > 30
+    gc.collect()
+    deadline = time.monotonic() + 10
+    while children() - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not children() - before
+
+
+def test_no_worker_holds_another_ones_pipe_open():
+    """One that nobody can ask any more ends, though others were forked while it was there."""
+    first = Worker()
+    pid, second = first.run(os.getpid), Worker()
+    second.run(abs, 1)
+    first._pipe.close()
+    deadline = time.monotonic() + 10
+    while running(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not running(pid) and second.run(abs, -1) == 1
+    first.stop()
+    second.stop()
+
+
+def test_a_process_that_is_forked_takes_no_answer_that_its_parent_waits_for(worker):
+    question = worker.send(big, 3)
+    child = os.fork()
+    if not child:
+        refused = not worker.alive
+        for what in (question.answer, lambda: worker.run(abs, -1)):
+            try:
+                what()
+                refused = False
+            except WorkerStopped:
+                continue
+        os._exit(not refused)
+    assert os.waitpid(child, 0)[1] == 0
+    assert question.answer() == big(3) and worker.run(abs, -1) == 1

@@ -14,7 +14,6 @@ from concord import agreement_table, reference, tables
 from concord.agreement_table import OPTIMUM, name_of
 from concord.answers import Absence, Answer
 from concord.curvature import Curvature
-from concord.engines.best import recomputed
 from concord.fits import KEY, Fit
 from concord.judgement import Judgement, correct_digits
 from concord.measures import Judge, Measure, definitions_told, undefined, unexplained
@@ -110,14 +109,8 @@ class Comparison:
         self.verdict = self._decided()
 
     def _best_known(self, found: Reference) -> Reference:
-        """The reference, or where it is not certified and a fit is better, that fit."""
-        if found.certified or not self.fits:
-            return found
-        values = [recomputed(fit, found.likelihood) if self.same_model(fit) else -np.inf for fit in self.fits]
-        best = int(np.argmax(values))
-        if not values[best] > found.level + self.allowed_gap:
-            return found
-        return found.surpassed(values[best], self.fits[best].estimates, "the fits compared")
+        """The reference; where it is not certified, after searches from where the fits stopped too."""
+        return found.searched_from([fit for fit in self.fits if self.same_model(fit)])
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
         fixed, covariances, residual = reference.parameters(against.estimates, model.design)

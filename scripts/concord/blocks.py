@@ -50,6 +50,29 @@ class Blocks:
         cross = self.outside + (S.ravel() @ self.products).reshape(self.outside.shape)
         return _At(self, 2 * float(self.count @ np.log(diagonals).sum(1)), cross, F, B, S)
 
+    @property
+    def weight(self) -> int:
+        """What an evaluation costs: the numbers that it holds."""
+        return len(self.R) * self.R.shape[1] ** 2
+
+    def at_many(self, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log |V| and the share of [X y]'V^-1[X y] at several thetas: shape (k, m) to (k,) and (k, s, s).
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError : at one of them the numbers have left what doubles can hold
+        """
+        m, size, _ = self.basis.shape
+        F = (thetas @ self.basis.reshape(m, -1)).reshape(-1, 1, size, size)
+        B = self.R @ F
+        M = B @ B.swapaxes(-1, -2)
+        M.reshape(*M.shape[:2], -1)[:, :, :: size + 1] += 1.0
+        lower = np.linalg.cholesky(M)
+        diagonals = lower.reshape(*M.shape[:2], -1)[:, :, :: size + 1]
+        S = np.linalg.inv(M)
+        cross = self.outside + (S.reshape(len(thetas), -1) @ self.products).reshape(-1, *self.outside.shape)
+        return 2 * (np.log(diagonals).sum(2) @ self.count), cross
+
 
 @dataclass(frozen=True, eq=False)
 class _At:

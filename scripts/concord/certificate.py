@@ -1,6 +1,7 @@
 """Certificates: the optimum of a model in high precision, and the proof that it is one.
 
-The data are the doubles that the engines see, taken exactly: their cross-products are rational numbers without error.
+The data are exact numbers (`concord.decimals`): the decimals of the table as printed, or else the doubles that the
+engines see. The cross-products of fractions are fractions without error, those of other numbers are enclosed.
 The criterion is that of `likelihood` (Bates et al. 2015, equations 34 and 41), evaluated in jets of balls from those
 cross-products, so that rounding is enclosed and nothing is shared with the double-precision code but the formula.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
 from concord.blocks import components, ranks_within
+from concord.decimals import GUARD, Columns, Doubles, InexactError, Number
 from concord.formulas import Design
 from concord.jets import Jet, variables
 
@@ -40,17 +42,27 @@ class Exact:
     ----------
     design : the model in numbers
     reml : the REML criterion, or the ML deviance
+    columns : the same numbers exactly; by default the design's doubles
+
+    Raises
+    ------
+    InexactError : one of the design's columns could not be made
     """
 
-    def __init__(self, design: Design, reml: bool) -> None:
+    def __init__(self, design: Design, reml: bool, columns: Columns | Doubles | None = None) -> None:
         self.n, self.p = design.X.shape
         self.reml, self.nu = reml, self.n - (self.p if reml else 0)
-        table = [[_rational(v) for v in row] for row in np.column_stack([design.X, design.y])]
-        matrix = fmpq_mat(table)
-        self.total = _rows(matrix.transpose() * matrix)
+        columns = columns or Doubles(design)
+        fixed = [columns.of(column, name) for column, name in zip(design.X.T, design.names, strict=True)]
+        table = [list(row) for row in zip(*fixed, columns.response(), strict=True)]
+        random = [
+            [list(row) for row in zip(*map(columns.of, term.matrix.T, term.names), strict=True)]
+            for term in design.terms
+        ]
+        self.total = _rows(_gram(table, table))
         self.sizes = [len(term.names) for term in design.terms]
         self.m = sum(q * (q + 1) // 2 for q in self.sizes)
-        self.patterns = _patterns(design, table, self.sizes)
+        self.patterns = _patterns(design, table, random, self.sizes)
 
     def __call__(self, point: Sequence[arb], order: int = 2) -> Jet:
         """The criterion at theta, or on a box of thetas, with derivatives up to `order`.
@@ -139,6 +151,7 @@ class Certificate:
     bits : the two working precisions
     agreed : decimal digits to which they agree
     boundary : which entries of theta are zero because the optimum lies on the boundary
+    data : what was certified: ``decimals`` of the table, or ``doubles``
     """
 
     theta: list[arb]
@@ -148,6 +161,7 @@ class Certificate:
     bits: tuple[int, int]
     agreed: int
     boundary: tuple[int, ...]
+    data: str = "doubles"
 
     @property
     def radius(self) -> float:
@@ -155,7 +169,10 @@ class Certificate:
         return max((float(each.rad()) for each in self.theta), default=0.0)
 
 
-def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400, box: float = 1e-40) -> Certificate:
+def certify(
+    design: Design, reml: bool, start: Sequence[float], columns: Columns | Doubles | None = None, bits: int = 400,
+    box: float = 1e-40,
+) -> Certificate:  # fmt: skip
     """Solve at two precisions from a start in double precision, and prove the result.
 
     A column of a factor that is zero throughout at the start stays zero: there the optimum lies on the boundary. The
@@ -171,7 +188,7 @@ def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400,
     precisions = (bits * 3 // 4, bits)
     kept, ctx.prec = ctx.prec, bits
     try:
-        exact = Exact(design, reml)
+        exact = Exact(design, reml, columns)
         free = _free(exact.sizes, start)
         coarse, fine = (_newton(exact, start, free, precision) for precision in precisions)
         ctx.prec = bits
@@ -180,7 +197,10 @@ def certify(design: Design, reml: bool, start: Sequence[float], bits: int = 400,
         agreed = min((_digits(coarse[i], fine[i], largest) for i in free), default=int(bits * 0.30103))
         boundary = tuple(i for i in range(exact.m) if i not in free)
         loglik, estimates = exact(enclosed, 0).value / -2, exact.estimates(enclosed)
-        return Certificate(enclosed, loglik, estimates, box, precisions, agreed, boundary)
+        data = columns.source if columns else Doubles.source
+        return Certificate(enclosed, loglik, estimates, box, precisions, agreed, boundary, data)
+    except InexactError as error:
+        raise CertificateError(str(error)) from error
     except (ZeroDivisionError, ValueError) as error:
         raise CertificateError(f"no enclosure at {bits} bits: {error}") from error
     finally:
@@ -266,12 +286,8 @@ def _digits(a: arb, b: arb, largest: arb) -> int:
     return min(limit, int(float((size / error).log()) / 2.302585092994046))
 
 
-def _rational(value: float) -> fmpq:
-    return fmpq(*float(value).as_integer_ratio())
-
-
-def _rows(matrix: fmpq_mat) -> list[list[arb]]:
-    return [[arb(entry) for entry in row] for row in matrix.tolist()]
+def _rows(matrix: list[list[Number]]) -> list[list[arb]]:
+    return [[arb(entry) for entry in row] for row in matrix]
 
 
 def _square(triangle: Sequence[arb]) -> arb_mat:
@@ -322,13 +338,22 @@ def _dot(pairs: Iterable[tuple[Jet, Jet | arb]]) -> Jet:
     return total
 
 
-def _patterns(design: Design, table: list[list[fmpq]], sizes: Sequence[int]) -> list[_Pattern]:
-    """The independent blocks, those with the same Z together, with their cross-products exact."""
+def _patterns(
+    design: Design, table: list[list[Number]], random: Sequence[list[list[Number]]], sizes: Sequence[int]
+) -> list[_Pattern]:
+    """The independent blocks, those with the same Z together, with their cross-products exact.
+
+    Parameters
+    ----------
+    table : [X y], exact, a list a row
+    random : for every random term its columns, exact, a list a row
+    """
     block = components(design.terms)
     local = [ranks_within(block, term.codes) for term in design.terms]
     starts = np.cumsum([0, *(q * (q + 1) // 2 for q in sizes)])
-    found: dict[bytes, list[tuple[np.ndarray, np.ndarray]]] = {}
+    found: dict[bytes, list[np.ndarray]] = {}
     layouts: dict[bytes, dict[tuple[int, int], int]] = {}
+    counted: dict[bytes, list[int]] = {}
     for members in np.split(np.argsort(block, kind="stable"), np.cumsum(np.bincount(block))[:-1]):
         counts = [int(rank[members].max()) + 1 for rank in local]
         Z = np.zeros((len(members), sum(count * q for count, q in zip(counts, sizes, strict=True))))
@@ -341,18 +366,19 @@ def _patterns(design: Design, table: list[list[fmpq]], sizes: Sequence[int]) -> 
                 for k, (row, column) in enumerate(lower):
                     layout[offset + level * q + row, offset + level * q + column] = int(start) + k
             offset += count * q
+        # Rows with the same doubles are rows of the same numbers: both come from the same entries of the table.
         order = np.lexsort(Z.T[::-1])
         key = np.array([*counts, *Z.shape]).tobytes() + Z[order].tobytes()
-        found.setdefault(key, []).append((Z[order], members[order]))
-        layouts[key] = layout
+        found.setdefault(key, []).append(members[order])
+        layouts[key], counted[key] = layout, counts
     patterns = []
     for key, blocks in found.items():
-        Z = fmpq_mat([[_rational(value) for value in row] for row in blocks[0][0]])
-        gram = Z.transpose() * Z
-        q, width = Z.ncols(), len(table[0])
-        sums = [[[fmpq(0)] * (width * (width + 1) // 2) for _ in range(a + 1)] for a in range(q)]
-        for _, members in blocks:
-            U = (Z.transpose() * fmpq_mat([table[row] for row in members])).tolist()
+        Z = _exact_block(random, local, counted[key], sizes, blocks[0])
+        gram = _gram(Z, Z)
+        q, width = len(Z[0]), len(table[0])
+        sums: list[list[list[Any]]] = [[[fmpq(0)] * (width * (width + 1) // 2) for _ in range(a + 1)] for a in range(q)]
+        for members in blocks:
+            U = _gram(Z, [table[row] for row in members])
             for a in range(q):
                 for b in range(a + 1):
                     products = (U[a][s] * U[b][t] for s in range(width) for t in range(s + 1))
@@ -363,3 +389,32 @@ def _patterns(design: Design, table: list[list[fmpq]], sizes: Sequence[int]) -> 
         outer = [[[arb(value) for value in cell] for cell in row] for row in sums]
         patterns.append(_Pattern(len(blocks), _rows(gram), outer, layouts[key]))
     return patterns
+
+
+def _exact_block(
+    random: Sequence[list[list[Number]]], local: Sequence[np.ndarray], counts: Sequence[int], sizes: Sequence[int],
+    members: np.ndarray,
+) -> list[list[Number]]:  # fmt: skip
+    """Z of one block, a list a row, exact."""
+    Z: list[list[Number]] = []
+    for row in members:
+        entries: list[Number] = []
+        for matrix, rank, count, q in zip(random, local, counts, sizes, strict=True):
+            line: list[Number] = [fmpq(0)] * (count * q)
+            line[rank[row] * q : (rank[row] + 1) * q] = matrix[row]
+            entries += line
+        Z.append(entries)
+    return Z
+
+
+def _gram(left: list[list[Number]], right: list[list[Number]]) -> list[list[Number]]:
+    """left' right, exact for fractions."""
+    if all(isinstance(value, fmpq) for row in (*left, *right) for value in row):
+        return (fmpq_mat(left).transpose() * fmpq_mat(right)).tolist()
+    kept = ctx.prec
+    try:
+        ctx.prec = kept + GUARD
+        a, b = (arb_mat([[arb(value) for value in row] for row in each]) for each in (left, right))
+        return (a.transpose() * b).tolist()
+    finally:
+        ctx.prec = kept

@@ -26,10 +26,11 @@ from concord.columns import PreparationError
 from concord.datasets import DatasetError
 from concord.fits import SETTINGS
 from concord.formulas import FormulaError
-from concord.inquiry import Inquiry, stop_workers
+from concord.inquiry import Inquiry
 from concord.likelihood import LikelihoodError
 from concord.models import ModelError
 from concord.notebooks import InputError, shorten, write_text
+from concord.remote import stop_workers
 from concord.sources import SourceError
 from concord.team import TeamModel
 from concord.vocabulary import AGREE, SHORT, passes, title
@@ -234,7 +235,7 @@ def _case(model: TeamModel, engine_timeout: float, strict: bool = False) -> Case
         # Once more, all against the best optimum that is known by now.
         comparisons = inquiry.gate().comparisons
         case.entries = [baseline.entry(model.name, each) for each in comparisons]
-        case.comparisons = {each.settings: each for each in comparisons}
+        case.comparisons = dict(zip(SETTINGS, comparisons, strict=True))
     except UNUSABLE as error:
         case.error = shorten(str(error))
     except Exception as error:  # one model's failure must not stop the others

@@ -65,6 +65,11 @@ class Crossed:
         self.lead = np.concatenate(places, axis=1)
         self.others = np.setdiff1d(np.arange(self.size), self.lead)
 
+    @property
+    def weight(self) -> int:
+        """What an evaluation costs: the numbers that it holds, at the least."""
+        return int(self.gram.nnz)
+
     def at(self, theta: np.ndarray) -> _At:
         """The block at one theta.
 

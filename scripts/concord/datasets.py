@@ -21,6 +21,9 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from concord.sources import DECIMALS
+from concord.sources.delimited import printed
+
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
 _WRITTEN = {
     "integer": r"[+-]?[0-9]+",
@@ -166,12 +169,21 @@ def load(id: str) -> Dataset:
     place = folder() / id
     if not (place / "dataset.toml").is_file():
         raise DatasetError(f"dataset {id!r}: not found in {folder()}; there are {', '.join(catalogue()) or 'none'}")
-    return _load(place)
+    return _load(place.absolute(), tuple(map(_stamp, (place / "dataset.toml", place / f"{id}.csv"))))
 
 
 @cache
-def _load(place: Path) -> Dataset:
+def _load(place: Path, stamps: tuple[object, ...]) -> Dataset:
     return read(place)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another one when the file is: a dataset that was edited since it was read is read anew."""
+    try:
+        found = path.stat()
+    except OSError:  # which reading it will tell
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def read(place: Path) -> Dataset:
@@ -236,7 +248,11 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
         if len(row) != len(header):
             raise DatasetError(f"{table}: line {line}: {len(row)} fields, the header has {len(header)}")
     values = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame = pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame.attrs[DECIMALS] = frozenset(
+        name for name in header if record.columns[name].type == "number" and printed(values[name])
+    )
+    return frame
 
 
 def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:

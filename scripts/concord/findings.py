@@ -20,12 +20,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from concord import findings_tables, tables
+from concord import findings_tables, parts, tables
 from concord.findings_tables import Rendered
 from concord.fits import SETTINGS
 from concord.monte_carlo import ClusteredSums, clustered_error, share_error, with_shares
 from concord.simulation import INDEPENDENT, Case, pairs
-from concord.study import Plan, Store, read_part, run
+from concord.store import Plan, Store
+from concord.study import run
 from concord.tally import COUNTS, GAPS, Tally, measured
 
 # So many rows are counted at a time.
@@ -48,19 +49,20 @@ class Findings:
 
     Raises
     ------
-    InputError : the folder holds no study, or a part that another one has too
+    InputError : the folder holds no study, or a part that does not belong to it
     """
 
     def __init__(self, folder: Path) -> None:
         store = Store(folder)
         self.folder, self.manifest, self.replicates = folder, store.manifest, 0
+        most = max(self.manifest["replicates"], *store.stops(self.manifest))  # and every part is of this study
         self._tallies: dict[tuple[str, str, str], Tally] = {}
-        kept = self.manifest["replicates"] if self._together else 0
+        kept = most if self._together else 0
         drawn = np.zeros(kept, bool)
         self._means: dict[tuple[str, str], ClusteredSums] = {}
         for name, case in self.manifest["cases"].items():
             names, truth = list(case["truth"]), np.array(list(case["truth"].values()))
-            for part in _parts(store, name):
+            for part in _parts(store, name, self.manifest):
                 fixed = sum(column.startswith("std_error: ") for column in part.columns)
                 for (engine, settings), rows in part.groupby(["engine", "settings"], sort=False):
                     tally = self._tallies.setdefault((name, engine, settings), Tally(truth, kept=kept))
@@ -321,11 +323,11 @@ def quick(
         return Findings(Path(folder))
 
 
-def _parts(store: Store, case: str) -> Iterator[pd.DataFrame]:
+def _parts(store: Store, case: str, study: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """The rows of a case in the order of their replicates, as many at a time as are worth the trouble."""
     held: list[pa.Table] = []
-    for _, _, path in store.parts(case):
-        held.append(read_part(path))
+    for _, _, path in store.parts(case, study):
+        held.append(parts.read(path))
         if sum(len(each) for each in held) >= ROWS:
             yield pa.concat_tables(held).to_pandas()
             held.clear()

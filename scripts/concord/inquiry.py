@@ -10,23 +10,22 @@ import hashlib
 import keyword
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from concord import datasets, formulas, listings, preparation, r, reference, sources, sweep, syntax, tables
+from concord import datasets, formulas, listings, preparation, reference, sources, sweep, syntax, tables
 from concord.agreement import Comparison, compare
-from concord.answers import Absence, Answer, answer
-from concord.fits import Fit
+from concord.answers import Absence, Answer
+from concord.fits import SETTINGS, Fit
 from concord.gate import Gate
 from concord.models import METHODS, Model, ModelError
+from concord.remote import Asked, table_digest, worker
 from concord.sweep import Sweep
-from concord.workers import Worker, WorkerStopped
 
 if TYPE_CHECKING:
     from concord.account import Account
@@ -39,13 +38,6 @@ SWEEPS = {"mixedlm": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
-
-# What each engine's process imports ahead of its work. An engine that is stopped takes no other one's fits with it.
-_WARM = {
-    "mixedlm": ("statsmodels.formula.api", "concord.engines.mixedlm"),
-    "lme4": ("concord.engines.lme4",),
-    "nlme": ("concord.engines.nlme",),
-}
 
 
 class Inquiry:
@@ -83,7 +75,7 @@ class Inquiry:
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        _worker("mixedlm")  # imports while the table is read and R starts
+        worker("mixedlm")  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -96,6 +88,7 @@ class Inquiry:
         )  # fmt: skip
         self.model = Model(dataset, "model", record, method)
         preparation.check(self.model.design, parsed, prepared)
+        self._table = table_digest(prepared.frame)
 
     def compare(self, settings: str = "default") -> Comparison:
         """Fit by MixedLM, lme4 and, where it can express the model, nlme; judge and compare.
@@ -122,29 +115,30 @@ class Inquiry:
         return found if known is None or (not known.certified and found.level > known.level) else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
-        """What MixedLM, lme4 and nlme say, in this order."""
-        for engine in ("mixedlm", "lme4"):
-            _worker(engine).send(_answer, self.model, engine, settings)
-        reference.of(self.model)
-        by_lme4 = self._received("lme4", settings)
-        _worker("nlme").send(_answer, self.model, "nlme", settings)
-        by_mixedlm = self._received("mixedlm", settings)
-        return by_mixedlm, by_lme4, self._received("nlme", settings)
+        """What MixedLM, lme4 and nlme say, in this order.
 
-    def _received(self, engine: str, settings: str) -> Answer:
-        worker = _workers[engine]
+        Raises
+        ------
+        ModelError : there are no such settings
+        StrayAnswer : the table is no longer the one that the inquiry began with
+        """
+        _check_settings(settings)
+        asked: list[Asked] = []
+
+        def ask(engine: str) -> Asked:
+            asked.append(Asked(self.model, engine, settings, self._table))
+            return asked[-1]
+
         try:
-            got = worker.receive(self.engine_timeout)
-        except WorkerStopped as stop:
-            seconds = self.engine_timeout if stop.late else float("nan")
-            return Absence(self.model, engine, settings, "stopped", str(stop), seconds=seconds)
-        if isinstance(got, Absence):
-            return replace(got, model=self.model)
-        number, content = got
-        return Fit(
-            **content, model=self.model, summarize=partial(_summary, worker, number),
-            predict=partial(worker.run, _predicted, number), elsewhere=partial(worker.run, _asked, number),
-        )  # fmt: skip
+            mixedlm, lme4 = ask("mixedlm"), ask("lme4")
+            reference.of(self.model)  # found here, while both engines are at work there
+            by_lme4 = lme4.answer(self.engine_timeout)
+            nlme = ask("nlme")
+            return mixedlm.answer(self.engine_timeout), by_lme4, nlme.answer(self.engine_timeout)
+        except BaseException:
+            for each in asked:
+                each.abandon()
+            raise
 
     def certify(self) -> Certificate:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
@@ -271,11 +265,7 @@ class Certificate:
         self.model, self.record = model, record
 
     def __repr__(self) -> str:
-        checks = self.record["checks"]
-        return (
-            f"certified: logLik {self.record['loglik']}, theta proved to lie within {checks['radius']:.0e}; "
-            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
-        )
+        return f"certified: logLik {self.record['loglik']}, {reference.told(self.record['checks'])}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         content = {self.model.name: {self.model.method: self.record}}
@@ -292,65 +282,13 @@ def compare_formula(
     ----------
     settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
     """
+    _check_settings(settings)
     return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
 
 
-_workers: dict[str, Worker] = {}
-
-
-def _worker(engine: str) -> Worker:
-    """The process of one engine; a new one where it has been stopped or died."""
-    found = _workers.get(engine)
-    if found is None or not found.alive:
-        if engine != "mixedlm":
-            r.package("lme4")  # forked, the worker has R as it is here
-        found = _workers[engine] = Worker(_WARM[engine])
-    return found
-
-
-def stop_workers() -> None:
-    """End the engines' processes; the next question starts new ones."""
-    for worker in _workers.values():
-        worker.stop()
-    _workers.clear()
-
-
-_given: list[Fit] = []
-"""In a worker: the fits that it has made, whose random effects may be asked for."""
-
-
-def _answer(model: Model, engine: str, settings: str) -> Any:
-    """In a worker: the engine's answer, in what can be carried to another process."""
-    got = answer(model, engine, settings)
-    if isinstance(got, Absence):
-        return replace(got, model=None)
-    _given.append(got)
-    left = {"model", "native", "summarize", "predict", "elsewhere"}
-    content = {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in left}
-    return len(_given) - 1, content
-
-
-def _summary(worker: Worker, number: int) -> str:
-    """The package's own summary of a fit that a worker has made."""
-    try:
-        return worker.run(_summarized, number)
-    except WorkerStopped as stop:
-        return f"no summary: the fit is gone with the engine's process ({stop})"
-
-
-def _summarized(number: int) -> str:
-    """In a worker: the summary of a fit that it has made."""
-    return _given[number].summary
-
-
-def _predicted(number: int) -> pd.DataFrame:
-    """In a worker: the random effects of a fit that it has made."""
-    return _given[number].random_effects
-
-
-def _asked(number: int, question: Callable[..., Any], *arguments: Any) -> Any:
-    """In a worker: what the package's own result of a fit says."""
-    return question(_given[number], *arguments)
+def _check_settings(settings: str) -> None:
+    if settings not in SETTINGS:
+        raise ModelError(f"settings {settings!r}: they are one of {', '.join(SETTINGS)}")
 
 
 def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:

@@ -21,13 +21,21 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize
 
-from concord import newton
+from concord import newton, search
 from concord.blocks import Blocks, gather
 from concord.fits import tidy
 from concord.formulas import Design
 
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
+EPS = float(np.finfo(float).eps)
+# A search has settled where the criterion's slope is less than this.
+SETTLED = 1e-3
+# Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
+HELD = 2**21
+SCANNED = 2**21
+# With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
+DEAR = 2000
 
 
 class LikelihoodError(ValueError):
@@ -47,6 +55,7 @@ class Optimum:
     residual_variance : variance of the residuals
     theta : where the search ended, in whitened coordinates, shape (m,)
     gradient : largest absolute derivative of the criterion there
+    slope : the same, for an entry of theta beyond 1 with respect to its logarithm
     """
 
     design: Design
@@ -57,6 +66,7 @@ class Optimum:
     residual_variance: float
     theta: np.ndarray
     gradient: float
+    slope: float = 0.0
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -113,6 +123,7 @@ class Likelihood:
             whitened.append(columns * np.sqrt(n))
         self._triangles = [np.triu_indices(len(term.names))[::-1] for term in design.terms]
         self.m = sum(len(rows) for rows, _ in self._triangles)
+        self.shape = search.Shape([len(term.names) for term in design.terms])
         table = np.column_stack([orthonormal, residuals / self.scale])
         self._blocks = gather(design.terms, whitened, table)
         self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
@@ -233,30 +244,119 @@ class Likelihood:
         half = linalg.solve_triangular(self.R, solved.inverse)
         return linalg.solve_triangular(self.R, half.T)
 
+    def criteria(self, thetas: np.ndarray) -> np.ndarray:
+        """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
+        # As many at a time as the memory of a few million numbers holds.
+        at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self._blocks)))
+        if not self.dense or len(thetas) == 1:
+            return np.array([self._value(theta) for theta in thetas])
+        if len(thetas) <= at_once:
+            with suppress(np.linalg.LinAlgError):
+                return self._criteria(thetas)
+        # One of them has no value, or they are too many: by halves.
+        half = len(thetas) // 2
+        return np.concatenate([self.criteria(thetas[:half]), self.criteria(thetas[half:])])
+
+    def _criteria(self, thetas: np.ndarray) -> np.ndarray:
+        logdet, cross = (sum(each) for each in zip(*(b.at_many(thetas) for b in self._blocks), strict=True))
+        diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
+        p = self.p
+        logs = np.log(diagonal)
+        values = logdet + self.nu * (1 + np.log(2 * math.pi * self.scale**2 / self.nu) + 2 * logs[:, p])
+        values = values + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
+        return np.where(np.isfinite(values), values, np.inf)
+
+    def _value(self, theta: np.ndarray) -> float:
+        try:
+            return self.criterion(theta)
+        except np.linalg.LinAlgError:
+            return math.inf
+
     def starts(self) -> list[np.ndarray]:
-        """Where searches start: factors of 1, 0.1 and 3 times the identity, as whitened thetas, shape (m,)."""
-        identity = np.concatenate([(rows == columns).astype(float) for rows, columns in self._triangles])
-        return [identity, 0.1 * identity, 3 * identity]
+        """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
+        # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
+        cost = max(1, sum(blocks.weight for blocks in self._blocks))
+        points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
+        return [
+            *search.dips(self.criteria, self.shape, points),
+            *search.corners(self.shape, not self.dense or cost > DEAR),
+        ]
 
     def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
-        """The best stationary point that is found from each of the starts, in double precision.
+        """The best optimum that is found, in double precision; see `optima`."""
+        return self.optima(starts)[0]
+
+    def optima(self, starts: Sequence[np.ndarray] | None = None) -> list[Optimum]:
+        """All distinct local optima that are found, in double precision, best first.
 
         Parameters
         ----------
-        starts : whitened thetas, shape (m,); by default those of `starts`
+        starts : whitened thetas, shape (m,), to search from and nowhere else; by default those of `starts`, and then
+            every dip along one effect from each optimum found
 
         Raises
         ------
         LikelihoodError : no start led anywhere
         """
-        found = []
+        found: list[newton.Minimum] = []
         for start in self.starts() if starts is None else starts:
-            # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
-            with suppress(np.linalg.LinAlgError):
-                found.append(self._descend(np.asarray(start, float)))
+            self._follow(np.asarray(start, float), found)
+        if starts is None and self.m > 1 and self.dense:
+            for each in list(found):
+                for start in search.along(self.criteria, self.shape, each.point):
+                    self._follow(start, found)
         if not found:
             raise LikelihoodError("no optimum was found")
-        value, theta, gradient = min(found, key=lambda each: each[0])
+        return self.merged([self._optimum(each) for each in found])
+
+    def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
+        """The distinct ones of several optima, best first.
+
+        The end of a search that did not settle is left out, unless it is the best.
+        """
+        kept: list[Optimum] = []
+        for new in sorted(optima, key=lambda each: -each.loglik):
+            noise = self.rounding(new.residual_variance)
+            settled = new.slope <= SETTLED + 1e3 * noise
+            known = any(
+                self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta, 8 * noise) for each in kept
+            )
+            if not kept or (settled and not known):
+                kept.append(new)
+        return kept
+
+    def rounding(self, residual_variance: float) -> float:
+        """What the rounding of the cross-products can do to the log-likelihood, in its units.
+
+        They are sums of squares of the size of the least-squares residuals'. Where these are r times what is left at a
+        residual variance, r^2 times a double's rounding is lost.
+        """
+        return 4 * EPS * (1 + self.scale**2 / residual_variance)
+
+    def _follow(self, start: np.ndarray, found: list[newton.Minimum]) -> None:
+        """Add where a search from a start ends to the minima found, unless it is one of them."""
+        # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
+        with suppress(np.linalg.LinAlgError):
+            new = self._descend(start)
+            for place, each in enumerate(found):
+                if self._same(each.value, each.point, new.value, new.point):
+                    found[place] = min(each, new, key=lambda minimum: minimum.value)
+                    return
+            found.append(new)
+
+    def _same(self, value: float, theta: np.ndarray, other_value: float, other: np.ndarray, noise: float = 0.0) -> bool:
+        """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
+        if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
+            return False
+        products = ([factor @ factor.T for factor in self.factors(each)] for each in (theta, other))
+        return all(
+            np.abs(a - b).max() <= (1e-2 + math.sqrt(noise)) * max(1.0, np.abs(a).max(), np.abs(b).max())
+            for a, b in zip(*products, strict=True)
+        )
+
+    def _optimum(self, minimum: newton.Minimum) -> Optimum:
+        """A minimum of the criterion in the parameters of a fit."""
+        theta = minimum.point
         solved = self._solve(self.evaluate(theta)[1])
         residual_variance = self.scale**2 * solved.rss / self.nu
         fixed = self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
@@ -266,16 +366,17 @@ class Likelihood:
             covariances.append(residual_variance * unwhitened @ unwhitened.T)
         std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
         return Optimum(
-            self.design, -value / 2, fixed, std_error, tuple(covariances), residual_variance, theta, gradient
-        )
+            self.design, -minimum.value / 2, fixed, std_error, tuple(covariances), residual_variance, theta,
+            float(np.abs(minimum.gradient).max(initial=0.0)),
+            float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
+        )  # fmt: skip
 
-    def _descend(self, theta: np.ndarray) -> tuple[float, np.ndarray, float]:
-        """The criterion, theta and the largest absolute derivative where a search from one start ends."""
+    def _descend(self, theta: np.ndarray) -> newton.Minimum:
+        """Where a search from one start ends."""
         if not self.dense:
             # A differenced Hessian costs as much as 2 m gradients: come near without it.
             theta = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2).x
-        found = newton.descend(self._expand, theta, self.nu)
-        return found.value, found.point, float(np.abs(found.gradient).max())
+        return newton.descend(self._expand, theta, self.nu)
 
     def _expand(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""
@@ -315,7 +416,9 @@ class Likelihood:
             try:
                 factor = np.linalg.cholesky(relative)
             except np.linalg.LinAlgError:
-                factor = _singular_factor(relative)
+                # What rounding of the given entries leaves after whitening: far from the origin's zero nearly all.
+                lost = 8 * EPS * (np.abs(whitener) @ np.abs(covariance) @ np.abs(whitener.T)).max() / residual_variance
+                factor = _singular_factor(relative, float(lost))
                 if factor is None:
                     return None
             theta.append(factor[triangle])
@@ -355,11 +458,13 @@ class Likelihood:
         return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
 
 
-def _singular_factor(relative: np.ndarray) -> np.ndarray | None:
-    """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is none."""
+def _singular_factor(relative: np.ndarray, lost: float) -> np.ndarray | None:
+    """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is not one, by more
+    than `lost` in an eigenvalue.
+    """
     values, vectors = np.linalg.eigh((relative + relative.T) / 2)
     # A singular estimate comes back with eigenvalues that rounding has made slightly negative.
-    if values[0] < -1e-7 * max(values[-1], 0.0):
+    if values[0] < -max(1e-7 * max(values[-1], 0.0), lost):
         return None
     # With root root' the matrix and root' = Q R, R' is the factor, without forming the product.
     R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")

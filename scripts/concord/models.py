@@ -13,7 +13,7 @@ from concord.vocabulary import METHODS as METHODS
 
 
 class ModelError(ValueError):
-    """There is no such model, or no such method."""
+    """There is no such model, no such method, or there are no such settings."""
 
 
 @dataclass(frozen=True, eq=False)

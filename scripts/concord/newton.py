@@ -44,15 +44,18 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
     """
     value, gradient, hessian = expand(point)
     rounding = 1e-12 * (size + abs(value))
-    radius = 0.5 + 0.5 * math.sqrt(point @ point)
+    radius = 0.5 + 0.5 * min(math.sqrt(point @ point), math.sqrt(len(point)))
     for _ in range(STEPS):
+        # A coordinate beyond 1 is taken relative to itself: far out the criterion's curvature in it is no number of
+        # its own, however well the coordinate is determined.
+        scale = np.maximum(1.0, np.abs(point))[free]
         step = np.zeros(len(point))
-        step[free] = downhill(gradient[free], hessian[free, free], radius)
+        step[free] = scale * downhill(scale * gradient[free], scale[:, None] * hessian[free, free] * scale, radius)
         # At a saddle the slope vanishes, and only curvature promises a gain.
         curved = hessian @ step
         if max(abs(gradient @ step), abs(step @ curved)) < enough:
             return Minimum(value + gradient @ step + step @ curved / 2, point + step, gradient + curved, hessian)
-        length = math.sqrt(step @ step)
+        length = float(np.linalg.norm(step[free] / scale))
         try:
             new = expand(point + step)
         except np.linalg.LinAlgError:

@@ -18,7 +18,7 @@ import pandas as pd
 from concord import columns, formulas, soundness, syntax
 from concord.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
 from concord.formulas import Design, Formula
-from concord.sources import NOTES
+from concord.sources import DECIMALS, NOTES
 
 __all__ = ["PreparationError", "Prepared", "check", "prepare"]
 
@@ -71,7 +71,9 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
         notes += said
     for term in formula.tree.random:
         _check_combinations(prepared, syntax.variables(term.group))
-    return Prepared(pd.DataFrame(prepared), rows, tuple(notes))
+    made = pd.DataFrame(prepared)
+    made.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
+    return Prepared(made, rows, tuple(notes))
 
 
 def check(design: Design, formula: Formula, prepared: Prepared | None = None) -> None:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,27 @@ INSTALL = (
 
 _R = Path(__file__).with_suffix(".R")
 
+START = ("rpy2", "--quiet", "--vanilla")
+"""How R starts: without profiles, environment files and a saved workspace, the user's and the site's. R's own file of
+the environment is read all the same, and with it the libraries of the system and of the user."""
+
+OPTIONS: dict[str, Any] = {
+    "contrasts": {"unordered": "contr.treatment", "ordered": "contr.poly"},
+    "na.action": "na.omit",
+    "stringsAsFactors": False,
+    "digits": 7,
+    "scipen": 0,
+    "OutDec": ".",
+    "warn": 0,
+    "encoding": "native.enc",
+    "width": 80,
+    "warnPartialMatchArgs": None,
+    "warnPartialMatchAttr": None,
+    "warnPartialMatchDollar": None,
+    "lmerControl": None,
+}
+"""R's options wherever Concord asks R for something: R's own defaults, whatever is set in the session."""
+
 NA_INTEGER = np.iinfo(np.int32).min
 """What R's missing integers and truth values are stored as."""
 
@@ -38,6 +59,8 @@ class RError(RuntimeError):
 def interface() -> Any:
     """``rpy2.rinterface`` with R started.
 
+    A session that Concord did not start keeps its options, which `call` holds off for as long as it lasts.
+
     Raises
     ------
     RError : R or rpy2 is missing or does not start
@@ -46,13 +69,53 @@ def interface() -> Any:
     try:
         import rpy2.rinterface as rinterface
 
+        if ours := not rinterface.embedded.isinitialized():
+            rinterface.embedded.set_initoptions(START)
         rinterface.initr()
         _speak_utf8(rinterface.baseenv)
+        if ours:
+            rinterface.baseenv["options"](_options(rinterface))
     except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
         raise RError(f"R does not start ({_first_line(error)}): {INSTALL}") from error
     finally:
         restore_library_path(path)
     return rinterface
+
+
+def _options(rinterface: Any) -> Any:
+    """`OPTIONS` as a list of R."""
+    kinds = {str: rinterface.StrSexpVector, bool: rinterface.BoolSexpVector, int: rinterface.IntSexpVector}
+    values = []
+    for value in OPTIONS.values():
+        if isinstance(value, dict):
+            values.append(rinterface.StrSexpVector([*value.values()]))
+            values[-1].names = rinterface.StrSexpVector([*value])
+        else:
+            values.append(rinterface.NULL if value is None else kinds[type(value)]([value]))
+    held = rinterface.ListSexpVector(values)
+    held.names = rinterface.StrSexpVector([*OPTIONS])
+    return held
+
+
+_wanted = cache(_options)
+
+
+@contextmanager
+def _held_options(rinterface: Any) -> Iterator[None]:
+    """`OPTIONS` hold, and afterwards again what the session had."""
+    set_options = rinterface.baseenv["options"]
+    had = set_options(_wanted(rinterface))
+    try:
+        yield
+    finally:
+        set_options(had)
+
+
+def options() -> dict[str, str]:
+    """R's options as they are while Concord asks R for something: contrasts and ``na.action``, as R says them."""
+    get = interface().baseenv["getOption"]
+    with _held_options(interface()):
+        return {name: ", ".join(from_r(get(to_r(name)))) for name in ("contrasts", "na.action")}
 
 
 def _speak_utf8(base: Any) -> None:
@@ -85,13 +148,19 @@ def package(name: str) -> None:
     RError : the package is not installed
     """
     if not call("requireNamespace", name, quietly=True)[0]:
-        raise RError(f"the R package {name} is not installed: {INSTALL}")
+        raise RError(
+            f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
+            "Concord does not read, name it in the environment variable R_LIBS"
+        )
 
 
 @cache
 def source(path: Path) -> Any:
-    """An R environment with what the R file at `path` defines, apart from the user's workspace, and what all share."""
-    room = call("new.env", parent=interface().globalenv if path == _R else source(_R))
+    """An R environment with what the R file at `path` defines, and what all share.
+
+    What it asks for it finds in stats, utils and base, whatever has the same name in the user's workspace.
+    """
+    room = call("new.env", parent=call("asNamespace", "stats") if path == _R else source(_R))
     call("sys.source", str(path), envir=room, **{"keep.source": False})
     return room
 
@@ -108,19 +177,24 @@ def function(name: str) -> Any:
 def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     """Call an R function (by name in base R, or as an R object) with Python values, and give back the R object.
 
+    During the call of an R object, such as a function that fits, `OPTIONS` hold.
+
     Raises
     ------
     RError : R stopped with an error; its message
     """
     rinterface = interface()
+    held: AbstractContextManager[None] = nullcontext()
     if isinstance(function_, str):
         function_ = rinterface.baseenv[function_]
+    else:
+        held = _held_options(rinterface)
     # R also prints an error that it raises: what the exception says need not stand on the terminal too.
     from rpy2.rinterface_lib import callbacks
 
     shown: list[str] = []
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
-    with _interruptible(), replaced(callbacks, "consolewrite_warnerror", shown.append):
+    with _interruptible(), held, replaced(callbacks, "consolewrite_warnerror", shown.append):
         try:
             value = function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
         except rinterface.embedded.RRuntimeError as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,19 +26,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from concord import datasets
 from concord.answers import answer
+from concord.decimals import Columns
 from concord.engines import engines
 from concord.fits import KEY, Fit, tidy
 from concord.formulas import Design, FormulaError
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import METHODS, Model
 
+if TYPE_CHECKING:
+    from concord.certificate import Certificate
+
 DIGITS = 30
 # Log-likelihoods closer than this, found in double precision, are one optimum.
 SAME = 1e-6
 # A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
 ZERO = 1e-8
-NOT_PROVED = "that no better optimum lies elsewhere: the starts found none"
-# The criterion is flat where its second derivative in whitened coordinates is less than this: rounding.
+NOT_PROVED = "that no better optimum lies elsewhere: the starts found none, and the proof"
+# A proof that finds a better optimum is begun anew from there, so often.
+ANEW = 3
+# The criterion is flat where its second derivative is less than this: rounding. A whitened coordinate beyond 1 is taken
+# relative to itself: at a large ratio of standard deviations nothing else is a change.
 FLAT = 1e-6
 # How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
 HELD = 1e-9
@@ -59,8 +66,12 @@ class Reference:
     level : the same as the independent likelihood evaluates it in double precision, for gaps free of its rounding
     estimates : one row per parameter: ``effect, group, term, estimate, std_error``
     kind : how it is known, in words
+    optima : all distinct local optima that the search found, best first
     radius : proved radius of theta; NaN where nothing is proved
     boundary : whether a variance is zero, or a covariance matrix singular, at the optimum
+    proved : what is proved of it: ``global``, that there is no better one; ``reference``, that it is a strict local
+        optimum; or nothing
+    boxes : number of boxes that the proof over all covariances took
     """
 
     likelihood: Likelihood
@@ -68,8 +79,11 @@ class Reference:
     level: float
     estimates: pd.DataFrame
     kind: str
+    optima: tuple[Optimum, ...] = ()
     radius: float = float("nan")
     boundary: bool = False
+    proved: Literal["global", "reference", ""] = ""
+    boxes: int = 0
 
     @property
     def certified(self) -> bool:
@@ -78,12 +92,43 @@ class Reference:
 
     def surpassed(self, level: float, estimates: pd.DataFrame, by: str) -> Reference:
         """The reference in its place where a fit is better; `by` says the best of what that is."""
-        return replace(self, loglik=level, level=level, estimates=estimates, kind=f"not certified: the best of {by}")
+        kind, nothing = f"not certified: the best of {by}", float("nan")
+        changed = {"loglik": level, "level": level, "estimates": estimates, "kind": kind}
+        return replace(self, **changed, radius=nothing, proved="", boxes=0)
+
+    def searched_from(self, fits: Sequence[Fit]) -> Reference:
+        """The reference after searches from where fits of its very model stopped too.
+
+        One that is proved to be global stays. Where a search ends at an optimum that was not known, that joins the
+        others; where it is better, it is the reference from there on, certified or not; and where a fit lies above
+        every optimum, the fit is.
+        """
+        if self.proved == "global":
+            return self
+        optima, best = list(self.optima), self
+        for fit in fits:
+            with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
+                start = self.likelihood.theta_at(fit.covariances, fit.residual_variance)
+                optima = self.likelihood.merged([*optima, *self.likelihood.optima([start])])
+        if optima and optima[0].loglik > self.loglik + SAME:
+            best = _uncertified(self.likelihood, optima)
+        elif len(optima) > len(self.optima):
+            best = replace(self, optima=tuple(optima), kind=self.kind if self.certified else _kind(len(optima)))
+        for fit in fits:
+            level = self.likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+            if level > best.level + SAME:
+                best = best.surpassed(level, fit.estimates, "the fits compared")
+        return best
 
     @property
     def noun(self) -> str:
         """What to call it in a sentence."""
-        return "certified optimum" if self.certified else "best optimum found (not certified)"
+        if self.proved == "global":
+            return "global optimum (proved)"
+        if self.certified:
+            return "certified optimum"
+        several = f"best of {len(self.optima)} optima" if len(self.optima) > 1 else "best optimum"
+        return f"{several} found (not certified)"
 
 
 _Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
@@ -106,6 +151,11 @@ class _Other(_Strict):
     theta: list[float]
 
 
+class _DoublePrecision(_Strict):
+    loglik: float
+    standard_errors: float
+
+
 class _Checks(_Strict):
     starts: int
     other_optima: list[_Other]
@@ -115,7 +165,16 @@ class _Checks(_Strict):
     radius: float
     hessian: Literal["positive definite on the box"]
     boundary: list[int]
-    not_proved: str
+    proved: Literal["global", "reference"] = "reference"
+    # Of the proof that no better optimum exists: how many boxes, how long, how; all stationary points of one variance.
+    boxes: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    method: str = ""
+    stationary: Annotated[int, Field(ge=1)] | None = None
+    not_proved: str | None = None
+    # How far the optimum of the doubles, in double precision, is from the certified one: in log-likelihood units, and
+    # in standard errors the farthest fixed effect.
+    double_precision: _DoublePrecision
 
 
 class _Provenance(_Strict):
@@ -126,6 +185,8 @@ class _Provenance(_Strict):
 class _Record(_Strict):
     formula: str
     data_sha256: str
+    # What was certified: the decimals that the table prints, or the doubles nearest to them.
+    data: Literal["decimals", "doubles"]
     loglik: _Decimal
     theta: list[_Decimal]
     # Where a covariance matrix is singular: for every term the order of its effects in its factor, counted from 0.
@@ -157,20 +218,54 @@ def of(model: Model) -> Reference:
 
 def _found(model: Model) -> Reference:
     likelihood = Likelihood(model.design, model.reml)
-    optimum = likelihood.optimum()
-    design, places, theta = _factored(model.design, optimum)
-    # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
-    same = all(np.array_equal(each, np.arange(len(each))) for each in places)
-    ordered = likelihood if same else Likelihood(design, model.reml)
-    relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
-    bends = np.linalg.eigvalsh(ordered.hessian(ordered.theta_at(relative, 1.0)))
+    return _uncertified(likelihood, likelihood.optima())
+
+
+def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference:
+    """The best of several optima as a reference.
+
+    Raises
+    ------
+    LikelihoodError : the criterion is flat there
+    """
+    best = optima[0]
+    at, model = best.theta, likelihood
+    if not all(map(_only_trailing, likelihood.factors(at))):
+        # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
+        design, _, theta = _factored(likelihood.design, best)
+        model = Likelihood(design, likelihood.reml)
+        relative = [each @ each.T for each in _factors(theta, [range(len(term.names)) for term in design.terms])]
+        at = model.theta_at(relative, 1.0)
+    scale = np.maximum(1.0, np.abs(at))
+    bends = np.linalg.eigvalsh(scale[:, None] * model.hessian(at) * scale)
     if bends.min(initial=np.inf) < FLAT:
         raise LikelihoodError(
             "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
-    kind = "not certified: the best optimum from several starts, in double precision"
-    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
-    return Reference(likelihood, optimum.loglik, level, optimum.estimates, kind, boundary=_on_boundary(design, theta))
+    level = likelihood.loglik(best.fixed, best.covariances, best.residual_variance)
+    boundary = any(map(_is_singular, likelihood.factors(best.theta)))
+    kind = _kind(len(optima))
+    return Reference(likelihood, best.loglik, level, best.estimates, kind, tuple(optima), boundary=boundary)
+
+
+def _is_singular(factor: np.ndarray) -> bool:
+    """Whether a whitened relative factor is singular: its least variance is none of the residuals', or rounding."""
+    variances = np.linalg.svd(factor, compute_uv=False) ** 2
+    return bool(variances[-1] <= max(ZERO, 1e-14 * variances[0]))
+
+
+def _only_trailing(factor: np.ndarray) -> bool:
+    """Whether no column of a whitened factor with a diagonal of zero stands before one that is not zero."""
+    sizes, diagonal = np.linalg.norm(factor, axis=0), np.abs(np.diag(factor))
+    nothing = np.sqrt(ZERO)
+    gone = diagonal <= nothing
+    first = int(np.argmax(gone)) if gone.any() else len(factor)
+    return bool((sizes[first:] <= nothing).all())
+
+
+def _kind(count: int) -> str:
+    found = "the only optimum" if count == 1 else f"the best of {count} optima"
+    return f"not certified: {found} that a wide search found, in double precision"
 
 
 def path(dataset: datasets.Dataset) -> Path:
@@ -234,9 +329,22 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         raise ReferenceError(
             f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
         )
-    kind = f"certified: proved to lie within {record.checks.radius:.0e}, from {record.checks.starts} starts"
     checks = record.checks
-    return Reference(likelihood, loglik, recomputed, estimates, kind, checks.radius, bool(checks.boundary))
+    kind = f"certified: proved to lie within {checks.radius:.0e}, from {checks.starts} starts"
+    if checks.proved == "global":
+        kind = f"certified: the global optimum, proved to lie within {checks.radius:.0e}, by {checks.boxes} boxes"
+    return Reference(
+        likelihood, loglik, recomputed, estimates, kind, _told_optima(likelihood, record), checks.radius,
+        bool(checks.boundary), checks.proved, checks.boxes,
+    )  # fmt: skip
+
+
+def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]:
+    """All optima that a record tells of, best first, in double precision."""
+    order = record.order or [list(range(len(term.names))) for term in likelihood.design.terms]
+    relative = [each @ each.T for each in _factors([float(each) for each in record.theta], order)]
+    starts = [likelihood.theta_at(relative, 1.0), *(np.array(each.theta) for each in record.checks.other_optima)]
+    return tuple(likelihood.optima(starts))
 
 
 def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
@@ -268,6 +376,14 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
         return "order: it is no order of the terms' effects"
     if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
         return "checks.boundary: it is not where theta is zero"
+    checks = record.checks
+    whole = checks.boxes > 0 and checks.method != "" and (checks.stationary is not None) == (likelihood.m == 1)
+    if checks.proved == "global" and (checks.not_proved is not None or not whole):
+        return "checks.proved: a proof is no proof without boxes and method, or with something left open"
+    if checks.proved == "reference" and (not checks.not_proved or checks.boxes or checks.stationary is not None):
+        return "checks.proved: what is not proved is not said"
+    if any(len(each.theta) != likelihood.m for each in checks.other_optima):
+        return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
     fixed, covariances, variance = parameters(estimates, design)
     relative = [each @ each.T for each in _factors([float(each) for each in record.theta], order)]
     try:
@@ -303,12 +419,6 @@ def _factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[np.
     return factors
 
 
-def _on_boundary(design: Design, theta: Sequence[float]) -> bool:
-    """Whether a column of a factor, ordered as `_factored` orders it, is zero."""
-    factors = _factors(theta, [range(len(term.names)) for term in design.terms])
-    return any((np.diag(each) == 0).any() for each in factors)
-
-
 def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
     """Fixed effects, covariance matrices and residual variance out of a tidy table, in the design's order."""
     values = {(row.effect, row.group, row.term): row.estimate for row in estimates.itertuples()}
@@ -339,58 +449,106 @@ def answers(model: Model) -> Iterator[Fit]:
                 yield got
 
 
-def certify(model: Model) -> dict[str, Any]:
+def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     """Find, solve and prove the optimum of a model; the record for reference.json.
 
-    The starts are a grid over theta and every engine's answer at every settings.
+    The starts are those of the wide search, a grid over theta, and every engine's answer at every settings.
+
+    Parameters
+    ----------
+    seconds : the proof that no better optimum exists is given up after this time, which is said in the record
 
     Raises
     ------
     ReferenceError : no optimum could be proved; the message says which step failed
     """
     from concord.certificate import CertificateError
-    from concord.certificate import certify as prove
 
     likelihood = Likelihood(model.design, model.reml)
-    starts = grid(likelihood)
+    starts = [*likelihood.starts(), *grid(likelihood)]
     for fit in answers(model):
         with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
             starts.append(likelihood.theta_at(fit.covariances, fit.residual_variance))
-    found = [each for each in (_try(likelihood, start) for start in starts) if each is not None]
-    if not found:
-        raise ReferenceError(f"{model.id}, {model.method}: no start led to an optimum")
-    found.sort(key=lambda each: -each.loglik)
-    others: list[Optimum] = []
-    for each in found:
-        apart = all(abs(each.loglik - other.loglik) > SAME for other in [found[0], *others])
-        if apart and each.gradient < SAME and np.linalg.eigvalsh(likelihood.hessian(each.theta)).min() > 0:
-            others.append(each)
-    design, order, theta = _factored(model.design, found[0])
     try:
-        proved = prove(design, model.reml, theta)
-    except CertificateError as error:
+        found = likelihood.merged([*likelihood.optima(), *likelihood.optima(starts)])
+        for _ in range(ANEW):
+            proved, order, extent = _proved(model, found[0], seconds)
+            better = extent.pop("better", None)
+            if better is None:
+                break
+            found = likelihood.merged([*found, *likelihood.optima([better])])
+        else:
+            raise CertificateError("the proof goes on finding better optima")
+    except (LikelihoodError, CertificateError) as error:
         raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
+    record = {
+        "formula": model.record.formula,
+        "data_sha256": model.dataset.sha256,
+        **_numbers(model, proved, order),
+        "checks": {
+            "starts": len(starts),
+            "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
+            "bits": list(proved.bits),
+            "digits_agreed": proved.agreed,
+            "krawczyk_box": proved.box,
+            "radius": proved.radius,
+            "hessian": "positive definite on the box",
+            "boundary": list(proved.boundary),
+            **extent,
+            "double_precision": _apart(found[0], proved),
+        },
+        "provenance": {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": {name: version(name) for name in ("concord", "numpy", "scipy", "python-flint")},
+        },
+    }
+    return {**record, "checksum": checksum(record)}
+
+
+def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate, list[np.ndarray], dict[str, Any]]:
+    """An optimum solved and proved from the table's exact numbers.
+
+    Returns
+    -------
+    the certificate; for every term the place of each effect in the order that it is for; and how far the optimum is
+    proved, as entries of the record's checks, or where a ``better`` one was found its whitened theta
+    """
+    from concord import global_proof
+    from concord.certificate import CertificateError
+    from concord.certificate import certify as prove
+
+    columns = Columns(model)
+    design, places, theta = _factored(model.design, optimum)
+    proved = prove(design, model.reml, theta, columns)
     if proved.agreed < DIGITS:
-        raise ReferenceError(f"{model.id}, {model.method}: two precisions agree to {proved.agreed} digits only")
-    if abs(float(proved.loglik) - found[0].loglik) > SAME:
-        raise ReferenceError(
-            f"{model.id}, {model.method}: the exact criterion led away from the optimum that was found"
-        )
+        raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
+    if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
+        raise CertificateError("the exact criterion led away from the optimum that was found")
+    try:
+        proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
+    except global_proof.BetterOptimumError as error:
+        factors = _factors(error.theta, [np.argsort(place) for place in places])
+        start = Likelihood(model.design, model.reml).theta_at([each @ each.T for each in factors], 1.0)
+        return proved, places, {"better": start}
+    except CertificateError as error:
+        return proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"}
+    extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
+    return proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})}
+
+
+def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What a record says of the optimum itself, in decimals."""
 
     def decimal(value: Any) -> str:
         return value.str(DIGITS, radius=False)
 
-    table = tidy(
-        model.design,
-        np.array(proved.estimates["fixed"], dtype=object),
-        np.array(proved.estimates["std_error"], dtype=object),
-        [
-            np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
-            for matrix, at in zip(proved.estimates["covariances"], order, strict=True)
-        ],
-        proved.estimates["residual_variance"],
-        exact=True,
-    )
+    covariances = [
+        np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
+        for matrix, at in zip(proved.estimates["covariances"], places, strict=True)
+    ]
+    fixed, errors = (np.array(proved.estimates[key], dtype=object) for key in ("fixed", "std_error"))
+    table = tidy(model.design, fixed, errors, covariances, proved.estimates["residual_variance"], exact=True)
     rows = [
         {
             "effect": row.effect,
@@ -401,31 +559,21 @@ def certify(model: Model) -> dict[str, Any]:
         }
         for row in table.itertuples()
     ]
-    orders = [np.argsort(places).tolist() for places in order]
-    record = {
-        "formula": model.record.formula,
-        "data_sha256": model.dataset.sha256,
+    orders = [np.argsort(each).tolist() for each in places]
+    return {
+        "data": proved.data,
         "loglik": decimal(proved.loglik),
         "theta": [decimal(each) for each in proved.theta],
         **({"order": orders} if any(each != sorted(each) for each in orders) else {}),
         "estimates": rows,
-        "checks": {
-            "starts": len(starts),
-            "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
-            "bits": list(proved.bits),
-            "digits_agreed": proved.agreed,
-            "krawczyk_box": proved.box,
-            "radius": proved.radius,
-            "hessian": "positive definite on the box",
-            "boundary": list(proved.boundary),
-            "not_proved": NOT_PROVED,
-        },
-        "provenance": {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": {name: version(name) for name in ("concord", "numpy", "scipy", "python-flint")},
-        },
     }
-    return {**record, "checksum": checksum(record)}
+
+
+def _apart(optimum: Optimum, proved: Certificate) -> dict[str, float]:
+    """How far the optimum in double precision is from the certified one."""
+    fixed = np.array([float(each) for each in proved.estimates["fixed"]])
+    farthest = np.abs((optimum.fixed - fixed) / optimum.std_error).max(initial=0.0)
+    return {"loglik": float(optimum.loglik - float(proved.loglik)), "standard_errors": float(farthest)}
 
 
 def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
@@ -475,14 +623,21 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
             failed.append(str(error))
             continue
         checks = record["checks"]
-        tell(
-            f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, proved within {checks['radius']:.0e}, "
-            f"{checks['starts']} starts, {len(checks['other_optima'])} other optima"
-        )
+        tell(f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, {told(checks)}")
         records.setdefault(model.dataset.id, {})[model.name, model.method] = record
     for id, certified in records.items():
         tell(str(write(homes[id], certified)))
     return failed
+
+
+def told(checks: dict[str, Any]) -> str:
+    """What a record's checks prove, in words."""
+    within = f"proved within {checks['radius']:.0e}"
+    if checks.get("proved") == "global":
+        return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
+    found = 1 + len(checks["other_optima"])
+    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
+    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
 
 
 def grid(likelihood: Likelihood) -> list[np.ndarray]:
@@ -498,11 +653,10 @@ def grid(likelihood: Likelihood) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in itertools.product(*choices)]
 
 
-def _try(likelihood: Likelihood, start: np.ndarray) -> Optimum | None:
-    try:
-        return likelihood.optimum([start])
-    except (LikelihoodError, np.linalg.LinAlgError):
-        return None
+def _is_minimum(likelihood: Likelihood, optimum: Optimum) -> bool:
+    """Whether a search has settled, and not on a saddle."""
+    bends = np.linalg.eigvalsh(likelihood.hessian(optimum.theta))
+    return optimum.gradient < SAME and bends.min(initial=1.0) >= -FLAT * max(1.0, np.abs(bends).max(initial=1.0))
 
 
 def _factored(design: Design, optimum: Optimum) -> tuple[Design, list[np.ndarray], list[float]]:

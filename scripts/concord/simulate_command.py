@@ -15,7 +15,8 @@ from concord.fits import SETTINGS
 from concord.notebooks import InputError
 from concord.scenarios import Scenario
 from concord.simulation import Case, pairs
-from concord.study import Outcome, Plan, Store, StudyStopped, run
+from concord.store import Plan, Store
+from concord.study import Outcome, StudyStopped, run
 
 GRID = "grid"
 """In the place of a model's id: scenarios, crossed."""

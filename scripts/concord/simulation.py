@@ -8,7 +8,6 @@ begins where the engine always begins, so that a row depends on its replicate's 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import pickle
 import platform
@@ -24,7 +23,6 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy import special
 
 from concord import r, reference
@@ -34,14 +32,12 @@ from concord.formulas import CannotExpress, Design
 from concord.likelihood import Likelihood, Optimum
 from concord.measures import Judge, doubted, singular, undefined, unexplained
 from concord.models import Model
+from concord.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.replicates import Refitter, Replicate, best_known, columns, draw, likelihood_of
 from concord.tolerances import allowed_gap
 from concord.verdict import Facts, Gone, decide, grade
 from concord.versions import PYTHON_PACKAGES
 from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
-
-INDEPENDENT, OPTIMUM = "independent", "optimum"
-"""Engine and settings of the rows that hold the optimum which the others are judged against."""
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
@@ -313,8 +309,8 @@ def compute(
 
     Returns
     -------
-    a Parquet file, the seconds that a replicate took, the making of the experiment left out, and the versions of all
-    that made them; or a `Failure`: not every exception survives the way to another process
+    a part (see `concord.parts`), the seconds that a replicate took, the making of the experiment left out, and the
+    versions of all that made them; or a `Failure`: not every exception survives the way to another process
     """
     try:
         return _computed(content, digest, seed, pairs, first, stop)
@@ -337,7 +333,9 @@ def _computed(
         started = time.perf_counter()
         rows = [row for number in range(first, stop) for row in experiment.replicate(number)]
         seconds = (time.perf_counter() - started) / (stop - first)
-        return parquet(rows, experiment.schema), seconds, used
+        fits = tuple(f"{engine} {settings}" for engine, settings in pairs)
+        identity = Identity(experiment.case.name, digest, seed, fits, LEVEL, used, first, stop)
+        return encode(rows, identity, experiment.schema), seconds, used
 
 
 @cache
@@ -360,14 +358,6 @@ def made_with() -> dict[str, str]:
 def unchanged(content: bytes) -> bytes:
     """In a worker: what it is given, kept there as the result of a task."""
     return content
-
-
-def parquet(made: Sequence[Mapping[str, object]], columns: pa.Schema) -> bytes:
-    """Rows as a Parquet file, with checksums."""
-    table = pa.Table.from_pylist(list(made), schema=columns)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    return buffer.getvalue()
 
 
 def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequence[int]) -> pd.DataFrame:

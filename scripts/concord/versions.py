@@ -14,7 +14,7 @@ R_PACKAGES = ("lme4", "nlme", "Matrix", "lmerTest", "pbkrtest")
 
 
 def versions() -> pd.DataFrame:
-    """Python, R and the packages that fit, one row each: ``name, version``."""
+    """Python, R, the packages that fit, and R's options while they do, one row each: ``name, version``."""
     rows = [("Python", platform.python_version())]
     rows += [(name, version(name)) for name in PYTHON_PACKAGES]
     rows += [("R", ".".join(r.from_r(r.call("getRversion"))[0].astype(str)))]
@@ -23,4 +23,5 @@ def versions() -> pd.DataFrame:
             r.package(name)  # which says what is missing
         # From its description: to load lmerTest takes two seconds.
         rows.append((name, r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0]))
+    rows += [(f"R option {name}", value) for name, value in r.options().items()]
     return pd.DataFrame(rows, columns=["name", "version"]).set_index("name")

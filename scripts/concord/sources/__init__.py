@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+DECIMALS = "decimals"
+"""Key of ``frame.attrs``: the names of the columns whose doubles are those of printed decimals."""
 NOTES = "notes"
 """Key of ``frame.attrs``: what to say aloud of a table, as pairs of a column (None: of the whole table) and a
 sentence."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from concord.sources import NOTES, SourceError, check_names
+from concord.sources import DECIMALS, NOTES, SourceError, check_names
 
 # What a number is made of: int() and float() take more, such as "1_000", "nan" or the digits of other scripts.
 WHOLE = frozenset("0123456789+-")
@@ -21,6 +21,8 @@ SPECIAL = {
     **dict.fromkeys(("Inf", "inf", "+Inf", "+inf"), np.inf),
     **dict.fromkeys(("-Inf", "-inf"), -np.inf),
 }
+# A double holds any decimal of so many significant digits, and its shortest notation is that decimal again.
+HELD = 15
 TRUTH = {"TRUE": True, "true": True, "True": True, "FALSE": False, "false": False, "False": False}
 
 
@@ -101,6 +103,7 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     frame = pd.DataFrame({name: column.values for name, column in found.items()})
     notes += [(name, note) for name, column in found.items() for note in column.notes]
     frame.attrs[NOTES] = notes
+    frame.attrs[DECIMALS] = frozenset(name for name, column in found.items() if column.printed)
     return frame
 
 
@@ -209,11 +212,14 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column with its values, what to say of it, and the decimal sign that it uses ("" if none)."""
+    """A column with its values, what to say of it, the decimal sign that it uses ("" if none), and whether its doubles
+    are those of the printed decimals.
+    """
 
     values: pd.api.extensions.ExtensionArray | np.ndarray
     notes: tuple[str, ...] = ()
     sign: str = ""
+    printed: bool = False
 
 
 def _column(values: Sequence[str], name: str, given: _Text) -> _Column:
@@ -279,7 +285,14 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
         found = np.array([special[value] if value in special else float(value) for value in values])
     except ValueError:
         return None
-    return _Column(found, tuple(notes), sign)
+    return _Column(found, tuple(notes), sign, printed([value for value in values if value not in special]))
+
+
+def printed(texts: Sequence[str]) -> bool:
+    """Whether every number is written in so few digits that its double's shortest notation is what is written."""
+    if max(map(len, texts), default=0) <= HELD:
+        return True
+    return all(len(re.sub(r"[eE].*|[+.-]", "", each).strip("0")) <= HELD for each in texts)
 
 
 def _is_number(value: str) -> bool:

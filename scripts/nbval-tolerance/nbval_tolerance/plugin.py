@@ -1,0 +1,120 @@
+"""The plugin: its options, and nbval's notebook and cell with the tolerant comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbformat import NotebookNode
+from nbval.plugin import IPyNbCell, IPyNbFile
+
+from nbval_tolerance.cells import reason_not_compared, tolerance, tolerances
+from nbval_tolerance.numbers import ATOL, RTOL
+from nbval_tolerance.outputs import by_kind, differences
+
+SHOWN = 5
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Two options, in nbval's own group, and two settings of the configuration file."""
+    group = parser.getgroup("nbval")
+    group.addoption("--nbval-rtol", default=RTOL, help=f"relative tolerance of numbers in outputs (default {RTOL:g})")
+    group.addoption("--nbval-atol", default=ATOL, help=f"absolute tolerance of numbers in outputs (default {ATOL:g})")
+    parser.addini("nbval_not_compared", "media types whose contents nbval does not compare", "linelist", default=[])
+    parser.addini("nbval_strict", "fail cells that nbval passes or skips unseen", "bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a tolerance that is none, and, where that is asked for, the option that compares nothing."""
+    if config.getini("nbval_strict") and config.getoption("nbval_lax", False):
+        raise pytest.UsageError("--nbval-lax compares nothing; use --nbval, and give each exempt cell its reason")
+    try:
+        config.option.nbval_rtol = tolerance("rtol", str(config.option.nbval_rtol))
+        config.option.nbval_atol = tolerance("atol", str(config.option.nbval_atol))
+    except ValueError as error:
+        raise pytest.UsageError(f"--nbval-{error}") from None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, list[Any], list[Any]]:
+    """Where nbval collects a notebook, collect it as a `TolerantNotebook`, or as a strict one."""
+    from nbval_tolerance.strict import StrictNotebook  # which stands on this module
+
+    collectors = yield
+    kind = StrictNotebook if parent.config.getini("nbval_strict") else TolerantNotebook
+    return [
+        kind.from_parent(parent, path=file_path) if type(collector) is IPyNbFile else collector
+        for collector in collectors
+    ]
+
+
+class TolerantCell(IPyNbCell):
+    """A code cell: run and reported by nbval, its outputs compared with a tolerance."""
+
+    def __init__(self, name: str, parent: IPyNbFile, cell_num: int, cell: NotebookNode, options: dict[str, bool]):
+        super().__init__(name, parent, cell_num, cell, options)
+        self.reason = reason_not_compared(cell.source)
+        if self.reason is not None:
+            options["check"] = False
+
+    def runtest(self) -> None:
+        """Execute and compare; a tag that means to give a tolerance and does not is an error."""
+        super().runtest()
+        try:
+            self.tolerances()
+        except ValueError as error:
+            self.raise_cell_error(f"bad tag {error}")
+
+    def tolerances(self) -> tuple[float, float]:
+        """This cell's rtol and atol; ValueError for a malformed tag."""
+        options = self.config.option
+        return tolerances(self.cell.metadata.get("tags", []), options.nbval_rtol, options.nbval_atol)
+
+    def compare_outputs(
+        self, test: list[NotebookNode], ref: list[NotebookNode], skip_compare: Sequence[str] | None = None
+    ) -> bool:
+        """nbval's comparison, after each content that agrees within tolerance has been put equal to the committed one.
+
+        A content is put equal as a whole or not at all, so nbval's diff shows what was really printed.
+        """
+        try:
+            rtol, atol = self.tolerances()
+        except ValueError:  # reported elsewhere
+            rtol, atol = self.config.option.nbval_rtol, self.config.option.nbval_atol
+        broken: list[str] = []
+        committed, fresh = by_kind(ref), by_kind(test)
+        for kind in sorted(committed.keys() & fresh.keys() - set(skip_compare or self.parent.skip_compare)):
+            if len(committed[kind]) == len(fresh[kind]):  # otherwise nbval says so
+                for (old_in, key), (new_in, _) in zip(committed[kind], fresh[kind], strict=True):
+                    was, now = (self.sanitize(side[key]) for side in (old_in, new_in))
+                    found = differences(kind, was, now, rtol, atol)
+                    if found:
+                        broken += [f"{kind}, {sentence}" for sentence in found]
+                    else:
+                        new_in[key] = old_in[key]
+        same = super().compare_outputs(test, ref, skip_compare)
+        if broken:
+            more = [f"... and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
+            self.comparison_traceback[:0] = [*broken[:SHOWN], *more]
+        return same and not broken  # in JSON, nbval takes true for 1
+
+
+class TolerantNotebook(IPyNbFile):
+    """A notebook of such cells."""
+
+    cell_type = TolerantCell
+    cells: list[TolerantCell]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.skip_compare += tuple(self.config.getini("nbval_not_compared"))
+
+    def collect(self) -> Iterator[TolerantCell]:
+        """nbval's cells, each as a cell of this kind."""
+        self.cells = [
+            self.cell_type.from_parent(self, name=it.name, cell_num=it.cell_num, cell=it.cell, options=it.options)
+            for it in super().collect()
+        ]
+        yield from self.cells
