@@ -26,7 +26,7 @@ from concord.likelihood import LikelihoodError
 from concord.models import Model
 from concord.resolution import Resolution, least
 from concord.tolerances import of_stated
-from concord.verdict import GAP, STATIONARY, Fact, grade
+from concord.verdict import GAP, Fact, grade
 
 # So many numbers that are off are named in a reason.
 NAMED = 3
@@ -188,7 +188,7 @@ class Judge:
         if not grade(fact, self.allowed) or fact.invalid:
             return fact
         singular_there = singular(fit.model.design, fit.covariances, fit.residual_variance)
-        gained = self._gained(fit, gap) if search and fact.slope > STATIONARY else math.nan
+        gained = self._gained(fit, gap) if search else math.nan
         return replace(fact, singular=singular_there, gained=gained, cost=self._misplaced(measured)[0])
 
     def off(self, fit: Fit) -> float:
