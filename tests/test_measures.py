@@ -251,3 +251,14 @@ def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
 def test_a_judgement_knows_whether_its_package_doubted(numbers):
     assert judge(numbers("sitka-random_slope", "REML", "lme4", "default")).said_so == "warned"
     assert judge(numbers("orthodont-interaction", "REML", "lme4", "default")).said_so == "silent"
+
+
+@pytest.mark.parametrize(("method", "below"), [("REML", "12.4"), ("ML", "8.74")])
+def test_both_engines_at_the_lower_of_two_optima_are_short_and_the_reason_tells_both(method, below, make_model):
+    """24 rows whose likelihood has its optimum at a ratio of standard deviations of 122, where neither engine looks."""
+    table = pd.read_csv(CASES / "two_modes_24rows.csv")
+    model = make_model(table.assign(g=pd.Categorical(table["g"].astype(str))), "y ~ x + (1 | g)", method)
+    found = compare(mixedlm.fit(model, "tuned"), lme4.fit(model, "tuned")).verdict
+    both = f"MixedLM (statsmodels) and lme4 both stopped at the lower one, {below} below"
+    assert found.word == "both short" and found.reason.startswith(f"the likelihood has two optima; {both}")
+    assert "another optimum" in found.evidence and "stopped early" not in found.evidence

@@ -82,8 +82,16 @@ def test_fits_at_a_lower_optimum_are_told_with_all_that_are_known():
     start = "the likelihood has two optima; MixedLM (statsmodels) and lme4 both stopped at the lower one, 12.4 below"
     assert found.word == "both short" and found.reason.startswith(start) and "another optimum" in found.evidence
     assert "not the best one" not in found.reason
+    # Near it, with a last slope left, it is that optimum all the same.
+    near = decide(
+        Facts([replace(each, slope=3e-4, gained=1e-9) for each in both], allowed=ALLOWED, optima=[0.7945, -11.64])
+    )
+    assert near.evidence == ("another optimum", "silent failure")
     third = decide(Facts([GOOD, replace(OTHER, gap=5.0, slope=0.0)], allowed=ALLOWED, optima=[3.0, 1.0, -2.0]))
     assert "the likelihood has three optima; lme4 stopped at number 3 of them, 5 below" in third.reason
+    # The derivative can be small because the parameter is large: what a search gains decides.
+    far = decide(Facts([GOOD, replace(OTHER, gap=0.009, slope=1e-6, gained=0.009)], allowed=ALLOWED))
+    assert far.word == "r imprecise" and "stopped early" in far.evidence and "another optimum" not in far.evidence
     alone = decide(Facts([GOOD, replace(OTHER, gap=5.0, slope=0.0)], allowed=ALLOWED))
     assert "a stationary point, and not the best one" in alone.reason and "another optimum" in alone.evidence
 

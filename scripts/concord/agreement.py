@@ -14,8 +14,8 @@ from concord import agreement_table, reference, tables
 from concord.agreement_table import OPTIMUM, name_of
 from concord.answers import Absence, Answer
 from concord.curvature import Curvature
-from concord.fits import Fit
-from concord.judgement import Judgement, judge
+from concord.fits import KEY, Fit
+from concord.judgement import Judgement, correct_digits
 from concord.measures import Judge, Measure, definitions_told, undefined, unexplained
 from concord.models import Model
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, plain
@@ -103,10 +103,7 @@ class Comparison:
         self.against = self._best_known(against or reference.of(first))
         self.judge = self._judge_of(first, self.against)
         self.measures = [self._measured(fit) for fit in fits]
-        self.judgements = [
-            replace(judge(each.fit, self.against if self.same_model(each.fit) else reference.of(each.fit.model)),
-                    gap=each.gap, slope=each.slope) for each in self.measures
-        ]  # fmt: skip
+        self.judgements = [self._judgement(each) for each in self.measures]
         self._facts = [self._fact(i) for i in range(len(fits))]
         self.grades = [grade(fact, self.allowed_gap) for fact in self._facts]
         self.verdict = self._decided()
@@ -124,6 +121,11 @@ class Comparison:
         if self.same_model(fit):
             return self.judge.measure(fit)
         return self._judge_of(fit.model, reference.of(fit.model)).measure(fit)
+
+    def _judgement(self, measured: Measure) -> Judgement:
+        against = self.against if self.same_model(measured.fit) else reference.of(measured.fit.model)
+        digits = correct_digits(measured.fit, against)
+        return Judgement(measured.fit, against, measured.gap, digits, measured.slope)
 
     def same_model(self, fit: Fit) -> bool:
         """Whether a fit is of the very same table and formula, and not only of a model with the same name."""
@@ -175,6 +177,26 @@ class Comparison:
     def table(self) -> pd.DataFrame:
         """One row per quantity; see `agreement_table`."""
         return agreement_table.build(self)
+
+    def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
+        """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
+        no more in agreement.
+
+        Parameters
+        ----------
+        i : which of `fits`
+        key : ``effect, group, term``, as in `table`
+        """
+        measured, (effect, _, term) = self.measures[i], key
+        stated = measured.stated
+        if effect == "loglik":
+            return stated.loglik - stated.low, stated.high - stated.loglik
+        if effect == "std_error":
+            place = self.model.design.names.index(term)
+            off = stated.std_error[place] - stated.expected[place]
+            return float(stated.error_allowed[place] + off), float(stated.error_allowed[place] - off)
+        keys = list(self.against.estimates[KEY].itertuples(index=False, name=None))
+        return self.judge.sides(measured, keys.index(key))
 
     @property
     def alone(self) -> bool:

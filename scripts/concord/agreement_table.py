@@ -75,10 +75,8 @@ class _Rows:
         self.places = {
             key: place for place, key in enumerate(comparison.against.estimates[KEY].itertuples(index=False, name=None))
         }
-        gaps = [each.gap for each in self.parties]
-        # Estimates that lie below the top already have so much less room, whichever way they lie.
-        used = max([gap for gap in gaps if gap <= allowed], default=0.0)
-        self.alone = judge.top.alone(allowed) * (1 - math.sqrt(max(used, 0.0) / allowed))
+        rooms = [judge.room(each.fit) for each in self.parties if self.comparable and math.isfinite(each.gap)]
+        self.alone = np.min([*rooms], axis=0) if rooms else judge.top.alone(allowed)
         self.far = 2 * judge.top.explained(allowed)
         reach = [judge.explained(each) for each in self.parties if math.isfinite(each.gap) and self.within]
         self.reach = np.sum(sorted(reach, key=np.sum)[-2:], axis=0) if reach and self.comparable else 0 * self.alone
@@ -92,12 +90,12 @@ class _Rows:
         """What one number alone may be off."""
         effect, _, term = key
         if effect == "loglik":
-            return max((each.allowed for each in self.stated), default=math.nan)
+            return min((each.loglik_room for each in self.stated), default=math.nan)
         if effect == "std_error":
             place = self.names.index(term) if term in self.names else None
             if place is None:
                 return math.nan
-            return float(min((each.error_allowed[place] for each in self.stated), default=math.nan))
+            return float(min((each.error_rooms[place] for each in self.stated), default=math.nan))
         return float(self.alone[self.places[key]]) if key in self.places else math.nan
 
     def limit(self, key: Key) -> float:
@@ -124,13 +122,13 @@ class _Rows:
         if effect == "std_error":
             return self._error_ok(key[2], difference)
         reach = float(self.reach[self.places[key]]) if key in self.places else 0.0
-        return bool(difference <= max(self.tolerance(key), reach))
+        # NaN: at the optimum by the gap, and nothing is known of the curvature.
+        return bool(difference <= self.tolerance(key) or difference <= reach or math.isnan(reach))
 
     def _loglik_ok(self, difference: float) -> bool:
         if not self.complete or not all(each.loglik_holds for each in self.stated):
             return False
-        return difference <= (self.allowed + 2 * self.tolerance(("loglik", "", "logLik")) if self.within and
-                              self.comparable else self.tolerance(("loglik", "", "logLik")))  # fmt: skip
+        return (self.comparable and self.within) or difference <= self.tolerance(("loglik", "", "logLik"))
 
     def _error_ok(self, term: str, difference: float) -> bool:
         if not self.complete or term not in self.names:

@@ -24,7 +24,7 @@ from scipy import linalg
 from concord import information
 from concord.deviance import Deviance
 from concord.information import InformationError
-from concord.likelihood import Likelihood
+from concord.likelihood import Likelihood, LikelihoodError
 
 EPS = float(np.finfo(float).eps)
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
@@ -71,6 +71,27 @@ class Curvature:
         """Standard errors of the fixed effects conditional on the variances at the top, shape (p,)."""
         return self.likelihood.std_error(self.covariances, self.residual_variance)
 
+    def errors_explained(self, gap: float) -> np.ndarray:
+        """How far the standard errors conditional on the variances may be from those at the top, shape (p,), at
+        variances that lie `gap` below it; by the delta method.
+        """
+        m, theta = self.likelihood.m, self._theta
+        jacobian = np.zeros((self.likelihood.p, m + 1))
+        jacobian[:, m] = self.conditional  # with the logarithm of sigma
+        for place in range(m):
+            step = np.zeros(m)
+            step[place] = 1e-5 * max(1.0, abs(theta[place]))
+            ahead, behind = self._errors_at(theta + step), self._errors_at(theta - step)
+            jacobian[:, place] = (ahead - behind) / (2 * step[place])
+        inverse = self._inverse[: m + 1, : m + 1]
+        return SLACK * np.sqrt(2 * max(gap, 0.0) * np.einsum("ij,jk,ik->i", jacobian, inverse, jacobian))
+
+    def _errors_at(self, theta: np.ndarray) -> np.ndarray:
+        """Conditional standard errors at a whitened theta, the residual variance held."""
+        likelihood = self.likelihood
+        spread = likelihood.spread_at(theta)
+        return np.sqrt(self.residual_variance * np.diag(spread))
+
     def explained(self, gap: float) -> np.ndarray:
         """How far from the top each parameter of estimates may be that lie `gap` below it, shape (k,)."""
         first, second = self._spread
@@ -81,7 +102,7 @@ class Curvature:
         """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,)."""
         try:
             matrix, _ = information.curvature(self.likelihood, self.fixed, self.covariances, self.residual_variance)
-        except InformationError:
+        except (InformationError, LikelihoodError, np.linalg.LinAlgError):
             return self._searched(allowed)
         bends = np.diag(matrix)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -89,18 +110,34 @@ class Curvature:
         return room if (bends > 0).all() else self._searched(allowed)
 
     @cached_property
+    def _theta(self) -> np.ndarray:
+        """The top in whitened coordinates, shape (m,)."""
+        return self.likelihood.theta_at(self.covariances, self.residual_variance)
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        """Covariance matrix of (theta, log sigma, u), shape (m + 1 + p, m + 1 + p); NaN where nothing is known."""
+        likelihood, deviance = self.likelihood, Deviance(self.likelihood)
+        count = likelihood.m + 1 + likelihood.p
+        try:
+            log_sigma = 0.5 * math.log(self.residual_variance)
+            _, _, hessian = deviance.joint(self._theta, log_sigma, deviance.orthonormalized(self.fixed))
+        except (LikelihoodError, np.linalg.LinAlgError):  # beyond what doubles can hold
+            return np.full((count, count), np.nan)
+        values, vectors = np.linalg.eigh(hessian / 2)
+        return (vectors / np.maximum(values, FLAT * values.max())) @ vectors.T
+
+    @cached_property
     def _spread(self) -> tuple[np.ndarray, np.ndarray]:
         """The covariance matrix of the estimates, shape (k, k), and by how much each may move in the second order, a
         unit of what the log-likelihood falls, shape (k,).
         """
-        likelihood, deviance = self.likelihood, Deviance(self.likelihood)
+        likelihood, inverse, theta = self.likelihood, self._inverse, self._theta
         m, p, sigma = likelihood.m, likelihood.p, math.sqrt(self.residual_variance)
-        theta = likelihood.theta_at(self.covariances, self.residual_variance)
-        _, _, hessian = deviance.joint(theta, math.log(sigma), deviance.orthonormalized(self.fixed))
-        values, vectors = np.linalg.eigh(hessian / 2)
-        values = np.maximum(values, FLAT * values.max())
-        inverse = (vectors / values) @ vectors.T
-        jacobian, second = np.zeros((len(self.estimates), m + 1 + p)), np.zeros(len(self.estimates))
+        count = len(self.estimates)
+        if not np.isfinite(inverse).all():
+            return np.full((count, count), np.nan), np.full(count, np.nan)
+        jacobian, second = np.zeros((count, m + 1 + p)), np.zeros(count)
         jacobian[:p, m + 1 :] = -likelihood.scale * linalg.solve_triangular(likelihood.R, np.eye(p))
         jacobian[-1, m] = 2 * self.residual_variance
         row, start = p, 0
@@ -127,13 +164,13 @@ class Curvature:
         room = np.empty(len(self.estimates))
         farthest = self.explained(4 * allowed)
         for place in range(len(room)):
-            found = [self._fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
-            room[place] = min((each for each in found if each > 0), default=0.0)
+            found = [self.fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
+            room[place] = min((each for each in found if not each <= 0), default=0.0)
         return room
 
-    def _fallen(self, place: int, sign: float, allowed: float, far: float) -> float:
+    def fallen(self, place: int, sign: float, allowed: float, far: float) -> float:
         """Where the log-likelihood has fallen by so much; 0 where there is no way in this direction."""
-        near = 0.0
+        near = 0.0 if math.isfinite(far) else math.nan
         for _ in range(60):
             middle = (near + far) / 2
             if self.level - self._moved(place, sign * middle) <= allowed:

@@ -113,9 +113,13 @@ class Inquiry:
         return Gate(compared, accounts)
 
     def _better(self, found: reference.Reference) -> reference.Reference:
-        """The better of the reference so far and another one; one that is proved to be global stays."""
+        """The better of the reference so far and another one; of the same optimum the one that knows more others."""
         known = self.reference
-        return found if known is None or (known.proved != "global" and found.level > known.level) else known
+        if known is None or found.level > known.level + reference.SAME:
+            return found
+        same = abs(found.level - known.level) <= reference.SAME
+        more = len(found.optima) > len(known.optima) and found.certified >= known.certified
+        return found if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What MixedLM, lme4 and nlme say, in this order.

@@ -69,8 +69,13 @@ def judge(fit: Fit, against: Reference | None = None) -> Judgement:
     """A fit against the reference of its model, or another one that is given."""
     against = against or reference.of(fit.model)
     value = recomputed(fit, against.likelihood)
+    steepness = slope(fit, against.likelihood) if np.isfinite(value) else float("nan")
+    return Judgement(fit, against, against.level - value, correct_digits(fit, against), steepness)
+
+
+def correct_digits(fit: Fit, against: Reference) -> pd.Series:
+    """Correct significant digits of every estimate, worst first; index ``effect, group, term``."""
     correct = against.estimates.set_index(KEY)["estimate"]
     given = fit.estimates.set_index(KEY)["estimate"]
-    digits = pd.Series({key: lre(given[key], correct[key]) for key in correct.index}, name="digits", dtype=float)
-    steepness = slope(fit, against.likelihood) if np.isfinite(value) else float("nan")
-    return Judgement(fit, against, against.level - value, digits.sort_values(kind="stable"), steepness)
+    digits = [lre(value, right) for value, right in zip(given.reindex(correct.index), correct, strict=True)]
+    return pd.Series(digits, index=correct.index, name="digits", dtype=float).sort_values(kind="stable")

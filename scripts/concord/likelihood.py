@@ -235,6 +235,10 @@ class Likelihood:
         theta = self.theta_at(covariances, residual_variance)
         return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
 
+    def spread_at(self, theta: np.ndarray) -> np.ndarray:
+        """(X'V^-1 X)^-1 at a whitened theta, shape (p, p)."""
+        return self._spread(self._solve(self.evaluate(theta)[1]))
+
     def _spread(self, solved: _Solved) -> np.ndarray:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
         half = linalg.solve_triangular(self.R, solved.inverse)

@@ -14,18 +14,19 @@ from itertools import combinations
 
 import numpy as np
 
-from concord import resolution
+from concord import information, resolution
 from concord.coordinates import ZERO
 from concord.curvature import Curvature, flat
 from concord.engines.best import recomputed, slope
 from concord.error_definitions import by_joint_hessian
 from concord.fits import Fit
 from concord.formulas import Design
+from concord.information import InformationError
 from concord.likelihood import LikelihoodError
 from concord.models import Model
 from concord.resolution import Resolution, least
 from concord.tolerances import of_stated
-from concord.verdict import GAP, STATIONARY, Fact, grade
+from concord.verdict import GAP, Fact, grade
 
 # So many numbers that are off are named in a reason.
 NAMED = 3
@@ -70,7 +71,8 @@ class Stated:
     conditional : those conditional on theta, shape (p,)
     joint : which of them are the joint Hessian's, shape (p,)
     down : whether the joint log-likelihood bends down in every direction
-    allowed, error_allowed : how far they may be apart, `error_allowed` of shape (p,)
+    low, high : between which the log-likelihood may be
+    error_allowed : how far the standard errors may be apart, shape (p,)
     """
 
     loglik: float
@@ -80,13 +82,29 @@ class Stated:
     conditional: np.ndarray
     joint: np.ndarray
     down: bool
-    allowed: float
+    low: float
+    high: float
     error_allowed: np.ndarray
 
     @property
     def loglik_holds(self) -> bool:
         """Whether the log-likelihood is that of its estimates."""
-        return bool(abs(self.loglik - self.own) <= self.allowed)
+        return bool(self.low <= self.loglik <= self.high)
+
+    @property
+    def loglik_room(self) -> float:
+        """How far the log-likelihood that is stated may move, whichever way; of one that does not hold, how far off it
+        may be.
+        """
+        if not self.loglik_holds:
+            return (self.high - self.low) / 2
+        return float(min(self.high - self.loglik, self.loglik - self.low))
+
+    @property
+    def error_rooms(self) -> np.ndarray:
+        """The same of the standard errors, shape (p,)."""
+        left = self.error_allowed - np.abs(self.std_error - self.expected)
+        return np.where(self.errors_hold, left, self.error_allowed)
 
     @property
     def errors_hold(self) -> np.ndarray:
@@ -170,7 +188,7 @@ class Judge:
         if not grade(fact, self.allowed) or fact.invalid:
             return fact
         singular_there = singular(fit.model.design, fit.covariances, fit.residual_variance)
-        gained = self._gained(fit, gap) if search and fact.slope > STATIONARY else math.nan
+        gained = self._gained(fit, gap) if search else math.nan
         return replace(fact, singular=singular_there, gained=gained, cost=self._misplaced(measured)[0])
 
     def off(self, fit: Fit) -> float:
@@ -185,13 +203,48 @@ class Judge:
         """How far each estimate may be from the reference by what the fit's gap explains, shape (k,)."""
         return self.top.explained(measured.gap)
 
-    def stated_allowed(self, gap: float, resolved: Resolution) -> float:
-        """How far a stated log-likelihood may be from that of its estimates: these are given to within a tolerance
-        themselves, and it may be the log-likelihood of any that are so near.
+    def stated_allowed(self, own: float, resolved: Resolution) -> tuple[float, float]:
+        """Between which a stated log-likelihood may be: that of its estimates, but for rounding. At the reference the
+        estimates are given to within a tolerance themselves: there it is that of any which are so near, and so none
+        above the reference's.
         """
         allowed = of_stated("loglik", self.model)
-        within = min(max(gap, 0.0), self.allowed)
-        return allowed.atol + allowed.rtol * self.top.likelihood.n + resolved.stated + within
+        rounding = allowed.atol + allowed.rtol * self.top.likelihood.n + resolved.stated
+        level = self.top.level
+        if level - own > self.allowed + resolved.gap:
+            return own - rounding, own + rounding
+        return min(own - rounding, level - max(self.allowed, rounding)), max(own, level) + rounding
+
+    def room(self, fit: Fit) -> np.ndarray:
+        """How far each estimate alone may move, whichever way, before the fit is below the reference, shape (k,); for a
+        fit that is, as from the reference.
+        """
+        gap = self.top.level - recomputed(fit, self.top.likelihood)
+        if not gap < self.allowed:
+            return self.top.alone(self.allowed)
+        left = self.allowed - max(gap, 0.0)
+        try:
+            matrix, slopes = information.curvature(
+                self.top.likelihood, fit.fixed, fit.covariances, fit.residual_variance
+            )
+        except (InformationError, LikelihoodError, np.linalg.LinAlgError):
+            # What lies below the top already has so much less room, in the worst direction.
+            return self.top.alone(self.allowed) * (1 - math.sqrt(max(gap, 0.0) / self.allowed))
+        bends, slopes = np.diag(matrix), np.abs(slopes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (np.sqrt(slopes**2 + 2 * bends * left) - slopes) / bends
+
+    def sides(self, measured: Measure, place: int) -> tuple[float, float]:
+        """How far one estimate of a fit at the reference may move down, and up, before the fit is below it.
+
+        Found on the log-likelihood itself; 0 where there is no way.
+        """
+        fit, top = measured.fit, self.top
+        own = top.level - measured.gap
+        here = Curvature(top.likelihood, fit.fixed, fit.covariances, fit.residual_variance, own)
+        far = 3 * top.explained(4 * self.allowed)[place]
+        down, up = (here.fallen(place, sign, self.allowed - measured.gap, far) for sign in (-1.0, 1.0))
+        return down, up
 
     def flat(self, fit: Fit) -> np.ndarray:
         """A fit's estimates in the order of `Fit.estimates`, shape (k,)."""
@@ -214,9 +267,10 @@ class Judge:
         error_allowed = allowed.atol + (allowed.rtol + 2 * resolved.std_error) * np.abs(expected)
         if gap <= self.allowed + resolved.gap:
             # The variances are given to within a tolerance themselves: as for the log-likelihood.
-            error_allowed = error_allowed + np.abs(conditional - self.top.conditional)
+            near = self.top.errors_explained(max(self.allowed, gap)) + np.abs(conditional - self.top.conditional)
+            error_allowed = error_allowed + np.where(np.isfinite(near), near, 0.0)
         return Stated(
-            claimed, own, fit.std_error, expected, conditional, joint, down, self.stated_allowed(gap, resolved),
+            claimed, own, fit.std_error, expected, conditional, joint, down, *self.stated_allowed(own, resolved),
             error_allowed,
         )  # fmt: skip
 

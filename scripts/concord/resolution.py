@@ -63,23 +63,26 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
         inverse = likelihood.fixed_covariance(fit.covariances, fit.residual_variance) / fit.residual_variance
     except (ValueError, np.linalg.LinAlgError):
         return nothing
-    design = likelihood.design
-    X, y = np.abs(design.X), np.abs(design.y)
+    design, scale = likelihood.design, likelihood.scale
+    X, y = np.abs(design.X), np.abs(design.y) / scale
     products, spread = X.T @ X, np.abs(inverse)
     squared = fit.engine != "nlme"
     unit = 2 * EPS if squared else EPS**2
-    traced = unit * float(np.sum(spread * products))
-    right = unit * (products @ np.abs(fit.fixed) + X.T @ y)
-    by_X = float(right @ spread @ right) / (2 * fit.residual_variance)
-    errors = 0.5 * unit * np.diag(spread @ products @ spread) / np.diag(spread)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        traced = unit * float(np.sum(spread * products))
+        right = unit * (products @ np.abs(fit.fixed / scale) + X.T @ y)
+        by_X = float(right @ spread @ right) / (2 * fit.residual_variance / scale**2)
+        errors = 0.5 * unit * np.diag(spread @ products @ spread) / np.diag(spread)
+    if not (math.isfinite(traced + by_X) and np.isfinite(errors).all()):
+        return nothing
     if not squared:  # the condition, not its square
         traced, errors = math.sqrt(traced), np.sqrt(errors)
     traced = traced / 2 if likelihood.reml else 0.0
     inverted = inversion(fit)
     residuals = 0.0
     if fit.engine == "mixedlm":
-        left = design.y - design.X @ fit.fixed
-        residuals = EPS * float(left @ left) / (2 * fit.residual_variance)
+        left = (design.y - design.X @ fit.fixed) / scale
+        residuals = EPS * float(left @ left) / (2 * fit.residual_variance / scale**2)
     stated = common + traced + inverted + residuals
     gap = by_X + min(traced + inverted + residuals, 10 * abs(off))
     return Resolution(stated, gap, errors, _cause(fit, likelihood, traced, inverted))

@@ -261,13 +261,13 @@ def _shortfall(fact: Fact, given: str, facts: Facts) -> tuple[list[str], str]:
     digits = "" if math.isnan(fact.digits) else f", {math.floor(fact.digits)} digits of its worst estimate right"
     where = f"is {given}: it stopped {fact.gap:.3g} log-likelihood units below the {facts.noun}{digits}{broken}"
     why = ""
-    if fact.slope > STATIONARY:
+    if _place(fact, facts) is not None:
+        kinds.append("another optimum")
+    elif fact.slope > STATIONARY or (not fact.singular and fact.gained > fact.gap / 2):
         kinds.append("stopped early")
         why = f": the criterion's largest derivative there is {fact.slope:.2g}"
         if not math.isnan(fact.gained):
             why += f", and a search that goes on from there gains {fact.gained:.3g}"
-    elif _place(fact, facts) is not None:
-        kinds.append("another optimum")
     elif fact.cost < fact.gap / 2:
         kinds.append("another optimum")
         why = ": the criterion is flat there: it is a stationary point, and not the best one"
@@ -290,10 +290,10 @@ def _agreed(facts: Facts) -> Verdict:
     if facts.by_definition:
         kinds.append("other definition")
         reason += "".join(f"; {each}" for each in facts.by_definition)
+    for cause in dict.fromkeys(fact.cause for fact in facts.fits if fact.cause):
+        kinds.append("rounding")
+        reason += f"; {' and '.join(fact.name for fact in facts.fits if fact.cause == cause)}: {cause}"
     for fact in facts.fits:
-        if fact.cause:
-            kinds.append("rounding")
-            reason += f"; {fact.name}: {fact.cause}"
         if fact.recoded:
             kinds.append("other coding")
             reason += f"; {fact.name} {fact.recoded}"
