@@ -73,7 +73,7 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
     for method in ("REML", "ML"):
         assert f"sleep-model, {method}, default settings: agree" in agreeing.stdout
         assert f"sleep-model, {method}, tuned settings: agree" in agreeing.stdout
-    assert "251.4051" in agreeing.stdout and "certified optimum" in agreeing.stdout
+    assert "251.4051" in agreeing.stdout and "the global optimum (proved)" in agreeing.stdout
     assert agreeing.stderr == ""
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from flint import arb, ctx
+from flint import arb, arb_mat, ctx
 from scipy import optimize
 
 from concord import covering, formulas, models, reference, stationary
 from concord.certificate import CertificateError, Exact, certify
+from concord.convexity import curvature
 from concord.covering import _Cover
-from concord.curvature import curvature
 from concord.global_proof import BetterOptimumError, of
 from concord.likelihood import Likelihood
 from concord.regions import Interval, Shell, regions
@@ -223,6 +223,34 @@ def test_of_two_planted_optima_the_lower_is_refused_and_the_higher_proved(table,
     assert refused.value.loglik == pytest.approx(float(best[1].loglik), abs=1e-6)
     proof = of(best[0], reml, best[1].theta)
     assert proof.optima[0][1] == pytest.approx(float(best[1].loglik), abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_a_balanced_design_has_its_optimum_proved_in_closed_form(method):
+    """Three effects and six parameters; a point beside the optimum, or a row less, and nothing is proved."""
+    model = models.get("machines-unstructured", method)
+    design, theta = committed(model)
+    proof = of(design, model.reml, theta)
+    assert proof.boxes == 0 and "balanced" in proof.method
+    # The closed form itself: the covariance matrix of the workers' means, less what the residuals add to it.
+    frame = model.frame.assign(cell=model.design.X @ [1, 10, 100])
+    means = frame.pivot_table(index="Worker", columns="cell", values="score", aggfunc="mean").to_numpy()
+    within = frame["score"] - frame.groupby(["Worker", "cell"], observed=True)["score"].transform("mean")
+    variance = (within**2).sum() / (len(frame) - means.size)
+    J = len(means)
+    relative = np.cov(means.T) * ((J - 1) / (J - model.reml)) / variance - np.eye(3) / 3
+    factor, entries = np.zeros((3, 3)), iter(float(each) for each in theta)
+    for column in range(3):
+        factor[column:, column] = [next(entries) for _ in range(column, 3)]
+    rows = np.unique(design.terms[0].matrix, axis=0)  # one for each machine
+    levels = rows @ factor @ factor.T @ rows.T
+    assert np.sort(np.linalg.eigvalsh(levels)) == pytest.approx(np.sort(np.linalg.eigvalsh(relative)), rel=1e-8)
+    with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
+        of(design, model.reml, [*theta[:-1], theta[-1] * arb(1.001)])
+    less = model.dataset.frame.iloc[1:]
+    fewer = design_of(model.record.formula, less)
+    with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
+        of(fewer, model.reml, theta)
 
 
 def test_a_point_that_is_not_stationary_is_refused():
@@ -437,6 +465,18 @@ def test_the_curvature_is_the_certificates_and_its_enclosure_holds(id, method, p
     for _ in range(3):
         _, inside = curvature(surface, [each + arb(radius * rng.uniform(-1, 1)) for each in theta])
         assert all(wide[j, k].contains(inside[j, k].mid()) for j in range(exact.m) for k in range(exact.m))
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (t | g)", "y ~ x + (t | g) + (1 | h)"])
+def test_where_v_is_not_positive_definite_there_is_no_value(formula, precision):
+    """Whether one eigenvalue is negative or two, so that the determinant is positive again; and a value where it is."""
+    ctx.prec = 100
+    design = design_of(formula, crossed().assign(t=np.tile(np.arange(6.0), 5)))
+    surface = Surface(exact_of(design, True))
+    more = [arb_mat([[1]])] * (len(design.terms) - 1)
+    for x, y, valued in [(-9, -9, False), (-9, 1, False), (1, -9, False), (1, -0.001, True), (-0.001, -0.001, True)]:
+        value = surface.at([arb_mat([[x, 0], [0, y]]), *more], psd=False)
+        assert (value is not None) == valued
 
 
 def test_a_box_counts_as_closed_only_where_all_its_matrices_are_near(precision):

@@ -173,10 +173,11 @@ def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, m
 def test_a_certified_optimum_is_what_is_judged_against(asked):
     certificate = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)").certify()
     assert "certified: logLik -159.82" in repr(certificate)
+    assert "the global optimum, proved within" in repr(certificate) and "boxes" in repr(certificate)
     made = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)")
     assert not made.compare().against.certified
     made.certify()
-    assert made.compare().against.certified and "certified optimum" in made.compare().verdict.reason
+    assert made.compare().against.certified and "the global optimum (proved)" in made.compare().verdict.reason
 
 
 def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch):

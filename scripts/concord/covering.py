@@ -25,7 +25,7 @@ import numpy as np
 from flint import arb, arb_mat, ctx
 
 from concord.certificate import CertificateError, Exact
-from concord.curvature import curvature
+from concord.convexity import curvature
 from concord.regions import Interval, Shell, regions
 from concord.surface import UNBOUNDED, Surface, Value, ball, limit, lower
 

@@ -18,6 +18,7 @@ import numpy as np
 from flint import arb, ctx
 from scipy import optimize
 
+from concord.balanced import unique
 from concord.certificate import CertificateError, Exact
 from concord.covering import BetterPoint, cover
 from concord.decimals import Columns, Doubles
@@ -27,6 +28,9 @@ from concord.stationary import Stationary, isolate
 SECONDS = 600.0
 # Working precision for single values.
 BITS = 192
+# Terms with more correlated effects than this are not covered by boxes.
+MOST = 2
+BALANCED = "the design is balanced: in closed form an optimum with a regular covariance matrix is the only one"
 # The optimum that is handed in must be one of those found, as near as this relative to theta.
 NEAR = 1e-6
 
@@ -92,10 +96,17 @@ def of(
     design: Design, reml: bool, optimum: Sequence[arb], seconds: float = SECONDS,
     columns: Columns | Doubles | None = None,
 ) -> GlobalProof:  # fmt: skip
-    """The proof for a model in numbers, `columns` its exact ones (by default the doubles); see `prove`."""
+    """The proof for a model in numbers, `columns` its exact ones (by default the doubles); see `prove`.
+
+    Where a term has too many correlated effects for boxes, it is in closed form if the design is balanced.
+    """
+    begin = time.perf_counter()
     kept, ctx.prec = ctx.prec, 2 * BITS
     try:
         exact = Exact(design, reml, columns)
+        if max(exact.sizes) > MOST and unique(design, exact, optimum):
+            optima = ((tuple(float(each.mid()) for each in optimum), float(_loglik(exact, optimum).mid())),)
+            return GlobalProof(0, time.perf_counter() - begin, optima, None, BALANCED)
     finally:
         ctx.prec = kept
     return prove(exact, optimum, seconds)

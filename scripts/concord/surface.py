@@ -23,6 +23,9 @@ from concord.certificate import CertificateError, Exact
 
 UNBOUNDED = "the random effects can reproduce the response, so that the criterion's limit is not bounded"
 
+# Added to Z'Z, whose mean is one in the coordinates of a proof.
+RIDGE = 2.0**-7
+
 Number = Any  # fmpq where a number is rational, a ball (arb) elsewhere
 
 
@@ -85,7 +88,7 @@ class Surface:
         for group in self.groups:
             spread, product = self.product(S, group)
             determinant = product.det()
-            if not determinant > 0 or not (psd or self._positive(group, product)):
+            if not determinant > 0 or not (psd or self._positive(S, group)):
                 return None
             logdet += determinant.log() * group.count
             cross = cross - self._lost(spread, product) * group.outer
@@ -158,18 +161,17 @@ class Surface:
             product[i, i] += 1
         return spread, product
 
-    @staticmethod
-    def _positive(group: Group, product: arb_mat) -> bool:
+    def _positive(self, S: Sequence[arb_mat], group: Group) -> bool:
         """Whether I + Z S Z' is proved positive definite; its determinant is positive.
 
-        Its eigenvalues but for ones are those of I + S Z'Z, all real. Two of them are positive if their sum is; more
-        are if G + G S G is positive definite (G = Z'Z).
+        It is a corner of the same with more rows under Z, those of c I; with these, G = Z'Z + c^2 I is regular, and I +
+        Z S Z' is positive definite if G + G S G is.
         """
-        if group.gram.nrows() == 2:
-            return bool(product.trace() > 0)
-        whole = group.gram * product
-        q = whole.nrows()
-        return all(arb_mat([[whole[i, j] for j in range(k)] for i in range(k)]).det() > 0 for k in range(1, q + 1))
+        spread, _ = self.product(S, group)
+        q = spread.nrows()
+        regular = arb_mat([[group.gram[i, j] + (RIDGE if i == j else 0) for j in range(q)] for i in range(q)])
+        whole = regular + regular * spread * regular
+        return all(corner(whole, k).det() > 0 for k in range(1, q + 1))
 
     def _slopes(self, beta: arb_mat, rss: arb, products: list[arb_mat]) -> tuple[arb_mat, ...]:
         """With e = V^-1 (y - X beta), dr = -e'Z dS Z'e, and Z'e = (I + G S)^-1 U (-beta, 1)'."""
