@@ -12,7 +12,7 @@ from concord.convexity import curvature
 from concord.formulas import Design
 from concord.surface import Surface
 
-# What rounding of theta may leave of a gradient that is zero, over a step that changes the criterion by a half: in units
+# What rounding of theta may leave of a zero gradient, over a step that changes the criterion by a half: in units
 # of theta it says nothing where theta is large.
 ZERO = 1e-9
 
