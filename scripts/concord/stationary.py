@@ -22,8 +22,10 @@ from concord.surface import UNBOUNDED, Number, ball, limit
 SPLIT = 0.4871
 # The first interval that ends at infinity begins here, in units of 1 / Z'Z, and its beginning grows by this factor.
 STEP = 7.3
-# An isolated point is enclosed this well, relative to gamma.
+# A box so small, relative to gamma, is given up.
 FINE = 2.0**-70
+# An isolated point is enclosed this well: at a large gamma the criterion loses as many digits as gamma has.
+FINEST = 2.0**-110
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +211,7 @@ def _between(low: _Values, high: _Values) -> arb:
 def _enclosed(line: Line, low: _Values, high: _Values) -> arb:
     """The one zero of a monotone slope between two ends, by bisection on its sign."""
     a, b, rising = low.gamma, high.gamma, bool(high.slope > 0)
-    while not b - a < b * FINE:
+    while not b - a < b * FINEST:
         cut = ((a + b) / 2).mid()
         slope = line.at(cut).slope
         if slope > 0:
