@@ -163,6 +163,38 @@ def test_more_digits_than_a_double_holds_are_taken_as_doubles(made):
     assert Columns(made("y ~ x + (1 | g)", text=text)).source == "doubles"
 
 
+@pytest.mark.parametrize(
+    ("first", "source"),
+    [("9007199254740991", "decimals"), ("9007199254740993", "doubles"), ("1152921504606846977", "doubles")],
+)
+def test_whole_numbers_that_are_no_doubles_are_not_called_decimals(made, first, source):
+    """Beyond 2^53 a double is the number of several texts."""
+    rows = CSV.splitlines()
+    text = "\n".join([f"{rows[0]},k", *(f"{row},{first if i == 0 else i}" for i, row in enumerate(rows[1:]))]) + "\n"
+    model = made("y ~ k + (1 | g)", text=text)
+    columns_ = Columns(model)
+    assert columns_.source == source
+    assert columns_.of(model.design.X[:, 1], "k")[0] == int(float(first))
+
+
+def test_a_constant_of_more_digits_than_a_double_holds_is_no_decimal(made):
+    assert Columns(made("y ~ I(x - 12.5) + (1 | g)")).source == "decimals"
+    assert Columns(made("y ~ I(x - 12.3456789123456789) + (1 | g)")).source == "doubles"
+
+
+def test_columns_that_doubles_do_not_tell_apart_are_refused(made):
+    """log of 1e15 + 1 and of 1e15 + 2 are one double and two numbers; the variables themselves are two doubles."""
+    rows = CSV.splitlines()
+    pairs = ["1000000000000001,1000000000000002", *(f"{i}e14,{i}e14" for i in range(2, 13))]
+    text = "\n".join([f"{rows[0]},v,w", *(f"{row},{pair}" for row, pair in zip(rows[1:], pairs, strict=True))]) + "\n"
+    for one, other in (("v", "w"), ("w", "v")):
+        model = made(f"y ~ {one} + (0 + {other} | g)", text=text)
+        assert Columns(model).of(model.design.X[:, 1], one)[0] == 10**15 + (1 if one == "v" else 2)
+        model = made(f"y ~ log({one}) + (0 + log({other}) | g)", text=text)
+        with pytest.raises(InexactError, match="is one of several that doubles do not tell apart"):
+            Columns(model).of(model.design.X[:, 1], f"log({one})")
+
+
 def test_decimal_commas_and_missing_values_leave_the_decimals(made):
     text = CSV.replace(",", ";").replace(".", ",").replace("5,12", "")
     model = made("y ~ x + (1 | g)", text=text)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flint import arb, fmpq_mat
+from flint import arb, fmpq, fmpq_mat
 
 from concord.certificate import Exact
 from concord.convexity import curvature
 from concord.formulas import Design
-from concord.surface import Surface, exactly
+from concord.surface import Surface
 
-# What rounding of the data or of theta may leave of a gradient that is zero, as the certificate has proved it.
+# What rounding of theta may leave of a zero gradient, over a step that changes the criterion by a half: in units
+# of theta it says nothing where theta is large.
 ZERO = 1e-9
 
 
@@ -35,8 +36,9 @@ def unique(design: Design, exact: Exact, theta: Sequence[arb]) -> bool:
     diagonal = [entry for column in range(q) for row in range(column, q) for entry in [next(entries)] if row == column]
     if any(each.contains(0) for each in diagonal):
         return False
-    gradient, _ = curvature(Surface(exact), theta)
-    return all(abs(each) < ZERO for each in gradient)
+    gradient, hessian = curvature(Surface(exact), theta)
+    bends = [hessian[i, i] for i in range(len(gradient))]
+    return all(bend > 0 and abs(slope) / bend.sqrt() < ZERO for slope, bend in zip(gradient, bends, strict=True))
 
 
 def _same(design: Design) -> bool:
@@ -49,7 +51,7 @@ def _same(design: Design) -> bool:
     if any(each.shape != blocks[0].shape or (each != blocks[0]).any() for each in blocks):
         return False
     q = term.matrix.shape[1]
-    rational = [[exactly(arb(float(value))) for value in row] for row in blocks[0]]
+    rational = [[fmpq(*float(value).as_integer_ratio()) for value in row] for row in blocks[0]]
     Z, X = fmpq_mat([row[:q] for row in rational]), fmpq_mat([row[q:] for row in rational])
     gram = Z.transpose() * Z
     if gram.det() == 0:

@@ -33,6 +33,7 @@ class _Pattern:
     gram: list[list[arb]]  # (q, q): Z'Z
     outer: list[list[list[arb]]]  # for a >= b the lower triangle, row by row, of the sums of U[a]'U[b] + U[b]'U[a]
     factor: dict[tuple[int, int], int]  # row and column in the block's factor -> which theta stands there
+    exact: tuple[list[list[Number]], list[list[list[Number]]]]  # gram and outer, without rounding where rational
 
 
 class Exact:
@@ -43,6 +44,11 @@ class Exact:
     design : the model in numbers
     reml : the REML criterion, or the ML deviance
     columns : the same numbers exactly; by default the design's doubles
+
+    Attributes
+    ----------
+    total : the lower triangle of [X y]'[X y] in balls
+    cross : the same matrix, in fractions where its entries are rational
 
     Raises
     ------
@@ -59,7 +65,9 @@ class Exact:
             [list(row) for row in zip(*map(columns.of, term.matrix.T, term.names), strict=True)]
             for term in design.terms
         ]
-        self.total = _rows(_gram(table, table))
+        # A ball tells no zero from what is nearly one: for whether columns depend on each other, fractions are kept.
+        self.cross = _gram(table, table)
+        self.total = _rows(self.cross)
         self.sizes = [len(term.names) for term in design.terms]
         self.m = sum(q * (q + 1) // 2 for q in self.sizes)
         self.patterns = _patterns(design, table, random, self.sizes)
@@ -233,7 +241,9 @@ def _newton(exact: Exact, start: Sequence[float], free: list[int], bits: int, st
         step = restricted.solve(arb_mat([[jet.gradient[i]] for i in free]))
         for place, i in enumerate(free):
             theta[i] = (theta[i] - step[place, 0]).mid()
-        if max(float(abs(step[place, 0].mid())) for place in range(len(free))) < 2.0 ** (-bits * 0.75):
+        # Where groups are many times what is left within them, rounding of theta is as many times larger.
+        size = max(1.0, *(float(abs(theta[i])) for i in free))
+        if max(float(abs(step[place, 0].mid())) for place in range(len(free))) < size * 2.0 ** (-bits * 0.75):
             return theta
     raise CertificateError(f"Newton's iteration did not settle in {steps} steps")
 
@@ -387,7 +397,7 @@ def _patterns(
                         products = (x + y for x, y in zip(products, flipped, strict=True))
                     sums[a][b] = [total + each for total, each in zip(sums[a][b], products, strict=True)]
         outer = [[[arb(value) for value in cell] for cell in row] for row in sums]
-        patterns.append(_Pattern(len(blocks), _rows(gram), outer, layouts[key]))
+        patterns.append(_Pattern(len(blocks), _rows(gram), outer, layouts[key], (gram, sums)))
     return patterns
 
 

@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flint import arb, arb_mat, ctx
@@ -57,11 +58,15 @@ def cover(exact: Exact, theta: Sequence[arb], seconds: float, bits: int = BITS) 
     ------
     CertificateError : it is, or that is not proved in time
     """
-    kept, ctx.prec = ctx.prec, bits
+    kept, until = ctx.prec, time.perf_counter() + seconds
     try:
-        return _Cover(exact, theta, time.perf_counter() + seconds).prove()
-    except (ZeroDivisionError, ValueError) as error:
-        raise CertificateError(f"no enclosure at {bits} bits: {error}") from error
+        for precision in (bits, 2 * bits, 4 * bits):
+            ctx.prec = precision
+            try:
+                return _Cover(exact, theta, until).prove()
+            except (ZeroDivisionError, ValueError) as error:
+                problem = error
+        raise CertificateError(f"no enclosure at {precision} bits: {problem}")
     finally:
         ctx.prec = kept
 
@@ -144,7 +149,7 @@ class _Cover:
         """L at a corner, kept for the boxes that share it."""
         S = [own[k] for own, k in zip(corners, at, strict=True)]
         psd = all(isinstance(part, Interval) for part in cell)
-        key = tuple(each[i, j].mid().str(20) for each in S for i in range(each.nrows()) for j in range(i + 1))
+        key = tuple(_bits(each[i, j]) for each in S for i in range(each.nrows()) for j in range(i + 1))
         if key not in self.rising:
             value = self.surface.at(S, psd=psd)
             self.rising[key] = None if value is None else value.rising
@@ -180,8 +185,8 @@ class _Cover:
             raise CertificateError("the Hessian at the optimum is not positive definite")
         scale = [1 / hessian[i, i].sqrt() for i in range(len(gradient))]
         for k in range(-2, 60):
-            radius = [(each * arb(2) ** -k).mid() for each in scale]
-            box = [at + arb(0, float(half)) for at, half in zip(self.theta, radius, strict=True)]
+            radius = [arb(float(each * arb(2) ** -k)) for each in scale]
+            box = [at + arb(0, half) for at, half in zip(self.theta, radius, strict=True)]
             if self._bowl(box):
                 # Convex, the criterion lies above its tangent: what a slope that is not exactly zero could gain.
                 gain = sum((abs(slope) * half for slope, half in zip(gradient, radius, strict=True)), arb(0))
@@ -196,6 +201,11 @@ def _least(values: Sequence[arb]) -> arb:
     for each in values[1:]:
         least = least.min(each)
     return least
+
+
+def _bits(value: arb) -> tuple[Any, ...]:
+    """All of a ball, as a key: no other ball has the same, but for those that hold every number."""
+    return (*value.mid().man_exp(), *value.rad().man_exp()) if value.is_finite() else ()
 
 
 def _inner(a: arb_mat, b: arb_mat) -> arb:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations, product
 
@@ -23,10 +24,15 @@ from flint import arb, ctx, fmpq
 from concord.formulas import Design
 from concord.models import Model
 from concord.sources import DECIMALS
-from concord.syntax import Call, Name, Node, Value, options
+from concord.sources.delimited import printed
+from concord.syntax import Call, Name, Node, Tree, Value, options
 
 # How far a column that was made may be from R's, relative to R's largest entry: what rounding leaves of it there.
 ROUNDING = 1e-11
+# How far two columns must be apart to be told from each other by R's doubles, in the same unit; see `Columns.of`.
+APART = 2.0**-50
+# Beyond this a whole number of the table may be another one as a double.
+WHOLE = 2.0**53
 # So many factors a product of columns may have.
 DEEPEST = 4
 # Bits beyond the working precision, for what is lost on the way.
@@ -41,6 +47,15 @@ _ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "(", "%in%"])
 
 class InexactError(ArithmeticError):
     """A column of the model could not be made from the table's numbers; the message says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A column as doubles in the design's rows, as exact numbers, and whether it stands in the table as it is."""
+
+    doubles: np.ndarray
+    exact: Column
+    plain: bool
 
 
 class Columns:
@@ -60,9 +75,10 @@ class Columns:
         self._formula, self._frame, self._design = model.formula, model.frame, model.design
         held = frozenset(model.frame.attrs.get(DECIMALS, ()))
         self._decimal = {name: name in held or _is_whole(model.frame[name]) for name in self._formula.variables}
-        self.source = "decimals" if all(self._decimal.values()) else "doubles"
+        written = printed([repr(float(each)) for each in _constants(self._formula.tree)])
+        self.source = "decimals" if all(self._decimal.values()) and written else "doubles"
         self._precision = -1
-        self._made: list[tuple[np.ndarray, Column]] = []
+        self._made: list[_Made] = []
         self._variables: dict[str, Column] = {}
 
     def response(self) -> list[Number]:
@@ -78,17 +94,37 @@ class Columns:
 
         Raises
         ------
-        InexactError : no product of the formula's variables and factors is that column
+        InexactError : no product of the formula's variables and factors is that column; or several are, whose numbers
+            differ by less than doubles tell
         """
         with _precise():
             if self._precision != ctx.prec:
                 self._made, self._precision = list(self._products()), ctx.prec
             scale = np.abs(column).max(initial=0.0)
-            gaps = [np.abs(doubles - column).max(initial=0.0) for doubles, _ in self._made]
-            best = int(np.argmin(gaps))
+            gaps = np.array([np.abs(each.doubles - column).max(initial=0.0) for each in self._made])
+            # A value as it stands in the table is the very double in R, too.
+            gaps[[bool(each.plain and gap > 0) for each, gap in zip(self._made, gaps, strict=True)]] = np.inf
+            best = int(np.nanargmin(gaps))
             if not gaps[best] <= ROUNDING * scale:
                 raise InexactError(f"column {name} is no product of the formula's variables that is known here")
-            return self._held(self._made[best][1], column, name)
+            found = self._held(self._made[best].exact, column, name)
+            for k in np.flatnonzero(gaps <= gaps[best] + APART * scale):
+                if not self._made[k].plain and not self._are(found, self._made[k].exact):
+                    raise InexactError(f"column {name} is one of several that doubles do not tell apart")
+            return found
+
+    def _are(self, found: list[Number], values: Column) -> bool:
+        """Whether a column is the same numbers in the design's rows, as far as the working precision tells."""
+        others = (values[row] for row in self._design.rows)
+        return all(
+            other is not None
+            and (
+                a == other
+                if isinstance(a, fmpq) and isinstance(other, fmpq)
+                else bool((_ball(a) - _ball(other)).contains(0))
+            )
+            for a, other in zip(found, others, strict=True)
+        )
 
     def _held(self, values: Column, doubles: np.ndarray, name: str) -> list[Number]:
         """The values in the design's rows, once they are R's to rounding."""
@@ -102,19 +138,20 @@ class Columns:
 
     # ---- products ---------------------------------------------------------------------------------------------------
 
-    def _products(self) -> Iterator[tuple[np.ndarray, Column]]:
-        """Every column that the formula's leaves can make, as doubles in the design's rows and as exact numbers."""
+    def _products(self) -> Iterator[_Made]:
+        """Every column that the formula's leaves can make."""
         rows = self._design.rows
         leaves = list(dict.fromkeys(self._leaves()))
         columns = [self._columns(leaf) for leaf in leaves]
-        yield np.ones(len(rows)), [fmpq(1)] * len(self._frame)
+        yield _Made(np.ones(len(rows)), [fmpq(1)] * len(self._frame), True)
         for depth in range(1, min(DEEPEST, len(leaves)) + 1):
-            for chosen in combinations(columns, depth):
-                for factors in product(*chosen):
+            for chosen in combinations(zip(leaves, columns, strict=True), depth):
+                plain = depth == 1 and isinstance(chosen[0][0], Name) and chosen[0][0].name in self._variables
+                for factors in product(*(each for _, each in chosen)):
                     column = factors[0]
                     for other in factors[1:]:
                         column = _each(lambda a, b: a * b, column, other)
-                    yield np.array([_double(column[row]) for row in rows]), column
+                    yield _Made(np.array([_double(column[row]) for row in rows]), column, plain)
 
     def _leaves(self) -> Iterator[Node]:
         """The variables and calls of functions that the terms of fixed and random part multiply."""
@@ -229,8 +266,21 @@ class _precise:
 
 
 def _is_whole(values: pd.Series) -> bool:
-    """Whether a column has no numbers, or whole ones only."""
-    return not pd.api.types.is_float_dtype(values) or bool((values.dropna() % 1 == 0).all())
+    """Whether a column has no numbers, or whole ones only that are doubles."""
+    if not pd.api.types.is_float_dtype(values):
+        return True
+    kept = values.dropna()
+    return bool((kept % 1 == 0).all() and (kept.abs() < WHOLE).all())
+
+
+def _constants(tree: Tree) -> Iterator[float]:
+    """The numbers that stand in a formula."""
+    nodes = [tree.response, tree.fixed, *tree.offsets, *(each.columns for each in tree.random)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Value):
+            yield node.value
+        nodes += getattr(node, "arguments", ())
 
 
 def _fraction(text: str) -> fmpq:

@@ -80,7 +80,7 @@ class Shell:
         """The matrices at the corners of a polytope around the region; one below all of it, where it is endless."""
         if self.endless:
             return [self._below()]
-        half = arb((self.end - self.start) / 2).cos_pi()
+        half = ((arb(self.end) - arb(self.start)) / 2).cos_pi()
         shares = [arb(self.inner)] * (self.inner > 0) + [arb(self.outer) / half]
         flat = [(s * x, s * y) for s in shares for y, x in (arb(self.start).sin_cos_pi(), arb(self.end).sin_cos_pi())]
         if self.inner == 0:
@@ -97,10 +97,10 @@ class Shell:
         any 0 < h < 1.
         """
         t, inner, outer = arb(self.near), arb(self.inner), arb(self.outer)
-        sine, cosine = arb((self.end - self.start) / 4).sin_cos_pi()
+        sine, cosine = ((arb(self.end) - arb(self.start)) / 4).sin_cos_pi()
         lost = float(t * (inner + outer) * sine * sine)
         h = arb(max(lost / (lost + SMALL / 4), 1e-9))
-        n, m = arb((self.start + self.end) / 4).sin_cos_pi()
+        n, m = ((arb(self.start) + arb(self.end)) / 4).sin_cos_pi()
         along = t * (1 - outer + (inner + outer) * (1 - h) * cosine * cosine)
         across = t * (1 - outer - (inner + outer) * (1 / h - 1) * sine * sine)
         mixed = (along - across) * m * n

@@ -13,17 +13,19 @@ import itertools
 import time
 from dataclasses import dataclass
 
-from flint import arb, arb_mat, ctx
+from flint import arb, arb_mat, ctx, fmpq
 
 from concord.certificate import CertificateError, Exact
-from concord.surface import UNBOUNDED, Number, ball, exactly, limit
+from concord.surface import UNBOUNDED, Number, ball, limit
 
 # Where an interval is split, as a share of its length in log gamma: no round number, lest a point fall on an edge.
 SPLIT = 0.4871
 # The first interval that ends at infinity begins here, in units of 1 / Z'Z, and its beginning grows by this factor.
 STEP = 7.3
-# An isolated point is enclosed this well, relative to gamma.
+# A box so small, relative to gamma, is given up.
 FINE = 2.0**-70
+# An isolated point is enclosed this well: at a large gamma the criterion loses as many digits as gamma has.
+FINEST = 2.0**-110
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +67,11 @@ class Line:
         self.p, self.nu, self.reml = exact.p, exact.nu, exact.reml
         width = exact.p + 1
         self.total = arb_mat([[ball(exact.total[max(i, j)][min(i, j)]) for j in range(width)] for i in range(width)])
-        merged: dict[str, tuple[int, list[Number], Number]] = {}
-        for pattern in exact.patterns:
-            gram, outer = exactly(pattern.gram[0][0]), [exactly(each) for each in pattern.outer[0][0]]
-            key = str(gram)
+        merged: dict[str | int, tuple[int, list[Number], Number]] = {}
+        for number, pattern in enumerate(exact.patterns):
+            gram, outer = pattern.exact[0][0][0], pattern.exact[1][0][0]
+            # Of balls it is not known whether they hold the same number.
+            key = str(gram) if isinstance(gram, fmpq) else number
             count, sums, _ = merged.get(key, (0, [arb(0)] * len(outer), gram))
             merged[key] = (count + pattern.count, [a + b for a, b in zip(sums, outer, strict=True)], gram)
         self.blocks = []
@@ -208,7 +211,7 @@ def _between(low: _Values, high: _Values) -> arb:
 def _enclosed(line: Line, low: _Values, high: _Values) -> arb:
     """The one zero of a monotone slope between two ends, by bisection on its sign."""
     a, b, rising = low.gamma, high.gamma, bool(high.slope > 0)
-    while not b - a < b * FINE:
+    while not b - a < b * FINEST:
         cut = ((a + b) / 2).mid()
         slope = line.at(cut).slope
         if slope > 0:

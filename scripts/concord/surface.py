@@ -261,19 +261,19 @@ def limit(exact: Exact) -> arb:
     CertificateError : a pivot is neither proved zero nor proved positive
     """
     width = exact.p + 1
-    cross = [[exactly(exact.total[max(i, j)][min(i, j)]) for j in range(width)] for i in range(width)]
+    cross = [[exact.cross[i][j] for j in range(width)] for i in range(width)]
     for pattern in exact.patterns:
-        q = len(pattern.gram)
-        inverse = [[exactly(each) for each in row] for row in pattern.gram]
+        gram, outer = pattern.exact
+        q, inverse = len(gram), [list(row) for row in gram]
         swept = _sweep(inverse, q)
         for a in range(q):
             for b in range(a + 1):
                 if a not in swept or b not in swept or _is_zero(inverse[a][b]):
                     continue
-                terms = iter(pattern.outer[a][b])
+                terms = iter(outer[a][b])
                 for s in range(width):
                     for t in range(s + 1):
-                        cross[s][t] = cross[s][t] - inverse[a][b] * exactly(next(terms))
+                        cross[s][t] = cross[s][t] - inverse[a][b] * next(terms)
     for s in range(width):
         for t in range(s):
             cross[t][s] = cross[s][t]
@@ -307,11 +307,6 @@ def _sweep(matrix: list[list[Number]], pivots: int) -> list[int]:
 def ball(value: Number) -> arb:
     """A number as a ball."""
     return value if isinstance(value, arb) else arb(value)
-
-
-def exactly(value: Number) -> Number:
-    """A number as a rational one, where it is known without error."""
-    return value.fmpq() if isinstance(value, arb) and value.is_exact() else value
 
 
 def _is_zero(value: Number) -> bool:

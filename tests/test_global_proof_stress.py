@@ -1,0 +1,90 @@
+"""The proof of the global optimum on the stress tables: every optimum of the truth is handed to it as the candidate.
+
+The truth is by a program that shares no code with the proof (`stress/truth.py`). The best optimum is proved, from the
+decimals of the file, and every lower one is refused with a better one beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flint import arb
+
+from concord import preparation, reference
+from concord.certificate import certify
+from concord.decimals import Columns
+from concord.formulas import parse
+from concord.global_proof import BetterOptimumError, of
+from concord.sources import delimited
+
+HERE = Path(__file__).parent / "stress"
+TABLES = json.loads((HERE / "tables.json").read_text(encoding="utf-8"))
+TRUTH = json.loads((HERE / "truth.json").read_text(encoding="utf-8"))
+# One variance: at the boundary and inside, nearly tied, at a ratio of 1e8; two and three: crossed, nested, with three
+# optima; slopes with a correlation inside, of 1 and of -1, and without any variance.
+BEST = [
+    ("two_modes", "REML"), ("inside_tie", "ML"), ("inside_reml_only", "REML"), ("perfect_1e8", "REML"),
+    ("apart_three_optima", "ML"), ("nested_conflict_swaps", "REML"), ("crossed_second_zero", "ML"),
+    ("matrix_zero", "REML"), ("plus_one_noisy", "REML"), ("minus_one_small", "ML"), ("both_zero_by_ml", "REML"),
+]  # fmt: skip
+LOWER = [
+    ("two_modes", "ML"), ("fallacy_tight", "REML"), ("inside_tie", "REML"), ("tie_ols", "ML"), ("methods_apart", "ML"),
+    ("apart_three_optima", "REML"), ("nested_conflict_swaps", "ML"), ("crossed_conflict", "REML"),
+    ("slopes_unequal", "ML"), ("slopes_rank_one", "REML"), ("slopes_low_best", "ML"), ("slopes_both_rank_one", "REML"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def candidate(make_model):
+    """The model of a table, and an optimum of the truth certified from the file's decimals."""
+
+    def of_(name: str, method: str, k: int):
+        frame = delimited.parse((HERE / "tables" / f"{name}.csv").read_bytes(), f"{name}.csv")
+        formula = TABLES[name]["formula"]
+        model = make_model(preparation.prepare(frame, parse(formula)).frame, formula, method, id=name)
+        optimum = TRUTH[name][method][k]
+        covariances = [np.array(each, float) for each in optimum["covariances"]]
+        variance = float(optimum["residual_variance"])
+        found = SimpleNamespace(covariances=covariances, residual_variance=variance)
+        design, _, theta = reference._factored(model.design, found)
+        columns = Columns(model)
+        assert columns.source == "decimals"
+        certificate = certify(design, model.reml, theta, columns)
+        assert float(abs(certificate.loglik - arb(optimum["loglik"]))) < 1e-12 * (1 + abs(float(optimum["loglik"])))
+        return design, model.reml, certificate.theta, columns
+
+    return of_
+
+
+@pytest.mark.parametrize(("name", "method"), BEST)
+def test_the_best_optimum_is_proved(name, method, candidate):
+    """It is the global one, and where all stationary points are isolated they hold all optima of the truth."""
+    design, reml, theta, columns = candidate(name, method, 0)
+    proof, known = of(design, reml, theta, 100.0, columns), TRUTH[name][method]
+    assert proof.optima[0][1] == pytest.approx(float(known[0]["loglik"]), abs=1e-9)
+    if proof.stationary:
+        wanted = [float(each["loglik"]) for each in known]
+        assert [level for _, level in proof.optima] == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "method"), LOWER)
+def test_a_lower_optimum_is_refused_with_a_better_one(name, method, candidate):
+    """What is named is better than the candidate, and no better than the best there is."""
+    known = [float(each["loglik"]) for each in TRUTH[name][method]]
+    for k in range(1, len(known)):
+        design, reml, theta, columns = candidate(name, method, k)
+        with pytest.raises(BetterOptimumError) as refused:
+            of(design, reml, theta, 100.0, columns)
+        assert known[k] + 1e-6 < refused.value.loglik <= known[0] + 1e-6
+
+
+def test_random_slopes_of_decimals_have_a_limit(candidate):
+    """x lies in the span of its own slopes, which a ball around 0.1 would not tell."""
+    for name in ("slopes_few", "apart_unequal"):
+        design, reml, theta, columns = candidate(name, "REML", 1)
+        with pytest.raises(BetterOptimumError):
+            of(design, reml, theta, 100.0, columns)
