@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-# All of them: CONCORD_INTERRUPTIONS=300 (a few minutes); CONCORD_INTERRUPTIONS_SEED=7 for other moments.
-TIMES = os.environ.get("CONCORD_INTERRUPTIONS", "30")
+# By `make mutate` all of them, a few minutes; CONCORD_INTERRUPTIONS_SEED=7 for other moments.
+TIMES = os.environ.get("CONCORD_INTERRUPTIONS", "300" if os.environ.get("CONCORD_MUTATE") == "all" else "30")
 SEED = os.environ.get("CONCORD_INTERRUPTIONS_SEED", "1")
 
 
