@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check reports test lint lab simulate refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check reports test mutate lint lab simulate refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -61,6 +61,11 @@ test: lint ## ruff, the unit tests, and every committed notebook run anew agains
 
 # Its tests of the report site want a browser; nothing else does.
 test: export WITH_BROWSER := yes
+
+# Hours on two cores: every model of the workbook, every entry, every source.
+mutate: setup ## move every number that is shown just beyond its tolerance, and interrupt at every moment: all must be told
+	CONCORD_MUTATE=all $(PYTHON) -m pytest -n 2 --timeout 0 --junit-xml build/mutate.xml \
+	  $$(grep -l CONCORD_MUTATE tests/test_*.py)
 
 lint: setup ## ruff over the code and the notebooks
 	$(PYTHON) -m ruff check .

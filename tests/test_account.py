@@ -101,7 +101,7 @@ def test_quick_sections_explain_every_kind_of_model_at_default_settings(id, fits
     found = Account(comparison)
     for section in QUICK:
         assert found[section].check().lines
-    if any(comparison.short(each) for _, each in comparison.judged):
+    if any(comparison.below(each) for _, each in comparison.judged):
         verdicts = {line.verdict for section in QUICK for line in found[section].lines}
         assert quantities.OPTIMUM in verdicts
 

@@ -183,7 +183,7 @@ def synthetic(model, count=60):
         replicate = Replicate(
             engine, "default", -10.0, numbers[:1], np.ones(1), (np.array([[numbers[1]]]),), numbers[2], True, 0.1
         )
-        return Outcome(replicate, 0.0, True, 0.001)
+        return Outcome(replicate, 0.0, True, "", 0.001)
 
     drawn = np.abs(stream.standard_normal((count, 3))) + 1
     outcomes = {each: [outcome(each, row) for row in drawn] for each in ("mixedlm", "lme4", "independent")}
@@ -191,11 +191,13 @@ def synthetic(model, count=60):
 
 
 def changed(found, engine, places, **words):
-    """With other outcomes of an engine: `gap`, `own`, or fields of its replicate; `times` multiplies its estimates."""
+    """With other outcomes of an engine: `gap`, `own`, `grade`, or fields of its replicate; `times` multiplies its
+    estimates.
+    """
     times = words.pop("times", 1.0)
     outcomes = list(found.outcomes[engine])
     for place in places:
-        given = {key: words[key] for key in ("gap", "own") if key in words}
+        given = {key: words[key] for key in ("gap", "own", "grade") if key in words}
         of_replicate = {key: value for key, value in words.items() if key not in given}
         fit = outcomes[place].replicate
         of_replicate = {"fixed": fit.fixed * times, "residual_variance": fit.residual_variance * times} | of_replicate
@@ -212,12 +214,13 @@ def test_failed_replicates_are_counted_and_left_out_and_short_ones_counted_and_k
     """An error, a NaN, a gap, and a package that says so, each in its column; the intervals have what is kept."""
     found = changed(synthetic(model), "mixedlm", [0, 1], error="LinAlgError: singular")
     found = changed(found, "mixedlm", [2], fixed=np.array([np.nan]))
-    found = changed(found, "mixedlm", [3, 4, 5], gap=2.5)
+    found = changed(found, "mixedlm", [3, 4, 5], gap=2.5, grade="short")
+    found = changed(found, "mixedlm", [7], gap=1e-4, grade="imprecise")
     found = changed(found, "mixedlm", [5, 6], converged=False)
     row = found.failed.loc["mixedlm"]
-    assert row.drop("worst gap").tolist() == [60, 57, 2, 1, 3, 2, 2]
+    assert row.drop("worst gap").tolist() == [60, 57, 2, 1, 3, 1, 2, 2]
     assert row["worst gap"] == 2.5
-    assert found.failed.loc["lme4"].tolist() == [60, 60, 0, 0, 0, 0, 0, 0]
+    assert found.failed.loc["lme4"].tolist() == [60, 60, 0, 0, 0, 0, 0, 0, 0]
     counts = found.intervals().groupby("source")["replicates"].first()
     assert counts["mixedlm"] == 57 and counts["lme4"] == 60
     for text in (repr(found), found._repr_mimebundle_()["text/html"]):

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, models, reference
+from concord import datasets, models, records, reference
 from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from mutant_process import WRONG, environment
 from test_inquiry import large
 from test_notebooks import session, until
 
@@ -75,6 +76,9 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
         assert f"sleep-model, {method}, tuned settings: agree" in agreeing.stdout
     assert "251.4051" in agreeing.stdout and "the global optimum (proved)" in agreeing.stdout
     assert agreeing.stderr == ""
+    # Left out as asked, it is named: the status is by the verdicts alone.
+    assert agreeing.stdout.count("Left out of the verdict: standard errors, tests of fixed effects, intervals, ") == 2
+    assert "nothing explains: " not in agreeing.stdout
 
 
 def test_everything_is_written(agreeing, place):
@@ -118,11 +122,37 @@ def test_every_link_of_the_page_leads_somewhere(agreeing, place):
 def test_disagreement_ends_with_status_1_and_says_who_and_why(disagreeing, place):
     assert disagreeing.returncode == 1
     assert "dietox-model, REML, default settings: python short" in disagreeing.stdout
-    assert re.search(r"mixedlm stopped 3\.34 log-likelihood units below", disagreeing.stdout)
+    assert re.search(
+        r"MixedLM \(statsmodels\) is short: it stopped 3\.34 log-likelihood units below", disagreeing.stdout
+    )
     assert "dietox-model, REML, tuned settings: agree" in disagreeing.stdout
     assert {path.name for path in (place / "short").iterdir()} >= {"dietox-REML.html", "fits.csv", "estimates.csv"}
     fits = pd.read_csv(place / "short" / "fits.csv")
     assert set(fits.query("settings == 'default'")["verdict"]) == {"python short"}
+
+
+def _lines_named(stdout: str) -> list[str]:
+    return re.findall(r"^nothing explains: REML, tuned settings: (.*)$", stdout, re.MULTILINE)
+
+
+# All in one run; each in one of its own by `make mutate`.
+ALONE = list(WRONG) if os.environ.get("CONCORD_MUTATE") == "all" else []
+
+
+@pytest.mark.parametrize("wrong", [list(WRONG), *([each] for each in ALONE)], ids=lambda each: f"{len(each)}-{each[0]}")
+def test_a_line_that_nothing_explains_ends_with_status_1_and_is_named(wrong, place, tmp_path):
+    """What packages say beyond their estimates is wrong, and the command says so, with the name of every line."""
+    given = ("sleep.csv", "Reaction ~ Days + (1 | Subject)", "--sweep", "0", "--output", tmp_path / "out")
+    done = compare(*given, folder=place, **environment(tmp_path / "wrong", wrong))
+    assert done.returncode == 1, done.stderr
+    named = _lines_named(done.stdout)
+    for each in wrong:
+        for words in WRONG[each][2]:
+            assert [line for line in named if line.startswith(words)], (each, named)
+    assert re.search(r"tuned settings: differ, \d+ lines, [1-9]\d* that nothing explains$", done.stdout, re.MULTILINE)
+    written = pd.read_csv(tmp_path / "out" / "quantities.csv", keep_default_na=False)
+    assert len(records.unexplained(written)) == len(named)
+    assert "differ: " in (tmp_path / "out" / "sleep-REML.html").read_text()
 
 
 def test_nothing_of_this_machine_is_in_what_is_printed(agreeing, place):
@@ -166,7 +196,7 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
         "large.csv", "y ~ x + (1 + x | g)", "--engine-timeout", "2", "--sweep", "0", "--output", "large", folder=place
     )
     assert done.returncode == 1, done.stderr
-    assert "large-model, REML, default settings: python short" in done.stdout
+    assert "large-model, REML, default settings: no fit" in done.stdout
     assert "stopped after 2 s" in done.stdout
     # Nor is it asked again for what is beyond the estimates.
     assert "Left out: intervals would fit again what an engine did not end" in done.stdout

@@ -115,12 +115,13 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
     comparison = Inquiry(large(8000), "y ~ x + (1 + x | g)", engine_timeout=8.0).compare()
     (absent,) = [each for each in comparison.absent if each.engine == "mixedlm"]
     assert absent.kind == "stopped" and absent.seconds == 8.0
-    assert comparison.verdict.word == "python short" and "stopped after 8 s" in comparison.verdict.reason
+    assert comparison.verdict.word == "no fit" and "stopped after 8 s" in comparison.verdict.reason
+    assert "lme4 is at the" in comparison.verdict.reason
     (party,) = comparison.parties
-    assert comparison.labels[party] == "lme4" and not comparison.short(comparison.judgements[party])
+    assert comparison.labels[party] == "lme4" and not comparison.below(comparison.judgements[party])
     assert "stopped after 8 s" in repr(comparison) and comparison.table["ok"].all()
     rows = {row["engine"]: row for row in comparison.record()["fits"]}
-    assert rows["mixedlm"]["loglik"] is None and rows["mixedlm"]["verdict"] == "python short"
+    assert rows["mixedlm"]["loglik"] is None and rows["mixedlm"]["verdict"] == "no fit"
 
 
 DOOMED = ""
@@ -177,7 +178,10 @@ def test_a_certified_optimum_is_what_is_judged_against(asked):
     made = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)")
     assert not made.compare().against.certified
     made.certify()
-    assert made.compare().against.certified and "the global optimum (proved)" in made.compare().verdict.reason
+    assert made.reference.certified and made.gate().comparisons[0].against is made.reference
+    # It is this inquiry's, and no other one's.
+    assert not Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)").compare().against.certified
+    assert made.compare().against.certified and made.reference.noun in made.compare().verdict.reason
 
 
 def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch):
@@ -188,13 +192,11 @@ def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch)
     from dataclasses import replace
 
     better = replace(found, against=replace(known, loglik=known.loglik + 1, level=known.level + 1))
-    monkeypatch.setattr(inquiry.sweep, "run", lambda model: better)
+    monkeypatch.setattr(inquiry.sweep, "run", lambda model, against: better)
     asked.sweep(600.0)
-    try:
-        (comparison,) = asked.gate().comparisons
-        assert comparison.verdict.word == "both short"
-    finally:
-        reference.keep(asked.model, known)
+    (comparison,) = asked.gate().comparisons
+    assert comparison.verdict.word == "both short" and reference.of(asked.model) is known
+    asked.reference = known
 
 
 def test_a_sweep_that_would_take_too_long_says_so_and_does_not_begin(asked):
@@ -228,7 +230,7 @@ def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers,
     nothing = agreement.compare(
         *(Absence(asked.model, engine, "tuned", "stopped", "stopped after 1 s") for engine in ("mixedlm", "lme4"))
     )
-    assert nothing.verdict.word == "both short" and "stopped after 1 s" in repr(nothing)
+    assert nothing.verdict.word == "no fit" and "stopped after 1 s" in repr(nothing)
     for picture in (asked.estimates(nothing), asked.caterpillar(nothing), asked.residuals(nothing)):
         assert picture == inquiry.NOTHING
 

@@ -278,7 +278,8 @@ def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
     for line, stated in ((lower, own[0]), (upper, own[1])):
         off, left = abs(stated - line.expected[WIDER]), abs(line.values[WIDER] - line.expected[WIDER])
         assert off > 1e-3 * line.scale > 3 * left and off > 10 * left
-        assert "rounding" in line.absent["nlme"]
+        assert line.values["nlme"] == stated and line.verdict == "differ: lost in rounding"
+        assert "lost in rounding" in line.reason and not line.unexplained
     note = intervals.table(comparison, with_profile=False)["note"]
     assert note.str.contains("lost in rounding").any()
 

@@ -44,14 +44,15 @@ def by_definition(**changed):
 
 
 def test_equal_numbers_of_one_definition_agree():
-    found = line({"mixedlm": 2.0, "lme4": 2.0 * (1 + RTOL / 2)}, expected={"mixedlm": 2.0})
+    found = line({"mixedlm": 2.0, "lme4": 2.0 * (1 + RTOL / 2)}, expected={"mixedlm": 2.0, "lme4": 2.0})
     assert (found.same_definition, found.verdict, found.reason) == (True, "agree", "")
 
 
 @pytest.mark.parametrize("beyond", [0.9, 1.1])
 def test_the_tolerance_is_the_edge(beyond):
     off = 2.0 * (1 + beyond * RTOL)
-    assert line({"mixedlm": 2.0, "lme4": off}).verdict == ("agree" if beyond < 1 else "differ")
+    # What nothing is held against is no agreement; what is apart is a difference all the same.
+    assert line({"mixedlm": 2.0, "lme4": off}).verdict == ("not compared" if beyond < 1 else "differ")
     assert line({"lme4": off}, expected={"lme4": 2.0}).verdict == ("agree" if beyond < 1 else "differ")
 
 
@@ -61,7 +62,8 @@ def test_between_packages_what_their_estimates_may_be_apart_is_allowed_too(monke
     monkeypatch.setattr(quantities, "tolerances", lambda: {"quantities": {"size": loose}})
     given = {"mixedlm": 2.0, "lme4": 2.001}
     assert line(given, expected=given).verdict == "agree"
-    assert line(given | {"lme4": 2.01}, expected=given | {"lme4": 2.01}).verdict == "differ"
+    assert line(given | {"lme4": 2.01}, expected=given | {"lme4": 2.01}).verdict == "by estimates"
+    assert line(given | {"lme4": 2.01}, expected={"mixedlm": 2.0}).verdict == "differ"
     assert line(given, expected={"mixedlm": 2.0, "lme4": 2.0}).verdict == "differ"
 
 
@@ -86,10 +88,39 @@ def test_equal_numbers_that_are_both_wrong_do_not_agree():
     assert line({"mixedlm": 2.0, "lme4": 2.0}, expected={"mixedlm": 3.0, "lme4": 3.0}).verdict == "differ"
 
 
+def test_noise_on_both_sides_is_no_difference():
+    """Each package may be off to its own side by what it is allowed."""
+    given = {"mixedlm": 2.0 * (1 - 0.9 * RTOL), "lme4": 2.0 * (1 + 0.9 * RTOL)}
+    assert line(given, expected={"mixedlm": 2.0, "lme4": 2.0}).verdict == "agree"
+
+
+def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
+    """The right value stands beside it; beyond what rounding can do it is a difference like any other."""
+    given = line({"nlme": 2.5}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}, independent=2.0)
+    assert given.verdict == "differ: lost in rounding" and not given.unexplained
+    assert given.reason == "nlme is 0.5 from the right value, 2: lost in rounding, which can move it by 0.6"
+    sheet = Sheet("s", [given, line({"nlme": 2.0}, expected={"nlme": 2.0})]).check()
+    assert "✓" not in repr(sheet).splitlines()[4] and "Size: nlme is 0.5 from the right value, 2" in repr(sheet)
+    assert line({"nlme": 2.0}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "agree"
+    assert line({"nlme": 2.7}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "differ"
+    # Another source's rounding is no excuse.
+    wrong = line({"nlme": 2.5, "lme4": 3.0}, expected={"nlme": 2.0, "lme4": 2.0}, rounding={"nlme": 0.6})
+    assert wrong.verdict == "differ" and set(wrong.unexplained) == {"lme4"} and set(wrong.lost) == {"nlme"}
+
+
+def test_one_number_too_few_is_a_difference():
+    """A level that is missing, or one too many, is no agreement and no crash."""
+    three, two = np.ones(3), np.ones(2)
+    for expected in ({"lme4": three}, {"lme4": three, "mixedlm": three}):
+        found = line({"lme4": two, "mixedlm": three}, expected=expected)
+        assert found.verdict == "differ" and "states no number, or not one for each" in found.reason
+
+
 def test_a_difference_of_estimates_that_are_at_no_optimum_is_told_from_one_of_definition():
     given = {"mixedlm": 2.0, "lme4": 2.5}
     assert line(given, expected=given, short=True).verdict == "another optimum"
-    assert line(given, expected=given).verdict == "differ"
+    assert line(given, expected=given).verdict == "by estimates"
+    assert line(given, expected={"lme4": 2.5}).verdict == "differ"
     # Not without evidence: each has to be what its own estimates give.
     assert line(given, expected={"lme4": 2.5}, short=True).verdict == "differ"
 
@@ -102,7 +133,9 @@ def test_a_single_source_agrees_with_the_independent_value_or_is_not_compared():
 def test_arrays_are_compared_element_by_element():
     values = np.array([1.0, -2.0, 3.0])
     off = values + [0.0, 0.0, 1e-3]
-    assert line({"mixedlm": values, "lme4": values}, expected={"lme4": values}).verdict == "agree"
+    both = {"mixedlm": values, "lme4": values}
+    assert line(both, expected=both).verdict == "agree"
+    assert line(both, expected={"lme4": values}).verdict == "not compared"
     assert line({"mixedlm": values, "lme4": off}).verdict == "differ"
     assert line({"mixedlm": values, "lme4": off}).difference == pytest.approx(1e-3)
 
@@ -162,7 +195,8 @@ def test_what_cannot_be_a_line_is_refused():
 
 
 def test_a_sheet_passes_what_is_explained_and_lists_what_is_not():
-    good = [by_definition(), line({"mixedlm": 2.0, "lme4": 2.0})]
+    both = {"mixedlm": 2.0, "lme4": 2.0}
+    good = [by_definition(), line(both, expected=both)]
     assert Sheet("all", good).check().counted() == "1 by definition, 1 agree"
     with pytest.raises(Disagreement, match="nothing was compared"):
         Sheet("none", []).check()
@@ -182,8 +216,10 @@ def test_a_sheet_shows_both_questions_and_says_once_how_to_convert():
 
 
 def test_within_tolerance_no_digits_of_the_noise_are_shown():
-    shown = [repr(Sheet("s", [line({"mixedlm": 2.0, "lme4": 2.0 + noise})])) for noise in (1e-13, 7e-12)]
-    assert shown[0] == shown[1] and "< 2.0e-06" in shown[0]
+    both = {"mixedlm": 2.0, "lme4": 2.0}
+    lines = [line(both | {"lme4": 2.0 + noise}, expected=both) for noise in (1e-13, 7e-12)]
+    shown = [repr(Sheet("s", [each])) for each in lines]
+    assert shown[0] == shown[1] and "< 4.0e-06" in shown[0]
 
 
 def test_records_travel_in_notebooks_and_come_out_as_rows():

@@ -185,7 +185,6 @@ def test_at_another_optimum_predictions_differ_and_are_explained(lined):
         ("fitted", "fitted values, fixed and random effects", lambda value: value + 0.01),
         ("new", "predictions, known levels", lambda value: value * (1 + 1e-4)),
         ("conditional", "conditional variances", lambda value: {pair: 1.001 * each for pair, each in value.items()}),
-        ("random", "predicted effects", lambda value: value.assign(estimate=value["estimate"].to_numpy()[::-1])),
         ("variances", "marginal R-squared", lambda value: value | {"random": value["random"] * 1.001}),
     ],
 )
@@ -200,6 +199,39 @@ def test_a_value_that_its_definition_does_not_give_differs(name, quantity, chang
 
     monkeypatch.setattr(prediction_sources, "said", moved)
     assert of(lines(comparison), quantity).verdict == DIFFER
+
+
+EFFECTS = {
+    "an estimate a thousandth off": ("predicted effects", lambda t: t.assign(estimate=t["estimate"] * 1.001)),
+    "two levels' swapped": (
+        "predicted effects", lambda t: t.assign(level=[t["level"][1], t["level"][0], *t["level"][2:]])
+    ),
+    "a level's row dropped": ("predicted effects", lambda t: t.drop(index=3)),
+    "a level's row twice": ("predicted effects", lambda t: pd.concat([t, t.head(1)], ignore_index=True)),
+    "a level that is not there": (
+        "predicted effects", lambda t: pd.concat([t, t.head(1).assign(level="new")], ignore_index=True)
+    ),
+    "standard errors a tenth off": ("conditional standard errors", lambda t: t.assign(std_error=t["std_error"] * 1.1)),
+    "a standard error missing": (
+        "conditional standard errors", lambda t: t.assign(std_error=t["std_error"].where(t.index != 2))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", EFFECTS)
+@pytest.mark.parametrize("both", [False, True], ids=["one", "both"])
+def test_the_effects_that_tables_and_pictures_show_are_those_that_are_judged(which, both, compared):
+    """Those that the fit itself holds, and not what the package says when it is asked once more."""
+    quantity, change = EFFECTS[which]
+    comparison = compared("sitka-random_intercept")
+    moved = [
+        replace(fit, predict=lambda fit=fit: change(fit.random_effects.copy()))
+        if fit.engine == "lme4" or (both and fit.engine == "mixedlm") else fit
+        for fit in comparison.fits
+    ]  # fmt: skip
+    again = compare(*moved)
+    line = of(lines(again), quantity)
+    assert line.verdict == DIFFER and set(line.unexplained) == {"lme4", *(["mixedlm"] if both else [])}
 
 
 def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monkeypatch):
@@ -362,7 +394,7 @@ def test_what_a_package_says_can_be_carried_to_another_process(compared):
     """Question and answer are pickled whole: a fit may be in an engine's own process."""
     for fit in compared("machines-nested").fits:
         question, got = pickle.loads(pickle.dumps((said, said(fit, new_table(fit.model)))))
-        assert question is said and got.values.keys() | got.absent.keys() >= {"random", "conditional", "variances"}
+        assert question is said and got.values.keys() | got.absent.keys() >= {"conditional", "variances"}
 
 
 def test_without_covariates_nothing_is_explained_and_zero_is_zero(lined):

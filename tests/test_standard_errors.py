@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import pickle
 import warnings
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,6 +26,10 @@ TRIED = [
     ("sleepstudy-random_slope", "REML"), ("sleepstudy-random_slope", "ML"), ("machines-nested", "REML"),
     ("penicillin-crossed", "REML"), ("penicillin-crossed", "ML"),
 ]  # fmt: skip
+
+
+# What rounding may have taken the digits of.
+OWN_STEPS = ("standard error by nlme's own steps",)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def by_key(lines):
 def test_every_number_is_what_its_definition_gives(id, method, compared):
     """All lines are held, none differs; MixedLM and lmerTest hold to 1e-6 where nlme's differences need more."""
     found = standard_errors.lines(compared(id, method)) + effect_tests.lines(compared(id, method))
-    assert {line.verdict for line in found} == {"agree", "by definition"}
+    assert {line.verdict for line in found if line.quantity not in OWN_STEPS} == {"agree", "by definition"}
     Sheet(id, found).check()
     for line in found:
         assert set(line.expected) == set(line.values)
@@ -97,6 +102,7 @@ def test_fits_that_fall_short_have_what_their_own_estimates_give(compared):
     comparison = compared("dietox-random_slope", "REML", "default")
     assert "short" in comparison.verdict.word
     found = standard_errors.lines(comparison) + effect_tests.lines(comparison)
+    found = [line for line in found if line.quantity not in OWN_STEPS]
     assert {line.verdict for line in found} == {"agree", "by definition", "another optimum"}
     assert {line.verdict for line in found if line.same_definition} == {"agree", "another optimum"}
     for line in found:
@@ -158,15 +164,23 @@ def test_nlmes_summary_by_ml_has_its_own_factor(compared):
 
 
 def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
-    """sleepstudy's correlation of 0.07: a covariance's error is off by more than 5 %, and rounding explains it."""
+    """sleepstudy's correlation of 0.07: a covariance's error is off by a quarter. Rounding explains it, and it is no
+    tick: the right value, 46.678 by MixedLM's exact Hessian and by lmerTest's too, stands beside it.
+    """
     lines = by_key(standard_errors.lines(compared("sleepstudy-random_slope")))
     key = "Subject", "cov__(Intercept).Days"
     own, wide = lines["standard error by nlme's own steps", *key], lines["standard error", *key]
-    assert abs(own.values["nlme"] / own.expected["nlme"] - 1) > 0.05 and own.verdict == "agree"
+    assert abs(own.values["nlme"] / own.expected["nlme"] - 1) > 0.05 and own.verdict == "differ: lost in rounding"
+    for right in (own.expected["nlme"], own.independent, wide.values["lmerTest"]):
+        assert right == pytest.approx(46.678, abs=5e-3)
+    assert "from the right value, 46.67" in own.reason and not own.unexplained
+    # It is an excuse for what rounding can do, and for no more.
+    worse = replace(own, values={"nlme": own.expected["nlme"] + 1.1 * own.rounding["nlme"]})
+    assert worse.verdict == "differ"
     assert wide.values["nlme"] == pytest.approx(wide.expected["nlme"], rel=2e-4)
     # Where no parameter is near zero it is no excuse.
     own = lines["standard error by nlme's own steps", "Residual", "var__Observation"]
-    assert own.scale < 0.05 * own.expected["nlme"]
+    assert own.rounding["nlme"] < 0.05 * own.expected["nlme"] and own.verdict == "by definition"
 
 
 def test_what_mixedlm_prints_with_variance_components_is_found_in_its_summary(compared):

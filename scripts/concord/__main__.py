@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
         "compare",
         help="fit one lme4 formula to your own table by both engines, and judge",
         description="Fit one lme4 formula to your own table by MixedLM and lme4, and judge both. Prints the verdicts; "
-        "writes the executed notebook, its HTML page, estimates.csv and fits.csv. Exit status: 0 agree, 1 any other "
-        "verdict, 2 input that cannot be used.",
+        "writes the executed notebook, its HTML page, estimates.csv and fits.csv. Exit status: 0 agree, and all that "
+        "the fits say is explained; 1 any other verdict, or a line that nothing explains; 2 input that cannot be used.",
     )
     compare.add_argument("data", metavar="DATA", help="CSV, TSV, Parquet, Feather or R's .rds; or a dataset's id")
     compare.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')
@@ -70,8 +70,8 @@ def parser() -> argparse.ArgumentParser:
         "check",
         help="compare a team's own models, listed in its concord.toml, with the verdicts that it expects",
         description="Compare every model of a concord.toml by both engines, at default and at tuned settings, and say "
-        "which verdicts are not those expected. Exit status: 0 all as expected, 1 something is not, 2 input that "
-        "cannot be used.",
+        "which verdicts are not those expected. Exit status: 0 all as expected and explained, 1 something is not, 2 "
+        "input that cannot be used.",
     )
     check.add_argument(
         "file", nargs="?", type=Path, default=Path("concord.toml"), metavar="FILE", help="default: concord.toml"
@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
             "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
             help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
         )  # fmt: skip
+        command.add_argument("--strict", action="store_true", help="exit status 1 for a fit that is imprecise, too")
     for command in (certify, verdicts, upgrade):
         command.add_argument(
             "--model", action="append", default=[], metavar="ID", help="only this one; may be repeated"
@@ -225,7 +226,7 @@ def _compare(given: argparse.Namespace) -> int:
 
     methods = ("REML", "ML") if given.method == "both" else (given.method,)
     limits = (given.engine_timeout, given.sweep, given.details)
-    return run(given.data, given.formula, methods, given.output, *limits, given.bootstrap, given.certify)
+    return run(given.data, given.formula, methods, given.output, *limits, given.bootstrap, given.certify, given.strict)
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -233,7 +234,7 @@ def _check(given: argparse.Namespace) -> int:
 
     return run(
         given.file, changed=given.changed, junit=given.junit_xml, summary=given.summary, against=given.baseline,
-        record=given.record, engine_timeout=given.engine_timeout,
+        record=given.record, engine_timeout=given.engine_timeout, strict=given.strict,
     )  # fmt: skip
 
 

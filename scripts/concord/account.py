@@ -56,10 +56,13 @@ class Account:
     comparison : fits of one model; tuned ones, so that a difference is one of definition and not of optimizers
     level : of all confidence intervals
     seconds : a section that would take longer, by an estimate from the fits' own times, is left out and says so
+    profiled : whether the section of intervals has profiles, for which lme4 fits the model dozens of times
     """
 
-    def __init__(self, comparison: Comparison, level: float = 0.95, seconds: float = math.inf) -> None:
-        self.comparison, self.level, self.seconds = comparison, level, seconds
+    def __init__(
+        self, comparison: Comparison, level: float = 0.95, seconds: float = math.inf, profiled: bool = True
+    ) -> None:
+        self.comparison, self.level, self.seconds, self.profiled = comparison, level, seconds, profiled
         self._made: dict[str, Sheet] = {}
 
     def __getitem__(self, section: str) -> Sheet:
@@ -87,6 +90,16 @@ class Account:
     def summary(self) -> Summary:
         """How many lines of each section came out how."""
         return Summary(self.comparison.title, {section: self[section] for section in SECTIONS})
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines of all sections that nothing explains, a sentence each; they are part of the verdict."""
+        return self.summary.unexplained
+
+    @property
+    def left_out(self) -> list[str]:
+        """The sections that have no line: nothing is said of them by the verdict."""
+        return self.summary.left_out
 
     # ---- what stands beside the sheets -------------------------------------------------------------------------------
 
@@ -191,7 +204,7 @@ class Account:
         made: dict[str, Callable[[], Sequence[Line]]] = {
             "standard errors": lambda: standard_errors.lines(self.comparison),
             "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
-            "intervals": lambda: intervals.lines(self.comparison, self.level),
+            "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
             "random effects": lambda: random_effects.lines(self.comparison),
             "criteria": lambda: criteria_lines.lines(self.comparison),
             "tests of models": lambda: [*evidence.test_lines(self.comparison), *self._anova_lines],
@@ -209,6 +222,8 @@ class Account:
     def _notes(self, section: str) -> Sequence[str]:
         if section == "tests of fixed effects":
             return tuple(f"{kind}: {assumes}." for kind, assumes in effect_tests.ASSUMES.items())
+        if section == "intervals" and not self.profiled:
+            return ("Left out, as asked: profile intervals.",)
         if section == "tests of models":
             refused = evidence.tests_table(self.comparison)
             refused = refused[refused["note"].str.startswith("not tested")]
@@ -271,7 +286,7 @@ class Summary:
     sheets : by section
     """
 
-    WORDS = (quantities.AGREE, quantities.DEFINITION, quantities.OPTIMUM, quantities.ALONE, quantities.DIFFER)
+    WORDS = quantities.VERDICTS
 
     def __init__(self, title: str, sheets: dict[str, Sheet]) -> None:
         self.title, self.sheets = title, sheets
@@ -284,6 +299,16 @@ class Summary:
             for section, sheet in self.sheets.items()
         }
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(self.WORDS))
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines of all sections that nothing explains, a sentence each."""
+        return [breach for sheet in self.sheets.values() for breach in sheet.breaches]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The sections that have no line."""
+        return [section for section, sheet in self.sheets.items() if not sheet.lines]
 
     def check(self) -> Summary:
         """Raise where a line of any section differs.
@@ -300,11 +325,14 @@ class Summary:
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
         table = self.table
         rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
-        left = [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
-        total = table.to_numpy().sum()
+        notes = [f"{breach}." for breach in self.unexplained]
+        notes += [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
+        if self.left_out:
+            notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
         differ = int(table[quantities.DIFFER].sum())
-        head = f"{self.title}: {total} lines, {differ} that nothing explains"
-        return head, ["section", *table.columns], rows, 1, left
+        word = f"{quantities.DIFFER}, " if differ else ""
+        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {differ} that nothing explains"
+        return head, ["section", *table.columns], rows, 1, notes
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         rendered = self._rendered()

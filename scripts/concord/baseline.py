@@ -18,10 +18,12 @@ from concord import tables, versions
 from concord.agreement import Comparison
 from concord.fits import KEY
 from concord.notebooks import InputError
+from concord.vocabulary import ENGINES
 
 FORMAT = 1
+# A standard error may move by this share of itself between two runs: it follows variances within their tolerance.
+ERROR_MOVES = 1e-3
 """What `Baseline.text` writes; a file by another version is refused."""
-ENGINES = ("mixedlm", "lme4", "nlme")
 _QUANTITY = {"loglik": "log-likelihood", "fixed": "fixed effect", "std_error": "standard error", "ran_pars": ""}
 
 Kind = Literal["new", "gone", "input", "verdict", "gap", "estimate"]
@@ -90,7 +92,7 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
     rows = comparison.table.to_dict("records") if comparison.fits else []
     quantities = [
         {name: row[name] for name in KEY}
-        | {"allowed": _finite(row["tolerance"])}
+        | {"allowed": _finite(_movement(row, comparison))}
         | {engine: _finite(row[engine]) for engine in comparison.labels}
         for row in rows
     ]
@@ -100,6 +102,13 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict.word, "reason": comparison.verdict.reason,
         "fits": {engine: fits[engine] for engine in ENGINES if engine in fits}, "quantities": quantities,
     }  # fmt: skip
+
+
+def _movement(row: Mapping[str, Any], comparison: Comparison) -> float:
+    """How far a quantity may move between two runs: as far as two fits at the optimum may be apart in it."""
+    if math.isfinite(row["limit"]):
+        return float(row["limit"])
+    return ERROR_MOVES * abs(row[comparison.labels[0]])
 
 
 def read(path: Path) -> Baseline:

@@ -25,6 +25,7 @@ from concord.models import Model
 from concord.outcomes import Outcome
 from concord.quantities import INDEPENDENT
 from concord.replicates import columns
+from concord.vocabulary import IMPRECISE, SHORT
 
 LEVEL = 0.95
 # What a message says anew in every replicate.
@@ -96,20 +97,22 @@ class Bootstrap:
         """By source how many replicates failed or are doubtful, and the worst gap.
 
         ``error``: it stopped with one, or its estimates leave the model; ``not finite``: an estimate or the stated
-        log-likelihood is no number; both are left out of the intervals, which leaves ``kept``. ``short``: it is below
-        the optimum of its response by more than the tolerance; ``not converged``: the package says so; both are kept.
+        log-likelihood is no number; both are left out of the intervals, which leaves ``kept``. ``short`` and
+        ``imprecise``: it is below the optimum of its response, as a verdict grades it; ``not converged``: the package
+        says so; all are kept.
         ``unsaid``: it is short, and the package claims to have converged.
         """
         rows = []
         for source, outcomes in self.outcomes.items():
             kept = [each for each in outcomes if each.replicate.finite]
-            short = [each for each in kept if not each.gap <= self.allowed]
+            short = [each for each in kept if each.grade == SHORT]
             rows.append(
                 {
                     "source": source, "replicates": len(outcomes), "kept": len(kept),
                     "error": sum(each.replicate.error is not None for each in outcomes),
                     "not finite": sum(each.replicate.error is None and not each.replicate.finite for each in outcomes),
-                    "short": len(short), "not converged": sum(not each.replicate.converged for each in kept),
+                    "short": len(short), "imprecise": sum(each.grade == IMPRECISE for each in kept),
+                    "not converged": sum(not each.replicate.converged for each in kept),
                     "unsaid": sum(each.replicate.converged for each in short),
                     "worst gap": max((each.gap for each in kept), default=np.nan),
                 }
@@ -195,6 +198,8 @@ class Bootstrap:
                     f"{int(row['short'])} kept that are short of the optimum of their response, by up to "
                     f"{tables.number(row['worst gap'], 2)}; of these {int(row['unsaid'])} claim to have converged"
                 )
+            if row["imprecise"]:
+                words.append(f"{int(row['imprecise'])} kept that are imprecise")
             if row["not converged"]:
                 words.append(f"{int(row['not converged'])} said not to have converged")
             if words:

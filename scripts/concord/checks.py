@@ -302,6 +302,13 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     }
     made = []
 
+    # By differences of the deviance over twice their step.
+    lost = {
+        label: 2 * each.resolution.stated / STEP
+        for label, each in zip(comparison.labels, comparison.measures, strict=True)
+        if each.fit.engine == "lme4"
+    }
+
     def add(name: str, tolerance: str, values: dict[str, Any], **named: Any) -> None:
         if values:
             made.append(Line(SECTION, name, tolerance, values, short=comparison.apart, **named))
@@ -311,11 +318,11 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
         if fit.engine == "lme4" and "gradient" in said:
             add("gradient of the deviance in theta", "gradient", {label: said["gradient"]},
                 definitions={label: "gradient_in_theta_by_differences"}, expected={label: said["expected_gradient"]},
-                scale=_size(said["gradient"]))  # fmt: skip
+                scale=_size(said["gradient"]), rounding=lost)  # fmt: skip
             if not math.isnan(said["checked"]):
                 add("what lme4's check compares with 0.002", "gradient", {label: said["checked"]},
                     definitions={label: "smaller_of_gradient_and_scaled_gradient"},
-                    expected={label: said["expected_checked"]})  # fmt: skip
+                    expected={label: said["expected_checked"]}, rounding=lost)  # fmt: skip
         if fit.engine == "mixedlm":
             add("score in the factor's entries", "gradient", {label: said["score"]},
                 definitions={label: "score_in_the_factor"}, expected={label: said["expected_score"]},
@@ -325,11 +332,16 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
             add("score where its first optimizer stopped", "gradient", {label: said["stop_score"]},
                 definitions={label: "score_at_a_negative_diagonal" if turned else "score_in_the_factor"},
                 expected={label: said["stop_mirrored"]}, scale=_size(said["stop_score"]))  # fmt: skip
+    for label, fit in fits.items():
+        name = "smallest diagonal entry of theta" if fit.engine == "lme4" else "smallest variance"
+        expected = asked[label]["expected_least"]
+        add(name, "least", {label: asked[label]["least"]}, expected={label: expected}, scale=max(1.0, expected))
     stated = {label: asked[label]["relative"] for label in fits if "relative" in asked[label]}
     add(
         "largest relative gradient", "gradient", stated, absent=absent, independent=_at_reference(comparison),
         definitions={label: "relative_gradient_by_differences" for label in stated if fits[label].engine == "lme4"},
         expected={label: asked[label]["expected_relative"] for label in stated},
+        rounding={label: off * _reach(fits[label]) for label, off in lost.items() if label in stated},
     )  # fmt: skip
     on = {label: float(_says_boundary(fit, asked[label])) for label, fit in fits.items()}
     add(
@@ -341,6 +353,15 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
 
 
 _BOUNDARY = {"lme4": "singular_by_theta", "mixedlm": "boundary_by_variance"}
+
+
+def _reach(fit: Fit) -> float:
+    """What an error of every derivative may be times in the largest eigenvalue of a relative gradient."""
+    found = []
+    for each in fit.covariances:
+        values, vectors = np.linalg.eigh(each / fit.residual_variance)
+        found.append(2 * math.sqrt(len(values)) * float(np.abs(vectors * np.sqrt(np.maximum(values, 0.0))).sum()))
+    return max(found, default=0.0)
 
 
 def _size(values: np.ndarray) -> float:
@@ -404,7 +425,7 @@ def table(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     rows = []
     for label, judgement in comparison.judged:
         fit, said = judgement.fit, asked.get(label, {})
-        short = comparison.short(judgement)
+        short = comparison.below(judgement)
         where = f"{judgement.gap:.3g} below the optimum" if short else "at the optimum"
         converged = "says that it has converged" if fit.converged else "says that it has not"
         rows.append((label, "convergence", math.nan, math.nan, converged, where, _right(not fit.converged, short)))

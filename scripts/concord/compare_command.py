@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from concord import notebooks
 from concord.notebooks import COMPLETED, Execution, InputError
-from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed
+from concord.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed, unexplained
+from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 # Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
@@ -32,6 +33,7 @@ def run(
     details: float,
     replicates: int = 0,
     certify: bool = False,
+    strict: bool = False,
 ) -> int:
     """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
 
@@ -49,11 +51,13 @@ def run(
     details : seconds that each section of everything else may take, as estimated; 0 leaves them out
     replicates : of the parametric bootstrap; 0 leaves it out
     certify : prove the optimum, and write ``reference.json``
+    strict : a fit that is imprecise fails too
 
     Returns
     -------
-    exit status: 0 where every verdict is ``agree``, 1 where one is not or a notebook fails, 2 for input that cannot be
-    used (nothing is written then), 130 where it was interrupted
+    exit status: 0 where every verdict is ``agree``, or imprecise and not `strict`, and every line of everything else is
+    explained; 1 where one is not or a notebook fails, 2 for input that cannot be used (nothing is written then), 130
+    where it was interrupted
 
     Raises
     ------
@@ -94,9 +98,12 @@ def run(
                 return BAD_INPUT
             where = f", cell {execution.cell}" if execution.cell else ""
             print(f"concord: {method} {execution.status}{where}: {notebooks.shorten(execution.error)}", file=sys.stderr)
-    verdicts = _write(executions, _stem(data), output)
+    verdicts, unexplained = _write(executions, _stem(data), output)
+    for line in unexplained:
+        print(f"nothing explains: {line}")
     complete = all(execution.status == COMPLETED for execution in executions.values())
-    return AGREE if complete and verdicts == {"agree"} else DISAGREE
+    passed = verdicts and all(passes(word, strict) for word in verdicts) and not unexplained
+    return AGREE if complete and passed else DISAGREE
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
@@ -118,8 +125,8 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     return text if first else "" if known else text.split("\n\n")[0]
 
 
-def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str]:
-    """Write notebooks, pages and tables; the verdicts that came of it."""
+def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
+    """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
     import nbformat
 
     from concord.inquiry import REFERENCE_TYPE
@@ -135,7 +142,8 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     estimates, fits = collect(executed)
     notebooks.write_text(output / "estimates.csv", as_csv(estimates))
     notebooks.write_text(output / "fits.csv", as_csv(fits))
-    notebooks.write_text(output / "quantities.csv", as_csv(collect_quantities(executed)))
+    lines = collect_quantities(executed)
+    notebooks.write_text(output / "quantities.csv", as_csv(lines))
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
@@ -143,7 +151,7 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> set[str
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
         notebooks.write_text(output / "reference.json", content)
-    return set(fits["verdict"])
+    return set(fits["verdict"]), unexplained(lines)
 
 
 def _stem(data: str) -> str:

@@ -50,7 +50,8 @@ def lines(comparison: Comparison) -> list[Line]:
     for key, (name, tolerance) in _QUANTITIES.items():
         values, expected, definitions, absent = {}, {}, {}, {}
         for label, fit in found.items():
-            value = stated[label][key]
+            # What the fit itself holds is what is shown of it everywhere.
+            value = fit.loglik if key == "loglik" else stated[label][key]
             if isinstance(value, str):
                 absent[label] = value
                 continue
@@ -65,10 +66,18 @@ def lines(comparison: Comparison) -> list[Line]:
                 SECTION, name, tolerance, values, definitions, expected, absent=absent,
                 # A number of rows or parameters is the same wherever a fit stops.
                 short=tolerance != "count" and comparison.apart,
+                rounding=_lost(comparison, key) if tolerance == "criterion" else {},
                 independent=_by_its_definition(key, None, at_reference, False)[1],
             )
         )  # fmt: skip
     return made
+
+
+def _lost(comparison: Comparison, key: str) -> dict[str, float]:
+    """What rounding can do to a criterion of every fit: to its log-likelihood, or to twice that."""
+    times = 1 if key == "loglik" else 2
+    return {label: times * each.resolution.stated
+            for label, each in zip(comparison.labels, comparison.measures, strict=True)}  # fmt: skip
 
 
 def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) -> tuple[str, float]:

@@ -24,8 +24,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from concord.sources import DECIMALS
 from concord.sources.delimited import printed
 
-DISAGREEMENTS = ("python short", "r short", "both short", "differ", "cannot express")
-
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
 _WRITTEN = {
     "integer": r"[+-]?[0-9]+",
@@ -65,7 +63,10 @@ class Column(_Record):
 class Known(_Record):
     """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
 
-    verdict: Literal["python short", "r short", "both short", "differ", "cannot express"]
+    verdict: Literal[
+        "python short", "r short", "both short", "python imprecise", "r imprecise", "both imprecise",
+        "differ", "no fit", "cannot express",
+    ]  # fmt: skip
     reason: Text
     method: Literal["REML", "ML"] | None = None
 
@@ -85,9 +86,7 @@ class ModelRecord(_Record):
     title: Text
     note: Text | None = None
     known: tuple[Known, ...] = ()
-    tolerance: dict[Literal["loglik", "fixed", "std_error", "variance", "covariance"], Tolerance] = Field(
-        default_factory=dict
-    )
+    tolerance: dict[Literal["loglik", "std_error"], Tolerance] = Field(default_factory=dict)
 
     @field_validator("known", mode="before")
     @classmethod

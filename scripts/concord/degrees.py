@@ -70,6 +70,26 @@ def satterthwaite(
         return 2 * variances**2 / np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
 
 
+def satterthwaite_off(
+    likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float, moved: np.ndarray
+) -> np.ndarray:
+    """By how much `satterthwaite` of every fixed effect moves, to the first order, where the covariance matrix of
+    (theta, sigma) may be off by so much, entry by entry; shape (p,).
+
+    Parameters
+    ----------
+    moved : not negative, shape (m + 1, m + 1)
+    """
+    theta = likelihood.theta_at(covariances, residual_variance)
+    jacobian, inverse = _of_factors(likelihood, theta, covariances, residual_variance)
+    variances, gradients = _conditional(likelihood, theta, math.sqrt(residual_variance), None)
+    gradients = gradients @ jacobian
+    whole = np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = 2 * variances**2 / whole**2 * np.einsum("ki,ij,kj->k", np.abs(gradients), moved, np.abs(gradients))
+    return np.where(np.isfinite(off), off, 0.0)
+
+
 def factor_covariance(
     likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float
 ) -> np.ndarray:

@@ -48,9 +48,22 @@ def lines(comparison: Comparison) -> list[Line]:
     """
     reading = Reading(comparison)
     made: list[Line | None] = []
-    tests = [test for label, fit in reading.fits.items() for test in _tests(reading, label, fit)]
+    by_label = {label: _tests(reading, label, fit) for label, fit in reading.fits.items()}
+    tests, lost = [test for made in by_label.values() for test in made], _lost(reading, by_label)
     for k, term in enumerate(reading.design.names):
         row = {"effect": "fixed", "term": term}
+        # The packages that only test state the standard errors they test by; the others' are in their own section.
+        those = [each for each in tests if each.own_std_error is not None]
+        if those:
+            made.append(
+                reading.line(
+                    TESTS, "standard error of the test", "std_error", row,
+                    values={each.source: each.std_error[k] for each in those},
+                    expected={each.source: each.own_std_error[k] for each in those},
+                    definitions={each.source: each.by_std_error for each in those},
+                    rounding={each.source: float(lost[each.source]["std_error"][k]) for each in those},
+                )
+            )  # fmt: skip
         for quantity, tolerance, stated, own, kind in (
             ("test statistic", "test_statistic", "statistic", "own_statistic", "by_statistic"),
             ("degrees of freedom", "degrees_of_freedom", "df", "own_df", "by_df"),
@@ -66,6 +79,8 @@ def lines(comparison: Comparison) -> list[Line]:
                     absent={each.source: each.absent.get(stated, "") for each in tests},
                     # Near zero a statistic has no size of its own: it counts standard errors.
                     scale=max([1.0, *sizes]) if stated == "statistic" else np.nan,
+                    scales=_of_p(tests, k) if stated == "p" else {},
+                    rounding={source: float(each[stated][k]) for source, each in lost.items() if stated in each},
                 )
             )  # fmt: skip
     return [line for line in made if line is not None]
@@ -86,6 +101,8 @@ class _Test:
     by_df: str = ""
     by_p: str = ""
     std_error: np.ndarray | None = None
+    own_std_error: np.ndarray | None = None
+    by_std_error: str = ""
     kind: str = ""
     absent: dict[str, str] | None = None
 
@@ -99,7 +116,7 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         return [
             _Test(
                 label, said["z"], None, said["p"], z, None, None if z is None else 2 * stats.norm.sf(np.abs(z)),
-                "z_joint", "", "p_normal", fit.std_error, "z",
+                "z_joint", "", "p_normal", fit.std_error, None, "", "z",
                 {"df": "it states z, by the normal distribution: there are no degrees of freedom"},
             )
         ]  # fmt: skip
@@ -113,7 +130,7 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         return [
             _Test(
                 label, said["t"], said["df"], said["p"], own, df, None if df is None else _p(own, df), by_adjusted,
-                "df_inner_outer", "p_inner_outer", said["std_error"], "inner-outer", {},
+                "df_inner_outer", "p_inner_outer", said["std_error"], None, "", "inner-outer", {},
             )
         ]  # fmt: skip
     found = [
@@ -131,14 +148,19 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
             found.append(_Test(source, absent=why))
             continue
         _, std_error, df, t, p = said[key].T
-        own_t, own_df = plain, computed[key]
+        own_t, own_df, own_error, by_error = plain, computed[key], expected.conditional, ""
         if key == "kenward_roger" and not isinstance(own_df, str):
             covariance, own_df = own_df
-            own_t = fit.fixed / np.sqrt(np.diag(covariance))
+            own_error, by_error = np.sqrt(np.diag(covariance)), "error_kenward_roger"
+            own_t = fit.fixed / own_error
         if isinstance(own_df, str):
-            own_df, own_t = None, own_t if key == "satterthwaite" else None
+            own_df = None
+            own_t, own_error = (own_t, own_error) if key == "satterthwaite" else (None, None)
         own_p = None if own_df is None else _p(own_t, own_df)
-        found.append(_Test(source, t, df, p, own_t, own_df, own_p, by_t, f"df_{key}", f"p_{key}", std_error, kind, {}))
+        found.append(
+            _Test(source, t, df, p, own_t, own_df, own_p, by_t, f"df_{key}", f"p_{key}", std_error, own_error, by_error,
+                  kind, {})
+        )  # fmt: skip
     return found
 
 
@@ -155,6 +177,41 @@ def _degrees_at(reading: Reading, fit: Fit) -> dict[str, Any]:
     return {
         "satterthwaite": tried(lambda: degrees.satterthwaite(reading.likelihood, *given)),
         "kenward_roger": tried(lambda: degrees.kenward_roger(reading.design, *given)),
+    }
+
+
+def _lost(reading: Reading, tests: dict[str, list[_Test]]) -> dict[str, dict[str, np.ndarray]]:
+    """What rounding can do to what every source states, by quantity, arrays of shape (p,): to a standard error and t by
+    the condition of X, to lmerTest's degrees of freedom by its differences of the deviance, to p by both.
+
+    Parameters
+    ----------
+    tests : by the fit's label
+    """
+    found = {}
+    for label, each in ((label, each) for label, made in tests.items() for each in made):
+        share = 2 * reading.resolved[label].std_error
+        found[each.source] = lost = {"std_error": share * reading.expected[label].conditional}
+        if each.own_statistic is None:
+            continue
+        lost["statistic"] = share * np.abs(each.own_statistic)
+        if each.by_df == "df_satterthwaite" and each.own_df is not None:
+            lost["df"] = reading.lost_by_lmertest(label)[1]
+        if each.own_p is not None:
+            t = (1 - share) * np.abs(each.own_statistic)
+            df = None if each.own_df is None else np.maximum(each.own_df - lost.get("df", 0.0), 1e-9)
+            lost["p"] = np.maximum((2 * stats.norm.sf(t) if df is None else _p(t, df)) - each.own_p, 0.0)
+    return found
+
+
+def _of_p(tests: list[_Test], k: int) -> dict[str, float]:
+    """What a relative tolerance of a p-value is relative to, by source: far out in the tail a small part of t is t^2
+    times as large a part of p.
+    """
+    return {
+        each.source: float(each.own_p[k] * max(1.0, each.own_statistic[k] ** 2))
+        for each in tests
+        if each.own_p is not None and each.own_statistic is not None
     }
 
 

@@ -28,6 +28,13 @@ def lines(sources: Sources) -> list[Line]:
             scale=units[t, j], **whose[t, j],
         )  # fmt: skip
     expected = {source.label: _conditional(source.solution) for source in sources.all}
+    for t, j in units:
+        found += sources.line(
+            SECTION, "conditional standard errors", "random_effect", "errors",
+            lambda source, pair=((t, j), (t, j)): np.sqrt(np.maximum(expected[source.label][pair], 0.0)),
+            part=lambda table, t=t, j=j: _stated(by_effect(table, design, "std_error")[t, j]),
+            scale=units[t, j], otherwise={"lme4": "lmer's columns are a recombination of the model's"}, **whose[t, j],
+        )  # fmt: skip
     for one, other in next(iter(expected.values())):
         first, second = (whose[each]["term"] for each in (one, other))
         same = one == other
@@ -50,6 +57,11 @@ def lines(sources: Sources) -> list[Line]:
                 part=lambda given, t=t, j=j: given[t, j], **whose[t, j],
             )  # fmt: skip
     return found
+
+
+def _stated(errors: np.ndarray) -> np.ndarray | None:
+    """Standard errors, unless none is stated."""
+    return None if np.isnan(errors).all() else errors
 
 
 def _conditional(solution: Solution) -> dict[tuple[Effect, Effect], np.ndarray]:

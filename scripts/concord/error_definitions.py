@@ -21,6 +21,8 @@ from concord.likelihood import Likelihood, LikelihoodError
 
 # nlme's steps of the numerical Hessian (lmeControl's .relStep and minAbsParApVar).
 STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
+# numDeriv's, in lmerTest: steps of a tenth of a parameter, or of 1e-4 where it is all but zero, halved three times.
+NUMDERIV_SHARE, NUMDERIV_LEAST, NUMDERIV_ZERO, NUMDERIV_HALVED = 0.1, 1e-4, 1.78e-5, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +116,18 @@ def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
         covariance = degrees.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
     except DegreesError:
         return None
+    _, jacobian = _factors(fit)
+    return np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+
+
+def _factors(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    """lme4's (theta, sigma) at a fit's estimates, and the derivatives of variances and covariances with respect to
+    them.
+    """
     sigma = math.sqrt(fit.residual_variance)
     factors = [np.linalg.cholesky(each) / sigma for each in fit.covariances]
-    jacobian = of_variances(factors, sigma, [np.eye(len(each)) for each in factors])
-    return np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+    at = [factor[np.triu_indices(len(factor))[::-1]] for factor in factors]
+    return np.r_[(*at, sigma)], of_variances(factors, sigma, [np.eye(len(each)) for each in factors])
 
 
 def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np.ndarray]) -> np.ndarray:
@@ -166,17 +176,45 @@ def from_logs(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[n
     return jacobian, np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
 
 
-def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit) -> np.ndarray:
+def lost_by_lmertest(likelihood: Likelihood, fit: Fit, value: float) -> tuple[np.ndarray, np.ndarray]:
+    """What rounding can do to the standard errors of variances and covariances that follow from lmerTest's differences
+    of the deviance, shape (k,), and to its degrees of freedom, shape (p,), to the first order; zero where there are
+    none.
+
+    Parameters
+    ----------
+    value : what rounding can do to the log-likelihood
+    """
+    try:
+        at, jacobian = _factors(fit)
+        covariance = degrees.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
+        # The narrowest of numDeriv's steps, from which Richardson's extrapolation takes its digits.
+        steps = np.where(np.abs(at) < NUMDERIV_ZERO, NUMDERIV_LEAST, NUMDERIV_SHARE * np.abs(at)) / NUMDERIV_HALVED
+        moved = np.abs(covariance) @ (8 * value / np.outer(steps, steps)) @ np.abs(covariance)
+        errors = np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+        off = np.diag(np.abs(jacobian) @ moved @ np.abs(jacobian).T) / (2 * errors)
+        return off, degrees.satterthwaite_off(likelihood, fit.covariances, fit.residual_variance, moved)
+    except (DegreesError, LikelihoodError, np.linalg.LinAlgError):
+        return np.zeros(sum(len(c) * (len(c) + 1) // 2 for c in fit.covariances) + 1), np.zeros(likelihood.p)
+
+
+def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit, value: float = 0.0) -> np.ndarray:
     """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
 
-    Four values are differenced over the product of two steps. Each is a sum over groups, of terms of about one a row;
-    their roundings add up as independent errors do.
+    Four values are differenced over the product of two steps; the rounding of each is that of `resolution`, or `value`
+    where that is more.
     """
     steps = STEP * np.maximum(np.abs(at), LEAST)
-    groups = max(len(term.levels) for term in fit.model.design.terms)
-    value = np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups)
-    error = 4 * value / np.outer(steps, steps)
+    error = 4 * max(resolution(fit), value) / np.outer(steps, steps)
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
     variances = np.diag(jacobian @ covariance @ jacobian.T)
     return moved / (2 * np.sqrt(variances))
+
+
+def resolution(fit: Fit) -> float:
+    """What rounding can do to a log-likelihood that is a sum over groups, of terms of about one a row, whose roundings
+    add up as independent errors do.
+    """
+    groups = max(len(term.levels) for term in fit.model.design.terms)
+    return float(np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups))

@@ -111,7 +111,7 @@ class Findings:
         """Every engine at every settings: ``case``, the factors, ``engine, settings, replicates``, then of these
 
         ``failed`` : gave no estimates of the model
-        ``short``, with ``share`` and ``mc_error`` : below the optimum by more than the tolerance
+        ``short``, with ``share`` and ``mc_error``, and ``imprecise`` : as `concord.verdict` grades a gap
         ``silent`` : short without a word of doubt about convergence
         ``false_alarm`` : at the optimum, with such a word
         ``gap``, ``gap_error``, ``largest_gap`` : mean gap of those that are short, and the largest of all
@@ -171,8 +171,8 @@ class Findings:
 
         Returns
         -------
-        ``factors, engine, settings, replicates, failed, short, silent, false_alarm, share, mc_error``; the error
-        knows that replicates of the same number share their draws
+        ``factors, engine, settings, replicates, failed, short, imprecise, silent, false_alarm, share, mc_error``; the
+        error knows that replicates of the same number share their draws
 
         Raises
         ------

@@ -39,20 +39,21 @@ def verdicts(table: pd.DataFrame, caption: str, shared: tuple[int, int] | None =
 
 
 def short(table: pd.DataFrame) -> Rendered:
-    """How many fits are short, of ``engine, settings, failed, short, share, mc_error, silent, false_alarm``."""
+    """How many fits are short, of ``engine, settings`` and the counts of `concord.tally.Tally`, ``share, mc_error``."""
     rows = [
         [
-            row.engine, row.settings, row.failed, row.short, percent(row.share, row.mc_error), row.silent,
-            row.false_alarm,
+            row.engine, row.settings, row.failed, row.short, percent(row.share, row.mc_error), row.imprecise,
+            row.silent, row.false_alarm,
         ]
         for row in table.itertuples()
     ]  # fmt: skip
     notes = [
-        "no fit: no estimates of the model; short: below the optimum by more than the tolerance; silent: short "
+        "no fit: no estimates of the model; short: below the optimum by 0.01 log-likelihood units or more, or a "
+        "tenth of a standard error; imprecise: by less, and by more than the tolerance; silent: short "
         "without a word of doubt; false alarm: at the optimum, with a word of doubt. Doubt is about convergence: a "
         "note that estimates lie on the boundary, or that a covariance matrix is singular, is none."
     ]
-    header = ["engine", "settings", "no fit", "short", "share", "silent", "false alarm"]
+    header = ["engine", "settings", "no fit", "short", "share", "imprecise", "silent", "false alarm"]
     return "Short of the optimum", header, rows, 2, notes
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from concord.formulas import Design
 from concord.models import Model
+from concord.vocabulary import SETTINGS as SETTINGS
 
 if TYPE_CHECKING:
     from concord.criteria import Candidate
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 KEY = ["effect", "group", "term"]
 ESTIMATES = [*KEY, "estimate", "std_error"]
 RANDOM_EFFECTS = ["group", "level", "term", "estimate", "std_error"]
-SETTINGS = ("default", "tuned")
 
 
 @dataclass(frozen=True)

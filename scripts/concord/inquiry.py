@@ -54,6 +54,7 @@ class Inquiry:
     ----------
     model : the formula on the rows that both engines get
     notes : what was done to the table, a sentence each
+    reference : what fits are judged against, the best that is known so far; None before anything was compared
 
     Raises
     ------
@@ -73,6 +74,7 @@ class Inquiry:
             raise formulas.FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
+        self.reference: reference.Reference | None = None
         worker("mixedlm")  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
@@ -96,11 +98,28 @@ class Inquiry:
         settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
         """
         self._answered[settings] = self.answers(settings)
-        return compare(*self._answered[settings], notes=self.notes)
+        comparison = compare(*self._answered[settings], notes=self.notes, against=self.reference)
+        self.reference = self._better(comparison.against)
+        return comparison
 
-    def gate(self) -> Gate:
-        """All comparisons made so far, judged against the best that is known by now."""
-        return Gate(compare(*answers, notes=self.notes) for answers in self._answered.values())
+    def gate(self, *accounts: Account) -> Gate:
+        """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
+        their estimates.
+        """
+        for answers in self._answered.values():
+            self.reference = self._better(compare(*answers, against=self.reference).against)
+        every = self._answered.values()
+        compared = (compare(*answers, notes=self.notes, against=self.reference) for answers in every)
+        return Gate(compared, accounts)
+
+    def _better(self, found: reference.Reference) -> reference.Reference:
+        """The better of the reference so far and another one; of the same optimum the one that knows more others."""
+        known = self.reference
+        if known is None or found.level > known.level + reference.SAME:
+            return found
+        same = abs(found.level - known.level) <= reference.SAME
+        more = len(found.optima) > len(known.optima) and found.certified >= known.certified
+        return found if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What MixedLM, lme4 and nlme say, in this order.
@@ -136,7 +155,7 @@ class Inquiry:
         ReferenceError : no optimum could be proved
         """
         record = reference.certify(self.model)
-        reference.adopt(self.model, record)
+        self.reference = reference.from_record(self.model, record)
         return Certificate(self.model, record)
 
     def sweep(self, limit: float) -> Sweep | str:
@@ -157,10 +176,8 @@ class Inquiry:
         needed = sum(SWEEPS.get(each.engine, 0) * each.seconds for each in answers if isinstance(each, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
-        swept = sweep.run(self.model)
-        known = reference.of(self.model)
-        if swept.against.level > known.level + swept.tolerance:
-            reference.keep(self.model, swept.against)
+        swept = sweep.run(self.model, self.reference)
+        self.reference = self._better(swept.against)
         return swept
 
     def estimates(self, *comparisons: Comparison) -> Any:
@@ -168,7 +185,7 @@ class Inquiry:
         from concord import plots  # matplotlib, which is not needed for the verdict
 
         fits = [fit for comparison in comparisons for fit in comparison.fits]
-        return plots.estimates(*fits) if fits else NOTHING
+        return plots.estimates(*fits, against=self.reference) if fits else NOTHING
 
     def caterpillar(self, comparison: Comparison) -> Any:
         """The predicted random effects of the engines and the independent ones, as a picture; or a sentence, where none
@@ -188,7 +205,9 @@ class Inquiry:
         fits = [comparison.fits[i] for i in comparison.parties]
         return diagnostics.residuals(*fits) if fits else NOTHING
 
-    def account(self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf) -> Account:
+    def account(
+        self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf, profiled: bool = True
+    ) -> Account:
         """Everything that the fits say beyond their estimates, section by section.
 
         Parameters
@@ -196,10 +215,11 @@ class Inquiry:
         comparison : one of this inquiry's, tuned ones for profiles
         level : of all confidence intervals
         seconds : a section that would take longer, as estimated, is left out and says so
+        profiled : whether there are profile intervals
         """
         from concord.account import Account  # not needed for the verdict
 
-        return Account(comparison, level, seconds)
+        return Account(comparison, level, seconds, profiled)
 
     @cached_property
     def listings(self) -> listings.Listings:

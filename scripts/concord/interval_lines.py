@@ -12,7 +12,7 @@ from scipy import stats
 from concord import degrees, r, standard_errors
 from concord.fits import Fit
 from concord.interval_questions import ask_spline
-from concord.interval_sources import STEP, IntervalError, Intervals, varied, wald, wald_of_ratio
+from concord.interval_sources import IntervalError, Intervals, varied, wald, wald_of_ratio
 from concord.profile_curve import Parameter
 from concord.quantities import Line
 
@@ -23,6 +23,8 @@ WIDER = "nlme, wider steps"
 FINE = 32
 # Of the interval's width: what lme4's spline may be off before it is asked in finer steps.
 DIGITS = 1e-4
+# Definitions that nlme's second differences are behind.
+_DIFFERENCED = ("interval_of_logarithm",)
 # An lme4 search that ends so far above the profile, in zeta, has stopped short.
 STOPPED = 1e-3
 
@@ -98,16 +100,16 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
         if isinstance(at, str) or isinstance(own, str):
             absent["nlme"] = f"its Hessian means nothing here: {at if isinstance(at, str) else standard_errors.NEAR}"
         else:
-            expected, source = wald(at, "log-sd", each, width), "nlme"
+            expected, said = wald(at, "log-sd", each, width), {"nlme": given}
+            rounding = {"nlme": known.lost_by_nlme(each, at)}
             if known.rounded((each.group, each.term)):
-                absent["nlme"] = (
-                    f"its own differences lose second derivatives in rounding; {WIDER}: with .relStep = {STEP:g}"
-                )
-                given, source = known.wider_nlme[each.group, each.term], WIDER
-            if deviation:
-                stated[source] = tuple(np.square(given)), "interval_of_logarithm", tuple(np.square(expected))
-            else:
-                correlations[source] = (given, "interval_of_logarithm", expected)
+                said[WIDER] = known.wider_nlme[each.group, each.term]
+            on = np.square if deviation else np.asarray
+            target = stated if deviation else correlations
+            for source, ends in said.items():
+                lost = rounding.get(source, expected)
+                off = np.abs(np.subtract(on(lost), on(expected)))
+                target[source] = tuple(on(ends)), "interval_of_logarithm", tuple(on(expected)), tuple(off)
     shown = None if isinstance(own, str) else wald(own, "variance", each, width)
     made = _pair(known, "Wald", each, variance, "interval_wald_variance", stated, independent=shown, absent=absent)
     if deviation:
@@ -212,20 +214,29 @@ def _pair(
     known: Intervals, kind: str, each: Parameter, term: str, tolerance: str, stated: dict[str, Any],
     *, independent: tuple[float, float] | None = None, absent: dict[str, str],
 ) -> list[Line]:  # fmt: skip
-    """A line for the lower and one for the upper end; `stated` by source: ends, definition, expected ends. Where no
-    source states any, the lines say why.
+    """A line for the lower and one for the upper end; `stated` by source: ends, definition, expected ends, and what
+    rounding can do to the ends, where it can. Where no source states any, the lines say why.
     """
     if not stated and not absent:
         return []
     made = []
-    widths = [float(ends[1] - ends[0]) for ends, *_ in stated.values() if np.isfinite(ends).all()]
+    # What is lost in rounding has no width to measure others by.
+    right = [(name, own) for _, name, own, *_ in stated.values() if own is not None and np.isfinite(own).all()]
+    widths = [float(own[1] - own[0]) for _, own in right]
+    widths = widths or [float(ends[1] - ends[0]) for ends, *_ in stated.values() if np.isfinite(ends).all()]
     for place, end in enumerate(("lower", "upper")):
+        # An end that is an exponential moves with the error of its logarithm by more than the width tells.
+        if place and each.term.startswith("sd__"):
+            logarithms = [own for name, own in right if name == "interval_of_logarithm" and own[0] > 0]
+            widths += [own[1] * math.log(own[1] / own[0]) / 2 for own in logarithms]
         made.append(
             Line(
                 SECTION, f"{kind} interval, {end}", tolerance,
-                values={source: float(ends[place]) for source, (ends, _, _) in stated.items()},
-                definitions={source: name for source, (_, name, _) in stated.items() if name},
-                expected={s: float(own[place]) for s, (_, _, own) in stated.items() if own is not None},
+                values={source: float(ends[place]) for source, (ends, *_) in stated.items()},
+                definitions={source: name for source, (_, name, *_) in stated.items() if name},
+                expected={s: float(own[place]) for s, (_, _, own, *_) in stated.items() if own is not None},
+                looser={s: "interval_by_differences" for s, (_, name, *_) in stated.items() if name in _DIFFERENCED},
+                rounding={s: float(lost[0][place]) for s, (_, _, _, *lost) in stated.items() if lost},
                 independent=math.nan if independent is None else float(independent[place]),
                 effect=each.effect, group=each.group, term=term, absent=absent,
                 scale=max(widths, default=math.nan), short=known.short,

@@ -14,6 +14,7 @@ from scipy import interpolate, stats
 from concord import error_definitions, information, profile, r
 from concord.agreement import Comparison
 from concord.coding import same_numbers
+from concord.error_questions import asked
 from concord.fits import Fit
 from concord.information import Information, InformationError
 from concord.interval_questions import (
@@ -264,6 +265,29 @@ class Intervals:
             np.abs(np.subtract(own, wider)).max() > ROUNDED / 4 * (wider[1] - wider[0]) or apart.max() > ROUNDED / 4
         )
 
+    def lost_by_nlme(self, parameter: Parameter, at: Information) -> tuple[float, float]:
+        """The ends that nlme's interval of a standard deviation or correlation may have, its error on the logarithm's
+        scale made larger by what the rounding of its differences can do to it.
+
+        Parameters
+        ----------
+        at : the information at nlme's estimates
+        """
+        fit = self.fit("nlme")
+        said = asked(fit)
+        if said["stated"] is None:
+            return wald(at, "log-sd", parameter, self._width)
+        value = self.comparison.measures[self.comparison.fits.index(fit)].resolution.stated
+        off = error_definitions.rounding(said["at"], said["stated"], np.eye(len(said["at"])), fit, value)
+        rows = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
+        named = parameter.term.replace("sd__", "var__").replace("cor__", "cov__")
+        (place,) = np.flatnonzero((rows["group"] == parameter.group) & (rows["term"] == named))
+        return wald(at, "log-sd", parameter, self._width, float(off[place]))
+
+    @property
+    def _width(self) -> float:
+        return float(stats.norm.ppf((1 + self.level) / 2))
+
     @property
     def without(self) -> dict[str, str]:
         """Why a package gives no Wald interval of a variance."""
@@ -397,16 +421,17 @@ def signed_root(curve: pd.DataFrame, centre: int) -> np.ndarray:
     return np.sign(np.arange(len(curve)) - centre) * np.sqrt(np.maximum(fall, 0.0))
 
 
-def wald(own: Information, scale: str, each: Parameter, width: float) -> tuple[float, float]:
+def wald(own: Information, scale: str, each: Parameter, width: float, more: float = 0.0) -> tuple[float, float]:
     """A Wald interval of a variance on its scale; or on the logarithm's, carried back to a standard deviation or a
-    correlation.
+    correlation. Of a standard error that is larger by `more`, on that scale.
     """
     found = own.components(scale)
     name = each.term.partition("__")[2]
     kinds = ("var", "cov") if scale == "variance" else ("log_sd", "logit_cor")
     kind = kinds[not each.term.startswith("sd__")]
     row = found[(found["group"] == each.group) & (found["term"] == f"{kind}__{name}")].iloc[0]
-    ends = row["estimate"] - width * row["std_error"], row["estimate"] + width * row["std_error"]
+    error = row["std_error"] + more
+    ends = row["estimate"] - width * error, row["estimate"] + width * error
     if scale == "variance":
         return ends
     back = math.exp if kind == "log_sd" else lambda value: math.tanh(value / 2)

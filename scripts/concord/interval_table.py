@@ -83,6 +83,12 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
     def row(source: str, ends: Sequence[float], note: str, term: str = each.term) -> _Row:
         return _Row(each, term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
 
+    def unheld(engine: str) -> str:
+        """Why an interval is held to nothing."""
+        fit = known.fit(engine)
+        at = "" if fit is None else known.information(fit)
+        return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) and at else ""
+
     own = known.information()
     width, found = stats.norm.ppf((1 + known.level) / 2), []
     if each.effect == "fixed":
@@ -103,9 +109,9 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
     if (each.group, variance) in known.wald_mixedlm:
         ends = known.wald_mixedlm[each.group, variance]
-        found.append(row("mixedlm", ends, "of the ratio, times the residual variance", variance))
+        found.append(row("mixedlm", ends, "of the ratio, times the residual variance" + unheld("mixedlm"), variance))
     if (each.group, each.term) in known.wald_nlme:
-        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm"
+        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + unheld("nlme")
         if known.rounded((each.group, each.term)):
             better = known.wider_nlme[each.group, each.term]
             note += f", lost in rounding: {better[0]:.6g} to {better[1]:.6g} with .relStep = {STEP:g}"

@@ -215,6 +215,16 @@ class Likelihood:
             return np.full(self.p, np.nan)
         return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
+    def solution(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """The generalized least-squares solution for the fixed effects at covariance matrices, shape (p,).
+
+        Raises
+        ------
+        LikelihoodError : they are no parameters of the model
+        """
+        solved = self._solve(self.evaluate(self.theta_at(covariances, residual_variance))[1])
+        return self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+
     def fixed_covariance(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
         """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
 
@@ -224,6 +234,10 @@ class Likelihood:
         """
         theta = self.theta_at(covariances, residual_variance)
         return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
+
+    def spread_at(self, theta: np.ndarray) -> np.ndarray:
+        """(X'V^-1 X)^-1 at a whitened theta, shape (p, p)."""
+        return self._spread(self._solve(self.evaluate(theta)[1]))
 
     def _spread(self, solved: _Solved) -> np.ndarray:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""

@@ -9,8 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from concord import datasets, formulas
-
-METHODS = ("REML", "ML")
+from concord.vocabulary import METHODS as METHODS
 
 
 class ModelError(ValueError):

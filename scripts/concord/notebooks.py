@@ -37,9 +37,9 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
 from concord import forkserver
+from concord.vocabulary import METHODS as METHODS
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-METHODS = ("REML", "ML")
 
 COMPLETED, FAILED, TIMED_OUT, DIED = "completed", "failed", "timed out", "died"
 

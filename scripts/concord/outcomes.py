@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from concord.agreement import STATED
 from concord.cluster import cluster
+from concord.curvature import Curvature
 from concord.engines import EngineError
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.measures import Judge
 from concord.models import Model
 from concord.quantities import INDEPENDENT
-from concord.replicates import Refitter, Replicate, draw, from_optimum, gap, likelihood_of
+from concord.replicates import Refitter, Replicate, best_known, draw, from_optimum, likelihood_of
+from concord.tolerances import allowed_gap
+from concord.verdict import grade
 
 # Batches a worker: few enough that handing them out costs nothing, many enough that workers end together.
 BATCHES = 12
@@ -40,12 +43,14 @@ class Outcome:
     replicate : its fit
     gap : log-likelihood units below the optimum of its response; inf where there is no fit, NaN where no optimum
     own : whether the log-likelihood that it states is that of its own estimates
+    grade : ``short``, ``imprecise`` or empty, as the verdict grades a fit
     added : seconds that its fit took here beyond the package's own
     """
 
     replicate: Replicate
     gap: float
     own: bool
+    grade: str
     added: float
 
 
@@ -70,6 +75,7 @@ class _Ready:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.allowed = allowed_gap(plan.settings, plan.model)
         likelihood = Likelihood(plan.model.design, plan.model.reml)
         try:
             self.starts = [likelihood.theta_at(plan.truth[1], plan.truth[2])]
@@ -89,7 +95,6 @@ class _Ready:
         response = draw(plan.model.design, *plan.truth, plan.seed, number)
         started = time.perf_counter()
         likelihood = likelihood_of(plan.model, response)
-        optimum = likelihood.optimum([*likelihood.starts(), *self.starts])
         judging = time.perf_counter() - started
         fits: dict[str, tuple[Replicate, float]] = {}
         for engine, refitter in self.refitters.items():
@@ -100,34 +105,35 @@ class _Ready:
             replicate = refitter.refit(response, likelihood)
             fits[engine] = replicate, time.perf_counter() - began - replicate.seconds
         began = time.perf_counter()
-        gaps = {engine: gap(replicate, likelihood, optimum) for engine, (replicate, _) in fits.items()}
-        for engine in gaps:
-            # Better than the optimum: then that was none, and the search goes on from there.
-            if gaps[engine] < -_rounding(likelihood):
-                optimum = _climbed(likelihood, optimum, fits[engine][0])
-        gaps = {engine: gap(replicate, likelihood, optimum) for engine, (replicate, _) in fits.items()}
-        level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
+        optimum = best_known(likelihood, [replicate for replicate, _ in fits.values()], self.starts)
+        judged = self._judged(likelihood, optimum, {engine: replicate for engine, (replicate, _) in fits.items()})
         outcomes = {
-            engine: Outcome(replicate, gaps[engine], abs(replicate.loglik - (level - gaps[engine])) <= STATED, added)
-            for engine, (replicate, added) in fits.items()
+            engine: Outcome(replicate, *judged[engine], added=added) for engine, (replicate, added) in fits.items()
         }
         judging += time.perf_counter() - began
         if INDEPENDENT in plan.engines:
-            outcomes[INDEPENDENT] = Outcome(from_optimum(optimum, plan.settings, judging), 0.0, True, 0.0)
+            if optimum is None:
+                raise LikelihoodError("no optimum was found")
+            outcomes[INDEPENDENT] = Outcome(from_optimum(optimum, plan.settings, judging), 0.0, True, "", 0.0)
         return {engine: outcomes[engine] for engine in plan.engines}, judging
 
-
-def _rounding(likelihood: Likelihood) -> float:
-    """Log-likelihoods closer than this are told apart by rounding only."""
-    return 1e-10 * max(1.0, likelihood.n / 100)
-
-
-def _climbed(likelihood: Likelihood, optimum: Optimum, replicate: Replicate) -> Optimum:
-    """The better of an optimum and the one that a search from a replicate's estimates leads to."""
-    with suppress(LikelihoodError, np.linalg.LinAlgError):
-        start = likelihood.theta_at(replicate.covariances, replicate.residual_variance)
-        return max(optimum, likelihood.optimum([start]), key=lambda each: each.loglik)
-    return optimum
+    def _judged(
+        self, likelihood: Likelihood, optimum: Optimum | None, fits: dict[str, Replicate]
+    ) -> dict[str, tuple[float, bool, str]]:
+        """Of every engine's replicate the gap, whether it states its own log-likelihood, and its grade."""
+        if optimum is None:
+            return dict.fromkeys(fits, (math.nan, False, ""))
+        model, found = self.plan.model, {}
+        point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
+        judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), self.allowed)
+        for engine, replicate in fits.items():
+            if replicate.absent:
+                found[engine] = math.inf, False, ""
+                continue
+            measured = judge.measure(replicate.as_fit(model))
+            own = measured.stated is not None and measured.stated.loglik_holds
+            found[engine] = measured.gap, own, grade(judge.fact(measured, engine), judge.allowed)
+        return found
 
 
 _ready: dict[str, _Ready] = {}
@@ -144,7 +150,7 @@ def _batch(plan: Plan, numbers: Sequence[int]) -> list[tuple[int, Judged]]:
 def _lost(plan: Plan, number: int, error: str) -> tuple[int, Judged]:
     """A replicate that nothing came back of."""
     lost = {
-        engine: Outcome(Replicate.failed(plan.model, engine, plan.settings, error), math.inf, False, 0.0)
+        engine: Outcome(Replicate.failed(plan.model, engine, plan.settings, error), math.inf, False, "", 0.0)
         for engine in plan.engines
     }
     return number, (lost, math.nan)

@@ -27,6 +27,7 @@ from concord.models import Model
 from concord.pictures import Picture, described
 from concord.reference import parameters
 from concord.sweep import Sweep
+from concord.vocabulary import LETTERS
 
 STYLE = {"mixedlm": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
@@ -115,13 +116,13 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     return described(figure, alt, table)
 
 
-def estimates(*fits: Fit, confidence: float = 0.95) -> Figure:
+def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference | None = None) -> Figure:
     """Every parameter as dot and whisker, one panel a parameter, one line a fit; a vertical line at the reference.
 
     Whiskers are Wald intervals of the fixed effects; variances and covariances have none, since only one of the
-    packages prints standard errors for them.
+    packages prints standard errors for them. `against` is the reference, by default that of the fits' model.
     """
-    against = reference.of(fits[0].model).estimates.set_index(KEY)
+    against = (against or reference.of(fits[0].model)).estimates.set_index(KEY)
     columns = min(3, len(against))
     rows = -(-len(against) // columns)
     figure, grid = subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
@@ -288,14 +289,13 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     return described(figure, alt, table)
 
 
-VERDICTS = {
-    "agree": ("A", "#d5ebdc"),
-    "python short": ("P", "#cfe0f5"),
-    "r short": ("R", "#fbdcc4"),
-    "both short": ("B", "#e3d3ee"),
-    "differ": ("D", "#f6cfd3"),
-    "cannot express": ("C", "#e4e4e4"),
-}
+COLORS = {
+    "agree": "#d5ebdc", "python short": "#cfe0f5", "r short": "#fbdcc4", "both short": "#e3d3ee",
+    "python imprecise": "#e9f1fb", "r imprecise": "#fdefe4", "both imprecise": "#f2ebf7",
+    "differ": "#f6cfd3", "no fit": "#f3e9c6", "cannot express": "#e4e4e4",
+}  # fmt: skip
+VERDICTS = {word: (LETTERS[word], color) for word, color in COLORS.items()}
+"""Every verdict with its letter and its colour; what is imprecise is paler than what is short."""
 
 
 def grid(compared: Sequence[Comparison]) -> Figure:

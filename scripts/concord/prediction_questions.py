@@ -35,11 +35,11 @@ class Said:
 
     Attributes
     ----------
-    values : by name, in the model's order: ``random`` (a table as `Fit.random_effects`), ``conditional`` (by pair of
-        effects of one level, shape (levels,)), ``standardized`` (by effect, shape (levels,)), ``fitted``,
-        ``fitted_fixed``, ``predicted``, ``residual``, ``pearson``, ``scaled`` (a number a row), ``new_fixed``, ``new``
-        (a number a new row), ``variances`` (a dict of ``fixed, random, residual``)
-    absent : by name, why it says nothing
+    values : by name, in the model's order: ``conditional`` (by pair of effects of one level, shape (levels,)),
+        ``standardized`` (by effect, shape (levels,)), ``fitted``, ``fitted_fixed``, ``predicted``, ``residual``,
+        ``pearson``, ``scaled`` (a number a row), ``new_fixed``, ``new`` (a number a new row), ``variances`` (a dict of
+        ``fixed, random, residual``). The random effects themselves are the fit's own, `Fit.random_effects`
+    absent : by name, why it says nothing; ``random`` and ``errors`` where there are no random effects
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def _random(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     if fit.engine == "mixedlm":
         # Where it cannot predict it says why; its covariances, which the table holds too, stop there without a reason.
         _ = fit.native.random_effects
-    return {"random": fit.random_effects}
+    return {}
 
 
 def _of_whole_rows(question: _Question) -> _Question:
@@ -227,7 +227,7 @@ def _nlme_standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 _ROWS = ("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled")
 _QUESTIONS: dict[str, list[tuple[tuple[str, ...], _Question | str]]] = {
     "mixedlm": [
-        (("random",), _random),
+        (("random", "errors"), _random),
         (("conditional",), _mixedlm_conditional),
         (("standardized",), "MixedLM has no standardized random effects"),
         (("fitted",), lambda fit, new: {"fitted": np.asarray(fit.native.fittedvalues, float)}),
@@ -239,7 +239,7 @@ _QUESTIONS: dict[str, list[tuple[tuple[str, ...], _Question | str]]] = {
         (("variances",), _mixedlm_variances),
     ],
     "lme4": [
-        (("random",), _random),
+        (("random", "errors"), _random),
         (("conditional",), _lme4_conditional),
         (("standardized",), "lme4 has no standardized random effects"),
         (_ROWS, _asked("lme4_rows")),
@@ -247,8 +247,8 @@ _QUESTIONS: dict[str, list[tuple[tuple[str, ...], _Question | str]]] = {
         (("variances",), _variances_of(_asked("lme4_variances", columns=True))),
     ],
     "nlme": [
-        (("random",), _random),
-        (("conditional",), "nlme gives no conditional variances of random effects"),
+        (("random", "errors"), _random),
+        (("errors", "conditional"), "nlme gives no conditional variances of random effects"),
         (("standardized",), _nlme_standardized),
         (_ROWS, _asked("nlme_rows")),
         (("new_fixed", "new"), _of_whole_rows(_asked("nlme_new", rows=True))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Sources:
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
-            self.all.append(Source(label, fit, fit.ask(said, new), solution))
+            self.all.append(Source(label, fit, _with_effects(fit, fit.ask(said, new)), solution))
         self.short = comparison.apart
 
     @property
@@ -106,6 +106,21 @@ class Sources:
         return [
             Line(section, quantity, tolerance, values, definitions, wanted, absent=absent, short=self.short, **more)
         ]
+
+
+def _with_effects(fit: Fit, given: Said) -> Said:
+    """What a package says, with the random effects that the fit holds, which tables and pictures show: ``random`` and
+    ``errors``, the same table twice.
+    """
+    if "random" in given.absent:
+        return given
+    try:
+        table = fit.random_effects
+    except Exception as error:  # whatever a package stops with is what it has to say
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return replace(given, absent=dict.fromkeys(("random", "errors"), f"it stopped with: {first}") | given.absent)
+    held = {name: table for name in ("random", "errors") if name not in given.absent}
+    return replace(given, values={**given.values, **held})
 
 
 def at_reference(comparison: Comparison) -> Solution | None:

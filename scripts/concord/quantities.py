@@ -20,13 +20,19 @@ import numpy as np
 import pandas as pd
 
 from concord import tables
-from concord.agreement import Disagreement, QuantityTolerance, tolerances
+from concord.agreement import Disagreement
 from concord.fits import KEY
 from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, plain
+from concord.tolerances import QuantityTolerance, tolerances
 
 # What an independent value is called where it stands beside those of the packages.
 INDEPENDENT = "independent"
 AGREE, DEFINITION, OPTIMUM, DIFFER, ALONE = "agree", "by definition", "another optimum", "differ", "not compared"
+# Explained, and yet no agreement: the number is not the right one, and what the source computes with cannot do better.
+LOST = "differ: lost in rounding"
+# Each is right at its own estimates, which are apart though no fit is short: a matter of these, and judged with them.
+ESTIMATES = "by estimates"
+VERDICTS = (AGREE, DEFINITION, OPTIMUM, ESTIMATES, LOST, ALONE, DIFFER)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,11 @@ class Line:
     effect, group, term : whose it is, as in `Fit.estimates`; empty for a quantity of the whole model
     absent : by source, why it states nothing
     scale : what a relative tolerance is relative to, where that is not the values' own size
+    scales : the same by source, where each has another
     short : whether a fit is not at the optimum, so that sources may differ because their estimates do
+    looser : by source the name of its own tolerance, where its arithmetic cannot hold the line's
+    rounding : by source, by how much the rounding of its own arithmetic can move its value, as computed; what is off by
+        more than the tolerance and no more than this is *lost in rounding*: no tick, and no riddle
     """
 
     section: str
@@ -99,7 +109,10 @@ class Line:
     term: str = ""
     absent: Mapping[str, str] = field(default_factory=dict)
     scale: float = np.nan
+    scales: Mapping[str, float] = field(default_factory=dict)
     short: bool = False
+    looser: Mapping[str, str] = field(default_factory=dict)
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = set(self.definitions.values()) - set(definitions())
@@ -129,39 +142,60 @@ class Line:
         """The largest difference of two sources; NaN where there is only one."""
         if len(self.values) < 2:
             return np.nan
-        stacked = np.stack([np.atleast_1d(np.asarray(each, float)) for each in self.values.values()])
+        values = [np.atleast_1d(np.asarray(each, float)) for each in self.values.values()]
+        if len({each.shape for each in values}) > 1:
+            return np.nan
+        stacked = np.stack(values)
         spread = stacked.max(axis=0) - stacked.min(axis=0)
         return float(spread.max(initial=0.0)) if not np.isnan(spread).any() else np.nan
 
     @property
-    def unexplained(self) -> dict[str, float]:
+    def beyond(self) -> dict[str, float]:
         """By source, how far its value is from what its definition gives, where that is beyond tolerance."""
         found = {}
         for source, expected in self.expected.items():
             if source in self.values:
                 off = self._distance(self.values[source], expected)
-                if not off <= self._limit(expected):
+                if not off <= self.limit(source):
                     found[source] = off
         return found
 
     @property
+    def lost(self) -> dict[str, float]:
+        """Of those `beyond`, the ones that rounding can explain."""
+        return {s: off for s, off in self.beyond.items() if off <= self.limit(s) + self._rounding(s)}
+
+    @property
+    def unexplained(self) -> dict[str, float]:
+        """Of those `beyond`, the ones that nothing explains."""
+        lost = self.lost
+        return {source: off for source, off in self.beyond.items() if source not in lost}
+
+    @property
     def verdict(self) -> str:
-        """``agree``, ``by definition``, ``another optimum``, ``differ``, or ``not compared`` where nothing can be held
-        against it.
+        """One of `VERDICTS`: ``agree``, ``by definition``, ``another optimum``, ``by estimates``, ``differ: lost in
+        rounding``, ``differ``, or ``not compared`` where nothing can be held against it.
+
+        Sources that agree with each other may be wrong together: none is called right that is not held to the
+        independent value.
         """
         if self.unexplained:
             return DIFFER
-        held = set(self.values) & set(self.expected)
         if not self.values:
             return ALONE
+        held = set(self.values) <= set(self.expected)
+        if self.lost:
+            return LOST if held else ALONE
         if not self.same_definition:
             # Numbers of two things are explained only where each is what its own definition gives.
-            return (OPTIMUM if self._moved else DEFINITION) if held == set(self.values) else ALONE
-        if len(self.values) == 1:
-            return (OPTIMUM if self._moved else AGREE) if held else ALONE
-        if self.difference <= self._limit_across:
-            return AGREE
-        return OPTIMUM if self.short and held == set(self.values) else DIFFER
+            return (OPTIMUM if self._moved else DEFINITION) if held else ALONE
+        if len(self.values) > 1 and not self.difference <= self._limit_across:
+            if not held or np.isnan(self.difference):
+                return DIFFER
+            return OPTIMUM if self.short else ESTIMATES
+        if not held:
+            return ALONE
+        return OPTIMUM if len(self.values) == 1 and self._moved else AGREE
 
     @property
     def _moved(self) -> bool:
@@ -175,11 +209,21 @@ class Line:
     def reason(self) -> str:
         """What is to be said of it: how a definition leads to another, or what is not explained."""
         words = [
-            f"{source} is {off:.3g} from what its definition gives ({self._limit(self.expected[source]):.3g} allowed)"
+            f"{source} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
             words.append(f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed")
+        if self.verdict == ESTIMATES:
+            words.append(
+                f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed; each is what its own estimates "
+                "give, and how far those may be apart is judged with them"
+            )
+        words += [
+            f"{source} {self._off(off)} {self._right(source)}: lost in rounding, which can move it by "
+            f"{self._rounding(source):.2g}"
+            for source, off in self.lost.items()
+        ]
         if not self.same_definition and self.values:
             if self._moved:
                 words.append("a fit is short of the optimum, which moves its numbers too")
@@ -187,14 +231,36 @@ class Line:
                       if s in self.values and definitions()[name].conversion]  # fmt: skip
         return "; ".join(words)
 
-    def _limit(self, *values: Any) -> float:
-        """How far a value may be from what its definition gives."""
-        return self.allowed.atol + self.allowed.rtol * self._size(*values)
+    def limit(self, source: str) -> float:
+        """How far a source's value may be from what its definition gives."""
+        allowed = tolerances()["quantities"][self.looser.get(source, self.tolerance)]
+        return allowed.atol + allowed.rtol * self.size(source)
+
+    def size(self, source: str) -> float:
+        """What a relative tolerance of a source's value is relative to."""
+        own = self.scales.get(source, np.nan)
+        return own if not np.isnan(own) else self._size(self.expected.get(source, self.values[source]))
+
+    @staticmethod
+    def _off(off: float) -> str:
+        return "states no number, or not one for each, of" if np.isnan(off) else f"is {off:.3g} from"
+
+    def _right(self, source: str) -> str:
+        """The right value in words."""
+        expected = self.expected[source]
+        return f"the right value, {float(expected):.7g}" if np.ndim(expected) == 0 else "the right values"
+
+    def _rounding(self, source: str) -> float:
+        return float(self.rounding.get(source, 0.0))
 
     @property
     def _limit_across(self) -> float:
-        """How far two sources may be apart."""
-        return self.allowed.atol + (self.allowed.rtol + self.allowed.across) * self._size(*self.values.values())
+        """How far two sources may be apart: each may be off to its own side, and their estimates are not quite the
+        same.
+        """
+        limits = sorted(map(self.limit, self.values), reverse=True)
+        sides = 2 if set(self.values) <= set(self.expected) else 1
+        return sum(limits[:sides]) + self.allowed.across * self._size(*self.values.values())
 
     def _size(self, *values: Any) -> float:
         if not np.isnan(self.scale):
@@ -204,8 +270,11 @@ class Line:
     @staticmethod
     def _distance(one: Any, other: Any) -> float:
         one, other = (np.atleast_1d(np.asarray(each, float)) for each in (one, other))
+        if one.shape != other.shape:
+            return np.nan
         # A definition may say that there is no number, as MixedLM's does of AIC under REML.
-        apart = np.where(np.isnan(one) & np.isnan(other), 0.0, np.abs(one - other))
+        with np.errstate(invalid="ignore"):
+            apart = np.where((np.isnan(one) & np.isnan(other)) | (one == other), 0.0, np.abs(one - other))
         return float(apart.max(initial=0.0)) if not np.isnan(apart).any() else np.nan
 
 
@@ -312,7 +381,9 @@ class Sheet:
         found = [each for each in map(definitions().get, met) if each.conversion]
         notes = [f"{_capital(each.title)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
-        return [*notes, *absent]
+        # What is no tick is told in a sentence, with the right value.
+        told = [f"{_capital(line.title)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)]
+        return [*told, *notes, *absent]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         rendered = self._rendered()

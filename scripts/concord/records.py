@@ -21,7 +21,7 @@ ESTIMATES_COLUMNS = (
 )  # fmt: skip
 FITS_COLUMNS = (
     "dataset", "model", "method", "settings", "engine",
-    "loglik", "gap", "digits", "converged", "seconds", "messages", "verdict",
+    "loglik", "gap", "digits", "converged", "said_so", "seconds", "messages", "verdict",
 )  # fmt: skip
 QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
 """Media type of the lines of a `concord.quantities.Sheet`."""
@@ -58,6 +58,20 @@ def collect_quantities(notebooks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """All lines of quantities in executed notebooks; one that is shown again is kept once, as it was shown last."""
     rows = [row for record in displayed(notebooks, QUANTITIES_TYPE) for row in record]
     return _table(rows, QUANTITIES_COLUMNS, 10)
+
+
+def unexplained(lines: pd.DataFrame) -> list[str]:
+    """Which lines nothing explains, each once: ``REML, tuned settings: criteria, AIC``.
+
+    Parameters
+    ----------
+    lines : as `collect_quantities` gives them
+    """
+    named = []
+    for row in lines[lines["verdict"] == "differ"].itertuples():
+        title = " ".join(filter(None, [row.quantity, row.group, row.term]))
+        named.append(f"{row.method}, {row.settings} settings: {row.section}, {title}")
+    return list(dict.fromkeys(named))
 
 
 def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:

@@ -197,6 +197,7 @@ class _Record(_Strict):
     checksum: str
 
 
+# What has been read or found before; it is never anything but what `of` would find anew.
 _kept: dict[tuple[str, str], tuple[Model, Reference]] = {}
 
 
@@ -291,16 +292,9 @@ def _certified(model: Model) -> Reference | None:
     return _believed(model, content[model.name][model.method], file)
 
 
-def adopt(model: Model, record: dict[str, Any]) -> Reference:
-    """Take a record that `certify` made for the reference of a model that has no folder to keep it in."""
-    found = _believed(model, record, Path("the record just made"))
-    keep(model, found)
-    return found
-
-
-def keep(model: Model, found: Reference) -> None:
-    """Judge fits of this very model against `found` from now on, in this process."""
-    _kept[model.id, model.method] = (model, found)
+def from_record(model: Model, record: dict[str, Any]) -> Reference:
+    """The reference that a record of `certify` holds, of a model that has no folder to keep it in."""
+    return _believed(model, record, Path("the record just made"))
 
 
 def _believed(model: Model, raw: Any, file: Path) -> Reference:

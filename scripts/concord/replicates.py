@@ -11,6 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,14 @@ from concord.coding import between, same_groups, shift
 from concord.engines import EngineError, lme4, mixedlm
 from concord.engines.best import SAME, STATIONARY
 from concord.equations import INDEFINITE
-from concord.fits import KEY, tidy
+from concord.fits import KEY, Fit, tidy
 from concord.formulas import Design
 from concord.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models import Model
 from concord.translation import for_mixedlm
+from concord.vocabulary import SETTINGS
 
 ENGINES = ("mixedlm", "lme4", "independent")
-SETTINGS = ("default", "tuned")
 # lme4's optimizers with tight tolerances, one after the other until one stands still: its default one comes first.
 TIGHT = ("nloptwrap", "bobyqa", "nlminbwrap", "Nelder_Mead")
 
@@ -161,6 +162,20 @@ class Replicate:
         """Whether it has estimates, and all of them are numbers."""
         return self.error is None and bool(np.isfinite(self.flat).all() and np.isfinite(self.loglik))
 
+    @property
+    def absent(self) -> bool:
+        """Whether there are no estimates at all, because the engine failed."""
+        return self.error is not None and not np.isfinite(self.flat).any()
+
+    def as_fit(self, model: Model) -> Fit:
+        """The same as a `Fit` of the model, to be measured as one."""
+        joint = self.std_error if self.engine == "mixedlm" else None
+        return Fit(
+            model, self.engine, self.settings, self.loglik, self.fixed, self.std_error, self.covariances,
+            self.residual_variance, self.converged, self.messages, self.seconds, call="", joint_std_error=joint,
+            violation=self.error,
+        )  # fmt: skip
+
 
 def columns(design: Design) -> pd.DataFrame:
     """What the numbers of `Replicate.flat` are: ``effect, group, term``, as in `Fit.estimates`."""
@@ -275,6 +290,33 @@ def likelihood_of(model: Model, response: np.ndarray) -> Likelihood:
     LikelihoodError : it is not defined
     """
     return Likelihood(_with(model.design, response), model.reml)
+
+
+def best_known(
+    likelihood: Likelihood, replicates: Sequence[Replicate], starts: Sequence[np.ndarray] = ()
+) -> Optimum | None:
+    """The best optimum that is known of a response; None where there is none.
+
+    That is the one that the independent likelihood finds, unless an engine's fit lies above it: then that was none, and
+    a search goes on from there.
+
+    Parameters
+    ----------
+    likelihood : of the response
+    replicates : every engine's fit of it
+    starts : whitened thetas to start from, shape (m,), beside the usual ones
+    """
+    best: Optimum | None = None
+    with suppress(LikelihoodError, np.linalg.LinAlgError):
+        best = likelihood.optimum([*likelihood.starts(), *starts] if starts else None)
+    # Closer than this log-likelihoods are told apart by rounding only.
+    rounding = 1e-10 * max(1.0, likelihood.n / 100)
+    for each in replicates:
+        if each.finite and (best is None or gap(each, likelihood, best) < -rounding):
+            with suppress(LikelihoodError, np.linalg.LinAlgError):
+                found = likelihood.optimum([likelihood.theta_at(each.covariances, each.residual_variance)])
+                best = found if best is None or found.loglik > best.loglik else best
+    return best
 
 
 def gap(replicate: Replicate, likelihood: Likelihood, optimum: Optimum) -> float:

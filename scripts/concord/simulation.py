@@ -16,8 +16,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 
@@ -27,28 +26,25 @@ import pyarrow as pa
 from scipy import special
 
 from concord import r, reference
-from concord.agreement import STATED, allowed_gap, tolerance
-from concord.engines.best import SAME
-from concord.fits import SETTINGS, tidy
+from concord.curvature import Curvature
+from concord.fits import tidy
 from concord.formulas import CannotExpress, Design
-from concord.judgement import ALARMS
-from concord.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood import Likelihood, Optimum
+from concord.measures import Judge, doubted, singular, undefined, unexplained
 from concord.models import Model
 from concord.parts import INDEPENDENT, OPTIMUM, Identity, encode
-from concord.reference import ZERO
-from concord.replicates import Refitter, Replicate, columns, draw, gap, likelihood_of
+from concord.replicates import Refitter, Replicate, best_known, columns, draw, likelihood_of
+from concord.tolerances import allowed_gap
+from concord.verdict import Facts, Gone, decide, grade
 from concord.versions import PYTHON_PACKAGES
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
 
-ENGINES = ("mixedlm", "lme4")
-LANGUAGE = {"mixedlm": "python", "lme4": "r"}
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
 WIDTH = float(special.ndtri(0.5 + LEVEL / 2))
 
 # So many cases a process keeps ready, with R's fits of them: a grid may have thousands.
 KEPT = 4
-UNJUDGED = "not judged"
-"""In the place of a verdict where the independent likelihood has no optimum for a drawn response."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,14 +123,15 @@ def schema(design: Design) -> pa.Schema:
     """The columns of the rows: one row a replicate, engine and settings.
 
     ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
-    ``short`` says whether that is more than the tolerance; ``alarmed``, whether the engine doubted its convergence;
-    ``error``, why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row of all that
-    judging takes. ``estimate: name`` and, for fixed effects, ``std_error: name`` and ``covers: name`` (whether the
-    Wald interval holds the true value) follow.
+    ``short`` and ``imprecise`` say how that is graded (`concord.verdict`); ``alarmed``, whether the engine doubted its
+    convergence; ``error``, why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row
+    of all that judging takes. ``estimate: name`` and, for fixed effects, ``std_error: name`` and ``covers: name``
+    (whether the Wald interval holds the true value) follow.
     """
     named = [
         ("case", pa.string()), ("replicate", pa.int64()), ("engine", pa.string()), ("settings", pa.string()),
         ("verdict", pa.string()), ("loglik", pa.float64()), ("gap", pa.float64()), ("short", pa.bool_()),
+        ("imprecise", pa.bool_()),
         ("converged", pa.bool_()), ("alarmed", pa.bool_()), ("seconds", pa.float64()), ("error", pa.string()),
         ("messages", pa.string()),
     ]  # fmt: skip
@@ -168,7 +165,6 @@ class Experiment:
         self._fixed = [f"{kind}: {name}" for kind in ("estimate", "std_error", "covers") for name in design.names]
         self._random = [f"estimate: {name}" for name in names[len(design.names) :]]
         self._places = _places(design)
-        self._allowed = {settings: allowed_gap(settings, case.model) for _, settings in self.pairs}
 
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
@@ -187,21 +183,22 @@ class Experiment:
         }
         started = time.perf_counter()
         optimum = best_known(likelihood, [fit for fit in fits.values() if isinstance(fit, Replicate)])
-        gaps = {pair: _gap(fit, likelihood, optimum) for pair, fit in fits.items()}
-        seconds += time.perf_counter() - started
-        verdicts = {
-            settings: verdict(
+        rulings = {
+            settings: rule(
                 self.case.model, likelihood, optimum, settings,
-                {engine: (fits[engine, kind], gaps[engine, kind]) for engine, kind in self.pairs if kind == settings},
+                {engine: fits[engine, kind] for engine, kind in self.pairs if kind == settings},
             )
             for settings in dict.fromkeys(kind for _, kind in self.pairs)
         }  # fmt: skip
+        seconds += time.perf_counter() - started
         rows = [self._row(number, (INDEPENDENT, OPTIMUM), optimum, seconds)]
         for pair, fit in fits.items():
             row = self._row(number, pair, fit, fit.seconds if isinstance(fit, Replicate) else None)
-            row["verdict"], row["gap"] = verdicts[pair[1]], gaps[pair]
+            engine, ruling = pair[0], rulings[pair[1]]
+            row["verdict"], row["gap"] = ruling.word, ruling.gaps[engine]
             if optimum is not None:
-                row["short"] = not gaps[pair] <= self._allowed[pair[1]]
+                row["short"] = ruling.grades[engine] == SHORT
+                row["imprecise"] = ruling.grades[engine] == IMPRECISE
             rows.append(row)
         return rows
 
@@ -213,7 +210,7 @@ class Experiment:
         if isinstance(fit, Replicate):
             row.update(error=fit.error, messages="\n".join(fit.messages) or None)
             row["converged"] = fit.converged if fit.error is None else None
-            row["alarmed"] = alarmed(fit) if fit.error is None else None
+            row["alarmed"] = doubted(fit.converged, fit.messages) if fit.error is None else None
         elif isinstance(fit, str):
             row["error"] = fit
         if fit is None:
@@ -241,149 +238,52 @@ def _places(design: Design) -> list[tuple[int, int, int]]:
     return places
 
 
-def alarmed(fit: Replicate) -> bool:
-    """Whether an engine doubted its convergence: it says that it has not converged, or warns of it."""
-    return doubted(fit.converged, fit.messages)
-
-
-def doubted(converged: bool, messages: Sequence[str]) -> bool:
-    """Whether there is a word of doubt about convergence.
-
-    That estimates lie on the boundary (lme4's "boundary (singular) fit", MixedLM's "The MLE may be on the boundary of
-    the parameter space" and "Random effects covariance is singular") is none: it says where a fit stopped and not
-    whether that is the optimum, and is true of many an optimum. A singular Hessian is one.
-    """
-    return not converged or any(_doubt(message.lower()) for message in messages)
-
-
-def _doubt(message: str) -> bool:
-    # First of all: MixedLM gives its note as a ConvergenceWarning, whose name is a word of ALARMS.
-    note = "boundary" in message or ("covariance" in message and "singular" in message)
-    return not note and any(word in message for word in ALARMS)
-
-
-def best_known(likelihood: Likelihood, fits: Sequence[Replicate]) -> Optimum | None:
-    """The best optimum that is known of a response; None where there is none.
-
-    That is the one that the independent likelihood finds, unless an engine's fit lies above it: then a search goes on
-    from there.
-    """
-    try:
-        best: Optimum | None = likelihood.optimum()
-    except (LikelihoodError, np.linalg.LinAlgError):
-        best = None
-    for fit in fits:
-        if fit.finite and (best is None or gap(fit, likelihood, best) < -SAME):
-            with suppress(LikelihoodError, np.linalg.LinAlgError):
-                found = likelihood.optimum([likelihood.theta_at(fit.covariances, fit.residual_variance)])
-                best = found if best is None or found.loglik > best.loglik else best
-    return best
-
-
-def _gap(fit: Replicate | str, likelihood: Likelihood, optimum: Optimum | None) -> float:
-    """As `concord.replicates.gap`; inf where there is no fit, NaN where there is no optimum."""
-    if optimum is None:
-        return math.nan
-    return math.inf if isinstance(fit, str) else gap(fit, likelihood, optimum)
-
-
 # Verdicts --------------------------------------------------------------------------------------------------------
 
 
-def verdict(
-    model: Model,
-    likelihood: Likelihood,
-    optimum: Optimum | None,
-    settings: str,
-    fits: Mapping[str, tuple[Replicate | str, float]],
-) -> str:
-    """What `concord.agreement.Comparison` says of two engines' fits, from numbers alone.
+@dataclass(frozen=True)
+class Ruling:
+    """What came of one response's fits at one of the settings.
+
+    Attributes
+    ----------
+    word : the verdict
+    gaps, grades : by engine; a gap is inf where there is no fit, and NaN where there is no optimum
+    """
+
+    word: str
+    gaps: dict[str, float]
+    grades: dict[str, str]
+
+
+def rule(
+    model: Model, likelihood: Likelihood, optimum: Optimum | None, settings: str, fits: Mapping[str, Replicate | str]
+) -> Ruling:
+    """The verdict on engines' fits of one response, by the same facts as `concord.agreement.Comparison`.
 
     Parameters
     ----------
     model : whose tolerances hold
     likelihood, optimum : of the drawn response; no optimum: nothing can be judged
     settings : ``default`` or ``tuned``
-    fits : every engine's fit, or the reason why it can have none, with its gap
-
-    Returns
-    -------
-    ``agree``, ``python short``, ``r short``, ``both short``, ``differ``, ``cannot express``, or `UNJUDGED`
+    fits : every engine's fit, or the reason why it can have none
     """
     if optimum is None:
-        return UNJUDGED
-    if any(isinstance(fit, str) for fit, _ in fits.values()):
-        return "cannot express"
-    allowed = allowed_gap(settings, model)
-    short = [engine for engine, (_, gap) in fits.items() if not gap <= allowed]
-    if short:
-        return "both short" if len(short) > 1 else f"{LANGUAGE[short[0]]} short"
-    for fit, below in fits.values():
-        if below < -allowed or not abs(fit.loglik - (optimum.loglik - below)) <= STATED:
-            return "differ"
-    if len(fits) < 2:
-        return "agree"
-    one, other = (fit for fit, _ in fits.values())
-    return "agree" if _same(model, likelihood, optimum, settings, one, other) else "differ"
-
-
-def _same(
-    model: Model, likelihood: Likelihood, optimum: Optimum, settings: str, one: Replicate, other: Replicate
-) -> bool:
-    """Whether two fits at the optimum are within tolerance in every quantity."""
-
-    def within(kind: str, a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        allowed = tolerance(kind, settings, model)
-        return np.abs(a - b) <= allowed.atol + allowed.rtol * scale
-
-    errors = np.minimum(one.std_error, other.std_error)
-    if not within("fixed", one.fixed, other.fixed, errors).all():
-        return False
-    stated = within("std_error", one.std_error, other.std_error, errors)
-    if not stated.all() and not _by_definition(model, likelihood, settings, (one, other))[~stated].all():
-        return False
-    residual = min(one.residual_variance, other.residual_variance)
-    if not within("variance", one.residual_variance, other.residual_variance, residual):
-        return False
-    boundary = singular(model.design, optimum.covariances, optimum.residual_variance)
-    for term, a, b in zip(model.design.terms, one.covariances, other.covariances, strict=True):
-        size = np.sqrt(np.mean(term.matrix**2, axis=0))
-        deviations = [np.sqrt(np.maximum(np.diag(each), 0.0)) for each in (a, b)]
-        scale = np.minimum(*(np.outer(each, each) for each in deviations))
-        if boundary:
-            # A variance of zero has no size of its own: measure it by what it would add to the residual variance.
-            scale = np.maximum(np.minimum(np.abs(a), np.abs(b)), residual / np.outer(size, size))
-        diagonal = np.eye(len(size), dtype=bool)
-        same = np.where(diagonal, within("variance", a, b, scale), within("covariance", a, b, scale))
-        if not same.all():
-            return False
-    return True
-
-
-def _by_definition(
-    model: Model, likelihood: Likelihood, settings: str, fits: tuple[Replicate, Replicate]
-) -> np.ndarray:
-    """Where standard errors differ only because MixedLM inverts the joint Hessian, and lme4 holds theta; shape (p,)."""
-    allowed = tolerance("std_error", settings, model)
-    own = [likelihood.std_error(fit.covariances, fit.residual_variance) for fit in fits]
-    holds = np.ones(len(own[0]), bool)
-    for fit, each in zip(fits, own, strict=True):
-        limit = allowed.atol + allowed.rtol * each
-        joint = (each - limit <= fit.std_error) & (fit.std_error <= 1.1 * each)
-        holds &= joint if fit.engine == "mixedlm" else np.abs(fit.std_error - each) <= limit
-    return holds & (np.abs(own[0] - own[1]) <= allowed.atol + allowed.rtol * np.minimum(*own))
-
-
-def singular(design: Design, covariances: Sequence[np.ndarray], residual_variance: float) -> bool:
-    """Whether a variance is zero, or a covariance matrix singular."""
-    for term, covariance in zip(design.terms, covariances, strict=True):
-        share = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / residual_variance
-        if share.min() <= ZERO:
-            return True
-        deviation = np.sqrt(np.diag(covariance))
-        if np.linalg.eigvalsh(covariance / np.outer(deviation, deviation)).min() <= ZERO:
-            return True
-    return False
+        return Ruling(UNJUDGED, dict.fromkeys(fits, math.nan), dict.fromkeys(fits, ""))
+    point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
+    judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), allowed_gap(settings, model))
+    gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
+    given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
+    gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
+    measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
+    facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
+    found = Facts(facts, gone, judge.allowed, boundary=singular(model.design, *point[1:]))
+    grades = {fact.engine: grade(fact, judge.allowed) for fact in facts}
+    if measured and not gone and SHORT not in grades.values():
+        beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
+        found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
+    gaps = {engine: math.inf for engine in fits} | {fact.engine: fact.gap for fact in facts}
+    return Ruling(decide(found).word, gaps, {engine: grades.get(engine, "") for engine in fits})
 
 
 # In a worker -----------------------------------------------------------------------------------------------------
@@ -469,4 +369,4 @@ def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequ
 
 def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:
     """Both engines at each of the settings."""
-    return tuple((engine, kind) for kind in settings for engine in ENGINES)
+    return tuple((engine, kind) for kind in settings for engine in PARTIES)

@@ -11,21 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 from concord import notebooks, origins, pages
+from concord.vocabulary import LANGUAGE, LETTERS, SETTINGS, side
 
 # pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
 
-VERDICTS = {
-    "agree": "A",
-    "python short": "P",
-    "r short": "R",
-    "both short": "B",
-    "differ": "D",
-    "cannot express": "C",
-}
-"""Every verdict with its letter, which says it where colour cannot."""
-
-SETTINGS = ("default", "tuned")
-ENGINES = {"mixedlm": "Python", "lme4": "R", "nlme": "R"}
+VERDICTS = LETTERS
+ENGINES = {engine: {"python": "Python", "r": "R"}[language] for engine, language in LANGUAGE.items()}
 """Every engine with its language."""
 QUANTITIES = "quantities.csv"
 FILES = {
@@ -202,7 +193,7 @@ def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
         }  # fmt: skip
         row["verdicts"] += [word for word in words if word not in row["verdicts"]]
         for word in words:
-            sides = {"python short": ("Python",), "r short": ("R",), "both short": ("Python", "R")}.get(word, ())
+            sides = [{"python": "Python", "r": "R"}[each] for each in side(word)]
             off = [fit["engine"] for fit in fits if fit["engine"] != "nlme" and ENGINES.get(fit["engine"]) in sides]
             row["short"] += [engine for engine in off if engine not in row["short"]]
     return list(models.values())
@@ -222,6 +213,7 @@ def _line(key: Key, fit: Mapping[str, Any]) -> dict[str, Any]:
     }
     return {
         **{name: fit[name] for name in ("dataset", "method", "settings", "engine", "verdict", "converged")},
+        "said_so": fit.get("said_so") or "",
         **numbers,
         "id": "-".join(key[:2]),
         "language": ENGINES.get(fit["engine"], "Code"),

@@ -14,7 +14,7 @@ import pandas as pd
 
 from concord import information, reference
 from concord.agreement import Comparison
-from concord.error_definitions import Errors, adjusted, from_logs, rounding
+from concord.error_definitions import Errors, adjusted, from_logs, lost_by_lmertest, rounding
 from concord.error_questions import LMERTEST, asked
 from concord.fits import Fit
 from concord.formulas import Design
@@ -44,11 +44,18 @@ class Reading:
         self.likelihood = reference.of(self.model).likelihood
         self.short = comparison.apart
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
+        self.resolved = {
+            label: each.resolution for label, each in zip(comparison.labels, comparison.measures, strict=True)
+        }
         self.expected = {label: Errors.at(self.likelihood, fit) for label, fit in self.fits.items()}
 
     def of(self, engine: str) -> dict[str, Fit]:
         """The fits of one engine by their labels."""
         return {label: fit for label, fit in self.fits.items() if fit.engine == engine}
+
+    def lost_by_lmertest(self, label: str) -> tuple[np.ndarray, np.ndarray]:
+        """What rounding can do to lmerTest's differences of a fit; see `error_definitions.lost_by_lmertest`."""
+        return lost_by_lmertest(self.likelihood, self.fits[label], self.resolved[label].stated)
 
     def line(self, section: str, quantity: str, tolerance: str, row: dict[str, str], **given: Any) -> Line | None:
         """A line of what is a number and of what is expected of it; None where no source is asked for one."""
@@ -121,13 +128,18 @@ def _of_fixed(reading: Reading) -> list[Line | None]:
                 given[label] = "" if fit.model.reml else "adjusted_for_fixed_effects"
             else:
                 stated[label], own[label] = fit.std_error[k], expected.conditional[k]
+        lost = {
+            label: 2 * float(reading.resolved[label].std_error[k] * reading.expected[label].conditional[k])
+            for label in reading.fits
+        }
         made += [
             reading.line(ERRORS, "standard error", "std_error", row, values=stated, definitions=given, expected=own,
-                         absent=absent, independent=float(optimum.std_error[k])),
+                         absent=absent, independent=float(optimum.std_error[k]), rounding=lost),
             reading.line(ERRORS, "standard error, conditional on the variances", "std_error", row, values=conditional,
-                         expected=of_conditional, independent=float(optimum.std_error[k])),
+                         expected=of_conditional, independent=float(optimum.std_error[k]), rounding=lost),
             reading.line(ERRORS, "standard error, joint", "std_error", row, values=joint, expected=of_joint,
-                         absent=absent_joint, independent=np.nan if best is None else float(best.joint[k])),
+                         absent=absent_joint, independent=np.nan if best is None else float(best.joint[k]),
+                         rounding=lost),
         ]  # fmt: skip
     return made
 
@@ -137,9 +149,10 @@ def _of_components(reading: Reading) -> list[Line | None]:
     table = _component_rows(reading.design)
     independent = None if best is None else best.components()["std_error"].to_numpy()
     made: list[Line | None] = []
+    by_lmertest = {label: reading.lost_by_lmertest(label)[0] for label in reading.of("lme4")}
     for k, row in enumerate(table):
         last = k == len(table) - 1
-        values, own, given, absent = {}, {}, {}, {}
+        values, own, given, absent, lost = {}, {}, {}, {}, {}
         differenced: dict[str, tuple[float, float, float]] = {}
         for label, fit in reading.fits.items():
             expected, said = reading.expected[label], asked(fit)
@@ -158,11 +171,12 @@ def _of_components(reading: Reading) -> list[Line | None]:
                     absent[name] = said["why_satterthwaite"] or expected.why or "the deviance bends down somewhere"
                 else:
                     values[name], own[name] = said["components"][k], expected.components[k]
+                    lost[name] = float(by_lmertest[label][k])
             elif said["stated"] is None or expected.components is None or best is None:
                 absent[label] = said["why"] or expected.why or NEAR
             else:
                 jacobian, as_stated = from_logs(said["at"], said["stated"], reading.design)
-                off = rounding(said["at"], said["stated"], jacobian, fit)
+                off = rounding(said["at"], said["stated"], jacobian, fit, reading.resolved[label].stated)
                 differenced[label] = as_stated[k], expected.components[k], off[k]
                 if said["wide"] is None:
                     absent[label] = said["why_wide"]
@@ -171,13 +185,15 @@ def _of_components(reading: Reading) -> list[Line | None]:
                     own[label] = expected.components[k]
         made.append(
             reading.line(ERRORS, "standard error", "error_of_variance", row, values=values, definitions=given,
-                         expected=own, absent=absent, independent=np.nan if independent is None else independent[k])
+                         expected=own, absent=absent, independent=np.nan if independent is None else independent[k],
+                         looser=dict.fromkeys(reading.of("nlme"), "error_by_differences"), rounding=lost)
         )  # fmt: skip
         for label, (value, expected_value, off) in differenced.items():
             made.append(
-                reading.line(ERRORS, "standard error by nlme's own steps", "differenced_error", row,
+                reading.line(ERRORS, "standard error by nlme's own steps", "error_by_differences", row,
                              values={label: value}, definitions={label: "differenced_likelihood"},
-                             expected={label: expected_value}, scale=float(off + 3e-3 * expected_value))
+                             expected={label: expected_value}, rounding={label: float(off)},
+                             independent=np.nan if independent is None else independent[k])
             )  # fmt: skip
     return made
 

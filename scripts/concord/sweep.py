@@ -102,12 +102,13 @@ class Sweep:
         return tables.render_text(*self._rendered())
 
 
-def run(model: Model) -> Sweep:
+def run(model: Model, against: Reference | None = None) -> Sweep:
     """Fit a model by every optimizer of every engine that lists its optimizers, in every coding of the predictors.
 
     Parameters
     ----------
     model : what to fit; many optimizers each take as long as a fit of it
+    against : what they are judged against; by default the model's own reference
 
     Raises
     ------
@@ -127,7 +128,7 @@ def run(model: Model) -> Sweep:
             ]
         except formulas.CannotExpress as error:
             notes.append(f"{error}.")
-    against = reference.of(model)
+    against = against or reference.of(model)
     rows = [_judged(row, fit, against) for row, fit in tried]
     best = int(np.argmin([row["gap"] for row in rows])) if rows else 0
     if rows and not against.certified and rows[best]["gap"] < -allowed:

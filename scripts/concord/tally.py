@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from concord.measures import doubted
 from concord.monte_carlo import Sums
-from concord.simulation import doubted
 
 DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
 """Where gaps are counted apart, in log-likelihood units."""
 GAPS = ("up to 1e-8", "to 1e-6", "to 1e-4", "to 0.01", "to 1", "to 100", "above", "no estimates")
-COUNTS = ["replicates", "failed", "short", "silent", "false_alarm"]
+COUNTS = ["replicates", "failed", "short", "imprecise", "silent", "false_alarm"]
 """What of a `Tally` is a number of fits."""
 
 
@@ -26,6 +26,7 @@ class Tally:
     replicates: int = 0
     failed: int = 0
     short: int = 0
+    imprecise: int = 0
     silent: int = 0
     false_alarm: int = 0
     largest: float = 0.0
@@ -50,9 +51,11 @@ class Tally:
         alarmed = np.array([not pd.isna(flag) and doubted(flag, text.split("\n")) for flag, text in said], bool)
         self.replicates += len(rows)
         self.failed += int((~there).sum())
+        imprecise = rows["imprecise"].to_numpy(dtype=float, na_value=0.0) > 0
         self.short += int((short & there).sum())
+        self.imprecise += int((imprecise & there).sum())
         self.silent += int((short & there & ~alarmed).sum())
-        self.false_alarm += int((~short & there & alarmed).sum())
+        self.false_alarm += int((~short & ~imprecise & there & alarmed).sum())
         self.largest = max(self.largest, np.max(gap[np.isfinite(gap)], initial=0.0))
         for word, count in rows["verdict"].value_counts().items():
             self.verdicts[word] = self.verdicts.get(word, 0) + int(count)

@@ -17,12 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from concord import formulas
-from concord.datasets import DISAGREEMENTS
 from concord.models import METHODS
 from concord.notebooks import InputError
+from concord.vocabulary import VERDICTS
 
 FILE = "concord.toml"
-VERDICTS = ("agree", *DISAGREEMENTS)
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -39,6 +38,7 @@ class _ModelTable(_Strict):
     expect: dict[str, str] = Field(default_factory=dict)
     expect_tuned: dict[str, str] = Field(default_factory=dict)
     reason: str = ""
+    details: bool | None = None
 
     @field_validator("name")
     @classmethod
@@ -80,6 +80,7 @@ class _ModelTable(_Strict):
 
 
 class _File(_Strict):
+    details: bool = True
     models: Annotated[list[_ModelTable], Field(min_length=1)]
 
 
@@ -96,6 +97,7 @@ class TeamModel:
     method : ``REML`` or ``ML``
     expected : the verdict that is expected, by settings: ``default`` and ``tuned``
     reason : why, where one of them is not ``agree``
+    details : whether everything that the tuned fits say beyond their estimates is looked at too
     """
 
     name: str
@@ -105,6 +107,7 @@ class TeamModel:
     method: str
     expected: dict[str, str]
     reason: str
+    details: bool = True
 
 
 def read(file: Path) -> list[TeamModel]:
@@ -123,7 +126,8 @@ def read(file: Path) -> list[TeamModel]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: not valid TOML: {error}") from None
     try:
-        found = _File.model_validate(content).models
+        whole = _File.model_validate(content)
+        found = whole.models
     except ValidationError as error:
         raise InputError(f"{file}: {_told(error, content)}") from None
     names = [each.name for each in found]
@@ -138,7 +142,10 @@ def read(file: Path) -> list[TeamModel]:
             # No settings let a package write down what it cannot.
             tuned = _of(each.expect_tuned, method, default if default == "cannot express" else "agree")
             expected = {"default": default, "tuned": tuned}
-            models.append(TeamModel(each.name, data, each.data, each.formula, method, expected, each.reason.strip()))
+            details = whole.details if each.details is None else each.details
+            models.append(
+                TeamModel(each.name, data, each.data, each.formula, method, expected, each.reason.strip(), details)
+            )
     return models
 
 

@@ -18,12 +18,10 @@ from concord.fits import Attempt, Fit
 from concord.formulas import DesignTerm
 from concord.likelihood import Likelihood, LikelihoodError
 from concord.models import Model
+from concord.verdict import STATIONARY
 
 # Log-likelihoods closer than this are the same optimum, seen through rounding; the gradient then tells which is closer.
 SAME = 1e-8
-# A fit stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
-# no variance in its first six digits.
-STATIONARY = 1e-4
 
 
 def check(

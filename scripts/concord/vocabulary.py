@@ -1,0 +1,51 @@
+"""The words that records, tables and pages share: methods, settings, engines, and what a verdict can be."""
+
+from __future__ import annotations
+
+METHODS = ("REML", "ML")
+SETTINGS = ("default", "tuned")
+
+ENGINES = ("mixedlm", "lme4", "nlme")
+PARTIES = ("mixedlm", "lme4")
+"""The engines that a verdict is about; nlme is an arbiter beside them."""
+LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
+TITLES = {"mixedlm": "MixedLM (statsmodels)", "lme4": "lme4", "nlme": "nlme"}
+"""What people call each engine: ``mixedlm`` alone is also the name of another package."""
+
+SHORT, IMPRECISE = "short", "imprecise"
+"""Grades of a fit below the reference: by so much that it could matter to a reader, or by less."""
+WARNED, SILENT = "warned", "silent"
+"""Whether an engine expressed doubt about its own fit."""
+
+AGREE, DIFFER, NO_FIT, CANNOT_EXPRESS = "agree", "differ", "no fit", "cannot express"
+SIDES = ("python", "r", "both")
+SHORTS = tuple(f"{side} {SHORT}" for side in SIDES)
+IMPRECISES = tuple(f"{side} {IMPRECISE}" for side in SIDES)
+VERDICTS = (AGREE, *SHORTS, *IMPRECISES, DIFFER, NO_FIT, CANNOT_EXPRESS)
+DISAGREEMENTS = VERDICTS[1:]
+UNJUDGED = "unjudged"
+"""In a study, in the place of a verdict where the independent likelihood has no optimum for a drawn response."""
+
+LETTERS = {
+    AGREE: "A", "python short": "P", "r short": "R", "both short": "B", "python imprecise": "p", "r imprecise": "r",
+    "both imprecise": "b", DIFFER: "D", NO_FIT: "N", CANNOT_EXPRESS: "C",
+}  # fmt: skip
+"""Every verdict with its letter, which says it where colour cannot; a small one is for what is imprecise."""
+
+
+def side(word: str) -> tuple[str, ...]:
+    """The languages that a verdict names: ``python``, ``r``, or both."""
+    first = word.split()[0]
+    named = word.endswith((f" {SHORT}", f" {IMPRECISE}"))
+    return ("python", "r") if named and first == "both" else (first,) if named else ()
+
+
+def title(label: str) -> str:
+    """A fit's label, such as ``mixedlm default``, as it is said to people."""
+    engine, _, rest = label.partition(" ")
+    return " ".join(filter(None, [TITLES.get(engine, engine), rest]))
+
+
+def passes(word: str, strict: bool = False) -> bool:
+    """Whether a verdict is no failure: agreement, or a want of precision where that is not asked for strictly."""
+    return word == AGREE or (word in IMPRECISES and not strict)

@@ -1,0 +1,118 @@
+"""A program in which packages say something else: a ``sitecustomize`` that every Python process of a command reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+# By what is wrong: the module, a change to it once it is imported, and the words of the lines that must be named.
+WRONG = {
+    "a random effect of lme4 + 10 %": (
+        "concord.engines.lme4",
+        "old = module._random_effects\n"
+        "def _random_effects(*given):\n"
+        "    table = old(*given)\n"
+        "    table.loc[0, 'estimate'] *= 1.1\n"
+        "    return table\n"
+        "module._random_effects = _random_effects",
+        ["random effects, predicted effects"],
+    ),
+    "two levels of nlme's random effects swapped": (
+        "concord.engines.nlme",
+        "old = module._random_effects\n"
+        "def _random_effects(*given):\n"
+        "    table = old(*given)\n"
+        "    table['level'] = [table['level'][1], table['level'][0], *table['level'][2:]]\n"
+        "    return table\n"
+        "module._random_effects = _random_effects",
+        ["random effects, predicted effects"],
+    ),
+    "a row of MixedLM's random effects dropped": (
+        "concord.engines.mixedlm",
+        "old = module._random_effects\nmodule._random_effects = lambda *given: old(*given).drop(index=2)",
+        ["random effects, predicted effects"],
+    ),
+    "lmerTest's p and df + 50 %": (
+        "concord.error_questions",
+        "old = module.said_by_lme4\n"
+        "def said_by_lme4(fit):\n"
+        "    said = old(fit)\n"
+        "    said['satterthwaite'][:, [2, 4]] *= 1.5\n"
+        "    return said\n"
+        "module.said_by_lme4 = module.QUESTIONS['lme4'] = said_by_lme4",
+        ["tests, degrees of freedom", "tests, p-value"],
+    ),
+    "AIC + 1 %": (
+        "concord.criteria_lines",
+        "old = module.stated_by_r\n"
+        "def stated_by_r(fit):\n"
+        "    said = old(fit)\n"
+        "    return {**said, 'aic': 1.01 * said['aic']}\n"
+        "module.stated_by_r = stated_by_r",
+        ["criteria, AIC"],
+    ),
+    "R-squared + 10 %": (
+        "concord.explained_variance",
+        "old = module.shares\nmodule.shares = lambda **given: tuple(1.1 * each for each in old(**given))",
+        ["explained variance, marginal R-squared", "explained variance, conditional R-squared"],
+    ),
+    "standard errors of lme4 + 50 %": (
+        "concord.engines.lme4",
+        "from dataclasses import replace\n"
+        "made = module.from_native\n"
+        "def from_native(*given, **named):\n"
+        "    fit = made(*given, **named)\n"
+        "    return replace(fit, std_error=1.5 * fit.std_error)\n"
+        "module.from_native = from_native",
+        ["standard errors, standard error"],
+    ),
+    "standard errors of MixedLM + 50 %": (
+        "concord.engines.mixedlm",
+        "from dataclasses import replace\n"
+        "made = module.from_native\n"
+        "def from_native(*given, **named):\n"
+        "    fit = made(*given, **named)\n"
+        "    joint = None if fit.joint_std_error is None else 1.5 * fit.joint_std_error\n"
+        "    return replace(fit, std_error=1.5 * fit.std_error, joint_std_error=joint)\n"
+        "module.from_native = from_native",
+        ["standard errors, standard error"],
+    ),
+}
+
+_SITE = """
+import importlib.util, sys
+
+CHANGES = {changes!r}
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name not in CHANGES:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        execute = spec.loader.exec_module
+        def changed(module):
+            execute(module)
+            for change in CHANGES[name]:
+                room = {{"module": module, "__name__": name}}
+                exec(change, room)
+        spec.loader.exec_module = changed
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def environment(folder: Path, wrong: Sequence[str]) -> dict[str, str]:
+    """What a command must have in its environment for packages to be wrong so."""
+    changes: dict[str, list[str]] = {}
+    for each in wrong:
+        changes.setdefault(WRONG[each][0], []).append(WRONG[each][1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_SITE.format(changes=changes))
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
