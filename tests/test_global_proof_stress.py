@@ -11,11 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-from flint import arb
+from flint import arb, ctx
 
-from concord import preparation, reference
-from concord.certificate import certify
+from concord import formulas, preparation, reference, stationary
+from concord.certificate import CertificateError, Exact, certify
 from concord.decimals import Columns
 from concord.formulas import parse
 from concord.global_proof import BetterOptimumError, of
@@ -80,6 +81,61 @@ def test_a_lower_optimum_is_refused_with_a_better_one(name, method, candidate):
         with pytest.raises(BetterOptimumError) as refused:
             of(design, reml, theta, 100.0, columns)
         assert known[k] + 1e-6 < refused.value.loglik <= known[0] + 1e-6
+
+
+@pytest.mark.parametrize("reml", [True, False])
+def test_the_derivatives_lie_between_their_bounds(reml):
+    """On intervals of every width, and of groups that are nearly but not quite alike; the derivatives are those of the
+    dense criterion.
+    """
+    table = pd.read_csv(HERE / "tables" / "fallacy_inside.csv")
+    rng, seen = np.random.default_rng(6), 0
+    table = table.assign(z=np.round(rng.normal(3, 0.004, len(table)), 4))
+    kept, ctx.prec = ctx.prec, 200
+    try:
+        for formula in ("y ~ x + (1 | g)", "y ~ x + (0 + z | g)"):
+            design = formulas.design(formulas.parse(formula), table)
+            line = stationary.Line(Exact(design, reml))
+            for _ in range(60):
+                a, b = np.exp(np.sort(rng.uniform(-9, 9, 2)))
+                low, high = line.at(arb(a)), line.at(arb(b))
+                slopes, bends = stationary._slopes(low, high), stationary._bends(low, high)
+                for share in rng.uniform(size=4):
+                    here = line.at(arb(a + (b - a) * share**4))
+                    bend = here.bend + here.nu * (here.turn / here.rss - (here.fall / here.rss) ** 2)
+                    assert slopes[0] <= here.slope <= slopes[1] and bends[0] <= bend <= bends[1]
+                    seen += bool(bends[0] > 0 or bends[1] < 0)
+            for gamma in (0.02, 1.0, 30.0):
+                ahead, behind = (deviance(design, reml, gamma * each) for each in (1.0001, 0.9999))
+                assert float(line.at(arb(gamma)).slope.mid()) == pytest.approx(
+                    (ahead - behind) / (0.0002 * gamma), rel=1e-5, abs=1e-6
+                )
+    finally:
+        ctx.prec = kept
+    assert seen > 20
+
+
+def deviance(design, reml: bool, gamma: float) -> float:
+    """The criterion of one variance, but for a constant, by dense matrices."""
+    term = design.terms[0]
+    V = np.eye(len(design.y)) + gamma * (term.codes[:, None] == term.codes) * (term.matrix @ term.matrix.T)
+    VX = np.linalg.solve(V, design.X)
+    left = design.y - design.X @ np.linalg.solve(design.X.T @ VX, VX.T @ design.y)
+    nu = len(design.y) - reml * design.X.shape[1]
+    value = np.linalg.slogdet(V)[1] + nu * np.log(left @ np.linalg.solve(V, left))
+    return value + reml * np.linalg.slogdet(design.X.T @ VX)[1]
+
+
+def test_an_optimum_at_the_edge_of_intervals_is_proved_or_refused_and_never_lost(monkeypatch):
+    """By the analysis of variance it lies at 1 / 2 exactly, where Z'Z = 2: where an interval ends that is cut there."""
+    # Mean squares of 2 between and 1 within.
+    table = pd.DataFrame({"y": [-1.0, 1, -1, 1, 0, 0, 2, 2], "g": list("aabbccdd")})
+    design = formulas.design(formulas.parse("y ~ 1 + (1 | g)"), table)
+    proof = of(design, True, [np.sqrt(0.5)])
+    assert proof.optima[0][0][0] == pytest.approx(np.sqrt(0.5), rel=1e-15)
+    monkeypatch.setattr(stationary, "FIRST", 1.0)
+    with pytest.raises(CertificateError, match="is not settled"):
+        of(design, True, [np.sqrt(0.5)])
 
 
 def test_random_slopes_of_decimals_have_a_limit(candidate):

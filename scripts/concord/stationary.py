@@ -20,7 +20,9 @@ from concord.surface import UNBOUNDED, Number, ball, limit
 
 # Where an interval is split, as a share of its length in log gamma: no round number, lest a point fall on an edge.
 SPLIT = 0.4871
-# The first interval that ends at infinity begins here, in units of 1 / Z'Z, and its beginning grows by this factor.
+# The first interval that ends at infinity begins here, in units of 1 / Z'Z, and its beginning grows by this factor. (At
+# 1 itself lies the optimum of many a balanced table.)
+FIRST = 1.0731
 STEP = 7.3
 # A box so small, relative to gamma, is given up.
 FINE = 2.0**-70
@@ -143,7 +145,7 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
     if zero.slope > 0:
         found.append(Stationary(arb(0), True))
     scale = max(float(gram.mid()) for _, gram, _ in line.blocks)
-    middle = line.at(arb(1 / scale))
+    middle = line.at(arb(FIRST / scale))
     # Widest first, so that a few boxes that cannot be settled do not hide the rest; None is infinity.
     boxes: list[tuple[float, int, _Values, _Values | None]] = [(0, 0, zero, middle), (0, 1, middle, None)]
     examined, order = 0, itertools.count(2)
@@ -170,8 +172,8 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
         for a, b in ((low, cut), (cut, high)):
             heapq.heappush(boxes, (depth + 1, next(order), a, b))
     found.sort(key=lambda each: float(each.gamma.mid()))
-    # Minima and maxima take turns, from the slope at zero to the rise at infinity: a check of the count.
-    if [each.minimum for each in found] != [k % 2 == (len(found) - 1) % 2 for k in range(len(found))]:
+    # Minima and maxima take turns; the first is a minimum, at zero or beyond a fall from there, and so is the last.
+    if not found or [each.minimum for each in found] != [k % 2 == 0 for k in range(len(found))] or len(found) % 2 == 0:
         raise CertificateError("minima and maxima do not take turns: the isolation is wrong")
     return found, examined
 
@@ -185,17 +187,29 @@ def _none_beyond(low: _Values, last: arb) -> bool:
     return bool(low.gamma * low.rise > low.nu * (low.rss - last) / last)
 
 
-def _none_between(low: _Values, high: _Values) -> bool:
-    """Whether the slope is proved positive, or negative, throughout."""
+def _slopes(low: _Values, high: _Values) -> tuple[arb, arb]:
+    """What the criterion's first derivative lies between."""
     least = high.rise + low.nu * low.fall / low.rss  # L' falls; the slope of the convex nu log r rises
     most = low.rise + low.nu * high.fall / high.rss
+    return least, most
+
+
+def _bends(low: _Values, high: _Values) -> tuple[arb, arb]:
+    """What the criterion's second derivative lies between."""
+    least = low.bend + low.nu * (high.turn / low.rss - (low.fall / high.rss) ** 2)
+    most = high.bend + low.nu * (low.turn / high.rss - (high.fall / low.rss) ** 2)
+    return least, most
+
+
+def _none_between(low: _Values, high: _Values) -> bool:
+    """Whether the slope is proved positive, or negative, throughout."""
+    least, most = _slopes(low, high)
     return bool(least > 0 or most < 0)
 
 
 def _monotone(low: _Values, high: _Values) -> bool:
     """Whether the second derivative is proved positive, or negative, throughout."""
-    least = low.bend + low.nu * (high.turn / low.rss - (low.fall / high.rss) ** 2)
-    most = high.bend + low.nu * (low.turn / high.rss - (high.fall / low.rss) ** 2)
+    least, most = _bends(low, high)
     return bool(least > 0 or most < 0)
 
 
