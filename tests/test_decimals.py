@@ -50,7 +50,7 @@ def made(make_model):
 
 def certified(model: models.Model):
     optimum = Likelihood(model.design, model.reml).optimum()
-    design, _, theta = reference._factored(model.design, optimum)
+    design, _, theta = reference.factored(model.design, optimum)
     return certify(design, model.reml, theta, Columns(model))
 
 

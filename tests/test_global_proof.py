@@ -58,7 +58,7 @@ def certified(design, reml: bool, start: list[float]):
             factor[column:, column] = [next(entries) for _ in range(column, len(term.names))]
         factors.append(factor @ factor.T)
     optimum = found.optimum([found.theta_at(factors, 1.0)])
-    ordered, _, theta = reference._factored(design, optimum)
+    ordered, _, theta = reference.factored(design, optimum)
     return ordered, certify(ordered, reml, theta)
 
 

@@ -51,7 +51,7 @@ def candidate(make_model):
         covariances = [np.array(each, float) for each in optimum["covariances"]]
         variance = float(optimum["residual_variance"])
         found = SimpleNamespace(covariances=covariances, residual_variance=variance)
-        design, _, theta = reference._factored(model.design, found)
+        design, _, theta = reference.factored(model.design, found)
         columns = Columns(model)
         assert columns.source == "decimals"
         certificate = certify(design, model.reml, theta, columns)

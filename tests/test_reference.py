@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from flint import arb, arb_mat, ctx
 
-from concord import datasets, models, reference
+from concord import certifying, datasets, models, reference
 from concord.__main__ import main
 from concord.certificate import Exact
 from concord.decimals import Columns
@@ -313,7 +313,7 @@ def test_the_committed_digits_are_stationary_in_a_density_written_by_hand(id, me
 def test_certifying_anew_gives_the_same_record():
     """All digits, checks and names come out as they are committed; only the date and versions may be others."""
     model = models.get("sitka-random_intercept", "ML")
-    record, kept = reference.certify(model), committed(model.id, "ML")
+    record, kept = certifying.certify(model), committed(model.id, "ML")
     for key in ("formula", "data_sha256", "loglik", "theta", "estimates"):
         assert record[key] == kept[key], key
     assert set(record) == set(kept) and record["checksum"] == reference.checksum(record)
@@ -579,11 +579,11 @@ def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_m
 
     from test_certificate import LINE, MIRROR
 
-    monkeypatch.setattr(reference, "answers", lambda model: [])  # engines are slow here: the grid finds it
+    monkeypatch.setattr(certifying, "answers", lambda model: [])  # engines are slow here: the grid finds it
     for frame, order, terms in ((MIRROR, [[1, 0]], 1), (LINE, None, 1)):
         made = make_model(frame, "y ~ x + (x | g)")
         model = models.Model(replace(made.dataset, place=tmp_path), "model", made.record, "REML")
-        record = reference.certify(model)
+        record = certifying.certify(model)
         assert record.get("order") == order and len(record["checks"]["boundary"]) == terms
         reference.write(model.dataset, {("model", "REML"): record})
         found = reference.of(model)
@@ -660,10 +660,10 @@ def test_a_model_that_fails_stops_no_other(place, monkeypatch):
             raise ReferenceError(f"{model.id}, ML: no proof")
         return record
 
-    monkeypatch.setattr(reference, "certify", certify)
+    monkeypatch.setattr(certifying, "certify", certify)
     (place / "reference.json").unlink()
     told = []
-    failed = reference.renew([model_in(place, method=method) for method in ("ML", "REML")], told.append)
+    failed = certifying.renew([model_in(place, method=method) for method in ("ML", "REML")], told.append)
     assert failed == ["sitka-random_slope, ML: no proof"]
     assert told[-1] == str(place / "reference.json") and "proved within" in told[0]
     assert json.loads((place / "reference.json").read_text(encoding="utf-8")) == {NAME: {METHOD: record}}
@@ -705,7 +705,7 @@ def test_a_command_that_cannot_certify_is_one_line(monkeypatch, capsys, tmp_path
     def unproved(model):
         raise ReferenceError(f"{model.id}, {model.method}: no start led to an optimum")
 
-    monkeypatch.setattr(reference, "certify", unproved)
+    monkeypatch.setattr(certifying, "certify", unproved)
     assert main(["certify", "--model", "sitka-random_slope"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         f"concord: sitka-random_slope, {method}: no start led to an optimum" for method in ("REML", "ML")
@@ -714,8 +714,8 @@ def test_a_command_that_cannot_certify_is_one_line(monkeypatch, capsys, tmp_path
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(reference, "certify", lambda model: committed(model.id, model.method))
-    monkeypatch.setattr(reference, "write", full)
+    monkeypatch.setattr(certifying, "certify", lambda model: committed(model.id, model.method))
+    monkeypatch.setattr(certifying, "write", full)
     assert main(["certify", "--model", "sitka-random_slope"]) == 1
     assert capsys.readouterr().err == "concord: No space left on device\n"
 

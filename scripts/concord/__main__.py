@@ -281,10 +281,10 @@ def _refresh(given: argparse.Namespace) -> int:
 
 
 def _certify(given: argparse.Namespace) -> int:
-    from concord import models, reference
+    from concord import certifying, models
 
     chosen = [models.get(id, method) for id in given.model for method in models.METHODS] or list(models.every())
-    failed = reference.renew(chosen, print)
+    failed = certifying.renew(chosen, print)
     for line in failed:
         print(f"concord: {line}", file=sys.stderr)
     return 1 if failed else 0

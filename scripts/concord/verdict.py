@@ -234,6 +234,11 @@ def _at_lower_optima(facts: Facts, fits: Sequence[Fact]) -> str:
     return f"the likelihood has {number} optima; {'; '.join(parts)}"
 
 
+def _counted(digits: int) -> str:
+    """A number of digits in words."""
+    return {0: "no digit", 1: "1 digit"}.get(digits, f"{digits} digits")
+
+
 def _place(fact: Fact, facts: Facts) -> int | None:
     """Which of the known optima, counted from 0, a fit below the best one stopped at; None where at none."""
     if len(facts.optima) < 2 or fact.invalid or not math.isfinite(fact.gap):
@@ -258,7 +263,7 @@ def _shortfall(fact: Fact, given: str, facts: Facts) -> tuple[list[str], str]:
     claim = "it claims to have converged all the same" if fact.converged else "it says that it has not converged"
     if fact.converged and fact.doubted:
         claim = "it claims to have converged, with a warning"
-    digits = "" if math.isnan(fact.digits) else f", {math.floor(fact.digits)} digits of its worst estimate right"
+    digits = "" if math.isnan(fact.digits) else f", {_counted(math.floor(fact.digits))} of its worst estimate right"
     where = f"is {given}: it stopped {fact.gap:.3g} log-likelihood units below the {facts.noun}{digits}{broken}"
     why = ""
     if _place(fact, facts) is not None:
