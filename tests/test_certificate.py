@@ -14,7 +14,9 @@ from flint import arb, ctx, fmpq, fmpq_mat
 
 from concord import certifying, models, reference
 from concord.certificate import CertificateError, Exact, _prove, certify
+from concord.decimals import Columns
 from concord.likelihood import Likelihood
+from concord.sources import DECIMALS
 
 METHODS = [pytest.param(True, id="REML"), pytest.param(False, id="ML")]
 rng = np.random.default_rng(71)
@@ -213,7 +215,8 @@ def test_in_doubles_the_likelihood_gives_the_same_on_the_real_tables(model):
 
 
 def rational(value: float) -> fmpq:
-    return fmpq(*Fraction(float(value)).as_integer_ratio())
+    """The decimal that a table prints."""
+    return fmpq(*Fraction(repr(float(value))).as_integer_ratio())
 
 
 def holds(ball: arb, exact: fmpq | arb) -> bool:
@@ -281,10 +284,10 @@ def rows_by_group(frame: pd.DataFrame, y: str, group: str) -> list[list[fmpq]]:
 
 
 def certified(model: models.Model):
-    """The certificate from the optimum that the likelihood finds in double precision."""
+    """The certificate of the decimals, from the optimum that the likelihood finds in double precision."""
     optimum = Likelihood(model.design, model.reml).optimum()
     design, order, theta = reference.factored(model.design, optimum)
-    return certify(design, model.reml, theta), order
+    return certify(design, model.reml, theta, Columns(model)), order
 
 
 def held_to(proved, wanted: dict, sizes: list[int]) -> None:
@@ -498,7 +501,8 @@ def test_a_balanced_design_holds_its_analysis_of_variance(id, method):
 @pytest.mark.parametrize("reml", METHODS)
 def test_a_variance_of_zero_is_proved_on_the_boundary(reml, make_model, r_table):
     """lme4's Dyestuff2: the variance is exactly zero, and the rest is that of one sample's mean and variance."""
-    frame = r_table("lme4::Dyestuff2")
+    frame = r_table("lme4::Dyestuff2").copy()
+    frame.attrs[DECIMALS] = frozenset(["Yield"])
     model = make_model(frame, "Yield ~ 1 + (1 | Batch)", "REML" if reml else "ML")
     y = [value for row in rows_by_group(frame, "Yield", "Batch") for value in row]
     mean = sum(y, fmpq(0)) / 30
@@ -512,7 +516,7 @@ def test_a_variance_of_zero_is_proved_on_the_boundary(reml, make_model, r_table)
     loglik = -((29 if reml else 30) * (1 + (2 * arb.pi() * arb(variance)).log()) + (arb(30).log() if reml else 0)) / 2
     assert abs(proved.loglik - loglik) < arb("1e-60")
     # From an interior start it is led to the same place, and never proves another one.
-    inside = certify(model.design, reml, [0.3])
+    inside = certify(model.design, reml, [0.3], Columns(model))
     assert inside.theta[0].contains(0) and inside.loglik.overlaps(proved.loglik)
 
 

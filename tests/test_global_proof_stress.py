@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from flint import arb, ctx
 
-from concord import formulas, preparation, reference, stationary
+from concord import covering, formulas, preparation, reference, stationary
 from concord.certificate import CertificateError, Exact, certify
 from concord.decimals import Columns
 from concord.formulas import parse
@@ -144,3 +144,33 @@ def test_random_slopes_of_decimals_have_a_limit(candidate):
         design, reml, theta, columns = candidate(name, "REML", 1)
         with pytest.raises(BetterOptimumError):
             of(design, reml, theta, 100.0, columns)
+
+
+@pytest.mark.parametrize("bound", ["nan", "wide", "none", "equal"])
+def test_a_bound_that_does_not_tell_excludes_nothing(bound, candidate, monkeypatch):
+    """No number, a ball around the level, no bound at all, the level itself: then nothing is proved."""
+    design, reml, theta, columns = candidate("nested_conflict_swaps", "REML", 0)
+
+    def undecided(cover, cell):
+        return {"nan": arb("nan"), "wide": arb(cover.best.mid(), 1e6), "none": None, "equal": cover.best}[bound]
+
+    monkeypatch.setattr(covering._Cover, "_bound", undecided)
+    with pytest.raises(CertificateError, match="gave up"):
+        of(design, reml, theta, 0.4, columns)
+
+
+@pytest.mark.parametrize("what", ["_slopes", "_bends"])
+def test_derivatives_that_are_no_numbers_exclude_nothing(what, candidate, monkeypatch):
+    design, reml, theta, columns = candidate("two_modes", "REML", 0)
+    monkeypatch.setattr(stationary, what, lambda low, high: (arb("nan"), arb("nan")))
+    with pytest.raises(CertificateError, match="is not settled|gave up"):
+        of(design, reml, theta, 1.0, columns)
+
+
+def test_a_limit_that_is_not_proved_positive_is_refused(candidate, monkeypatch):
+    for name in ("two_modes", "nested_conflict_swaps"):
+        design, reml, theta, columns = candidate(name, "REML", 0)
+        for module in (covering, stationary):
+            monkeypatch.setattr(module, "limit", lambda exact: arb(0, 1))
+        with pytest.raises(CertificateError, match="limit is not bounded"):
+            of(design, reml, theta, 5.0, columns)

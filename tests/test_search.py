@@ -163,3 +163,32 @@ def test_every_start_is_a_theta_of_the_model(sizes):
     assert starts and all(start.shape == (m,) for start in starts)
     assert all(path.shape == (m,) for path in search.along(criteria, shape, starts[0]))
     assert sum(seen[:1]) <= search.POINTS + 50
+
+
+def test_a_height_that_rounding_made_is_no_optimum(make_model):
+    """From a variance of 1e12 a search ended 50 units too high, on a slope of 75 million; there is one optimum, whose
+    height is that of dense matrices.
+    """
+    table = pd.read_csv(CASES / "crossed_31rows.csv").astype({"g": str, "h": str})
+    found = Likelihood(made_of(make_model, table).design, True).optima()
+    assert [each.loglik for each in found] == [pytest.approx(crossed(table, found[0].covariances, found[0]), abs=1e-9)]
+    assert found[0].loglik == pytest.approx(-30.77235776, abs=1e-7)
+
+
+def made_of(make_model, table: pd.DataFrame):
+    formula = "y ~ x + (1 | g) + (1 | h)"
+    return make_model(preparation.prepare(table, parse(formula)).frame, formula, "REML")
+
+
+def crossed(table: pd.DataFrame, covariances, optimum) -> float:
+    """The REML log-likelihood of two crossed variances at an optimum's parameters."""
+    n = len(table)
+    X = np.column_stack([np.ones(n), table["x"]])
+    V = optimum.residual_variance * np.eye(n)
+    for name, own in zip("gh", covariances, strict=True):
+        values = table[name].to_numpy(object)
+        V += own[0, 0] * (values[:, None] == values)
+    VX = np.linalg.solve(V, X)
+    left = table["y"].to_numpy() - X @ optimum.fixed
+    value = np.linalg.slogdet(V)[1] + np.linalg.slogdet(X.T @ VX)[1] + left @ np.linalg.solve(V, left)
+    return -(value + (n - 2) * math.log(2 * math.pi)) / 2

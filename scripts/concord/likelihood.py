@@ -312,18 +312,22 @@ class Likelihood:
     def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
         """The distinct ones of several optima, best first.
 
-        The end of a search that did not settle is left out, unless it is the best.
+        The end of a search that did not settle is left out, however high it seems: where a variance is a million times
+        the residuals', rounding makes heights of its own. Where none settled, the highest is what there is.
         """
+        ends = sorted(optima, key=lambda each: -each.loglik)
+        noises = [self.rounding(each.residual_variance) for each in ends]
+        settled = [
+            (each, noise) for each, noise in zip(ends, noises, strict=True) if each.slope <= SETTLED + 1e3 * noise
+        ]
         kept: list[Optimum] = []
-        for new in sorted(optima, key=lambda each: -each.loglik):
-            noise = self.rounding(new.residual_variance)
-            settled = new.slope <= SETTLED + 1e3 * noise
+        for new, noise in settled:
             known = any(
                 self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta, 8 * noise) for each in kept
             )
-            if not kept or (settled and not known):
+            if not known:
                 kept.append(new)
-        return kept
+        return kept or ends[:1]
 
     def rounding(self, residual_variance: float) -> float:
         """What the rounding of the cross-products can do to the log-likelihood, in its units.
