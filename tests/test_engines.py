@@ -16,6 +16,7 @@ from concord.fits import ESTIMATES, KEY, RANDOM_EFFECTS, Attempt, Fit
 from concord.formulas import CannotExpress
 from concord.judgement import judge
 from concord.likelihood import Likelihood
+from concord.measures import doubted
 
 ENGINES = engines()
 # What the defaults do on these two was measured beforehand; the other datasets are held to printed values, and their
@@ -169,8 +170,9 @@ DEFAULTS = {
     ("dietox-random_intercept", "ML"): ((0, True), (0, True)),
     ("dietox-random_slope", "REML"): ((0, True), (3.34, False)),
     ("dietox-random_slope", "ML"): ((0, True), (3.70, False)),
-    ("dietox-uncorrelated", "REML"): ((0, True), (2.75, False)),
-    ("dietox-uncorrelated", "ML"): ((0, True), (3.06, True)),
+    # What the optimizer that fails here claims in the end hangs on the last digits of a machine's arithmetic.
+    ("dietox-uncorrelated", "REML"): ((0, True), (2.75, None)),
+    ("dietox-uncorrelated", "ML"): ((0, True), (3.06, None)),
     ("sitka-random_intercept", "REML"): ((0, True), (0, True)),
     ("sitka-random_intercept", "ML"): ((0, True), (0, True)),
     ("sitka-random_slope", "REML"): ((14.2, False), (0, True)),
@@ -186,7 +188,9 @@ def test_the_defaults_stop_where_they_were_seen_to_stop(id, method, fits):
     for engine, (gap, converged) in zip(("lme4", "mixedlm"), DEFAULTS[id, method], strict=True):
         fit = fits(id, method, engine, "default")
         assert judge(fit).gap == pytest.approx(gap, rel=5e-3, abs=1e-6), engine
-        assert fit.converged is converged, engine
+        assert converged in (None, fit.converged), engine
+        # It says by a warning, if not by its claim, that something went wrong.
+        assert converged is not None or doubted(fit.converged, fit.messages)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

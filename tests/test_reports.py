@@ -213,8 +213,8 @@ def test_tables_and_verdicts_are_what_the_notebooks_show(folder, concord):
     assert tuple(fits[0]) == FITS_COLUMNS and len(fits) == 8
     assert fits[0] == {
         "dataset": "pigs", "model": "slope", "method": "ML", "settings": "default", "engine": "lme4",
-        "loglik": "-0.1", "gap": "4e-08", "digits": "0.3333333333333333", "converged": "True", "seconds": "0.5",
-        "messages": "first line | second", "verdict": "python short",
+        "loglik": "-0.1", "gap": "4e-08", "digits": "0.3333333333333333", "converged": "True", "said_so": "",
+        "seconds": "0.5", "messages": "first line | second", "verdict": "python short",
     }  # fmt: skip
     assert fits[1]["gap"] == ""
     estimates = list(csv.DictReader((build / "estimates.csv").open()))

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from concord.formulas import Design
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
 EPS = float(np.finfo(float).eps)
+# Where rounding may cost so many log-likelihood units, and there are no more rows than these, balls are taken.
+DOUBTFUL, PRECISE_ROWS = 1e-9, 1000
 # A search has settled where the criterion's slope is less than this.
 SETTLED = 1e-3
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
@@ -169,12 +172,21 @@ class Likelihood:
         theta = self._theta(covariances, residual_variance)
         if theta is None:
             return -math.inf
+        if self.rounding(residual_variance) > DOUBTFUL and self.n <= PRECISE_ROWS:
+            with suppress(ArithmeticError):
+                return self._precise.loglik(fixed, covariances, residual_variance)
         logdet, cross, _ = self.evaluate(theta)
         direction = np.append(self.R @ (self.ols - fixed) / self.scale, 1.0)
         quadratic = float(direction @ cross @ direction) * self.scale**2 / residual_variance
         if self.reml:
             logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self.logdet_X
         return -0.5 * (self.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
+
+    @cached_property
+    def _precise(self) -> Any:
+        from concord.precise import Precise  # high precision, which tables hardly ever need
+
+        return Precise(self.design, self.reml)
 
     def gradient_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
         """Derivatives of the criterion at an engine's covariance matrices, with respect to whitened theta, shape (m,).

@@ -11,7 +11,8 @@ All of it is computed from the table and from where the fit stands.
   eps times the matrix's condition, for every group anew; in units of the random effects that do not matter, the
   reciprocal of the least eigenvalue of their correlations. Its residuals hold the random effects, which V^-1 takes out
   again: eps r'r of the quadratic form.
-- Every sum of n terms about as large as the log-likelihood has a rounding of its own.
+- Every sum of n terms about as large as the log-likelihood has a rounding of its own; and y and X b are held to eps of
+  their sizes, which counts in residual standard deviations.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
         states it well there can also see a step that gains more than ten times that.
     """
     p = likelihood.p
-    common = 4 * EPS * (abs(own) + likelihood.n)
+    common = 4 * EPS * (abs(own) + likelihood.n) + _held(fit, likelihood)
     nothing = Resolution(common, 0.0, np.zeros(p))
     try:
         inverse = likelihood.fixed_covariance(fit.covariances, fit.residual_variance) / fit.residual_variance
@@ -86,6 +87,14 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
     stated = common + traced + inverted + residuals
     gap = by_X + min(traced + inverted + residuals, 10 * abs(off))
     return Resolution(stated, gap, errors, _cause(fit, likelihood, traced, inverted))
+
+
+def _held(fit: Fit, likelihood: Likelihood) -> float:
+    """What the rounding of the response and of the fitted values does to the sum of squares of n residuals."""
+    design = likelihood.design
+    sizes = np.abs(design.y).max() + (np.abs(design.X) @ np.abs(fit.fixed)).max(initial=0.0)
+    held = EPS * likelihood.n * float(sizes) / math.sqrt(fit.residual_variance) if fit.residual_variance > 0 else 0.0
+    return held if math.isfinite(held) else 0.0
 
 
 def inversion(fit: Fit) -> float:
