@@ -178,6 +178,12 @@ def _held_to_lme4(known: Intervals, each: Parameter, by_ml: str, absent: dict[st
             "so that lme4's spline goes through points that are not the profile's"
         )
         return stated
+    if known.short and len(known.comparison.against.optima) > 1:
+        absent["lme4"] = (
+            "the likelihood has several optima and a fit is at a lower one: lme4's profile goes over another hill than "
+            "the independent one"
+        )
+        return stated
     return {"lme4": (got["ends"], by_ml, exact)}
 
 
