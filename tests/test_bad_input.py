@@ -118,7 +118,8 @@ def test_a_variance_of_zero_is_an_optimum_on_the_boundary(method, make_model, r_
     default = pair(model, "default")
     told(default)
     if method == "ML":  # MixedLM's default stops at a variance of 1e-4 and says so
-        assert default.verdict.word == "python imprecise" and "with a warning" in default.verdict.reason
+        # Whether it warns or says that it has not converged hangs on the machine's last digits.
+        assert default.verdict.word == "python imprecise" and default.judgements[0].said_so == "warned"
     # A fit that stays inside is short, whatever it claims.
     inside = replace(lme4, covariances=(np.array([[1.0]]),), engine="mixedlm")
     short = compare(inside, lme4)

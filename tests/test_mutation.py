@@ -52,7 +52,9 @@ NOT_SHOWN = {
 }  # fmt: skip
 # Matrices, of which some entries matter little to the standard errors that are shown of them; and those errors by steps
 # whose digits may be lost, which is said.
-PARTLY = ("nlme said_by_nlme stated", "nlme said_by_nlme wide", "nlme said_by_nlme at")
+PARTLY = (
+    "nlme said_by_nlme stated", "nlme said_by_nlme wide", "nlme said_by_nlme at", "nlme ask_nlme_wald components",
+)  # fmt: skip
 
 
 @cache

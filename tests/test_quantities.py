@@ -98,9 +98,11 @@ def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
     """The right value stands beside it; beyond what rounding can do it is a difference like any other."""
     given = line({"nlme": 2.5}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}, independent=2.0)
     assert given.verdict == "differ: lost in rounding" and not given.unexplained
-    assert given.reason == "nlme is 0.5 from the right value, 2: lost in rounding, which can move it by 0.6"
+    assert given.reason == "nlme is within its own rounding of the right value, 2, and no nearer: lost in rounding"
     sheet = Sheet("s", [given, line({"nlme": 2.0}, expected={"nlme": 2.0})]).check()
-    assert "✓" not in repr(sheet).splitlines()[4] and "Size: nlme is 0.5 from the right value, 2" in repr(sheet)
+    assert "✓" not in repr(sheet).splitlines()[
+        4
+    ] and "Size: nlme is within its own rounding of the right value, 2" in repr(sheet)
     assert line({"nlme": 2.0}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "agree"
     assert line({"nlme": 2.7}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "differ"
     # Another source's rounding is no excuse.

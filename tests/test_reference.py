@@ -726,7 +726,7 @@ def test_a_spoilt_reference_reaches_the_terminal_as_one_line(monkeypatch, capsys
     def spoilt(*_):
         raise ReferenceError("datasets/sitka/reference.json: not a reference file: run `make certify`")
 
-    monkeypatch.setattr(reference, "renew", spoilt)
+    monkeypatch.setattr(certifying, "renew", spoilt)
     assert main(["certify", "--model", "sitka-random_slope"]) == 2
     assert (
         capsys.readouterr().err == "concord: datasets/sitka/reference.json: not a reference file: run `make certify`\n"

@@ -180,7 +180,7 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
     assert wide.values["nlme"] == pytest.approx(wide.expected["nlme"], rel=2e-4)
     # Where no parameter is near zero it is no excuse.
     own = lines["standard error by nlme's own steps", "Residual", "var__Observation"]
-    assert own.rounding["nlme"] < 0.05 * own.expected["nlme"] and own.verdict == "by definition"
+    assert own.rounding["nlme"] < 0.2 * own.expected["nlme"] and own.verdict == "by definition"
 
 
 def test_what_mixedlm_prints_with_variance_components_is_found_in_its_summary(compared):

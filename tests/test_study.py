@@ -268,7 +268,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
         wrapped, why = ("unshare", "-rm", "sh", "-c", mounted, "sh"), "No space left on device"
     else:
         wrapped, why = (
-            ("sh", "-c", f'ulimit -f 4; "$@"; s=$?; cp -r {disk}/study {kept}; exit $s', "sh"),
+            ("sh", "-c", f'ulimit -f 12; "$@"; s=$?; cp -r {disk}/study {kept}; exit $s', "sh"),
             "File too large",
         )
     process = command(disk / "study", "--replicates", "30", "--batch", "2", "--workers", "0", wrapped=wrapped)

@@ -301,8 +301,10 @@ class Comparison:
                 for (label, judgement), given in zip(self.judged, self.grades, strict=True)
             ]
             notes.append(f"Below the {self.against.noun}, in log-likelihood units: {'; '.join(gaps)}.")
-            said = [f"{label} {judgement.said_so}" for label, judgement in self.judged]
-            notes.append(f"Did the package itself doubt its fit? {'; '.join(said)}.")
+            # At the optimum what a package doubts is a matter of its last steps, which change from machine to machine.
+            graded = [each for each, given in zip(self.judged, self.grades, strict=True) if given]
+            said = [f"{label} {judgement.said_so}" for label, judgement in graded]
+            notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
         notes += [f"{each.engine} gave no fit: {each.reason}." for each in self.absent if each not in self.missing]
         notes += self.notes
         if self.known:

@@ -220,9 +220,9 @@ class Line:
                 "give, and how far those may be apart is judged with them"
             )
         words += [
-            f"{source} {self._off(off)} {self._right(source)}: lost in rounding, which can move it by "
-            f"{self._rounding(source):.2g}"
-            for source, off in self.lost.items()
+            # Neither the distance nor its bound is a number to remember: both change from machine to machine.
+            f"{source} is within its own rounding of {self._right(source)}, and no nearer: lost in rounding"
+            for source in self.lost
         ]
         if not self.same_definition and self.values:
             if self._moved:
@@ -367,7 +367,7 @@ class Sheet:
             if shown:
                 cells.append(tables.number(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
-            noise = line.same_definition and line.verdict == AGREE and len(line.values) > 1
+            noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line._limit_across
             difference = f"< {line._limit_across:.1e}" if noise else tables.number(line.difference, 3)
             answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
             alone = len(line.values) + (not np.isnan(line.independent)) < 2
