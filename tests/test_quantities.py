@@ -102,8 +102,6 @@ def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
     sheet = Sheet("s", [given, line({"nlme": 2.0}, expected={"nlme": 2.0})]).check()
     assert "✓" not in repr(sheet).splitlines()[4]
     assert "Size: nlme is within its own rounding of the right value, 2" in repr(sheet)
-        4
-    ] and "Size: nlme is within its own rounding of the right value, 2" in repr(sheet)
     assert line({"nlme": 2.0}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "agree"
     assert line({"nlme": 2.7}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "differ"
     # Another source's rounding is no excuse.
