@@ -173,7 +173,7 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
     assert abs(own.values["nlme"] / own.expected["nlme"] - 1) > 0.05 and own.verdict == "differ: lost in rounding"
     for right in (own.expected["nlme"], own.independent, wide.values["lmerTest"]):
         assert right == pytest.approx(46.678, abs=5e-3)
-    assert "from the right value, 46.67" in own.reason and not own.unexplained
+    assert "of the right value, 46.67" in own.reason and not own.unexplained
     # It is an excuse for what rounding can do, and for no more.
     worse = replace(own, values={"nlme": own.expected["nlme"] + 1.1 * own.rounding["nlme"]})
     assert worse.verdict == "differ"
