@@ -40,9 +40,9 @@ OPTIONS: dict[str, Any] = {
     "warn": 0,
     "encoding": "native.enc",
     "width": 80,
-    "warnPartialMatchArgs": None,
-    "warnPartialMatchAttr": None,
-    "warnPartialMatchDollar": None,
+    "warnPartialMatchArgs": False,
+    "warnPartialMatchAttr": False,
+    "warnPartialMatchDollar": False,
     "lmerControl": None,
 }
 """R's options wherever Concord asks R for something: R's own defaults, whatever is set in the session."""
