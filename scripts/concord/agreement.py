@@ -35,8 +35,6 @@ __all__ = [
     "tolerances",
 ]
 
-# Optima whose log-likelihoods are closer than this are one.
-NEAR = 1e-6
 QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
 
 
@@ -169,8 +167,8 @@ class Comparison:
 
     def _optima(self) -> list[float]:
         """Log-likelihoods of all distinct optima that are known, the best first."""
-        known = [each.loglik for each in getattr(self.against, "optima", ())]
-        lower = sorted((level for level in known if level < self.against.level - NEAR), reverse=True)
+        known = [each.loglik for each in self.against.optima]
+        lower = sorted((level for level in known if level < self.against.level - reference.SAME), reverse=True)
         return [self.against.level, *lower] if lower else []
 
     @cached_property

@@ -24,9 +24,8 @@ from scipy import linalg
 from concord import information
 from concord.deviance import Deviance
 from concord.information import InformationError
-from concord.likelihood import Likelihood, LikelihoodError
+from concord.likelihood import EPS, Likelihood, LikelihoodError
 
-EPS = float(np.finfo(float).eps)
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
 FLAT = 1e-12
 # What the third derivatives do to a parabola over distances of a tolerance.

@@ -124,9 +124,8 @@ class Likelihood:
             columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
             self.whiteners.append(R / np.sqrt(n))
             whitened.append(columns * np.sqrt(n))
-        self._triangles = [np.triu_indices(len(term.names))[::-1] for term in design.terms]
-        self.m = sum(len(rows) for rows, _ in self._triangles)
         self.shape = search.Shape([len(term.names) for term in design.terms])
+        self.m = self.shape.m
         table = np.column_stack([orthonormal, residuals / self.scale])
         self._blocks = gather(design.terms, whitened, table)
         self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
@@ -209,13 +208,7 @@ class Likelihood:
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """The terms' relative factors in whitened coordinates, lower triangles, shapes (q, q)."""
-        made, start = [], 0
-        for rows, columns in self._triangles:
-            factor = np.zeros((rows.max() + 1, rows.max() + 1))
-            factor[rows, columns] = theta[start : start + len(rows)]
-            made.append(factor)
-            start += len(rows)
-        return made
+        return self.shape.factors(theta)
 
     def std_error(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
         """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
@@ -425,7 +418,7 @@ class Likelihood:
     def _theta(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray | None:
         """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
         theta = []
-        for covariance, whitener, triangle in zip(covariances, self.whiteners, self._triangles, strict=True):
+        for covariance, whitener, triangle in zip(covariances, self.whiteners, self.shape.triangles, strict=True):
             if not np.isfinite(covariance).all():
                 return None
             relative = whitener @ covariance @ whitener.T / residual_variance

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from concord.fits import Fit
-from concord.likelihood import Likelihood
+from concord.likelihood import EPS, Likelihood
 
-EPS = float(np.finfo(float).eps)
 # Above this condition, of columns of length one, the columns of X are called nearly collinear.
 COLLINEAR = 1e3
 

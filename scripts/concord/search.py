@@ -56,12 +56,13 @@ class Shape:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
         self.effects = sum(sizes)
-        self._triangles = [np.triu_indices(q)[::-1] for q in sizes]
+        self.triangles = [np.triu_indices(q)[::-1] for q in sizes]
+        self.m = sum(len(rows) for rows, _ in self.triangles)
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """The terms' factors, shapes (q, q)."""
         made, start = [], 0
-        for q, triangle in zip(self.sizes, self._triangles, strict=True):
+        for q, triangle in zip(self.sizes, self.triangles, strict=True):
             factor = np.zeros((q, q))
             factor[triangle] = theta[start : start + len(triangle[0])]
             made.append(factor)
@@ -70,7 +71,7 @@ class Shape:
 
     def flat(self, factors: Sequence[np.ndarray]) -> np.ndarray:
         """Theta, shape (..., m), of the terms' factors, (..., q, q)."""
-        pairs = zip(factors, self._triangles, strict=True)
+        pairs = zip(factors, self.triangles, strict=True)
         return np.concatenate([factor[..., rows, columns] for factor, (rows, columns) in pairs], axis=-1)
 
 
@@ -157,8 +158,7 @@ def _factor(deviations: np.ndarray, bend: np.ndarray) -> np.ndarray:
 def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
     """The same for many effects: points of a low-discrepancy sequence, and of them those that no near one is below."""
     count = 1 << int(np.log2(max(points, 64)))
-    m = len(shape.flat([np.eye(q) for q in shape.sizes]))
-    unit = qmc.Sobol(shape.effects + m, scramble=True, rng=1).random(count)
+    unit = qmc.Sobol(shape.effects + shape.m, scramble=True, rng=1).random(count)
     low, high = DRAWN
     deviations = 10 ** (low + (high - low) * unit[:, : shape.effects] ** 1.5)
     # A sixth of all standard deviations is as good as zero.
