@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from concord import datasets, models, r
-from concord.engines import engines
-from concord.fits import Fit
+from concord import r
+from concord.data import datasets
+from concord.engines.engine import engines
+from concord.engines.fit import Fit
+from concord.models import model
 
 # What hangs on the package's own result stays in the process that made it.
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
@@ -29,7 +31,7 @@ with suppress(r.RError):
 
 @cache
 def _fit(id: str, method: str, engine: str, settings: str) -> Fit:
-    return engines()[engine].fit(models.get(id, method), settings)
+    return engines()[engine].fit(model.get(id, method), settings)
 
 
 def _kept(file: Path, fit: Fit | None) -> dict | None:
@@ -72,7 +74,7 @@ def numbers(_shelf, fits):
     @cache
     def of(*key: str) -> Fit:
         kept = _kept(_shelf / "-".join(key), None)
-        return Fit(model=models.get(*key[:2]), **kept) if kept else fits(*key)
+        return Fit(model=model.get(*key[:2]), **kept) if kept else fits(*key)
 
     return of
 
@@ -98,14 +100,14 @@ def r_table():
 
 def _make_model(
     frame: pd.DataFrame, formula: str, method: str = "REML", id: str = "made", name: str = "model", **record: object
-) -> models.Model:
+) -> model.Model:
     made = datasets.ModelRecord(formula=formula, title="made in a test", **record)
     given = {
         "id": id, "frame": frame, "columns": {}, "models": {name: made}, "title": "made in a test", "source": "a::b",
         "version": "0", "citation": "none", "licence": "none", "sha256": "0" * 64, "place": Path("/nonexistent"),
     }  # fmt: skip
     dataset = datasets.Dataset(**{each.name: given[each.name] for each in fields(datasets.Dataset)})
-    return models.Model(dataset, name, made, method)
+    return model.Model(dataset, name, made, method)
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,12 @@ from pathlib import Path
 import statsmodels.formula.api  # noqa: F401  imported once, and not by every engine's process anew
 
 from concord import r
-from concord.agreement import Comparison
-from concord.engines import engines
-from concord.fits import Fit
-from concord.inquiry import Inquiry
-from concord.likelihood import LikelihoodError
-from concord.workers import WorkerStopped
+from concord.agreement.comparison import Comparison
+from concord.engines.engine import engines
+from concord.engines.fit import Fit
+from concord.likelihood.likelihood import LikelihoodError
+from concord.processes.worker import WorkerStopped
+from concord.session import Inquiry
 
 CASES = Path(__file__).parent / "cases"
 # Table, formula, method, settings. Small ones, of which several have the same parameters; two are refused.

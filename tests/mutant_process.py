@@ -9,7 +9,7 @@ from pathlib import Path
 # By what is wrong: the module, a change to it once it is imported, and the words of the lines that must be named.
 WRONG = {
     "a random effect of lme4 + 10 %": (
-        "concord.engines.lme4",
+        "concord.engines.lme4.engine",
         "old = module._random_effects\n"
         "def _random_effects(*given):\n"
         "    table = old(*given)\n"
@@ -19,7 +19,7 @@ WRONG = {
         ["random effects, predicted effects"],
     ),
     "two levels of nlme's random effects swapped": (
-        "concord.engines.nlme",
+        "concord.engines.nlme.engine",
         "old = module._random_effects\n"
         "def _random_effects(*given):\n"
         "    table = old(*given)\n"
@@ -29,12 +29,12 @@ WRONG = {
         ["random effects, predicted effects"],
     ),
     "a row of MixedLM's random effects dropped": (
-        "concord.engines.mixedlm",
+        "concord.engines.statsmodels.engine",
         "old = module._random_effects\nmodule._random_effects = lambda *given: old(*given).drop(index=2)",
         ["random effects, predicted effects"],
     ),
     "lmerTest's p and df + 50 %": (
-        "concord.error_questions",
+        "concord.engines.error_questions",
         "old = module.said_by_lme4\n"
         "def said_by_lme4(fit):\n"
         "    said = old(fit)\n"
@@ -44,7 +44,7 @@ WRONG = {
         ["tests, degrees of freedom", "tests, p-value"],
     ),
     "AIC + 1 %": (
-        "concord.criteria_lines",
+        "concord.account.criteria",
         "old = module.stated_by_r\n"
         "def stated_by_r(fit):\n"
         "    said = old(fit)\n"
@@ -53,12 +53,12 @@ WRONG = {
         ["criteria, AIC"],
     ),
     "R-squared + 10 %": (
-        "concord.explained_variance",
+        "concord.account.predictions.explained",
         "old = module.shares\nmodule.shares = lambda **given: tuple(1.1 * each for each in old(**given))",
         ["explained variance, marginal R-squared", "explained variance, conditional R-squared"],
     ),
     "standard errors of lme4 + 50 %": (
-        "concord.engines.lme4",
+        "concord.engines.lme4.engine",
         "from dataclasses import replace\n"
         "made = module.from_native\n"
         "def from_native(*given, **named):\n"
@@ -68,7 +68,7 @@ WRONG = {
         ["standard errors, standard error"],
     ),
     "standard errors of MixedLM + 50 %": (
-        "concord.engines.mixedlm",
+        "concord.engines.statsmodels.engine",
         "from dataclasses import replace\n"
         "made = module.from_native\n"
         "def from_native(*given, **named):\n"

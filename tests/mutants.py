@@ -20,18 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord import (
-    anova,
-    checks,
-    criteria_lines,
-    effect_tests,
-    intervals,
-    random_effects,
-    standard_errors,
-)
-from concord.agreement import Comparison, compare
-from concord.fits import Fit
-from concord.quantities import Line
+from concord.account import anova, checks, criteria, effect_tests, standard_errors
+from concord.account.intervals import intervals
+from concord.account.line import Line
+from concord.account.predictions import predictions
+from concord.agreement.comparison import Comparison, compare
+from concord.engines.fit import Fit
 
 BEYOND, WITHIN = 1.1, 0.9
 # Sections that ask packages, and that can be made again in a moment; of intervals those that need no profile.
@@ -39,8 +33,8 @@ ASKING: Mapping[str, Callable[[Comparison], Sequence[Line]]] = {
     "standard errors": standard_errors.lines,
     "tests": effect_tests.lines,
     "intervals": lambda comparison: intervals.lines(comparison, with_profile=False),
-    "random effects": random_effects.lines,
-    "criteria": criteria_lines.lines,
+    "random effects": predictions.lines,
+    "criteria": criteria.lines,
     "anova": lambda comparison: getattr(anova.anova(comparison), "lines", ()),
     "checks": checks.lines,
 }

@@ -11,13 +11,19 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import account, agreement, influence_plots, intervals, models, quantities, r
-from concord.account import SECTIONS, Account
-from concord.agreement import Disagreement, compare
-from concord.answers import answer
-from concord.inquiry import Inquiry
-from concord.quantities import Line, Sheet
-from concord.records import QUANTITIES_TYPE
+from concord import r
+from concord.account import account
+from concord.account import line as quantities
+from concord.account.account import SECTIONS, Account
+from concord.account.intervals import intervals
+from concord.account.line import Line, Sheet
+from concord.agreement import tolerances
+from concord.agreement.comparison import Disagreement, compare
+from concord.display.records import QUANTITIES_TYPE
+from concord.engines.answers import answer
+from concord.models import model as models
+from concord.plots import influence
+from concord.session import Inquiry
 
 SOURCE = Path(account.__file__).parent
 # Those that fit nothing anew, or hardly.
@@ -80,7 +86,7 @@ def test_influence_is_of_every_grouping_factor(fits):
     told = [(line.group, line.term, line.quantity) for line in sheet.lines]
     assert len(set(told)) == len(told) and {group for group, _, _ in told} == {"plate", "sample"}
     assert sum(group == "sample" for group, _, _ in told) == len(told) / 2
-    pictures = [influence_plots.cooks(each) for each in found.influence.values()]
+    pictures = [influence.cooks(each) for each in found.influence.values()]
     assert [re.findall("levels of ([a-z]+),", each.alt)[0] for each in pictures] == ["plate", "sample"]
 
 
@@ -155,7 +161,7 @@ def test_every_definition_and_tolerance_is_used_and_said_in_full():
         kind = name.partition("_")[2]
         assert f'"{name}"' in written or f'"{kind}"' in written, name
         assert each.title and each.formula and each.source
-    for name in agreement.tolerances()["quantities"]:
+    for name in tolerances.tolerances()["quantities"]:
         assert f'"{name}"' in written, name
     table = quantities.conversions()
     assert (table["conversion"] != "").all() and len(table) > 20

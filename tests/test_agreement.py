@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import agreement, datasets, models, reference
-from concord.agreement import Comparison, Disagreement, compare
-from concord.answers import Absence
-from concord.engines import engines
-from concord.fits import Fit
-from concord.formulas import CannotExpress
-from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
+from concord.agreement import tolerances
+from concord.agreement.comparison import Comparison, Disagreement, compare
+from concord.data import datasets
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
+from concord.engines.answers import Absence
+from concord.engines.engine import CannotExpress, engines
+from concord.engines.fit import Fit
+from concord.models import model as models
+from concord.reference import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in models.every()]
@@ -458,7 +460,7 @@ def test_a_comparison_shows_itself_with_its_record(numbers):
 
 def test_every_tolerance_is_positive_and_has_its_reason():
     """Gaps for both kinds of settings and what is stated have a tolerance above zero, and a reason in words."""
-    content = tomllib.loads((ROOT / "scripts/concord/tolerances.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((ROOT / "scripts/concord/agreement/tolerances.toml").read_text(encoding="utf-8"))
     assert set(content) == {"default", "tuned", "stated", "quantities"}
     assert set(content["default"]) == set(content["tuned"]) == {"loglik"}
     assert set(content["stated"]) == {"loglik", "std_error", "singular_std_error"}
@@ -468,7 +470,7 @@ def test_every_tolerance_is_positive_and_has_its_reason():
             assert max(record.get("atol", 0), record.get("rtol", 0)) > 0
             assert min(record.get("atol", 0), record.get("rtol", 0)) >= 0
             assert len(record["reason"].split()) > 4
-            read = agreement.tolerances()[kind][quantity]
+            read = tolerances.tolerances()[kind][quantity]
             assert (read.atol, read.rtol) == (record.get("atol", 0.0), record.get("rtol", 0.0))
 
 
@@ -478,14 +480,14 @@ def test_tuned_variances_may_be_apart_by_little(numbers):
     Of the residual variance of n rows in g groups, all within, minus the second derivative is (n - g) / (2 s^4) where
     the groups take one degree of freedom each.
     """
-    tuned = agreement.tolerances()["tuned"]
+    tuned = tolerances.tolerances()["tuned"]
     assert tuned["loglik"].atol <= 1e-8 and tuned["loglik"].rtol <= 1e-13
     fit = numbers("dyestuff-random_intercept", "ML", "lme4", "tuned")
     n, g = 30, 6
     psi, residual = fit.covariances[0][0, 0], fit.residual_variance
     between = residual + n / g * psi
     bend = (n - g) / (2 * residual**2) + g / (2 * between**2)
-    gap = agreement.allowed_gap("tuned", fit.model)
+    gap = tolerances.allowed_gap("tuned", fit.model)
     assert allowance(fit, ("ran_pars", "Residual", "var__Observation")) == pytest.approx(
         np.sqrt(2 * gap / bend), rel=0.02
     )
@@ -494,8 +496,8 @@ def test_tuned_variances_may_be_apart_by_little(numbers):
 def test_a_gap_may_grow_with_the_rows_as_stopping_rules_do():
     """MixedLM stops at a gradient of 1e-5 a row, which leaves half of 1e-10 a row: no shortfall worth the name."""
     model = models.get("dietox-random_slope")
-    assert agreement.allowed_gap("default", model) == pytest.approx(1e-6 + 861e-10)
-    assert agreement.allowed_gap("tuned", model) == pytest.approx(1e-8 + 861e-13)
+    assert tolerances.allowed_gap("default", model) == pytest.approx(1e-6 + 861e-10)
+    assert tolerances.allowed_gap("tuned", model) == pytest.approx(1e-8 + 861e-13)
 
 
 def test_the_same_wrong_claim_by_both_is_red(numbers):

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from concord import certifying, reference
-from concord.agreement import Disagreement, compare
-from concord.engines import EngineError, engines
-from concord.engines import lme4 as lme4_engine
-from concord.engines import mixedlm as mixedlm_engine
-from concord.judgement import judge
-from concord.likelihood import LikelihoodError
-from concord.reference import ReferenceError
+from concord.agreement.comparison import Disagreement, compare
+from concord.agreement.judgement import judge
+from concord.engines.engine import EngineError, engines
+from concord.engines.lme4 import engine as lme4_engine
+from concord.engines.statsmodels import engine as mixedlm_engine
+from concord.likelihood.likelihood import LikelihoodError
+from concord.reference import certification, reference
+from concord.reference.reference import ReferenceError
 
 rng = np.random.default_rng(3)
 TABLE = pd.DataFrame({"x": np.tile([0.0, 1, 2, 3, 4], 8), "g": pd.Categorical(np.repeat(list("abcdefgh"), 5))})
@@ -53,7 +53,7 @@ def test_dependent_predictors_are_refused_by_every_engine_and_by_the_judge(metho
     for engine in engines():
         with pytest.raises(EngineError):
             fit(engine, model)
-    for ask in (reference.of, certifying.certify):
+    for ask in (reference.of, certification.certify):
         with pytest.raises(LikelihoodError, match="the columns of X are linearly dependent"):
             ask(model)
     # Estimates from elsewhere meet the same words, and not a verdict.
@@ -89,7 +89,7 @@ def test_where_every_group_has_one_row_nothing_is_said_to_agree(method, make_mod
     with pytest.raises(LikelihoodError, match="do not tell the model's variances apart"):
         reference.of(model)
     with pytest.raises(ReferenceError, match="positive definite|no enclosure|Newton"):
-        certifying.certify(model)
+        certification.certify(model)
     picked = fit("mixedlm", model)
     for act in (lambda: judge(picked), lambda: compare(picked, replace(picked, engine="lme4")).verdict):
         with pytest.raises(LikelihoodError, match="do not tell the model's variances apart"):
@@ -314,8 +314,8 @@ def test_an_engine_that_raises_is_no_start_and_no_obstacle_for_a_certificate(mak
         raise RuntimeError("broken")
 
     model = make_model(TABLE, "y ~ x + (1 | g)")
-    whole = certifying.certify(model)
+    whole = certification.certify(model)
     monkeypatch.setattr(MixedLM, "fit", broken)
-    record = certifying.certify(model)
+    record = certification.certify(model)
     assert record["loglik"] == whole["loglik"] and record["estimates"] == whole["estimates"]
     assert record["checks"]["starts"] == whole["checks"]["starts"] - 2

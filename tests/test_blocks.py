@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import blocks, crossed
-from concord.crossed import Crossed
-from concord.engines import engines
-from concord.formulas import Design, DesignTerm
-from concord.likelihood import Likelihood
+from concord.engines.engine import engines
+from concord.likelihood import blocks
+from concord.likelihood import sparse_blocks as crossed
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.sparse_blocks import Crossed
+from concord.models.design import Design, DesignTerm
 
 
 def term(name: str, codes: np.ndarray, matrix: np.ndarray) -> DesignTerm:

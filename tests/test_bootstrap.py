@@ -9,14 +9,17 @@ import numpy as np
 import psutil
 import pytest
 
-from concord import bootstrap as module
-from concord import models, r, reference
-from concord.bootstrap import bootstrap
-from concord.bootstrap_lines import lines
-from concord.bootstrap_result import Bootstrap, percentiles
-from concord.outcomes import Outcome, Plan, computed
-from concord.quantities import Sheet
-from concord.replicates import Replicate, columns
+from concord import r
+from concord.account.line import Sheet
+from concord.bootstrap import parametric as module
+from concord.bootstrap.intervals import lines
+from concord.bootstrap.parametric import bootstrap
+from concord.bootstrap.replicates import Outcome, Plan, computed
+from concord.bootstrap.result import Bootstrap, percentiles
+from concord.models import model as models
+from concord.models import parameters
+from concord.reference import reference
+from concord.simulation.refitter import Replicate, columns
 
 REPLICATES = 120
 
@@ -37,7 +40,7 @@ def made(model):
 
 def test_workers_and_even_the_death_of_one_change_nothing(model, made):
     """On two worker processes, one of which is killed in the middle, every replicate comes once, with the same fits."""
-    fixed, covariances, residual_variance = reference.parameters(reference.of(model).estimates, model.design)
+    fixed, covariances, residual_variance = parameters.parameters(reference.of(model).estimates, model.design)
     truth = (fixed, tuple(covariances), residual_variance)
     plan = Plan("test", model, truth, 1, tuple(made.sources), "default")
     before = set(psutil.Process().children(recursive=True))
@@ -100,7 +103,7 @@ def test_a_replicate_that_kills_its_process_is_lost_alone(model, monkeypatch):
     def cluster(*_):
         yield Client()
 
-    monkeypatch.setattr("concord.outcomes.cluster", cluster)
+    monkeypatch.setattr("concord.bootstrap.replicates.cluster", cluster)
     monkeypatch.setattr("distributed.as_completed", Came)
     plan = Plan("test", model, (), 1, ("lme4",), "default")
     came = dict(computed(plan, 60, None, 2))
@@ -152,7 +155,7 @@ def test_ends_are_rs_quantiles(made):
 
 def test_the_mean_of_balanced_data_has_its_exact_interval(model, made):
     """The intercept of Dyestuff is the mean of y: normal, with variance (sigma_b^2 + sigma^2 / 5) / 6."""
-    fixed, [between], within = reference.parameters(reference.of(model).estimates, model.design)
+    fixed, [between], within = parameters.parameters(reference.of(model).estimates, model.design)
     spread = np.sqrt((between[0, 0] + within / 5) / 6)
     found = made.intervals().query("effect == 'fixed'").set_index("source").loc["independent"]
     for end, error, z in (("lower", "lower_error", -1.959964), ("upper", "upper_error", 1.959964)):

@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 from flint import arb, ctx, fmpq, fmpq_mat
 
-from concord import certifying, models, reference
-from concord.certificate import CertificateError, Exact, _prove, certify
-from concord.decimals import Columns
-from concord.likelihood import Likelihood
-from concord.sources import DECIMALS
+from concord import vocabulary
+from concord.data.source import DECIMALS
+from concord.likelihood.certificate import CertificateError, Exact, _prove, certify
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.decimals import Columns
+from concord.reference import certification as certifying
+from concord.reference import reference
 
 METHODS = [pytest.param(True, id="REML"), pytest.param(False, id="ML")]
 rng = np.random.default_rng(71)
@@ -429,7 +432,7 @@ def less(columns: list[list[fmpq]], *others: list[list[fmpq]]) -> list[list[fmpq
 
 # Crossed factors leave the mean a stratum of its own. Under ML its variance, which is no free one, joins the others.
 @pytest.mark.parametrize(
-    ("id", "method"), [(id, method) for id in STRATA for method in models.METHODS if (id, method) != CROSSED_ML]
+    ("id", "method"), [(id, method) for id in STRATA for method in vocabulary.METHODS if (id, method) != CROSSED_ML]
 )
 def test_a_balanced_design_holds_its_analysis_of_variance(id, method):
     """One-way, nested, split-plot and crossed: every stratum's mean square, and what follows from them, to 50 digits.

@@ -20,12 +20,14 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from concord import baseline, check_command, datasets, team
-from concord.__main__ import main, parser
-from concord.answers import Answer
-from concord.baseline import Baseline
-from concord.inquiry import Inquiry
-from concord.notebooks import InputError
+from concord.commands import baseline, team
+from concord.commands import check as check_command
+from concord.commands.baseline import Baseline
+from concord.commands.cli import main, parser
+from concord.data import datasets
+from concord.engines.answers import Answer
+from concord.errors import InputError
+from concord.session import Inquiry
 from test_notebooks import session, until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +144,7 @@ def test_the_junit_xml_has_a_case_for_each_model_and_the_failure_with_its_reason
     assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["3", "1", "0", "0"]
     cases = suite.findall("testcase")
     assert [(each.get("classname"), each.get("name")) for each in cases] == [
-        ("concord.growth", "REML"), ("concord.pigs", "REML"), ("concord.crossed", "REML"),
+        ("concord.growth", "REML"), ("concord.pigs", "REML"), ("concord.likelihood.sparse_blocks", "REML"),
     ]  # fmt: skip
     assert float(suite.get("time")) == pytest.approx(sum(float(each.get("time")) for each in cases), abs=0.01)
     assert [len(each.findall("failure")) for each in cases] == [0, 1, 0]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from rpy2 import robjects
 
-from concord import checks, models, r
-from concord.agreement import compare
-from concord.engines import engines
-from concord.quantities import Sheet
+from concord import r
+from concord.account import checks
+from concord.account.line import Sheet
+from concord.agreement.comparison import compare
+from concord.engines.engine import engines
+from concord.models import model as models
 
 ENGINES = ("mixedlm", "lme4", "nlme")
 

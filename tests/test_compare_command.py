@@ -16,8 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, models, records, reference
-from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from concord.data import datasets
+from concord.display import records
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from concord.models import model
+from concord.reference import reference
 from mutant_process import WRONG, environment
 from test_inquiry import large
 from test_notebooks import session, until
@@ -90,7 +93,7 @@ def test_everything_is_written(agreeing, place):
     assert len(fits) == 2 * 2 * 3 and set(fits["engine"]) == {"mixedlm", "lme4", "nlme"}
     estimates = pd.read_csv(place / "out" / "estimates.csv", keep_default_na=False)
     assert list(estimates.columns) == list(ESTIMATES_COLUMNS)
-    wanted = reference.of(models.get("sleepstudy-random_slope")).estimates
+    wanted = reference.of(model.get("sleepstudy-random_slope")).estimates
     tuned = estimates.query("engine == 'lme4' and settings == 'tuned' and method == 'REML'")
     np.testing.assert_allclose(sorted(tuned["estimate"].astype(float)), sorted(wanted["estimate"]), rtol=1e-4)
 

@@ -5,25 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from concord import coordinates, models
-from concord.likelihood import Likelihood
+from concord.inference import profile_coordinates
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model
 
 # What is held, and its place: of a fixed effect, of a term and its effects.
 KINDS = {
-    "fixed effect": lambda likelihood, given: coordinates.fixed_effect(likelihood, given, 0),
-    "residual": coordinates.residual_deviation,
-    "deviation": lambda likelihood, given: coordinates.deviation(likelihood, given, 0, 1),
-    "ratio": lambda likelihood, given: coordinates.ratio(likelihood, given, 0, 1),
-    "correlation": lambda likelihood, given: coordinates.correlation(likelihood, given, 0, 2, 0),
-    "covariance": lambda likelihood, given: coordinates.covariance(likelihood, given, 0, 0, 2),
-    "variance": lambda likelihood, given: coordinates.squared(coordinates.deviation(likelihood, given, 0, 2)),
+    "fixed effect": lambda likelihood, given: profile_coordinates.fixed_effect(likelihood, given, 0),
+    "residual": profile_coordinates.residual_deviation,
+    "deviation": lambda likelihood, given: profile_coordinates.deviation(likelihood, given, 0, 1),
+    "ratio": lambda likelihood, given: profile_coordinates.ratio(likelihood, given, 0, 1),
+    "correlation": lambda likelihood, given: profile_coordinates.correlation(likelihood, given, 0, 2, 0),
+    "covariance": lambda likelihood, given: profile_coordinates.covariance(likelihood, given, 0, 0, 2),
+    "variance": lambda likelihood, given: profile_coordinates.squared(
+        profile_coordinates.deviation(likelihood, given, 0, 2)
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def machines(make_model):
     """Three correlated effects of columns that are not orthogonal: order matters, in the factor and in whitening."""
-    frame = models.get("machines-unstructured").frame
+    frame = model.get("machines-unstructured").frame
     likelihood = Likelihood(make_model(frame, "score ~ Machine + (1 + Machine | Worker)", "ML").design, False)
     optimum = likelihood.optimum()
     return likelihood, optimum, (optimum.fixed, optimum.covariances, optimum.residual_variance)
@@ -104,10 +107,10 @@ def test_what_is_held_stays_whatever_the_others_do(kind, machines):
 def test_a_deviation_of_zero_and_a_correlation_of_one_are_within():
     """There the deviance is even in the held coordinate: its slope vanishes, and it has a curvature."""
     for id, make, edge in (
-        ("sleepstudy-random_intercept", lambda *given: coordinates.deviation(*given, 0, 0), 0.0),
-        ("sleepstudy-random_slope", lambda *given: coordinates.correlation(*given, 0, 0, 1), np.pi / 2),
+        ("sleepstudy-random_intercept", lambda *given: profile_coordinates.deviation(*given, 0, 0), 0.0),
+        ("sleepstudy-random_slope", lambda *given: profile_coordinates.correlation(*given, 0, 0, 1), np.pi / 2),
     ):
-        likelihood = Likelihood(models.get(id).design, True)
+        likelihood = Likelihood(model.get(id).design, True)
         optimum = likelihood.optimum()
         made = make(likelihood, (optimum.fixed, optimum.covariances, optimum.residual_variance))
         assert edge in made.limits
@@ -120,9 +123,11 @@ def test_a_deviation_of_zero_and_a_correlation_of_one_are_within():
 
 def test_a_correlation_whose_effect_has_turned_its_sign_is_wrong():
     """Beyond a standard deviation of zero the same coordinate means the opposite correlation, and is told."""
-    likelihood = Likelihood(models.get("sleepstudy-random_slope").design, True)
+    likelihood = Likelihood(model.get("sleepstudy-random_slope").design, True)
     optimum = likelihood.optimum()
-    made = coordinates.correlation(likelihood, (optimum.fixed, optimum.covariances, optimum.residual_variance), 0, 0, 1)
+    made = profile_coordinates.correlation(
+        likelihood, (optimum.fixed, optimum.covariances, optimum.residual_variance), 0, 0, 1
+    )
     turned = made.start.copy()
     turned[1] *= -1
     assert made.wrong(turned) and not made.wrong(made.start)

@@ -10,8 +10,8 @@ import pytest
 from rpy2 import robjects
 from scipy import optimize
 
-from concord import models, nesting, r
-from concord.criteria import (
+from concord import r
+from concord.inference.criteria import (
     Candidate,
     LikelihoodRatio,
     NotComparable,
@@ -22,9 +22,10 @@ from concord.criteria import (
     mixture_p,
     ml_at_reml,
 )
-from concord.formulas import design, parse
-from concord.likelihood import Likelihood
-from concord.nesting import Restriction
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model, nesting
+from concord.models.formula import design, parse
+from concord.models.nesting import Restriction
 
 IDS = ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"]
 
@@ -36,7 +37,7 @@ def from_fit(fit, text: str):
 
 def candidate(formula: str, dataset: str = "sleepstudy-random_slope", reml: bool = False, **change) -> Candidate:
     """A formula on a dataset's table, at its optimum."""
-    made = design(parse(formula), models.get(dataset).frame)
+    made = design(parse(formula), model.get(dataset).frame)
     loglik = Likelihood(made, reml).optimum().loglik
     return replace(Candidate(formula, made, reml, loglik, formula), **change)
 
@@ -98,13 +99,13 @@ def test_ml_at_a_reml_fits_variances_is_what_loglik_gives(engine, fits):
 def test_an_unknown_convention_is_refused():
     """Of BIC there are two."""
     with pytest.raises(ValueError, match="one of lme4, nlme"):
-        linear(models.get(IDS[0]).design, False).bic("sas")
+        linear(model.get(IDS[0]).design, False).bic("sas")
 
 
 @pytest.mark.parametrize("reml", [True, False])
 def test_the_linear_model_is_rs(reml, r_table):
     """logLik() of lm, by both methods, and its number of parameters."""
-    made = linear(models.get("sleepstudy-random_slope").design, reml)
+    made = linear(model.get("sleepstudy-random_slope").design, reml)
     text = f"function(d) {{ f <- lm(Reaction ~ Days, d); c(logLik(f, REML = {str(reml).upper()}), AIC(f), BIC(f)) }}"
     loglik, aic, bic = r.from_r(r.call(robjects.r(text), r.table(r_table("lme4::sleepstudy"))))
     assert made.loglik == pytest.approx(loglik, rel=1e-12)
@@ -137,7 +138,7 @@ NESTED = [
 def test_what_the_null_restricts_is_read_off_the_designs(null, alternative, fixed, random, removed):
     """Fixed effects, variances or both, however their columns are written; compound symmetry inside a full matrix."""
     id = "machines-nested" if "Machine" in alternative else "sleepstudy-random_slope"
-    made = [design(parse(each), models.get(id).frame) for each in (null, alternative)]
+    made = [design(parse(each), model.get(id).frame) for each in (null, alternative)]
     found = nesting.restriction(*made)
     assert (found.fixed, found.random) == (fixed, random)
     assert sorted(found.removed) == sorted(removed)
@@ -157,7 +158,7 @@ REFUSED = [
 def test_models_that_are_not_nested_are_refused_with_the_reason(first, second, words):
     """In either order."""
     made = [
-        Candidate(each, design(parse(each), models.get("sleepstudy-random_slope").frame), False, -900.0)
+        Candidate(each, design(parse(each), model.get("sleepstudy-random_slope").frame), False, -900.0)
         for each in (first, second)
     ]
     for pair in (made, made[::-1]):
@@ -175,7 +176,7 @@ def test_reml_with_other_fixed_effects_and_other_rows_are_refused():
         anova(*reml, refit=False)
     with pytest.raises(NotComparable, match="one is fitted by REML and the other by ML"):
         likelihood_ratio(reml[0], candidate(large))
-    frame = models.get("sleepstudy-random_slope").frame.copy()
+    frame = model.get("sleepstudy-random_slope").frame.copy()
     frame.loc[[3, 8], "Days"] = np.nan
     fewer = Candidate("fewer", design(parse(large), frame), True, -850.0)
     with pytest.raises(NotComparable, match="other rows, 180 and 178.*missing values"):
@@ -204,7 +205,7 @@ def test_the_published_test_of_a_random_slope():
 
 
 def ratio(statistic, fixed, random, removed) -> LikelihoodRatio:
-    some = linear(models.get("sleepstudy-random_slope").design, False)
+    some = linear(model.get("sleepstudy-random_slope").design, False)
     return LikelihoodRatio(some, some, Restriction(fixed, random, removed), statistic)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets
-from concord.datasets import DatasetError
+from concord.data import datasets
+from concord.data.datasets import DatasetError
 
 ROOT = Path(__file__).resolve().parents[1]
 

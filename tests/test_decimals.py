@@ -12,12 +12,15 @@ import pandas as pd
 import pytest
 from flint import fmpq
 
-from concord import models, preparation, reference, sources
-from concord.certificate import certify
-from concord.decimals import Columns, InexactError
-from concord.formulas import parse
-from concord.likelihood import Likelihood
-from concord.sources import delimited
+from concord.data import delimited
+from concord.data.source import DECIMALS
+from concord.likelihood.certificate import certify
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models import preparation
+from concord.models.decimals import Columns, InexactError
+from concord.models.formula import parse
+from concord.reference import reference
 
 DIGITS = 50
 
@@ -214,7 +217,7 @@ def test_every_record_says_what_it_certifies_and_how_far_double_precision_is():
 
 
 def test_an_inquirys_certificate_is_of_the_files_decimals(tmp_path):
-    from concord.inquiry import Inquiry
+    from concord.session import Inquiry
 
     (tmp_path / "made.csv").write_text(CSV, encoding="utf-8")
     record = Inquiry(tmp_path / "made.csv", "y ~ x + (1 | g)").certify().record
@@ -222,9 +225,9 @@ def test_an_inquirys_certificate_is_of_the_files_decimals(tmp_path):
 
 
 def test_a_table_from_memory_is_certified_as_doubles():
-    from concord.inquiry import Inquiry
+    from concord.session import Inquiry
 
     frame = pd.read_csv(io.StringIO(CSV))
     record = Inquiry(frame, "y ~ x + (1 | g)").certify().record
     assert record["data"] == "doubles"
-    assert sources.DECIMALS not in frame.attrs
+    assert DECIMALS not in frame.attrs

@@ -11,9 +11,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import degrees, error_questions, information, models, r, reference
-from concord.degrees import DegreesError
-from concord.likelihood import Likelihood
+from concord import r, vocabulary
+from concord.engines import error_questions
+from concord.inference import degrees_of_freedom as degrees
+from concord.inference import information
+from concord.inference.degrees_of_freedom import DegreesError
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.reference import reference
 
 PUBLISHED = Path(__file__).parent / "published" / "degrees"
 ROWS = list(csv.DictReader((PUBLISHED / "tests_of_fixed_effects.csv").open(encoding="utf-8")))
@@ -114,7 +119,7 @@ TRIED = [
 @pytest.mark.parametrize(("id", "settings"), TRIED)
 def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits):
     """Also where the estimates are no optimum, and where a variance is zero; numDeriv gives 6 digits."""
-    for method in models.METHODS:
+    for method in vocabulary.METHODS:
         fit = fits(id, method, "lme4", settings)
         said = error_questions.said_by_lme4(fit)
         given = fit.covariances, fit.residual_variance
@@ -126,7 +131,7 @@ def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits)
             np.testing.assert_allclose(np.sqrt(np.diag(adjusted)), said["kenward_roger"][:, 1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 def test_satterthwaites_do_not_depend_on_the_parameters_that_are_differentiated(method):
     """In variances and covariances, with the conditional variance differenced, they are the same at the optimum."""
     model = models.get("dietox-random_slope", method)
@@ -174,7 +179,7 @@ def test_the_sparse_likelihood_gives_the_same(monkeypatch):
     optimum = dense.optimum()
     given = optimum.covariances, optimum.residual_variance
     expected = degrees.satterthwaite(dense, *given)
-    monkeypatch.setattr("concord.blocks.LARGE", 1)
+    monkeypatch.setattr("concord.likelihood.blocks.LARGE", 1)
     sparse = Likelihood(model.design, True)
     assert not sparse.dense
     np.testing.assert_allclose(degrees.satterthwaite(sparse, *given), expected, rtol=1e-6)

@@ -12,10 +12,14 @@ import statsmodels.formula.api as smf
 from rpy2 import robjects
 from scipy import stats
 
-from concord import deletion, diagnostics, influence_plots, models, r
-from concord.agreement import compare
-from concord.answers import Absence, answer
-from concord.quantities import Sheet
+from concord import r
+from concord.account import influence as deletion
+from concord.account.line import Sheet
+from concord.agreement.comparison import compare
+from concord.engines.answers import Absence, answer
+from concord.models import model as models
+from concord.plots import influence as influence_plots
+from concord.plots import residuals
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +257,7 @@ QQLINE = """function(v) {
 def test_random_effects_against_normal_quantiles(found):
     """A panel an effect, every fit in it; the line is R's qqline, the points scipy's probability plot."""
     comparison, _ = found("sleepstudy-random_slope")
-    figure = diagnostics.effects_qq(*comparison.fits)
+    figure = residuals.effects_qq(*comparison.fits)
     assert [axes.get_title() for axes in figure.axes] == ["Subject: (Intercept)", "Subject: Days"]
     effects = comparison.fits[0].random_effects
     for axes, term in zip(figure.axes, ("(Intercept)", "Days"), strict=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from concord import models
-from concord.deviance import Deviance
-from concord.likelihood import Likelihood
+from concord.likelihood.deviance import Deviance
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model
 
 CASES = ["sleepstudy-random_slope", "penicillin-crossed", "oats-split_plot", "machines-unstructured"]
 
@@ -36,7 +36,7 @@ def differences(function, at: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("id", CASES)
 def test_it_is_minus_twice_the_loglikelihood_at_any_parameters(id, reml):
     """theta, log sigma and orthonormalized fixed effects, carried back, have the likelihood's own value."""
-    likelihood = Likelihood(models.get(id).design, reml)
+    likelihood = Likelihood(model.get(id).design, reml)
     deviance = Deviance(likelihood)
     theta, log_sigma, u = point(likelihood)
     variance = float(np.exp(2 * log_sigma))
@@ -53,7 +53,7 @@ def test_it_is_minus_twice_the_loglikelihood_at_any_parameters(id, reml):
 @pytest.mark.parametrize("id", CASES)
 def test_its_derivatives_are_those_of_its_values(id, reml):
     """Gradient and Hessian of the joint deviance, everything free, are differences of value and gradient."""
-    likelihood = Likelihood(models.get(id).design, reml)
+    likelihood = Likelihood(model.get(id).design, reml)
     deviance, m = Deviance(likelihood), likelihood.m
     theta, log_sigma, u = point(likelihood)
 
@@ -70,10 +70,10 @@ def test_its_derivatives_are_those_of_its_values(id, reml):
 
 def test_sparse_blocks_give_the_dense_ones_derivatives(reml, monkeypatch):
     """The gradient to rounding, the Hessian to the digits of central differences."""
-    design = models.get("penicillin-crossed").design
+    design = model.get("penicillin-crossed").design
     dense = Likelihood(design, reml)
     given = point(dense)
-    monkeypatch.setattr("concord.blocks.LARGE", 1)
+    monkeypatch.setattr("concord.likelihood.blocks.LARGE", 1)
     sparse = Likelihood(design, reml)
     assert dense.dense and not sparse.dense
     for ours, exact in zip(Deviance(sparse).joint(*given), Deviance(dense).joint(*given), strict=True):
@@ -84,7 +84,7 @@ def test_sparse_blocks_give_the_dense_ones_derivatives(reml, monkeypatch):
 @pytest.mark.parametrize("id", CASES)
 def test_profiled_it_is_the_least_over_the_fixed_effects(id, held, reml):
     """No fixed effects do better, the criterion follows at the best sigma, and derivatives are of the least value."""
-    likelihood = Likelihood(models.get(id).design, reml)
+    likelihood = Likelihood(model.get(id).design, reml)
     deviance, m, p = Deviance(likelihood), likelihood.m, likelihood.p
     theta, log_sigma, u = point(likelihood)
 
@@ -110,7 +110,7 @@ def test_profiled_it_is_the_least_over_the_fixed_effects(id, held, reml):
 
 def test_what_doubles_cannot_hold_is_an_error():
     """A sigma whose square under- or overflows leaves no number, and says so."""
-    deviance = Deviance(Likelihood(models.get("rail-random_intercept").design, False))
+    deviance = Deviance(Likelihood(model.get("rail-random_intercept").design, False))
     for log_sigma in (-400.0, 400.0, np.nan):
         with pytest.raises(np.linalg.LinAlgError):
             deviance.profiled(np.ones(1), log_sigma)

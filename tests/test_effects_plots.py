@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord.agreement import compare
-from concord.effects_plots import bland_altman, bland_altman_data, caterpillar, caterpillar_data
-from concord.plots import STYLE
+from concord.agreement.comparison import compare
+from concord.plots.random_effects import bland_altman, bland_altman_data, caterpillar, caterpillar_data
+from concord.plots.style import STYLE
 
 matplotlib.use("Agg")
 

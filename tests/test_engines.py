@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models, r, reference
-from concord.engines import EngineError, best, engines
-from concord.fits import ESTIMATES, KEY, RANDOM_EFFECTS, Attempt, Fit
-from concord.formulas import CannotExpress
-from concord.judgement import judge
-from concord.likelihood import Likelihood
-from concord.measures import doubted
+from concord import r, vocabulary
+from concord.agreement.judgement import judge
+from concord.agreement.measures import doubted
+from concord.engines import tuning
+from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.fit import Attempt, Fit
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.parameters import ESTIMATES, KEY, RANDOM_EFFECTS
+from concord.reference import reference
 
 ENGINES = engines()
 # What the defaults do on these two was measured beforehand; the other datasets are held to printed values, and their
@@ -84,7 +87,7 @@ def test_a_fit_is_complete_and_named_as_in_r(id, method, engine, settings, fits)
     assert all(message and message == message.strip() for message in fit.messages)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 @pytest.mark.parametrize("id", dict.fromkeys(model.id for model in models.every()))
 def test_every_models_fits_keep_the_contract(id, method, numbers):
     """By every engine and settings: a value and a name for every parameter, covariance matrices that are ones, and the
@@ -499,9 +502,9 @@ def test_an_ignored_constraint_is_a_violation(optimizer):
     fit = ENGINES["mixedlm"].from_native(result, model)
     assert fit.violation.startswith("constraint ignored: a covariance that the model holds at zero is ")
     likelihood = reference.of(model).likelihood
-    assert best.recomputed(fit, likelihood) == -np.inf
+    assert tuning.recomputed(fit, likelihood) == -np.inf
     with pytest.raises(EngineError, match="no optimizer gave an estimate"):
-        best.best([(optimizer, fit)], [], likelihood)
+        tuning.best([(optimizer, fit)], [], likelihood)
 
 
 # ---- the best of several -------------------------------------------------------------------------------------------
@@ -635,8 +638,8 @@ def test_among_equals_the_one_at_rest_that_says_so_is_taken(fits):
     alarm = replace(good, converged=False, messages=("false alarm",))
     worse = replace(good, residual_variance=1.01 * good.residual_variance)
     for order in ([alarm, good, worse], [worse, good, alarm]):
-        chosen = best.best([(str(i), fit) for i, fit in enumerate(order)], [], likelihood)
+        chosen = tuning.best([(str(i), fit) for i, fit in enumerate(order)], [], likelihood)
         assert chosen.converged and chosen.residual_variance == good.residual_variance
-    assert not best.best([("a", worse), ("b", alarm)], [], likelihood).converged
-    chosen = best.best([("a", good)], [Attempt("b", -np.inf, np.nan, False, 2.0, ("burst",))], likelihood)
+    assert not tuning.best([("a", worse), ("b", alarm)], [], likelihood).converged
+    chosen = tuning.best([("a", good)], [Attempt("b", -np.inf, np.nan, False, 2.0, ("burst",))], likelihood)
     assert [each.optimizer for each in chosen.attempts] == ["a", "b"] and chosen.seconds == good.seconds + 2.0

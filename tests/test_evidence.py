@@ -13,14 +13,16 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import criteria_lines, evidence, models, r
-from concord.agreement import compare
-from concord.anova import anova
-from concord.answers import Absence, answer
-from concord.criteria import NotComparable
-from concord.engines import engines
-from concord.quantities import Sheet
-from concord.relatives import nested
+from concord import r
+from concord.account import criteria, model_tests
+from concord.account.anova import anova
+from concord.account.line import Sheet
+from concord.account.nested_models import nested
+from concord.agreement.comparison import compare
+from concord.engines.answers import Absence, answer
+from concord.engines.engine import engines
+from concord.inference.criteria import NotComparable
+from concord.models import model as models
 
 ENGINES = ("mixedlm", "lme4", "nlme")
 PUBLISHED = Path(__file__).parent / "published" / "tests" / "likelihood_ratios.csv"
@@ -61,7 +63,7 @@ def value(lines, quantity, source, term=""):
 @pytest.mark.parametrize("id", ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"])
 def test_criteria_agree_or_are_explained_by_their_definition(id, method, compared):
     """No line differs; logLik, AIC and rows agree; parameters, residual df and nlme's REML BIC differ by definition."""
-    lines = criteria_lines.lines(compared(id, method))
+    lines = criteria.lines(compared(id, method))
     Sheet(id, lines).check()
     found = verdicts(lines)
     agreed = ["log-likelihood", "AIC", "number of rows"]
@@ -75,7 +77,7 @@ def test_criteria_agree_or_are_explained_by_their_definition(id, method, compare
 def test_criteria_are_what_the_packages_themselves_say(compared):
     """Asked again, in R and of the result's attributes, not through the code under test."""
     comparison = compared("sleepstudy-uncorrelated", "ML")
-    lines = criteria_lines.lines(comparison)
+    lines = criteria.lines(comparison)
     by = {fit.engine: fit.native for fit in comparison.fits}
     for source in ("lme4", "nlme"):
         asked = r.from_r(r.call(robjects.r("function(f) c(logLik(f), AIC(f), BIC(f), nobs(f))"), by[source]))
@@ -90,7 +92,7 @@ def test_criteria_are_what_the_packages_themselves_say(compared):
 
 def test_a_fit_that_is_short_has_another_optimum_and_counts_the_same(compared):
     """Sitka's random slope, where lme4's defaults stop 14 units short: its criteria are right for where it stopped."""
-    found = verdicts(criteria_lines.lines(compared("sitka-random_slope", settings="default")))
+    found = verdicts(criteria.lines(compared("sitka-random_slope", settings="default")))
     assert found["log-likelihood", ""] == found["AIC", ""] == found["BIC", ""] == "another optimum"
     assert found["number of rows", ""] == "agree" and found["number of parameters", ""] == "by definition"
 
@@ -99,7 +101,7 @@ def test_a_stated_value_that_no_definition_explains_differs(compared):
     """An engine that says another log-likelihood than its estimates have is found out, agreed with or not."""
     comparison = compared("sleepstudy-random_slope")
     wrong = [replace(fit, loglik=fit.loglik + 1e-4) if fit.engine == "mixedlm" else fit for fit in comparison.fits]
-    found = verdicts(criteria_lines.lines(compare(*wrong)))
+    found = verdicts(criteria.lines(compare(*wrong)))
     assert found["log-likelihood", ""] == "differ" and found["AIC", ""] == "agree"
 
 
@@ -110,7 +112,7 @@ def test_criteria_of_another_coding_are_carried_over_by_their_definition(compare
     made = robjects.r("function(d) lme4::lmer(Reaction ~ I(Days / 2 - 1) + (1 + Days | Subject), d)")
     native = r.call(made, r.table(model.frame))
     coded = engines()["lme4"].from_native(native, model, settings="tuned")
-    lines = criteria_lines.lines(compare(comparison.fits[0], coded))
+    lines = criteria.lines(compare(comparison.fits[0], coded))
     line = next(line for line in lines if line.quantity == "log-likelihood")
     assert abs(line.values["lme4"] - line.values["mixedlm"]) == pytest.approx(np.log(2), abs=1e-5)
     assert line.definitions == {"lme4": "reml_in_another_coding"} and line.verdict == "by definition"
@@ -177,21 +179,21 @@ def test_a_users_tests_are_lmertests_ranova(table, make_model, fits):
             return answer(model, engine, "tuned")
         return Absence(model, engine, "tuned", "stopped", "it was not asked")
 
-    found = evidence.tested(compare(*(by_lme4_alone(model, each) for each in ENGINES[:2])), fitted=by_lme4_alone)
+    found = model_tests.tested(compare(*(by_lme4_alone(model, each) for each in ENGINES[:2])), fitted=by_lme4_alone)
     given = r.from_r(r.call(robjects.r(RANOVA), r.table(table), formula))
     wanted = dict(zip(given["rows"], given["numbers"], strict=True))
     names = {
         "(1 + z | g)": "x in (1 + x + z | g)", "(1 + x | g)": "z in (1 + x + z | g)",
         "without (1 | h)": "(1 | h)",
     }  # fmt: skip
-    tests = evidence.tests_table(found).query("source == 'independent'").set_index("null")
+    tests = model_tests.tests_table(found).query("source == 'independent'").set_index("null")
     assert set(names) < set(tests.index) and len(wanted) == 3
     for null, row in names.items():
         statistic, df, p = wanted[row]
         assert tests.loc[null, "statistic"] == pytest.approx(statistic, abs=1e-4)
         assert tests.loc[null, "df"] == df and tests.loc[null, "naive_p"] == pytest.approx(p, abs=1e-5)
         assert tests.loc[null, "p"] < tests.loc[null, "naive_p"]
-    lines = evidence.test_lines(found)
+    lines = model_tests.test_lines(found)
     Sheet("tests", lines).check()
     assert all(line.absent == {"mixedlm": "it was not asked"} for line in lines)
 
@@ -202,7 +204,7 @@ def test_the_published_ratios(compared, fitted):
     assert len(rows) == 5
     for row in rows:
         comparison = compared(row["alternative"], row["method"])
-        tests = evidence.tests_table(evidence.tested(comparison, fitted=fitted, linear=False))
+        tests = model_tests.tests_table(model_tests.tested(comparison, fitted=fitted, linear=False))
         null = row["null"].partition("-")[2]
         unit = float(Decimal(1).scaleb(Decimal(row["value"]).as_tuple().exponent))
         mine = tests[tests["null"] == null].set_index("source")[row["quantity"]]
@@ -219,47 +221,47 @@ def test_the_published_test_of_a_slope_on_a_users_table(make_model):
     girls["Subject"] = girls["Subject"].astype(str)
     model = make_model(girls, "distance ~ age + (1 + age | Subject)", id="girls")
     comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
-    tests = evidence.tests_table(comparison).set_index(["null", "source"]).loc["(1 | Subject)"]
+    tests = model_tests.tests_table(comparison).set_index(["null", "source"]).loc["(1 | Subject)"]
     assert tests["statistic"].to_numpy() == pytest.approx([3.7896] * 3, abs=5e-5)
     assert tests["naive_p"].to_numpy() == pytest.approx([0.1503] * 3, abs=5e-5)
     assert set(tests["mixture"]) == {"0.5 chi2(1) + 0.5 chi2(2)"}
     wanted = 0.5 * (0.05157325 + 0.1503441)  # R: pchisq(3.7896, 1:2, lower.tail = FALSE)
     assert tests["p"].to_numpy() == pytest.approx([wanted] * 3, abs=2e-5)
-    assert [line.verdict for line in evidence.test_lines(comparison)] == ["agree"] * 7
+    assert [line.verdict for line in model_tests.test_lines(comparison)] == ["agree"] * 7
 
 
 def test_by_reml_other_fixed_effects_are_refused_with_the_reason(compared, fitted):
     """Orthodont's model with Sex holds the one without: no line, one row that says why; by ML it is tested."""
     id = "orthodont-interaction"
     asked = []
-    found = evidence.tested(
+    found = model_tests.tested(
         compared(id, engines=("mixedlm", "lme4")), linear=False,
         fitted=lambda model, engine: asked.append(model.name) or fitted(model, engine),
     )  # fmt: skip
     refused = {each.null: each.refused for each in found if each.refused}
     assert set(refused) == {"random_intercept", "random_slope"} and asked == []
     assert all("by REML with other fixed effects" in reason for reason in refused.values())
-    tests = evidence.tests_table(found)
+    tests = model_tests.tests_table(found)
     assert tests["note"].str.startswith("not tested: by REML").all() and tests["statistic"].isna().all()
-    assert evidence.test_lines(found) == []
+    assert model_tests.test_lines(found) == []
 
 
 def test_a_zero_variance_has_p_one_from_every_package(compared):
     """Dyestuff2: nothing is gained, whatever noise the two log-likelihoods have."""
-    tests = evidence.tests_table(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
+    tests = model_tests.tests_table(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
     assert list(tests["source"]) == ["mixedlm", "lme4", "independent"]
     assert (tests["p"] == 1.0).all() and (tests["naive_p"] == 1.0).all() and (tests["statistic"] < 1e-8).all()
-    lines = evidence.test_lines(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
+    lines = model_tests.test_lines(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
     assert {line.verdict for line in lines} == {"agree"}
 
 
 def test_a_ratio_of_short_fits_is_another_optimum(compared, fits):
     """Sitka at default settings: the statistic is 28 too small, and the line says that lme4's fit is short."""
-    found = evidence.tested(
+    found = model_tests.tested(
         compared("sitka-random_slope", settings="default"), "default",
         lambda model, engine: fits(model.id, model.method, engine, "default"), linear=False,
     )  # fmt: skip
-    by_title = {line.title: line for line in evidence.test_lines(found)}
+    by_title = {line.title: line for line in model_tests.test_lines(found)}
     line = by_title["likelihood ratio random_intercept in random_slope"]
     assert line.verdict == "another optimum"
     assert line.values["mixedlm"] - line.values["lme4"] == pytest.approx(28.4, abs=0.05)
@@ -330,7 +332,5 @@ def test_lines_survive_a_fit_in_another_process(compared):
 
     away = [replace(fit, native=None, elsewhere=elsewhere(fit)) for fit in comparison.fits]
     there = compare(*away)
-    assert [line.values for line in criteria_lines.lines(there)] == [
-        line.values for line in criteria_lines.lines(comparison)
-    ]
+    assert [line.values for line in criteria.lines(there)] == [line.values for line in criteria.lines(comparison)]
     assert anova(there, [models.get("pastes-random_intercept")]) is not None

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from concord.findings import Findings
-from concord.findings_tables import number
-from concord.scenarios import cross
-from concord.simulate_command import made_up
-from concord.simulation import pairs
-from concord.store import Plan
-from concord.study import run
+from concord.simulation.case import made_up
+from concord.simulation.experiment import pairs
+from concord.simulation.findings import Findings
+from concord.simulation.scenarios import cross
+from concord.simulation.store import Plan
+from concord.simulation.study import run
+from concord.simulation.tables import number
 
 REPLICATES = 6
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models
-from concord.fits import ESTIMATES, RANDOM_EFFECTS, Fit
+from concord.engines.fit import Fit
+from concord.models import model as models
+from concord.models.parameters import ESTIMATES, RANDOM_EFFECTS
 
 
 def made(model: models.Model, covariances, **more) -> Fit:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from concord import forkserver, notebooks
+from concord.processes import kernels as forkserver
+from concord.reports import tidying
 
 # `scratch`, a fixture for every test, tells a test's own kernels from those of others
 from test_notebooks import execute, kernels, scratch, until  # noqa: F401
@@ -21,7 +22,7 @@ IMPORTS = [
     "import numpy as np",
     "import statsmodels.formula.api as smf",
     "import rpy2.ipython",
-    "from concord import plots",
+    "from concord.plots import estimates",
 ]
 
 
@@ -107,7 +108,7 @@ def test_a_forked_kernel_shows_what_any_other_shows(server, monkeypatch):
     plain, forked = (execute(*SHOWS_ALL, timeout=120, server=address) for address in (None, server))
     assert (plain[0].status, forked[0].status) == ("completed", "completed"), forked[0].error
     for node in (plain[1], forked[1]):
-        notebooks.settle(node)
+        tidying.settle(node)
     for cold, warm in zip(plain[1].cells, forked[1].cells, strict=True):
         for mine, its in zip(warm.outputs, cold.outputs, strict=True):
             assert mine.get("text", "").splitlines() == its.get("text", "").splitlines()
@@ -260,7 +261,7 @@ def test_without_r_kernels_start_as_ever_and_it_is_told(monkeypatch, capfd):
 def test_what_would_show_in_a_notebook_or_in_a_fork_is_not_done_for_it(source, said, tmp_path):
     """A warning that a cell would show; threads that a fork would not have."""
     (tmp_path / "stray.py").write_text(source)
-    code = "from concord import forkserver; forkserver.warm(['import stray'])"
+    code = "from concord.processes import kernels; kernels.warm(['import stray'])"
     environment = os.environ | forkserver._FORKABLE | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode and said in done.stderr.splitlines()[-1]

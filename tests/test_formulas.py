@@ -8,8 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, formulas, models, r, syntax
-from concord.formulas import CannotExpress, FormulaError
+from concord import r
+from concord.data import datasets
+from concord.engines.engine import CannotExpress
+from concord.models import formula as formulas
+from concord.models import model as models
+from concord.models import syntax
+from concord.models.design import DesignTerm
+from concord.models.syntax import FormulaError
 
 MODELS = [model.id for model in models.every() if model.reml]
 
@@ -173,7 +179,7 @@ def test_a_formula_that_r_cannot_code_is_one_error_that_shows_it(text):
     assert str(caught.value).startswith("formula ") and "\n" not in str(caught.value)
 
 
-def dense(term: formulas.DesignTerm) -> np.ndarray:
+def dense(term: DesignTerm) -> np.ndarray:
     """A random term's columns of Z, level by level, shape (n, levels x q)."""
     indicator = (term.codes[:, None] == np.arange(len(term.levels))).astype(float)
     return np.einsum("il,iq->ilq", indicator, term.matrix).reshape(len(term.matrix), -1)

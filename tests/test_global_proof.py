@@ -13,14 +13,18 @@ import pytest
 from flint import arb, arb_mat, ctx
 from scipy import optimize
 
-from concord import covering, formulas, models, reference, stationary
-from concord.certificate import CertificateError, Exact, certify
-from concord.convexity import curvature
-from concord.covering import _Cover
-from concord.global_proof import BetterOptimumError, of
-from concord.likelihood import Likelihood
-from concord.regions import Interval, Shell, regions
-from concord.surface import Surface, limit
+from concord.likelihood.certificate import CertificateError, Exact, certify
+from concord.likelihood.likelihood import Likelihood
+from concord.models import formula as formulas
+from concord.models import model as models
+from concord.models.design import Design
+from concord.proof import covering, stationary
+from concord.proof.convexity import curvature
+from concord.proof.covering import _Cover
+from concord.proof.global_proof import BetterOptimumError, of
+from concord.proof.regions import Interval, Shell, regions
+from concord.proof.surface import Surface, limit
+from concord.reference import reference
 
 CASES = Path(__file__).parent / "cases"
 METHODS = [pytest.param(True, id="REML"), pytest.param(False, id="ML")]
@@ -38,7 +42,7 @@ def exact_of(design, reml: bool) -> Exact:
         ctx.prec = kept
 
 
-def committed(model: models.Model) -> tuple[formulas.Design, list[arb]]:
+def committed(model: models.Model) -> tuple[Design, list[arb]]:
     """The design with its effects in the record's order, and the record's theta."""
     record = json.loads(reference.path(model.dataset).read_text(encoding="utf-8"))[model.name][model.method]
     kept, ctx.prec = ctx.prec, 200

@@ -15,12 +15,15 @@ import pandas as pd
 import pytest
 from flint import arb, ctx
 
-from concord import covering, formulas, preparation, reference, stationary
-from concord.certificate import CertificateError, Exact, certify
-from concord.decimals import Columns
-from concord.formulas import parse
-from concord.global_proof import BetterOptimumError, of
-from concord.sources import delimited
+from concord.data import delimited
+from concord.likelihood.certificate import CertificateError, Exact, certify
+from concord.models import formula as formulas
+from concord.models import preparation
+from concord.models.decimals import Columns
+from concord.models.formula import parse
+from concord.proof import covering, stationary
+from concord.proof.global_proof import BetterOptimumError, of
+from concord.reference import reference
 
 HERE = Path(__file__).parent / "stress"
 TABLES = json.loads((HERE / "tables.json").read_text(encoding="utf-8"))

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import models, r
-from concord.fits import KEY
-from concord.influence import influence
-from concord.likelihood import Likelihood
+from concord import r
+from concord.inference.influence import influence
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model
+from concord.models.parameters import KEY
 
 FACTORS = [
     ("sleepstudy-random_slope", "Subject"),
@@ -45,7 +46,7 @@ def found():
 
     def of(id, group, method="REML"):
         if (id, group, method) not in made:
-            likelihood = Likelihood(models.get(id).design, method == "REML")
+            likelihood = Likelihood(model.get(id).design, method == "REML")
             optimum = likelihood.optimum()
             term = factor(likelihood.design, group)
             made[id, group, method] = term, likelihood, optimum, influence(likelihood, optimum, term.group)

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import information, models, r
-from concord.engines import engines
-from concord.information import InformationError
-from concord.likelihood import Likelihood, LikelihoodError
+from concord import r, vocabulary
+from concord.engines.engine import engines
+from concord.inference import information
+from concord.inference.information import InformationError
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.models import model as models
 
 rng = np.random.default_rng(20261122)
 # Unbalanced: only there do the two standard errors of a fixed effect differ.
@@ -28,7 +30,7 @@ def at_optimum(model):
     return likelihood, optimum, information.at(likelihood, optimum)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 def test_a_balanced_one_way_layout_has_the_information_of_its_closed_form(method):
     """At the optimum and beside it: -2 log L = a (k - 1) log s + W / s + f log t + (B + a k (mean - m)^2) / t, where
     s = sigma^2, t = sigma^2 + k sigma_b^2, and f = a under ML, a - 1 under REML.
@@ -121,7 +123,7 @@ def test_the_information_is_the_dense_densitys_in_forty_digits(formula, reml, ma
 BY_MIXEDLM = ["dietox-random_intercept", "dietox-random_slope", "sitka-random_intercept", "sleepstudy-random_slope"]
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 @pytest.mark.parametrize("id", BY_MIXEDLM)
 def test_mixedlms_standard_errors_are_the_joint_ones_and_those_of_its_ratios(id, method, fits):
     """At MixedLM's own estimates: its fixed effects', joint; what it prints for variances, `printed`; and by the
@@ -161,7 +163,7 @@ def test_what_is_printed_beside_the_pigs_variance_is_a_third_of_its_standard_err
     assert row.from_covariance < 0 < row.from_residual and row.factor == pytest.approx(3.229, abs=6e-4)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 def test_joint_and_conditional_standard_errors_differ_where_the_design_is_unbalanced(method, make_model):
     """MixedLM's Hessian agrees with the joint ones, lme4 with the conditional ones, on a table where they are apart."""
     model = make_model(SMALL, "y ~ x + (1 | g)", method)
@@ -195,7 +197,7 @@ NLME = """function(fixed, random, data, method) {
 }"""
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 @pytest.mark.parametrize(
     ("id", "fixed", "random"),
     [
@@ -273,7 +275,7 @@ def test_a_sparse_block_has_the_dense_ones_information(monkeypatch):
     """Crossed factors through the sparse Cholesky give it to the digits of central differences."""
     model = models.get("penicillin-crossed")
     dense = at_optimum(model)[2].covariance
-    monkeypatch.setattr("concord.blocks.LARGE", 1)
+    monkeypatch.setattr("concord.likelihood.blocks.LARGE", 1)
     likelihood, _, found = at_optimum(model)
     assert not likelihood.dense
     np.testing.assert_allclose(found.covariance, dense, rtol=1e-6, atol=1e-8)

@@ -14,16 +14,23 @@ import pandas as pd
 import pytest
 
 import concord
-from concord import agreement, datasets, inquiry, models, reference, remote
-from concord.answers import Absence
-from concord.engines import lme4, mixedlm
-from concord.formulas import FormulaError
-from concord.inquiry import Inquiry
-from concord.likelihood import LikelihoodError
-from concord.models import ModelError
-from concord.preparation import PreparationError
-from concord.sources import SourceError
-from concord.workers import WorkerStopped
+from concord import session as inquiry
+from concord.agreement import comparison as agreement
+from concord.data import datasets
+from concord.data.columns import PreparationError
+from concord.data.source import SourceError
+from concord.engines import remote
+from concord.engines.answers import Absence
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.likelihood.likelihood import LikelihoodError
+from concord.models import model as models
+from concord.models.model import ModelError
+from concord.models.syntax import FormulaError
+from concord.processes import worker
+from concord.processes.worker import WorkerStopped
+from concord.reference import reference
+from concord.session import Inquiry
 
 SLOPE = "Reaction ~ Days + (1 + Days | Subject)"
 # Its REML log-likelihood, minus half of the criterion of 1743.628 in Bates et al. (2015), J. Stat. Soft. 67(1).
@@ -157,15 +164,15 @@ def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, m
     (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(remote._WARM, "mixedlm", ("ends_all",))
-    made = remote.Worker.__init__
+    made = worker.Worker.__init__
 
     def dead_at_once(self, modules):
         made(self, modules)
         if "ends_all" in modules:
             self._process.join()
 
-    monkeypatch.setattr(remote.Worker, "__init__", dead_at_once)
-    monkeypatch.setattr(remote.Worker, "alive", property(lambda self: not self._ended))
+    monkeypatch.setattr(worker.Worker, "__init__", dead_at_once)
+    monkeypatch.setattr(worker.Worker, "alive", property(lambda self: not self._ended))
     dead, *others = asked.answers("default")
     assert isinstance(dead, Absence) and dead.kind == "stopped" and "exit status 3" in dead.reason
     assert [each.loglik for each in others] == pytest.approx([SLEEPSTUDY] * 2, abs=1e-4)

@@ -7,10 +7,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import interval_lines, interval_sources, intervals, models, quantities, r
-from concord.agreement import compare
-from concord.answers import Absence, answer
-from concord.intervals import FINER, WIDER, IntervalError
+from concord import r
+from concord.account import line as quantities
+from concord.account.intervals import interval_lines, intervals, sources
+from concord.account.intervals import sources as interval_sources
+from concord.account.intervals.interval_lines import FINER, WIDER
+from concord.account.intervals.interval_table import COLUMNS
+from concord.account.intervals.sources import IntervalError
+from concord.agreement.comparison import compare
+from concord.engines import interval_questions
+from concord.engines.answers import Absence, answer
+from concord.models import model as models
 
 Z = stats.norm.ppf(0.975)
 
@@ -126,7 +133,7 @@ def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(com
     much, and is no agreement; a value that no excess explains differs.
     """
     comparison = compared("sitka-random_intercept", "ML", "lme4")
-    made = intervals.Intervals(comparison)
+    made = sources.Intervals(comparison)
     each = made.parameters[0]
     found = dict(intervals.of(comparison).lme4(each.label))
     zeta = np.where(found["zeta"] < -1, found["zeta"] * 1.1, found["zeta"])
@@ -156,7 +163,7 @@ def test_a_default_fit_that_is_short_has_no_profile_and_r_says_why(compared):
 def test_sitkas_slope_has_its_profile_in_nloptrs_tightened_steps_and_not_in_bobyqas(fits):
     """Time is far from zero: with bobyqa's defaults the profile of the intercept's deviation loses its lower end."""
     fit = fits("sitka-random_slope", "ML", "lme4", "tuned")
-    (good,) = fit.ask(intervals.ask_lme4_profiles, [".sig03"], 0.95)["profiles"].values()
+    (good,) = fit.ask(interval_questions.ask_lme4_profiles, [".sig03"], 0.95)["profiles"].values()
     absent = Absence(fit.model, "mixedlm", "tuned", "stopped", "it was not asked")
     made = intervals.of(compare(fit, absent))
     (slope,) = (each for each in made.parameters if each.label == ".sig03")
@@ -362,7 +369,7 @@ def test_the_table_has_a_row_for_every_interval_on_one_scale(compared):
          "source": "lme4", "lower": [0.25, 0.0122], "upper": [0.49, 0.0132]}
     )  # fmt: skip
     plain, squared = (intervals.table(comparison, bootstrap=boot, scale=scale) for scale in ("sd", "variance"))
-    assert list(plain.columns) == intervals.COLUMNS and len(plain) == len(squared)
+    assert list(plain.columns) == COLUMNS and len(plain) == len(squared)
     assert set(plain["kind"]) == {"Wald", "profile", "bootstrap"}
     assert set(plain["scale"]) == {"sd", "as is"} and set(squared["scale"]) == {"variance", "as is"}
     both = plain[(plain["group"] == "tree") & (plain["lower"] >= 0)]
@@ -400,7 +407,7 @@ def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, mon
         raise r.RError("no second derivatives")
 
     monkeypatch.setattr(interval_sources, "ask_nlme_wald", stopped)
-    made = intervals.Intervals(compared("pastes-nested", "REML", "mixedlm", "lme4", "nlme"))
+    made = sources.Intervals(compared("pastes-nested", "REML", "mixedlm", "lme4", "nlme"))
     lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
     assert lines
     assert {line.absent.get("nlme") for line in lines} == {"R stopped with: no second derivatives"}

@@ -8,7 +8,7 @@ import mpmath
 import pytest
 from flint import arb, ctx, fmpq
 
-from concord.jets import Jet, variables
+from concord.likelihood.jets import Jet, variables
 
 POINT = ("0.75", "1.3", "2.2")
 # Written once for jets, once for mpmath: `log` is the only name that differs.

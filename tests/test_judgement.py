@@ -11,13 +11,17 @@ import pytest
 import statsmodels.formula.api as smf
 from statsmodels.regression.mixed_linear_model import MixedLMParams
 
-from concord import models, r, reference, resolution
-from concord.agreement import compare
-from concord.engines import lme4, mixedlm
-from concord.judgement import judge, lre
-from concord.likelihood import Likelihood
-from concord.measures import doubted
-from concord.measures import singular as singular_at
+from concord import r
+from concord.agreement import resolution
+from concord.agreement.comparison import compare
+from concord.agreement.judgement import judge, lre
+from concord.agreement.measures import doubted
+from concord.agreement.measures import singular as singular_at
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.reference import reference
 
 
 def singular(fit):

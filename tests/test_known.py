@@ -9,8 +9,9 @@ import pytest
 from statsmodels.base.model import LikelihoodModel
 from statsmodels.regression.mixed_linear_model import MixedLMParams
 
-from concord import models, reference
-from concord.engines import engines
+from concord.engines.engine import engines
+from concord.models import model as models
+from concord.reference import reference
 from concord.vocabulary import side
 
 KNOWN = [(model.id, model.method, model.record.known_by(model.method)) for model in models.every()]

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models, reference
-from concord.engines import engines
-from concord.likelihood import Likelihood, LikelihoodError
+from concord import vocabulary
+from concord.engines.engine import engines
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.models import model as models
+from concord.reference import reference
 
 OPTIMA = list(csv.DictReader((Path(__file__).parent / "published/optima.csv").open(encoding="utf-8")))
 FITS = [
@@ -309,7 +311,7 @@ def same(new, old, model, rtol):
     np.testing.assert_allclose(new, old, rtol=rtol, atol=zero)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 @pytest.mark.parametrize("id", PREDICTORS)
 def test_another_unit_of_the_predictor_shifts_reml_by_its_logarithm(id, method, make_model):
     """x times 7 lowers the REML log-likelihood by log 7 a column that holds it and leaves the ML one.

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from concord.__main__ import main
+from concord.commands.cli import main
 from test_notebooks import notebook
 
 

@@ -10,20 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models, reference, resolution
-from concord.agreement import compare
-from concord.curvature import Curvature, flat, unflat
-from concord.engines import lme4, mixedlm, nlme
-from concord.information import observed
-from concord.judgement import judge
-from concord.likelihood import Likelihood
+from concord.agreement import resolution
+from concord.agreement.comparison import compare
+from concord.agreement.judgement import judge
+from concord.engines.lme4 import engine as lme4
+from concord.engines.nlme import engine as nlme
+from concord.engines.statsmodels import engine as mixedlm
+from concord.inference.curvature import Curvature, flat, unflat
+from concord.inference.information import observed
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models import parameters
+from concord.reference import reference
 
 CASES = Path(__file__).with_name("cases")
 
 
 def top_of(model) -> Curvature:
     against = reference.of(model)
-    fixed, covariances, residual = reference.parameters(against.estimates, model.design)
+    fixed, covariances, residual = parameters.parameters(against.estimates, model.design)
     return Curvature(against.likelihood, fixed, tuple(covariances), residual, against.level)
 
 

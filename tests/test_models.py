@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from concord import datasets, models
-from concord.datasets import DatasetError
-from concord.models import ModelError
+from concord.data import datasets
+from concord.data.datasets import DatasetError
+from concord.models import model as models
+from concord.models.model import ModelError
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"
 # What the catalogue is for: the workbook's own two, and the tables that lme4's and nlme's documentation is written on.

@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 import mutants
-from concord import check_command, models, quantities, records
-from concord import tolerances as tolerances_module
-from concord.account import SECTIONS, Account
-from concord.agreement import Disagreement, compare
-from concord.answers import answer
-from concord.gate import Gate
-from concord.quantities import DIFFER, Line, Sheet
-from concord.records import QUANTITIES_TYPE, collect_quantities
-from concord.team import TeamModel
-from concord.tolerances import tolerances
+from concord.account import line as quantities
+from concord.account.account import SECTIONS, Account
+from concord.account.line import DIFFER, Line, Sheet
+from concord.agreement import tolerances as tolerances_module
+from concord.agreement.comparison import Disagreement, compare
+from concord.agreement.gate import Gate
+from concord.agreement.tolerances import tolerances
+from concord.commands import check
+from concord.commands.team import TeamModel
+from concord.display import records
+from concord.display.records import QUANTITIES_TYPE, collect_quantities
+from concord.engines.answers import answer
+from concord.models import model as models
 from mutants import BEYOND, WITHIN
 
 ALL = os.environ.get("CONCORD_MUTATE") == "all"
@@ -127,7 +130,7 @@ def test_a_red_line_turns_compare_check_and_the_notebooks_red(account, counted):
     comparison = account.comparison
     whole = {section: account[section] for section in SECTIONS}
     expected = dict.fromkeys(("default", "tuned"), "agree")
-    calm = check_command.Case(
+    calm = check.Case(
         TeamModel("a", None, "a.csv", "y ~ x", "REML", expected, ""), {"tuned": comparison}, (), account.unexplained
     )
     assert calm.passed and not _named(whole) and Gate([comparison], [account]).check()

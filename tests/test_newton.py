@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from concord import newton
+from concord.likelihood import newton
 
 
 def bowl(x):

@@ -16,9 +16,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from concord import notebooks
-from concord.notebooks import InputError
-from concord.records import MEDIA_TYPE
+from concord.display.records import MEDIA_TYPE
+from concord.errors import InputError
+from concord.reports import execution as execution_module
+from concord.reports import notebooks, tidying
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
@@ -32,8 +33,10 @@ def notebook(*cells: str, tags: tuple[str, ...] = ()) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=nodes, metadata={"kernelspec": dict(KERNEL)})
 
 
-def execute(*cells, given=None, timeout=60.0, tags=(), **more) -> tuple[notebooks.Execution, nbformat.NotebookNode]:
-    execution = notebooks.execute(nbformat.writes(notebook(*cells, tags=tags)), given, timeout, **more)
+def execute(
+    *cells, given=None, timeout=60.0, tags=(), **more
+) -> tuple[execution_module.Execution, nbformat.NotebookNode]:
+    execution = execution_module.execute(nbformat.writes(notebook(*cells, tags=tags)), given, timeout, **more)
     return execution, nbformat.reads(execution.notebook, as_version=4)
 
 
@@ -265,12 +268,12 @@ def test_a_killed_kernel_is_told_from_a_failure():
 def test_an_unknown_kernel_is_a_failure_that_names_it():
     lost = notebook("1")
     lost.metadata.kernelspec["name"] = "fortran77"
-    execution = notebooks.execute(nbformat.writes(lost))
+    execution = execution_module.execute(nbformat.writes(lost))
     assert execution.status == "failed" and "fortran77" in execution.error
 
 
 def test_a_stopped_execution_returns_and_leaves_no_process():
-    threading.Timer(2, notebooks.stop, [["mine"]]).start()
+    threading.Timer(2, execution_module.stop, [["mine"]]).start()
     execution, _ = execute("1", "import time; time.sleep(60)", token="mine")
     assert execution.status == "died" and execution.seconds < 10
     assert not kernels()
@@ -278,7 +281,7 @@ def test_a_stopped_execution_returns_and_leaves_no_process():
 
 def test_a_kernel_does_not_outlive_a_killed_parent():
     source = nbformat.writes(notebook("1", "import time; time.sleep(60)"))
-    code = f"from concord import notebooks; notebooks.execute({source!r})"
+    code = f"from concord.reports import execution; execution.execute({source!r})"
     parent = subprocess.Popen([sys.executable, "-c", code])
     until(lambda: kernels())
     time.sleep(1.5)  # the kernel looks for its parent from its start-up on
@@ -314,7 +317,9 @@ def test_each_cell_is_told_as_soon_as_it_is_done_and_the_failing_one_by_the_exec
     assert (execution.status, execution.error, execution.cell) == ("failed", "SourceError: pigs.csv: no such file", 4)
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), notebooks.DeadKernelError("mine"), KeyboardInterrupt("mine")])
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), execution_module.DeadKernelError("mine"), KeyboardInterrupt("mine")]
+)
 def test_what_the_caller_raises_while_cells_are_told_ends_the_kernel_and_is_raised(error):
     """It is neither swallowed nor taken for a failure of the notebook."""
 
@@ -340,13 +345,13 @@ def test_pieces_of_printed_output_are_joined_between_displayed_outputs():
         stream("stdout", "a"), stream("stderr", "w"), stream("stdout", "b"), shown, stream("stderr", "x"),
         stream("stdout", "c"),
     ]  # fmt: skip
-    notebooks.merge_streams(node)
+    tidying.merge_streams(node)
     assert [output.get("text", "table") for output in node.cells[0].outputs] == ["ab", "w", "table", "c", "x"]
 
 
 def test_paths_of_this_machine_become_plain():
     warning = "/home/me/.venv/lib/python3.11/site-packages/x/y.py:3: W\n  /tmp/a/ipykernel_17/209.py:1: W"
-    assert notebooks.plain_paths(warning) == "site-packages/x/y.py:3: W\n  ipykernel/209.py:1: W"
+    assert tidying.plain_paths(warning) == "site-packages/x/y.py:3: W\n  ipykernel/209.py:1: W"
 
 
 VOLATILE = """
@@ -362,9 +367,9 @@ def test_refreshing_twice_gives_no_difference(tmp_path, scratch):
     path = tmp_path / "tiny.ipynb"
     nbformat.write(notebook("method = 'REML'", VOLATILE, "1 + 1"), path)
     path.chmod(0o640)
-    assert notebooks.refresh(path).status == "completed"
+    assert execution_module.refresh(path).status == "completed"
     first = path.read_text()
-    assert notebooks.refresh(path).status == "completed"
+    assert execution_module.refresh(path).status == "completed"
     assert path.read_text() == first
     assert path.stat().st_mode & 0o777 == 0o640
     assert [cell.execution_count for cell in notebooks.read(path).cells] == [1, 2, 3]
@@ -380,6 +385,6 @@ def test_a_failed_refresh_leaves_the_file_untouched(tmp_path, cell):
     path = tmp_path / "tiny.ipynb"
     nbformat.write(notebook("1", cell), path)
     before = path.read_bytes(), path.stat().st_mtime_ns
-    assert notebooks.refresh(path).status in ("failed", "died")
+    assert execution_module.refresh(path).status in ("failed", "died")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert list(tmp_path.iterdir()) == [path]

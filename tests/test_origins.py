@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from concord.origins import origin
+from concord.reports.cell_origins import origin
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 

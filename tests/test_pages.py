@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from concord.pages import accessible, mathematics, numbers, page
-from concord.records import PICTURE_TYPE
+from concord.display.records import PICTURE_TYPE
+from concord.reports.page import accessible, mathematics, numbers, page
 
 ABOUT = {"id": "x-REML", "name": "x", "method": "REML", "status": "completed", "error": "", "cell": None}
 

@@ -13,10 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 
 import concord
-from concord import diagnostics, models, notebooks, plots
-from concord.agreement import compare
-from concord.answers import answer
-from concord.pictures import MEDIA_TYPE, ROWS, TITLE, Picture, described
+from concord.agreement.comparison import compare
+from concord.display.picture import ROWS, TITLE, Picture, described
+from concord.display.records import MEDIA_TYPE
+from concord.engines.answers import answer
+from concord.models import model as models
+from concord.plots import estimates, profiles, residuals, style, verdicts
+from concord.reports.execution import execute
 
 DRAWN = """
 import pandas as pd
@@ -33,7 +36,7 @@ def output():
     """What a kernel gives for a figure in the last line of a cell."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(DRAWN)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    execution = notebooks.execute(nbformat.writes(notebook))
+    execution = execute(nbformat.writes(notebook))
     assert execution.status == "completed", execution.error
     (output,) = nbformat.reads(execution.notebook, as_version=4).cells[-1].outputs
     return output
@@ -56,7 +59,7 @@ def test_the_numbers_travel_with_the_picture_and_lose_nothing(output):
 
 
 def test_of_a_long_table_rows_evenly_spread_travel_and_their_number_is_told():
-    figure, _ = plots.subplots()
+    figure, _ = style.subplots()
     record = described(figure, "Long.", pd.DataFrame({"i": np.arange(3 * ROWS)})).record()
     kept = [int(line) for line in record["tables"][0]["csv"].split()[1:]]
     assert record["tables"][0]["rows"] == 3 * ROWS and len(kept) == ROWS
@@ -64,7 +67,7 @@ def test_of_a_long_table_rows_evenly_spread_travel_and_their_number_is_told():
 
 
 def test_a_picture_without_words_or_numbers_is_refused():
-    figure, _ = plots.subplots()
+    figure, _ = style.subplots()
     table = pd.DataFrame({"x": [1]})
     with pytest.raises(ValueError, match="text alternative"):
         described(figure, "  ", table)
@@ -76,7 +79,7 @@ def test_a_picture_without_words_or_numbers_is_refused():
 
 
 def test_a_figure_that_nobody_has_described_is_shown_as_matplotlib_shows_it():
-    figure, _ = plots.subplots()
+    figure, _ = style.subplots()
     assert figure._repr_mimebundle_() == ({}, {}) and repr(figure).startswith("<Figure size ")
 
 
@@ -107,40 +110,40 @@ def test_words_tell_what_the_data_tell(fits):
     """The main finding of every kind of picture is in its words, as the data under it have it."""
     (python, r), comparison = fits
     size = python.model.frame["size"]
-    made = plots.trajectories(python.model.frame, "Time", "size", "tree", ("days", "log size"))
+    made = trajectories.trajectories(python.model.frame, "Time", "size", "tree", ("days", "log size"))
     early = size[python.model.frame["Time"] == 152].mean()
     assert "each of 79 levels of tree" in made.alt and f"from {early:.4g} to" in made.alt
     assert made.data["The mean of all"]["mean size"].iloc[0] == pytest.approx(early)
-    made = plots.estimates(python, r)
+    made = estimates.estimates(python, r)
     assert "lme4 (default) is furthest off" in made.alt and "mixedlm (default) is within 0.1 %" in made.alt
     assert len(made.data[TITLE]) == 2 * len(python.estimates)
-    made = plots.grid([comparison])
+    made = verdicts.grid([comparison])
     assert made.alt.endswith("Of 1 comparisons: 1 r short.")
     assert made.data[TITLE].set_index("engine")["gap"]["lme4"] == pytest.approx(14.2, abs=0.1)
-    made = plots.contours(comparison, 3)
+    made = verdicts.contours(comparison, 3)
     assert "lme4 (default) 14" in made.alt and len(made.data["The surface"]) == 9
-    made = diagnostics.residuals(python)
+    made = residuals.residuals(python)
     assert made.data[TITLE]["residual / sigma"].iloc[0] == pytest.approx(
         (size.iloc[0] - python.fitted[0]) / np.sqrt(python.residual_variance)
     )
     by_size = made.data[TITLE].sort_values("residual / sigma")
     assert by_size["normal quantile"].is_monotonic_increasing
-    made = plots.fitted(python, r, x="Time", show=2)
+    made = trajectories.fitted(python, r, x="Time", show=2)
     apart = float(re.search(r"further apart than ([\d.e-]+)", made.alt)[1].rstrip("."))
     assert apart == pytest.approx((made.data[TITLE].iloc[:, -1] - made.data[TITLE].iloc[:, -2]).abs().max(), rel=0.05)
-    made = plots.caterpillar(python)
+    made = estimates.caterpillar(python)
     lines = made.data[TITLE]
     assert len(lines) == 2 * 79 and (lines["lower"] < lines["prediction"]).all()
-    made = diagnostics.groups(python.model)
+    made = residuals.groups(python.model)
     assert "60 of 79 levels of tree" in made.alt and len(made.data["The observations"]) == 60 * 5
     curve = np.c_[[1.0, 2.0, 3.0], [-3.0, 0.0, -1.0]]
-    assert "reach from 2 to 3" in plots.profile(curve, 2.0, "variance").alt
+    assert "reach from 2 to 3" in profiles.profile(curve, 2.0, "variance").alt
 
 
 def test_the_axis_of_an_estimate_that_all_agree_on_is_not_blown_up():
     """Dyestuff2's variances agree to 1e-8: a point on the line, and tick labels that are short and apart."""
     model = models.get("dyestuff2-random_intercept", "REML")
-    figure = plots.estimates(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4")))
+    figure = estimates.estimates(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4")))
     figure.draw_without_rendering()
     wide = {axes.get_title(): np.ptp(axes.get_xlim()) for axes in figure.axes if axes.get_visible()}
     residual = figure.data[TITLE].set_index("group")["reference"]["Residual"]

@@ -10,11 +10,15 @@ import pytest
 from rpy2 import robjects
 from scipy import linalg
 
-from concord import equations, models, r
-from concord.engines import engines
-from concord.formulas import Design, DesignTerm, FormulaError, design, parse
-from concord.likelihood import Likelihood
-from concord.prediction import PREDICTIONS, NewRows, Solution, largest_difference, new_rows
+from concord import r
+from concord.engines.engine import engines
+from concord.inference import mixed_model_equations as equations
+from concord.inference.prediction import PREDICTIONS, NewRows, Solution, largest_difference, new_rows
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.design import Design, DesignTerm
+from concord.models.formula import design, parse
+from concord.models.syntax import FormulaError
 
 IDS = [
     "sleepstudy-random_slope",

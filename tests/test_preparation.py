@@ -11,10 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from concord import formulas, models, r, soundness, sources
-from concord.engines import engines
-from concord.formulas import FormulaError
-from concord.preparation import PreparationError, check, prepare
+from concord import r
+from concord.data import source, tables
+from concord.data.columns import PreparationError
+from concord.engines.engine import engines
+from concord.models import formula as formulas
+from concord.models import identifiability
+from concord.models import model as models
+from concord.models.design import Design
+from concord.models.preparation import check, prepare
+from concord.models.syntax import FormulaError
 
 rng = np.random.default_rng(11)
 n = 120
@@ -30,7 +36,7 @@ CLEAN["y"] = (CLEAN["y"] + (CLEAN["f"] == "b") + rng.normal(size=n)).round(3)
 FORMULA = "y ~ x + f + (1 + x | g)"
 
 
-def design(frame: pd.DataFrame, formula: str = FORMULA) -> formulas.Design:
+def design(frame: pd.DataFrame, formula: str = FORMULA) -> Design:
     """The matrices of the prepared table, checked."""
     parsed = formulas.parse(formula)
     prepared = prepare(frame, parsed)
@@ -54,19 +60,19 @@ def written(tmp_path: Path, frame: pd.DataFrame, change=lambda text: text, **opt
     """The table by way of a CSV, whose text is changed on the way."""
     path = tmp_path / "t.csv"
     path.write_bytes(change(frame.to_csv(index=False, lineterminator="\n", **options)).encode())
-    return sources.read(path)
+    return tables.read(path)
 
 
 def by_r(tmp_path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     path = tmp_path / "t.rds"
     r.call("saveRDS", r.table(frame), str(path))
-    return sources.read(path)
+    return tables.read(path)
 
 
 def by_pandas(tmp_path: Path, frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     path = tmp_path / f"t.{kind}"
     getattr(frame, f"to_{kind}")(path)
-    return sources.read(path)
+    return tables.read(path)
 
 
 def factors(frame: pd.DataFrame) -> pd.DataFrame:
@@ -408,7 +414,7 @@ TABLES = {
         with_value("x", "a", 3), FORMULA, "column 'x' holds values of kind float, str, which no formula can use",
     ),
     "what a file has that is none": (
-        CLEAN.assign(x=sources.Unusable.column("a matrix", n)), FORMULA, "column 'x' holds a matrix, which no formula",
+        CLEAN.assign(x=source.Unusable.column("a matrix", n)), FORMULA, "column 'x' holds a matrix, which no formula",
     ),
     "two levels written alike": (
         CLEAN.assign(f=pd.Categorical([1, "1", 2] * 40)), FORMULA,
@@ -626,7 +632,7 @@ def test_a_response_that_is_almost_one_of_the_groups_passes():
 def test_calls_are_told_from_names_that_look_like_them():
     """What a message names as a transformation stands in the formula as one."""
     text = "log(y) ~ poly(x, 2) + `log(z)` + I((a + sqrt(b))^2) + (1 | g)"
-    assert soundness._calls(text) == ["log(y)", "poly(x, 2)", "I((a + sqrt(b))^2)"]
+    assert identifiability._calls(text) == ["log(y)", "poly(x, 2)", "I((a + sqrt(b))^2)"]
 
 
 def test_without_the_users_table_a_check_counts_rows_of_the_matrices():

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from concord import models, profile, r
-from concord.coordinates import Coordinates
-from concord.likelihood import Likelihood
-from concord.profile_curve import Profile, ProfileError
+from concord import r, vocabulary
+from concord.inference import profile
+from concord.inference.profile_coordinates import Coordinates
+from concord.inference.profile_curve import Profile, ProfileError
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
 
 CHI = stats.chi2.ppf(0.95, 1)
 
@@ -82,7 +84,7 @@ def one_way(request):
     return request.param, OneWay(a, k, between, within, mean)
 
 
-@pytest.mark.parametrize("method", models.METHODS)
+@pytest.mark.parametrize("method", vocabulary.METHODS)
 def test_intervals_of_a_balanced_one_way_layout_are_those_of_its_closed_form(method, one_way):
     """Where the deviance is a sum of four terms, its crossings of the quantile are the intervals' ends to 8 digits."""
     id, layout = one_way
@@ -284,7 +286,7 @@ def test_a_search_without_derivatives_finds_nothing_better_at_the_ends(id, held)
 
 def test_an_interval_that_reaches_a_variance_of_zero_ends_there():
     """Where the best variance is zero, the interval is one-sided, from 0, and says that nothing is crossed there."""
-    for method in models.METHODS:
+    for method in vocabulary.METHODS:
         likelihood, optimum = of("dyestuff2-random_intercept", method)
         (made,) = profile.profiles(likelihood, optimum, [".sig01"])
         got = made.interval()
@@ -419,7 +421,7 @@ def test_a_point_takes_little_more_than_one_evaluation(monkeypatch):
 def test_a_sparse_block_has_the_dense_ones_profile(monkeypatch):
     """Crossed factors through the sparse Cholesky, with differences for second derivatives, end at the same values."""
     dense = ends(profile.profiles(*of("penicillin-crossed")))
-    monkeypatch.setattr("concord.blocks.LARGE", 1)
+    monkeypatch.setattr("concord.likelihood.blocks.LARGE", 1)
     likelihood, optimum = of("penicillin-crossed")
     assert not likelihood.dense
     for label, both in ends(profile.profiles(likelihood, optimum)).items():

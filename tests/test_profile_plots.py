@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import profile_plots, r
-from concord.agreement import compare
-from concord.intervals import IntervalError
-from concord.likelihood import Likelihood
-from concord.quantities import INDEPENDENT
+from concord import r
+from concord.account.intervals import profile_curves
+from concord.account.intervals.sources import IntervalError
+from concord.account.line import INDEPENDENT
+from concord.agreement.comparison import compare
+from concord.likelihood.likelihood import Likelihood
+from concord.plots import profiles
 
 LABEL = ".sig01"
 IN_R = """function(fit) {
@@ -39,7 +41,7 @@ def sitka(fits):
 def data(sitka):
     comparison, curve, points = sitka
     given = {"profile_re": {LABEL: curve}, "by_lme4": {LABEL: points}}
-    return profile_plots.curves(comparison, [LABEL], **given)
+    return profile_curves.curves(comparison, [LABEL], **given)
 
 
 def of(data: pd.DataFrame, source: str, method: str, holds: str = "variance") -> pd.DataFrame:
@@ -52,7 +54,7 @@ def test_every_package_s_points_are_its_own_and_lie_on_the_curve_of_what_it_hold
     python, lmer = of(data, "mixedlm", "REML", "ratio"), of(data, "lme4", "ML")
     assert python["value"].tolist() == curve[:, 0].tolist()
     assert python["deviance"].to_numpy() == pytest.approx(2 * (curve[2, 1] - curve[:, 1]), abs=1e-9)
-    near = points[points[".zeta"].abs() <= profile_plots.OUT]
+    near = points[points[".zeta"].abs() <= profile_curves.OUT]
     assert lmer["value"].to_numpy() == pytest.approx(np.square(near[LABEL].to_numpy()))
     assert lmer["zeta"].to_numpy() == pytest.approx(near[".zeta"].to_numpy())
     drawn = {key: of(data, INDEPENDENT, *key) for key in (("REML", "ratio"), ("REML", "variance"), ("ML", "variance"))}
@@ -85,7 +87,7 @@ def test_the_independent_curve_is_the_largest_likelihood_with_the_variance_held(
 def test_lines_explain_every_point_and_see_a_curve_that_is_none(sitka):
     """At MixedLM's points both packages are on the curves of their definitions; a point that is off is found."""
     comparison, curve, points = sitka
-    sheet = profile_plots.sheet(comparison, LABEL, curve, points).check()
+    sheet = profile_curves.sheet(comparison, LABEL, curve, points).check()
     assert [line.verdict for line in sheet.lines] == ["by definition"] * 5
     assert {tuple(line.definitions.values()) for line in sheet.lines} == {("ratio_held", "profile_by_ml")}
     assert len(sheet.record()) == 10 and sheet.record()[0]["dataset"] == "sitka"
@@ -93,14 +95,14 @@ def test_lines_explain_every_point_and_see_a_curve_that_is_none(sitka):
     assert sheet.lines[0].independent < sheet.lines[0].values["mixedlm"] - 0.5
     off = curve.copy()
     off[0, 1] += 0.01
-    assert [line.verdict for line in profile_plots.lines(comparison, LABEL, off, points)].count("differ") == 1
+    assert [line.verdict for line in profile_curves.lines(comparison, LABEL, off, points)].count("differ") == 1
     shifted = points.assign(**{LABEL: points[LABEL] * 1.002})
-    assert "differ" in [line.verdict for line in profile_plots.lines(comparison, LABEL, curve, shifted)]
+    assert "differ" in [line.verdict for line in profile_curves.lines(comparison, LABEL, curve, shifted)]
 
 
 def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data):
     """One panel; what lies near is drawn; the legend says source, method and what is held."""
-    figure = profile_plots.deviance(data, 0.9, {"var__(Intercept)": "the variance"})
+    figure = profiles.deviance(data, 0.9, {"var__(Intercept)": "the variance"})
     (axes,) = figure.axes
     limit = stats.chi2.ppf(0.9, 1)
     drawn = sorted(len(line.get_xdata()) for line in axes.lines)
@@ -121,8 +123,8 @@ def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data
 def test_a_zeta_plot_has_a_panel_a_parameter_and_a_pair_of_lines_a_level(sitka):
     """Under REML fixed effects have lme4's and the independent curve by ML only; a straight one for a mean."""
     comparison, _, points = sitka
-    data = profile_plots.curves(comparison, [LABEL, "Time"], by_lme4={LABEL: points}, scale="sd")
-    figure = profile_plots.zeta(data, levels=(0.5, 0.95))
+    data = profile_curves.curves(comparison, [LABEL, "Time"], by_lme4={LABEL: points}, scale="sd")
+    figure = profiles.zeta(data, levels=(0.5, 0.95))
     assert len(figure.axes) == 2
     for axes in figure.axes:
         flat = [line for line in axes.lines if len(line.get_ydata()) == 2]
@@ -145,8 +147,8 @@ def test_what_cannot_be_drawn_is_said(sitka):
     """A name that no parameter has, a scale that there is none of, and nothing to draw."""
     comparison, _, _ = sitka
     with pytest.raises(IntervalError, match=r"no parameter is called '\.sig09': \.sig01, \.sigma"):
-        profile_plots.curves(comparison, [".sig09"])
+        profile_curves.curves(comparison, [".sig09"])
     with pytest.raises(IntervalError, match="scale 'log'"):
-        profile_plots.curves(comparison, scale="log")
+        profile_curves.curves(comparison, scale="log")
     with pytest.raises(IntervalError, match="no curve"):
-        profile_plots.deviance(pd.DataFrame(columns=profile_plots.CURVES, dtype=float))
+        profiles.deviance(pd.DataFrame(columns=profile_curves.CURVES, dtype=float))

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from concord import models, reference
-from concord.fits import KEY
-from concord.judgement import judge
-from concord.likelihood import Likelihood
+from concord import vocabulary
+from concord.agreement.judgement import judge
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.parameters import KEY
+from concord.reference import reference
 
 COLUMNS = [
     "model", "method", "fit", "quantity", "group", "term", "value", "printed_digits", "off", "source", "note",
@@ -124,7 +126,7 @@ def test_every_row_is_complete_and_tells_its_source():
     }  # fmt: skip
     for row in ROWS:
         assert list(row) == COLUMNS and None not in row.values()
-        assert row["model"] and row["method"] in models.METHODS and len(row["source"]) > 20
+        assert row["model"] and row["method"] in vocabulary.METHODS and len(row["source"]) > 20
         digits = Decimal(row["value"]).as_tuple().digits
         assert int(row["printed_digits"]) == len(digits), named(row)
         assert float(row["off"]) == 0.5 or row["note"], named(row)

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from concord import quantities
-from concord.agreement import Disagreement, QuantityTolerance, tolerances
-from concord.quantities import Definition, Line, Sheet
-from concord.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, collect_quantities
+from concord.account import line as quantities
+from concord.account.line import Definition, Line, Sheet
+from concord.agreement.comparison import Disagreement
+from concord.agreement.tolerances import QuantityTolerance, tolerances
+from concord.display.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, collect_quantities
 
 RTOL = 1e-6
 

@@ -14,7 +14,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 
 from concord import r, versions
-from concord.engines import lme4, mixedlm
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "cases" / "fac.csv"
@@ -118,13 +119,13 @@ def test_a_dask_worker_finds_it(hostile):
     code = (
         "import sys\n"
         "from concord import r\n"
-        "from concord.cluster import cluster\n"
-        "from concord.study import IMPORTED, R\n"
+        "from concord.processes.cluster import cluster\n"
+        "from concord.simulation.study import IMPORTED, R\n"
         "def fitted(model):\n"
         "    from concord.engines import lme4\n"
         "    return lme4.fit(model).loglik\n"
         "if __name__ == '__main__':\n"
-        "    from concord.inquiry import Inquiry\n"
+        "    from concord.session import Inquiry\n"
         "    model = Inquiry(*sys.argv[1:]).model\n"
         "    with cluster(None, 1, 0, R, IMPORTED) as client:\n"
         "        print(client.submit(fitted, model).result(timeout=90))\n"

@@ -14,18 +14,20 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import models, prediction_sources, r
-from concord.agreement import compare
-from concord.answers import Absence, answer
-from concord.engines import engines
-from concord.engines.mixedlm import from_native
-from concord.explained_variance import shares
-from concord.formulas import CannotExpress
-from concord.new_data import new_table
-from concord.prediction import Solution, new_rows
-from concord.prediction_questions import said
-from concord.quantities import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
-from concord.random_effects import SECTIONS, effects_table, lines, predictions_table
+from concord import r
+from concord.account.line import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
+from concord.account.predictions import sources as prediction_sources
+from concord.account.predictions.explained import shares
+from concord.account.predictions.predictions import SECTIONS, effects_table, lines, predictions_table
+from concord.agreement.comparison import compare
+from concord.engines import prediction_questions
+from concord.engines.answers import Absence, answer
+from concord.engines.engine import CannotExpress, engines
+from concord.engines.prediction_questions import said
+from concord.engines.statsmodels.engine import from_native
+from concord.inference.prediction import Solution, new_rows
+from concord.models import model as models
+from concord.models.new_rows import new_table
 
 IDS = [
     "dietox-random_slope",
@@ -191,7 +193,7 @@ def test_at_another_optimum_predictions_differ_and_are_explained(lined):
 def test_a_value_that_its_definition_does_not_give_differs(name, quantity, change, compared, monkeypatch):
     """Moved a little, by a thousandth at most or into another order, a package's statement is a breach."""
     comparison = compared("sitka-random_intercept")
-    real = prediction_sources.said
+    real = prediction_questions.said
 
     def moved(fit, new):
         got = real(fit, new)
@@ -237,7 +239,7 @@ def test_the_effects_that_tables_and_pictures_show_are_those_that_are_judged(whi
 def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monkeypatch):
     """The variance that holds the fixed effects' uncertainty too, given for lme4's condVar, is told from it."""
     comparison = compared("sleepstudy-random_slope")
-    real = prediction_sources.said
+    real = prediction_questions.said
     spread = Solution.of(comparison.fits[1]).prediction_covariances[0]
 
     def other(fit, new):

@@ -29,9 +29,12 @@ import nbformat
 import pytest
 from jupyter_client import BlockingKernelClient
 
-from concord import datasets, models, readme
-from concord.agreement import compare
-from concord.engines import engines
+from concord import vocabulary
+from concord.agreement.comparison import compare
+from concord.commands import refresh
+from concord.data import datasets
+from concord.engines.engine import engines
+from concord.models import model as models
 from test_notebooks import kernels, notebook, session, until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,7 +176,7 @@ def checkout(tmp_path_factory) -> Checkout:
 def _with_grid() -> nbformat.NotebookNode:
     """A front page with a grid of its own."""
     made = notebook("shown = 1", f"from IPython.display import Markdown\n\nMarkdown({json.dumps(TINY)})")
-    made.cells[-1].metadata["tags"] = [readme.TAG]
+    made.cells[-1].metadata["tags"] = [refresh.TAG]
     return made
 
 
@@ -204,7 +207,7 @@ def test_reports_runs_every_notebook_by_both_methods(checkout, given):
     for table in ("estimates.csv", "fits.csv"):
         rows = list(csv.DictReader((checkout.folder / "build" / table).open()))
         assert {(row["engine"], row["method"]) for row in rows} == {
-            (engine, method) for engine in ("mixedlm", "lme4") for method in models.METHODS
+            (engine, method) for engine in ("mixedlm", "lme4") for method in vocabulary.METHODS
         }
     assert {row["verdict"] for row in rows} == {"agree"}
 
@@ -504,7 +507,7 @@ def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkey
         file.write(f"\n{toml}")
     monkeypatch.setenv("CONCORD_DATASETS", str(tmp_path))
     (name,) = tomllib.loads(toml)["models"]
-    for method in models.METHODS:
+    for method in vocabulary.METHODS:
         model = models.get(f"sitka-{name}", method)
         comparison = compare(*(engine.fit(model, "tuned") for engine in engines().values())).check()
         assert comparison.verdict.word == "agree"
@@ -518,7 +521,7 @@ def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkey
 
 def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
     """Verdict and gap by model and column."""
-    header, _, *rows = [line[2:-2].split(" | ") for line in readme.written(text).splitlines()]
+    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines()]
     cells = {}
     for id, *values in rows:
         for column, value in zip(header[1:], values, strict=True):
@@ -534,7 +537,7 @@ def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
 def test_the_grid_is_the_one_that_the_front_page_shows():
     """agreement.ipynb's own grid, which nbval holds against a new run, has every model by every method."""
     page = nbformat.read(ROOT / "notebooks" / "agreement.ipynb", as_version=4)
-    assert readme.written(README) == readme.shown(page)
+    assert refresh.written(README) == refresh.shown(page)
     told = grid(README)
     assert all(word == "agree" for (_, column), (word, _) in told.items() if column.startswith("tuned"))
     every = list(models.every())
@@ -552,19 +555,19 @@ def test_the_grid_is_the_one_that_the_front_page_shows():
 
 
 def test_refresh_takes_the_grid_from_the_front_page(refreshed):
-    assert readme.written((refreshed.folder / "README.md").read_text(encoding="utf-8")) == TINY
+    assert refresh.written((refreshed.folder / "README.md").read_text(encoding="utf-8")) == TINY
 
 
 def test_a_front_page_without_a_grid_is_one_clear_error(tmp_path):
-    with pytest.raises(readme.ReadmeError, match="no cell tagged 'grid'"):
-        readme.shown(notebook("shown = 1"))
-    with pytest.raises(readme.ReadmeError, match="put them where the grid belongs"):
-        readme.written("no markers")
+    with pytest.raises(refresh.ReadmeError, match="no cell tagged 'grid'"):
+        refresh.shown(notebook("shown = 1"))
+    with pytest.raises(refresh.ReadmeError, match="put them where the grid belongs"):
+        refresh.written("no markers")
 
 
 def test_refresh_writes_the_grid_and_nothing_else(refreshed):
     def around(text: str) -> str:
-        return text.replace(readme.written(text), "")
+        return text.replace(refresh.written(text), "")
 
     assert around((refreshed.folder / "README.md").read_text(encoding="utf-8")) == around(README)
 
@@ -589,7 +592,7 @@ def test_every_file_that_readme_names_is_there():
 def test_the_first_screen_has_the_question_the_grid_and_both_commands():
     screen = "\n".join(README.splitlines()[:50])
     assert "**Do statsmodels and lme4 agree on this mixed model, and if not, which one is right?**" in screen
-    assert readme.END in screen
+    assert refresh.END in screen
     assert {"make reports", "make test"} <= set(commands(screen))
     # Words of the grid are told where the grid stands
     assert all(f"*{word}*" in screen for word in ("short", "imprecise", "default", "tuned", "REML", "ML"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import nbformat
 
-from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, collect
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, collect
 
 
 def fit(engine="lme4", **more):

@@ -21,13 +21,16 @@ import numpy as np
 import pytest
 from flint import arb, arb_mat, ctx
 
-from concord import certifying, datasets, models, reference
-from concord.__main__ import main
-from concord.certificate import Exact
-from concord.decimals import Columns
-from concord.fits import ESTIMATES
-from concord.likelihood import Likelihood
-from concord.reference import ReferenceError
+from concord.commands.cli import main
+from concord.data import datasets
+from concord.likelihood.certificate import Exact
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.decimals import Columns
+from concord.models.parameters import ESTIMATES
+from concord.reference import certification as certifying
+from concord.reference import reference
+from concord.reference.reference import ReferenceError
 
 OPTIMA = list(csv.DictReader((Path(__file__).parent / "published/optima.csv").open(encoding="utf-8")))
 EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in models.every()]

@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import models, r, reference, replicates
-from concord.engines import lme4, mixedlm
-from concord.replicates import (
+from concord import r
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.models import model as models
+from concord.models import parameters as parameters_module
+from concord.reference import reference
+from concord.simulation import refitter as replicates
+from concord.simulation.refitter import (
     ENGINES,
     Refitter,
     Replicate,
@@ -24,7 +29,7 @@ SEED = 20
 
 
 def truth(model):
-    found = reference.parameters(reference.of(model).estimates, model.design)
+    found = parameters_module.parameters(reference.of(model).estimates, model.design)
     return found[0], tuple(found[1]), found[2]
 
 

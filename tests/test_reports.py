@@ -19,9 +19,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from concord import models, notebooks, reports
-from concord.__main__ import main
-from concord.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from concord.commands.cli import main
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS
+from concord.errors import InputError
+from concord.models import model as models
+from concord.reports import batch
 from test_notebooks import kernels, notebook, session, until
 
 METHOD = 'method = "REML"  # or "ML"'
@@ -108,9 +110,9 @@ def kept(folder: Path, name: str) -> nbformat.NotebookNode:
 
 def test_a_notebook_with_a_method_runs_for_both_and_another_once(folder):
     write(folder, pigs=PASSING, all=("1",))
-    assert [report.id for report in reports.plan(folder=folder)] == ["all", "pigs-REML", "pigs-ML"]
-    assert [report.id for report in reports.plan(method="ML", folder=folder)] == ["all", "pigs-ML"]
-    assert [report.id for report in reports.plan(["notebooks/pigs.ipynb"] * 2, "ML", folder)] == ["pigs-ML"]
+    assert [report.id for report in batch.plan(folder=folder)] == ["all", "pigs-REML", "pigs-ML"]
+    assert [report.id for report in batch.plan(method="ML", folder=folder)] == ["all", "pigs-ML"]
+    assert [report.id for report in batch.plan(["notebooks/pigs.ipynb"] * 2, "ML", folder)] == ["pigs-ML"]
 
 
 @pytest.mark.parametrize(
@@ -124,25 +126,25 @@ def test_a_notebook_with_a_method_runs_for_both_and_another_once(folder):
 )
 def test_what_cannot_be_run_is_an_error_before_anything_runs(folder, names, method, message):
     write(folder, pigs=PASSING, all=("1",))
-    with pytest.raises(notebooks.InputError) as error:
-        reports.plan(names, method, folder)
+    with pytest.raises(InputError) as error:
+        batch.plan(names, method, folder)
     assert message in str(error.value)
 
 
 def test_a_notebook_that_takes_a_model_runs_for_each_that_is_named(folder):
     write(folder, pigs=PASSING, any=('method = "REML"\nmodel = "dietox-random_slope"', "model"))
-    two = reports.plan(method="ML", folder=folder, models=["sitka-random_slope", "pastes-nested"])
+    two = batch.plan(method="ML", folder=folder, models=["sitka-random_slope", "pastes-nested"])
     assert [report.id for report in two] == ["any-sitka-random_slope-ML", "any-pastes-nested-ML", "pigs-ML"]
     assert two[0].parameters == {"model": "sitka-random_slope", "method": "ML"}
-    every = reports.plan(["any"], "ML", folder, ["all"])
+    every = batch.plan(["any"], "ML", folder, ["all"])
     assert [report.model for report in every] == list(dict.fromkeys(model.id for model in models.every()))
-    assert [report.id for report in reports.plan(["any"], "ML", folder)] == ["any-ML"]
+    assert [report.id for report in batch.plan(["any"], "ML", folder)] == ["any-ML"]
     for names, wanted, message in (
         (["any"], ["sitka-random_slop"], "there is no model sitka-random_slop: perhaps sitka-random_slope"),
         (["pigs"], ["all"], "no parameter `model` in pigs"),
     ):
-        with pytest.raises(notebooks.InputError, match=message):
-            reports.plan(names, None, folder, wanted)
+        with pytest.raises(InputError, match=message):
+            batch.plan(names, None, folder, wanted)
 
 
 # The batch
@@ -238,7 +240,7 @@ def test_tables_and_verdicts_are_what_the_notebooks_show(folder, concord):
 def test_a_scheduler_that_does_not_answer_is_one_clear_line(folder, concord, monkeypatch):
     write(folder, pigs=PASSING)
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:9")
-    monkeypatch.setattr("concord.cluster.PATIENCE", 2)
+    monkeypatch.setattr("concord.processes.cluster.PATIENCE", 2)
     status, lines = concord()
     assert status == 2
     assert lines[-1].startswith("concord: no dask scheduler answers at tcp://127.0.0.1:9: start one")

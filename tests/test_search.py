@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import preparation, reference, search
-from concord.agreement import compare
-from concord.answers import answer
-from concord.formulas import parse
-from concord.likelihood import Likelihood
-from concord.optima_plots import optima
+from concord.agreement.comparison import compare
+from concord.engines.answers import answer
+from concord.likelihood import search
+from concord.likelihood.likelihood import Likelihood
+from concord.models import preparation
+from concord.models.formula import parse
+from concord.plots.optima import optima
+from concord.reference import reference
 
 CASES = Path(__file__).parent / "cases"
 

@@ -17,13 +17,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import datasets, formulas, listings, models, notebooks, r
-from concord.datasets import DatasetError
-from concord.engines import engines
-from concord.formulas import FormulaError
-from concord.inquiry import Inquiry
-from concord.notebooks import InputError
-from concord.preparation import PreparationError
+from concord import listing, r
+from concord.data import datasets
+from concord.data.columns import PreparationError
+from concord.data.datasets import DatasetError
+from concord.engines.engine import engines
+from concord.errors import InputError
+from concord.models import formula
+from concord.models import model as models
+from concord.models.syntax import FormulaError
+from concord.reports import execution, notebooks
+from concord.session import Inquiry
 
 ROOT = Path(__file__).resolve().parents[1]
 # One place for all, since an engine's process may stand in another folder, and one name for all processes of a run.
@@ -122,7 +126,7 @@ def test_the_code_that_is_shown_for_hostile_names_runs_as_what_it_says(here):
     frame = table(f=np.where(np.arange(40) % 2, level, "other")).rename(columns={"x": name})
     frame.to_csv(here / "it's $(touch x).csv", index=False)
     made = Inquiry(here / "it's $(touch x).csv", f"y ~ `{name}` + f + (1 | g)")
-    shown = listings.Listings(made.model, made.source)
+    shown = listing.Listings(made.model, made.source)
     (here / "shown.py").write_text(shown.python)
     (here / "shown.R").write_text(shown.r)
     for command in ([sys.executable, "shown.py"], ["Rscript", "--vanilla", "shown.R"]):
@@ -161,7 +165,7 @@ def test_no_parameter_of_a_notebook_is_run(code):
         node.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": tags}))
     value = f'\'; {code}; \'"""\n{code}\n#'
     notebooks.check({"data": value}, notebooks.parameters(node), "hostile")
-    done = notebooks.execute(nbformat.writes(node), {"data": value})
+    done = execution.execute(nbformat.writes(node), {"data": value})
     assert done.status == "completed"
     (shown,) = [o.text for c in nbformat.reads(done.notebook, 4).cells for o in c.get("outputs", ())]
     assert shown.strip() == repr(value)
@@ -189,4 +193,4 @@ def test_no_formula_in_a_toml_is_run(code, here, monkeypatch):
     )
     monkeypatch.setenv("CONCORD_DATASETS", str(here))
     with pytest.raises((FormulaError, DatasetError)):
-        formulas.design(models.get("guest-random_intercept").formula, datasets.load("guest").frame)
+        formula.design(models.get("guest-random_intercept").formula, datasets.load("guest").frame)

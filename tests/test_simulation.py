@@ -9,18 +9,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from concord import models, scenarios
-from concord.agreement import compare
-from concord.engines import lme4, mixedlm
-from concord.findings import Findings
-from concord.measures import doubted
-from concord.notebooks import InputError
-from concord.replicates import Refitter, Replicate, best_known, likelihood_of
-from concord.scenarios import Scenario
-from concord.simulate_command import cases, made_up
-from concord.simulation import INDEPENDENT, Case, Experiment, pairs, rule, table
-from concord.store import Plan
-from concord.study import run
+from concord.agreement.comparison import compare
+from concord.agreement.measures import doubted
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.errors import InputError
+from concord.models import model as models
+from concord.simulation import scenarios
+from concord.simulation.case import Case, cases, made_up
+from concord.simulation.experiment import Experiment, pairs, rule, table
+from concord.simulation.findings import Findings
+from concord.simulation.parts import INDEPENDENT
+from concord.simulation.refitter import Refitter, Replicate, best_known, likelihood_of
+from concord.simulation.scenarios import Scenario
+from concord.simulation.store import Plan
+from concord.simulation.study import run
 from concord.vocabulary import UNJUDGED
 
 DEFAULT = pairs(("default",))

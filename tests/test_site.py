@@ -18,9 +18,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from concord import models, notebooks, pages, plots, site
-from concord.agreement import compare
-from concord.answers import answer
+from concord.agreement.comparison import compare
+from concord.engines.answers import answer
+from concord.models import model
+from concord.plots import estimates
+from concord.plots.trajectories import trajectories
+from concord.reports import page as pages
+from concord.reports import site
+from concord.reports.execution import Execution, labelled, mark_failure
 
 EVIL = "<script>window.evil = 1</script><img src='https://example.invalid/x.png' alt='x'><b>still here</b>"
 BROKEN = "1 / 0"
@@ -30,7 +35,7 @@ def shown(thing) -> nbformat.NotebookNode:
     """An object's output, as a kernel would write it."""
     bundle = thing._repr_mimebundle_()
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    if isinstance(thing, plots.Figure):
+    if isinstance(thing, estimates.Figure):
         png = io.BytesIO()
         thing.savefig(png, dpi=60)
         data = {**data, "image/png": base64.b64encode(png.getvalue()).decode()}
@@ -55,7 +60,7 @@ def comparisons():
     found = {}
     for id, every in (("sitka-random_slope", ["default"]), ("dyestuff-random_intercept", ["default", "tuned"])):
         for settings in every:
-            fits = [answer(models.get(id), engine, settings) for engine in ("mixedlm", "lme4")]
+            fits = [answer(model.get(id), engine, settings) for engine in ("mixedlm", "lme4")]
             found[id, settings] = compare(*fits)
     return found
 
@@ -65,8 +70,8 @@ def built(tmp_path_factory, comparisons) -> Path:
     """A site of every kind of page: a story, one that failed, one that stands alone, and a committed notebook."""
     output = tmp_path_factory.mktemp("site") / "build"
     sitka = comparisons["sitka-random_slope", "default"]
-    frame = models.get("sitka-random_slope").frame
-    figure = plots.trajectories(frame, "Time", "size", "tree", ("days", "log size"))
+    frame = model.get("sitka-random_slope").frame
+    figure = trajectories(frame, "Time", "size", "tree", ("days", "log size"))
     long = "x = '" + "wide " * 60 + "'"
     story = [
         text(
@@ -90,10 +95,10 @@ def built(tmp_path_factory, comparisons) -> Path:
     def keep(name: str, cells, folder: Path = output, error: str = "", **more) -> None:
         notebook = nbformat.v4.new_notebook(cells=cells)
         if error:
-            execution = notebooks.mark_failure(notebook, "failed", error, 0, 1.0)
+            execution = mark_failure(notebook, "failed", error, 0, 1.0)
         else:
-            execution = notebooks.Execution(nbformat.writes(notebook), "completed", "", None, None, 1.0)
-        made = notebooks.labelled(execution, f"{name}-REML", name, "REML", **more)
+            execution = Execution(nbformat.writes(notebook), "completed", "", None, None, 1.0)
+        made = labelled(execution, f"{name}-REML", name, "REML", **more)
         where = folder if more.get("alone") else folder / "notebooks"
         nbformat.write(made, where / f"{name}-REML.ipynb")
         (folder if more.get("alone") else folder / "reports").joinpath(f"{name}-REML.html").write_text(pages.page(made))
@@ -321,7 +326,7 @@ def test_a_picture_has_its_numbers_under_it(opened):
     """The table under a picture, opened by keyboard, has every number drawn, and hands it on in full."""
     page, _ = opened("reports/story-REML.html")
     figure = page.locator("figure.picture")
-    frame = models.get("sitka-random_slope").frame
+    frame = model.get("sitka-random_slope").frame
     assert "each of 79 levels of tree" in figure.locator("img").get_attribute("alt")
     figure.locator("summary").focus()
     page.keyboard.press("Enter")

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord import r, sources
-from concord.sources import NOTES, SourceError, Unusable
+from concord import r
+from concord.data import tables
+from concord.data.source import NOTES, SourceError, Unusable
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def refused(write):
     def refused(content: str | bytes, name: str = "t.csv") -> str:
         path = write(content, name)
         with pytest.raises(SourceError) as caught:
-            sources.read(path)
+            tables.read(path)
         message = str(caught.value)
         assert "\n" not in message and message.startswith(f"{path}: ")
         return message.removeprefix(f"{path.parent}{os.sep}")
@@ -90,7 +91,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_one_table_is_read_alike_however_it_is_written(spelling, write):
     """Line ends, delimiters, decimal signs, quotes and a byte order mark are no part of the data."""
-    found = sources.read(write(SPELLINGS[spelling]))
+    found = tables.read(write(SPELLINGS[spelling]))
     same(found, TABLE)
     assert found.attrs[NOTES] == []
 
@@ -98,26 +99,26 @@ def test_one_table_is_read_alike_however_it_is_written(spelling, write):
 @pytest.mark.parametrize("name", ["t.CSV", "t.txt", "t.tab", "t.tsv"])
 def test_the_suffix_of_a_text_is_one_of_several(name, write):
     """In a .tsv a tab is the delimiter, however many commas there are in the names."""
-    same(sources.read(write(PLAIN.replace(",", "\t"), name)), TABLE)
+    same(tables.read(write(PLAIN.replace(",", "\t"), name)), TABLE)
     if name == "t.tsv":
-        assert list(sources.read(write("a,b,c,d\te\nw,x,y,z\t2\n", name))) == ["a,b,c,d", "e"]
+        assert list(tables.read(write("a,b,c,d\te\nw,x,y,z\t2\n", name))) == ["a,b,c,d", "e"]
 
 
 def test_a_column_may_be_called_na(write):
     """In quotes or bare: a header has no missing values."""
     for header in ('"NA","g"', "NA,g"):
-        assert list(sources.read(write(f'{header}\n1,"NA"\n'))) == ["NA", "g"]
+        assert list(tables.read(write(f'{header}\n1,"NA"\n'))) == ["NA", "g"]
 
 
 def test_a_name_may_hold_other_delimiters(write):
     """The delimiter is what the next line has as many of."""
-    assert list(sources.read(write("a;b;c;d,e\tf\n1,2\n"))) == ["a;b;c;d", "e\tf"]
-    assert list(sources.read(write("a,b,c;d\n1,5;2\n"))) == ["a,b,c", "d"]
+    assert list(tables.read(write("a;b;c;d,e\tf\n1,2\n"))) == ["a;b;c;d", "e\tf"]
+    assert list(tables.read(write("a,b,c;d\n1,5;2\n"))) == ["a,b,c", "d"]
 
 
 def test_a_compressed_text_is_read(write):
     """.csv.gz and its kin."""
-    same(sources.read(write(gzip.compress(PLAIN.encode()), "t.csv.gz")), TABLE)
+    same(tables.read(write(gzip.compress(PLAIN.encode()), "t.csv.gz")), TABLE)
 
 
 COLUMNS = {
@@ -159,12 +160,12 @@ def test_a_column_is_what_all_its_values_are(case, write):
     path = write("i,x\n" + "".join(f"{i},{field}\n" for i, field in enumerate(values.split("|"))))
     if isinstance(wanted, list):
         wanted = pd.array(wanted, dtype="str")
-    pd.testing.assert_series_equal(sources.read(path)["x"], pd.Series(wanted, name="x"), check_exact=True)
+    pd.testing.assert_series_equal(tables.read(path)["x"], pd.Series(wanted, name="x"), check_exact=True)
 
 
 def test_points_between_thousands_are_no_numbers(write):
     """Where commas are decimal signs, 1.234,5 is refused a meaning: it would be a guess."""
-    assert sources.read(write("y;g\n1.234,5;a\n2.345,5;b\n"))["y"].tolist() == ["1.234,5", "2.345,5"]
+    assert tables.read(write("y;g\n1.234,5;a\n2.345,5;b\n"))["y"].tolist() == ["1.234,5", "2.345,5"]
 
 
 def test_numbers_are_correctly_rounded(write):
@@ -173,7 +174,7 @@ def test_numbers_are_correctly_rounded(write):
     values = bits.view(np.float64)
     values = values[np.isfinite(values)]
     path = write("x,i\n" + "".join(f"{value!r},1.\n" for value in values.tolist()))
-    assert (sources.read(path)["x"].to_numpy() == values).all()
+    assert (tables.read(path)["x"].to_numpy() == values).all()
 
 
 NOTED = {
@@ -191,7 +192,7 @@ NOTED = {
 def test_what_was_decided_for_the_user_is_said_aloud(case, write):
     """One note of the column that it is about."""
     content, said = NOTED[case]
-    found = sources.read(write(content))
+    found = tables.read(write(content))
     assert list(found) == ["y", "g"] and len(found) >= 2
     ((column, note),) = found.attrs[NOTES]
     assert re.search(said, note)
@@ -214,7 +215,7 @@ def test_r_and_this_read_what_r_writes_alike(tmp_path):
             "g": pd.Series(["NA", None, 'a "b", c', "None"], dtype="str"),
         }
     )
-    same(sources.read(path), wanted)
+    same(tables.read(path), wanted)
 
 
 def test_a_hundred_thousand_rows_are_read_at_once(tmp_path):
@@ -226,7 +227,7 @@ def test_a_hundred_thousand_rows_are_read_at_once(tmp_path):
     seconds = []
     for _ in range(3):
         started = time.process_time()
-        found = sources.read(tmp_path / "big.csv")
+        found = tables.read(tmp_path / "big.csv")
         seconds.append(time.process_time() - started)
     same(found, frame)
     assert min(seconds) < 1.5  # a third of a second, where nothing else runs
@@ -345,7 +346,7 @@ def test_what_is_no_file_is_one_line(tmp_path, write, monkeypatch):
     }
     for path, message in cases.items():
         with pytest.raises(SourceError) as caught:
-            sources.read(path)
+            tables.read(path)
         assert str(caught.value) == message
 
     def forbidden(*_):
@@ -353,7 +354,7 @@ def test_what_is_no_file_is_one_line(tmp_path, write, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(SourceError, match="^growth.csv: it cannot be read: Permission denied$"):
-        sources.read("growth.csv")
+        tables.read("growth.csv")
 
 
 # ---- Parquet, Feather ----------------------------------------------------------------------------------------------
@@ -378,7 +379,7 @@ def test_arrows_formats_keep_what_a_csv_forgets(name, tmp_path):
     """Levels with their order, unused ones too; 64-bit integers; what is missing; texts that look like missing."""
     path = tmp_path / name
     (MIXED.to_parquet if name in ("t.parquet", "t.pq") else MIXED.to_feather)(path)
-    found = sources.read(path)
+    found = tables.read(path)
     same(found, MIXED)
     assert found.attrs[NOTES] == []
 
@@ -389,7 +390,7 @@ def test_decimals_dates_and_lists_in_parquet(tmp_path):
     odd |= {"when": pd.to_datetime(["2020-01-01"] * 3), "long": pd.to_timedelta([1, 2, 3], "h")}
     frame = pd.DataFrame({"y": np.array([1.5, 2, 3], "float32"), **odd})
     frame.to_parquet(tmp_path / "t.parquet")
-    found = sources.read(tmp_path / "t.parquet")
+    found = tables.read(tmp_path / "t.parquet")
     np.testing.assert_array_equal(found["d"], [0.1, np.nan, 12345.67])
     assert found["y"].tolist() == [1.5, 2, 3] and found["y"].dtype == float and found["z"].isna().all()
     what = {name: found[name].iloc[0].what for name in ("l", "b", "when", "long")}
@@ -401,9 +402,9 @@ def test_an_index_that_pandas_saved_is_a_column_if_it_has_a_name(tmp_path):
     """An index with a name may be the groups; one without is row numbers."""
     frame = pd.DataFrame({"y": [1.0, 2.0]}, index=pd.Index(["a", "b"], name="g", dtype="str"))
     frame.to_parquet(tmp_path / "named.parquet")
-    assert set(sources.read(tmp_path / "named.parquet")) == {"y", "g"}
+    assert set(tables.read(tmp_path / "named.parquet")) == {"y", "g"}
     frame.rename_axis(None).to_parquet(tmp_path / "bare.parquet")
-    assert list(sources.read(tmp_path / "bare.parquet")) == ["y"]
+    assert list(tables.read(tmp_path / "bare.parquet")) == ["y"]
 
 
 def test_a_parquet_file_with_nothing_in_it_or_unclear_names_is_one_line(tmp_path, refused):
@@ -430,7 +431,7 @@ def test_a_parquet_file_with_nothing_in_it_or_unclear_names_is_one_line(tmp_path
 def test_a_csv_waits_for_no_other_formats_packages(write):
     """rdata, and Arrow's readers, are imported for their own files only."""
     code = (
-        "import sys; from concord import sources; sources.read(sys.argv[1])\n"
+        "import sys; from concord.data import tables; tables.read(sys.argv[1])\n"
         "print([name for name in ('rdata', 'xarray', 'pyarrow.parquet', 'pyarrow.feather') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code, write(PLAIN)], capture_output=True, text=True)
@@ -480,7 +481,7 @@ def save(tmp_path):
 )
 def test_a_data_frame_that_r_saved_comes_back(options, save):
     """In every encoding that saveRDS has; row names are left out, as in R's own formulas."""
-    found = sources.read(save(IN_R, options))
+    found = tables.read(save(IN_R, options))
     same(found, FROM_R)
     assert found.attrs[NOTES] == []
 
@@ -490,18 +491,18 @@ def test_vectors_that_r_has_not_made_yet_come_back(save):
     code = (
         "{i <- 1:4; x <- c(0.1 + 0.2, 1e5, NA, 123456.7); data.frame(i = i, s = as.character(i), x = as.character(x))}"
     )
-    found = sources.read(save(code))
+    found = tables.read(save(code))
     assert found["i"].tolist() == [1, 2, 3, 4] and found["s"].tolist() == ["1", "2", "3", "4"]
     assert found["x"].tolist()[:2] == ["0.3", "1e+05"] and found["x"].isna().tolist() == [False, False, True, False]
 
 
 def test_tables_of_other_classes_come_back(save):
     """nlme's groupedData, a model frame, a tibble's classes: code in their attributes is neither looked at nor run."""
-    grouped = sources.read(save("nlme::Orthodont"))
+    grouped = tables.read(save("nlme::Orthodont"))
     assert grouped.shape == (108, 4) and grouped["Subject"].cat.ordered and grouped["Sex"].iloc[0] == "Male"
-    assert list(sources.read(save("model.frame(y ~ x, data.frame(y = 1:3, x = 4:6))"))) == ["y", "x"]
+    assert list(tables.read(save("model.frame(y ~ x, data.frame(y = 1:3, x = 4:6))"))) == ["y", "x"]
     tibble = "structure(list(y = c(1, 2)), row.names = c(NA, -2L), class = c('tbl_df', 'tbl', 'data.frame'))"
-    assert sources.read(save(tibble))["y"].tolist() == [1, 2]
+    assert tables.read(save(tibble))["y"].tolist() == [1, 2]
 
 
 def test_columns_that_no_formula_can_use_harm_nobody(save):
@@ -512,7 +513,7 @@ def test_columns_that_no_formula_can_use_harm_nobody(save):
         " d$one <- scale(c(1, 3)); d$big <- structure(c(4.94065645841247e-324, 0), class = 'integer64');"
         " d$odd <- structure(1:2, class = 'strange'); d$na <- addNA(factor(c('a', NA))); d}"
     )
-    found = sources.read(save(code))
+    found = tables.read(save(code))
     what = {name: found[name].iloc[0].what for name in found if isinstance(found[name].iloc[0], Unusable)}
     assert what == {
         "date": "dates", "time": "dates", "lt": "dates", "span": "time spans", "z": "complex numbers", "l": "lists",
@@ -525,7 +526,7 @@ def test_columns_that_no_formula_can_use_harm_nobody(save):
 def test_texts_in_latin_1_come_back(save):
     """R marks each text with its encoding."""
     code = "{x <- 'gr\\xf6\\xdfe'; Encoding(x) <- 'latin1'; data.frame(g = c(x, 'b'), y = 1:2)}"
-    assert sources.read(save(code))["g"].tolist() == ["größe", "b"]
+    assert tables.read(save(code))["g"].tolist() == ["größe", "b"]
 
 
 A_COLUMN = "structure(list(y = 1, x = {}), class = 'data.frame', row.names = 1L)"
@@ -555,7 +556,7 @@ def test_what_is_code_or_no_data_frame_is_one_line_and_runs_nothing(case, save, 
     code, message = CODE[case]
     path = save(code)
     with pytest.raises(SourceError) as caught:
-        sources.read(path)
+        tables.read(path)
     assert message in str(caught.value) and "\n" not in str(caught.value) and str(path) in str(caught.value)
     assert not Path("mark").exists()
 
@@ -576,10 +577,10 @@ def test_a_promise_is_not_kept(where, save, tmp_path, monkeypatch):
     assert content.count(language) == 1
     path.write_bytes(content.replace(language, promise))
     if where == "as an attribute":
-        assert sources.read(path)["y"].tolist() == [1]
+        assert tables.read(path)["y"].tolist() == [1]
     else:
         with pytest.raises(SourceError, match="a promise, which is code and not run"):
-            sources.read(path)
+            tables.read(path)
     assert not Path("mark").exists()
 
 
@@ -592,7 +593,7 @@ def test_a_few_bytes_cannot_ask_for_any_amount_of_memory(save):
     path.write_bytes(content.replace(long, np.array([2e9, 1, 1], ">f8").tobytes()))
     started = time.process_time()
     with pytest.raises(SourceError, match="it is damaged"):
-        sources.read(path)
+        tables.read(path)
     assert time.process_time() - started < 1
 
 
@@ -602,7 +603,7 @@ def test_a_workspace_in_disguise_is_named(save, tmp_path):
     code = f"{{table <- data.frame(y = 1); save(table, file = {str(path)!r})}}"
     r.call("eval", r.call("parse", text=code), r.call("new.env", parent=r.interface().globalenv))
     with pytest.raises(SourceError, match=r"an R workspace: save the one data frame with saveRDS\(table"):
-        sources.read(path)
+        tables.read(path)
 
 
 # ---- bytes of any kind ---------------------------------------------------------------------------------------------
@@ -633,7 +634,7 @@ def test_any_bytes_give_a_table_or_one_line(tmp_path, save):
         path = tmp_path / f"any{suffix}"
         path.write_bytes(content)
         try:
-            outcomes[suffix].add(type(sources.read(path)))
+            outcomes[suffix].add(type(tables.read(path)))
         except SourceError as error:
             outcomes[suffix].add(SourceError)
             assert "\n" not in str(error)

@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from concord import effect_tests, error_definitions, error_questions, models, r, standard_errors
-from concord.agreement import Disagreement, compare, tolerances
-from concord.answers import answer
-from concord.engines import lme4, mixedlm
-from concord.quantities import Sheet
+from concord import r
+from concord.account import effect_tests, standard_errors
+from concord.account.line import Sheet
+from concord.agreement.comparison import Disagreement, compare
+from concord.agreement.tolerances import tolerances
+from concord.engines import error_definitions, error_questions
+from concord.engines.answers import answer
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.models import model as models
 
 FILE = Path(__file__).parent / "published" / "degrees" / "nlme_summaries.csv"
 ROWS = list(csv.DictReader(FILE.open(encoding="utf-8")))
@@ -243,7 +248,7 @@ def test_nlmes_published_summaries_and_intervals_hold(row, fits):
 
 
 def _likelihood(fit):
-    from concord import reference
+    from concord.reference import reference
 
     return reference.of(fit.model).likelihood
 

@@ -14,19 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from concord import models, parts
-from concord.__main__ import main
-from concord.findings import Findings
-from concord.notebooks import InputError
-from concord.simulation import Case, pairs
-from concord.store import Plan, Store
-from concord.study import run
+from concord.commands.cli import main
+from concord.errors import InputError
+from concord.models import model
+from concord.simulation import parts
+from concord.simulation.case import Case
+from concord.simulation.experiment import pairs
+from concord.simulation.findings import Findings
+from concord.simulation.store import Plan, Store
+from concord.simulation.study import run
 from test_study import DEFAULT, MODEL, NAME, files, rows
 
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return Case.of(models.get(MODEL))
+    return Case.of(model.get(MODEL))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def begun(case, tmp_path_factory) -> Path:
 def test_a_folder_with_another_study_is_one_line_that_says_what_differs(begun, case, changed, message):
     given = {"cases": (case,), "seed": 1, "replicates": 2, "pairs": DEFAULT, **changed}
     if "cases" in changed:
-        given["cases"] = (Case.of(models.get(changed["cases"])),)
+        given["cases"] = (Case.of(model.get(changed["cases"])),)
     before = files(begun)
     with pytest.raises(InputError) as error:
         run(Plan(**given), begun, workers=0)
@@ -110,7 +112,7 @@ def test_a_part_that_is_no_whole_parquet_file_is_one_line_and_computed_anew_with
         return
     here.unlink()
     assert main([*given, "--replicates", "4"]) == 0
-    run(Plan((Case.of(models.get(MODEL)),), 1, 4, DEFAULT), tmp_path / "whole", workers=0)
+    run(Plan((Case.of(model.get(MODEL)),), 1, 4, DEFAULT), tmp_path / "whole", workers=0)
     pd.testing.assert_frame_equal(rows(folder), rows(tmp_path / "whole"), check_exact=True)
 
 

@@ -20,13 +20,15 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from concord import models, parts, study
-from concord.__main__ import main
-from concord.findings import Findings
-from concord.simulate_command import cases
-from concord.simulation import Case, Experiment, pairs, schema
-from concord.store import Batch, Plan, Store
-from concord.study import StudyStopped, Work, run
+from concord.commands.cli import main
+from concord.models import model
+from concord.simulation import experiment, parts, study
+from concord.simulation.case import Case, cases
+from concord.simulation.experiment import Experiment, pairs, schema
+from concord.simulation.findings import Findings
+from concord.simulation.store import Batch, Plan, Store
+from concord.simulation.study import StudyStopped, run
+from concord.simulation.work import Work
 from test_notebooks import session, until
 
 MODEL = "dyestuff-random_intercept"
@@ -48,7 +50,7 @@ CLOCK = ["seconds"]
 
 @pytest.fixture(scope="module")
 def case() -> Case:
-    return Case.of(models.get(MODEL))
+    return Case.of(model.get(MODEL))
 
 
 def files(folder: Path) -> list[Path]:
@@ -290,7 +292,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
 
 
 def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
-    compute = study.compute
+    compute = experiment.compute
     monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))
     with pytest.raises(StudyStopped, match="a worker has .* here it is .*: install the same"):
         run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=0)
@@ -365,7 +367,7 @@ def test_a_thousand_million_replicates_take_no_more_room_than_ten(case, tmp_path
 
 def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, tmp_path, monkeypatch):
     """To the last bit, though sums of floating-point numbers depend on their order."""
-    monkeypatch.setattr("concord.findings.ROWS", 1)  # one part at a time
+    monkeypatch.setattr("concord.simulation.findings.ROWS", 1)  # one part at a time
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     run(Plan((case,), 1, 12, DEFAULT), whole, workers=0, batch=12)
     shutil.copytree(whole, divided)
@@ -435,7 +437,7 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
 )
 def test_what_cannot_be_simulated_is_one_line_and_status_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("concord.cluster.PATIENCE", 1)
+    monkeypatch.setattr("concord.processes.cluster.PATIENCE", 1)
     assert main(["simulate", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == 1 and message in told.err

@@ -11,9 +11,13 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from concord import models, plots, r, reference, sweep
-from concord.engines import EngineError, engines
-from concord.fits import KEY
+from concord import r
+from concord.agreement import sweep
+from concord.engines.engine import EngineError, engines
+from concord.models import model as models
+from concord.models.parameters import KEY
+from concord.plots import verdicts
+from concord.reference import reference
 
 SLOPE, UNCORRELATED = ("sitka-random_slope", "REML"), ("dietox-uncorrelated", "ML")
 OPTIMIZERS = {
@@ -299,7 +303,7 @@ def test_the_table_shows_every_row_without_timings_or_noise():
 def test_the_picture_has_a_marker_a_row_filled_where_convergence_is_claimed(case):
     """In the panel of its engine, on its optimizer's line, at its gap; all within the frame."""
     made = swept(*case)
-    figure = plots.sweep(made)
+    figure = verdicts.sweep(made)
     assert isinstance(figure, Figure)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["lme4", "mixedlm"]
     for axes in figure.axes:
@@ -315,4 +319,4 @@ def test_the_picture_has_a_marker_a_row_filled_where_convergence_is_claimed(case
             assert x == (pytest.approx(max(row["gap"], 1e-12)) if np.isfinite(row["gap"]) else nowhere)
             assert nowhere > 100 * mine["gap"][np.isfinite(mine["gap"])].max()
             assert (to_rgb(marker.get_markerfacecolor()) != (1, 1, 1)) is row["converged"]
-            assert (marker.get_color(), marker.get_marker()) == plots.CODINGS[row["predictors"]]
+            assert (marker.get_color(), marker.get_marker()) == verdicts.CODINGS[row["predictors"]]

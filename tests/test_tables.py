@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from concord import tables
+from concord.display import table as tables
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 
 from concord import r
-from concord.coding import between
-from concord.engines import EngineError, engines
-from concord.formulas import CannotExpress
-from concord.translation import for_mixedlm
+from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.statsmodels.formula import for_mixedlm
+from concord.models.coding import between
 
 MIXEDLM, LME4, NLME = (engines()[name] for name in ("mixedlm", "lme4", "nlme"))
 HOSTILE = 'x")+__import__("os").system("touch MARKER'
@@ -348,11 +347,12 @@ def test_columns_may_have_any_name(name, odd, make_model, tmp_path, monkeypatch)
 def test_a_hostile_name_reaches_neither_language_as_code(make_model, tmp_path, monkeypatch):
     """As a slope's group in ||, which lme4 pastes into text, and in nlme, which pastes all names, it is refused."""
     monkeypatch.chdir(tmp_path)
-    from concord import formulas
+    from concord.models import formula as formulas
+    from concord.models import syntax
 
     in_r = "g, file.create('MARKER')"
     for name in (HOSTILE, in_r):
-        with pytest.raises(formulas.FormulaError, match=r"\|\| wants a grouping column with a plain name"):
+        with pytest.raises(syntax.FormulaError, match=r"\|\| wants a grouping column with a plain name"):
             formulas.parse(f"y ~ x + (x || {backticked(name)})")
         model = make_model(TABLE.assign(**{name: TABLE["z"]}), f"y ~ {backticked(name)} + (1 | g)")
         with pytest.raises(CannotExpress, match="nlme cannot express the variable"):

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from concord import baseline
-from concord import upgrade as upgrade_check
-from concord.__main__ import main
-from concord.notebooks import InputError
-from concord.upgrade import markdown
+from concord.commands import baseline
+from concord.commands import upgrade as upgrade_check
+from concord.commands.cli import main
+from concord.commands.upgrade import markdown
+from concord.errors import InputError
 from test_notebooks import session, until
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from concord import vocabulary
-from concord.verdict import Fact, Facts, Gone, decide, grade
+from concord.agreement.verdict import Fact, Facts, Gone, decide, grade
 from concord.vocabulary import VERDICTS, passes, side
 
 GOOD = Fact("MixedLM (statsmodels)", "mixedlm", gap=0.0, off=0.0, digits=7.2, slope=1e-6)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from concord import workers
-from concord.workers import QuestionClosed, Worker, WorkerStopped
+from concord.processes import worker as workers
+from concord.processes.worker import QuestionClosed, Worker, WorkerStopped
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_it_does_not_outlive_a_killed_parent_though_it_works():
     """A parent that is killed closes nothing; its worker, in the middle of a long piece of work, ends with it."""
     code = """
         import os, time
-        from concord.workers import Worker
+        from concord.processes.worker import Worker
         worker = Worker()
         print(worker.run(os.getpid), flush=True)
         worker.send(time.sleep, 120)
@@ -251,7 +251,7 @@ class Interrupting:
     Attributes
     ----------
     step : at which one, counted from 1
-    fine : whether every bytecode of `concord.workers` is a step, and not every line
+    fine : whether every bytecode of `concord.processes.worker` is a step, and not every line
     steps : how many were seen
     """
 

@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from concord import formulas, soundness
-from concord.columns import PreparationError
-from concord.likelihood import Likelihood, LikelihoodError
+from concord.data.columns import PreparationError
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.models import formula as formulas
+from concord.models import identifiability, syntax
+from concord.models.design import Design
 
 # A better optimum is one by more than this: log-likelihood units.
 BETTER = 1e-6
@@ -142,7 +144,7 @@ class Scan:
     With V = I + Z L L' Z', [X y]' V^-1 [X y] is A less the sum over groups of W' (I + L' C L)^-1 W, W = L' B.
     """
 
-    def __init__(self, design: formulas.Design, reml: bool) -> None:
+    def __init__(self, design: Design, reml: bool) -> None:
         term, self.reml = design.terms[0], reml
         n, p = design.X.shape
         self.p, self.nu = p, n - p if reml else n
@@ -290,9 +292,9 @@ def _search(chosen, theirs, until, say) -> None:
         try:
             parsed = formulas.parse(formula)
             design = formulas.design(parsed, frame)
-            soundness.check(design, parsed)
+            identifiability.check(design, parsed)
             likelihoods = {method: Likelihood(design, method == "REML") for method in ("REML", "ML")}
-        except (formulas.FormulaError, PreparationError, LikelihoodError):
+        except (syntax.FormulaError, PreparationError, LikelihoodError):
             continue
         for method, likelihood in likelihoods.items():
             clock = time.process_time()

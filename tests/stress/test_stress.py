@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 import truth
 
-from concord.agreement import compare
-from concord.fits import Fit
-from concord.likelihood import Likelihood
+from concord.agreement.comparison import compare
+from concord.engines.fit import Fit
+from concord.likelihood.likelihood import Likelihood
 
 HERE = Path(__file__).resolve().parent
 TABLES = json.loads((HERE / "tables.json").read_text())

@@ -16,7 +16,7 @@ def reports_batch(folder: Path, notebooks: Path | None) -> None:
 
 def reports_loop(folder: Path, notebooks: Path | None) -> None:
     """The same notebooks with the same methods, one after another, by the `papermill` command."""
-    from concord.reports import plan
+    from concord.reports.batch import plan
 
     papermill = str(Path(sys.executable).with_name("papermill"))
     for report in plan(folder=notebooks):

@@ -80,13 +80,13 @@ def _large() -> tuple[float, float]:
     import numpy as np
     import pandas as pd
 
-    from concord import inquiry
-    from concord.agreement import compare
-    from concord.answers import answer
+    from concord import session
+    from concord.agreement.comparison import compare
+    from concord.engines.answers import answer
 
     def asked(table: Path, formula: str) -> tuple[float, float]:
         began = time.perf_counter()
-        model = pickle.loads(pickle.dumps(inquiry.Inquiry(table, formula).model))
+        model = pickle.loads(pickle.dumps(session.Inquiry(table, formula).model))
         answers = [answer(model, engine, "default") for engine in ("mixedlm", "lme4", "nlme")]
         comparison = compare(*answers)
         repr(comparison)

@@ -45,8 +45,8 @@ def table(rows: int) -> pd.DataFrame:
 
 def likelihood(rows: int) -> dict[str, float]:
     """The independent likelihood's fit, from the model's numbers on: ``seconds``, ``peak`` in MiB above the start."""
-    from concord.formulas import Design, DesignTerm
-    from concord.likelihood import Likelihood
+    from concord.likelihood.likelihood import Likelihood
+    from concord.models.design import Design, DesignTerm
 
     frame = table(rows)
     X = np.column_stack([np.ones(rows), frame["x"]])
@@ -63,9 +63,10 @@ def outside(rows: int) -> dict[str, float]:
     import statsmodels.formula.api as smf
     from rpy2 import robjects
 
-    from concord import inquiry, r
-    from concord.agreement import compare
-    from concord.engines import lme4, mixedlm
+    from concord import r, session
+    from concord.agreement.comparison import compare
+    from concord.engines.lme4 import engine as lme4
+    from concord.engines.statsmodels import engine as mixedlm
 
     inside = [0.0]
 
@@ -77,7 +78,7 @@ def outside(rows: int) -> dict[str, float]:
 
     def asked(path: Path) -> float:
         inside[0], began = 0.0, time.perf_counter()
-        model = inquiry.Inquiry(path, FORMULA).model
+        model = session.Inquiry(path, FORMULA).model
         frame = model.frame
         python = partial(smf.mixedlm, "y ~ x", frame, groups=frame["g"], re_formula="~x")
         by_python = engine(lambda: python().fit(method=["bfgs"], maxiter=1))

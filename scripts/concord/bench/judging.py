@@ -37,7 +37,7 @@ def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the deviance function that lmer makes of the same model, at the same estimates."""
     import numpy as np
 
-    from concord import models
+    from concord.models import model as models
 
     _, optimum = _judged()
     relative = optimum.covariances[0] / optimum.residual_variance
@@ -51,8 +51,8 @@ def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """Every model's optimum by each method, from its numbers: cross-products, then a search from each start."""
-    from concord import models
-    from concord.likelihood import Likelihood
+    from concord.likelihood.likelihood import Likelihood
+    from concord.models import model as models
 
     given = [(model.design, model.reml) for model in models.every()]
     began = time.perf_counter()
@@ -63,7 +63,7 @@ def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
     """The same models' fits by lmer as it ships, however far they get."""
-    from concord import models
+    from concord.models import model as models
 
     return sum(_in_r(FIT, model.formula.expression, model.frame, model.reml)[0] for model in models.every())
 
@@ -84,7 +84,7 @@ def profile_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 
 def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
     """The same by lme4's profile of a fit that it has: the fit and the intervals are not counted."""
-    from concord import models
+    from concord.models import model as models
 
     model = models.get(JUDGED, "ML")
     seconds, *ends = _in_r(PROFILE, model.formula.expression, model.frame)
@@ -96,8 +96,9 @@ def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
 
 def _profiled() -> tuple[float, list[float]]:
     """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
-    from concord import models, profile
-    from concord.likelihood import Likelihood
+    from concord.inference import profile
+    from concord.likelihood.likelihood import Likelihood
+    from concord.models import model as models
 
     design = models.get(JUDGED, "ML").design
     began = time.perf_counter()
@@ -112,8 +113,8 @@ def _profiled() -> tuple[float, list[float]]:
 @cache
 def _judged():
     """The likelihood of the model that is judged, and its optimum for a fit."""
-    from concord import models
-    from concord.likelihood import Likelihood
+    from concord.likelihood.likelihood import Likelihood
+    from concord.models import model as models
 
     model = models.get(JUDGED)
     likelihood = Likelihood(model.design, model.reml)

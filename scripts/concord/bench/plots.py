@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from concord.pictures import Picture, described
-from concord.plots import GREY, subplots
+from concord.display.picture import Picture, described
+from concord.plots.style import GREY, subplots
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _MARKERS = ("o", "s", "^", "D")

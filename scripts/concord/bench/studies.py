@@ -17,8 +17,8 @@ FIRST = 8  # of them, before the clock starts
 
 def study_on_workers(folder: Path, notebooks: Path | None) -> float:
     """A study by default and tuned settings goes on, on two workers that have the model and have done some of it."""
-    from concord import study
-    from concord.cluster import cluster
+    from concord.processes.cluster import cluster
+    from concord.simulation import study
 
     with cluster(None, WORKERS, study.DEATHS, study.R, study.IMPORTED) as client:
         address = client.scheduler.address
@@ -63,13 +63,15 @@ def study_inside(folder: Path, notebooks: Path | None) -> float:
 
 
 def _plan(replicates: int):  # noqa: ANN202 (study is not imported before the threads are set)
-    from concord import models, simulation, study
+    from concord.models import model
+    from concord.simulation import case, store
+    from concord.simulation import experiment as simulation
 
-    return study.Plan((simulation.Case.of(models.get(MODEL)),), 1, replicates, simulation.pairs())
+    return store.Plan((case.Case.of(model.get(MODEL)),), 1, replicates, simulation.pairs())
 
 
 def _experiment():  # noqa: ANN202
-    from concord.simulation import Experiment
+    from concord.simulation.experiment import Experiment
 
     plan = _plan(1)
     made = Experiment(plan.cases[0], plan.seed, plan.pairs)

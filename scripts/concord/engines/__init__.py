@@ -1,23 +1,13 @@
-"""Engines: one short module each, with the same three functions.
+"""The packages that fit: one folder each, with all that is asked of that package; no engine knows another."""
 
-``fit(model, settings)`` fits a model by one of the settings, ``from_native(native, model)`` makes a `Fit` of what the
-package itself returned, and ``SETTINGS`` lists the settings. Every module in this folder with a function ``fit`` is an
-engine; the contract tests find it here.
-"""
+import lazy_loader
 
-from __future__ import annotations
-
-import importlib
-import pkgutil
-from types import ModuleType
-
-
-class EngineError(RuntimeError):
-    """An engine could not fit a model, or gave nothing that can be used; the message says which and why."""
-
-
-def engines() -> dict[str, ModuleType]:
-    """All engines by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
-    return {name: module for name, module in modules.items() if hasattr(module, "fit")}
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["lme4", "nlme", "statsmodels"],
+    submod_attrs={
+        "answers": ["Absence", "Answer", "answer"],
+        "engine": ["CannotExpress", "EngineError", "engines"],
+        "fit": ["Attempt", "Fit"],
+    },
+)

@@ -1,0 +1,21 @@
+"""Everything that packages state beyond the estimates, held to its own definition; no fit is judged here, no picture
+drawn."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "intervals",
+        "predictions",
+        "anova",
+        "checks",
+        "criteria",
+        "effect_tests",
+        "influence",
+        "model_tests",
+        "nested_models",
+        "standard_errors",
+    ],
+    submod_attrs={"account": ["Account", "SECTIONS"], "line": ["Line", "Sheet", "conversions"]},
+)

@@ -1,0 +1,337 @@
+"""The account: everything that the fits of one model say beyond their estimates, section by section.
+
+Each section is a `Sheet`: a line a quantity, held to the independent value by each package's own definition. What is
+here is the order in which a reader meets them, and what they cost; what they say is in the modules of their names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from concord.account import anova, checks, effect_tests, model_tests, standard_errors
+from concord.account import criteria as criteria_module
+from concord.account import influence as deletion
+from concord.account import line as quantities
+from concord.account.intervals import intervals
+from concord.account.line import Line, Sheet
+from concord.account.predictions import predictions
+from concord.agreement.comparison import Comparison
+from concord.display import table as tables
+from concord.inference import criteria
+from concord.inference.influence import Influence
+from concord.inference.profile_curve import ProfileError
+from concord.likelihood import likelihood
+from concord.processes.worker import WorkerStopped
+
+if TYPE_CHECKING:
+    from concord.bootstrap.result import Bootstrap
+
+# Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
+# and of influence, for each grouping factor.
+FITS = {
+    "standard errors": 2, "tests of fixed effects": 6, "intervals": 12, "random effects": 1, "criteria": 0,
+    "tests of models": 10, "checks": 2, "influence": 6,
+}  # fmt: skip
+SECTIONS = tuple(FITS)
+SEVERAL = 6
+
+
+class Account:
+    """Everything that the fits of one comparison say beyond their estimates.
+
+    Parameters
+    ----------
+    comparison : fits of one model; tuned ones, so that a difference is one of definition and not of optimizers
+    level : of all confidence intervals
+    seconds : a section that would take longer, by an estimate from the fits' own times, is left out and says so
+    profiled : whether the section of intervals has profiles, for which lme4 fits the model dozens of times
+    """
+
+    def __init__(
+        self, comparison: Comparison, level: float = 0.95, seconds: float = math.inf, profiled: bool = True
+    ) -> None:
+        self.comparison, self.level, self.seconds, self.profiled = comparison, level, seconds, profiled
+        self._made: dict[str, Sheet] = {}
+
+    def __getitem__(self, section: str) -> Sheet:
+        """One section as a sheet; it is made when it is first asked for.
+
+        Raises
+        ------
+        KeyError : there is no such section
+        """
+        if section not in SECTIONS:
+            raise KeyError(f"section {section!r}: one of {', '.join(SECTIONS)}")
+        if section not in self._made:
+            self._made[section] = self._sheet(section)
+        return self._made[section]
+
+    @cached_property
+    def everything(self) -> Sheet:
+        """All sections in one sheet."""
+        sheets = [self[section] for section in SECTIONS]
+        notes = dict.fromkeys(note for sheet in sheets for note in sheet.notes)
+        lines = [line for sheet in sheets for line in sheet.lines]
+        return Sheet(f"everything else, {self.comparison.title}", lines, tuple(notes), self._head)
+
+    @property
+    def summary(self) -> Summary:
+        """How many lines of each section came out how."""
+        return Summary(self.comparison.title, {section: self[section] for section in SECTIONS})
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines of all sections that nothing explains, a sentence each; they are part of the verdict."""
+        return self.summary.unexplained
+
+    @property
+    def left_out(self) -> list[str]:
+        """The sections that have no line: nothing is said of them by the verdict."""
+        return self.summary.left_out
+
+    # ---- what stands beside the sheets -------------------------------------------------------------------------------
+
+    @property
+    def tests(self) -> pd.DataFrame:
+        """Every test of every fixed effect; see `effect_tests.tests_table`."""
+        return effect_tests.tests_table(self.comparison)
+
+    @cached_property
+    def anova(self) -> anova.RAnova | str:
+        """R's own anova() of lme4's fits; or a sentence, where there is none."""
+        try:
+            return anova.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
+        except criteria.NotComparable as error:
+            return f"No anova(): {error}."
+
+    @cached_property
+    def influence(self) -> dict[str, Influence]:
+        """Of every level of each grouping factor, in the order of the random terms."""
+        return {group: deletion.of(self.comparison, group) for group in deletion.groups(self.comparison)}
+
+    @property
+    def most_influential(self) -> pd.DataFrame:
+        """The levels of each grouping factor that matter most: ``group`` and the columns of `deletion.table`."""
+        names = self.comparison.model.design.names
+        made = [deletion.table(found, names).assign(group=group) for group, found in self.influence.items()]
+        table = pd.concat(made, ignore_index=True)
+        return table[["group", *table.columns.drop("group")]]
+
+    def profiles(self) -> Any:
+        """Twice the fall of every parameter's profile log-likelihood, as a picture; or a sentence, where the section of
+        intervals has nothing.
+        """
+        from concord.account.intervals import profile_curves
+        from concord.plots import profiles as profile_plots  # matplotlib, which no sheet needs
+
+        if not self["intervals"].lines:
+            return "No picture: there are no intervals."
+        return profile_plots.deviance(profile_curves.curves(self.comparison, scale="sd", level=self.level), self.level)
+
+    def bland_altman(self) -> Any:
+        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence."""
+        from concord.plots import random_effects as random_effects_module
+
+        if len(self.comparison.parties) < 2:
+            return "No picture: two fits are needed to compare their random effects."
+        return random_effects_module.bland_altman(self.comparison)
+
+    def bootstrap(self, replicates: int, seed: int = 1, progress: bool = True) -> Any:
+        """The parametric bootstrap of all packages, with the other intervals beside it (`Bootstrapped`); or a sentence,
+        for none. There are no profiles where the section of intervals has nothing.
+        """
+        from concord.bootstrap import parametric
+
+        if not replicates:
+            return "No bootstrap: replicates is 0."
+        drawn = parametric.bootstrap(self.comparison, replicates, seed, progress=progress)
+        profiles = bool(self["intervals"].lines)
+        beside = intervals.table(self.comparison, self.level, drawn.intervals(self.level), with_profile=profiles)
+        return Bootstrapped(drawn, beside, self.level, self.of_bootstrap(drawn))
+
+    def of_bootstrap(self, drawn: Bootstrap) -> Sheet:
+        """The ends of a bootstrap's intervals as lines: each package's by the same draws as the independent ones."""
+        from concord.bootstrap import intervals as bootstrap_lines
+
+        title = f"bootstrap intervals, {self.comparison.title}, {len(drawn.judging)} replicates"
+        return Sheet(title, bootstrap_lines.lines(drawn, self.level), head=self._head)
+
+    def estimated(self, section: str) -> float:
+        """Seconds that a section may take, by how long one fit of each package took."""
+        once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
+        # A package that did not end its fit in the time it had would be fitted again.
+        once += [math.inf for each in self.comparison.absent if each.kind == "stopped" and FITS[section] >= SEVERAL]
+        known = [each for each in once if not math.isnan(each)]
+        times = {
+            "intervals": len(self.comparison.against.estimates),
+            "influence": len(deletion.groups(self.comparison)),
+        }
+        return FITS[section] * times.get(section, 1) * max(known, default=0.0)
+
+    # ---- how a sheet is made -----------------------------------------------------------------------------------------
+
+    def _sheet(self, section: str) -> Sheet:
+        title = f"{section}, {self.comparison.title}"
+        needed = self.estimated(section)
+        if not self.comparison.fits:
+            return Sheet(title, [], ("There is no fit.",), self._head)
+        if needed > self.seconds:
+            note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
+            if not self.seconds:
+                note = f"Left out, as asked: {section}."
+            elif math.isinf(needed):
+                note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
+            return Sheet(title, [], (note,), self._head)
+        try:
+            return Sheet(title, self._lines(section), self._notes(section), self._head)
+        except WorkerStopped as stop:
+            return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self._head)
+        except (likelihood.LikelihoodError, ProfileError) as error:
+            return Sheet(title, [], (f"Not there: {error}.",), self._head)
+
+    def _lines(self, section: str) -> list[Line]:
+        made: dict[str, Callable[[], Sequence[Line]]] = {
+            "standard errors": lambda: standard_errors.lines(self.comparison),
+            "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
+            "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
+            "random effects": lambda: predictions.lines(self.comparison),
+            "criteria": lambda: criteria_module.lines(self.comparison),
+            "tests of models": lambda: [*model_tests.test_lines(self.comparison), *self._anova_lines],
+            "checks": lambda: checks.lines(self.comparison),
+            "influence": lambda: [
+                line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
+            ],
+        }
+        return list(made[section]())
+
+    @property
+    def _anova_lines(self) -> Sequence[Line]:
+        return self.anova.lines if isinstance(self.anova, anova.RAnova) else ()
+
+    def _notes(self, section: str) -> Sequence[str]:
+        if section == "tests of fixed effects":
+            return tuple(f"{kind}: {assumes}." for kind, assumes in effect_tests.ASSUMES.items())
+        if section == "intervals" and not self.profiled:
+            return ("Left out, as asked: profile intervals.",)
+        if section == "tests of models":
+            refused = model_tests.tests_table(self.comparison)
+            refused = refused[refused["note"].str.startswith("not tested")]
+            return tuple(f"{row.null} in {row.alternative}, {row.note}." for row in refused.itertuples())
+        return ()
+
+    @property
+    def _head(self) -> dict[str, str]:
+        model = self.comparison.model
+        return {
+            "dataset": model.dataset.id, "model": model.name, "method": model.method,
+            "settings": self.comparison.settings,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrapped:
+    """A bootstrap, and its intervals beside those of the other kinds.
+
+    Attributes
+    ----------
+    drawn : the bootstrap
+    intervals : of every parameter, as `intervals.table` has them
+    level : of all of these
+    sheet : the ends of the bootstrap's own as lines
+    """
+
+    drawn: Bootstrap
+    intervals: pd.DataFrame
+    level: float
+    sheet: Sheet
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
+        shown = self.intervals.drop(columns=["effect", "lower_reached", "upper_reached", "scale"])
+        words = ["group", "term", "kind", "source", "method", "note"]
+        ends = [[tables.number(float(end), 6) for end in pair] for pair in shown[["lower", "upper"]].to_numpy()]
+        rows = [[*told, *pair] for told, pair in zip(shown[words].to_numpy().tolist(), ends, strict=True)]
+        caption = (
+            f"{self.drawn.model.id}, {self.drawn.model.method}: {100 * self.level:g} percent intervals of every kind"
+        )
+        return caption, [*words, "lower", "upper"], rows, len(words)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        own = self.sheet._repr_mimebundle_()
+        html = "\n".join(
+            [self.drawn._repr_mimebundle_()["text/html"], own["text/html"], tables.render_html(*self._rendered())]
+        )
+        return own | {"text/plain": repr(self), "text/html": html}
+
+    def __repr__(self) -> str:
+        return f"{self.drawn!r}\n\n{self.sheet!r}\n\n{tables.render_text(*self._rendered())}"
+
+
+class Summary:
+    """How many lines of each section came out how.
+
+    Attributes
+    ----------
+    title : whose
+    sheets : by section
+    """
+
+    WORDS = quantities.VERDICTS
+
+    def __init__(self, title: str, sheets: dict[str, Sheet]) -> None:
+        self.title, self.sheets = title, sheets
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a section, a column an outcome."""
+        rows = {
+            section: {word: sum(line.verdict == word for line in sheet.lines) for word in self.WORDS}
+            for section, sheet in self.sheets.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(self.WORDS))
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines of all sections that nothing explains, a sentence each."""
+        return [breach for sheet in self.sheets.values() for breach in sheet.breaches]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The sections that have no line."""
+        return [section for section, sheet in self.sheets.items() if not sheet.lines]
+
+    def check(self) -> Summary:
+        """Raise where a line of any section differs.
+
+        Raises
+        ------
+        Disagreement : lists every such line of the first section that has one
+        """
+        for sheet in self.sheets.values():
+            if sheet.lines:
+                sheet.check()
+        return self
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        table = self.table
+        rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
+        notes = [f"{breach}." for breach in self.unexplained]
+        notes += [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
+        if self.left_out:
+            notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
+        differ = int(table[quantities.DIFFER].sum())
+        word = f"{quantities.DIFFER}, " if differ else ""
+        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {differ} that nothing explains"
+        return head, ["section", *table.columns], rows, 1, notes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())

@@ -1,0 +1,267 @@
+"""Deletion: what leaving out a group does to the estimates, as the packages find it by refitting.
+
+The independent values are exact (`influence`). MixedLM has no measure of influence: it is fitted anew without the
+levels that matter most, and so is lme4. lme4's own ``influence()`` leaves out every level; since it refits them all, it
+is asked for only where it is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import r
+from concord.account.line import Line
+from concord.agreement.comparison import Comparison
+from concord.agreement.tolerances import allowed_gap
+from concord.data.datasets import ModelRecord
+from concord.engines.answers import Absence, Answer, answer
+from concord.engines.fit import Fit
+from concord.engines.tuning import recomputed
+from concord.inference.influence import Influence, influence
+from concord.models.coding import between, same_numbers, shift
+from concord.models.model import Model
+from concord.models.parameters import parameters
+from concord.reference import reference
+
+_R = Path(__file__).with_suffix(".R")
+
+SECTION = "influence"
+# The packages that are fitted anew.
+REFITTED = ("mixedlm", "lme4")
+# A name that no column of a table has.
+_COLUMN = ".left_out"
+
+
+def groups(comparison: Comparison) -> tuple[str, ...]:
+    """The grouping factors of a comparison's model, each once, in the order of its random terms."""
+    return tuple(dict.fromkeys(term.group for term in comparison.model.design.terms))
+
+
+def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
+    """The influence of every level of a grouping factor at the reference.
+
+    Parameters
+    ----------
+    comparison : of fits of one model
+    group : the grouping factor; by default that of the first random term
+    refit : how many levels to refit without, those with the largest Cook's distances where theta is held
+    """
+    against, design = comparison.against, comparison.model.design
+    likelihood = against.likelihood
+    _, covariances, residual_variance = parameters(against.estimates, design)
+    optimum = likelihood.optimum([likelihood.theta_at(covariances, residual_variance)])
+    group = group or design.terms[0].group
+    held = influence(likelihood, optimum, group, refit=False)
+    return influence(likelihood, optimum, group, refit=most(held, refit)) if refit else held
+
+
+def most(found: Influence, count: int) -> list[str]:
+    """The levels with the largest Cook's distances, theta held, the largest first."""
+    distance = found.cooks_distance(found.held)
+    order = np.argsort(-np.where(np.isnan(distance), -np.inf, distance), kind="stable")
+    return [found.levels[i] for i in order[:count] if not np.isnan(distance[i])]
+
+
+def table(found: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFrame:
+    """The levels that matter most.
+
+    Parameters
+    ----------
+    found : the influence of all levels
+    names : of the fixed effects
+    count : how many levels
+
+    Returns
+    -------
+    pandas.DataFrame : one row a level, the largest Cook's distance first: ``level, rows, cooks_distance_held,
+        cooks_distance_refitted, displacement_held, displacement_refitted, dfbetas, effect``: the largest standardized
+        change of a fixed effect, theta held, and which one it is
+    """
+    whole = found.table.set_index("level")
+    standardized = pd.DataFrame(found.dfbetas(found.held), index=list(found.levels), columns=list(names))
+    rows = []
+    for level in most(found, count):
+        effect = standardized.loc[level].abs().idxmax()
+        kept = [key for key in whole.columns if not key.startswith("loglik")]
+        rows.append(
+            {"level": level, **whole.loc[level, kept], "dfbetas": standardized.loc[level, effect], "effect": effect}
+        )
+    columns = [
+        "level", "rows", "cooks_distance_held", "cooks_distance_refitted", "displacement_held",
+        "displacement_refitted", "dfbetas", "effect",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype({"rows": int})
+
+
+def without(model: Model, group: str, level: str) -> Model:
+    """The same model on the table without the rows of a level. What a formula makes of a whole column, as poly() and
+    scale() do, it makes of the rows that are left: see `in_columns_of`.
+    """
+    design = model.design
+    gone = _rows_of(model, group, level)
+    frame = model.frame.iloc[design.rows[~gone]].reset_index(drop=True)
+    for name in frame.select_dtypes("category"):
+        frame[name] = frame[name].cat.remove_unused_categories()
+    name = f"without {group} {level}"
+    record = ModelRecord(formula=model.record.formula, title=name)
+    return Model(replace(model.dataset, frame=frame, place=None), name, record, model.method)
+
+
+def _rows_of(model: Model, group: str, level: str) -> np.ndarray:
+    """Which rows of the design are of a level, shape (n,)."""
+    term = next(each for each in model.design.terms if each.group == group)
+    return term.codes == term.levels.index(level)
+
+
+def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit | None:
+    """A fit of `other`, the model without a level, in the columns of the whole table, of which the rows `kept` are
+    left; None where the two span different spaces, or the response is another.
+
+    The log-likelihood by REML is that of these columns too, with the difference in `Fit.shift`.
+    """
+    design = other.design
+    back = between(design.X, model.design.X[kept])
+    backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
+    if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
+        return None
+    return replace(
+        fit, fixed=back @ fit.fixed, shift=fit.shift + (shift(back) if model.reml else 0.0),
+        covariances=tuple(each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True)),
+    )  # fmt: skip
+
+
+def lines(
+    comparison: Comparison, found: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
+) -> list[Line]:
+    """Real refits by MixedLM and lme4 without the levels that matter most, beside the exact ones.
+
+    Parameters
+    ----------
+    comparison : of fits of one model
+    found : the influence of its levels, refitted at least for those that matter most
+    count : how many levels
+    fitted : how a model is fitted; by default here and now, at tuned settings
+    """
+    model, made = comparison.model, []
+    fitted = fitted or (lambda other, engine: answer(other, engine, "tuned"))
+    fits = {each.engine for each in comparison.fits}
+    for level in most(found, count):
+        place = found.levels.index(level)
+        if np.isnan(found.refitted.loglik[place]):
+            continue
+        other = without(model, found.group, level)
+        got = {engine: fitted(other, engine) for engine in REFITTED if engine in fits}
+        absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
+        fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
+        absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
+        likelihood = reference.of(other).likelihood
+        levels, there = {}, {}
+        for engine, fit in fits_there.items():
+            held = in_columns_of(model, fit, other, ~_rows_of(model, found.group, level))
+            if held is None:
+                absent[engine] = f"without {level} the formula gives another response, or columns of another space"
+                continue
+            there[engine] = held
+            levels[engine] = recomputed(fit, likelihood) + held.shift - fit.shift
+        top, allowed = found.refitted.loglik[place], allowed_gap("tuned", other)
+        short = {engine: top - own for engine, own in levels.items() if not top - own <= allowed}
+        exact, key = found.refitted, {"group": found.group, "term": f"without {level}"}
+        made.append(
+            Line(
+                SECTION, "log-likelihood", "criterion", {e: fit.loglik + fit.shift for e, fit in there.items()},
+                expected={engine: own if engine in short else top for engine, own in levels.items()},
+                independent=float(top), absent=absent, short=bool(short), **key,
+            )
+        )  # fmt: skip
+        # At estimates that are none, nothing else is worth a line.
+        there = {engine: each for engine, each in there.items() if engine not in short}
+        reasons = {e: f"without {level} it stops {gap:.2g} log-likelihood units short" for e, gap in short.items()}
+        absent = {**absent, **reasons}
+        quantities: list[tuple[str, str, Callable[[Fit], Any], Any, float]] = [
+            ("fixed effects", "refitted_fixed", lambda fit: fit.fixed, exact.fixed[place],
+             float(exact.std_error[place].min())),
+            ("residual variance", "refitted_variance", lambda fit: fit.residual_variance,
+             exact.residual_variance[place], np.nan),
+        ]  # fmt: skip
+        for i, term in enumerate(model.design.terms):
+            wanted = exact.covariances[i][place]
+            name = f"variances and covariances of ({', '.join(term.names)} | {term.group})"
+            # Correlations and shares of the response: a variance that is zero has no size of its own.
+            unit = _units(term.matrix, wanted, exact.residual_variance[place])
+            quantities.append(
+                (name, "refitted_variance", lambda fit, i=i, u=unit: fit.covariances[i] / u, wanted / unit, 1.0)
+            )
+        for name, tolerance, value, wanted, scale in quantities:
+            values = {engine: value(fit) for engine, fit in there.items()}
+            expected = dict.fromkeys(values, wanted)
+            alone = float(wanted) if np.ndim(wanted) == 0 else np.nan
+            made.append(
+                Line(SECTION, name, tolerance, values, expected=expected, independent=alone, absent=absent, scale=scale,
+                     **key)
+            )  # fmt: skip
+    return made
+
+
+def _units(matrix: np.ndarray, covariance: np.ndarray, residual_variance: float) -> np.ndarray:
+    """For every variance and covariance its size, or that at which the effect adds to the response as residuals do."""
+    least = residual_variance / np.mean(matrix**2, axis=0)
+    unit = np.sqrt(np.maximum(np.diag(covariance), least))
+    return np.outer(unit, unit)
+
+
+def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
+    """What lme4's own ``influence()`` says of every level: fixed effects, ``dfbeta`` and Cook's distance.
+
+    It refits without each level: slow with many. The refits, which stop by lme4's default rules, are held to the exact
+    ones; Cook's distance, which is quadratic in what they leave, to its definition at lme4's own refits.
+
+    Parameters
+    ----------
+    comparison : of fits of one model, lme4's among them
+    found : the influence of all levels, refitted for all
+    """
+    fit = next((each for each in comparison.fits if each.engine == "lme4"), None)
+    if fit is None:
+        return []
+    got = fit.ask(asked_of_lme4, found.group)
+    order = [found.levels.index(level) for level in got["levels"]]
+    count, p = got["fixed"].shape
+    exact, key = found.refitted, {"group": found.group, "term": "every level"}
+    error = float(np.nanmin(exact.std_error))
+    # By the definitions, at lme4's own refits.
+    less = got["fixed"] - got["whole"]
+    spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
+    quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
+    return [
+        Line(SECTION, "fixed effects by lme4's influence()", "influence_refits", {"lme4": got["fixed"]},
+             expected={"lme4": exact.fixed[order]}, scale=error, **key),
+        Line(SECTION, "dfbeta", "influence_refits", {"lme4": got["dfbeta"]}, {"lme4": "dfbeta_of_the_opposite_sign"},
+             {"lme4": -found.dfbeta(exact)[order]}, scale=error, **key),
+        Line(SECTION, "Cook's distance", "influence_measure", {"lme4": got["distance"]},
+             {"lme4": "cooks_distance_by_levels"}, {"lme4": quadratic * (count - p) / (count * p)}, **key),
+    ]  # fmt: skip
+
+
+def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
+    """What lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()`` say, in the model's coding: ``levels``,
+    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,). It leaves rows out by
+    ``subset``, after the columns are made: poly() and scale() stay those of the whole table.
+    """
+    design = fit.model.design
+    term = next(each for each in design.terms if each.group == group)
+    frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
+    frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
+    got = r.from_r(r.call(r.source(_R)["influence_of"], fit.native, frame, _COLUMN))
+    p = design.X.shape[1]
+    given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
+    back = between(given, design.X)
+    return {
+        "levels": got["levels"], "whole": back @ got["whole"], "fixed": got["fixed"].reshape(-1, p) @ back.T,
+        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"],
+    }  # fmt: skip

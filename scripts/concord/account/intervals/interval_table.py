@@ -1,0 +1,168 @@
+"""The table of a comparison's confidence intervals: every parameter, by kind and source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from concord.account.intervals.sources import STEP, IntervalError, Intervals, wald
+from concord.account.line import INDEPENDENT
+from concord.engines.interval_questions import STEPS
+from concord.inference.profile import SCALES
+from concord.inference.profile_curve import Parameter
+from concord.models.parameters import KEY
+from concord.vocabulary import METHODS
+
+COLUMNS = [
+    *KEY, "kind", "source", "method", "lower", "upper", "lower_reached", "upper_reached", "scale", "note",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One interval; `term` says on which scale it is."""
+
+    parameter: Parameter
+    term: str
+    kind: str
+    source: str
+    method: str
+    ends: tuple[float, float]
+    reached: tuple[bool, bool] = (True, True)
+    note: str = ""
+
+
+def table(
+    known: Intervals, bootstrap: pd.DataFrame | None = None, *, which: Sequence[str] | None = None,
+    with_profile_re: bool = False, scale: str = "sd", with_profile: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """The table of `concord.account.intervals.intervals.table`, from the intervals of a comparison."""
+    if scale not in SCALES:
+        raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
+    rows = [
+        ((each.parameter.effect, each.parameter.group, each.term), each.kind, each.source, each.method, each.ends,
+         each.reached, each.note)
+        for each in _rows(known, which, with_profile_re=with_profile_re, with_profile=with_profile)
+    ]  # fmt: skip
+    if bootstrap is not None:
+        for row in bootstrap.to_dict("records"):
+            key = (row["effect"], row["group"], row["term"])
+            ends = (float(row["lower"]), float(row["upper"]))
+            rows.append((key, "bootstrap", row["source"], row.get("method", known.method), ends, (True, True), ""))
+    order = {(each.group, each.term.partition("__")[2] or each.term): i for i, each in enumerate(known.parameters)}
+    made = []
+    for (effect, group, term), kind, source, method, ends, reached, note in rows:
+        shown = _on_scale(term, ends, reached, note, scale)
+        made.append((effect, group, shown[0], kind, source, method, *shown[1], *shown[2], shown[3], shown[4]))
+    table = pd.DataFrame(made, columns=COLUMNS)
+    place = [order.get((g, t.partition("__")[2] or t), len(order))
+             for g, t in zip(table["group"], table["term"], strict=True)]  # fmt: skip
+    return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+
+
+def _rows(
+    known: Intervals, which: Sequence[str] | None = None, *, with_profile_re: bool = False, with_profile: bool = True
+) -> list[_Row]:
+    """Every interval but a bootstrap's."""
+    found: list[_Row] = []
+    if with_profile:
+        known.ask_lme4([each.label for each in known.chosen(which)])
+    for each in known.chosen(which):
+        found += _wald_rows(known, each)
+        if with_profile:
+            found += _profile_rows(known, each, with_profile_re)
+    return found
+
+
+def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
+    def row(source: str, ends: Sequence[float], note: str, term: str = each.term) -> _Row:
+        return _Row(each, term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
+
+    def unheld(engine: str) -> str:
+        """Why an interval is held to nothing."""
+        fit = known.fit(engine)
+        at = "" if fit is None else known.information(fit)
+        return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) and at else ""
+
+    own = known.information()
+    width, found = stats.norm.ppf((1 + known.level) / 2), []
+    if each.effect == "fixed":
+        key = ("", each.term)
+        if key in known.wald_mixedlm:
+            found.append(row("mixedlm", known.wald_mixedlm[key], "joint Hessian"))
+        if each.term in known.wald_lme4:
+            found.append(row("lme4", known.wald_lme4[each.term], "conditional on the variances"))
+        if key in known.wald_nlme:
+            found.append(row("nlme", known.wald_nlme[key], "conditional on the variances, Student's t"))
+        likelihood, optimum = known.optima[known.method]
+        place = known.design.names.index(each.term)
+        errors = [(optimum.std_error[place], "conditional on the variances")]
+        if not isinstance(own, str):
+            errors.append((own.joint[place], "joint Hessian"))
+        b = optimum.fixed[place]
+        return found + [row(INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+    variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
+    if (each.group, variance) in known.wald_mixedlm:
+        ends = known.wald_mixedlm[each.group, variance]
+        found.append(row("mixedlm", ends, "of the ratio, times the residual variance" + unheld("mixedlm"), variance))
+    if (each.group, each.term) in known.wald_nlme:
+        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + unheld("nlme")
+        if known.rounded((each.group, each.term)):
+            better = known.wider_nlme[each.group, each.term]
+            note += f", lost in rounding: {better[0]:.6g} to {better[1]:.6g} with .relStep = {STEP:g}"
+        found.append(row("nlme", ends, note))
+    if not isinstance(own, str):
+        found.append(row(INDEPENDENT, wald(own, "variance", each, width), "of the variance", variance))
+        found.append(row(INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
+    return found
+
+
+def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> list[_Row]:
+    found = []
+    try:
+        got = known.lme4(each.label)
+        refitted = "" if known.method == "ML" else "refitted by ML; "
+        optimizers = ", ".join(np.atleast_1d(got["optimizer"]))
+        note = f"{refitted}optimizer {optimizers}, in {STEPS} steps"
+        crossed = tuple(bool(end) for end in got["crossed"])
+        found.append(_Row(each, each.term, "profile", "lme4", "ML", tuple(map(float, got["ends"])), crossed, note))
+    except IntervalError as error:
+        if known.fit("lme4") is not None:
+            found.append(_Row(each, each.term, "profile", "lme4", "ML", (math.nan,) * 2, (False, False), str(error)))
+    for method in METHODS:
+        try:
+            got = known.interval(each, method)
+        except IntervalError:
+            continue
+        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (got.lower, got.upper), got.reached))
+    if with_profile_re and known.fit("mixedlm") is not None:
+        try:
+            got = known.of_profile_re(each)
+            variance = each.term.replace("sd__", "var__")
+            ends = (got.lower, got.upper)
+            note = "profile_re: the ratio held, shown times the residual variance there"
+            found.append(_Row(each, variance, "profile", "mixedlm", known.method, ends, got.reached, note))
+        except IntervalError:
+            pass
+    return found
+
+
+def _on_scale(
+    term: str, ends: tuple[float, float], reached: tuple[bool, bool], note: str, scale: str
+) -> tuple[str, tuple[float, float], tuple[bool, bool], str, str]:
+    """Term, ends, reached, scale and note of an interval on the scale that is wanted, where it can be carried there."""
+    kind, _, name = term.partition("__")
+    if kind == "sd" and scale == "variance":
+        return f"var__{name}", (ends[0] ** 2, ends[1] ** 2), reached, "variance", note
+    if kind == "var" and scale == "sd":
+        if ends[0] < 0:
+            note = f"{note}; the variance's lower end is {ends[0]:.4g}"
+            reached = (False, reached[1])
+        return f"sd__{name}", (math.sqrt(max(ends[0], 0.0)), math.sqrt(max(ends[1], 0.0))), reached, "sd", note
+    named = {"sd": "sd", "var": "variance", "cor": "correlation", "cov": "covariance"}
+    return term, ends, reached, named.get(kind, "as is") if name else "as is", note

@@ -1,0 +1,238 @@
+"""Evidence for one model over another: likelihood-ratio tests of nested models, from every package's log-likelihoods.
+
+Each is held against the same test from the independent log-likelihoods at the package's own estimates. What is nested
+is worked out in `nesting`, which models are asked in `relatives`, and the distribution of the ratio in `criteria`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import pandas as pd
+
+from concord.account.line import INDEPENDENT, Line
+from concord.account.nested_models import nested, restriction, size
+from concord.agreement.comparison import Comparison
+from concord.agreement.tolerances import allowed_gap
+from concord.engines.answers import Absence, Answer, answer
+from concord.engines.fit import Fit
+from concord.engines.tuning import recomputed
+from concord.inference import criteria
+from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable, likelihood_ratio
+from concord.likelihood.likelihood import LikelihoodError
+from concord.models.model import Model
+from concord.reference import reference
+
+SECTION = "likelihood-ratio tests"
+# The packages whose fits of other models are made for a test.
+TESTED = ("mixedlm", "lme4")
+LINEAR = "no random effects"
+
+Fitted = Callable[[Model, str], Answer]
+"""What an engine says of another model: ``fitted(model, engine)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The likelihood-ratio test of one pair of nested models, from every package's log-likelihoods.
+
+    Attributes
+    ----------
+    null, alternative : names of the models
+    ratios : by package, from the log-likelihoods that it states
+    expected : by package, from the independent log-likelihoods at its own estimates
+    independent : from the optima of the independent likelihood; None where there is none
+    absent : by package, why there is none
+    refused : why a test would mean nothing; empty where it does not
+    short : whether one of the fits is short of its optimum
+    noise : statistics below this are zero: what the settings allow two fits to be apart by
+    """
+
+    null: str
+    alternative: str
+    ratios: Mapping[str, LikelihoodRatio]
+    expected: Mapping[str, LikelihoodRatio]
+    independent: LikelihoodRatio | None
+    absent: Mapping[str, str]
+    refused: str = ""
+    short: bool = False
+    noise: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """The pair in words."""
+        return f"{self.null} in {self.alternative}"
+
+
+def tested(
+    comparison: Comparison, settings: str = "tuned", fitted: Fitted | None = None, linear: bool = True
+) -> list[Tested]:
+    """Tests of a comparison's model with every one of its `relatives`, and with the linear model.
+
+    Parameters
+    ----------
+    comparison : of fits of one model; its own fits are used where they are by `settings`, others are made
+    settings : of the fits that the tests are made from
+    fitted : how another model is fitted; by default here and now, by both packages
+    linear : whether to test the model against the one without random effects too
+    """
+    model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
+    own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
+    mine = {engine: own.get(engine) or fitted(model, engine) for engine in TESTED}
+    found = []
+    if linear:
+        found.append(_pair(model, mine, None, {}, comparison.against))
+    for other in nested(model):
+        # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
+        needed = model.method == "ML" or not restriction(model, other).fixed
+        theirs = {engine: fitted(other, engine) for engine in TESTED} if needed else {}
+        found.append(_pair(model, mine, other, theirs, comparison.against))
+    return found
+
+
+def _pair(
+    model: Model, mine: Mapping[str, Answer], other: Model | None, theirs: Mapping[str, Answer],
+    against: reference.Reference,
+) -> Tested:  # fmt: skip
+    """The test of a model against another one, or against the linear model where there is no other."""
+    models = [model] if other is None else [model, other]
+    names = [LINEAR, model.name] if other is None else [each.name for each in sorted((other, model), key=size)]
+    bare = criteria.linear(model.design, model.reml, LINEAR)
+
+    def ratio(candidates: Sequence[Candidate]) -> LikelihoodRatio:
+        first, second = (*candidates, bare)[:2]
+        return likelihood_ratio(second, first)
+
+    try:
+        tops = [against, *(reference.of(each) for each in models[1:])]
+        independent = ratio([Candidate.at(each, top.level) for each, top in zip(models, tops, strict=True)])
+    except NotComparable as error:
+        return Tested(*names, {}, {}, None, {}, str(error))
+    except LikelihoodError as error:
+        return Tested(*names, {}, {}, None, {}, f"the independent likelihood of {other.name} has no optimum: {error}")
+    ratios, expected, absent, short, noise = {}, {}, {}, False, 0.0
+    for engine in mine:
+        fits = [mine[engine]] if other is None else [mine[engine], theirs[engine]]
+        reasons = [each.reason for each in fits if isinstance(each, Absence)]
+        reasons += [f"{fit.model.name}: {fit.violation}" for fit in fits if isinstance(fit, Fit) and fit.violation]
+        if reasons:
+            absent[engine] = reasons[0]
+            continue
+        levels = [recomputed(fit, top.likelihood) for fit, top in zip(fits, tops, strict=True)]
+        limits = [allowed_gap(fit.settings, fit.model) for fit in fits]
+        short |= any(not top.level - level <= limit for top, level, limit in zip(tops, levels, limits, strict=True))
+        noise = max(noise, 4 * max(limits))
+        ratios[engine] = ratio([Candidate.of(fit) for fit in fits])
+        expected[engine] = ratio([Candidate.at(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
+    return Tested(*names, ratios, expected, independent, absent, "", short, noise)
+
+
+_tested: WeakKeyDictionary[Comparison, list[Tested]] = WeakKeyDictionary()
+
+
+def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
+    """Tests that were made, or those of a comparison, made once."""
+    if not isinstance(given, Comparison):
+        return given
+    if given not in _tested:
+        _tested[given] = tested(given)
+    return _tested[given]
+
+
+def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
+    """Every test with its naive and its boundary's p-value, one row a pair and source.
+
+    Parameters
+    ----------
+    given : a comparison, or what `tested` made of it
+
+    Returns
+    -------
+    pandas.DataFrame : ``null, alternative, source, statistic, df, naive_p, mixture, p, p_low, p_high, note``; a test
+        that would mean nothing has one row without numbers, and the reason in `note`
+    """
+    rows = []
+    for each in _of(given):
+        head = {"null": each.null, "alternative": each.alternative}
+        if each.refused:
+            rows.append({**head, "note": f"not tested: {each.refused}"})
+            continue
+        sources = {**each.ratios, **({INDEPENDENT: each.independent} if each.independent else {})}
+        for source, found in sources.items():
+            still = _still(found, each.noise)
+            low, high = still.p_bounds
+            rows.append(
+                {
+                    **head, "source": source, "statistic": found.statistic, "df": found.df, "naive_p": still.naive,
+                    "mixture": _mixture(found), "p": still.p_value, "p_low": low, "p_high": high,
+                    "note": "; ".join([*found.notes, *(["zero within tolerance"] if still is not found else [])]),
+                }
+            )  # fmt: skip
+        rows += [{**head, "source": source, "note": f"no fit: {why}"} for source, why in each.absent.items()]
+    columns = [
+        "null", "alternative", "source", "statistic", "df", "naive_p", "mixture", "p", "p_low", "p_high", "note"
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    words = ["source", "mixture", "note"]
+    table[words] = table[words].astype(object).fillna("")
+    return table
+
+
+def _mixture(found: LikelihoodRatio) -> str:
+    if not found.weights:
+        return "depends on the data: bounds only"
+    return " + ".join(
+        f"{weight:g} chi2({df})" if len(found.weights) > 1 else f"chi2({df})" for df, weight in found.weights
+    )
+
+
+def _still(found: LikelihoodRatio, noise: float) -> LikelihoodRatio:
+    """With a statistic of zero where it is zero within what fits may be apart by: there a p-value jumps."""
+    return replace(found, statistic=0.0) if 0 < found.statistic <= noise else found
+
+
+def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
+    """Statistic, naive p-value and the boundary's p-value (or its bounds) of every test, as lines.
+
+    The naive p-value stands by the name of the common one; that of the mixture is a quantity of its own, since no
+    package gives it: both follow from each package's own log-likelihoods.
+
+    Parameters
+    ----------
+    given : a comparison, or what `tested` made of it; a test that would mean nothing has no line (see `tests_table`)
+    """
+    made = []
+    for each in _of(given):
+        if not each.ratios:
+            continue
+        quantities: list[tuple[str, str, Callable[[LikelihoodRatio], float]]] = [
+            ("likelihood ratio", "likelihood_ratio", lambda one: one.statistic),
+            ("p-value, naive", "p_value", lambda one: one.naive),
+        ]
+        some = next(iter(each.ratios.values()))
+        if some.restriction.boundary and some.weights:
+            quantities.append(("p-value, boundary's mixture", "p_value", lambda one: one.p_value))
+        elif some.restriction.boundary:
+            quantities += [
+                ("p-value, boundary's lower bound", "p_value", lambda one: one.p_bounds[0]),
+                ("p-value, boundary's upper bound", "p_value", lambda one: one.p_bounds[1]),
+            ]
+        for name, tolerance, value in quantities:
+            values, expected = (
+                {source: value(_still(one, each.noise)) for source, one in side.items()}
+                for side in (each.ratios, each.expected)
+            )
+            made.append(
+                Line(
+                    SECTION, name, tolerance, values, expected=expected, term=each.title, absent=each.absent,
+                    short=each.short,
+                    independent=value(_still(each.independent, each.noise)) if each.independent else math.nan,
+                )
+            )  # fmt: skip
+    return made
+
+
+test_lines.__test__ = False  # it is no test of pytest's

@@ -1,0 +1,84 @@
+"""The relatives of a model: models of the same table and response that are special cases of it, or have it as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from concord import r
+from concord.data.datasets import ModelRecord
+from concord.models import nesting
+from concord.models.model import Model
+from concord.models.nesting import NotNested, Restriction
+from concord.models.syntax import FormulaError
+
+_R = Path(__file__).with_suffix(".R")
+
+
+def nested(model: Model) -> list[Model]:
+    """Models of the same table and response, by the same method, that are special cases of a model or have it as one.
+
+    The dataset's other models. Where none of them is a special case of it, as with a user's own formula, the model with
+    one random term less or with one random effect less; the model without any is `criteria.linear`, and no `Model`.
+    """
+    others = [
+        Model(model.dataset, name, record, model.method)
+        for name, record in model.dataset.models.items()
+        if record is not model.record
+    ]
+    found = [each for each in others if related(model, each)]
+    if not any(size(each) < size(model) for each in found):
+        found = [*(each for each in reduced(model) if related(model, each)), *found]
+    return found
+
+
+def reduced(model: Model) -> list[Model]:
+    """The model with one random term less, and with one random effect less, as new formulas on the same table.
+
+    What another effect is an interaction with is not left out before that one; an intercept is left out with the term.
+    """
+    formula, room = model.formula, r.source(_R)
+    texts: dict[str, str] = {}
+    for place, term in enumerate(formula.random):
+        others = [f"({each.columns} | {each.group})" for i, each in enumerate(formula.random) if i != place]
+        for columns in r.from_r(r.call(room["reduced"], term.columns)) or ():
+            if columns != term.columns:
+                parts = [*others[:place], f"({columns} | {term.group})", *others[place:]]
+                texts.setdefault(_written(model, parts), f"({columns} | {term.group})")
+        if others:
+            texts.setdefault(_written(model, others), f"without ({term.columns} | {term.group})")
+    made = []
+    for text, name in texts.items():
+        record = ModelRecord(formula=text, title=text)
+        made.append(Model(model.dataset, name, record, model.method))
+    return made
+
+
+def _written(model: Model, random: Sequence[str]) -> str:
+    return f"{model.formula.response} ~ {' + '.join([model.formula.fixed, *random])}"
+
+
+def related(model: Model, other: Model) -> bool:
+    """Whether one of two models is a special case of the other, and not the same."""
+    try:
+        found = restriction(model, other)
+    except (NotNested, FormulaError):
+        return False
+    return bool(found.fixed or found.random)
+
+
+def restriction(model: Model, other: Model) -> Restriction:
+    """What the smaller of two models holds fixed of the larger.
+
+    Raises
+    ------
+    NotNested : neither is a special case of the other
+    FormulaError : one of them has no design
+    """
+    null, alternative = sorted((model, other), key=size)
+    return nesting.restriction(null.design, alternative.design)
+
+
+def size(model: Model) -> int:
+    """How many fixed effects, variances and covariances a model has, to sort by."""
+    return model.design.X.shape[1] + nesting.count(model.design)

@@ -1,0 +1,100 @@
+"""Lines of fitted values, residuals and predictions: of the rows that were fitted, and of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from concord.account.line import Line
+from concord.account.predictions.sources import Source, Sources
+from concord.inference.prediction import new_rows
+
+FITTED, PREDICTED = "fitted values", "predictions"
+
+
+def fitted_lines(sources: Sources) -> list[Line]:
+    """Fitted values and residuals of every kind, all rows in a line."""
+    design = sources.comparison.model.design
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+
+    def marginal(source: Source) -> np.ndarray:
+        return design.X @ source.fit.fixed + (0.0 if source.without_offset else offset)
+
+    def conditional(source: Source) -> np.ndarray:
+        return source.solution.fitted - (offset if source.without_offset else 0.0)
+
+    def predicted(source: Source) -> np.ndarray:
+        return (marginal if source.fit.engine == "mixedlm" else conditional)(source)
+
+    def residual(source: Source) -> np.ndarray:
+        return source.solution.residuals
+
+    def scaled(source: Source) -> np.ndarray:
+        return source.solution.residuals / np.sqrt(source.fit.residual_variance)
+
+    def pearson(source: Source) -> np.ndarray:
+        return (residual if source.fit.engine == "lme4" else scaled)(source)
+
+    def common(source: Source) -> str | None:
+        return None
+
+    def of_fitted(source: Source) -> str | None:
+        return source.of_fitted
+
+    def of_predicted(source: Source) -> str | None:
+        if source.fit.engine != "mixedlm":
+            return source.of_fitted
+        return "predict_fixed_without_offset" if source.without_offset else "predict_fixed"
+
+    def of_pearson(source: Source) -> str | None:
+        return "pearson_not_scaled" if source.fit.engine == "lme4" else None
+
+    found = []
+    for quantity, name, expected, definition, scale in (
+        ("fitted values, fixed and random effects", "fitted", conditional, of_fitted, sources.deviation),
+        ("fitted values, fixed effects only", "fitted_fixed", marginal, of_fitted, sources.deviation),
+        ("what predict() gives", "predicted", predicted, of_predicted, sources.deviation),
+        ("residuals", "residual", residual, common, sources.deviation),
+        # In units of the residual deviation, or in two different ones.
+        ("residuals over their deviation", "scaled", scaled, common, np.nan),
+        ("residuals called Pearson's", "pearson", pearson, of_pearson, np.nan),
+    ):
+        found += sources.line(FITTED, quantity, "fitted_value", name, expected, definition, scale=scale)
+    return found
+
+
+def new_lines(sources: Sources) -> list[Line]:
+    """Predictions at the new rows: of the fixed effects, and with the random ones where levels are known or not."""
+    model = sources.comparison.model
+    rows = new_rows(model.formula, model.design, model.frame, sources.new)
+
+    def expected(random: bool, which: np.ndarray) -> Callable[[Source], np.ndarray]:
+        def at(source: Source) -> np.ndarray:
+            values = source.solution.predict(rows, random, errors=False)["estimate"].to_numpy()
+            return (values - (rows.offset if source.without_offset else 0.0))[which]
+
+        return at
+
+    def where(which: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None]:
+        def of(values: np.ndarray) -> np.ndarray | None:
+            return None if np.isnan(values[which]).all() else values[which]
+
+        return of
+
+    # A row that lacks a number has no prediction.
+    whole = sources.all[0].solution.predict(rows, errors=False)["estimate"].notna().to_numpy()
+    found = []
+    for quantity, name, random, which in (
+        ("predictions, fixed effects only", "new_fixed", False, whole),
+        ("predictions, known levels", "new", True, whole & rows.known),
+        ("predictions, unknown levels", "new", True, whole & ~rows.known),
+    ):
+        if not which.any():
+            continue
+        unknown = {"nlme": "predict() of nlme gives NA where a level is unknown"}
+        found += sources.line(
+            PREDICTED, quantity, "fitted_value", name, expected(random, which), lambda source: source.of_fitted,
+            part=where(which), scale=sources.deviation, otherwise={} if rows.known[which].any() else unknown,
+        )  # fmt: skip
+    return found

@@ -1,0 +1,132 @@
+"""What stands on both sides of the lines of predictions: what every package says, and the solution at its estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord.account.line import Line
+from concord.agreement.comparison import Comparison
+from concord.engines.fit import Fit
+from concord.engines.prediction_questions import Said, said
+from concord.inference.prediction import Solution
+from concord.models.parameters import parameters
+
+
+@dataclass(frozen=True)
+class Source:
+    """One fit of a comparison: what its package says, and the solution at its estimates."""
+
+    label: str
+    fit: Fit
+    said: Said
+    solution: Solution
+
+    @property
+    def without_offset(self) -> bool:
+        """Whether the model has an offset and the engine none: then it was given the response less its offset."""
+        return self.solution.design.offset is not None and self.fit.engine in ("mixedlm", "nlme")
+
+    @property
+    def of_fitted(self) -> str | None:
+        """The definition of what it says of the response, where that is not the common one."""
+        return "fitted_without_offset" if self.without_offset else None
+
+
+class Sources:
+    """All fits of a comparison that can be asked, and why the others cannot.
+
+    Parameters
+    ----------
+    comparison : fits of one model
+    new : new rows to predict at
+    """
+
+    def __init__(self, comparison: Comparison, new: pd.DataFrame) -> None:
+        self.comparison, self.new = comparison, new
+        self.all: list[Source] = []
+        self.absent = {each.engine: f"no fit: {each.reason}" for each in comparison.absent}
+        for label, fit in zip(comparison.labels, comparison.fits, strict=True):
+            if fit.violation:
+                self.absent[label] = f"its fit is of another model: {fit.violation}"
+                continue
+            try:
+                solution = Solution.of(fit)
+            except ValueError as error:
+                self.absent[label] = f"its estimates are no parameters of the model: {error}"
+                continue
+            self.all.append(Source(label, fit, _with_effects(fit, fit.ask(said, new)), solution))
+        self.short = comparison.apart
+
+    @property
+    def deviation(self) -> float:
+        """The largest residual standard deviation of the fits."""
+        return float(np.sqrt(max(each.fit.residual_variance for each in self.all)))
+
+    def line(
+        self,
+        section: str,
+        quantity: str,
+        tolerance: str,
+        name: str,
+        expected: Callable[[Source], Any],
+        definition: Callable[[Source], str | None] = lambda source: None,
+        *,
+        part: Callable[[Any], Any] = lambda value: value,
+        otherwise: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> list[Line]:
+        """The line of what every package says by one name; none where nobody says it.
+
+        Parameters
+        ----------
+        name : its name in `Said`
+        expected : the solution's at a source's estimates, by that source's definition
+        definition : a source's definition, where it is not the common one
+        part : takes it out of what goes by the name; None where a package does not say this part
+        otherwise : by engine, why it says nothing here, where that is not what it said itself
+        more : of the line
+        """
+        values, wanted, definitions, absent = {}, {}, {}, dict(self.absent)
+        for source in self.all:
+            value = part(source.said.values[name]) if name in source.said.values else None
+            if value is None:
+                why = source.said.absent.get(name, f"{source.fit.engine} does not give it")
+                absent[source.label] = (otherwise or {}).get(source.fit.engine, why)
+                continue
+            values[source.label], wanted[source.label] = value, expected(source)
+            if named := definition(source):
+                definitions[source.label] = named
+        if not values:
+            return []
+        return [
+            Line(section, quantity, tolerance, values, definitions, wanted, absent=absent, short=self.short, **more)
+        ]
+
+
+def _with_effects(fit: Fit, given: Said) -> Said:
+    """What a package says, with the random effects that the fit holds, which tables and pictures show: ``random`` and
+    ``errors``, the same table twice.
+    """
+    if "random" in given.absent:
+        return given
+    try:
+        table = fit.random_effects
+    except Exception as error:  # whatever a package stops with is what it has to say
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return replace(given, absent=dict.fromkeys(("random", "errors"), f"it stopped with: {first}") | given.absent)
+    held = {name: table for name in ("random", "errors") if name not in given.absent}
+    return replace(given, values={**given.values, **held})
+
+
+def at_reference(comparison: Comparison) -> Solution | None:
+    """The solution at the reference's estimates; None where those are no parameters of the model."""
+    design = comparison.model.design
+    try:
+        return Solution(design, *parameters(comparison.against.estimates, design))
+    except ValueError:
+        return None

@@ -1,0 +1,341 @@
+"""Agreement: do fits of one model agree, and if not, who is off and why?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord.agreement import table as agreement_table
+from concord.agreement.judgement import Judgement, correct_digits
+from concord.agreement.measures import Judge, Measure, definitions_told, undefined, unexplained
+from concord.agreement.table import OPTIMUM, name_of
+from concord.agreement.tolerances import QuantityTolerance, allowed_gap, tolerances
+from concord.agreement.verdict import Fact, Facts, Gone, Verdict, decide, grade
+from concord.display import table as tables
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, plain
+from concord.engines.answers import Absence, Answer
+from concord.engines.fit import Fit
+from concord.inference.curvature import Curvature
+from concord.models import parameters
+from concord.models.model import Model
+from concord.models.parameters import KEY
+from concord.reference import reference
+from concord.reference.reference import Reference
+from concord.vocabulary import AGREE, CANNOT_EXPRESS, SHORT, title
+
+__all__ = [
+    "Comparison",
+    "Disagreement",
+    "OPTIMUM",
+    "QuantityTolerance",
+    "Verdict",
+    "allowed_gap",
+    "compare",
+    "tolerances",
+]
+
+QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
+
+
+class Disagreement(AssertionError):
+    """Fits that should agree do not; the message lists every breach.
+
+    Attributes
+    ----------
+    breaches : one line each
+    """
+
+    def __init__(self, what: str, breaches: list[str]) -> None:
+        super().__init__("\n".join([what, *(f"  {breach}" for breach in breaches)]))
+        self.breaches = breaches
+
+
+class Comparison:
+    """Answers to one model side by side.
+
+    All that decides is fixed where it is made: two equal comparisons have equal verdicts, whenever they are read.
+
+    Attributes
+    ----------
+    fits : what is compared
+    absent : the engines that gave no fit, with the reason
+    notes : what else is to be said with it, a sentence each
+    against : the reference; where it is not certified and one of the fits is better, that fit
+    judgements : every fit against the reference
+    grades : of every fit: ``short``, ``imprecise`` or empty, in the same order
+    verdict : what came of it, with the reason
+    table : one row per quantity, the log-likelihood first; see `agreement_table`
+
+    Beside MixedLM and lme4, nlme is an arbiter: shown in the table and judged, but no party to the verdict.
+    """
+
+    def __init__(self, *answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> None:
+        if len(answers) < 2:
+            raise ValueError("compare two fits or more")
+        first = answers[0].model
+        for each in answers[1:]:
+            if (each.model.id, each.model.method) != (first.id, first.method):
+                raise ValueError(
+                    f"fits of different models: {first.id} by {first.method}, {each.model.id} by {each.model.method}"
+                )
+        self.fits = fits = tuple(each for each in answers if not isinstance(each, Absence))
+        self.absent = tuple(each for each in answers if isinstance(each, Absence))
+        self.model, self.notes = first, tuple(notes)
+        kinds = list(dict.fromkeys(each.settings for each in answers))
+        self.settings = kinds[0] if len(kinds) == 1 else " and ".join(kinds)
+        engines = [fit.engine for fit in fits]
+        twice = len(set(engines)) < len(engines)
+        labels = [f"{fit.engine} {fit.settings}" if twice else fit.engine for fit in fits]
+        # Two fits by one engine and settings, such as two native results, are numbered: labels name columns.
+        self.labels = [
+            f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
+            for i, label in enumerate(labels)
+        ]
+        arbiter = {"mixedlm", "lme4"} <= {each.engine for each in answers}
+        self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
+            *range(len(fits))
+        ]
+        self.missing = [each for each in self.absent if not (arbiter and each.engine == "nlme")]
+        self.allowed_gap = allowed_gap("tuned" if self.settings == "tuned" else "default", first)
+        self.against = self._best_known(against or reference.of(first))
+        self.judge = self._judge_of(first, self.against)
+        self.measures = [self._measured(fit) for fit in fits]
+        self.judgements = [self._judgement(each) for each in self.measures]
+        self._facts = [self._fact(i) for i in range(len(fits))]
+        self.grades = [grade(fact, self.allowed_gap) for fact in self._facts]
+        self.verdict = self._decided()
+
+    def _best_known(self, found: Reference) -> Reference:
+        """The reference, or what searches from where the fits stopped too have found in its place."""
+        return found.searched_from([fit for fit in self.fits if self.same_model(fit)])
+
+    def _judge_of(self, model: Model, against: Reference) -> Judge:
+        fixed, covariances, residual = parameters.parameters(against.estimates, model.design)
+        top = Curvature(against.likelihood, fixed, tuple(covariances), residual, against.level)
+        return Judge(model, top, self.allowed_gap)
+
+    def _measured(self, fit: Fit) -> Measure:
+        if self.same_model(fit):
+            return self.judge.measure(fit)
+        return self._judge_of(fit.model, reference.of(fit.model)).measure(fit)
+
+    def _judgement(self, measured: Measure) -> Judgement:
+        against = self.against if self.same_model(measured.fit) else reference.of(measured.fit.model)
+        digits = correct_digits(measured.fit, against)
+        return Judgement(measured.fit, against, measured.gap, digits, measured.slope)
+
+    def same_model(self, fit: Fit) -> bool:
+        """Whether a fit is of the very same table and formula, and not only of a model with the same name."""
+        return fit.model.dataset is self.model.dataset and fit.model.record is self.model.record
+
+    def _fact(self, i: int) -> Fact:
+        measured, fit = self.measures[i], self.fits[i]
+        by = self.judge if self.same_model(fit) else self._judge_of(fit.model, reference.of(fit.model))
+        fact = by.fact(measured, title(self.labels[i]), self.judgements[i].worst, search=True)
+        if not fit.shift or measured.stated is None or not measured.stated.loglik_holds:
+            return fact
+        recoded = (
+            f"was given X in another coding: its REML log-likelihood, {fit.loglik:.6g}, is shifted by the difference "
+            f"of 0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
+        )
+        return replace(fact, recoded=recoded)
+
+    def _decided(self) -> Verdict:
+        parties = [self._facts[i] for i in self.parties] if self.fits else []
+        facts = Facts(
+            fits=parties,
+            gone=[Gone(title(each.engine), each.engine, each.kind, each.reason) for each in self.missing],
+            allowed=self.allowed_gap, noun=self.against.noun, boundary=self.against.boundary, optima=self._optima(),
+        )  # fmt: skip
+        if any(grade(fact, self.allowed_gap) == SHORT for fact in parties):
+            return decide(facts)
+        measured = [self.measures[i] for i in self.parties] if self.fits else []
+        told = definitions_told(measured, [fact.name for fact in parties])
+        return decide(replace(facts, beyond=self._beyond(measured), by_definition=told))
+
+    def _beyond(self, measured: Sequence[Measure]) -> list[str]:
+        """The quantities in which fits that are not short are apart for no reason."""
+        if not all(self.same_model(each.fit) for each in measured):
+            return [name_of(row) for row in self.table[~self.table["ok"]].to_dict("records")]
+        if not measured:
+            return []
+        rows = measured[0].fit.estimates.to_dict("records")
+        names = [name_of(row) for row, far in zip(rows, unexplained(self.judge, measured), strict=True) if far]
+        errors = [name_of({**row, "effect": "std_error"}) for row in rows if row["effect"] == "fixed"]
+        return names + [name for name, missing in zip(errors, undefined(measured), strict=True) if missing]
+
+    def _optima(self) -> list[float]:
+        """Log-likelihoods of all distinct optima that are known, the best first."""
+        known = [each.loglik for each in self.against.optima]
+        lower = sorted((level for level in known if level < self.against.level - reference.SAME), reverse=True)
+        return [self.against.level, *lower] if lower else []
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per quantity; see `agreement_table`."""
+        return agreement_table.build(self)
+
+    def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
+        """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
+        no more in agreement.
+
+        Parameters
+        ----------
+        i : which of `fits`
+        key : ``effect, group, term``, as in `table`
+        """
+        measured, (effect, _, term) = self.measures[i], key
+        stated = measured.stated
+        if effect == "loglik":
+            return stated.loglik - stated.low, stated.high - stated.loglik
+        if effect == "std_error":
+            place = self.model.design.names.index(term)
+            off = stated.std_error[place] - stated.expected[place]
+            return float(stated.error_allowed[place] + off), float(stated.error_allowed[place] - off)
+        keys = list(self.against.estimates[KEY].itertuples(index=False, name=None))
+        return self.judge.sides(measured, keys.index(key))
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nothing but the reference to hold the one fit against."""
+        return len(self.parties) < 2
+
+    @property
+    def breaches(self) -> list[str]:
+        """What is out of tolerance, a line each; the log-likelihood first."""
+        lines = [f"{title(each.engine)} gave no fit: {each.reason}" for each in self.missing]
+        for i in self.parties if self.fits else ():
+            fact = self._facts[i]
+            if self.grades[i] and not fact.invalid:
+                lines.append(
+                    f"{fact.name} is {fact.gap:.3g} log-likelihood units below the reference ({self.against.kind}), "
+                    f"{self.allowed_gap:.1g} allowed"
+                )
+            lines += [f"{fact.name}: {fact.invalid}"] if fact.invalid else []
+            lines += [f"{fact.name} {clause}" for clause in fact.broken]
+        for row in self.table[~self.table["ok"]].to_dict("records") if self.fits else ():
+            values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
+            line = f"{name_of(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed"
+            lines.append(line)
+        return lines
+
+    def below(self, judgement: Judgement) -> bool:
+        """Whether a fit, one of `judgements`, is short or imprecise."""
+        return bool(self.grade_of(judgement))
+
+    def grade_of(self, judgement: Judgement) -> str:
+        """``short``, ``imprecise`` or empty, of one of `judgements`."""
+        return next(given for each, given in zip(self.judgements, self.grades, strict=True) if each is judgement)
+
+    @cached_property
+    def apart(self) -> bool:
+        """Whether a fit is farther below the reference than tuned ones may be: then what follows from the estimates may
+        differ because these do, though all be at the optimum by the tolerance of their settings.
+        """
+        allowed = allowed_gap("tuned", self.model)
+        return any(not judgement.gap <= allowed for _, judgement in self.judged)
+
+    @property
+    def judged(self) -> list[tuple[str, Judgement]]:
+        """Every fit by its label, the arbiter's too."""
+        return list(zip(self.labels, self.judgements, strict=True))
+
+    def check(self) -> Comparison:
+        """The gate: raise where the fits do not agree, unless default settings are declared to disagree just so.
+
+        Returns
+        -------
+        Comparison : this one, to be shown
+
+        Raises
+        ------
+        Disagreement : lists every breach
+        """
+        if self.verdict.word != AGREE and not self.known:
+            raise Disagreement(f"{self.title}: {self.verdict.word}", self.breaches or [self.verdict.reason])
+        return self
+
+    @property
+    def known(self) -> str | None:
+        """The declared reason, where default settings are declared to disagree just so and do; or where an engine is
+        declared to have no way to write the model down, which no settings change.
+        """
+        known = self.model.record.known_by(self.model.method)
+        if known is None or known.verdict != self.verdict.word:
+            return None
+        return known.reason if self.settings == "default" or known.verdict == CANNOT_EXPRESS else None
+
+    @property
+    def title(self) -> str:
+        """``dietox-random_slope, REML, default settings``."""
+        return f"{self.model.id}, {self.model.method}, {self.settings} settings"
+
+    def record(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of estimates.csv and fits.csv."""
+        estimates, fits = [], []
+        model = {"dataset": self.model.dataset.id, "model": self.model.name, "method": self.model.method}
+        for fit, judgement in zip(self.fits, self.judgements, strict=True):
+            head = {**model, "settings": fit.settings, "engine": fit.engine}
+            estimates += [plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
+            judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
+            told = {"converged": fit.converged, "said_so": judgement.said_so, "messages": list(fit.messages)}
+            row = {**head, **judged, **told, "verdict": self.verdict.word}
+            # The call is no column of fits.csv: it is for the page that shows the code of every fit
+            fits.append({**plain(row, FITS_COLUMNS), "call": fit.call})
+        for each in self.absent:
+            head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
+            nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False, "said_so": ""}
+            told = {"messages": [each.reason], "verdict": self.verdict.word}
+            fits.append(plain({**head, **nothing, **told}, FITS_COLUMNS))
+        return {"estimates": estimates, "fits": fits}
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        header, rows = agreement_table.rendered(self)
+        notes = []
+        if self.fits:
+            gaps = [
+                f"{label} {f'{judgement.gap:.4g}' if given else f'< {self.allowed_gap:.0e}'}"
+                for (label, judgement), given in zip(self.judged, self.grades, strict=True)
+            ]
+            notes.append(f"Below the {self.against.noun}, in log-likelihood units: {'; '.join(gaps)}.")
+            # At the optimum what a package doubts is a matter of its last steps, which change from machine to machine.
+            graded = [each for each, given in zip(self.judged, self.grades, strict=True) if given]
+            said = [f"{label} {judgement.said_so}" for label, judgement in graded]
+            notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
+        notes += [f"{each.engine} gave no fit: {each.reason}." for each in self.absent if each not in self.missing]
+        notes += self.notes
+        if self.known:
+            notes.append(f"Known: {self.known}.")
+        return f"{self.title}: {self.verdict.word}\n{self.verdict.reason}.", header, rows, 3, notes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {
+            "text/plain": tables.render_text(*rendered),
+            "text/html": tables.render_html(*rendered),
+            MEDIA_TYPE: self.record(),
+        }
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+def compare(*answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> Comparison:
+    """Compare fits of one model, by any engines and settings, quantity by quantity and with the reference.
+
+    Parameters
+    ----------
+    answers : two or more of one model by one method: fits, or in the place of one the reason why there is none
+    notes : what is to be said with the comparison, a sentence each
+    against : the reference that they are judged against; by default the model's own
+
+    Raises
+    ------
+    ValueError : fewer than two, or fits of different models or methods
+    """
+    return Comparison(*answers, notes=notes, against=against)

@@ -1,0 +1,8 @@
+"""The parametric bootstrap of one model, by every engine; experiments with many models are simulation's."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"parametric": ["bootstrap"], "result": ["Bootstrap"]},
+)

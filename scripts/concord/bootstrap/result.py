@@ -1,0 +1,243 @@
+"""What a parametric bootstrap came to: the replicates of every source, their failures, and percentile intervals.
+
+Percentile intervals have the quantiles of their replicates as ends (Efron and Tibshirani 1993, An Introduction to the
+Bootstrap, chapter 13; quantiles of R's type 7), and an end has a Monte-Carlo error, for there are only so many
+replicates.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from concord.account.line import INDEPENDENT
+from concord.agreement.tolerances import allowed_gap
+from concord.bootstrap.replicates import Outcome
+from concord.display import table as tables
+from concord.models.model import Model
+from concord.models.parameters import KEY
+from concord.simulation.refitter import columns
+from concord.vocabulary import IMPRECISE, SHORT
+
+LEVEL = 0.95
+# What a message says anew in every replicate.
+_NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?")
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Replicates of a model, by every source on the same draws.
+
+    Attributes
+    ----------
+    model : what was drawn from and refitted
+    origin : whose estimates the draws are from, in words
+    truth : those estimates, in the order of `key`
+    seed, settings : of the draws, and of the engines
+    outcomes : by source one `Outcome` a replicate
+    judging : seconds that the optimum and the gaps of each replicate took
+    absent : the engines that are left out, with the reason
+    seconds : wall time of it all
+    """
+
+    model: Model
+    origin: str
+    truth: np.ndarray
+    seed: int
+    settings: str
+    outcomes: dict[str, list[Outcome]]
+    judging: np.ndarray
+    absent: dict[str, str] = field(default_factory=dict)
+    seconds: float = math.nan
+
+    @cached_property
+    def key(self) -> pd.DataFrame:
+        """What is estimated: ``effect, group, term``, as in `Fit.estimates`."""
+        return columns(self.model.design)
+
+    @property
+    def sources(self) -> list[str]:
+        """The engines, and ``independent``."""
+        return list(self.outcomes)
+
+    @property
+    def replicates(self) -> int:
+        """How many responses were drawn."""
+        return len(self.judging)
+
+    @property
+    def allowed(self) -> float:
+        """How many log-likelihood units below its optimum a replicate may be before it is short."""
+        return allowed_gap(self.settings, self.model)
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """By source the estimates, shape (replicates, parameters); a row of NaN where a replicate failed."""
+        nothing = np.full(len(self.truth), np.nan)
+        return {
+            source: np.array([each.replicate.flat if each.replicate.finite else nothing for each in outcomes])
+            for source, outcomes in self.outcomes.items()
+        }
+
+    @property
+    def gaps(self) -> dict[str, np.ndarray]:
+        """By source the gap of every replicate, shape (replicates,)."""
+        return {source: np.array([each.gap for each in outcomes]) for source, outcomes in self.outcomes.items()}
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """By source how many replicates failed or are doubtful, and the worst gap.
+
+        ``error``: it stopped with one, or its estimates leave the model; ``not finite``: an estimate or the stated
+        log-likelihood is no number; both are left out of the intervals, which leaves ``kept``. ``short`` and
+        ``imprecise``: it is below the optimum of its response, as a verdict grades it; ``not converged``: the package
+        says so; all are kept.
+        ``unsaid``: it is short, and the package claims to have converged.
+        """
+        rows = []
+        for source, outcomes in self.outcomes.items():
+            kept = [each for each in outcomes if each.replicate.finite]
+            short = [each for each in kept if each.grade == SHORT]
+            rows.append(
+                {
+                    "source": source, "replicates": len(outcomes), "kept": len(kept),
+                    "error": sum(each.replicate.error is not None for each in outcomes),
+                    "not finite": sum(each.replicate.error is None and not each.replicate.finite for each in outcomes),
+                    "short": len(short), "imprecise": sum(each.grade == IMPRECISE for each in kept),
+                    "not converged": sum(not each.replicate.converged for each in kept),
+                    "unsaid": sum(each.replicate.converged for each in short),
+                    "worst gap": max((each.gap for each in kept), default=np.nan),
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows).set_index("source")
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """What the engines said, numbers left out, and how often: ``source, kind, text, count``; `kind` is ``error`` or
+        ``message``.
+        """
+        rows = []
+        for source, outcomes in self.outcomes.items():
+            said = Counter(("error", each.replicate.error) for each in outcomes if each.replicate.error)
+            texts = (text for each in outcomes for text in each.replicate.messages)
+            said += Counter(("message", _NUMBER.sub("…", text)) for text in texts)
+            rows += [(source, kind, text, count) for (kind, text), count in said.most_common()]
+        return pd.DataFrame(rows, columns=["source", "kind", "text", "count"])
+
+    @property
+    def times(self) -> pd.DataFrame:
+        """By source the seconds a replicate: ``own``, the package's; ``added``, what is done here to hand it a response
+        and to read its estimates. And in the row ``judge``: the optimum, and every source's gap.
+        """
+        rows = {
+            source: (np.mean([each.replicate.seconds for each in outcomes]), np.mean([each.added for each in outcomes]))
+            for source, outcomes in self.outcomes.items()
+            if source != INDEPENDENT
+        }
+        rows["judge"] = (float(np.mean(self.judging)), 0.0)
+        return pd.DataFrame(rows, index=["own", "added"]).T
+
+    def intervals(self, level: float = LEVEL) -> pd.DataFrame:
+        """Percentile intervals of every parameter by every source.
+
+        Returns
+        -------
+        DataFrame : ``effect, group, term, source, lower, upper, lower_error, upper_error, replicates``: the ends, their
+            Monte-Carlo standard errors, and how many replicates they are from
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"a level of {level:g} is none")
+        at = np.array([(1 - level) / 2, (1 + level) / 2])
+        tables_ = []
+        for source, values in self.values.items():
+            kept = values[np.isfinite(values).all(axis=1)]
+            ends, errors = percentiles(kept, at)
+            table = self.key.assign(source=source)
+            table["lower"], table["upper"] = ends
+            table["lower_error"], table["upper_error"] = errors
+            tables_.append(table.assign(replicates=len(kept)))
+        return pd.concat(tables_, ignore_index=True)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The 95 percent intervals beside what was drawn from: `intervals` with a column ``estimate``."""
+        return self.intervals().merge(self.key.assign(estimate=self.truth), on=KEY)[
+            [*KEY, "estimate", "source", "lower", "upper", "lower_error", "upper_error", "replicates"]
+        ]
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+        found = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
+        rows = []
+        for place, (effect, group, term) in enumerate(self.key.itertuples(index=False)):
+            mine = [found[effect, group, term, source] for source in self.sources]
+            cells = [f"{tables.number(row.lower, 5)} to {tables.number(row.upper, 5)}" for row in mine]
+            errors = np.array([(row.lower_error, row.upper_error) for row in mine]).max(axis=0)
+            kind = "fixed effect" if effect == "fixed" else "(co)variance"
+            noise = f"{tables.number(errors[0], 2)}, {tables.number(errors[1], 2)}"
+            rows.append([kind, group, term, tables.number(float(self.truth[place]), 5), *cells, noise])
+        header = ["quantity", "group", "term", "drawn from", *self.sources, "Monte-Carlo error of the ends"]
+        title = f"{self.model.id}, {self.model.method}, {self.settings} settings: parametric bootstrap"
+        what = f"95 percent percentile intervals from {self.replicates} replicates, drawn from {self.origin}"
+        return f"{title}\n{what}.", header, rows, 3, self._notes()
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for source, row in self.failed.iterrows():
+            left_out = int(row["error"] + row["not finite"])
+            words = [f"{left_out} left out ({int(row['error'])} with an error)"] if left_out else []
+            if row["short"]:
+                words.append(
+                    f"{int(row['short'])} kept that are short of the optimum of their response, by up to "
+                    f"{tables.number(row['worst gap'], 2)}; of these {int(row['unsaid'])} claim to have converged"
+                )
+            if row["imprecise"]:
+                words.append(f"{int(row['imprecise'])} kept that are imprecise")
+            if row["not converged"]:
+                words.append(f"{int(row['not converged'])} said not to have converged")
+            if words:
+                notes.append(f"{source}, of {int(row['replicates'])}: {'; '.join(words)}.")
+        if not notes:
+            notes.append("Every replicate of every source reached the optimum of its response, and says so.")
+        return [*notes, *(f"{engine}: {why}." for engine, why in self.absent.items())]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+def percentiles(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of every column (R's type 7) and their Monte-Carlo standard errors, each of shape (quantiles, columns).
+
+    The errors are the standard deviations of the order statistic under resampling, in closed form (Maritz and Jarrett
+    1978, Journal of the American Statistical Association 73, 194-196); NaN where there are fewer than two rows.
+
+    Parameters
+    ----------
+    values : one row a replicate, shape (n, k)
+    at : probabilities
+    """
+    n, k = values.shape
+    if n < 2:
+        return np.full((len(at), k), np.nan), np.full((len(at), k), np.nan)
+    ends = np.quantile(values, at, axis=0)
+    # A quantile of type 7 stands where the order statistic of this rank, whole or not, would.
+    ranks = (n - 1) * np.asarray(at) + 1
+    ordered, edges = np.sort(values, axis=0), np.arange(n + 1) / n
+    errors = []
+    for rank, end in zip(ranks, ends, strict=True):
+        weights = np.diff(stats.beta.cdf(edges, rank, n + 1 - rank))
+        # About the end itself, so that no digits cancel where the mean is large.
+        off = ordered - end
+        errors.append(np.sqrt(np.maximum(weights @ off**2 - (weights @ off) ** 2, 0.0)))
+    return ends, np.array(errors)

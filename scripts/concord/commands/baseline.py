@@ -1,0 +1,293 @@
+"""A baseline: what came of comparisons, kept as JSON, and what has changed since.
+
+A verdict can change because a package changed, or because the table or the formula did. So a baseline holds, beside
+the verdicts and every estimate, the versions of all packages and a checksum of every table. An estimate has changed
+where it moved by more than the tolerance by which Concord would call two fits apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from concord import versions
+from concord.agreement.comparison import Comparison
+from concord.display import table
+from concord.errors import InputError
+from concord.models.parameters import KEY
+from concord.vocabulary import ENGINES
+
+FORMAT = 1
+# A standard error may move by this share of itself between two runs: it follows variances within their tolerance.
+ERROR_MOVES = 1e-3
+"""What `Baseline.text` writes; a file by another version is refused."""
+_QUANTITY = {"loglik": "log-likelihood", "fixed": "fixed effect", "std_error": "standard error", "ran_pars": ""}
+
+Kind = Literal["new", "gone", "input", "verdict", "gap", "estimate"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not as it was.
+
+    Attributes
+    ----------
+    kind : ``new`` or ``gone``, a comparison that only one side has; ``input``, another table or formula, after which
+        nothing else is compared; ``verdict``; ``gap``, the distance of a fit to the optimum; ``estimate``
+    name, method, settings : of the comparison
+    what : in a sentence
+    """
+
+    kind: Kind
+    name: str
+    method: str
+    settings: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.method}, {self.settings}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What came of several comparisons, with the versions of what made them.
+
+    Attributes
+    ----------
+    versions : of Python, R and the packages that fit, by name
+    entries : of every comparison, as `entry` makes them
+    """
+
+    versions: Mapping[str, str]
+    entries: Sequence[Mapping[str, Any]]
+
+    def text(self) -> str:
+        """As JSON, a line for each quantity, so that a version control system shows what moved."""
+        entries = ",\n".join(map(_entry_text, self.entries))
+        head = json.dumps({"format": FORMAT, "versions": dict(self.versions)}, indent=1, ensure_ascii=False)
+        return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
+
+
+def of(entries: Iterable[Mapping[str, Any]]) -> Baseline:
+    """Entries with the versions of what made them."""
+    return Baseline(versions.versions()["version"].to_dict(), list(entries))
+
+
+def entry(name: str, comparison: Comparison) -> dict[str, Any]:
+    """What is kept of one comparison: verdict, gaps, all estimates and by how much each may move.
+
+    Parameters
+    ----------
+    name : of the model, by which it is found again
+    """
+    model = comparison.model
+    fits = {
+        judgement.fit.engine: {"gap": _finite(judgement.gap), "converged": judgement.fit.converged, "absent": None}
+        for judgement in comparison.judgements
+    }
+    fits |= {each.engine: {"gap": None, "converged": None, "absent": each.reason} for each in comparison.absent}
+    rows = comparison.table.to_dict("records") if comparison.fits else []
+    quantities = [
+        {name: row[name] for name in KEY}
+        | {"allowed": _finite(_movement(row, comparison))}
+        | {engine: _finite(row[engine]) for engine in comparison.labels}
+        for row in rows
+    ]
+    return {
+        "name": name, "method": model.method, "settings": comparison.settings,
+        "formula": model.record.formula, "data": model.dataset.sha256,
+        "verdict": comparison.verdict.word, "reason": comparison.verdict.reason,
+        "fits": {engine: fits[engine] for engine in ENGINES if engine in fits}, "quantities": quantities,
+    }  # fmt: skip
+
+
+def _movement(row: Mapping[str, Any], comparison: Comparison) -> float:
+    """How far a quantity may move between two runs: as far as two fits at the optimum may be apart in it."""
+    if math.isfinite(row["limit"]):
+        return float(row["limit"])
+    return ERROR_MOVES * abs(row[comparison.labels[0]])
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises
+    ------
+    InputError : there is no such file, or it is no baseline that this version reads
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise InputError(f"{path}: is no baseline, not even JSON: {error}") from None
+    if not isinstance(content, dict) or not {"format", "versions", "comparisons"} <= content.keys():
+        raise InputError(f"{path}: is no baseline: record one with --record")
+    if content["format"] != FORMAT:
+        raise InputError(f"{path}: is a baseline of format {content['format']!r}, not {FORMAT}: record it anew")
+    found = Baseline(content["versions"], content["comparisons"])
+    try:
+        changes(found, found)
+        dict(found.versions)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: is a damaged baseline ({type(error).__name__}: {error}): record it anew") from None
+    return found
+
+
+def changes(then: Baseline, now: Baseline, *, partial: bool = False) -> list[Change]:
+    """What is not as it was, comparison by comparison, in the order of now; at last what is gone.
+
+    Parameters
+    ----------
+    partial : now holds some of the models only, on purpose: what it has not is not called gone
+    """
+    before = {_key(each): each for each in then.entries}
+    found: list[Change] = []
+    for each in now.entries:
+        old = before.pop(_key(each), None)
+        if old is None:
+            found.append(Change("new", *_key(each), f"is new: {each['verdict']}"))
+        else:
+            found += [Change(kind, *_key(each), what) for kind, what in _differences(old, each)]
+    if not partial:
+        found += [Change("gone", *key, f"is gone; it was {old['verdict']}") for key, old in before.items()]
+    return found
+
+
+def nearest(then: Baseline, now: Baseline) -> tuple[int, float, str]:
+    """How close anything came to its tolerance: how many values both sides have, the largest move as a share of what
+    is allowed, and a sentence that names it.
+    """
+    before = {_key(each): each for each in then.entries}
+    found = [
+        (move.share, f"{', '.join(_key(new))}: {engine}, {move}")
+        for new in now.entries
+        if (old := before.get(_key(new))) and (old["data"], old["formula"]) == (new["data"], new["formula"])
+        for engine in new["fits"]
+        for move in _moves(engine, old, new)
+        if move.then is not None and move.now is not None
+    ]
+    share, what = max(found, default=(0.0, "nothing is in both"))
+    return len(found), share, what
+
+
+def versions_changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """The packages whose version is another: name, then, now; empty text where there was or is none."""
+    names = [*now, *(name for name in then if name not in now)]
+    return [(name, then.get(name, ""), now.get(name, "")) for name in names if then.get(name) != now.get(name)]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
+    """What differs between two entries of one comparison."""
+    if old["formula"] != new["formula"]:
+        return [("input", f"another formula than then, {old['formula']}: nothing else is compared")]
+    if old["data"] != new["data"]:
+        return [("input", "another table than then: nothing else is compared")]
+    found: list[tuple[Kind, str]] = []
+    if old["verdict"] != new["verdict"]:
+        found.append(("verdict", f"was {old['verdict']}, is {new['verdict']}: {new['reason']}"))
+    for engine in [*new["fits"], *(each for each in old["fits"] if each not in new["fits"])]:
+        was, is_ = old["fits"].get(engine), new["fits"].get(engine)
+        if was is None or is_ is None or (was["absent"] is None) != (is_["absent"] is None):
+            found.append(("estimate", f"{engine}: {_presence(was)}, {_presence(is_, now=True)}"))
+        elif is_["absent"] is None:
+            found += _moved(engine, old, new)
+    return found
+
+
+def _moved(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
+    """What one engine has moved: its gap, then its estimates in one sentence with the worst."""
+    found: list[tuple[Kind, str]] = []
+    was, is_ = (each["fits"][engine]["gap"] for each in (old, new))
+    moved = []
+    for move in _moves(engine, old, new):
+        if move.row["effect"] == "loglik" and _apart(was, is_) > move.allowed:
+            found.append(("gap", f"{engine}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
+        elif move.share > 1.0:  # where the gap moved, the log-likelihood moved with it
+            moved.append(move)
+    if moved:
+        worst = max(moved, key=lambda move: move.share)
+        count = f"{len(moved)} of {len(new['quantities'])} quantities moved beyond tolerance, most of all"
+        found.append(("estimate", f"{engine}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
+    return found
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One quantity of one engine, then and now.
+
+    Attributes
+    ----------
+    row : what it is
+    then, now : its values; None where there is none
+    allowed : by how much it may move, in its own unit
+    """
+
+    row: Mapping[str, Any]
+    then: float | None
+    now: float | None
+    allowed: float
+
+    @property
+    def share(self) -> float:
+        """By how much it moved, as a share of what it may."""
+        distance = _apart(self.then, self.now)
+        return distance / self.allowed if self.allowed else math.inf if distance else 0.0
+
+    def __str__(self) -> str:
+        named = " ".join(filter(None, (_QUANTITY[self.row["effect"]], self.row["group"], self.row["term"])))
+        return f"{named}, from {_number(self.then)} to {_number(self.now)} ({self.allowed:.2g} allowed)"
+
+
+def _moves(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[_Move]:
+    """Every quantity of one engine, by name."""
+    rows = {tuple(row[name] for name in KEY): row for row in old["quantities"]}
+    for row in new["quantities"]:
+        before = rows.get(tuple(row[name] for name in KEY), {"allowed": None})
+        allowed = max((each["allowed"] for each in (before, row) if each["allowed"] is not None), default=0.0)
+        yield _Move(row, before.get(engine), row.get(engine), allowed)
+
+
+def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    return entry["name"], entry["method"], entry["settings"]
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    """How far apart two values are; two that are missing are not."""
+    if one is None or other is None:
+        return 0.0 if one is other else math.inf
+    return abs(one - other)
+
+
+def _presence(fit: Mapping[str, Any] | None, now: bool = False) -> str:
+    verb = ("is" if now else "was") if fit is None else ("gives" if now else "gave")
+    if fit is None:
+        return f"{verb} not asked"
+    return f"{verb} a fit" if fit["absent"] is None else f"{verb} none: {fit['absent']}"
+
+
+def _gap(value: float | None, allowed: float) -> str:
+    if value is None:
+        return "at no parameters of the model"
+    return "at the optimum" if abs(value) <= allowed else f"{value:.3g} log-likelihood units below the optimum"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else table.number(value, 8)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _entry_text(entry: Mapping[str, Any]) -> str:
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    head = [f"   {line(key)}: {line(value)}" for key, value in entry.items() if key != "quantities"]
+    rows = ",\n".join(f"    {line(row)}" for row in entry["quantities"])
+    return "  {\n" + ",\n".join([*head, f'   "quantities": [\n{rows}\n   ]']) + "\n  }"

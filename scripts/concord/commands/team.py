@@ -1,0 +1,181 @@
+"""A team's own models: the file ``concord.toml`` in their repository, read strictly.
+
+Every table ``[[models]]`` is one lme4 formula on one file, with the verdict that the team expects of it. Whatever the
+file gets wrong is one `InputError` that names the file, the model and the key, before anything is fitted; a table that
+is missing or cannot be used is an error of its own model only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from concord.errors import InputError
+from concord.models import formula as formulas
+from concord.vocabulary import METHODS, VERDICTS
+
+FILE = "concord.toml"
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _ModelTable(_Strict):
+    name: _Text
+    data: _Text
+    formula: _Text
+    method: Literal["REML", "ML", "both"] = "REML"
+    expect: dict[str, str] = Field(default_factory=dict)
+    expect_tuned: dict[str, str] = Field(default_factory=dict)
+    reason: str = ""
+    details: bool | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, given: str) -> str:
+        if not given.isprintable() or given != given.strip():
+            raise ValueError(f"{given!r}: a name is one line, without blanks around it")
+        return given
+
+    @field_validator("formula")
+    @classmethod
+    def _parses(cls, given: str) -> str:
+        formulas.parse(given)
+        return given
+
+    @field_validator("expect", "expect_tuned", mode="before")
+    @classmethod
+    def _by_method(cls, given: Any) -> Any:
+        """One verdict, or a table with one for each method."""
+        table = given if isinstance(given, dict) else {"both": given}
+        for method, verdict in table.items():
+            if method not in METHODS and table is given:
+                raise ValueError(f"{method!r}: a table of verdicts has the keys {' and '.join(METHODS)}")
+            if verdict not in VERDICTS:
+                near = difflib.get_close_matches(str(verdict), VERDICTS, 1)
+                advice = f": did you mean {near[0]!r}?" if near else f": it is one of {', '.join(VERDICTS)}"
+                raise ValueError(f"{verdict!r} is no verdict{advice}")
+        return table
+
+    @model_validator(mode="after")
+    def _with_reason(self) -> _ModelTable:
+        for key, table in (("expect", self.expect), ("expect_tuned", self.expect_tuned)):
+            for method in table:
+                if method not in ("both", self.method) and self.method != "both":
+                    raise ValueError(f"{key}.{method}: the model is compared by {self.method} only")
+        declared = {*self.expect.values(), *self.expect_tuned.values()} - {"agree"}
+        if declared and not self.reason.strip():
+            raise ValueError(f"reason: say why {declared.pop()!r} is expected")
+        return self
+
+
+class _File(_Strict):
+    details: bool = True
+    models: Annotated[list[_ModelTable], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class TeamModel:
+    """One model of a team, by one method.
+
+    Attributes
+    ----------
+    name : unique in the file
+    data : the table's file
+    shown : that file as the team wrote it
+    formula : in lme4's notation
+    method : ``REML`` or ``ML``
+    expected : the verdict that is expected, by settings: ``default`` and ``tuned``
+    reason : why, where one of them is not ``agree``
+    details : whether everything that the tuned fits say beyond their estimates is looked at too
+    """
+
+    name: str
+    data: Path
+    shown: str
+    formula: str
+    method: str
+    expected: dict[str, str]
+    reason: str
+    details: bool = True
+
+
+def read(file: Path) -> list[TeamModel]:
+    """The models in a file, each by each of its methods, in the order of the file; their tables are not looked at.
+
+    Raises
+    ------
+    InputError : the file cannot be read, or something in it does not hold
+    """
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{file}: there is no such file: name yours, or write one with a table [[models]]") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid TOML: {error}") from None
+    try:
+        whole = _File.model_validate(content)
+        found = whole.models
+    except ValidationError as error:
+        raise InputError(f"{file}: {_told(error, content)}") from None
+    names = [each.name for each in found]
+    models = []
+    for number, each in enumerate(found):
+        if names.index(each.name) != number:
+            where = f"{file}: model {number + 1} ({each.name})"
+            raise InputError(f"{where}: name: model {names.index(each.name) + 1} has it already")
+        data = file.parent / each.data
+        for method in METHODS if each.method == "both" else (each.method,):
+            default = _of(each.expect, method, "agree")
+            # No settings let a package write down what it cannot.
+            tuned = _of(each.expect_tuned, method, default if default == "cannot express" else "agree")
+            expected = {"default": default, "tuned": tuned}
+            details = whole.details if each.details is None else each.details
+            models.append(
+                TeamModel(each.name, data, each.data, each.formula, method, expected, each.reason.strip(), details)
+            )
+    return models
+
+
+def touched(models: Iterable[TeamModel], file: Path, changed: Iterable[Path]) -> list[TeamModel]:
+    """The models whose table is among the changed files; all, where the file that lists them is."""
+    paths = {path.resolve() for path in changed}
+    everything = file.resolve() in paths
+    return [model for model in models if everything or model.data.resolve() in paths]
+
+
+def _of(table: dict[str, str], method: str, otherwise: str) -> str:
+    return table.get(method, table.get("both", otherwise))
+
+
+def _told(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first thing that does not hold: the model, the key, and what is wrong."""
+    first = error.errors()[0]
+    place = list(first["loc"])
+    what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+    what = " ".join(what.removeprefix("Value error, ").split())
+    where = []
+    if place[:1] == ["models"] and len(place) > 1:
+        given = content["models"][place[1]]
+        name = given.get("name") if isinstance(given, dict) else None
+        named = f" ({name})" if isinstance(name, str) and name and name.isprintable() else ""
+        where.append(f"model {place[1] + 1}{named}")
+        place = place[2:]
+    if place:
+        where.append(".".join(map(str, place)))
+    if first["type"] == "extra_forbidden":
+        known = _ModelTable.model_fields if len(where) > 1 else _File.model_fields
+        near = difflib.get_close_matches(str(place[-1]), known, 1)
+        what += f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"
+    return ": ".join([*where, what])

@@ -1,0 +1,98 @@
+"""Tables in Arrow's formats: Parquet and Feather."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
+
+from concord.data.source import NOTES, SourceError, Unusable, check_names
+
+
+def parse(content: bytes, where: str) -> pd.DataFrame:
+    """The table that a Parquet or Feather file holds, whichever of the two its first bytes say.
+
+    Numbers, truth values and texts become what `delimited.parse` makes of them; a dictionary becomes a category with
+    its levels in their order, ordered if it is; a decimal the nearest double. What can be no variable of
+    a formula (dates, lists, bytes) is `Unusable`. An index that pandas saved is a column, or
+    left out where it has no name.
+
+    Raises
+    ------
+    SourceError : it is damaged, has no rows, or its columns' names do not tell them apart
+    """
+    buffer = pa.BufferReader(content)
+    try:
+        # Not `memory_map`, not `pandas_metadata`: what is read are the bytes and nothing that they point to.
+        table = _feather(buffer) if content[:4] != b"PAR1" else pa.parquet.ParquetFile(buffer).read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise SourceError(
+            f"{where}: it is no Parquet or Feather file, or is damaged: save it anew ({reason})"
+        ) from None
+    names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    check_names(names, where)
+    if not names:
+        raise SourceError(f"{where}: it has no columns: expected a table")
+    if not table.num_rows:
+        raise SourceError(f"{where}: it has columns and no rows: expected one row for every observation")
+    frame = pd.DataFrame({name: _column(table.column(name), where, name) for name in names})
+    frame.attrs[NOTES] = []
+    return frame
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:150]
+
+
+def _feather(buffer: pa.BufferReader) -> pa.Table:
+    try:
+        return pa.feather.read_table(buffer)
+    except pa.ArrowInvalid:
+        buffer.seek(0)  # an .arrow file may also be a stream
+        return pa.ipc.open_stream(buffer).read_all()
+
+
+def _column(column: pa.ChunkedArray, where: str, name: str) -> Any:
+    """One column as pandas holds it."""
+    kind = column.type
+    try:
+        if pa.types.is_dictionary(kind):
+            array = column.unify_dictionaries().combine_chunks()
+            return array.to_pandas() if isinstance(array, pa.Array) else pd.Series(array.to_pandas())
+        if pa.types.is_decimal(kind):
+            return pd.Series([None if value is None else float(value) for value in column.to_pylist()], dtype="float64")
+        if pa.types.is_integer(kind) and column.null_count:
+            return column.to_pandas(types_mapper=_NULLABLE.get)
+        if pa.types.is_boolean(kind) and column.null_count:
+            return column.to_pandas(types_mapper=_NULLABLE.get)
+        if pa.types.is_null(kind):
+            return pd.Series([None] * len(column), dtype="float64")
+        if pa.types.is_floating(kind):
+            return column.cast(pa.float64()).to_pandas()
+        if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind):
+            return column.to_pandas()
+    except (pa.ArrowException, OverflowError, UnicodeDecodeError) as error:
+        raise SourceError(
+            f"{where}: column {name!r} ({kind}) cannot be read: save it anew ({_reason(error)})"
+        ) from None
+    if pa.types.is_temporal(kind):
+        spans = pa.types.is_duration(kind) or pa.types.is_time(kind)
+        return Unusable.column("time spans" if spans else "dates", len(column))
+    return Unusable.column(f"values of kind {kind}", len(column))
+
+
+_NULLABLE = {
+    pa.bool_(): pd.BooleanDtype(),
+    **{getattr(pa, f"int{bits}")(): getattr(pd, f"Int{bits}Dtype")() for bits in (8, 16, 32, 64)},
+    **{getattr(pa, f"uint{bits}")(): getattr(pd, f"UInt{bits}Dtype")() for bits in (8, 16, 32, 64)},
+}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -1,0 +1,288 @@
+"""Datasets: a folder with a CSV and the TOML that describes it, read strictly.
+
+``datasets/<id>/dataset.toml`` says where the table comes from, what its columns mean and which models are fitted to
+it; ``datasets/<id>/<id>.csv`` is the table. Everything that the TOML states is checked when the dataset is loaded:
+whatever does not hold is one `DatasetError` that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from concord.data.delimited import printed
+from concord.data.source import DECIMALS
+
+# How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
+_WRITTEN = {
+    "integer": r"[+-]?[0-9]+",
+    "boolean": r"true|false",
+    "number": r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+}
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class DatasetError(ValueError):
+    """A dataset's folder, TOML or CSV is not what it should be; the message names the file and the key."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Column(_Record):
+    """What one column of the table holds."""
+
+    type: Literal["number", "integer", "boolean", "string", "factor", "ordered"]
+    meaning: Text
+    unit: Text | None = None
+    levels: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _levels_belong_to_factors(self) -> Column:
+        if (self.levels is not None) != (self.type in ("factor", "ordered")):
+            raise ValueError("levels belong to the types factor and ordered, and to no other")
+        if self.levels is not None and len(set(self.levels)) != len(self.levels):
+            raise ValueError("a level is listed twice")
+        return self
+
+
+class Known(_Record):
+    """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
+
+    verdict: Literal[
+        "python short", "r short", "both short", "python imprecise", "r imprecise", "both imprecise",
+        "differ", "no fit", "cannot express",
+    ]  # fmt: skip
+    reason: Text
+    method: Literal["REML", "ML"] | None = None
+
+
+class Tolerance(_Record):
+    """A tolerance of this model's own for one quantity, with the reason why it needs it."""
+
+    rtol: Annotated[float, Field(ge=0)] = 0.0
+    atol: Annotated[float, Field(ge=0)] = 0.0
+    reason: Text
+
+
+class ModelRecord(_Record):
+    """A model that is fitted to the dataset: an lme4 formula."""
+
+    formula: Text
+    title: Text
+    note: Text | None = None
+    known: tuple[Known, ...] = ()
+    tolerance: dict[Literal["loglik", "std_error"], Tolerance] = Field(default_factory=dict)
+
+    @field_validator("known", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        """A table, or an array of tables with a method each."""
+        return (given,) if isinstance(given, dict) else tuple(given) if isinstance(given, list) else given
+
+    @model_validator(mode="after")
+    def _declared_once(self) -> ModelRecord:
+        methods = [each.method for each in self.known]
+        if len(set(methods)) < len(methods) or (None in methods and len(methods) > 1):
+            raise ValueError("known: a method is declared twice")
+        return self
+
+    def known_by(self, method: str) -> Known | None:
+        """The disagreement that is expected by a method; None where none is."""
+        return next((each for each in self.known if each.method in (None, method)), None)
+
+
+class _DatasetRecord(_Record):
+    title: Text
+    source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
+    version: Text
+    citation: Text
+    licence: Text
+    rows: Annotated[int, Field(gt=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    models: Annotated[dict[Name, ModelRecord], Field(min_length=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A table with its description.
+
+    Attributes
+    ----------
+    id : the folder's name
+    frame : the table, one row per observation; factors are ``category`` columns with the levels in R's order
+    columns, models : what the TOML says of each column and of each model, by name
+    title, source, version, citation, licence : where the table comes from and under which terms
+    sha256 : checksum of the CSV
+    place : the folder; None for a table that is no dataset of the workbook
+    """
+
+    id: str
+    frame: pd.DataFrame
+    columns: dict[str, Column]
+    models: dict[str, ModelRecord]
+    title: str
+    source: str
+    version: str
+    citation: str
+    licence: str
+    sha256: str
+    place: Path | None
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.id}: {len(self.frame)} rows, {len(self.frame.columns)} columns ({self.source})>"
+
+
+def folder() -> Path:
+    """The folder that holds the datasets: the checkout's, or the environment's ``CONCORD_DATASETS``."""
+    named = os.environ.get("CONCORD_DATASETS")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "datasets"
+
+
+def catalogue() -> list[str]:
+    """Ids of all datasets, sorted."""
+    return sorted(path.parent.name for path in folder().glob("*/dataset.toml"))
+
+
+def load(id: str) -> Dataset:
+    """The dataset with this id.
+
+    Raises
+    ------
+    DatasetError : no such dataset, or its TOML or CSV is not what it should be
+    """
+    place = folder() / id
+    if not (place / "dataset.toml").is_file():
+        raise DatasetError(f"dataset {id!r}: not found in {folder()}; there are {', '.join(catalogue()) or 'none'}")
+    return _load(place.absolute(), tuple(map(_stamp, (place / "dataset.toml", place / f"{id}.csv"))))
+
+
+@cache
+def _load(place: Path, stamps: tuple[object, ...]) -> Dataset:
+    return read(place)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another one when the file is: a dataset that was edited since it was read is read anew."""
+    try:
+        found = path.stat()
+    except OSError:  # which reading it will tell
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read(place: Path) -> Dataset:
+    """The dataset in the folder `place`, with everything that its TOML states checked."""
+    toml, table = place / "dataset.toml", place / f"{place.name}.csv"
+    record = _read_record(toml)
+    frame = _read_table(table, toml, record)
+    return Dataset(
+        place.name, frame, record.columns, record.models,
+        record.title, record.source, record.version, record.citation, record.licence,
+        record.sha256, place,
+    )  # fmt: skip
+
+
+def _read_record(toml: Path) -> _DatasetRecord:
+    try:
+        content = tomllib.loads(toml.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{toml}: not valid TOML: {error}") from None
+    try:
+        return _DatasetRecord.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # One table of known disagreements is read as an array of one: its place there is nothing to tell.
+        places = [place for place in first["loc"] if place != "[key]"]
+        key = ".".join(
+            str(place) for before, place in zip(["", *places], places, strict=False) if (before, place) != ("known", 0)
+        )
+        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+        raise DatasetError(f"{toml}: {key}: {what.removeprefix('Value error, ')}") from None
+
+
+def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame:
+    try:
+        content = table.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{table}: cannot be read: {error.strerror}") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != record.sha256:
+        raise DatasetError(
+            f"{table}: its contents have changed: sha256 is {digest}, {toml.name} has {record.sha256} under sha256"
+        )
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table}: not a CSV in UTF-8: {error}") from None
+    if not rows:
+        raise DatasetError(f"{table}: it is empty")
+    header, rows = rows[0], rows[1:]
+    for name in header:
+        if header.count(name) > 1:
+            raise DatasetError(f"{table}: two columns are called {name!r}")
+    for name in record.columns:
+        if name not in header:
+            raise DatasetError(f"{table}: column {name!r} is missing, {toml.name} describes it under columns.{name}")
+    for name in header:
+        if name not in record.columns:
+            raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
+    if len(rows) != record.rows:
+        raise DatasetError(f"{table}: {len(rows)} rows, {toml.name} has {record.rows} under rows")
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise DatasetError(f"{table}: line {line}: {len(row)} fields, the header has {len(header)}")
+    values = dict(zip(header, zip(*rows, strict=True), strict=True))
+    frame = pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame.attrs[DECIMALS] = frozenset(
+        name for name in header if record.columns[name].type == "number" and printed(values[name])
+    )
+    return frame
+
+
+def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
+    """One column as its declared type; only an empty field is missing, so levels like "NA" or "None" stay levels."""
+    given = [value if value != "" else None for value in values]
+
+    def refuse(value: str) -> DatasetError:
+        line = values.index(value) + 2
+        return DatasetError(
+            f"{table}: line {line}: {value!r} in column {name!r} is no {column.type}, as columns.{name}.type in "
+            f"{toml.name} has it"
+        )
+
+    if column.type in ("factor", "ordered"):
+        for value in given:
+            if value is not None and value not in column.levels:
+                raise DatasetError(f"{toml}: columns.{name}.levels: {value!r} is missing, the table has it")
+        return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
+    if column.type == "string":
+        return pd.Series(given, dtype="str", name=name)
+    for value in given:
+        if value is not None and not re.fullmatch(_WRITTEN[column.type], value):
+            raise refuse(value)
+    numbers = [float("nan") if value is None else _number(value, column.type) for value in given]
+    if column.type == "integer" and None not in given:
+        return pd.Series([int(value) for value in values], dtype="int64", name=name)
+    if column.type == "boolean" and None not in given:
+        return pd.Series([bool(value) for value in numbers], name=name)
+    return pd.Series(numbers, dtype="float64", name=name)
+
+
+def _number(value: str, type: str) -> float:
+    return float(value == "true") if type == "boolean" else float(value)

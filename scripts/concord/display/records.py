@@ -1,0 +1,112 @@
+"""The records that an executed notebook carries: what each fit said, as rows of two tables.
+
+A displayed comparison puts its rows into the cell's output under the media type `MEDIA_TYPE`, so that they travel
+inside the notebook: a batch collects them from there and no shared disk is needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MEDIA_TYPE = "application/vnd.concord.fits+json"
+
+ESTIMATES_COLUMNS = (
+    "dataset", "model", "method", "settings", "engine", "effect", "group", "term", "estimate", "std_error",
+)  # fmt: skip
+FITS_COLUMNS = (
+    "dataset", "model", "method", "settings", "engine",
+    "loglik", "gap", "digits", "converged", "said_so", "seconds", "messages", "verdict",
+)  # fmt: skip
+QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
+"""Media type of the lines of a `concord.account.line.Sheet`."""
+QUANTITIES_COLUMNS = (
+    "dataset", "model", "method", "settings", "section", "quantity", "effect", "group", "term", "source",
+    "value", "expected", "definition", "same_definition", "verdict", "reason",
+)  # fmt: skip
+PICTURE_TYPE = "application/vnd.concord.picture+json"
+"""Media type of what a picture shows in words, and of the numbers that it is drawn from; see
+`concord.display.picture`."""
+
+
+def displayed(notebooks: Iterable[Mapping[str, Any]], media_type: str) -> Iterator[Any]:
+    """What executed notebooks (nbformat 4 nodes) display under a media type, in its order."""
+    for notebook in notebooks:
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", ()):
+                if media_type in output.get("data", {}):
+                    yield output["data"][media_type]
+
+
+def collect(notebooks: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All records in executed notebooks (nbformat 4 nodes): the tables of estimates and of fits.
+
+    A fit that several cells or notebooks show is kept once; the last one shown wins.
+    """
+    estimates, fits = [], []
+    for record in displayed(notebooks, MEDIA_TYPE):
+        estimates += record["estimates"]
+        fits += record["fits"]
+    return _table(estimates, ESTIMATES_COLUMNS, 8), _table(fits, FITS_COLUMNS, 5)
+
+
+def collect_quantities(notebooks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """All lines of quantities in executed notebooks; one that is shown again is kept once, as it was shown last."""
+    rows = [row for record in displayed(notebooks, QUANTITIES_TYPE) for row in record]
+    return _table(rows, QUANTITIES_COLUMNS, 10)
+
+
+def unexplained(lines: pd.DataFrame) -> list[str]:
+    """Which lines nothing explains, each once: ``REML, tuned settings: criteria, AIC``.
+
+    Parameters
+    ----------
+    lines : as `collect_quantities` gives them
+    """
+    named = []
+    for row in lines[lines["verdict"] == "differ"].itertuples():
+        title = " ".join(filter(None, [row.quantity, row.group, row.term]))
+        named.append(f"{row.method}, {row.settings} settings: {row.section}, {title}")
+    return list(dict.fromkeys(named))
+
+
+def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """A row as JSON can hold it: a missing or infinite number is null."""
+
+    def value(each: Any) -> Any:
+        if isinstance(each, float | np.floating):
+            return float(each) if np.isfinite(each) else None
+        return each.item() if isinstance(each, np.generic) else each
+
+    return {name: value(row[name]) for name in columns}
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(columns))
+    table = table.drop_duplicates(subset=list(columns[:keys]), keep="last")
+    return table.sort_values(list(columns[:keys]), kind="stable", ignore_index=True)
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, without its index: numbers in the shortest text that reads back as the same, missing ones empty,
+    messages parted by ``|``.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.itertuples(index=False):
+        writer.writerow([_field(value) for value in row])
+    return file.getvalue()
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " | ".join(" ".join(str(item).split()) for item in value)
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else repr(float(value))
+    return "" if value is None or value is pd.NA else str(value)

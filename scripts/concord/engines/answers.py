@@ -1,0 +1,48 @@
+"""Answers: what an engine says of a model, be it a fit or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.fit import Fit
+from concord.models.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Absence:
+    """That an engine gave no fit of a model, and why.
+
+    Attributes
+    ----------
+    model : what was to be fitted
+    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    settings : ``default`` or ``tuned``
+    kind : ``cannot express``: there is no way to write the model down; ``failed``: it stopped with an error;
+        ``stopped``: its time was over, or its process died
+    reason : in a sentence
+    nearest : the nearest formula that it can express, where there is one
+    seconds : how long it was tried; NaN where it was not
+    """
+
+    model: Model
+    engine: str
+    settings: str
+    kind: Literal["cannot express", "failed", "stopped"]
+    reason: str
+    nearest: str | None = None
+    seconds: float = float("nan")
+
+
+Answer = Fit | Absence
+
+
+def answer(model: Model, engine: str, settings: str) -> Answer:
+    """What the engine with this name says of a model."""
+    try:
+        return engines()[engine].fit(model, settings)
+    except CannotExpress as error:
+        return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
+    except EngineError as error:
+        return Absence(model, engine, settings, "failed", str(error))

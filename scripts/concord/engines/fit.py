@@ -1,0 +1,183 @@
+"""Fits: what every engine returns, tidy.
+
+The columns of the estimates follow R's broom.mixed: ``effect, group, term, estimate, std_error``. Fixed effects have
+``effect = "fixed"``; variances and covariances ``effect = "ran_pars"`` and the terms ``var__(Intercept)``,
+``cov__(Intercept).Time`` and, for the residual variance, ``var__Observation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from concord.models.model import Model
+from concord.models.parameters import RANDOM_EFFECTS, tidy
+from concord.vocabulary import SETTINGS as SETTINGS
+
+if TYPE_CHECKING:
+    from concord.inference.criteria import Candidate
+    from concord.inference.information import Information
+    from concord.inference.prediction import Solution
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One optimizer's try at a model.
+
+    Attributes
+    ----------
+    optimizer : its name and its settings
+    loglik : the log-likelihood at its estimates in the independent likelihood; -inf where it gave none
+    claimed : the log-likelihood that the engine stated; NaN where it gave none
+    converged : what it claimed
+    seconds : wall time
+    messages : what it said
+    """
+
+    optimizer: str
+    loglik: float
+    claimed: float
+    converged: bool
+    seconds: float
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The tidy result of one engine on one model.
+
+    Attributes
+    ----------
+    model : what was fitted
+    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    settings : ``default``, ``tuned``, or whatever made a native result
+    loglik : log-likelihood as the engine states it (the REML one under REML)
+    fixed : fixed effects, shape (p,), in the order of ``model.design.names``
+    std_error : their standard errors, shape (p,)
+    covariances : for every random term its covariance matrix, shape (q, q)
+    residual_variance : variance of the residuals
+    converged : what the engine claims
+    messages : everything that it said: R's messages and warnings, or Python's warnings
+    seconds : wall time of the fit
+    call : the code that ran
+    shift : what to add to `loglik` to have it for the model's own coding of X: log |det T| under REML where the engine
+        was given other columns (`concord.models.coding`), else 0
+    joint_std_error : standard errors from the inverse of the joint Hessian of all parameters, shape (p,), where that is
+        what the engine has; None where its standard errors are conditional on theta
+    violation : how the estimates leave the model that was asked for, where they do
+    attempts : what each optimizer gave, where several were tried
+    native : the package's own result
+    summarize, predict : make `summary` and `random_effects` when they are first asked for
+    elsewhere : where the package's own result is in another process: how to `ask` there
+    """
+
+    model: Model
+    engine: str
+    settings: str
+    loglik: float
+    fixed: np.ndarray
+    std_error: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    residual_variance: float
+    converged: bool
+    messages: tuple[str, ...]
+    seconds: float
+    call: str
+    shift: float = 0.0
+    joint_std_error: np.ndarray | None = None
+    violation: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    native: Any = field(default=None, repr=False)
+    summarize: Callable[[], str] = field(default=str, repr=False)
+    predict: Callable[[], pd.DataFrame] = field(default=lambda: pd.DataFrame(columns=RANDOM_EFFECTS), repr=False)
+    elsewhere: Callable[..., Any] | None = field(default=None, repr=False)
+
+    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """What the package's own result says: ``question(fit, *arguments)``, in the process where that result is.
+
+        Parameters
+        ----------
+        question : a function of a module, which takes a `Fit` with its `native`
+        arguments : what can be pickled
+        """
+        return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """One row per parameter: ``effect, group, term, estimate, std_error``."""
+        return tidy(self.model.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+
+    @cached_property
+    def summary(self) -> str:
+        """The package's own summary."""
+        return self.summarize()
+
+    @cached_property
+    def random_effects(self) -> pd.DataFrame:
+        """Predicted random effects with conditional standard errors: ``group, level, term, estimate, std_error``."""
+        return self.predict()
+
+    @property
+    def fitted(self) -> np.ndarray:
+        """Fitted values of every row used, fixed and predicted random effects together, shape (n,)."""
+        design = self.model.design
+        values = design.X @ self.fixed
+        effects = self.random_effects.set_index(["group", "term", "level"])["estimate"].sort_index()
+        for term in design.terms:
+            for name, column in zip(term.names, term.matrix.T, strict=True):
+                values = values + column * effects[term.group, name].reindex(term.levels).to_numpy()[term.codes]
+        return values
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """The response less its fitted values, shape (n,)."""
+        return self.model.design.y - self.fitted
+
+    # What follows from the estimates is worked out in modules that stand above this one and know fits.
+
+    @cached_property
+    def information(self) -> Information:
+        """The observed information at the estimates, in the independent likelihood: standard errors of everything.
+
+        Raises
+        ------
+        InformationError : a covariance matrix is singular, or the estimates are not near an optimum
+        """
+        from concord.inference import information
+        from concord.reference import reference
+
+        likelihood = reference.of(self.model).likelihood
+        return information.observed(likelihood, self.fixed, self.covariances, self.residual_variance)
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The mixed-model equations solved at the estimates: random effects with covariances, predictions, R-squared.
+
+        Raises
+        ------
+        ValueError : an estimated covariance matrix is none
+        """
+        from concord.inference.prediction import Solution
+
+        return Solution.of(self)
+
+    @property
+    def criteria(self) -> Candidate:
+        """The log-likelihood with AIC and BIC in both conventions, ready for a test of nested models."""
+        from concord.inference.criteria import Candidate
+
+        return Candidate.of(self)
+
+    def correlation(self, term: int = 0) -> np.ndarray:
+        """Correlations of the random effects of one random term, shape (q, q)."""
+        covariance = self.covariances[term]
+        deviation = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(deviation, deviation)
+
+    def __repr__(self) -> str:
+        return f"<Fit of {self.model.id}, {self.model.method}: {self.engine} {self.settings}, logLik {self.loglik:.6f}>"

@@ -1,0 +1,225 @@
+"""R's nlme, the arbiter: a third implementation of the same model, where it can express it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import r
+from concord.engines import engine
+from concord.engines.engine import EngineError
+from concord.engines.fit import Fit
+from concord.engines.tuning import check, tuned
+from concord.models import syntax
+from concord.models.coding import same_numbers
+from concord.models.model import Model
+from concord.models.nesting import levels
+from concord.models.parameters import RANDOM_EFFECTS
+
+SETTINGS = ("default", "tuned")
+
+_R = Path(__file__).with_name("fit.R")
+
+
+def fit(model: Model, settings: str = "default") -> Fit:
+    """Fit a model by lme.
+
+    Parameters
+    ----------
+    model : what to fit
+    settings : ``default``, as the package ships; or ``tuned``, the best of its two optimizers, from scratch
+
+    Raises
+    ------
+    CannotExpress : lme has no way to write the model down, or none that is written here: crossed grouping factors
+    RError : R or nlme is missing
+    EngineError : lme stopped with an error, or gave nothing that can be used
+    """
+    if settings not in SETTINGS:
+        raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
+    if settings == "default":
+        return _run(model, None)
+    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    return tuned(model, optimizers, lambda name, _: _run(model, name))
+
+
+def call(model: Model, optimizer: str | None = None) -> str:
+    """The code that fits the model, ready to paste, for a table called like the dataset.
+
+    Raises
+    ------
+    CannotExpress : lme has no way to write the model down, or none that is written here
+    """
+    arguments = (*_form(model).arguments(), model.dataset.id, model.method, optimizer)
+    return r.from_r(r.call(_room()["call_text"], *arguments))[0]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The random effects of one level of grouping.
+
+    Attributes
+    ----------
+    terms : the numbers of the model's terms
+    columns : their columns, in R's notation
+    group : the grouping column, within the levels outside
+    joined : the columns that it is made of, where it is none of the table's
+    independent : whether the effects are uncorrelated
+    """
+
+    terms: tuple[int, ...]
+    columns: str
+    group: str
+    joined: tuple[str, ...]
+    independent: bool
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What lme needs: the fixed formula, and the levels of grouping, outermost first."""
+
+    fixed: Any
+    levels: tuple[_Level, ...]
+
+    def arguments(self) -> tuple[Any, ...]:
+        """The same in R's objects."""
+        made = r.call("list", **{each.group: list(each.joined) for each in self.levels if each.joined})
+        independent = r.call("as.logical", np.array([float(each.independent) for each in self.levels]))
+        columns, groups = ([getattr(each, what) for each in self.levels] for what in ("columns", "group"))
+        return self.fixed, columns, groups, independent, made
+
+
+def _form(model: Model) -> _Form:
+    formula = model.formula
+    shown = " + ".join(map(str, formula.random))
+    for name in formula.variables:
+        # nlme pastes the names of variables into a text and has R run it.
+        if not re.fullmatch(r"[^\W\d_][\w.]*", name) or syntax.quoted(name) == f"`{name}`" and name.isascii():
+            raise engine.CannotExpress("nlme", f"the variable {name!r}, which is no plain name")
+    found = levels(model.design)
+    if found is None:
+        raise engine.CannotExpress("nlme", f"{shown} with one chain of grouping factors, each nested in the last")
+    outside: set[str] = set()
+    made = []
+    for terms in found:
+        trees = [formula.tree.random[i] for i in terms]
+        names = [each for each in syntax.variables(trees[0].group) if each not in outside]
+        group = names[0] if len(names) == 1 else "_".join(names)
+        outside |= set(syntax.variables(trees[0].group))
+        joined = tuple(names) if len(names) > 1 else ()
+        if len(terms) == 1:
+            made.append(_Level(terms, formula.random[terms[0]].columns, group, joined, False))
+            continue
+        if any(len(model.design.terms[i].names) > 1 for i in terms):
+            raise engine.CannotExpress("nlme", f"{shown}: some effects correlated, some not, on one grouping factor")
+        slopes = [":".join(map(syntax.written, each.terms[0])) for each in trees if each.terms]
+        columns = " + ".join(["1" if any(each.intercept for each in trees) else "0", *slopes])
+        made.append(_Level(terms, columns, group, joined, True))
+    room = r.source(_R.parents[2] / "models" / "formula.R")
+    if not formula.tree.offsets:
+        return _Form(r.call(room["fixed_formula"], formula.expression), tuple(made))
+    # lme leaves offsets out without a word.
+    less = "".join(f" - ({syntax.written(each)})" for each in formula.tree.offsets)
+    text = f"I({syntax.written(formula.tree.response)}{less}) ~ {syntax.written(formula.tree.fixed)}"
+    return _Form(r.call(_room()["formula_from"], text), tuple(made))
+
+
+def _room() -> Any:
+    r.package("nlme")
+    return r.source(_R)
+
+
+def _run(model: Model, optimizer: str | None) -> Fit:
+    form = _form(model)
+    observe = r.source(_R.parents[1] / "lme4" / "fit.R")["observe"]
+    frame = model.frame.iloc[model.design.rows][list(model.formula.variables)]
+    arguments = (*form.arguments(), model.dataset.id, frame, model.method, optimizer)
+    try:
+        value, messages, seconds = r.call(_room()["fit"], observe, *arguments)
+    except r.RError as error:
+        raise EngineError(f"lme stopped with {error}") from error
+    said = tuple(r.from_r(messages) or ())
+    return from_native(value, model, messages=said, seconds=float(seconds[0]))
+
+
+def from_native(
+    native: Any,
+    model: Model,
+    *,
+    settings: str = "default",
+    messages: tuple[str, ...] = (),
+    seconds: float = np.nan,
+    call: str = "",
+) -> Fit:
+    """A `Fit` of what lme returned.
+
+    lme raises where it does not converge, so a fit that it returns claims to have converged.
+
+    Raises
+    ------
+    EngineError : it is a fit of something else: by another method, on other rows, with other terms
+    """
+    try:
+        got = r.from_r(r.call(_room()["describe"], native))
+    except r.RError as error:
+        raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
+    design = model.design
+    check("lme fit", model, bool(got["reml"][0]), got["y"])
+    found = levels(design) or ((0,),)
+    if len(got["groups"]) != len(found):
+        raise EngineError(f"the lme fit has other groups than {model.id}: {len(got['groups'])} levels of grouping")
+    factors = [(design.terms[i], given) for terms, given in zip(found, got["groups"], strict=True) for i in terms]
+    check("lme fit", model, bool(got["reml"][0]), got["y"], factors)
+    if not got["plain"][0]:
+        raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
+    columns = [[name for i in terms for name in design.terms[i].names] for terms in found]
+    same = all(sorted(given) == sorted(names) for given, names in zip(got["columns"], columns, strict=True))
+    if sorted(got["names"]) != sorted(design.names) or not same:
+        raise EngineError(f"the lme fit has other terms than {model.id}")
+    fixed = [got["names"].index(name) for name in design.names]
+    if not same_numbers(got["expected"], design.X @ got["fixed"][fixed]):
+        raise EngineError(f"the lme fit has other numbers in its fixed effects than {model.id}: another coding")
+    covariances: list[np.ndarray] = [np.empty(0)] * len(design.terms)
+    for terms, given, covariance in zip(found, got["columns"], got["covariances"], strict=True):
+        for i in terms:
+            order = [given.index(name) for name in design.terms[i].names]
+            covariances[i] = covariance[np.ix_(order, order)]
+    return Fit(
+        model=model,
+        engine="nlme",
+        settings=settings,
+        loglik=float(got["loglik"][0]),
+        fixed=got["fixed"][fixed],
+        std_error=got["std_error"][fixed],
+        covariances=tuple(covariances),
+        residual_variance=float(got["sigma2"][0]),
+        converged=True,
+        messages=messages,
+        seconds=seconds,
+        call=call or got["call"][0],
+        summarize=lambda: r.from_r(r.call(_room()["summary_text"], native))[0],
+        predict=partial(_random_effects, native, model, got["groups"]),
+        native=native,
+    )
+
+
+def _random_effects(native: Any, model: Model, groups: list[list[str]]) -> pd.DataFrame:
+    """Without standard errors: nlme gives none."""
+    tables = r.from_r(r.call(_room()["random_effects"], native))
+    rows = []
+    for terms, given, got in zip(levels(model.design) or ((0,),), groups, tables, strict=True):
+        for term in (model.design.terms[i] for i in terms):
+            called = dict(zip(given, (term.levels[code] for code in term.codes), strict=True))
+            for name in term.names:
+                column = got["estimate"][:, got["term"].index(name)]
+                rows += [
+                    (term.group, called[level], name, float(value), np.nan)
+                    for level, value in zip(got["level"], column, strict=True)
+                ]
+    return pd.DataFrame(rows, columns=RANDOM_EFFECTS)

@@ -1,0 +1,8 @@
+"""statsmodels' MixedLM: one party of every comparison; not the package `mixedlm` of PyPI."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"engine": ["SETTINGS", "call", "fit", "from_native"]},
+)

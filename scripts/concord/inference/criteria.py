@@ -1,0 +1,394 @@
+"""Tests and criteria: what follows from log-likelihoods and the numbers of parameters, in every package's convention,
+and likelihood-ratio tests of nested models with the distribution that a boundary gives them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from concord import r
+from concord.engines.fit import Fit
+from concord.likelihood.likelihood import Likelihood
+from concord.models import nesting
+from concord.models.design import Design
+from concord.models.model import Model
+from concord.models.nesting import NotNested, Restriction
+
+_R = Path(__file__).with_suffix(".R")
+
+# A log-likelihood that is lower by less than this is so by rounding.
+ROUNDING = 1e-7
+
+
+class NotComparable(ValueError):
+    """A test of two models would mean nothing; the message says why."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model, as far as criteria and tests are concerned.
+
+    Attributes
+    ----------
+    name : what to call it
+    design : the model in numbers; without random terms, a linear model
+    reml : whether by REML
+    loglik : its log-likelihood, for the design's coding of X
+    formula : as it was given, where there is one
+    """
+
+    name: str
+    design: Design
+    reml: bool
+    loglik: float
+    formula: str = ""
+
+    @classmethod
+    def at(cls, model: Model, loglik: float) -> Candidate:
+        """A model at estimates of this log-likelihood."""
+        return cls(model.name, model.design, model.reml, loglik, model.formula.text)
+
+    @classmethod
+    def of(cls, fit: Fit) -> Candidate:
+        """What an engine says."""
+        return cls.at(fit.model, fit.loglik + fit.shift)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.design.y)
+
+    @property
+    def p(self) -> int:
+        """Number of fixed effects."""
+        return self.design.X.shape[1]
+
+    @property
+    def df(self) -> int:
+        """Number of parameters: fixed effects, variances and covariances, and the residual variance. All three packages
+        count so, under REML too.
+        """
+        return self.p + nesting.count(self.design) + 1
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood; under REML, the REML criterion. There is no saturated mixed model to count from."""
+        return -2 * self.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, -2 l + 2 df."""
+        return self.deviance + 2 * self.df
+
+    def bic(self, convention: str = "lme4") -> float:
+        """Schwarz's criterion, -2 l + df log n: with n the number of rows (``lme4``), or under REML the number of
+        contrasts that the restricted likelihood is of, n - p (``nlme``; Pinheiro and Bates 2000, Mixed-Effects Models
+        in S and S-PLUS, section 2.4.1).
+        """
+        if convention not in ("lme4", "nlme"):
+            raise ValueError(f"convention {convention!r}: one of lme4, nlme")
+        n = self.n - self.p if convention == "nlme" and self.reml else self.n
+        return self.deviance + self.df * math.log(n)
+
+    def by_ml(self) -> Candidate:
+        """The same model at its ML optimum in the independent likelihood; itself where it is by ML."""
+        if not self.reml:
+            return self
+        if not self.design.terms:
+            return linear(self.design, reml=False, name=self.name, formula=self.formula)
+        return replace(self, reml=False, loglik=Likelihood(self.design, False).optimum().loglik)
+
+
+def linear(design: Design, reml: bool, name: str = "linear", formula: str = "") -> Candidate:
+    """The linear model of a design's fixed effects alone, without random ones, fitted by least squares."""
+    n, p = design.X.shape
+    Q, R = np.linalg.qr(design.X)
+    residuals = design.y - Q @ (Q.T @ design.y)
+    nu = n - p if reml else n
+    loglik = -0.5 * nu * (1 + math.log(2 * math.pi * float(residuals @ residuals) / nu))
+    if reml:
+        loglik -= float(np.log(np.abs(np.diag(R))).sum())
+    return Candidate(name, replace(design, terms=()), reml, loglik, formula)
+
+
+def ml_at_reml(design: Design, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
+    """The ML log-likelihood at variances that REML gave, the residual variance put to its ML value at their ratios.
+
+    What lme4's and nlme's ``logLik(fit, REML = FALSE)`` give of a fit by REML: less than that of a fit by ML.
+    """
+    likelihood = Likelihood(design, False)
+    return -0.5 * likelihood.criterion(likelihood.theta_at(covariances, residual_variance))
+
+
+def conventions(candidate: Candidate) -> pd.DataFrame:
+    """The criteria as each package has them, with how they hang together.
+
+    Returns
+    -------
+    pandas.DataFrame : one row a quantity, ``quantity, lme4, nlme, mixedlm, definition``; missing where a package gives
+        none
+    """
+    n, p, df, reml = candidate.n, candidate.p, candidate.df, candidate.reml
+    nan = float("nan")
+    same = "the same definition"
+    rows = [
+        ("logLik", *[candidate.loglik] * 3, same),
+        ("df", df, df, nan if reml else df, f"{same}; MixedLM counts it for its AIC and BIC only"),
+        ("AIC", candidate.aic, candidate.aic, nan if reml else candidate.aic, _added("AIC", "-2 logLik + 2 df", reml)),
+        (
+            "BIC",
+            candidate.bic("lme4"),
+            candidate.bic("nlme"),
+            nan if reml else candidate.bic("lme4"),
+            f"nlme takes n - p for n: lme4's is nlme's + df log(n / (n - p)) = {df * math.log(n / (n - p)):.6g} more; "
+            + _added("BIC", "-2 logLik + df log n", reml)
+            if reml
+            else same,
+        ),
+        (
+            "deviance",
+            candidate.deviance,
+            nan,
+            nan,
+            "-2 logLik" + (", the REML criterion: lme4's REMLcrit()" if reml else ""),
+        ),
+        ("df.residual", n - df, nan, n - p, "lme4 takes all parameters from n, MixedLM the fixed effects"),
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "lme4", "nlme", "mixedlm", "definition"])
+
+
+def _added(name: str, formula: str, reml: bool) -> str:
+    return f"MixedLM gives no {name} under REML: {formula}" if reml else "the same definition"
+
+
+# ---- likelihood-ratio tests ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio:
+    """A likelihood-ratio test of nested models.
+
+    Under the null a variance may be zero, the end of its range. Its estimate is then positive in half of all samples
+    only, and the statistic is not chi-squared but a mixture (chi-bar-squared): the squared length of a normal vector's
+    projection onto the cone that the larger model opens at the null (Self and Liang 1987, Journal of the American
+    Statistical Association 82, 605-610; Stram and Lee 1994, Biometrics 50, 1171-1177, with the correction in 51, 1196).
+
+    Attributes
+    ----------
+    null, alternative : the models
+    restriction : what the null holds fixed
+    statistic : twice the difference in log-likelihood, not less than zero
+    notes : what is to be said of it
+    """
+
+    null: Candidate
+    alternative: Candidate
+    restriction: Restriction
+    statistic: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def df(self) -> int:
+        """The difference in the number of parameters."""
+        return self.restriction.fixed + self.restriction.random
+
+    @property
+    def naive(self) -> float:
+        """P-value by the chi-squared distribution with `df` degrees of freedom, as anova() prints it: too large where
+        the null is on the boundary.
+        """
+        return mixture_p(self.statistic, ((self.df, 1.0),))
+
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...] | None:
+        """The mixture: degrees of freedom and their weights; None where these depend on more than the dimensions.
+
+        * null inside: chi-squared with `df`;
+        * one effect removed, with its covariances with those kept: half and half of df - 1 and df (Stram and Lee 1994,
+          cases 1 to 3);
+        * k effects removed that are independent of each other: binomial with probability one half, if their variances'
+          estimates are (Self and Liang 1987, case 9); `p_bounds` hold whether they are or not;
+        * several correlated effects removed at once: none; see `p_bounds`.
+        """
+        k, most = self.restriction.boundary, max(self.restriction.removed, default=0)
+        if k == 0:
+            return ((self.df, 1.0),)
+        if most > 1:
+            return None
+        return tuple((self.df - k + j, math.comb(k, j) / 2**k) for j in range(k + 1))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the weights rest on the dimensions alone."""
+        return self.restriction.boundary <= 1
+
+    @property
+    def p_value(self) -> float:
+        """P-value by the mixture; missing where its weights are not known."""
+        return mixture_p(self.statistic, self.weights) if self.weights else float("nan")
+
+    @property
+    def p_bounds(self) -> tuple[float, float]:
+        """Between what the mixture's p-value lies, whatever its weights.
+
+        Those of even and of odd degrees of freedom sum to one half each for any cone that is no linear space, from the
+        dimension of the lines in it to its own (Silvapulle and Sen 2005, Constrained Statistical Inference, section
+        3.6; Baey, Cournède and Kuhn 2019, Computational Statistics and Data Analysis 135, 107-122).
+        """
+        if not self.restriction.boundary:
+            return self.naive, self.naive
+        lowest = self.df - self.restriction.cone
+        low, high = (((df, 0.5), (df + 1, 0.5)) for df in (lowest, self.df - 1))
+        return mixture_p(self.statistic, low), mixture_p(self.statistic, high)
+
+    @property
+    def assumes(self) -> tuple[str, ...]:
+        """What the p-value rests on."""
+        found = ["many independent groups", "the null's own variances are positive"]
+        if not self.exact:
+            found.append(
+                "the removed effects' variances are estimated independently of each other"
+                if self.weights
+                else "the weights of the mixture depend on the data's information: bounds only"
+            )
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        if self.weights:
+            mixture = " + ".join(f"{weight:g} chi2({df})" for df, weight in self.weights)
+            by = f"p = {self.p_value:.4g} by {mixture}"
+        else:
+            by = "p between {:.4g} and {:.4g}".format(*self.p_bounds)
+        head = f"{self.null.name} in {self.alternative.name}, {self.restriction.kind} less: LR = {self.statistic:.6g}"
+        return f"<{head}, {by}; naive p = {self.naive:.4g} by chi2({self.df})>"
+
+
+def likelihood_ratio(first: Candidate, second: Candidate) -> LikelihoodRatio:
+    """The likelihood-ratio test of two models, of which one is a special case of the other.
+
+    Raises
+    ------
+    NotComparable : neither is; they are of other rows or responses, by other methods, or by REML with other fixed
+        effects
+    """
+    if first.reml != second.reml:
+        raise NotComparable("one is fitted by REML and the other by ML: their log-likelihoods are of other things")
+    null, alternative = sorted((first, second), key=lambda each: each.df)
+    try:
+        found = nesting.restriction(null.design, alternative.design)
+    except NotNested as error:
+        raise NotComparable(str(error)) from None
+    if found.fixed and null.reml:
+        raise NotComparable(
+            "by REML with other fixed effects: each log-likelihood is that of the contrasts of the response that its "
+            "own fixed effects leave, so their difference tests nothing: fit both by ML"
+        )
+    if not found.fixed and not found.random:
+        raise NotComparable("the two models are one, written in two ways")
+    gain, notes = alternative.loglik - null.loglik, []
+    if null.reml:
+        # The same fixed effects in another coding: REML's log-likelihoods differ by a constant.
+        shift = 0.5 * (_logdet_gram(alternative.design.X) - _logdet_gram(null.design.X))
+        if abs(shift) > 1e-9:
+            gain += shift
+            notes.append(f"the fixed effects are coded in other columns: REML's log-likelihoods shifted by {shift:.6g}")
+    if gain < -ROUNDING * max(1.0, abs(null.loglik)):
+        notes.append(
+            f"the larger model has the lower log-likelihood, by {-gain:.4g}: its fit is short of its optimum, and the "
+            "statistic was set to zero"
+        )
+    return LikelihoodRatio(null, alternative, found, max(0.0, 2 * gain), tuple(notes))
+
+
+def mixture_p(statistic: float, weights: Sequence[tuple[int, float]]) -> float:
+    """The probability that a mixture of chi-squared variables is at least `statistic`.
+
+    Parameters
+    ----------
+    statistic : not negative
+    weights : degrees of freedom, 0 for the constant zero, and their weights
+    """
+    return sum(
+        weight * (float(stats.chi2.sf(statistic, df)) if df else float(statistic <= 0)) for df, weight in weights
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Anova:
+    """Models in the order of their numbers of parameters, each tested against the one before.
+
+    Attributes
+    ----------
+    table : one row a model, with lme4's columns: ``npar, AIC, BIC, logLik, deviance, Chisq, Df, Pr(>Chisq)``
+    tests : for every model but the first its test, or the reason why there is none
+    text : as R prints it
+    notes : what is to be said with it
+    """
+
+    table: pd.DataFrame
+    tests: tuple[LikelihoodRatio | str, ...]
+    text: str
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join([self.text, *self.notes])
+
+
+def anova(*candidates: Candidate, refit: bool = True, data: str = "data") -> Anova:
+    """What R's anova() of several lmer fits says, with each row's test beside it.
+
+    lme4 subtracts neighbouring models' log-likelihoods whether they are nested or not; here a p-value stands only where
+    they are.
+
+    Parameters
+    ----------
+    candidates : two or more models of one response, by name
+    refit : as lme4, take models fitted by REML at their ML optimum
+    data : what to call the table
+
+    Raises
+    ------
+    NotComparable : without `refit`, models by REML with other fixed effects, or some by REML and some by ML
+    """
+    if len(candidates) < 2:
+        raise ValueError("anova needs two models or more")
+    notes = []
+    if refit and any(each.reml for each in candidates):
+        notes.append("refitting model(s) with ML (instead of REML)")
+        candidates = tuple(each.by_ml() for each in candidates)
+    ordered = sorted(candidates, key=lambda each: each.df)
+    tests: list[LikelihoodRatio | str] = []
+    for first, second in zip(ordered, ordered[1:], strict=False):
+        try:
+            tests.append(likelihood_ratio(first, second))
+        except NotComparable as error:
+            if first.reml or second.reml:
+                raise
+            tests.append(str(error))
+            notes.append(f"{second.name} is not tested against {first.name}: {error}")
+    rows = []
+    for each, test in zip(ordered, [None, *tests], strict=True):
+        tested = isinstance(test, LikelihoodRatio)
+        chisq = (test.statistic, float(test.df), test.naive) if tested else (np.nan,) * 3
+        rows.append((each.df, each.aic, each.bic(), each.loglik, each.deviance, *chisq))
+        if tested:
+            notes += test.notes
+            if test.restriction.boundary:
+                notes.append(f"{test!r}"[1:-1])
+    columns = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq", "Df", "Pr(>Chisq)"]
+    table = pd.DataFrame(rows, columns=columns, index=[each.name for each in ordered])
+    heading = [f"Data: {data}", "Models:", *(f"{each.name}: {each.formula}" for each in ordered)]
+    text = r.call(r.source(_R)["anova_text"], table, list(table.index), heading)
+    return Anova(table, tuple(tests), r.from_r(text)[0], tuple(notes))
+
+
+def _logdet_gram(X: np.ndarray) -> float:
+    """log |X'X|."""
+    return 2 * float(np.log(np.abs(np.diag(np.linalg.qr(X, mode="r")))).sum())

@@ -1,0 +1,319 @@
+"""The influence of every level of a grouping factor: the estimates without its rows.
+
+Exact, from the cross-products of the independent blocks of rows (`concord.likelihood.blocks`): the criterion is a sum
+over blocks, so that a level is left out by taking away what its blocks contribute, and adding what their remaining
+rows do. Twice:
+
+* with theta, the variances' ratios to the residual variance, held: the fixed effects are the generalized least-squares
+  solution from the other rows, and the residual variance theirs (the one-step deletion of Christensen, Pearson and
+  Johnson 1992, Technometrics 34, 38-45, and of Demidenko and Stukel 2005, Statistics in Medicine 24, 893-909);
+* refitted, by the same method, in a search that starts at the optimum of all rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from concord.likelihood.blocks import Blocks, components, gather
+from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.sparse_blocks import Crossed
+from concord.models.design import Design, DesignTerm
+from concord.models.parameters import KEY
+
+# Eigenvalues of the remaining rows' share in an orthonormal X below this: a fixed effect rests on the level left out.
+SINGULAR = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """The estimates from the rows without each of L levels; missing numbers where there are none.
+
+    Attributes
+    ----------
+    fixed, std_error : fixed effects and their standard errors conditional on theta, shape (L, p)
+    covariances : for every random term its covariance matrices, shape (L, q, q)
+    residual_variance : shape (L,)
+    loglik : log-likelihood of the remaining rows, shape (L,)
+    all_rows : log-likelihood of all rows at the estimates without the level, shape (L,)
+    """
+
+    fixed: np.ndarray
+    std_error: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    residual_variance: np.ndarray
+    loglik: np.ndarray
+    all_rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What every level of a grouping factor does to the estimates.
+
+    Attributes
+    ----------
+    group, levels : the factor and its levels' names
+    rows : how many rows each level has, shape (L,)
+    optimum : the estimates from all rows
+    spread : covariance matrix of their fixed effects conditional on theta, shape (p, p)
+    held : the estimates without each level, theta held
+    refitted : the estimates without each level, refitted; missing numbers at a level that was not asked for
+    reasons : for a level without estimates, why
+    """
+
+    group: str
+    levels: tuple[str, ...]
+    rows: np.ndarray
+    optimum: Optimum
+    spread: np.ndarray
+    held: Estimates
+    refitted: Estimates
+    reasons: dict[str, str]
+
+    def dfbeta(self, of: Estimates) -> np.ndarray:
+        """The fixed effects less those without the level, shape (L, p) (Belsley, Kuh and Welsch 1980, Regression
+        Diagnostics, equation 2.1). lme4's ``dfbeta()`` of ``influence()`` has the opposite sign.
+        """
+        return self.optimum.fixed - of.fixed
+
+    def dfbetas(self, of: Estimates) -> np.ndarray:
+        """The same in units of the standard errors without the level, shape (L, p) (Nieuwenhuis, te Grotenhuis and
+        Pelzer 2012, The R Journal 4(2), 38-47, as influence.ME has it; lme4's with the opposite sign).
+        """
+        return self.dfbeta(of) / of.std_error
+
+    def cooks_distance(self, of: Estimates) -> np.ndarray:
+        """Cook's distance, d' Cov(b)^-1 d / p with d = `dfbeta` and the covariance matrix of all rows, shape (L,).
+
+        Demidenko and Stukel (2005); influence.ME and HLMdiag have the same. lme4's ``cooks.distance()`` of an
+        ``influence()`` is (L - p) / L times this, for L levels.
+        """
+        d = self.dfbeta(of)
+        return np.einsum("ij,ij->i", d, np.linalg.solve(self.spread, d.T).T) / d.shape[1]
+
+    def displacement(self, of: Estimates) -> np.ndarray:
+        """Likelihood displacement, 2 (l(all) - l(without the level)), both of all rows, shape (L,) (Cook 1986, Journal
+        of the Royal Statistical Society B 48, 133-169).
+        """
+        return 2 * (self.optimum.loglik - of.all_rows)
+
+    def changes(self, of: Estimates) -> pd.DataFrame:
+        """All estimates less those without the level: a row a level, a column a parameter by ``effect, group, term`` as
+        in `Fit.estimates`; variances and covariances in their own units.
+        """
+        values = [of.fixed]
+        for covariances in of.covariances:
+            q = covariances.shape[1]
+            later, earlier = np.tril_indices(q, -1)
+            values += [covariances[:, range(q), range(q)], covariances[:, earlier, later]]
+        whole = self.optimum.estimates
+        columns = pd.MultiIndex.from_frame(whole[KEY])
+        without = np.column_stack([*values, of.residual_variance])
+        return pd.DataFrame(whole["estimate"].to_numpy() - without, index=list(self.levels), columns=columns)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a level: rows, and with theta held and refitted Cook's distance, likelihood displacement, and the
+        log-likelihood that the other rows have.
+        """
+        columns: dict[str, object] = {"level": self.levels, "rows": self.rows}
+        for name, of in (("held", self.held), ("refitted", self.refitted)):
+            columns[f"cooks_distance_{name}"] = self.cooks_distance(of)
+            columns[f"displacement_{name}"] = self.displacement(of)
+            columns[f"loglik_{name}"] = of.loglik
+        return pd.DataFrame(columns)
+
+
+def influence(
+    likelihood: Likelihood,
+    optimum: Optimum,
+    group: str | tuple[Sequence[str], np.ndarray],
+    refit: bool | Collection[str] = True,
+) -> Influence:
+    """The influence of every level of a grouping factor.
+
+    With theta held a level costs its own blocks alone. A refit costs a few evaluations of the whole criterion: as many
+    small factorizations as there are different designs among the blocks; where that is too much, refit the levels that
+    stand out with theta held.
+
+    Parameters
+    ----------
+    likelihood, optimum : of all rows
+    group : the name of a random term's grouping factor; or any factor: its levels' names and, for every row, the number
+        of its level, shape (n,)
+    refit : whether to refit, or the names of the levels without which to
+
+    Raises
+    ------
+    ValueError : no random term has that grouping factor
+    """
+    name, levels, codes = _factor(likelihood.design, group)
+    chosen = set(levels if refit is True else () if refit is False else refit)
+    cases = _Cases(likelihood, optimum)
+    held, refitted, reasons = [], [], {}
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(levels)))[:-1])
+    for level, gone in zip(levels, members, strict=True):
+        reason = cases.impossible(gone)
+        if reason:
+            reasons[level] = reason
+        remaining = None if reason else cases.without(gone)
+        held.append(cases.held(remaining) if remaining else None)
+        refitted.append(None)
+        if remaining and level in chosen:
+            try:
+                refitted[-1] = cases.refitted(remaining)
+            except LikelihoodError as error:
+                reasons[level] = str(error)
+    rows = np.array([len(gone) for gone in members])
+    stacked = [_stacked(each, optimum) for each in (held, refitted)]
+    return Influence(name, levels, rows, optimum, cases.spread, *stacked, reasons)
+
+
+def _factor(design: Design, group: str | tuple[Sequence[str], np.ndarray]) -> tuple[str, tuple[str, ...], np.ndarray]:
+    if not isinstance(group, str):
+        levels, codes = group
+        return "", tuple(levels), np.asarray(codes)
+    found = [term for term in design.terms if term.group == group]
+    if not found:
+        raise ValueError(f"no random term has the group {group!r}: {', '.join(term.group for term in design.terms)}")
+    return group, found[0].levels, found[0].codes
+
+
+class _Remaining(Likelihood):
+    """The likelihood without some rows, in the coordinates of the one of all rows, so that thetas are comparable.
+
+    Its X is no longer orthonormal nor are its terms white, which no formula needs; they were so that no digits cancel,
+    and what they lose is the share of the rows left out.
+    """
+
+    def __init__(self, whole: Likelihood, blocks: Sequence[Blocks | Crossed], n: int) -> None:
+        vars(self).update(vars(whole))
+        self._blocks, self.n = list(blocks), n
+        self.nu = n - self.p if self.reml else n
+
+
+@dataclass(frozen=True, eq=False)
+class _Without:
+    """The likelihood without a level, and what is to be added to the whole's blocks for it."""
+
+    likelihood: _Remaining
+    change: list[Blocks | Crossed] | None  # None where all blocks are made anew
+
+
+_One = tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], float, float, float]
+
+
+class _Cases:
+    """The cross-products of all rows, and what comes of them without some."""
+
+    def __init__(self, likelihood: Likelihood, optimum: Optimum) -> None:
+        self.whole, self.optimum, design = likelihood, optimum, likelihood.design
+        self.block = components(design.terms)
+        order = np.argsort(self.block, kind="stable")
+        ends = np.cumsum(np.bincount(self.block))
+        self.rows_of = np.split(order, ends[:-1])
+        orthonormal = np.linalg.solve(likelihood.R.T, design.X.T).T
+        self.table = np.column_stack([orthonormal, (design.y - design.X @ likelihood.ols) / likelihood.scale])
+        self.whitened = [
+            np.linalg.solve(whitener.T, term.matrix.T).T
+            for term, whitener in zip(design.terms, likelihood.whiteners, strict=True)
+        ]
+        self.counts = [np.bincount(term.codes) for term in design.terms]
+        self.logdet, self.cross, _ = likelihood.evaluate(optimum.theta)
+        self.relative = [each / optimum.residual_variance for each in optimum.covariances]
+        inverse = np.linalg.inv(self.cross[:-1, :-1])
+        self.spread = optimum.residual_variance * self._coded(inverse)
+
+    def impossible(self, gone: np.ndarray) -> str | None:
+        """Why there are no estimates without the rows numbered `gone`; None where there are."""
+        X = self.table[gone, :-1]
+        if np.linalg.eigvalsh(np.eye(X.shape[1]) - X.T @ X).min(initial=1.0) < SINGULAR:
+            return "the other rows do not determine all fixed effects"
+        for term, columns, counts in zip(self.whole.design.terms, self.whitened, self.counts, strict=True):
+            columns = columns[gone] / math.sqrt(self.whole.n)
+            if np.linalg.eigvalsh(np.eye(columns.shape[1]) - columns.T @ columns).min() < SINGULAR:
+                return f"the other rows do not determine the effects of ({', '.join(term.names)} | {term.group})"
+            levels, without = np.unique(term.codes[gone], return_counts=True)
+            if len(counts) - np.count_nonzero(counts[levels] == without) < 2:
+                return f"of {term.group} one level is left"
+        return None
+
+    def without(self, gone: np.ndarray) -> _Without:
+        """The likelihood without the rows numbered `gone`."""
+        n = self.whole.n - len(gone)
+        if not self.whole.dense:
+            kept = np.setdiff1d(np.arange(self.whole.n), gone)
+            return _Without(_Remaining(self.whole, self._gathered(kept), n), None)
+        affected = np.concatenate([self.rows_of[block] for block in np.unique(self.block[gone])])
+        # A block that is taken away is one that counts negatively: all that an evaluation sums is linear in these.
+        change = [
+            replace(each, count=-each.count, products=-each.products, outside=-each.outside)
+            for each in self._gathered(affected)
+        ]
+        kept = np.setdiff1d(affected, gone)
+        if len(kept):
+            change += self._gathered(kept)
+        return _Without(_Remaining(self.whole, [*self.whole._blocks, *change], n), change)
+
+    def _gathered(self, rows: np.ndarray) -> list[Blocks | Crossed]:
+        terms: list[DesignTerm] = []
+        for term in self.whole.design.terms:
+            present, codes = np.unique(term.codes[rows], return_inverse=True)
+            terms.append(replace(term, matrix=term.matrix[rows], codes=codes, levels=("",) * len(present)))
+        return gather(terms, [each[rows] for each in self.whitened], self.table[rows])
+
+    def held(self, remaining: _Without) -> _One:
+        """The estimates at the whole's theta."""
+        theta, whole, of = self.optimum.theta, self.whole, remaining.likelihood
+        if remaining.change is None:
+            logdet, cross, _ = of.evaluate(theta)
+        else:
+            parts = [each.at(theta) for each in remaining.change]
+            logdet = self.logdet + sum(part.logdet for part in parts)
+            cross = self.cross + sum(part.cross for part in parts)
+        inverse = np.linalg.inv(cross[:-1, :-1])
+        direction = np.append(-inverse @ cross[:-1, -1], 1.0)
+        residual_variance = whole.scale**2 * float(direction @ cross @ direction) / of.nu
+        fixed = whole.ols - whole.scale * np.linalg.solve(whole.R, direction[:-1])
+        std_error = np.sqrt(residual_variance * np.diag(self._coded(inverse)))
+        loglik = self._loglik(of, logdet, cross, direction, residual_variance)
+        all_rows = self._loglik(whole, self.logdet, self.cross, direction, residual_variance)
+        covariances = [residual_variance * each for each in self.relative]
+        return fixed, std_error, covariances, residual_variance, loglik, all_rows
+
+    def refitted(self, remaining: _Without) -> _One:
+        """The estimates by a search from the whole's theta."""
+        found = remaining.likelihood.optimum([self.optimum.theta])
+        all_rows = self.whole.loglik(found.fixed, found.covariances, found.residual_variance)
+        return found.fixed, found.std_error, found.covariances, found.residual_variance, found.loglik, all_rows
+
+    def _coded(self, inverse: np.ndarray) -> np.ndarray:
+        """(X'V^-1 X)^-1 in the coding of X."""
+        half = np.linalg.solve(self.whole.R, inverse)
+        return np.linalg.solve(self.whole.R, half.T)
+
+    @staticmethod
+    def _loglik(
+        of: Likelihood, logdet: float, cross: np.ndarray, direction: np.ndarray, residual_variance: float
+    ) -> float:
+        """`Likelihood.loglik` where log |V| and the cross-products are at hand."""
+        if of.reml:
+            logdet = logdet + float(np.linalg.slogdet(cross[:-1, :-1])[1]) + of.logdet_X
+        quadratic = of.scale**2 * float(direction @ cross @ direction) / residual_variance
+        return -0.5 * (of.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
+
+
+def _stacked(cases: Sequence[_One | None], optimum: Optimum) -> Estimates:
+    missing = (
+        np.full(len(optimum.fixed), np.nan),
+        np.full(len(optimum.fixed), np.nan),
+        [np.full(each.shape, np.nan) for each in optimum.covariances],
+        *[np.nan] * 3,
+    )
+    fixed, std_error, covariances, *numbers = zip(*(each or missing for each in cases), strict=True)
+    stacked = tuple(np.array(each) for each in zip(*covariances, strict=True))
+    return Estimates(np.array(fixed), np.array(std_error), stacked, *(np.array(each) for each in numbers))

@@ -1,0 +1,333 @@
+"""What a fit says beyond its parameters, solved independently of the engines: predicted random effects, fitted values,
+predictions for new rows, explained variance.
+
+All of it follows from the design and the estimates (fixed effects, covariance matrices, residual variance), which may
+be an engine's or the reference's, through the mixed-model equations (`concord.inference.mixed_model_equations`). In
+their notation, with u = Lambda v for all random effects, S = (X'V^-1 X)^-1 for V = I + W W', and B = A^-1 W'X:
+
+* the predicted random effects (BLUPs, conditional modes) are Lambda A^-1 W'(y - X b);
+* their covariance given the data, with variances and fixed effects taken for known, is sigma^2 Lambda A^-1 Lambda'
+  (Bates, Mächler, Bolker and Walker 2015, Journal of Statistical Software 67(1), "Conditional variances of random
+  effects"; lme4's ``condVar``, MixedLM's ``random_effects_cov``);
+* the covariance of their errors of prediction, with the fixed effects estimated, is
+  sigma^2 Lambda (A^-1 + B S B') Lambda' (Henderson 1975, Biometrics 31, 423-447: the random part of the inverse of the
+  mixed-model equations' matrix). Variances are taken for known in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import linalg
+
+from concord import r
+from concord.engines.fit import Fit
+from concord.inference.mixed_model_equations import Equations, relative_factor
+from concord.models import syntax
+from concord.models.design import Design
+from concord.models.formula import Formula, check_variables
+from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.syntax import FormulaError
+
+_R = Path(__file__).with_suffix(".R")
+
+PREDICTIONS = ["estimate", "std_error", "std_error_level", "std_error_observation"]
+
+
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """Rows to predict at, in the columns of a model.
+
+    Attributes
+    ----------
+    X : fixed-effects columns, shape (m, p); a missing number where the new data have one
+    matrices : for every random term its columns, shape (m, q)
+    codes : for every random term the number of each row's level among the design's, -1 where it is not among them, or
+        missing, shape (m,)
+    offset : the sum of the formula's offsets, shape (m,)
+    """
+
+    X: np.ndarray
+    matrices: tuple[np.ndarray, ...]
+    codes: tuple[np.ndarray, ...]
+    offset: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether all of a row's levels are the design's, shape (m,)."""
+        return np.all([codes >= 0 for codes in self.codes], axis=0)
+
+
+def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:
+    """The design's columns of a table of new rows, as R's predict() makes them.
+
+    Factors keep the levels and the contrasts, ``poly``, ``scale`` and the like the numbers that they have from `frame`.
+    A level of a grouping factor may be unknown; a level of a factor among the predictors may not.
+
+    Parameters
+    ----------
+    formula, design : the model
+    frame : the table that it was fitted to
+    new : the new rows, with all variables of the formula but the response
+
+    Raises
+    ------
+    FormulaError : a variable is missing, or R cannot build the columns
+    """
+    check_variables(formula, [*new.columns, *syntax.variables(formula.tree.response)])
+    r.package("lme4")
+    given = new[[name for name in formula.variables if name in new.columns]]
+    try:
+        got = r.from_r(r.call(r.source(_R)["new_rows"], formula.expression, frame[list(formula.variables)], given))
+    except r.RError as error:
+        raise FormulaError(f"formula {formula.text!r}, new rows: {error}") from error
+    codes = []
+    for term, levels in zip(design.terms, got["levels"], strict=True):
+        number = {level: i for i, level in enumerate(term.levels)}
+        codes.append(np.array([number.get(level, -1) for level in levels], int))
+    return NewRows(got["X"], tuple(got["matrices"]), tuple(codes), got["offset"])
+
+
+def own_rows(design: Design) -> NewRows:
+    """The design's own rows, to predict at."""
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    terms = design.terms
+    return NewRows(design.X, tuple(term.matrix for term in terms), tuple(term.codes for term in terms), offset)
+
+
+class Solution:
+    """The independent solution of a model at given estimates.
+
+    Parameters
+    ----------
+    design : the model in numbers
+    fixed : fixed effects, shape (p,)
+    covariances : one covariance matrix a random term, shape (q, q)
+    residual_variance : variance of the residuals
+
+    Attributes
+    ----------
+    modes : for every term the predicted random effects of its levels, in the order of ``term.levels``, shape
+        (levels, q)
+    fixed_covariance : covariance matrix of the fixed effects conditional on the variances, sigma^2 S, shape (p, p)
+
+    Raises
+    ------
+    ValueError : one of the matrices is no covariance matrix
+    """
+
+    def __init__(
+        self, design: Design, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
+    ) -> None:
+        self.design, self.fixed = design, np.asarray(fixed, float)
+        self.covariances = tuple(np.asarray(each, float) for each in covariances)
+        self.residual_variance = float(residual_variance)
+        factors = [relative_factor(each, residual_variance) for each in self.covariances]
+        self._equations = equations = Equations(design.terms, factors, len(design.y))
+        self.marginal_residuals = design.y - design.X @ self.fixed
+        Q, R = np.linalg.qr(design.X)
+        # X = Q R: what is solved for the orthonormal columns is free of their units.
+        right = equations.W.T @ np.column_stack([self.marginal_residuals, Q])
+        solved = equations.solve(right)
+        self._v, inner = solved[:, 0], solved[:, 1:]
+        # Q'V^-1 Q as a sum of squares: Q'Q - Q'W A^-1 W'Q would cancel where groups explain most of X.
+        left = Q - equations.W @ inner
+        information = left.T @ left + inner.T @ inner
+        self._half = linalg.solve_triangular(R, np.linalg.inv(np.linalg.cholesky(information)).T)  # S = half half'
+        self._B = inner @ R
+        self.modes = tuple(each[:, :, 0] for each in equations.by_level(self._v[:, None]))
+        self.fixed_covariance = self.residual_variance * self._half @ self._half.T
+
+    @classmethod
+    def of(cls, fit: Fit) -> Solution:
+        """The solution at an engine's estimates."""
+        return cls(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+
+    # ---- random effects ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def by_group(self) -> list[tuple[tuple[int, ...], np.ndarray, np.ndarray]]:
+        """Covariance matrices of every level's random effects, for every grouping factor.
+
+        Returns
+        -------
+        list of (terms, conditional, prediction) : the numbers of the terms with that factor, whose effects stand side
+            by side; given the data with fixed effects taken for known, and of the errors of prediction, both of shape
+            (levels, w, w) for w effects of a level
+        """
+        spread = self._equations.by_level(self._B @ self._half)
+        found = []
+        for terms, blocks in self._equations.inverse_blocks():
+            mine = np.concatenate([spread[t] for t in terms], axis=1)
+            added = blocks + mine @ mine.transpose(0, 2, 1)
+            found.append((terms, self.residual_variance * blocks, self.residual_variance * added))
+        return found
+
+    @property
+    def conditional_covariances(self) -> tuple[np.ndarray, ...]:
+        """For every term its levels' covariance matrices given the data, fixed effects known, shape (levels, q, q)."""
+        return self._of_terms(1)
+
+    @property
+    def prediction_covariances(self) -> tuple[np.ndarray, ...]:
+        """For every term its levels' covariance matrices of the errors of prediction, shape (levels, q, q)."""
+        return self._of_terms(2)
+
+    def _of_terms(self, which: int) -> tuple[np.ndarray, ...]:
+        found: dict[int, np.ndarray] = {}
+        for family in self.by_group:
+            start = 0
+            for t in family[0]:
+                mine = slice(start, start + len(self.design.terms[t].names))
+                found[t] = family[which][:, mine, mine]
+                start = mine.stop
+        return tuple(found[t] for t in range(len(self.design.terms)))
+
+    def random_effects(self, uncertain_fixed: bool = False) -> pd.DataFrame:
+        """Predicted random effects as `Fit.random_effects` has them: ``group, level, term, estimate, std_error``.
+
+        Parameters
+        ----------
+        uncertain_fixed : standard errors of prediction, in place of those given the data with fixed effects known
+        """
+        covariances = self.prediction_covariances if uncertain_fixed else self.conditional_covariances
+        tables = []
+        for term, modes, spread in zip(self.design.terms, self.modes, covariances, strict=True):
+            for j, name in enumerate(term.names):
+                errors = np.sqrt(np.maximum(spread[:, j, j], 0.0))
+                columns = {"group": term.group, "level": term.levels, "term": name}
+                tables.append(pd.DataFrame({**columns, "estimate": modes[:, j], "std_error": errors}))
+        return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS] if tables else pd.DataFrame(columns=RANDOM_EFFECTS)
+
+    # ---- fitted values and predictions -------------------------------------------------------------------------------
+
+    @cached_property
+    def fitted(self) -> np.ndarray:
+        """Fitted values of the rows used, on the response's scale (with its offset, as R's), shape (n,)."""
+        offset = 0.0 if self.design.offset is None else self.design.offset
+        return self.design.X @ self.fixed + self._equations.W @ self._v + offset
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """The response less its fitted values, shape (n,)."""
+        return self.marginal_residuals - self._equations.W @ self._v
+
+    def predict(
+        self, rows: NewRows | None = None, random: bool | Sequence[int] = True, errors: bool = True
+    ) -> pd.DataFrame:
+        """Predictions at rows, marginal or conditional on the groups.
+
+        The estimate is x'b + z'u with the predicted effects u of the levels that are known and asked for; those of any
+        other level are zero, their expectation. Its errors, nested in one another, with variances taken for known:
+
+        * ``std_error``: of the mean x'b + z'u, in which any other level counts as an average one. The variance is
+          x~'Cov(b)x~ + z'Cov(u)z with x~ = x - B'Lambda'z, Cov(u) given the data: the mixed-model equations' (Henderson
+          1975; McLean, Sanders and Stroup 1991, The American Statistician 45, 54-64). Without random effects it is
+          x'Cov(b)x, as lme4's later versions and SAS have it.
+        * ``std_error_level``: of the mean of that very row's levels: the variances z'Psi z of the others are added.
+        * ``std_error_observation``: of a new observation: the residual variance is added too.
+
+        Parameters
+        ----------
+        rows : where; by default the design's own rows
+        random : whether the predicted random effects enter (``re.form = NULL`` in lme4), or not (``NA``), or the
+            numbers of the terms whose effects do
+        errors : also the standard errors; in a design of crossed factors they cost a solution a row
+
+        Returns
+        -------
+        pandas.DataFrame : one row a row, ``estimate, std_error, std_error_level, std_error_observation``
+        """
+        rows = own_rows(self.design) if rows is None else rows
+        count = len(rows.X)
+        every = range(len(self.design.terms))
+        chosen = set(every if random is True else () if random is False else random)
+        codes = [rows.codes[t] if t in chosen else np.full(count, -1) for t in every]
+        W = self._equations.rows(rows.matrices, codes, count)
+        with np.errstate(invalid="ignore"):  # a missing number makes its own row's prediction missing
+            estimate = rows.X @ self.fixed + W @ self._v + rows.offset
+            if not errors:
+                return pd.DataFrame({"estimate": estimate})
+            of_fixed = (rows.X - W @ self._B) @ self._half
+            mean = (of_fixed**2).sum(1) + self._equations.quadratic(W)
+        level = mean.copy()
+        relative = [each / self.residual_variance for each in self.covariances]
+        for matrix, code, covariance in zip(rows.matrices, codes, relative, strict=True):
+            level += np.where(code < 0, np.einsum("ij,jk,ik->i", matrix, covariance, matrix), 0.0)
+        variances = self.residual_variance * np.column_stack([mean, level, level + 1.0])
+        return pd.DataFrame(np.column_stack([estimate, np.sqrt(variances)]), columns=PREDICTIONS)
+
+    # ---- explained variance ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def variances(self) -> dict[str, float | np.ndarray]:
+        """The shares of the response's variance, in its squared unit.
+
+        Returns
+        -------
+        dict : ``fixed``, the variance of X b over the rows (divisor n - 1, as R's var() in all R packages for it);
+            ``random``, for every term the mean over the rows of z'Psi z, shape (terms,) (Johnson 2014, Methods in
+            Ecology and Evolution 5, 944-946), which for an intercept is its variance; ``residual``
+        """
+        random = [
+            float(np.einsum("ij,jk,ik->", term.matrix, covariance, term.matrix)) / len(self.design.y)
+            for term, covariance in zip(self.design.terms, self.covariances, strict=True)
+        ]
+        fixed = float(np.var(self.design.X @ self.fixed, ddof=1))
+        if fixed < np.finfo(float).eps * (sum(random) + self.residual_variance):
+            fixed = 0.0  # the rounding of a constant
+        return {"fixed": fixed, "random": np.array(random), "residual": self.residual_variance}
+
+    @property
+    def r_squared(self) -> tuple[float, float]:
+        """Marginal and conditional R-squared: the shares of the fixed effects, and of fixed and random ones together.
+
+        Nakagawa and Schielzeth (2013), Methods in Ecology and Evolution 4, 133-142; with random slopes, Johnson (2014).
+        """
+        fixed, random, total = self._shares()
+        return fixed / total, (fixed + random) / total
+
+    @property
+    def icc(self) -> tuple[float, float]:
+        """Intraclass correlation, adjusted and unadjusted: the share of the random effects in what the fixed effects
+        leave, and in all.
+
+        Nakagawa, Johnson and Schielzeth (2017), Journal of the Royal Society Interface 14: 20170213 (there "adjusted"
+        and "conditional").
+        """
+        fixed, random, total = self._shares()
+        return random / (total - fixed), random / total
+
+    def _shares(self) -> tuple[float, float, float]:
+        fixed, random = self.variances["fixed"], float(self.variances["random"].sum())
+        return fixed, random, fixed + random + self.residual_variance
+
+
+def largest_difference(given: pd.DataFrame, solution: Solution, uncertain_fixed: bool = False) -> pd.DataFrame:
+    """How far an engine's random effects are from the solution's, for every term the largest over the levels.
+
+    Parameters
+    ----------
+    given : `Fit.random_effects`
+    solution : the independent solution at the same estimates
+    uncertain_fixed : which standard errors the engine's are held to; see `Solution.random_effects`
+
+    Returns
+    -------
+    pandas.DataFrame : one row a term and effect, ``group, term, estimate, std_error, levels``: largest absolute
+        differences, in units of the solution's standard errors for the estimate and relative for the standard error
+        (missing where the engine gives none), and how many levels both have
+    """
+    key = ["group", "term", "level"]
+    both = solution.random_effects(uncertain_fixed).merge(given, on=key, suffixes=("", "_given"))
+    unit = both["std_error"].where(both["std_error"] > 0, 1.0)
+    both["of_estimate"] = (both["estimate_given"] - both["estimate"]).abs() / unit
+    both["of_error"] = (both["std_error_given"] - both["std_error"]).abs() / unit
+    found = both.groupby(["group", "term"], sort=False)
+    table = found.agg(estimate=("of_estimate", "max"), std_error=("of_error", "max"), levels=("level", "size"))
+    return table.reset_index()

@@ -1,0 +1,214 @@
+"""Profile likelihoods of a model's parameters, and of what lme4 and MixedLM profile, with the intervals that follow.
+
+The profile of one parameter is a `profile_curve.Profile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from concord.inference import profile_coordinates
+from concord.inference.profile_coordinates import Coordinates, Parameters
+from concord.inference.profile_curve import Parameter, Profile, ProfileError
+from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.models.design import Design
+from concord.models.parameters import ZERO
+
+SCALES = ("sd", "variance")
+
+
+def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
+    """Every parameter of a model, in lme4's order: of each term's factor column by column, then sigma, then fixed ones.
+
+    Parameters
+    ----------
+    design : the model in numbers
+    scale : ``sd``, standard deviations and correlations, as lme4's `profile` has them; or ``variance``, variances and
+        covariances. A variance has the standard deviation's profile with squared values; a covariance has its own.
+    """
+    if scale not in SCALES:
+        raise ProfileError(f"scale {scale!r}: one of {', '.join(SCALES)}")
+    squared = scale == "variance"
+    deviation, both = ("var", "cov") if squared else ("sd", "cor")
+    made: list[Parameter] = []
+    for number in _order(design):
+        term = design.terms[number]
+        for j, first in enumerate(term.names):
+            for i in range(j, len(term.names)):
+                label = f".sig{len(made) + 1:02d}"
+                if i == j:
+                    name, make = f"{deviation}__{first}", _deviation(number, j, squared)
+                else:
+                    name, make = f"{both}__{first}.{term.names[i]}", _pair(number, j, i, squared)
+                made.append(Parameter("ran_pars", term.group, name, label, make))
+    made.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", ".sigma", _residual(squared)))
+    for index, name in enumerate(design.names):
+        made.append(Parameter("fixed", "", name, name, _fixed(index)))
+    return made
+
+
+def profiles(
+    likelihood: Likelihood,
+    optimum: Optimum | None = None,
+    which: Iterable[str] | None = None,
+    scale: str = "sd",
+) -> list[Profile]:
+    """The profiles of a model's parameters.
+
+    Parameters
+    ----------
+    likelihood : the ML deviance, which lme4's profiles are of whatever the fit; or the REML criterion
+    optimum : where it is largest; by default it is looked for
+    which : labels or terms; by default all parameters, under REML those that are no fixed effects
+    scale : see `parameters`
+
+    Raises
+    ------
+    ProfileError : a fixed effect is asked for under REML; there is no such parameter; a correlation is asked for
+        where a standard deviation is zero; or the optimum is none
+    LikelihoodError : no optimum was found
+    """
+    optimum = optimum or likelihood.optimum()
+    every = parameters(likelihood.design, scale)
+    if which is None:
+        chosen = [each for each in every if each.effect != "fixed" or not likelihood.reml]
+        chosen = [each for each in chosen if not _undefined(each, likelihood, optimum)]
+    else:
+        chosen = []
+        for name in which:
+            found = [each for each in every if name in (each.label, each.term)]
+            if not found:
+                raise ProfileError(f"no parameter is called {name!r}: {', '.join(each.label for each in every)}")
+            chosen += found
+    for each in chosen:
+        if likelihood.reml and each.effect == "fixed":
+            raise ProfileError(
+                f"{each.label}: the REML criterion is a likelihood of contrasts that are free of the fixed effects, so "
+                "it has no profile of one; take ML, as lme4's profile does"
+            )
+        if _undefined(each, likelihood, optimum):
+            raise ProfileError(f"{each.label}: at the optimum a standard deviation is zero, and no correlation defined")
+    return [Profile(each, likelihood, optimum) for each in chosen]
+
+
+def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum: Optimum | None = None) -> Profile:
+    """The profile of the ratio of a variance to the residual one, which is what MixedLM's `profile_re` holds.
+
+    Parameters
+    ----------
+    term, index : the random term and the effect in it, counted from 0
+    """
+
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return profile_coordinates.ratio(likelihood, given, term, index)
+
+    each = likelihood.design.terms[term]
+    name = f"ratio__{each.names[index]}"
+    parameter = Parameter("ran_pars", each.group, name, name, make)
+    return Profile(parameter, likelihood, optimum or likelihood.optimum())
+
+
+def like_profile_re(
+    likelihood: Likelihood,
+    term: int = 0,
+    index: int = 0,
+    *,
+    num_low: int = 5,
+    dist_low: float = 1.0,
+    num_high: int = 5,
+    dist_high: float = 1.0,
+    optimum: Optimum | None = None,
+) -> pd.DataFrame:
+    """The curve that MixedLM's `profile_re` gives, by its own arguments: ``ratio, value, loglik``.
+
+    `profile_re` holds the ratio r = Psi / sigma^2 at even steps and shows r sigma^2(r), with the residual variance as
+    it is at its best beside that ratio, against the log-likelihood. What it shows is a variance, but not the one that
+    was held: with Psi itself held, the log-likelihood may be larger. So the curve lies below the variance's own
+    profile, and touches it at the optimum only; a point's ratio is its value over its own residual variance, and not
+    over the estimated one.
+
+    Parameters
+    ----------
+    term, index : the random term and the effect in it, counted from 0
+    num_low, dist_low, num_high, dist_high : how many points below and above the estimate, and how far out they begin,
+        in units of the variance
+
+    Raises
+    ------
+    ProfileError : `dist_low` leads to a negative variance
+    """
+    optimum = optimum or likelihood.optimum()
+    made = ratio_profile(likelihood, term, index, optimum)
+    scale = optimum.residual_variance
+    low, high = made.estimate - dist_low / scale, made.estimate + dist_high / scale
+    if low < 0:
+        raise ProfileError(f"{made.parameter.label}: dist_low {dist_low!r} leads to a negative variance")
+    below, above = np.linspace(low, made.estimate, num_low + 1), np.linspace(made.estimate, high, num_high + 1)
+    rows = [(each, each * made.residual_variance(each), made.loglik(each)) for each in [*below, *above[1:]]]
+    return pd.DataFrame(rows, columns=["ratio", "value", "loglik"], dtype=float)
+
+
+def intervals(found: Sequence[Profile], level: float = 0.95) -> pd.DataFrame:
+    """Confidence intervals: ``effect, group, term, label, estimate, lower, upper, lower_reached, upper_reached``."""
+    rows = []
+    for each in found:
+        got, parameter = each.interval(level), each.parameter
+        key = (parameter.effect, parameter.group, parameter.term, parameter.label)
+        rows.append((*key, each.estimate, got.lower, got.upper, *got.reached))
+    names = ["effect", "group", "term", "label", "estimate", "lower", "upper", "lower_reached", "upper_reached"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _order(design: Design) -> list[int]:
+    """The terms in lme4's order: as they are if their numbers of levels do not rise, else backwards by these."""
+    levels = np.array([len(each.levels) for each in design.terms])
+    order = np.arange(len(levels))
+    return (np.argsort(levels, kind="stable")[::-1] if (np.diff(levels) > 0).any() else order).tolist()
+
+
+def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> bool:
+    """Whether it is a correlation or covariance beside a variance of zero."""
+    if not parameter.term.startswith(("cor__", "cov__")):
+        return False
+    for term, covariance in zip(likelihood.design.terms, optimum.covariances, strict=True):
+        shares = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / optimum.residual_variance
+        for i, second in enumerate(term.names):
+            for j, first in enumerate(term.names[:i]):
+                if (parameter.group, parameter.term[5:]) == (term.group, f"{first}.{second}"):
+                    return bool(min(shares[i], shares[j]) < ZERO)
+    return False
+
+
+def _deviation(term: int, index: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        made = profile_coordinates.deviation(likelihood, given, term, index)
+        return profile_coordinates.squared(made) if squared else made
+
+    return make
+
+
+def _pair(term: int, first: int, second: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    kind = profile_coordinates.covariance if squared else profile_coordinates.correlation
+
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return kind(likelihood, given, term, first, second)
+
+    return make
+
+
+def _residual(squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        made = profile_coordinates.residual_deviation(likelihood, given)
+        return profile_coordinates.squared(made) if squared else made
+
+    return make
+
+
+def _fixed(index: int) -> Callable[[Likelihood, Parameters], Coordinates]:
+    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
+        return profile_coordinates.fixed_effect(likelihood, given, index)
+
+    return make

@@ -1,0 +1,500 @@
+"""The criterion that both engines maximise, evaluated independently of both.
+
+The profiled ML deviance and REML criterion of a linear mixed model (Bates, Mächler, Bolker and Walker 2015, Journal of
+Statistical Software 67(1), section 3.4, equations 34 and 41; doi 10.18637/jss.v067.i01), from cross-products, block by
+block over the independent groups (`blocks`; a large block, of crossed factors, by a sparse Cholesky, `crossed`).
+
+With V = I + Z F F'Z' for the relative covariance factor F, the blocks give log |V| and [X y]'V^-1[X y]; everything
+else follows from these few numbers. X is orthonormalized, y replaced by its residuals and every random term's columns
+are whitened beforehand, so that large means and unlike scales cancel no digits away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import linalg, optimize
+
+from concord.likelihood import newton, search
+from concord.likelihood.blocks import Blocks, gather
+from concord.models.design import Design
+from concord.models.parameters import tidy
+
+# Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
+LARGEST = 1e100
+EPS = float(np.finfo(float).eps)
+# Where rounding may cost so many log-likelihood units, and there are no more rows than these, balls are taken.
+DOUBTFUL, PRECISE_ROWS = 1e-9, 1000
+# A search has settled where the criterion's slope is less than this.
+SETTLED = 1e-3
+# Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
+HELD = 2**21
+SCANNED = 2**21
+# With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
+DEAR = 2000
+
+
+class LikelihoodError(ValueError):
+    """The likelihood of a model is not defined; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """Where the criterion is smallest, in the parameters of a `Fit`.
+
+    Attributes
+    ----------
+    design : the model in numbers
+    loglik : log-likelihood (the REML one under REML)
+    fixed, std_error : fixed effects and their standard errors conditional on theta, shape (p,)
+    covariances : one matrix a random term
+    residual_variance : variance of the residuals
+    theta : where the search ended, in whitened coordinates, shape (m,)
+    gradient : largest absolute derivative of the criterion there
+    slope : the same, for an entry of theta beyond 1 with respect to its logarithm
+    """
+
+    design: Design
+    loglik: float
+    fixed: np.ndarray
+    std_error: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    residual_variance: float
+    theta: np.ndarray
+    gradient: float
+    slope: float = 0.0
+
+    @property
+    def estimates(self) -> pd.DataFrame:
+        """One row per parameter: ``effect, group, term, estimate, std_error``."""
+        return tidy(self.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """The generalized least-squares solution at one theta, in the coordinates of the orthonormalized X."""
+
+    direction: np.ndarray  # (p + 1,): minus the coefficients, and 1
+    rss: float  # penalized residual sum of squares
+    inverse: np.ndarray  # (p, p): (X'V^-1 X)^-1
+    logdet: float  # log |X'V^-1 X|
+
+
+class Likelihood:
+    """The criterion of one model.
+
+    Parameters
+    ----------
+    design : the model in numbers
+    reml : the REML criterion, or the ML deviance
+
+    Raises
+    ------
+    LikelihoodError : a value is not finite, X or a random term is rank deficient, there are no more rows than fixed
+        effects, or the fixed effects leave no residuals
+    """
+
+    def __init__(self, design: Design, reml: bool) -> None:
+        self.design, self.reml = design, reml
+        n, p = design.X.shape
+        if not all(np.isfinite(each).all() for each in (design.y, design.X, *(term.matrix for term in design.terms))):
+            raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
+        if n <= p:
+            raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
+        orthonormal, self.R = _qr(design.X, "the columns of X are")
+        self.ols = linalg.solve_triangular(self.R, orthonormal.T @ design.y)
+        residuals = design.y - design.X @ self.ols
+        residuals -= orthonormal @ (orthonormal.T @ residuals)
+        self.scale = float(np.sqrt(residuals @ residuals / n))
+        if not self.scale > 1e-13 * np.abs(design.y).max():
+            raise LikelihoodError("the fixed effects reproduce the response exactly")
+        self.n, self.p = n, p
+        self.nu = n - p if reml else n
+        self.logdet_X = 2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0
+
+        self.whiteners, whitened = [], []
+        for term in design.terms:
+            columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
+            self.whiteners.append(R / np.sqrt(n))
+            whitened.append(columns * np.sqrt(n))
+        self.shape = search.Shape([len(term.names) for term in design.terms])
+        self.m = self.shape.m
+        table = np.column_stack([orthonormal, residuals / self.scale])
+        self._blocks = gather(design.terms, whitened, table)
+        self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
+
+    def criterion(self, theta: np.ndarray) -> float:
+        """ML deviance or REML criterion, that is -2 log-likelihood, profiled over fixed effects and residual variance.
+
+        Parameters
+        ----------
+        theta : lower triangles of the terms' relative factors in whitened coordinates, column by column, shape (m,);
+            see `theta_at`
+        """
+        logdet, cross, _ = self.evaluate(theta)
+        return self._profiled(logdet, self._solve(cross))
+
+    def criterion_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """The criterion and its exact derivatives with respect to theta, shape (m,)."""
+        logdet, cross, parts = self.evaluate(theta)
+        solved = self._solve(cross)
+        share = self._share(solved)
+        return self._profiled(logdet, solved), sum(part.slopes(share) for part in parts)
+
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Second derivatives of the criterion, shape (m, m): exact, or where a block is sparse, central differences of
+        the exact gradient.
+        """
+        return self._expand(theta)[2]
+
+    def loglik(self, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
+        """The log-likelihood at an engine's estimates; -inf where they are no parameters of the model.
+
+        Nothing is profiled out: fixed effects that are not the generalized least-squares solution lower it, also under
+        REML, by half of their generalized squared distance from it.
+
+        Parameters
+        ----------
+        fixed : fixed effects, shape (p,)
+        covariances : one covariance matrix a random term, shape (q, q)
+        residual_variance : variance of the residuals
+        """
+        if not (0 < residual_variance < math.inf and np.isfinite(fixed).all()):
+            return -math.inf
+        theta = self._theta(covariances, residual_variance)
+        if theta is None:
+            return -math.inf
+        if self.rounding(residual_variance) > DOUBTFUL and self.n <= PRECISE_ROWS:
+            with suppress(ArithmeticError):
+                return self._precise.loglik(fixed, covariances, residual_variance)
+        logdet, cross, _ = self.evaluate(theta)
+        direction = np.append(self.R @ (self.ols - fixed) / self.scale, 1.0)
+        quadratic = float(direction @ cross @ direction) * self.scale**2 / residual_variance
+        if self.reml:
+            logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self.logdet_X
+        return -0.5 * (self.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
+
+    @cached_property
+    def _precise(self) -> Any:
+        from concord.likelihood.precise import Precise  # high precision, which tables hardly ever need
+
+        return Precise(self.design, self.reml)
+
+    def gradient_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """Derivatives of the criterion at an engine's covariance matrices, with respect to whitened theta, shape (m,).
+
+        Zero at an optimum; half of its inner product with a step is what the step gains in log-likelihood.
+        """
+        return self.criterion_and_gradient(self.theta_at(covariances, residual_variance))[1]
+
+    def theta_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """Whitened theta, shape (m,), of covariance matrices and a residual variance.
+
+        Raises
+        ------
+        LikelihoodError : one of the matrices is no covariance matrix
+        """
+        theta = self._theta(covariances, residual_variance)
+        if theta is None:
+            raise LikelihoodError("not a covariance matrix")
+        return theta
+
+    def factors(self, theta: np.ndarray) -> list[np.ndarray]:
+        """The terms' relative factors in whitened coordinates, lower triangles, shapes (q, q)."""
+        return self.shape.factors(theta)
+
+    def std_error(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
+
+        sqrt(diag(sigma^2 (X'V^-1 X)^-1)), as lme4 gives them; NaN where they are no parameters of the model.
+        """
+        theta = self._theta(covariances, residual_variance)
+        if theta is None:
+            return np.full(self.p, np.nan)
+        return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
+
+    def solution(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """The generalized least-squares solution for the fixed effects at covariance matrices, shape (p,).
+
+        Raises
+        ------
+        LikelihoodError : they are no parameters of the model
+        """
+        solved = self._solve(self.evaluate(self.theta_at(covariances, residual_variance))[1])
+        return self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+
+    def fixed_covariance(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+        """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
+
+        Raises
+        ------
+        LikelihoodError : they are no parameters of the model
+        """
+        theta = self.theta_at(covariances, residual_variance)
+        return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
+
+    def spread_at(self, theta: np.ndarray) -> np.ndarray:
+        """(X'V^-1 X)^-1 at a whitened theta, shape (p, p)."""
+        return self._spread(self._solve(self.evaluate(theta)[1]))
+
+    def _spread(self, solved: _Solved) -> np.ndarray:
+        """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
+        half = linalg.solve_triangular(self.R, solved.inverse)
+        return linalg.solve_triangular(self.R, half.T)
+
+    def criteria(self, thetas: np.ndarray) -> np.ndarray:
+        """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
+        # As many at a time as the memory of a few million numbers holds.
+        at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self._blocks)))
+        if not self.dense or len(thetas) == 1:
+            return np.array([self._value(theta) for theta in thetas])
+        if len(thetas) <= at_once:
+            with suppress(np.linalg.LinAlgError):
+                return self._criteria(thetas)
+        # One of them has no value, or they are too many: by halves.
+        half = len(thetas) // 2
+        return np.concatenate([self.criteria(thetas[:half]), self.criteria(thetas[half:])])
+
+    def _criteria(self, thetas: np.ndarray) -> np.ndarray:
+        logdet, cross = (sum(each) for each in zip(*(b.at_many(thetas) for b in self._blocks), strict=True))
+        diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
+        p = self.p
+        logs = np.log(diagonal)
+        values = logdet + self.nu * (1 + np.log(2 * math.pi * self.scale**2 / self.nu) + 2 * logs[:, p])
+        values = values + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
+        return np.where(np.isfinite(values), values, np.inf)
+
+    def _value(self, theta: np.ndarray) -> float:
+        try:
+            return self.criterion(theta)
+        except np.linalg.LinAlgError:
+            return math.inf
+
+    def starts(self) -> list[np.ndarray]:
+        """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
+        # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
+        cost = max(1, sum(blocks.weight for blocks in self._blocks))
+        points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
+        return [
+            *search.dips(self.criteria, self.shape, points),
+            *search.corners(self.shape, not self.dense or cost > DEAR),
+        ]
+
+    def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
+        """The best optimum that is found, in double precision; see `optima`."""
+        return self.optima(starts)[0]
+
+    def optima(self, starts: Sequence[np.ndarray] | None = None) -> list[Optimum]:
+        """All distinct local optima that are found, in double precision, best first.
+
+        Parameters
+        ----------
+        starts : whitened thetas, shape (m,), to search from and nowhere else; by default those of `starts`, and then
+            every dip along one effect from each optimum found
+
+        Raises
+        ------
+        LikelihoodError : no start led anywhere
+        """
+        found: list[newton.Minimum] = []
+        for start in self.starts() if starts is None else starts:
+            self._follow(np.asarray(start, float), found)
+        if starts is None and self.m > 1 and self.dense:
+            for each in list(found):
+                for start in search.along(self.criteria, self.shape, each.point):
+                    self._follow(start, found)
+        if not found:
+            raise LikelihoodError("no optimum was found")
+        return self.merged([self._optimum(each) for each in found])
+
+    def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
+        """The distinct ones of several optima, best first.
+
+        The end of a search that did not settle is left out, however high it seems: where a variance is a million times
+        the residuals', rounding makes heights of its own. Where none settled, the highest is what there is.
+        """
+        ends = sorted(optima, key=lambda each: -each.loglik)
+        noises = [self.rounding(each.residual_variance) for each in ends]
+        settled = [
+            (each, noise) for each, noise in zip(ends, noises, strict=True) if each.slope <= SETTLED + 1e3 * noise
+        ]
+        kept: list[Optimum] = []
+        for new, noise in settled:
+            known = any(
+                self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta, 8 * noise) for each in kept
+            )
+            if not known:
+                kept.append(new)
+        return kept or ends[:1]
+
+    def rounding(self, residual_variance: float) -> float:
+        """What the rounding of the cross-products can do to the log-likelihood, in its units.
+
+        They are sums of squares of the size of the least-squares residuals'. Where these are r times what is left at a
+        residual variance, r^2 times a double's rounding is lost.
+        """
+        return 4 * EPS * (1 + self.scale**2 / residual_variance)
+
+    def _follow(self, start: np.ndarray, found: list[newton.Minimum]) -> None:
+        """Add where a search from a start ends to the minima found, unless it is one of them."""
+        # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
+        with suppress(np.linalg.LinAlgError):
+            new = self._descend(start)
+            for place, each in enumerate(found):
+                if self._same(each.value, each.point, new.value, new.point):
+                    found[place] = min(each, new, key=lambda minimum: minimum.value)
+                    return
+            found.append(new)
+
+    def _same(self, value: float, theta: np.ndarray, other_value: float, other: np.ndarray, noise: float = 0.0) -> bool:
+        """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
+        if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
+            return False
+        products = ([factor @ factor.T for factor in self.factors(each)] for each in (theta, other))
+        return all(
+            np.abs(a - b).max() <= (1e-2 + math.sqrt(noise)) * max(1.0, np.abs(a).max(), np.abs(b).max())
+            for a, b in zip(*products, strict=True)
+        )
+
+    def _optimum(self, minimum: newton.Minimum) -> Optimum:
+        """A minimum of the criterion in the parameters of a fit."""
+        theta = minimum.point
+        solved = self._solve(self.evaluate(theta)[1])
+        residual_variance = self.scale**2 * solved.rss / self.nu
+        fixed = self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+        covariances = []
+        for factor, whitener in zip(self.factors(theta), self.whiteners, strict=True):
+            unwhitened = linalg.solve_triangular(whitener, factor)
+            covariances.append(residual_variance * unwhitened @ unwhitened.T)
+        std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
+        return Optimum(
+            self.design, -minimum.value / 2, fixed, std_error, tuple(covariances), residual_variance, theta,
+            float(np.abs(minimum.gradient).max(initial=0.0)),
+            float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
+        )  # fmt: skip
+
+    def _descend(self, theta: np.ndarray) -> newton.Minimum:
+        """Where a search from one start ends."""
+        if not self.dense:
+            # A differenced Hessian costs as much as 2 m gradients: come near without it.
+            theta = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2).x
+        return newton.descend(self._expand, theta, self.nu)
+
+    def _expand(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""
+        if not self.dense:
+            return *self.criterion_and_gradient(theta), self._differences(theta)
+        logdet, cross, parts = self.evaluate(theta)
+        solved = self._solve(cross)
+        curved = [part.curvatures(self._share(solved)) for part in parts]
+        gradient, crosses, hessian = (sum(each) for each in zip(*curved, strict=True))
+        # That far the quadratic form and log |X'V^-1 X| as if they were linear in the cross-products; now the rest.
+        p, m = self.p, self.m
+        along = crosses @ solved.direction
+        forms = along @ solved.direction / solved.rss
+        moved = along[:, :p]
+        hessian = hessian - self.nu * (2 / solved.rss * moved @ solved.inverse @ moved.T + np.outer(forms, forms))
+        if self.reml:
+            inner = crosses[:, :p, :p] @ solved.inverse
+            hessian -= inner.reshape(m, -1) @ inner.transpose(0, 2, 1).reshape(m, -1).T
+        return self._profiled(logdet, solved), gradient, (hessian + hessian.T) / 2
+
+    def _differences(self, theta: np.ndarray) -> np.ndarray:
+        """The Hessian by central differences of the exact gradient."""
+        rows = []
+        for step in np.eye(self.m) * 1e-5 * np.maximum(1.0, np.abs(theta)):
+            ahead, behind = self.criterion_and_gradient(theta + step)[1], self.criterion_and_gradient(theta - step)[1]
+            rows.append((ahead - behind) / (2 * step.max()))
+        hessian = np.array(rows)
+        return (hessian + hessian.T) / 2
+
+    def _theta(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray | None:
+        """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
+        theta = []
+        for covariance, whitener, triangle in zip(covariances, self.whiteners, self.shape.triangles, strict=True):
+            if not np.isfinite(covariance).all():
+                return None
+            relative = whitener @ covariance @ whitener.T / residual_variance
+            try:
+                factor = np.linalg.cholesky(relative)
+            except np.linalg.LinAlgError:
+                # What rounding of the given entries leaves after whitening: far from the origin's zero nearly all.
+                lost = 8 * EPS * (np.abs(whitener) @ np.abs(covariance) @ np.abs(whitener.T)).max() / residual_variance
+                factor = _singular_factor(relative, float(lost))
+                if factor is None:
+                    return None
+            theta.append(factor[triangle])
+        whole = np.concatenate(theta)
+        return whole if whole @ whole < LARGEST else None
+
+    def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
+        """log |V|, the cross-products [X y]'V^-1[X y], and the blocks at theta, which know their derivatives."""
+        # Where V is beyond what doubles can hold, nothing that follows would mean anything.
+        if not theta @ theta < LARGEST:
+            raise np.linalg.LinAlgError("theta is not finite, or too large")
+        parts = [blocks.at(theta) for blocks in self._blocks]
+        return sum(part.logdet for part in parts), sum(part.cross for part in parts), parts
+
+    def _solve(self, cross: np.ndarray) -> _Solved:
+        p = self.p
+        lower = np.linalg.cholesky(cross)
+        inverse_factor = np.linalg.inv(lower[:p, :p])
+        return _Solved(
+            direction=np.append(-(lower[p, :p] @ inverse_factor), 1.0),
+            rss=float(lower[p, p] ** 2),
+            inverse=inverse_factor.T @ inverse_factor,
+            logdet=_logdet(lower[:p, :p]),
+        )
+
+    def _share(self, solved: _Solved) -> np.ndarray:
+        """The derivative of the criterion with respect to the cross-products: through the quadratic form's logarithm
+        and, under REML, through log |X'V^-1 X|.
+        """
+        share = (self.nu / solved.rss) * np.outer(solved.direction, solved.direction)
+        if self.reml:
+            share[: self.p, : self.p] += solved.inverse
+        return share
+
+    def _profiled(self, logdet: float, solved: _Solved) -> float:
+        value = logdet + self.nu * (1 + math.log(2 * math.pi * self.scale**2 * solved.rss / self.nu))
+        return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
+
+
+def _singular_factor(relative: np.ndarray, lost: float) -> np.ndarray | None:
+    """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is not one, by more
+    than `lost` in an eigenvalue.
+    """
+    values, vectors = np.linalg.eigh((relative + relative.T) / 2)
+    # A singular estimate comes back with eigenvalues that rounding has made slightly negative.
+    if values[0] < -max(1e-7 * max(values[-1], 0.0), lost):
+        return None
+    # With root root' the matrix and root' = Q R, R' is the factor, without forming the product.
+    R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+    return R.T * np.where(np.diag(R) < 0, -1.0, 1.0)
+
+
+def _logdet(lower: np.ndarray) -> float:
+    """The logarithm of a matrix's determinant, from its Cholesky factor."""
+    return 2 * float(np.log(lower.diagonal()).sum())
+
+
+def _qr(matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Thin QR with a positive diagonal of R."""
+    if matrix.shape[1] == 0:
+        return matrix, np.zeros((0, 0))
+    lengths = np.linalg.norm(matrix, axis=0)
+    if not lengths.min() > 0:
+        raise LikelihoodError(f"{what} linearly dependent: one is zero throughout")
+    # Columns of length one first, so that the test of rank does not depend on their units.
+    Q, R = np.linalg.qr(matrix / lengths)
+    if len(matrix) < matrix.shape[1] or np.abs(np.diag(R)).min() < 1e-10:
+        raise LikelihoodError(f"{what} linearly dependent")
+    signs = np.sign(np.diag(R))
+    return Q * signs, signs[:, None] * R * lengths

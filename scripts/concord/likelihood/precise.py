@@ -1,0 +1,86 @@
+"""The log-likelihood of given parameters in balls: for tables whose groups are so much larger than what is left within
+them that the cross-products of doubles hold no digit of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flint import arb, arb_mat, ctx
+
+from concord.likelihood.certificate import Exact
+from concord.likelihood.jets import variables
+from concord.models.design import Design
+
+BITS = 320
+
+
+class Precise:
+    """The log-likelihood of one model, of the doubles of its design taken exactly.
+
+    Parameters
+    ----------
+    design : the model in numbers
+    reml : the REML likelihood, or the ordinary one
+    """
+
+    def __init__(self, design: Design, reml: bool) -> None:
+        kept, ctx.prec = ctx.prec, BITS
+        try:
+            self._exact = Exact(design, reml)
+        finally:
+            ctx.prec = kept
+
+    def loglik(self, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
+        """The log-likelihood at fixed effects, shape (p,), covariance matrices and a residual variance.
+
+        Raises
+        ------
+        ArithmeticError : a matrix is not one of covariances, or no digit is certain
+        """
+        kept, ctx.prec = ctx.prec, BITS
+        try:
+            variance = arb(float(residual_variance))
+            theta = [each for covariance in covariances for each in _triangle(covariance, variance)]
+            return self._at(fixed, theta, variance)
+        except ValueError as error:
+            raise ArithmeticError(str(error)) from error
+        finally:
+            ctx.prec = kept
+
+    def _at(self, fixed: np.ndarray, theta: list[arb], variance: arb) -> float:
+        exact = self._exact
+        p = exact.p
+        logdet, cross, (pivots, _) = exact._evaluate(variables(theta, 0))
+        direction = arb_mat([[-arb(float(each))] for each in fixed] + [[arb(1)]])
+        products = arb_mat([[cross[max(i, j)][min(i, j)].value for j in range(p + 1)] for i in range(p + 1)])
+        value = logdet.value + (direction.transpose() * products * direction)[0, 0] / variance
+        value += exact.nu * (2 * arb.pi() * variance).log()
+        if exact.reml:
+            value += sum((pivot.value.log() for pivot in pivots[:-1]), arb(0))
+        if not value.rad() < 1e-12:
+            raise ArithmeticError("no digit of the log-likelihood is certain")
+        return float(value / -2)
+
+
+def _triangle(covariance: np.ndarray, variance: arb) -> list[arb]:
+    """The lower triangle of a relative factor, column by column; a pivot that rounding has made negative is zero."""
+    q = len(covariance)
+    rest = [[arb(float(covariance[i, j])) / variance for j in range(q)] for i in range(q)]
+    largest = max(abs(float(covariance[i, i])) for i in range(q)) / float(variance)
+    columns = []
+    for k in range(q):
+        pivot = rest[k][k]
+        if pivot > 0:
+            root = pivot.sqrt()
+            column = [rest[i][k] / root for i in range(k, q)]
+        elif pivot > -1e-7 * largest:
+            column = [arb(0)] * (q - k)
+        else:
+            raise ArithmeticError("not a covariance matrix")
+        columns += column
+        for i in range(k, q):
+            for j in range(k, q):
+                rest[i][j] -= column[i - k] * column[j - k]
+    return columns

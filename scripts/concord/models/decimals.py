@@ -1,0 +1,391 @@
+"""The columns of a model as exact numbers: the decimals that a table prints, and not the doubles nearest to them.
+
+4.51 in a file is 451 / 100, and no double. A certificate of 30 digits is one of the printed numbers (as NIST's
+reference data sets have it), so the response and every column of X and Z are made anew from them: sums, products and
+whole powers as fractions; contrasts of factors, ``poly``, ``scale``, logarithms and roots, where a number is no
+fraction, as balls of Arb at the working precision.
+
+Which formula a column follows is not guessed from its name: every column that the formula's variables and factors can
+make is made, and the one that is R's column to the last digits of its doubles is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import combinations, product
+
+import numpy as np
+import pandas as pd
+from flint import arb, ctx, fmpq
+
+from concord.data.delimited import printed
+from concord.data.source import DECIMALS
+from concord.models.design import Design
+from concord.models.model import Model
+from concord.models.syntax import Call, Name, Node, Tree, Value, options
+
+# How far a column that was made may be from R's, relative to R's largest entry: what rounding leaves of it there.
+ROUNDING = 1e-11
+# How far two columns must be apart to be told from each other by R's doubles, in the same unit; see `Columns.of`.
+APART = 2.0**-50
+# Beyond this a whole number of the table may be another one as a double.
+WHOLE = 2.0**53
+# So many factors a product of columns may have.
+DEEPEST = 4
+# Bits beyond the working precision, for what is lost on the way.
+GUARD = 64
+
+Number = fmpq | arb
+Column = list[Number | None]
+"""A number a row of the table; None where it is missing."""
+
+_ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "(", "%in%"])
+
+
+class InexactError(ArithmeticError):
+    """A column of the model could not be made from the table's numbers; the message says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A column as doubles in the design's rows, as exact numbers, and whether it stands in the table as it is."""
+
+    doubles: np.ndarray
+    exact: Column
+    plain: bool
+
+
+class Columns:
+    """The columns of one model in exact numbers.
+
+    Parameters
+    ----------
+    model : whose table is taken as `source` says
+
+    Attributes
+    ----------
+    source : ``decimals`` where every number of the formula's variables is a printed decimal or a whole number;
+        ``doubles`` where the table has doubles of which no decimals are known, such as one from another program
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._formula, self._frame, self._design = model.formula, model.frame, model.design
+        held = frozenset(model.frame.attrs.get(DECIMALS, ()))
+        self._decimal = {name: name in held or _is_whole(model.frame[name]) for name in self._formula.variables}
+        written = printed([repr(float(each)) for each in _constants(self._formula.tree)])
+        self.source = "decimals" if all(self._decimal.values()) and written else "doubles"
+        self._precision = -1
+        self._made: list[_Made] = []
+        self._variables: dict[str, Column] = {}
+
+    def response(self) -> list[Number]:
+        """The response less its offsets, a number a row of the design."""
+        with _precise():
+            values = self._evaluated(self._formula.tree.response)
+            for offset in self._formula.tree.offsets:
+                values = _each(lambda a, b: a - b, values, self._evaluated(offset))
+            return self._held(values, self._design.y, self._formula.response)
+
+    def of(self, column: np.ndarray, name: str) -> list[Number]:
+        """The exact column, a number a row of the design, of one of the design's; `name` is for the message.
+
+        Raises
+        ------
+        InexactError : no product of the formula's variables and factors is that column; or several are, whose numbers
+            differ by less than doubles tell
+        """
+        with _precise():
+            if self._precision != ctx.prec:
+                self._made, self._precision = list(self._products()), ctx.prec
+            scale = np.abs(column).max(initial=0.0)
+            gaps = np.array([np.abs(each.doubles - column).max(initial=0.0) for each in self._made])
+            # A value as it stands in the table is the very double in R, too.
+            gaps[[bool(each.plain and gap > 0) for each, gap in zip(self._made, gaps, strict=True)]] = np.inf
+            best = int(np.nanargmin(gaps))
+            if not gaps[best] <= ROUNDING * scale:
+                raise InexactError(f"column {name} is no product of the formula's variables that is known here")
+            found = self._held(self._made[best].exact, column, name)
+            for k in np.flatnonzero(gaps <= gaps[best] + APART * scale):
+                if not self._made[k].plain and not self._are(found, self._made[k].exact):
+                    raise InexactError(f"column {name} is one of several that doubles do not tell apart")
+            return found
+
+    def _are(self, found: list[Number], values: Column) -> bool:
+        """Whether a column is the same numbers in the design's rows, as far as the working precision tells."""
+        others = (values[row] for row in self._design.rows)
+        return all(
+            other is not None
+            and (
+                a == other
+                if isinstance(a, fmpq) and isinstance(other, fmpq)
+                else bool((_ball(a) - _ball(other)).contains(0))
+            )
+            for a, other in zip(found, others, strict=True)
+        )
+
+    def _held(self, values: Column, doubles: np.ndarray, name: str) -> list[Number]:
+        """The values in the design's rows, once they are R's to rounding."""
+        chosen = [values[row] for row in self._design.rows]
+        if any(each is None for each in chosen):
+            raise InexactError(f"{name} has no value in a row that R uses")
+        gap = np.abs(np.array([float(each) if isinstance(each, arb) else _double(each) for each in chosen]) - doubles)
+        if not gap.max(initial=0.0) <= ROUNDING * np.abs(doubles).max(initial=0.0):
+            raise InexactError(f"{name} is not what R makes of it")
+        return chosen
+
+    # ---- products ---------------------------------------------------------------------------------------------------
+
+    def _products(self) -> Iterator[_Made]:
+        """Every column that the formula's leaves can make."""
+        rows = self._design.rows
+        leaves = list(dict.fromkeys(self._leaves()))
+        columns = [self._columns(leaf) for leaf in leaves]
+        yield _Made(np.ones(len(rows)), [fmpq(1)] * len(self._frame), True)
+        for depth in range(1, min(DEEPEST, len(leaves)) + 1):
+            for chosen in combinations(zip(leaves, columns, strict=True), depth):
+                plain = depth == 1 and isinstance(chosen[0][0], Name) and chosen[0][0].name in self._variables
+                for factors in product(*(each for _, each in chosen)):
+                    column = factors[0]
+                    for other in factors[1:]:
+                        column = _each(lambda a, b: a * b, column, other)
+                    yield _Made(np.array([_double(column[row]) for row in rows]), column, plain)
+
+    def _leaves(self) -> Iterator[Node]:
+        """The variables and calls of functions that the terms of fixed and random part multiply."""
+        tree = self._formula.tree
+        parts = [tree.fixed, *(each.columns for each in tree.random)]
+        while parts:
+            node = parts.pop()
+            if isinstance(node, Call) and node.function in _ALGEBRA:
+                parts += node.arguments
+            elif not isinstance(node, Value):
+                yield node
+
+    def _columns(self, leaf: Node) -> list[Column]:
+        """The columns that a variable or function can have in a model matrix, by any of R's codings."""
+        if isinstance(leaf, Call) and leaf.function in ("factor", "as.factor"):
+            return self._coded(leaf.arguments[0], ordered=False)
+        if isinstance(leaf, Name):
+            values = self._frame[leaf.name]
+            if leaf.name in self._design.factors or pd.api.types.is_bool_dtype(values):
+                return self._coded(leaf, isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered)
+        if isinstance(leaf, Call) and leaf.function == "poly":
+            return self._polynomials(leaf)
+        return [self._evaluated(leaf)]
+
+    def _coded(self, leaf: Node, ordered: bool) -> list[Column]:
+        """Indicators of every level; of an ordered factor the polynomial contrasts (R's ``contr.poly``) as well."""
+        assert isinstance(leaf, Name)
+        values = self._frame[leaf.name]
+        levels = self._design.factors.get(leaf.name) or tuple(sorted(values.dropna().unique()))
+        texts = values.astype(object) if leaf.name not in self._design.factors else values.astype(str)
+        columns: list[Column] = [
+            [
+                None if missing else fmpq(int(value == level))
+                for value, missing in zip(texts, values.isna(), strict=True)
+            ]
+            for level in levels
+        ]
+        if ordered:
+            place = {level: k for k, level in enumerate(levels)}
+            scores = [fmpq(k + 1) for k in range(len(levels))]
+            for contrast in _orthonormal(scores, len(levels) - 1):
+                columns.append([contrast[place[each]] if each in place else None for each in texts])
+        return columns
+
+    def _polynomials(self, call: Call) -> list[Column]:
+        given = options(call)
+        values, degree = self._evaluated(call.arguments[0]), int(given.get("degree", 1))
+        if given.get("raw", False):
+            return [[None if each is None else each**k for each in values] for k in range(1, degree + 1)]
+        kept = [each for each in values if each is not None]
+        made = []
+        for column in _orthonormal(kept, degree):
+            entries = iter(column)
+            made.append([None if each is None else next(entries) for each in values])
+        return made
+
+    # ---- arithmetic -------------------------------------------------------------------------------------------------
+
+    def _evaluated(self, node: Node) -> Column:
+        """The exact value of an expression in every row of the table."""
+        if isinstance(node, Name):
+            if node.name not in self._variables:
+                self._variables[node.name] = self._numbers(node.name)
+            return self._variables[node.name]
+        if isinstance(node, Value):
+            return [_fraction(repr(float(node.value)))] * len(self._frame)
+        if node.function == "scale":
+            return _scaled(self._evaluated(node.arguments[0]), options(node))
+        if node.function == "poly":
+            return self._polynomials(node)[0]
+        arguments = [self._evaluated(each) for each in node.arguments]
+        if node.function in ("(", "I"):
+            return arguments[0]
+        function = _FUNCTIONS.get((node.function, len(arguments)))
+        if function is None:
+            raise InexactError(f"{node.function} has no exact value here")
+        return _each(function, *arguments)
+
+    def _numbers(self, name: str) -> Column:
+        values = self._frame[name]
+        missing = values.isna()
+        as_fraction = (lambda each: _fraction(repr(float(each)))) if self._decimal[name] else _exactly
+        return [None if gone else as_fraction(each) for each, gone in zip(values, missing, strict=True)]
+
+
+class Doubles:
+    """The columns of a design as the doubles that they are, taken exactly."""
+
+    source = "doubles"
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    def response(self) -> list[Number]:
+        """The response, a number a row."""
+        return [_exactly(each) for each in self._design.y]
+
+    def of(self, column: np.ndarray, name: str) -> list[Number]:
+        """The column, a number a row."""
+        return [_exactly(each) for each in column]
+
+
+class _precise:
+    """With so many more bits than the working precision, that what comes out has all of its own."""
+
+    def __enter__(self) -> None:
+        self._kept = ctx.prec
+        ctx.prec += GUARD
+
+    def __exit__(self, *_: object) -> None:
+        ctx.prec = self._kept
+
+
+def _is_whole(values: pd.Series) -> bool:
+    """Whether a column has no numbers, or whole ones only that are doubles."""
+    if not pd.api.types.is_float_dtype(values):
+        return True
+    kept = values.dropna()
+    return bool((kept % 1 == 0).all() and (kept.abs() < WHOLE).all())
+
+
+def _constants(tree: Tree) -> Iterator[float]:
+    """The numbers that stand in a formula."""
+    nodes = [tree.response, tree.fixed, *tree.offsets, *(each.columns for each in tree.random)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Value):
+            yield node.value
+        nodes += getattr(node, "arguments", ())
+
+
+def _fraction(text: str) -> fmpq:
+    return fmpq(*Decimal(text).as_integer_ratio())
+
+
+def _exactly(value: float) -> fmpq:
+    return fmpq(*float(value).as_integer_ratio())
+
+
+def _double(value: Number | None) -> float:
+    if value is None:
+        return float("nan")
+    return float(value) if isinstance(value, arb) else int(value.p) / int(value.q)
+
+
+def _each(function: Callable[..., Number], *columns: Column) -> Column:
+    """A function of the numbers of every row; missing where one is, and where it has no value."""
+    made: Column = []
+    for row in zip(*columns, strict=True):
+        try:
+            made.append(None if any(each is None for each in row) else function(*row))
+        except (ZeroDivisionError, ValueError):
+            made.append(None)
+    return made
+
+
+def _ball(value: Number) -> arb:
+    return value if isinstance(value, arb) else arb(value)
+
+
+def _power(a: Number, b: Number) -> Number:
+    if isinstance(b, fmpq) and b.q == 1:
+        return a ** int(b.p)
+    return _ball(a) ** _ball(b)
+
+
+def _log(value: Number) -> Number:
+    return fmpq(0) if value == 1 else _ball(value).log()
+
+
+def _exp(value: Number) -> Number:
+    return fmpq(1) if value == 0 else _ball(value).exp()
+
+
+def _root(value: Number) -> Number:
+    if isinstance(value, fmpq) and value >= 0:
+        p, q = (_whole_root(int(each)) for each in (value.p, value.q))
+        if p is not None and q is not None:
+            return fmpq(p, q)
+    return _ball(value).sqrt()
+
+
+def _whole_root(value: int) -> int | None:
+    root = math.isqrt(value)
+    return root if root * root == value else None
+
+
+_FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
+    ("+", 1): lambda a: a, ("-", 1): lambda a: -a, ("+", 2): lambda a, b: a + b, ("-", 2): lambda a, b: a - b,
+    ("*", 2): lambda a, b: a * b, ("/", 2): lambda a, b: a / b, ("^", 2): _power, ("abs", 1): abs,
+    ("log", 1): _log, ("log", 2): lambda a, b: _log(a) / _log(b), ("log2", 1): lambda a: _log(a) / arb(2).log(),
+    ("log10", 1): lambda a: _log(a) / arb(10).log(), ("log1p", 1): lambda a: _log(1 + a), ("exp", 1): _exp,
+    ("expm1", 1): lambda a: _exp(a) - 1, ("sqrt", 1): _root,
+}  # fmt: skip
+
+
+def _scaled(values: Column, given: dict[str, float | bool]) -> Column:
+    """R's ``scale``: less the mean, over the standard deviation; both of the values that are there."""
+    kept = [each for each in values if each is not None]
+    center, spread = given.get("center", True), given.get("scale", True)
+    if center is True:
+        mean = sum(kept[1:], kept[0]) / len(kept)
+    else:
+        mean = fmpq(0) if center is False else _fraction(repr(float(center)))
+    moved = [None if each is None else each - mean for each in values]
+    if spread is False:
+        return moved
+    if spread is True:
+        squares = [each * each for each in moved if each is not None]
+        size: Number = _root(sum(squares[1:], squares[0]) / (len(kept) - 1))
+    else:
+        size = _fraction(repr(float(spread)))
+    return [None if each is None else each / size for each in moved]
+
+
+def _orthonormal(points: Sequence[Number], degree: int) -> list[list[Number]]:
+    """Polynomials of degree 1 to `degree` at the points, orthogonal to each other and to 1 and of length one; the
+    leading coefficient is positive, as R's ``poly`` and ``contr.poly`` have it.
+
+    Monic ones by their three-term recurrence (Forsythe 1957, Journal of the SIAM 5(2), 74-88), exact for fractions.
+    """
+    before: list[Number] = [fmpq(0)] * len(points)
+    last: list[Number] = [fmpq(1)] * len(points)
+    norm_before: Number = fmpq(1)
+    made = []
+    for k in range(degree + 1):
+        squares = [each * each for each in last]
+        norm = sum(squares[1:], squares[0])
+        if k:
+            length = _root(norm)
+            made.append([each / length for each in last])
+        moved = [square * point for square, point in zip(squares, points, strict=True)]
+        alpha = sum(moved[1:], moved[0]) / norm
+        beta = norm / norm_before if k else fmpq(0)
+        new = [(x - alpha) * a - beta * b for x, a, b in zip(points, last, before, strict=True)]
+        before, last, norm_before = last, new, norm
+    return made

@@ -1,0 +1,51 @@
+"""The design of a model: response, matrices of the fixed and the random effects, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class DesignTerm:
+    """A random term in numbers.
+
+    Attributes
+    ----------
+    group : name of the grouping factor
+    names : names of the columns, as R has them, length q
+    matrix : the columns, shape (n, q)
+    codes : for every row the number of its group, shape (n,)
+    levels : the groups' names
+    """
+
+    group: str
+    names: tuple[str, ...]
+    matrix: np.ndarray
+    codes: np.ndarray
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """A model in numbers: y = X b + sum of Z_t u_t + e, for rows without missing values.
+
+    Attributes
+    ----------
+    y : response, less the offset where the formula has one, shape (n,)
+    X, names : fixed-effects matrix, shape (n, p), and its columns' names as R has them
+    terms : the random terms
+    rows : which rows of the table were used, counted from 0, shape (n,)
+    offset : the sum of the formula's offsets, shape (n,); None where it has none
+    factors : for every factor and every column of strings its levels in these rows, in R's order
+    """
+
+    y: np.ndarray
+    X: np.ndarray
+    names: tuple[str, ...]
+    terms: tuple[DesignTerm, ...]
+    rows: np.ndarray
+    offset: np.ndarray | None = None
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

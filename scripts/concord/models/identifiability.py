@@ -1,0 +1,200 @@
+"""Soundness: what a model's matrices show that the data cannot carry, said in one line before any engine is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from concord.data.columns import PreparationError, counted, row_of
+from concord.models.design import Design, DesignTerm
+from concord.models.formula import Formula
+
+# lme4's own: a column that is, but for this part of its length, a combination of those before it is left out there.
+DEPENDENT = 1e-7
+# What rounding leaves of a vector of length one that is taken from itself.
+ROUNDING = 1e-12
+
+
+def check(design: Design, formula: Formula, rows: np.ndarray | None = None) -> None:
+    """Refuse what the data cannot carry; no threshold depends on a column's units.
+
+    Parameters
+    ----------
+    rows : of the table that `design` was made on, where each row was in the user's own, counted from 0; without it
+        rows that a transformation loses go unnoticed
+
+    Raises
+    ------
+    PreparationError : a transformation gives no finite number; the response is constant; there are too few rows; the
+        fixed part is rank-deficient or reproduces the response; a random term has one group, as many groups as rows,
+        as many effects as rows, or dependent columns, or reproduces the response; two random terms are the same
+    """
+    n, p = design.X.shape
+    _check_transformations(design, formula, rows)
+    if n <= p:
+        raise PreparationError(f"{n} rows are too few for {counted(p, 'fixed effect')}: the model needs more rows")
+    if np.ptp(design.y) <= ROUNDING * np.abs(design.y).max():
+        raise PreparationError(f"the response {formula.response} is the same in all {n} rows: nothing varies")
+    for term, random in zip(design.terms, formula.random, strict=True):
+        _check_groups(term, str(random), n)
+    _check_dependent(design.X, design.names, "the fixed part", "take one of them out")
+    for term, random in zip(design.terms, formula.random, strict=True):
+        _check_dependent(term.matrix, term.names, f"random term {random}", "take one of them out")
+    basis = np.linalg.qr(_scaled(design.X))[0]
+    left = design.y - basis @ (basis.T @ design.y)
+    left -= basis @ (basis.T @ left)
+    if np.linalg.norm(left) <= ROUNDING * np.linalg.norm(design.y):
+        raise PreparationError(
+            f"the fixed part {formula.fixed} reproduces the response {formula.response} exactly: no residual is left "
+            "to model; is a predictor made from the response?"
+        )
+    for term, random in zip(design.terms, formula.random, strict=True):
+        _check_residual(design, term, str(random), formula.response)
+    _check_twins(design.terms, [str(random) for random in formula.random])
+
+
+def _check_transformations(design: Design, formula: Formula, rows: np.ndarray | None) -> None:
+    calls = ", ".join(_calls(formula.text)) or "the formula"
+    advice = "leave these rows out, or transform otherwise"
+    if rows is not None and len(design.rows) < len(rows):
+        lost = np.ones(len(rows), bool)
+        lost[design.rows] = False
+        raise PreparationError(
+            f"{calls} has no value in {counted(lost.sum(), 'row')} of {len(lost)}, the first in "
+            f"{row_of(rows, lost)}: {advice}"
+        )
+    rows = design.rows if rows is None else rows[design.rows]
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    matrices = [(offset[:, None], ("the offset",)), (design.y[:, None], (formula.response,)), (design.X, design.names)]
+    matrices += [(term.matrix, term.names) for term in design.terms]
+    for matrix, names in matrices:
+        wrong = ~np.isfinite(matrix)
+        if wrong.any():
+            j = int(np.flatnonzero(wrong.any(0))[0])
+            raise PreparationError(
+                f"{names[j]} is not finite in {counted(wrong[:, j].sum(), 'row')} of {len(rows)}, the first in "
+                f"{row_of(rows, wrong[:, j])}: {advice}"
+            )
+
+
+def _calls(text: str) -> list[str]:
+    """The calls of functions in a formula's text, ``log(x)``; a function within another's call is part of it."""
+    found, end = [], 0
+    masked = re.sub(r"`(?:[^`\\]|\\.)*`", lambda name: "_" * len(name[0]), text)
+    for name in re.finditer(r"[A-Za-z][A-Za-z0-9_.]*(?=\()", masked):
+        if name.start() < end:
+            continue
+        depth = 0
+        for end in range(name.end(), len(masked)):
+            depth += {"(": 1, ")": -1}.get(masked[end], 0)
+            if depth == 0:
+                break
+        end += 1
+        found.append(text[name.start() : end])
+    return list(dict.fromkeys(found))
+
+
+def _check_groups(term: DesignTerm, written: str, n: int) -> None:
+    levels, effects = len(term.levels), term.matrix.shape[1]
+    if levels < 2:
+        raise PreparationError(
+            f"random term {written}: {term.group} has one group only, {', '.join(term.levels)!r}: a variance between "
+            "groups needs two or more; take the term out"
+        )
+    if levels >= n:
+        raise PreparationError(
+            f"random term {written}: as many groups as rows ({n}), so its variance and the residual's cannot be told "
+            "apart: name a coarser group"
+        )
+    if effects * levels >= n:
+        count = effects * levels
+        raise PreparationError(
+            f"random term {written}: {count} random effects ({effects} for each of {levels} groups) for {n} rows, so "
+            "their variances and the residual's cannot be told apart: use fewer effects, or a coarser group"
+        )
+
+
+def _scaled(matrix: np.ndarray) -> np.ndarray:
+    """The columns with their lengths made one; a column of zeros stays."""
+    largest = np.abs(matrix).max(0, initial=0.0)
+    matrix = matrix / np.where(largest > 0, largest, 1.0)  # no square of it overflows
+    lengths = np.linalg.norm(matrix, axis=0)
+    return matrix / np.where(lengths > 0, lengths, 1.0)
+
+
+def _check_dependent(matrix: np.ndarray, names: Sequence[str], what: str, advice: str) -> None:
+    """Refuse a column that is, to lme4's own measure, a combination of those before it; name all that take part."""
+    scaled = _scaled(matrix)
+    basis: list[np.ndarray] = []
+    kept: list[int] = []
+    for j, column in enumerate(scaled.T):
+        left = column
+        if basis:
+            B = np.column_stack(basis)
+            left = left - B @ (B.T @ left)
+            left = left - B @ (B.T @ left)
+        length = np.linalg.norm(left)
+        if length > DEPENDENT:
+            basis.append(left / length)
+            kept.append(j)
+            continue
+        if not column.any():
+            raise PreparationError(f"{what}: column {names[j]} is zero in every row: take it out")
+        parts = np.linalg.lstsq(scaled[:, kept], column, rcond=None)[0]
+        others = [names[kept[i]] for i in np.flatnonzero(np.abs(parts) > 1e-6)]
+        nearly = "" if length < ROUNDING * 100 else " almost (if it is a matter of its origin, centre the variable)"
+        raise PreparationError(
+            f"{what} is rank-deficient: column {names[j]} is{nearly} a combination of {', '.join(others)}: {advice}"
+        )
+
+
+def _check_residual(design: Design, term: DesignTerm, written: str, response: str) -> None:
+    """Refuse a response that fixed part and one random term reproduce, such as one that is constant within groups."""
+    left = _within_groups(np.column_stack([design.y, design.X]), term)
+    y, X = left[:, 0], left[:, 1:]
+    scaled = _scaled(X)
+    y = y - scaled @ np.linalg.lstsq(scaled, y, rcond=DEPENDENT)[0]
+    if np.linalg.norm(y) <= ROUNDING * np.linalg.norm(design.y):
+        raise PreparationError(
+            f"random term {written} and the fixed part reproduce the response {response} exactly: no residual is left "
+            "to model; if it is the same in all rows of a group, keep one row of each"
+        )
+
+
+def _within_groups(values: np.ndarray, term: DesignTerm) -> np.ndarray:
+    """The columns, less what the term's columns reproduce of them within each group; shape (n, k)."""
+    codes, levels = term.codes, len(term.levels)
+    basis: list[np.ndarray] = []
+
+    def less_basis(column: np.ndarray) -> np.ndarray:
+        for each in basis * 2:  # twice, for what rounding leaves
+            column = column - each * np.bincount(codes, each * column, levels)[codes]
+        return column
+
+    def lengths(column: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.bincount(codes, column * column, levels))[codes]
+
+    for column in _scaled(term.matrix).T:
+        left = less_basis(column)
+        length = lengths(left)
+        basis.append(np.where(length > DEPENDENT * lengths(column), left, 0.0) / np.where(length > 0, length, 1.0))
+    return np.column_stack([less_basis(column) for column in values.T])
+
+
+def _check_twins(terms: Iterable[DesignTerm], written: Sequence[str]) -> None:
+    """Refuse two terms with the same groups, where a column of one is a combination of the other's."""
+    terms = list(terms)
+    for j, other in enumerate(terms):
+        for i, one in enumerate(terms[:j]):
+            pairs = np.unique(one.codes.astype(np.int64) * len(other.levels) + other.codes)
+            if not len(pairs) == len(one.levels) == len(other.levels):
+                continue
+            basis = np.linalg.qr(_scaled(one.matrix))[0]
+            for column in _scaled(other.matrix).T:
+                if np.linalg.norm(column - basis @ (basis.T @ column)) <= DEPENDENT:
+                    raise PreparationError(
+                        f"random terms {written[i]} and {written[j]} have the same groups and a column in common: "
+                        "their variances cannot be told apart; take one out"
+                    )

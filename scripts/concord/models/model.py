@@ -1,0 +1,89 @@
+"""Models: a formula on a dataset, fitted by one method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from concord.data import datasets
+from concord.models import formula as formulas
+from concord.models.design import Design
+from concord.vocabulary import METHODS as METHODS
+
+
+class ModelError(ValueError):
+    """There is no such model, no such method, or there are no such settings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A formula on a dataset, fitted by one method.
+
+    Attributes
+    ----------
+    dataset : the table with its description
+    name : the model's name in the dataset
+    record : the formula with its title, and what is declared about it
+    method : ``REML`` or ``ML``
+    """
+
+    dataset: datasets.Dataset
+    name: str
+    record: datasets.ModelRecord
+    method: str
+
+    @property
+    def id(self) -> str:
+        """``dietox-random_slope``."""
+        return f"{self.dataset.id}-{self.name}"
+
+    @property
+    def reml(self) -> bool:
+        """Whether the method is REML."""
+        return self.method == "REML"
+
+    @cached_property
+    def formula(self) -> formulas.Formula:
+        """The formula in its parts."""
+        return formulas.parse(self.record.formula)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The dataset's table."""
+        return self.dataset.frame
+
+    @cached_property
+    def design(self) -> Design:
+        """The model in numbers, coded as R codes it."""
+        return formulas.design(self.formula, self.frame)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.id}, {self.method}: {self.record.formula}>"
+
+
+def get(id: str, method: str = "REML") -> Model:
+    """The model with this id, such as ``dietox-random_slope``.
+
+    Raises
+    ------
+    ModelError : the dataset has no such model, or the method is neither ``REML`` nor ``ML``
+    DatasetError : there is no such dataset, or it is not what it should be
+    """
+    if method not in METHODS:
+        raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
+    dataset, _, name = id.partition("-")
+    found = datasets.load(dataset)
+    if name not in found.models:
+        raise ModelError(f"model {id!r}: dataset {dataset} has {', '.join(found.models)}")
+    return Model(found, name, found.models[name], method)
+
+
+def every() -> Iterator[Model]:
+    """Every model of every dataset, by every method."""
+    for id in datasets.catalogue():
+        for name in datasets.load(id).models:
+            for method in METHODS:
+                yield get(f"{id}-{name}", method)

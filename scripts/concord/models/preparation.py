@@ -1,0 +1,247 @@
+"""Preparation: of a user's table, the one that both engines get; and what the data cannot carry, said in one line.
+
+`prepare` works on the table and `check` on the model's matrices, so that neither engine meets what it would refuse in
+its own words, drop in silence, or read differently from the other.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord.data import columns
+from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
+from concord.data.source import DECIMALS, NOTES
+from concord.models import formula as formulas
+from concord.models import identifiability, syntax
+from concord.models.design import Design
+from concord.models.formula import Formula
+
+__all__ = ["PreparationError", "Prepared", "check", "prepare"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A table as both engines get it.
+
+    Attributes
+    ----------
+    frame : the formula's variables, complete rows only; numbers ``float64`` (groups that are whole numbers
+        ``int64``), truth values ``bool``, all else ``category`` without unused levels; index 0 to n - 1
+    rows : where these rows were in the table that was given, counted from 0, shape (n,)
+    notes : what to say aloud, a sentence each
+    """
+
+    frame: pd.DataFrame
+    rows: np.ndarray
+    notes: tuple[str, ...]
+
+
+def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
+    """The rows and columns of a table that a formula uses, as both languages read them alike.
+
+    Rows with a missing value in one of the formula's variables are left out, and counted in the notes. Text becomes a
+    factor with its levels sorted by code point, whatever the machine's language; a factor's levels keep their order,
+    unused ones go. What is used as a number is a double, in R as in Python. What only groups rows is a factor with
+    exactly the values that there are: R alone would merge doubles that agree to 15 digits.
+
+    Raises
+    ------
+    FormulaError : a variable is no column of the table
+    PreparationError : the table's names or values are not such that the formula can use them
+    """
+    _check_names(frame)
+    formulas.check_variables(formula, list(frame.columns))
+    found = {name: columns.read(frame[name], name) for name in formula.variables}
+    missing = {name: column.missing for name, column in found.items()}
+    kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)
+    notes = [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in found]
+    notes += _dropped(kept, missing)
+    rows = np.flatnonzero(kept)
+    if len(rows) == 1:
+        raise PreparationError("only 1 row is complete: the model needs more rows")
+    uses = formula.uses
+    prepared = {}
+    for name, column in found.items():
+        column = replace(column, values=column.values[rows], missing=column.missing[rows])
+        prepared[name], said = _prepared(name, column, uses[name], rows)
+        notes += said
+    for term in formula.tree.random:
+        _check_combinations(prepared, syntax.variables(term.group))
+    made = pd.DataFrame(prepared)
+    made.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
+    return Prepared(made, rows, tuple(notes))
+
+
+def check(design: Design, formula: Formula, prepared: Prepared | None = None) -> None:
+    """Refuse what the data cannot carry, by the model's matrices; see `soundness.check`.
+
+    Parameters
+    ----------
+    design : of `formula` on ``prepared.frame``
+    prepared : to say where in the user's own table something is, and how many rows a transformation loses
+    """
+    identifiability.check(design, formula, None if prepared is None else prepared.rows)
+
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+
+
+def _check_names(frame: pd.DataFrame) -> None:
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise PreparationError(
+            f"the table has {frame.columns.nlevels} rows of column names: give every column one name, with "
+            "frame.columns = frame.columns.map('_'.join)"
+        )
+    for position, name in enumerate(frame.columns, 1):
+        if not isinstance(name, str):
+            raise PreparationError(
+                f"column {position} is called {name!r}, a name that is no text: rename it, or all with "
+                "frame.columns = frame.columns.map(str)"
+            )
+        if not name.strip():
+            raise PreparationError(f"column {position} of {len(frame.columns)} has no name: give it one")
+    if frame.columns.has_duplicates:
+        name = frame.columns[frame.columns.duplicated()][0]
+        one, other = np.flatnonzero(frame.columns == name)[:2] + 1
+        raise PreparationError(f"columns {one} and {other} are both called {name!r}: rename one")
+    if not len(frame.columns):
+        raise PreparationError("the table has no columns: expected one for every variable")
+    if not len(frame):
+        raise PreparationError("the table has no rows: expected one for every observation")
+
+
+def _dropped(kept: np.ndarray, missing: dict[str, np.ndarray]) -> list[str]:
+    if kept.all():
+        return []
+    where = ", ".join(f"{name} ({lost.sum()})" for name, lost in missing.items() if lost.any())
+    if not kept.any():
+        raise PreparationError(f"all {len(kept)} rows have a missing value, in {where}: no row is left to fit")
+    return [f"{_of((~kept).sum(), len(kept))} dropped: missing in {where}"]
+
+
+def _of(count: int, all_: int) -> str:
+    return f"{count} of {all_} rows {'is' if count == 1 else 'are'}"
+
+
+# ---- a column, by its use ----------------------------------------------------------------------------------------
+
+
+def _prepared(name: str, column: Column, uses: set[str], rows: np.ndarray) -> tuple[Any, list[str]]:
+    """A complete column as it goes to both engines, and what to say of it."""
+    notes: list[str] = []
+    if column.kind == NUMBER and (wrong := np.isinf(column.values)).any():
+        raise PreparationError(
+            f"column {name!r} has {counted(wrong.sum(), 'infinite value')}, the first in {row_of(rows, wrong)}: "
+            "correct it, or leave it empty if it is missing"
+        )
+    if "response" in uses:
+        _check_response(name, column, rows)
+    if uses <= {"group"}:
+        return _groups(column), notes
+    if column.kind in (LEVELS, TRUTH):
+        used, codes = np.unique(column.values, return_inverse=True)
+        levels = [level_name(bool(each)) if column.kind == TRUTH else column.levels[each] for each in used]
+        if len(levels) == 1:
+            raise PreparationError(
+                f"factor {name!r} has one level only, {levels[0]!r}, in the {len(rows)} rows that are used: "
+                "take it out of the formula"
+            )
+        if column.kind == TRUTH:
+            return column.values, notes
+        if column.text and all(_DATE.match(level) for level in levels):
+            notes.append(f"{name}: dates are taken for the {len(levels)} levels of a factor; for a trend, count days")
+        if column.text and (other := min(levels, key=_alphabetical)) != levels[0]:
+            notes.append(
+                f"{name}: the levels are sorted by code point, so {levels[0]!r} is the first, the baseline, in both "
+                f"languages; R by itself would in most languages sort {other!r} first"
+            )
+        return pd.Categorical.from_codes(codes, levels, ordered=column.ordered), notes
+    values = column.values.astype(np.float64)
+    if column.kind == WHOLE and (rounded := _rounded(column.values, values)):
+        notes.append(f"{name}: {counted(rounded, 'whole number')} beyond 2^53, rounded to the nearest double")
+    if "group" in uses:
+        _check_merging(name, values)
+    return values, notes
+
+
+def _rounded(whole: np.ndarray, doubles: np.ndarray) -> int:
+    """How many whole numbers are none that a double holds."""
+    if len(whole) == 0 or max(-int(whole.min()), int(whole.max())) <= 2**53:
+        return 0
+    return sum(int(one) != int(other) for one, other in zip(whole, doubles, strict=True))
+
+
+def _check_response(name: str, column: Column, rows: np.ndarray) -> None:
+    if column.kind == TRUTH:
+        raise PreparationError(
+            f"the response {name!r} is TRUE or FALSE: a linear mixed model needs numbers (0 and 1, if that is meant)"
+        )
+    if column.kind == LEVELS:
+        wrong = np.array([not _NUMERIC.fullmatch(level) for level in column.levels], bool)[column.values]
+        where = wrong if wrong.any() else np.ones(len(rows), bool)
+        value = column.levels[column.values[np.flatnonzero(where)[0]]]
+        raise PreparationError(
+            f"the response {name!r} is no number: {row_of(rows, where)} has {value!r}; correct it, "
+            "or leave it empty if it is missing"
+        )
+    if (column.values == column.values[0]).all():
+        raise PreparationError(
+            f"the response {name!r} is {level_name(column.values[0])} in all {len(rows)} rows that are used: "
+            "nothing varies that a model could explain"
+        )
+
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
+_NUMERIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def _groups(column: Column) -> Any:
+    """What only groups rows: levels exactly as there are; whole numbers and truth values that R has too stay such."""
+    if column.kind == TRUTH:
+        return column.values
+    # Beyond 32 bits R has doubles; its smallest integer is its NA.
+    if column.kind == WHOLE and column.values.min() > -(2**31) and column.values.max() < 2**31:
+        return column.values.astype(np.int64)
+    used, codes = np.unique(column.values, return_inverse=True)
+    names = [column.levels[each] if column.kind == LEVELS else level_name(each) for each in used]
+    return pd.Categorical.from_codes(codes, names, ordered=column.ordered)
+
+
+def _check_combinations(prepared: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse levels with a colon in them, where R, which names a:b's groups by it, would take two groups for one."""
+    parts = pd.DataFrame({name: pd.Series(prepared[name]).astype(str) for name in names})
+    if len(names) < 2 or not any(parts[name].str.contains(":", regex=False).any() for name in names):
+        return
+    parts = parts.drop_duplicates()
+    joined = parts.agg(":".join, axis=1)
+    if joined.duplicated().any():
+        twice = joined[joined.duplicated()].iloc[0]
+        raise PreparationError(
+            f"groups {':'.join(names)}: two combinations of levels are both written {twice!r}: take the colon out of "
+            "the levels"
+        )
+
+
+def _check_merging(name: str, values: np.ndarray) -> None:
+    """Refuse groups that R would merge, where they cannot be made a factor because they are a number too."""
+    distinct = np.unique(values)
+    written = [f"{value:.15g}" for value in distinct]
+    for one, other in zip(range(len(written)), range(1, len(written)), strict=False):
+        if written[one] == written[other]:
+            raise PreparationError(
+                f"column {name!r} is a number and groups rows too, where R takes {float(distinct[one])!r} and "
+                f"{float(distinct[other])!r} for one group: round it, or give the groups a column of their own"
+            )
+
+
+def _alphabetical(level: str) -> tuple[str, str]:
+    """How dictionaries sort, and so R in most languages: letters without accents and case, small ones first."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", level) if not unicodedata.combining(c))
+    return bare.casefold(), level.swapcase()

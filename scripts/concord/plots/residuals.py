@@ -1,0 +1,149 @@
+"""Diagnostic pictures of any model: how the groups are filled, and the residuals of every engine's fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from concord.display.picture import described
+from concord.engines.fit import Fit
+from concord.models.model import Model
+from concord.plots.style import GREY, STYLE, plain, subplots
+
+# So many levels can be told apart in a picture.
+LEVELS = 60
+
+
+def groups(model: Model) -> Figure:
+    """The response in the levels of every grouping factor, sorted by their means; the line is the mean of all.
+
+    Of more than 60 levels as many are shown, evenly spread over the range of their means.
+    """
+    design, response = model.design, model.formula.response
+    factors = {term.group: term for term in design.terms}
+    figure, grid = subplots(1, len(factors), figsize=(max(6.0, 4.5 * len(factors)), 4.2), sharey=True, squeeze=False)
+    drawn, observed, words = [], [], []
+    for axes, (name, term) in zip(grid.flat, factors.items(), strict=True):
+        count = len(term.levels)
+        means = np.bincount(term.codes, design.y, count) / np.bincount(term.codes, minlength=count)
+        order = np.argsort(means, kind="stable")
+        shown = order[np.linspace(0, count - 1, min(count, LEVELS)).round().astype(int)]
+        place = np.full(count, -1)
+        place[shown] = np.arange(len(shown))
+        mine = place[term.codes] >= 0
+        axes.plot(place[term.codes[mine]], design.y[mine], "o", color=GREY, markersize=3, alpha=0.5)
+        axes.plot(range(len(shown)), means[shown], "D", color="black", markersize=4)
+        axes.axhline(design.y.mean(), color="black", linewidth=1)
+        if len(shown) <= 12:
+            axes.set_xticks(range(len(shown)), [plain(term.levels[i]) for i in shown], rotation=30, fontsize=8)
+        else:
+            axes.set_xticks([])
+        many = f"{count} levels" if count == len(shown) else f"{len(shown)} of {count} levels"
+        axes.set_xlabel(f"{plain(name)}: {many}, sorted by mean (diamonds)")
+        levels, sizes = np.asarray(term.levels, dtype=object), np.bincount(term.codes, minlength=count)
+        drawn.append(pd.DataFrame({"factor": name, "level": levels[shown], "rows": sizes[shown], "mean": means[shown]}))
+        observed.append(pd.DataFrame({"factor": name, "level": levels[term.codes[mine]], response: design.y[mine]}))
+        words.append(f"the means of {many} of {name} go from {means.min():.4g} to {means.max():.4g}")
+    grid[0, 0].set_ylabel(plain(response))
+    alt = (
+        f"Dot plot of {response} in the levels of {' and '.join(factors)}, sorted by their means (diamonds), with a "
+        "line at "
+        f"the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
+        f"{design.y.min():.4g} and "
+        f"{design.y.max():.4g}."
+    )
+    return described(
+        figure, alt, {"The means of the levels": pd.concat(drawn), "The observations": pd.concat(observed)}
+    )
+
+
+def residuals(*fits: Fit) -> Figure:
+    """Residuals against fitted values, and their quantiles against the normal distribution's, a row an engine.
+
+    Fitted values hold the predicted random effects. Residuals are in units of the residual standard deviation.
+    """
+    figure, grid = subplots(len(fits), 2, figsize=(8.5, 3.2 * len(fits)), squeeze=False)
+    drawn, words = [], []
+    for (left, right), fit in zip(grid, fits, strict=True):
+        color, marker = STYLE[fit.engine]
+        fitted = fit.fitted
+        scaled = (fit.model.design.y - fitted) / np.sqrt(fit.residual_variance)
+        left.plot(fitted, scaled, marker, color=color, markersize=3, alpha=0.5, rasterized=True)
+        left.axhline(0, color="black", linewidth=1)
+        left.set_xlabel("fitted value")
+        left.set_ylabel(f"residual / sigma\n({fit.engine}, {fit.settings})")
+        n = len(scaled)
+        expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
+        right.plot(expected, np.sort(scaled), marker, color=color, markersize=3, alpha=0.5, rasterized=True)
+        right.plot(expected[[0, -1]], expected[[0, -1]], color="black", linewidth=1)
+        right.set_xlabel("normal quantile")
+        right.set_ylabel("residual quantile")
+        quantile = np.empty(n)
+        quantile[np.argsort(scaled, kind="stable")] = expected
+        table = {"fit": f"{fit.engine}, {fit.settings}", "fitted value": fitted, "residual / sigma": scaled}
+        drawn.append(pd.DataFrame({**table, "normal quantile": quantile}))
+        words.append(
+            f"{fit.engine} ({fit.settings}) from {scaled.min():.3g} to {scaled.max():.3g}, "
+            f"{(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution has {0.0026998 * n:.2g}"
+        )
+    alt = (
+        "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "
+        "values, to "
+        f"the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
+    )
+    return described(figure, alt, pd.concat(drawn, ignore_index=True))
+
+
+def effects_qq(*fits: Fit) -> Figure:
+    """Predicted random effects of every level against normal quantiles, a panel an effect, all fits in each.
+
+    The line goes through the first fit's quartiles, as R's ``qqline``. Predictions are shrunken, and more so where a
+    level has few rows: where levels are unequal the points of a true normal distribution bend a little too.
+    """
+    tables = [fit.random_effects for fit in fits]
+    keys = list(dict.fromkeys(zip(tables[0]["group"], tables[0]["term"], strict=True)))
+    columns = min(3, len(keys))
+    rows = -(-len(keys) // columns)
+    figure, grid = subplots(rows, columns, figsize=(3.6 * columns + 0.4, 3.2 * rows + 0.4), squeeze=False)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_visible(False)
+    drawn, words = [], []
+    for axes, (group, term) in zip(grid.flat, keys, strict=False):
+        for number, (fit, table) in enumerate(zip(fits, tables, strict=True)):
+            mine = table[(table["group"] == group) & (table["term"] == term)].sort_values("estimate", kind="stable")
+            values, n = mine["estimate"].to_numpy(), len(mine)
+            expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
+            color, marker = STYLE[fit.engine]
+            label = f"{fit.engine}, {fit.settings}"
+            # Large under small: markers that coincide must both be seen.
+            size = 6.5 if number == 0 else 3.5
+            face = "none" if number == 0 else color
+            axes.plot(expected, values, marker, color=color, markersize=size, markerfacecolor=face, label=label)
+            drawn.append(
+                pd.DataFrame(
+                    {"fit": label, "group": group, "effect": term, "level": mine["level"], "normal quantile": expected,
+                     "random effect": values}
+                )
+            )  # fmt: skip
+            if number == 0:
+                low, high = np.quantile(values, [0.25, 0.75])
+                slope = (high - low) / (2 * stats.norm.ppf(0.75))
+                axes.plot(expected, (low + high) / 2 + slope * expected, color="black", linewidth=1)
+                if np.ptp(values) > 0:
+                    straight = np.corrcoef(expected, values)[0, 1]
+                    words.append(f"{group} {term}: {n} levels, correlation {straight:.3f} with the normal quantiles")
+                else:
+                    words.append(f"{group} {term}: all {n} are the same")
+        axes.set_title(plain(f"{group}: {term}"), fontsize=9)
+        axes.set_xlabel("normal quantile")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("predicted random effect")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    alt = (
+        f"Normal quantile plots of the predicted random effects, a panel for each of {len(keys)} effects, with a line "
+        f"through the quartiles of {fits[0].engine}'s. {'; '.join(words)}."
+    )
+    return described(figure, alt, pd.concat(drawn, ignore_index=True))

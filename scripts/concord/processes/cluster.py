@@ -1,0 +1,108 @@
+"""Clusters: dask's, at an address or of one-thread worker processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from concord.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PATIENCE = 10
+"""Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
+
+
+@contextmanager
+def cluster(
+    scheduler: str | None, workers: int, deaths: int = 0, first: str = "pass", imported: Sequence[str] = ()
+) -> Iterator[Client]:
+    """A client of the cluster at an address, or of one of so many processes on this machine, which ends with it.
+
+    Parameters
+    ----------
+    scheduler : address of a dask scheduler; None for worker processes on this machine
+    workers : how many of them
+    deaths : so often a task may lose its worker here before it is held to have killed it
+    first : a statement that a worker process here runs when it starts, in its main thread
+    imported : modules that worker processes here have when they start: they are forked from one that has imported them,
+        and so is one that takes the place of one that was killed
+
+    Raises
+    ------
+    InputError : the address is none, no scheduler answers there, or it has no workers
+    """
+    import dask
+    from distributed import Client, LocalCluster
+    from distributed.utils import get_mp_context
+
+    if scheduler:
+        _check(scheduler)
+        # What befalls the cluster is told by what it befalls
+        for name in ("distributed.client", "distributed.core", "distributed.utils", "distributed.batched", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"no dask scheduler answers at {scheduler}: start one (`dask scheduler`) or leave SCHEDULER out"
+            ) from error
+        try:
+            try:
+                client.wait_for_workers(1, timeout=3 * PATIENCE)
+            except TimeoutError as error:
+                raise InputError(
+                    f"the scheduler at {scheduler} has no workers: start some (`dask worker {scheduler}`)"
+                ) from error
+            yield client
+        finally:
+            with suppress(Exception):
+                client.close(timeout=2)
+        return
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}):
+        if imported:
+            get_mp_context().set_forkserver_preload(["distributed", *imported])
+        with (
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=0,  # it would count the worker's memory, and a notebook's is its kernel's
+                # Without a dashboard dask's status pages are there all the same: on a local port of their own
+                scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
+                # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to end it
+                preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+                silence_logs=logging.CRITICAL,
+            ) as here,
+            Client(here, set_as_default=False) as client,
+        ):
+            yield client
+
+
+def _check(scheduler: str) -> None:
+    """Refuse what is no address: a client that fails on it would end with a traceback, long after.
+
+    Raises
+    ------
+    InputError : it has no port, or no protocol that dask can use here
+    """
+    from distributed.comm.addressing import get_address_host_port, parse_address
+    from distributed.security import Security
+
+    try:
+        _, port = get_address_host_port(scheduler)
+        if not 0 < port < 2**16:
+            raise ValueError(f"port {port} is not from 1 to {2**16 - 1}")
+        protocol, _ = parse_address(scheduler)
+        if protocol in ("tls", "wss") and not Security().get_connection_args("client").get("ssl_context"):
+            raise ValueError(f"dask's configuration has no certificates for {protocol}")
+    except (ValueError, ImportError, OSError) as error:
+        raise InputError(
+            f"{scheduler}: is no address of a dask scheduler: {error}: give one such as tcp://host:8786, "
+            "or leave SCHEDULER out"
+        ) from error

@@ -1,0 +1,306 @@
+"""Workers: processes that run what is sent to them and can be stopped, whatever they are in the middle of.
+
+An engine that would not finish, or that takes the memory of the machine, must not take the comparison with it. Workers
+are forked, so that they have what is imported and loaded, R included; a worker can be started ahead of its work, to
+import in the meantime what is not.
+
+An answer belongs to its question. Every question of a process has a number, and everything that a worker says begins
+with the number of the question that it is about; a worker has one open question at most. Whoever asked may be
+interrupted at any moment: what was only half sent or half read ends the worker, and a question that was given up is
+closed, its answer dropped, before the next one is sent.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import multiprocessing
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+from weakref import WeakSet
+
+from concord.processes.kernels import die_with_parent
+
+GRACE = 0.5
+"""Seconds that a worker has to end its work on a question that was given up; then it is ended itself."""
+
+_FORK = multiprocessing.get_context("fork")
+# What stands before everything in a pipe: the number of the question, and what follows. Which function is to be run;
+# that this begins; what came of it, or what it raised.
+_HEAD = struct.Struct("<QB")
+_ASKED, _BEGAN, _VALUE, _ERROR = range(4)
+
+_numbers = itertools.count(1)
+# The ends of all pipes in this process, which a worker that is forked later must not hold open.
+_ends: WeakSet[Connection] = WeakSet()
+_at_work = 0
+
+
+class WorkerStopped(RuntimeError):
+    """A worker ended before its work did: it was stopped when its time was over, or it died.
+
+    Attributes
+    ----------
+    late : whether it was stopped because its time was over
+    """
+
+    def __init__(self, message: str, late: bool = False) -> None:
+        super().__init__(message)
+        self.late = late
+
+
+class QuestionClosed(RuntimeError):
+    """A question has been answered already, or was given up."""
+
+
+class Question:
+    """What a worker has been sent, and the only thing that its answer can be had for.
+
+    Attributes
+    ----------
+    worker : where it was sent
+    number : of all questions of this process it alone has it
+    """
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.worker, self.number = worker, number
+
+    def answer(self, timeout: float | None = None) -> Any:
+        """Wait for what the function returned. It can be had once.
+
+        Parameters
+        ----------
+        timeout : seconds that it may take, counted from when it begins; None for no limit
+
+        Raises
+        ------
+        WorkerStopped : the worker was stopped when the time was over, or died
+        QuestionClosed : it has been answered already, or was given up
+        Exception : whatever the function raised
+        """
+        return self.worker._answer(self.number, timeout)
+
+    def abandon(self) -> None:
+        """Give it up: its answer is dropped, or its worker ended where that has not come within `GRACE` seconds."""
+        if self.worker._open == self.number:
+            self.worker._settle()
+
+
+class Worker:
+    """A process that runs functions, one after the other, for one thread of this process.
+
+    Parameters
+    ----------
+    modules : what it imports before its first piece of work
+    """
+
+    def __init__(self, modules: Iterable[str] = ()) -> None:
+        self._open = 0  # the number of the question whose answer has not come
+        self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
+        self._ended = ""  # why it was ended, or how it died
+        self._owner = os.getpid()
+        with uninterrupted():
+            self._pipe, theirs = _FORK.Pipe()
+            _ends.add(self._pipe)
+            self._process = _FORK.Process(target=_serve, args=(theirs, tuple(modules), os.getpid()), daemon=True)
+            self._process.start()
+            theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be given work: by the process that made it, and by none that was forked from that one."""
+        return os.getpid() == self._owner and not self._ended and not self._midway and self._process.is_alive()
+
+    def send(self, function: Callable[..., Any], *arguments: Any) -> Question:
+        """Have it run a function of a module with arguments that can be pickled.
+
+        A question that is still open is given up before.
+
+        Raises
+        ------
+        WorkerStopped : it was stopped or has died, and was not asked
+        """
+        number = next(_numbers)
+        content = _HEAD.pack(number, _ASKED) + bytes(ForkingPickler.dumps((function, arguments)))
+        self._settle()
+        if self._ended:
+            raise WorkerStopped(self._ended)
+        self._midway, self._open = True, number
+        try:
+            self._pipe.send_bytes(content)
+        except OSError:
+            raise self._died() from None
+        self._midway = False
+        return Question(self, number)
+
+    def run(self, function: Callable[..., Any], *arguments: Any, timeout: float | None = None) -> Any:
+        """`send`, and wait for the answer."""
+        question = self.send(function, *arguments)
+        try:
+            return question.answer(timeout)
+        except BaseException:
+            question.abandon()
+            raise
+
+    def stop(self, why: str = "stopped") -> None:
+        """End it at once."""
+        with uninterrupted():
+            self._ended = self._ended or why
+            if os.getpid() == self._owner:
+                self._process.kill()
+                self._process.join()
+            self._open = 0
+            self._pipe.close()
+
+    def _answer(self, number: int, timeout: float | None) -> Any:
+        if self._midway:
+            self.stop("ended: it was interrupted in the middle of an answer")
+        if os.getpid() != self._owner:
+            self.stop("left to the process that it belongs to")
+        deadline = None
+        while True:
+            if self._ended:
+                raise WorkerStopped(self._ended)
+            if self._open != number:
+                raise QuestionClosed("a question is answered once, and not at all once it was given up")
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._pipe.poll(left):
+                self.stop(f"stopped after {timeout:g} s")
+                raise WorkerStopped(self._ended, late=True)
+            about, kind, content = self._next()
+            if about != number:
+                continue
+            if kind == _BEGAN:
+                deadline = None if timeout is None else time.monotonic() + timeout
+                continue
+            value = pickle.loads(content)
+            if kind == _ERROR:
+                raise value
+            return value
+
+    def _next(self) -> tuple[int, int, memoryview]:
+        """The next thing that it says: the number of the question, what it is, and the content, still pickled.
+
+        Raises
+        ------
+        WorkerStopped : it has died
+        """
+        self._midway = True
+        try:
+            said = memoryview(self._pipe.recv_bytes())
+        except (EOFError, OSError):
+            raise self._died() from None
+        about, kind = _HEAD.unpack_from(said)
+        if about == self._open and kind != _BEGAN:
+            self._open = 0
+        self._midway = False
+        return about, kind, said[_HEAD.size :]
+
+    def _settle(self) -> None:
+        """Close the open question: drop its answer, or end the process where it does not come."""
+        if os.getpid() != self._owner:
+            self.stop("left to the process that it belongs to")
+        deadline = time.monotonic() + GRACE
+        with suppress(WorkerStopped):
+            while self._open and not self._ended:
+                if self._midway or not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+                    self.stop("ended: its work was interrupted")
+                else:
+                    self._next()
+        if self._midway or self._ended:
+            self.stop("ended: its work was interrupted")
+
+    def _died(self) -> WorkerStopped:
+        """What to raise where nobody is at the other end of the pipe."""
+        self._process.join()
+        self.stop(f"its process died ({_ending(self._process.exitcode)})")
+        return WorkerStopped(self._ended)
+
+
+def number() -> int:
+    """In a worker: the number of the question that it is at work on."""
+    return _at_work
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold an interruption back until the block is done.
+
+    A process that was forked and is known to nobody, or known and not forked, would be what it leaves behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are for the main thread
+        return
+    came: list[tuple[Any, ...]] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: handler for each, handler in before.items() if callable(handler)}
+    try:
+        for each in before:
+            signal.signal(each, lambda *given: came.append(given))
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if came:
+            before[came[0][0]](*came[0])
+
+
+def _serve(pipe: Connection, modules: tuple[str, ...], parent: int) -> None:
+    global _at_work
+    # Ctrl-C reaches every process of a terminal; who asked decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Held open here, the end of another worker's pipe would keep that one alive when its own is closed.
+    for end in list(_ends):
+        end.close()
+    # It must not outlive who asked: a killed parent closes no pipes in the middle of a computation.
+    die_with_parent(parent)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:  # the work that needs it will raise it again, and be heard
+            continue
+    while True:
+        try:
+            asked = memoryview(pipe.recv_bytes())
+            _at_work, _ = _HEAD.unpack_from(asked)
+            pipe.send_bytes(_HEAD.pack(_at_work, _BEGAN))
+            try:
+                function, arguments = pickle.loads(asked[_HEAD.size :])
+                kind, content = _VALUE, pickle.dumps(function(*arguments))
+            except Exception as error:
+                kind, content = _ERROR, _pickled(error)
+            pipe.send_bytes(_HEAD.pack(_at_work, kind) + content)
+        except (EOFError, BrokenPipeError, ConnectionResetError):  # nobody asks any more
+            return
+
+
+def _pickled(error: Exception) -> bytes:
+    """The error, or one that says the same where it does not survive the pipe."""
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+        return content
+    except Exception:
+        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _ending(status: int | None) -> str:
+    if status is not None and status < 0:
+        name = signal.Signals(-status).name
+        return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+    return f"exit status {status}"

@@ -1,0 +1,8 @@
+"""The certified optimum that every fit is held to: its record, and how it is certified anew."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"reference": ["Reference", "ReferenceError"], "certification": ["certify"]},
+)

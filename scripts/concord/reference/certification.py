@@ -1,0 +1,205 @@
+"""Certifying: a model's optimum found, solved and proved, as a record for its dataset's reference.json."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from concord.engines.answers import answer
+from concord.engines.engine import engines
+from concord.engines.fit import Fit
+from concord.likelihood.certificate import Certificate, CertificateError
+from concord.likelihood.certificate import certify as prove
+from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.models.decimals import Columns
+from concord.models.model import Model
+from concord.models.parameters import tidy
+from concord.models.syntax import FormulaError
+from concord.proof import global_proof
+from concord.reference.reference import FLAT, NOT_PROVED, SAME, ReferenceError, checksum, factored, factors, told, write
+
+DIGITS = 30
+# A proof that finds a better optimum is begun anew from there, so often.
+ANEW = 3
+
+
+def answers(model: Model) -> Iterator[Fit]:
+    """What every engine says, by every settings, as far as it can."""
+    for name, engine in engines().items():
+        for settings in engine.SETTINGS:
+            got = answer(model, name, settings)
+            if isinstance(got, Fit):
+                yield got
+
+
+def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
+    """Find, solve and prove the optimum of a model; the record for reference.json.
+
+    The starts are those of the wide search, a grid over theta, and every engine's answer at every settings.
+
+    Parameters
+    ----------
+    seconds : the proof that no better optimum exists is given up after this time, which is said in the record
+
+    Raises
+    ------
+    ReferenceError : no optimum could be proved; the message says which step failed
+    """
+    likelihood = Likelihood(model.design, model.reml)
+    starts = [*likelihood.starts(), *grid(likelihood)]
+    for fit in answers(model):
+        with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
+            starts.append(likelihood.theta_at(fit.covariances, fit.residual_variance))
+    try:
+        found = likelihood.merged([*likelihood.optima(), *likelihood.optima(starts)])
+        for _ in range(ANEW):
+            proved, order, extent = _proved(model, found[0], seconds)
+            better = extent.pop("better", None)
+            if better is None:
+                break
+            found = likelihood.merged([*found, *likelihood.optima([better])])
+        else:
+            raise CertificateError("the proof goes on finding better optima")
+    except (LikelihoodError, CertificateError) as error:
+        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+    others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
+    record = {
+        "formula": model.record.formula,
+        "data_sha256": model.dataset.sha256,
+        **_numbers(model, proved, order),
+        "checks": {
+            "starts": len(starts),
+            "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
+            "bits": list(proved.bits),
+            "digits_agreed": proved.agreed,
+            "krawczyk_box": proved.box,
+            "radius": proved.radius,
+            "hessian": "positive definite on the box",
+            "boundary": list(proved.boundary),
+            **extent,
+            "double_precision": _apart(found[0], proved),
+        },
+        "provenance": {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "versions": {name: version(name) for name in ("concord", "numpy", "scipy", "python-flint")},
+        },
+    }
+    return {**record, "checksum": checksum(record)}
+
+
+def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate, list[np.ndarray], dict[str, Any]]:
+    """An optimum solved and proved from the table's exact numbers.
+
+    Returns
+    -------
+    the certificate; for every term the place of each effect in the order that it is for; and how far the optimum is
+    proved, as entries of the record's checks, or where a ``better`` one was found its whitened theta
+    """
+    columns = Columns(model)
+    design, places, theta = factored(model.design, optimum)
+    proved = prove(design, model.reml, theta, columns)
+    if proved.agreed < DIGITS:
+        raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
+    if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
+        raise CertificateError("the exact criterion led away from the optimum that was found")
+    try:
+        proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
+    except global_proof.BetterOptimumError as error:
+        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place) for place in places])]
+        start = Likelihood(model.design, model.reml).theta_at(relative, 1.0)
+        return proved, places, {"better": start}
+    except CertificateError as error:
+        return proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"}
+    extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
+    return proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})}
+
+
+def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) -> dict[str, Any]:
+    """What a record says of the optimum itself, in decimals."""
+
+    def decimal(value: Any) -> str:
+        return value.str(DIGITS, radius=False)
+
+    covariances = [
+        np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
+        for matrix, at in zip(proved.estimates["covariances"], places, strict=True)
+    ]
+    fixed, errors = (np.array(proved.estimates[key], dtype=object) for key in ("fixed", "std_error"))
+    table = tidy(model.design, fixed, errors, covariances, proved.estimates["residual_variance"], exact=True)
+    rows = [
+        {
+            "effect": row.effect,
+            "group": row.group,
+            "term": row.term,
+            "estimate": decimal(row.estimate),
+            **({"std_error": decimal(row.std_error)} if row.effect == "fixed" else {}),
+        }
+        for row in table.itertuples()
+    ]
+    orders = [np.argsort(each).tolist() for each in places]
+    return {
+        "data": proved.data,
+        "loglik": decimal(proved.loglik),
+        "theta": [decimal(each) for each in proved.theta],
+        **({"order": orders} if any(each != sorted(each) for each in orders) else {}),
+        "estimates": rows,
+    }
+
+
+def _apart(optimum: Optimum, proved: Certificate) -> dict[str, float]:
+    """How far the optimum in double precision is from the certified one."""
+    fixed = np.array([float(each) for each in proved.estimates["fixed"]])
+    farthest = np.abs((optimum.fixed - fixed) / optimum.std_error).max(initial=0.0)
+    return {"loglik": float(optimum.loglik - float(proved.loglik)), "standard_errors": float(farthest)}
+
+
+def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
+    """Certify models and write what was proved into their datasets' reference.json; a failure stops no other model.
+
+    Returns
+    -------
+    what failed, a line each
+    """
+    failed = []
+    records: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    homes = {model.dataset.id: model.dataset for model in chosen}
+    for model in chosen:
+        try:
+            record = certify(model)
+        except FormulaError as error:
+            failed.append(f"{model.id}, {model.method}: {error}")
+            continue
+        except (ReferenceError, LikelihoodError) as error:
+            failed.append(str(error))
+            continue
+        checks = record["checks"]
+        tell(f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, {told(checks)}")
+        records.setdefault(model.dataset.id, {})[model.name, model.method] = record
+    for id, certified in records.items():
+        tell(str(write(homes[id], certified)))
+    return failed
+
+
+def grid(likelihood: Likelihood) -> list[np.ndarray]:
+    """Starts over whitened theta: every term's effects from small to large, their correlations from low to high."""
+    choices = []
+    for term in likelihood.design.terms:
+        q = len(term.names)
+        # A common correlation of q effects cannot be below -1 / (q - 1).
+        lowest = -0.9 / (q - 1) if q > 1 else 0.0
+        shapes = [np.eye(q) + c * (1 - np.eye(q)) for c in ((lowest, 0.0, 0.9) if q > 1 else (0.0,))]
+        roots = [np.linalg.cholesky(shape).T[np.triu_indices(q)] for shape in shapes]
+        choices.append([scale * root for scale in (0.03, 0.3, 1.0, 3.0) for root in roots])
+    return [np.concatenate(parts) for parts in itertools.product(*choices)]
+
+
+def _is_minimum(likelihood: Likelihood, optimum: Optimum) -> bool:
+    """Whether a search has settled, and not on a saddle."""
+    bends = np.linalg.eigvalsh(likelihood.hessian(optimum.theta))
+    return optimum.gradient < SAME and bends.min(initial=1.0) >= -FLAT * max(1.0, np.abs(bends).max(initial=1.0))

@@ -1,0 +1,487 @@
+"""The reference: the optimum that fits of a model are judged against, certified where ``make certify`` has been run.
+
+``datasets/<id>/reference.json`` holds, for every model and method, the optimum to 30 digits with the checks that it
+passed and what they do not show. A record is believed only as long as it is whole: its checksum, the formula and the
+table that it was made from, and that a quick solve which starts at its theta stays there, with its estimates and its
+log-likelihood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from concord.data import datasets
+from concord.engines.fit import Fit
+from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.models.design import Design
+from concord.models.model import Model
+from concord.models.parameters import KEY, parameters, tidy
+from concord.vocabulary import METHODS
+
+# Log-likelihoods closer than this, found in double precision, are one optimum.
+SAME = 1e-6
+# A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
+ZERO = 1e-8
+NOT_PROVED = "that no better optimum lies elsewhere: the starts found none, and the proof"
+# The criterion is flat where its second derivative is less than this: rounding. A whitened coordinate beyond 1 is taken
+# relative to itself: at a large ratio of standard deviations nothing else is a change.
+FLAT = 1e-6
+# How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
+HELD = 1e-9
+
+
+class ReferenceError(datasets.DatasetError):
+    """A reference.json is corrupt, edited or out of date; or an optimum could not be certified."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The optimum of a model, with how it is known.
+
+    Attributes
+    ----------
+    likelihood : the independent likelihood that it maximises
+    loglik : log-likelihood there
+    level : the same as the independent likelihood evaluates it in double precision, for gaps free of its rounding
+    estimates : one row per parameter: ``effect, group, term, estimate, std_error``
+    kind : how it is known, in words
+    optima : all distinct local optima that the search found, best first
+    radius : proved radius of theta; NaN where nothing is proved
+    boundary : whether a variance is zero, or a covariance matrix singular, at the optimum
+    proved : what is proved of it: ``global``, that there is no better one; ``reference``, that it is a strict local
+        optimum; or nothing
+    boxes : number of boxes that the proof over all covariances took
+    """
+
+    likelihood: Likelihood
+    loglik: float
+    level: float
+    estimates: pd.DataFrame
+    kind: str
+    optima: tuple[Optimum, ...] = ()
+    radius: float = float("nan")
+    boundary: bool = False
+    proved: Literal["global", "reference", ""] = ""
+    boxes: int = 0
+
+    @property
+    def certified(self) -> bool:
+        """Whether it is proved to be an optimum."""
+        return np.isfinite(self.radius)
+
+    def surpassed(self, level: float, estimates: pd.DataFrame, by: str) -> Reference:
+        """The reference in its place where a fit is better; `by` says the best of what that is."""
+        kind, nothing = f"not certified: the best of {by}", float("nan")
+        changed = {"loglik": level, "level": level, "estimates": estimates, "kind": kind}
+        return replace(self, **changed, radius=nothing, proved="", boxes=0)
+
+    def searched_from(self, fits: Sequence[Fit]) -> Reference:
+        """The reference after searches from where fits of its very model stopped too.
+
+        One that is proved to be global stays. Where a search ends at an optimum that was not known, that joins the
+        others; where it is better, it is the reference from there on, certified or not; and where a fit lies above
+        every optimum, the fit is.
+        """
+        if self.proved == "global":
+            return self
+        optima, best = list(self.optima), self
+        for fit in fits:
+            with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
+                start = self.likelihood.theta_at(fit.covariances, fit.residual_variance)
+                optima = self.likelihood.merged([*optima, *self.likelihood.optima([start])])
+        if optima and optima[0].loglik > self.loglik + SAME:
+            best = _uncertified(self.likelihood, optima)
+        elif len(optima) > len(self.optima):
+            best = replace(self, optima=tuple(optima), kind=self.kind if self.certified else _kind(len(optima)))
+        for fit in fits:
+            level = self.likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+            if level > best.level + SAME:
+                best = best.surpassed(level, fit.estimates, "the fits compared")
+        return best
+
+    @property
+    def noun(self) -> str:
+        """What to call it in a sentence."""
+        if self.proved == "global":
+            return "global optimum (proved)"
+        if self.certified:
+            return "certified optimum"
+        several = f"best of {len(self.optima)} optima" if len(self.optima) > 1 else "best optimum"
+        return f"{several} found (not certified)"
+
+
+_Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _Parameter(_Strict):
+    effect: Literal["fixed", "ran_pars"]
+    group: str
+    term: str
+    estimate: _Decimal
+    std_error: _Decimal | None = None
+
+
+class _Other(_Strict):
+    loglik: float
+    theta: list[float]
+
+
+class _DoublePrecision(_Strict):
+    loglik: float
+    standard_errors: float
+
+
+class _Checks(_Strict):
+    starts: int
+    other_optima: list[_Other]
+    bits: list[int]
+    digits_agreed: int
+    krawczyk_box: float
+    radius: float
+    hessian: Literal["positive definite on the box"]
+    boundary: list[int]
+    proved: Literal["global", "reference"] = "reference"
+    # Of the proof that no better optimum exists: how many boxes, how long, how; all stationary points of one variance.
+    boxes: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    method: str = ""
+    stationary: Annotated[int, Field(ge=1)] | None = None
+    not_proved: str | None = None
+    # How far the optimum of the doubles, in double precision, is from the certified one: in log-likelihood units, and
+    # in standard errors the farthest fixed effect.
+    double_precision: _DoublePrecision
+
+
+class _Provenance(_Strict):
+    date: str
+    versions: dict[str, str]
+
+
+class _Record(_Strict):
+    formula: str
+    data_sha256: str
+    # What was certified: the decimals that the table prints, or the doubles nearest to them.
+    data: Literal["decimals", "doubles"]
+    loglik: _Decimal
+    theta: list[_Decimal]
+    # Where a covariance matrix is singular: for every term the order of its effects in its factor, counted from 0.
+    order: list[list[int]] | None = None
+    estimates: list[_Parameter]
+    checks: _Checks
+    provenance: _Provenance
+    checksum: str
+
+
+# What has been read or found before; it is never anything but what `of` would find anew.
+_kept: dict[tuple[str, str], tuple[Model, Reference]] = {}
+
+
+def of(model: Model) -> Reference:
+    """The reference of a model: the certified one, or else the best optimum that the independent likelihood finds.
+
+    Raises
+    ------
+    ReferenceError : there is a record, and it is corrupt, edited or out of date
+    LikelihoodError : the model's likelihood is not defined, or no optimum was found, or there is no single one
+    """
+    kept = _kept.get((model.id, model.method))
+    # Two tables may go by one name: what is kept serves only the very table that it was computed from.
+    if kept is None or kept[0].dataset is not model.dataset or kept[0].record is not model.record:
+        kept = _kept[model.id, model.method] = (model, _certified(model) or _found(model))
+    return kept[1]
+
+
+def _found(model: Model) -> Reference:
+    likelihood = Likelihood(model.design, model.reml)
+    return _uncertified(likelihood, likelihood.optima())
+
+
+def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference:
+    """The best of several optima as a reference.
+
+    Raises
+    ------
+    LikelihoodError : the criterion is flat there
+    """
+    best = optima[0]
+    at, model = best.theta, likelihood
+    if not all(map(_only_trailing, likelihood.factors(at))):
+        # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
+        design, _, theta = factored(likelihood.design, best)
+        model = Likelihood(design, likelihood.reml)
+        relative = [each @ each.T for each in factors(theta, [range(len(term.names)) for term in design.terms])]
+        at = model.theta_at(relative, 1.0)
+    scale = np.maximum(1.0, np.abs(at))
+    bends = np.linalg.eigvalsh(scale[:, None] * model.hessian(at) * scale)
+    if bends.min(initial=np.inf) < FLAT:
+        raise LikelihoodError(
+            "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
+        )
+    level = likelihood.loglik(best.fixed, best.covariances, best.residual_variance)
+    boundary = any(map(_is_singular, likelihood.factors(best.theta)))
+    kind = _kind(len(optima))
+    return Reference(likelihood, best.loglik, level, best.estimates, kind, tuple(optima), boundary=boundary)
+
+
+def _is_singular(factor: np.ndarray) -> bool:
+    """Whether a whitened relative factor is singular: its least variance is none of the residuals', or rounding."""
+    variances = np.linalg.svd(factor, compute_uv=False) ** 2
+    return bool(variances[-1] <= max(ZERO, 1e-14 * variances[0]))
+
+
+def _only_trailing(factor: np.ndarray) -> bool:
+    """Whether no column of a whitened factor with a diagonal of zero stands before one that is not zero."""
+    sizes, diagonal = np.linalg.norm(factor, axis=0), np.abs(np.diag(factor))
+    nothing = np.sqrt(ZERO)
+    gone = diagonal <= nothing
+    first = int(np.argmax(gone)) if gone.any() else len(factor)
+    return bool((sizes[first:] <= nothing).all())
+
+
+def _kind(count: int) -> str:
+    found = "the only optimum" if count == 1 else f"the best of {count} optima"
+    return f"not certified: {found} that a wide search found, in double precision"
+
+
+def path(dataset: datasets.Dataset) -> Path:
+    """Where a dataset's references stand."""
+    return dataset.place / "reference.json"
+
+
+def _certified(model: Model) -> Reference | None:
+    """The committed reference, checked; None where there is no record for the model."""
+    if model.dataset.place is None:
+        return None
+    file = path(model.dataset)
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ReferenceError(f"{file}: not a reference file ({error}): run `make certify`") from None
+    problem = _unknown(content, model.dataset)
+    if problem:
+        raise ReferenceError(f"{file}: {problem}: run `make certify`")
+    if model.method not in content.get(model.name, {}):
+        return None
+    return _believed(model, content[model.name][model.method], file)
+
+
+def from_record(model: Model, record: dict[str, Any]) -> Reference:
+    """The reference that a record of `certify` holds, of a model that has no folder to keep it in."""
+    return _believed(model, record, Path("the record just made"))
+
+
+def _believed(model: Model, raw: Any, file: Path) -> Reference:
+    """What a record says, once everything in it has been checked."""
+    try:
+        record = _Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in (model.name, model.method, *first["loc"]))
+        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+        raise ReferenceError(f"{file}: {key}: {what}: run `make certify`") from None
+    where = f"{file}: {model.name}.{model.method}"
+    if record.checksum != checksum(raw):
+        raise ReferenceError(f"{where}: the record was changed after it was certified: run `make certify`")
+    if record.formula != model.record.formula:
+        raise ReferenceError(f"{where}: certified for {record.formula!r}, not {model.record.formula!r}: certify anew")
+    if record.data_sha256 != model.dataset.sha256:
+        raise ReferenceError(f"{where}: certified on another table: run `make certify`")
+    rows = [
+        (each.effect, each.group, each.term, float(each.estimate), float(each.std_error or "nan"))
+        for each in record.estimates
+    ]
+    estimates = pd.DataFrame(rows, columns=["effect", "group", "term", "estimate", "std_error"])
+    likelihood = Likelihood(model.design, model.reml)
+    loglik = float(record.loglik)
+    # A record that is whole and yet wrong: its entries must belong together.
+    wrong = _wrong(record, estimates, likelihood)
+    if wrong:
+        raise ReferenceError(f"{where}.{wrong}: run `make certify`")
+    recomputed = likelihood.loglik(*parameters(estimates, model.design))
+    if not abs(recomputed - loglik) <= 1e-11 * max(1.0, abs(loglik)):
+        raise ReferenceError(
+            f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
+        )
+    checks = record.checks
+    kind = f"certified: proved to lie within {checks.radius:.0e}, from {checks.starts} starts"
+    if checks.proved == "global":
+        kind = f"certified: the global optimum, proved to lie within {checks.radius:.0e}, by {checks.boxes} boxes"
+    return Reference(
+        likelihood, loglik, recomputed, estimates, kind, _told_optima(likelihood, record), checks.radius,
+        bool(checks.boundary), checks.proved, checks.boxes,
+    )  # fmt: skip
+
+
+def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]:
+    """All optima that a record tells of, best first, in double precision."""
+    order = record.order or [list(range(len(term.names))) for term in likelihood.design.terms]
+    relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
+    starts = [likelihood.theta_at(relative, 1.0), *(np.array(each.theta) for each in record.checks.other_optima)]
+    return tuple(likelihood.optima(starts))
+
+
+def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
+    """Which key of a reference.json is no model of the dataset or no method; None where all are."""
+    if not isinstance(content, dict):
+        return "it is no table of models"
+    for name, methods in content.items():
+        if name not in dataset.models:
+            return f"{name}: the dataset has no such model"
+        if not isinstance(methods, dict):
+            return f"{name}: it is no table of methods"
+        for method in methods:
+            if method not in METHODS:
+                return f"{name}.{method}: a method is one of {', '.join(METHODS)}"
+    return None
+
+
+def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
+    """Which entry of a record does not belong to the others, and how; None where they belong together."""
+    design = likelihood.design
+    sizes = [len(term.names) for term in design.terms]
+    order = record.order or [list(range(q)) for q in sizes]
+    expected = tidy(design, np.zeros(likelihood.p), np.zeros(likelihood.p), [np.zeros((q, q)) for q in sizes], 0.0)
+    if estimates[KEY].to_numpy().tolist() != expected[KEY].to_numpy().tolist():
+        return "estimates: they are not those of the model's parameters"
+    if len(record.theta) != likelihood.m:
+        return f"theta: {len(record.theta)} numbers, the model has {likelihood.m}"
+    if [sorted(each) for each in order] != [list(range(q)) for q in sizes]:
+        return "order: it is no order of the terms' effects"
+    if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
+        return "checks.boundary: it is not where theta is zero"
+    checks = record.checks
+    whole = checks.method != "" and (checks.stationary is not None) == (likelihood.m == 1)
+    if checks.proved == "global" and (checks.not_proved is not None or not whole):
+        return "checks.proved: a proof is no proof without its method, or with something left open"
+    if checks.proved == "reference" and (not checks.not_proved or checks.boxes or checks.stationary is not None):
+        return "checks.proved: what is not proved is not said"
+    if any(len(each.theta) != likelihood.m for each in checks.other_optima):
+        return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
+    fixed, covariances, variance = parameters(estimates, design)
+    relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
+    try:
+        found = likelihood.optimum([likelihood.theta_at(relative, 1.0)])
+    except LikelihoodError as error:
+        return f"theta: {error}"
+    if not np.all(np.abs(fixed - found.fixed) <= HELD * found.std_error):
+        return "estimates: the fixed effects are not those at the optimum that theta leads to"
+    errors = estimates["std_error"].to_numpy()[: likelihood.p]
+    if not np.all(np.abs(errors - found.std_error) <= HELD * found.std_error):
+        return "estimates: the standard errors are not those at the optimum that theta leads to"
+    if not abs(variance - found.residual_variance) <= HELD * found.residual_variance:
+        return "estimates: the residual variance is not the one at the optimum that theta leads to"
+    for term, given, wanted, own in zip(design.terms, covariances, found.covariances, relative, strict=True):
+        # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
+        unit = np.sqrt(np.maximum(np.diag(wanted), variance / np.mean(term.matrix**2, axis=0)))
+        name = f"({', '.join(term.names)} | {term.group})"
+        if not np.all(np.abs(variance * own - wanted) <= HELD * np.outer(unit, unit)):
+            return f"theta: the criterion is not stationary there in {name}"
+        if not np.all(np.abs(given - wanted) <= HELD * np.outer(unit, unit)):
+            return f"estimates: the covariance matrix of {name} is not the one that theta gives"
+    return None
+
+
+def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[np.ndarray]:
+    """The terms' relative factors that theta holds column by column, their rows in the model's own order."""
+    factors, entries = [], iter(theta)
+    for at in order:
+        factor = np.zeros((len(at), len(at)))
+        for column in range(len(at)):
+            factor[at[column:], column] = [next(entries) for _ in at[column:]]
+        factors.append(factor)
+    return factors
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """SHA-256 of a record without its checksum, in canonical JSON."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
+    """Put records, by model and method, into a dataset's reference.json, whole or not at all; others there stay."""
+    file = path(dataset)
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        old = {}
+    # What cannot be read, and what is no model or method of the dataset any more, is left out.
+    content: dict[str, dict[str, Any]] = {}
+    for name in dataset.models:
+        kept = old.get(name) if isinstance(old, dict) else None
+        kept = kept if isinstance(kept, dict) else {}
+        both = {method: records.get((name, method), kept.get(method)) for method in METHODS}
+        if any(both.values()):
+            content[name] = {method: record for method, record in both.items() if record}
+    aside = file.with_name(f".{file.name}.part")
+    try:
+        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+    _kept.clear()  # what was read before is not what stands there now
+    return file
+
+
+def told(checks: dict[str, Any]) -> str:
+    """What a record's checks prove, in words."""
+    within = f"proved within {checks['radius']:.0e}"
+    if checks.get("proved") == "global":
+        return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
+    found = 1 + len(checks["other_optima"])
+    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
+    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
+
+
+def factored(design: Design, optimum: Optimum) -> tuple[Design, list[np.ndarray], list[float]]:
+    """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
+
+    Returns
+    -------
+    the design, for every term the place of each original column in the new order, and theta with exact zeros
+    """
+    terms, places, theta = [], [], []
+    for term, covariance in zip(design.terms, optimum.covariances, strict=True):
+        relative = covariance / optimum.residual_variance
+        q = len(relative)
+        order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
+        own = np.diag(relative).copy()
+        # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
+        spread = np.maximum(own, 1.0 / np.mean(term.matrix**2, axis=0))
+        for k in range(q):
+            shares = [rest[i, i] / spread[i] for i in order[k:]]
+            if shares[0] <= ZERO:
+                best = k + int(np.argmax(shares))
+                order[k], order[best] = order[best], order[k]
+                shares[0] = rest[order[k], order[k]] / spread[order[k]]
+            if shares[0] <= ZERO:
+                break
+            at = order[k]
+            factor[:, k] = rest[:, at] / np.sqrt(rest[at, at])
+            rest = rest - np.outer(factor[:, k], factor[:, k])
+        at = np.array(order)
+        lower = factor[at]
+        theta += [float(lower[row, column]) for column in range(q) for row in range(column, q)]
+        terms.append(replace(term, names=tuple(term.names[i] for i in at), matrix=term.matrix[:, at]))
+        places.append(np.argsort(at))
+    return replace(design, terms=tuple(terms)), places, theta

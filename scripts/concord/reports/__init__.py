@@ -1,0 +1,1 @@
+"""Notebooks executed in batch, their pages and the site; they carry records and know no statistics."""

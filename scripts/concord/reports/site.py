@@ -1,0 +1,281 @@
+"""The site: its front page, the page of all code, and the tables, made from the executed notebooks that are kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from concord import files, vocabulary
+from concord.reports import cell_origins, page
+from concord.vocabulary import LANGUAGE, LETTERS, SETTINGS, side
+
+# pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
+
+VERDICTS = LETTERS
+ENGINES = {engine: {"python": "Python", "r": "R"}[language] for engine, language in LANGUAGE.items()}
+"""Every engine with its language."""
+QUANTITIES = "quantities.csv"
+FILES = {
+    "fits.csv": "a row a fit, with what its package said.",
+    "estimates.csv": "a row an estimate.",
+    QUANTITIES: "a row for each quantity that a package states beyond its estimates.",
+}
+"""The tables beside the reports."""
+
+Kept = tuple[dict[str, Any], Mapping[str, Any]]
+
+
+def kept(output: Path, ids: set[str]) -> list[Kept]:
+    """What is kept of these reports: its `metadata.concord` and the notebook, in the order of their ids."""
+    found = []
+    for path in sorted((output / "notebooks").glob("*.ipynb")):
+        if path.stem in ids:
+            with suppress(ValueError, KeyError):  # not of Concord's making
+                notebook = json.loads(path.read_text(encoding="utf-8"))
+                found.append((notebook["metadata"]["concord"], notebook))
+    return found
+
+
+def publish(output: Path, ids: set[str], began: datetime) -> None:
+    """Write the front page, the page of all code and the tables from what is kept of these reports, whenever it ran.
+
+    `began` is when the run began: what finished before is shown with its date as from an earlier run.
+    """
+    from concord.display import records
+
+    found = kept(output, ids)
+    estimates, fits = records.collect(notebook for _, notebook in found)
+    made = {"estimates.csv": estimates, "fits.csv": fits}
+    quantities = records.collect_quantities(notebook for _, notebook in found)
+    if len(quantities):
+        made[QUANTITIES] = quantities
+    else:
+        (output / QUANTITIES).unlink(missing_ok=True)
+    for name, table in made.items():
+        files.write_text(output / name, records.as_csv(table))
+    files.write_text(output / "reports" / "index.html", index(found, began))
+    files.write_text(output / "reports" / "code.html", code(found))
+
+
+def index(found: Sequence[Kept], began: datetime) -> str:
+    """The front page: every verdict at a glance, every fit, and every report with its status, time and link."""
+    shown = _shown(found)
+    reports = []
+    for about, notebook in found:
+        verdicts: dict[str, int] = {}
+        for fits in _shown([(about, notebook)]).values():
+            for word in _words(fits):
+                verdicts[word] = verdicts.get(word, 0) + 1
+        earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
+        reports.append(about | {"verdicts": verdicts, "earlier": earlier})
+    rows, every = _rows(shown), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
+    columns = _ordered({key[2:] for key in shown})
+    choices = {
+        "verdict": _sorted({word for row in rows for word in row["verdicts"]}, VERDICTS),
+        "engine": _sorted({engine for row in rows for engine in row["short"]}, ENGINES),
+        "dataset": sorted({row["dataset"] for row in rows}),
+        "settings": list(dict.fromkeys(settings for settings, _ in columns)),
+        "method": _sorted({method for _, method in columns}, vocabulary.METHODS),
+    }
+    return _render(
+        "index.html.j2",
+        "Concord: do statsmodels and lme4 agree?",
+        reports=sorted(reports, key=lambda report: (report["name"], _rank(report["method"] or "", vocabulary.METHODS))),
+        columns=columns,
+        rows=rows,
+        fits=every,
+        engines=_sorted({fit["engine"] for fit in every}, ENGINES),
+        choices=choices,
+        tally=_tally(shown),
+        letters=VERDICTS,
+        files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(found)},
+    )
+
+
+def code(found: Sequence[Kept]) -> str:
+    """The page of all code: for every model, settings and method what each engine ran, and where it stands."""
+    models: dict[str, list[dict[str, Any]]] = {}
+    shown = _shown(found)
+    for key in sorted(shown, key=lambda key: (*key[:2], *map(_rank, key[2:], (SETTINGS, vocabulary.METHODS)))):
+        fits = [
+            {
+                "engine": fit["engine"],
+                "language": ENGINES.get(fit["engine"], "Code"),
+                "anchor": _anchor(key, fit["engine"]),
+                "call": fit.get("call") or "",
+                "why": "" if fit["gap"] is not None else "no fit: " + " ".join(map(str, fit["messages"])),
+                "places": [{"link": _link(place, fit), "text": place["name"]} for place in _places(fit)],
+            }
+            for fit in shown[key]
+        ]
+        part = {"settings": key[2], "method": key[3], "anchor": _anchor(key), "fits": fits}
+        models.setdefault("-".join(key[:2]), []).append(part)
+    return _render(
+        "code.html.j2", "The code of every fit · Concord", models=[{"id": id, "parts": p} for id, p in models.items()]
+    )
+
+
+# What the notebooks show ---------------------------------------------------------------------------------------------
+
+Key = tuple[str, str, str, str]
+"""Dataset, model, settings and method: a comparison."""
+
+
+def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
+    """The fits of every comparison, by engine, each with the places that show it; the last one shown is the one "
+    "kept."""
+    from concord.display.records import MEDIA_TYPE
+
+    fits: dict[Key, dict[str, dict[str, Any]]] = {}
+    for about, notebook in found:
+        cells = notebook["cells"]
+        for position, cell in enumerate(cells):
+            records = [
+                output["data"][MEDIA_TYPE] for output in cell.get("outputs", ()) if MEDIA_TYPE in output.get("data", ())
+            ]
+            rows = [fit for record in records for fit in record["fits"]]
+            if not rows:
+                continue
+            origin = cell_origins.origin(cells, position)
+            place = {
+                "report": about["id"],
+                "name": f"{about['name']}, {about['method']}" if about["method"] else about["name"],
+                "shown": cell["id"],
+                "python": cells[origin.python]["id"],
+                "r": cells[origin.r]["id"],
+                "native": origin.native,
+                "among": len(rows),
+            }
+            for fit in rows:
+                mine = fits.setdefault((fit["dataset"], fit["model"], fit["settings"], fit["method"]), {})
+                before = mine.get(fit["engine"], {"places": [], "call": ""})
+                call = fit.get("call") or before["call"]
+                mine[fit["engine"]] = {**fit, "call": call, "places": [*before["places"], place]}
+    return {key: sorted(mine.values(), key=lambda fit: _rank(fit["engine"], ENGINES)) for key, mine in fits.items()}
+
+
+def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where a fit is shown, a place a report, those first that have its own code and then those that show least "
+    "else."""
+    ordered = sorted(fit["places"], key=lambda place: (_own(place, fit) is None, place["among"]))
+    return list({place["report"]: place for place in reversed(ordered)}.values())[::-1]
+
+
+def _own(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str | None:
+    """The cell with a fit's own code in its package's language, where a story has it."""
+    language = {"mixedlm": "python", "lme4": "r"}.get(fit["engine"])
+    return place[language] if language in place["native"] else None
+
+
+def _link(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
+    cell = _own(place, fit) or place["r" if ENGINES.get(fit["engine"]) == "R" else "python"]
+    return f"{_quoted(place['report'])}.html#cell-id={_quoted(cell)}"
+
+
+def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row a model: its comparisons by settings and method, and what a filter asks of it."""
+    models: dict[tuple[str, str], dict[str, Any]] = {}
+    for key, fits in sorted(shown.items()):
+        row = models.setdefault(
+            key[:2], {"id": "-".join(key[:2]), "dataset": key[0], "cells": {}, "verdicts": [], "short": []}
+        )
+        words = _words(fits)
+        gaps = [(fit["engine"], fit["gap"]) for fit in fits if fit["gap"] is not None]
+        place = min((place for fit in fits for place in fit["places"]), key=lambda place: place["among"])
+        exact = "; ".join([*words, *(f"{engine} {value!r}" for engine, value in gaps)])
+        row["cells"][key[2:]] = {
+            "verdicts": words, "gaps": gaps, "report": place["report"], "shown": place["shown"], "exact": exact,
+            "worst": max((value for _, value in gaps), default=""),
+        }  # fmt: skip
+        row["verdicts"] += [word for word in words if word not in row["verdicts"]]
+        for word in words:
+            sides = [{"python": "Python", "r": "R"}[each] for each in side(word)]
+            off = [fit["engine"] for fit in fits if fit["engine"] != "nlme" and ENGINES.get(fit["engine"]) in sides]
+            row["short"] += [engine for engine in off if engine not in row["short"]]
+    return list(models.values())
+
+
+def _line(key: Key, fit: Mapping[str, Any]) -> dict[str, Any]:
+    """A fit as a row of the front page."""
+    place = _places(fit)[0]
+    own = _own(place, fit) is not None or not fit.get("call")
+    numbers = {
+        name: {"exact": "" if fit[name] is None else repr(fit[name]), "shown": "" if fit[name] is None else shown}
+        for name, shown in (
+            ("loglik", _format(fit["loglik"], ".10g")),
+            ("gap", "< 1e-6" if abs(fit["gap"] or 0) < 1e-6 else _format(fit["gap"], ".3g")),
+            ("digits", _format(fit["digits"], ".0f" if (fit["digits"] or 0) >= 1 else ".1f")),
+        )
+    }
+    return {
+        **{name: fit[name] for name in ("dataset", "method", "settings", "engine", "verdict", "converged")},
+        "said_so": fit.get("said_so") or "",
+        **numbers,
+        "id": "-".join(key[:2]),
+        "language": ENGINES.get(fit["engine"], "Code"),
+        "code": _link(place, fit) if own else f"code.html#{_anchor(key, fit['engine'])}",
+    }
+
+
+def _format(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _words(fits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The verdicts of a comparison: one, unless two notebooks disagree."""
+    return list(dict.fromkeys(fit["verdict"] for fit in fits if fit["verdict"]))
+
+
+def _tally(shown: Mapping[Key, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[int, int]]:
+    """For each settings: in how many comparisons the engines agree, and how many comparisons there are."""
+    counts: dict[str, tuple[int, int]] = {}
+    for (_, _, settings, _), fits in shown.items():
+        agree, total = counts.get(settings, (0, 0))
+        counts[settings] = (agree + (_words(fits) == ["agree"]), total + 1)
+    return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))
+
+
+def _states_quantities(found: Sequence[Kept]) -> bool:
+    from concord.display import records
+
+    return any(True for _ in records.displayed((notebook for _, notebook in found), records.QUANTITIES_TYPE))
+
+
+def _anchor(key: Key, *more: str) -> str:
+    return "-".join([*key, *more])
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _ordered(columns: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return sorted(columns, key=lambda column: (_rank(column[0], SETTINGS), _rank(column[1], vocabulary.METHODS)))
+
+
+def _sorted(words: Iterable[str], order: Iterable[str]) -> list[str]:
+    known = tuple(order)
+    return sorted(words, key=lambda word: _rank(word, known))
+
+
+def _rank(word: str, order: Iterable[str]) -> tuple[int, str]:
+    known = tuple(order)
+    return (known.index(word) if word in known else len(known), word)
+
+
+def _render(template: str, title: str, **content: Any) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(page.TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    parts = {"head": Markup(page.head(title)), "script": Markup(page.script()), "made": datetime.now(UTC)}
+    parts["frame"] = lambda label: Markup(page.frame(label))
+    return environment.get_template(template).render(**parts, **content)

@@ -1,0 +1,334 @@
+"""The inquiry: one lme4 formula on a user's own table, fitted by both engines and judged.
+
+The engines run in processes of their own, side by side, so that one which would not finish can be stopped and the
+other's answer is judged all the same; meanwhile the independent likelihood looks for the optimum in this one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from concord import listing as listings
+from concord.agreement import sweep
+from concord.agreement.comparison import Comparison, compare
+from concord.agreement.gate import Gate
+from concord.agreement.sweep import Sweep
+from concord.data import datasets
+from concord.data.tables import read
+from concord.display import table as tables
+from concord.engines.answers import Absence, Answer
+from concord.engines.fit import Fit
+from concord.engines.remote import Asked, table_digest, worker
+from concord.models import formula as formulas
+from concord.models import preparation, syntax
+from concord.models.model import Model, ModelError
+from concord.models.syntax import FormulaError
+from concord.reference import reference
+from concord.vocabulary import METHODS, SETTINGS
+
+if TYPE_CHECKING:
+    from concord.account.account import Account
+
+REFERENCE_TYPE = "application/vnd.concord.reference+json"
+"""Media type of a certified reference in a notebook's output."""
+
+# Fits of a sweep: optimizers times codings, each some times slower than the default.
+SWEEPS = {"mixedlm": 15, "lme4": 40}
+# So many levels a caterpillar can have.
+CATERPILLAR = 200
+NOTHING = "No picture: there is no fit to show."
+
+
+class Inquiry:
+    """One lme4 formula on one table.
+
+    Parameters
+    ----------
+    data : a file (CSV, TSV, Parquet, Feather, R's .rds), a pandas table, or the id of a dataset of the workbook
+    formula : in lme4's notation
+    method : ``REML`` or ``ML``
+    engine_timeout : seconds that an engine may take for one fit; None for no limit
+
+    Attributes
+    ----------
+    model : the formula on the rows that both engines get
+    notes : what was done to the table, a sentence each
+    reference : what fits are judged against, the best that is known so far; None before anything was compared
+
+    Raises
+    ------
+    SourceError : the file cannot be used
+    FormulaError : the formula cannot be used, or not with this table
+    PreparationError : the table cannot be used for this formula
+    ModelError : there is no such method
+    """
+
+    def __init__(
+        self, data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", *,
+        engine_timeout: float | None = None,
+    ) -> None:  # fmt: skip
+        if method not in METHODS:
+            raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
+        if not isinstance(formula, str):
+            raise FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
+        self.engine_timeout = engine_timeout
+        self._answered: dict[str, tuple[Answer, ...]] = {}
+        self.reference: reference.Reference | None = None
+        worker("mixedlm")  # imports while the table is read and R starts
+        self.source, self.name, table = _table(data)
+        parsed = formulas.parse(formula)
+        prepared = preparation.prepare(table, parsed)
+        self.rows, self.notes = len(table), tuple(prepared.notes)
+        record = datasets.ModelRecord(formula=formula, title=f"{formula} on {self.source or 'a table'}")
+        dataset = datasets.Dataset(
+            id=self.name, frame=prepared.frame, columns={}, models={"model": record}, title=self.source or self.name,
+            source=self.source or "a table in memory", version="", citation="", licence="",
+            sha256=_checksum(prepared.frame), place=None,
+        )  # fmt: skip
+        self.model = Model(dataset, "model", record, method)
+        preparation.check(self.model.design, parsed, prepared)
+        self._table = table_digest(prepared.frame)
+
+    def compare(self, settings: str = "default") -> Comparison:
+        """Fit by MixedLM, lme4 and, where it can express the model, nlme; judge and compare.
+
+        Parameters
+        ----------
+        settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
+        """
+        self._answered[settings] = self.answers(settings)
+        comparison = compare(*self._answered[settings], notes=self.notes, against=self.reference)
+        self.reference = self._better(comparison.against)
+        return comparison
+
+    def gate(self, *accounts: Account) -> Gate:
+        """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
+        their estimates.
+        """
+        for answers in self._answered.values():
+            self.reference = self._better(compare(*answers, against=self.reference).against)
+        every = self._answered.values()
+        compared = (compare(*answers, notes=self.notes, against=self.reference) for answers in every)
+        return Gate(compared, accounts)
+
+    def _better(self, found: reference.Reference) -> reference.Reference:
+        """The better of the reference so far and another one; of the same optimum the one that knows more others."""
+        known = self.reference
+        if known is None or found.level > known.level + reference.SAME:
+            return found
+        same = abs(found.level - known.level) <= reference.SAME
+        more = len(found.optima) > len(known.optima) and found.certified >= known.certified
+        return found if same and more else known
+
+    def answers(self, settings: str = "default") -> tuple[Answer, ...]:
+        """What MixedLM, lme4 and nlme say, in this order.
+
+        Raises
+        ------
+        ModelError : there are no such settings
+        StrayAnswer : the table is no longer the one that the inquiry began with
+        """
+        _check_settings(settings)
+        asked: list[Asked] = []
+
+        def ask(engine: str) -> Asked:
+            asked.append(Asked(self.model, engine, settings, self._table))
+            return asked[-1]
+
+        try:
+            mixedlm, lme4 = ask("mixedlm"), ask("lme4")
+            reference.of(self.model)  # found here, while both engines are at work there
+            by_lme4 = lme4.answer(self.engine_timeout)
+            nlme = ask("nlme")
+            return mixedlm.answer(self.engine_timeout), by_lme4, nlme.answer(self.engine_timeout)
+        except BaseException:
+            for each in asked:
+                each.abandon()
+            raise
+
+    def certify(self) -> Certificate:
+        """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
+
+        Raises
+        ------
+        ReferenceError : no optimum could be proved
+        """
+        from concord.reference import certification as certifying  # high precision, which is not needed for the verdict
+
+        record = certifying.certify(self.model)
+        self.reference = reference.from_record(self.model, record)
+        return Certificate(self.model, record)
+
+    def sweep(self, limit: float) -> Sweep | str:
+        """Every optimizer of both engines; where one finds a better optimum, that is what fits are judged against.
+
+        Parameters
+        ----------
+        limit : seconds that it may take, by an estimate from the fits at default settings
+
+        Returns
+        -------
+        what every optimizer gave; or a sentence, where it would take longer
+        """
+        answers = self._answered["default"] if "default" in self._answered else self.answers("default")
+        stopped = [each.engine for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
+        if stopped:
+            return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
+        needed = sum(SWEEPS.get(each.engine, 0) * each.seconds for each in answers if isinstance(each, Fit))
+        if needed > limit:
+            return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
+        swept = sweep.run(self.model, self.reference)
+        self.reference = self._better(swept.against)
+        return swept
+
+    def estimates(self, *comparisons: Comparison) -> Any:
+        """Every parameter of all fits as a picture; or a sentence, where there is no fit."""
+        from concord.plots import estimates as plots  # matplotlib, which is not needed for the verdict
+
+        fits = [fit for comparison in comparisons for fit in comparison.fits]
+        return plots.estimates(*fits, against=self.reference) if fits else NOTHING
+
+    def caterpillar(self, comparison: Comparison) -> Any:
+        """The predicted random effects of the engines and the independent ones, as a picture; or a sentence, where none
+        could hold them.
+        """
+        from concord.plots import random_effects
+
+        levels = max(len(term.levels) for term in self.model.design.terms)
+        if levels > CATERPILLAR:
+            return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
+        return random_effects.caterpillar(comparison) if comparison.fits else NOTHING
+
+    def residuals(self, comparison: Comparison) -> Any:
+        """The residuals of the engines' fits as a picture; or a sentence, where there is no fit."""
+        from concord.plots import residuals as diagnostics
+
+        fits = [comparison.fits[i] for i in comparison.parties]
+        return diagnostics.residuals(*fits) if fits else NOTHING
+
+    def account(
+        self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf, profiled: bool = True
+    ) -> Account:
+        """Everything that the fits say beyond their estimates, section by section.
+
+        Parameters
+        ----------
+        comparison : one of this inquiry's, tuned ones for profiles
+        level : of all confidence intervals
+        seconds : a section that would take longer, as estimated, is left out and says so
+        profiled : whether there are profile intervals
+        """
+        from concord.account.account import Account  # not needed for the verdict
+
+        return Account(comparison, level, seconds, profiled)
+
+    @cached_property
+    def listings(self) -> listings.Listings:
+        """The whole way from the file to the fit as code in both languages, ready to paste."""
+        return listings.Listings(self.model, self.source)
+
+    @property
+    def design(self) -> pd.DataFrame:
+        """The grouping factors: levels, rows a level, balance; one row a random term."""
+        rows = []
+        for term in self.model.design.terms:
+            sizes = np.bincount(term.codes, minlength=len(term.levels))
+            rows.append(
+                {
+                    "group": term.group,
+                    "effects": ", ".join(term.names),
+                    "levels": len(term.levels),
+                    "rows a level": f"{sizes.min()} to {sizes.max()}" if np.ptp(sizes) else f"{sizes.min()}",
+                    "balanced": "yes" if not np.ptp(sizes) else "no",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, Sequence[str]]:
+        design, model = self.design, self.model
+        used = len(model.design.y)
+        kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"
+        caption = (
+            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; "
+            f"{len(model.design.names)} fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} "
+            "random effects"
+        )
+        return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return tables.render_text(*self._rendered())
+
+
+class Certificate:
+    """A certified reference as it is shown and written.
+
+    Attributes
+    ----------
+    model : what it is the optimum of
+    record : as in a dataset's reference.json
+    """
+
+    def __init__(self, model: Model, record: dict[str, Any]) -> None:
+        self.model, self.record = model, record
+
+    def __repr__(self) -> str:
+        return f"certified: logLik {self.record['loglik']}, {reference.told(self.record['checks'])}"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        content = {self.model.name: {self.model.method: self.record}}
+        return {"text/plain": repr(self), REFERENCE_TYPE: content}
+
+
+def compare_formula(
+    data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", settings: str = "default", *,
+    engine_timeout: float | None = None,
+) -> Comparison:  # fmt: skip
+    """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
+
+    Parameters
+    ----------
+    settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
+    """
+    _check_settings(settings)
+    return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
+
+
+def _check_settings(settings: str) -> None:
+    if settings not in SETTINGS:
+        raise ModelError(f"settings {settings!r}: they are one of {', '.join(SETTINGS)}")
+
+
+def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
+    """The file's name (None for a table in memory), a name that the table can have in both languages, and the table."""
+    if isinstance(data, pd.DataFrame):
+        return None, "data", data
+    text = os.fspath(data)
+    if re.fullmatch(r"[a-z][a-z0-9_]*", text) and text in datasets.catalogue() and not Path(text).exists():
+        return f"{text}.csv", text, datasets.load(text).frame
+    path = Path(text)
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
+    # T and F are no reserved words of R; but a table of that name would stand for TRUE or FALSE.
+    plain = formulas.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
+    plain = plain and not keyword.iskeyword(name)
+    return path.name, name if plain else "data", read(path)
+
+
+def _checksum(frame: pd.DataFrame) -> str:
+    """SHA-256 of a table's contents."""
+    digest = hashlib.sha256(repr(list(frame.columns)).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Cases: the models, with parameters, that a study draws from."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from concord.errors import InputError
+from concord.models import model as models
+from concord.models import parameters as parameters_module
+from concord.models.design import Design
+from concord.models.model import Model
+from concord.models.parameters import tidy
+from concord.reference import reference
+from concord.simulation import scenarios
+from concord.simulation.refitter import columns
+from concord.simulation.scenarios import Scenario
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What responses are drawn from.
+
+    Attributes
+    ----------
+    name : what its rows are called by; plain enough for the name of a file
+    model : the formula on a table; its own response plays no part
+    fixed : true fixed effects, shape (p,)
+    covariances : true covariance matrices, one a random term, shape (q, q)
+    residual_variance : true variance of the residuals
+    factors : of a scenario, what it is made from
+    origin : the case whose responses are drawn in the place of its own: the same model with its predictors in another
+        unit or from another zero, which has the same distribution and, drawn anew, other numbers
+    """
+
+    name: str
+    model: Model
+    fixed: np.ndarray
+    covariances: tuple[np.ndarray, ...]
+    residual_variance: float
+    factors: Mapping[str, float] = field(default_factory=dict)
+    origin: Case | None = None
+
+    @classmethod
+    def of(cls, model: Model) -> Case:
+        """A model of the workbook at its optimum, which is then the truth.
+
+        Raises
+        ------
+        LikelihoodError, ReferenceError : it has none
+        """
+        fixed, covariances, residual_variance = parameters_module.parameters(
+            reference.of(model).estimates, model.design
+        )
+        return cls(f"{model.id}-{model.method}", model, fixed, tuple(covariances), residual_variance)
+
+    @cached_property
+    def truth(self) -> dict[str, float]:
+        """The true value of every parameter, by its name, in the order of a fit's estimates."""
+        values = flat(self.model.design, self.fixed, self.covariances, self.residual_variance)
+        return dict(zip(parameters(self.model.design), values.tolist(), strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the model's numbers and of the truth: two cases with the same one give the same rows."""
+        design = self.model.design
+        made = hashlib.sha256(repr((self.model.record.formula, self.model.method, self.truth)).encode())
+        columns = [design.X, *(each for term in design.terms for each in (term.matrix, term.codes))]
+        for column in [*columns, *([] if design.offset is None else [design.offset])]:
+            made.update(repr(column.shape).encode() + np.ascontiguousarray(column, float).tobytes())
+        if self.origin is not None:
+            made.update(self.origin.digest.encode())
+        return made.hexdigest()
+
+    @cached_property
+    def content(self) -> bytes:
+        """The case as it goes out to a worker: everything it needs, formula and design taken apart already."""
+        for each in (self, self.origin):
+            assert each is None or len(each.model.design.y)
+        return pickle.dumps(self)
+
+
+def parameters(design: Design) -> list[str]:
+    """Names of the parameters in the order of a fit's estimates: ``Days``, ``Subject var__Days``, ..."""
+    named = columns(design)
+    return [" ".join(filter(None, pair)) for pair in zip(named["group"], named["term"], strict=True)]
+
+
+def flat(design: Design, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    """Parameters as one vector, in the order of `parameters`."""
+    return tidy(design, fixed, np.full(len(fixed), np.nan), covariances, residual_variance)["estimate"].to_numpy()
+
+
+GRID = "grid"
+"""In the place of a model's id: scenarios, crossed."""
+
+
+def cases(model: str, method: str, seed: int, grid: Path | None = None) -> list[Case]:
+    """What a study draws from: one model of the workbook at its optimum, or every scenario of a grid.
+
+    Raises
+    ------
+    InputError : a grid's file for a model, or one that is no grid
+    ModelError, DatasetError : there is no such model or method
+    """
+    if model == GRID:
+        chosen = scenarios.cross(scenarios.DEFAULTS) if grid is None else scenarios.read(grid)
+        return [made_up(each, method, seed) for each in chosen]
+    if grid is not None:
+        raise InputError(f"--grid belongs to `simulate {GRID}`: leave it out for a model of the workbook")
+    if "-" not in model:
+        raise models.ModelError(f"model {model!r}: give an id such as sleepstudy-random_slope, or {GRID}")
+    return [Case.of(models.get(model, method))]
+
+
+def made_up(scenario: Scenario, method: str, seed: int) -> Case:
+    """A scenario as what is drawn from."""
+    fixed, covariance, residual_variance = scenario.truth
+    plain = replace(scenario, scale=1.0, shift=0.0)
+    return Case(
+        scenario.name, scenario.model(method, seed), fixed, (covariance,), residual_variance, scenario.factors,
+        origin=made_up(plain, method, seed) if plain != scenario else None,
+    )  # fmt: skip

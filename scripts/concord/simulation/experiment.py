@@ -1,0 +1,300 @@
+"""Simulation: responses drawn from known parameters, fitted by both engines, judged, and written as rows.
+
+What is here runs in one process and knows nothing of others: a `Case` is what is drawn from, an `Experiment` holds its
+engines ready, and `compute` makes the rows of some replicates. Every replicate has a seed of its own, and every fit
+begins where the engine always begins, so that a row depends on its replicate's number alone.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import platform
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy import special
+
+from concord import r
+from concord.agreement.measures import Judge, doubted, singular, undefined, unexplained
+from concord.agreement.tolerances import allowed_gap
+from concord.agreement.verdict import Facts, Gone, decide, grade
+from concord.engines.engine import CannotExpress
+from concord.inference.curvature import Curvature
+from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.models.design import Design
+from concord.models.model import Model
+from concord.simulation.case import Case, parameters
+from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
+from concord.simulation.refitter import Refitter, Replicate, best_known, draw, likelihood_of
+from concord.versions import PYTHON_PACKAGES
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
+
+LEVEL = 0.95
+"""Level of the Wald intervals whose coverage is counted."""
+WIDTH = float(special.ndtri(0.5 + LEVEL / 2))
+
+# So many cases a process keeps ready, with R's fits of them: a grid may have thousands.
+KEPT = 4
+
+
+def schema(design: Design) -> pa.Schema:
+    """The columns of the rows: one row a replicate, engine and settings.
+
+    ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
+    ``short`` and ``imprecise`` say how that is graded (`concord.agreement.verdict`); ``alarmed``, whether the engine
+    doubted its convergence; ``error``, why there are no estimates; ``seconds`` is wall time of the fit, and in the
+    optimum's row of all that judging takes. ``estimate: name`` and, for fixed effects, ``std_error: name`` and
+    ``covers: name`` (whether the Wald interval holds the true value) follow.
+    """
+    named = [
+        ("case", pa.string()), ("replicate", pa.int64()), ("engine", pa.string()), ("settings", pa.string()),
+        ("verdict", pa.string()), ("loglik", pa.float64()), ("gap", pa.float64()), ("short", pa.bool_()),
+        ("imprecise", pa.bool_()),
+        ("converged", pa.bool_()), ("alarmed", pa.bool_()), ("seconds", pa.float64()), ("error", pa.string()),
+        ("messages", pa.string()),
+    ]  # fmt: skip
+    named += [(f"estimate: {name}", pa.float64()) for name in parameters(design)]
+    named += [(f"std_error: {name}", pa.float64()) for name in design.names]
+    named += [(f"covers: {name}", pa.bool_()) for name in design.names]
+    return pa.schema(named)
+
+
+class Experiment:
+    """A case with its engines held ready, to be fitted to one drawn response after the other.
+
+    Parameters
+    ----------
+    case : what is drawn from
+    seed : of all its draws
+    pairs : engines and settings: ``("lme4", "default")``
+    """
+
+    def __init__(self, case: Case, seed: int, pairs: Sequence[tuple[str, str]]) -> None:
+        self.case, self.seed, self.pairs = case, seed, tuple(pairs)
+        self.schema = schema(case.model.design)
+        self.refitters: dict[tuple[str, str], Refitter | str] = {}
+        for pair in self.pairs:
+            try:
+                self.refitters[pair] = Refitter(case.model, *pair, thorough=True)
+            except CannotExpress as error:
+                self.refitters[pair] = str(error)
+        design = case.model.design
+        names = parameters(design)
+        self._fixed = [f"{kind}: {name}" for kind in ("estimate", "std_error", "covers") for name in design.names]
+        self._random = [f"estimate: {name}" for name in names[len(design.names) :]]
+        self._places = _places(design)
+
+    def response(self, replicate: int) -> np.ndarray:
+        """The response of the replicate with this number, shape (n,)."""
+        case = self.case.origin or self.case
+        return draw(case.model.design, case.fixed, case.covariances, case.residual_variance, self.seed, replicate)
+
+    def replicate(self, number: int) -> list[dict[str, object]]:
+        """The rows of one replicate: one of the optimum, and one an engine and settings."""
+        response = self.response(number)
+        started = time.perf_counter()
+        likelihood = likelihood_of(self.case.model, response)
+        seconds = time.perf_counter() - started
+        fits = {
+            pair: refitter.refit(response, likelihood) if isinstance(refitter, Refitter) else refitter
+            for pair, refitter in self.refitters.items()
+        }
+        started = time.perf_counter()
+        optimum = best_known(likelihood, [fit for fit in fits.values() if isinstance(fit, Replicate)])
+        rulings = {
+            settings: rule(
+                self.case.model, likelihood, optimum, settings,
+                {engine: fits[engine, kind] for engine, kind in self.pairs if kind == settings},
+            )
+            for settings in dict.fromkeys(kind for _, kind in self.pairs)
+        }  # fmt: skip
+        seconds += time.perf_counter() - started
+        rows = [self._row(number, (INDEPENDENT, OPTIMUM), optimum, seconds)]
+        for pair, fit in fits.items():
+            row = self._row(number, pair, fit, fit.seconds if isinstance(fit, Replicate) else None)
+            engine, ruling = pair[0], rulings[pair[1]]
+            row["verdict"], row["gap"] = ruling.word, ruling.gaps[engine]
+            if optimum is not None:
+                row["short"] = ruling.grades[engine] == SHORT
+                row["imprecise"] = ruling.grades[engine] == IMPRECISE
+            rows.append(row)
+        return rows
+
+    def _row(
+        self, number: int, pair: tuple[str, str], fit: Replicate | Optimum | str | None, seconds: float | None
+    ) -> dict[str, object]:
+        row: dict[str, object] = dict.fromkeys(self.schema.names)
+        row.update(case=self.case.name, replicate=number, engine=pair[0], settings=pair[1], seconds=seconds)
+        if isinstance(fit, Replicate):
+            row.update(error=fit.error, messages="\n".join(fit.messages) or None)
+            row["converged"] = fit.converged if fit.error is None else None
+            row["alarmed"] = doubted(fit.converged, fit.messages) if fit.error is None else None
+        elif isinstance(fit, str):
+            row["error"] = fit
+        if fit is None:
+            row["error"] = "no optimum was found"
+        if fit is None or isinstance(fit, str) or getattr(fit, "error", None) is not None:
+            return row
+        row["loglik"] = float(fit.loglik)
+        if isinstance(fit, Optimum):
+            row["gap"] = 0.0
+        covers = np.abs(fit.fixed - self.case.fixed) <= WIDTH * fit.std_error
+        known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
+        row.update(zip(self._fixed, [*fit.fixed.tolist(), *fit.std_error.tolist(), *known], strict=True))
+        random = [*(float(fit.covariances[t][i, j]) for t, i, j in self._places), float(fit.residual_variance)]
+        row.update(zip(self._random, random, strict=True))
+        return row
+
+
+def _places(design: Design) -> list[tuple[int, int, int]]:
+    """Where the variances and covariances stand: term, row and column, in the order of a fit's estimates."""
+    places = []
+    for number, term in enumerate(design.terms):
+        q = len(term.names)
+        places += [(number, i, i) for i in range(q)]
+        places += [(number, i, j) for j in range(q) for i in range(j)]
+    return places
+
+
+# Verdicts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What came of one response's fits at one of the settings.
+
+    Attributes
+    ----------
+    word : the verdict
+    gaps, grades : by engine; a gap is inf where there is no fit, and NaN where there is no optimum
+    """
+
+    word: str
+    gaps: dict[str, float]
+    grades: dict[str, str]
+
+
+def rule(
+    model: Model, likelihood: Likelihood, optimum: Optimum | None, settings: str, fits: Mapping[str, Replicate | str]
+) -> Ruling:
+    """The verdict on engines' fits of one response, by the same facts as `concord.agreement.comparison.Comparison`.
+
+    Parameters
+    ----------
+    model : whose tolerances hold
+    likelihood, optimum : of the drawn response; no optimum: nothing can be judged
+    settings : ``default`` or ``tuned``
+    fits : every engine's fit, or the reason why it can have none
+    """
+    if optimum is None:
+        return Ruling(UNJUDGED, dict.fromkeys(fits, math.nan), dict.fromkeys(fits, ""))
+    point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
+    judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), allowed_gap(settings, model))
+    gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
+    given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
+    gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
+    measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
+    facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
+    found = Facts(facts, gone, judge.allowed, boundary=singular(model.design, *point[1:]))
+    grades = {fact.engine: grade(fact, judge.allowed) for fact in facts}
+    if measured and not gone and SHORT not in grades.values():
+        beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
+        found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
+    gaps = {engine: math.inf for engine in fits} | {fact.engine: fact.gap for fact in facts}
+    return Ruling(decide(found).word, gaps, {engine: grades.get(engine, "") for engine in fits})
+
+
+# In a worker -----------------------------------------------------------------------------------------------------
+
+_ready: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], Experiment] = OrderedDict()
+# R is one interpreter: a worker that has several threads must not enter it twice.
+_alone = threading.Lock()
+
+
+class Failure(str):
+    """Why some replicates could not be computed, in the place of their rows."""
+
+
+def compute(
+    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
+) -> tuple[bytes, float, dict[str, str]] | Failure:
+    """The rows of the replicates from `first` up to and without `stop`.
+
+    Parameters
+    ----------
+    content, digest : of the case
+    seed, pairs : see `Experiment`, which is made once a process and case
+
+    Returns
+    -------
+    a part (see `concord.simulation.parts`), the seconds that a replicate took, the making of the experiment left out,
+    and the versions of all that made them; or a `Failure`: not every exception survives the way to another process
+    """
+    try:
+        return _computed(content, digest, seed, pairs, first, stop)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
+
+
+def _computed(
+    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
+) -> tuple[bytes, float, dict[str, str]]:
+    with _alone:
+        used = made_with()
+        key = (digest, seed, tuple(pairs))
+        if key not in _ready:
+            _ready[key] = Experiment(pickle.loads(content), seed, pairs)
+            while len(_ready) > KEPT:
+                _ready.popitem(last=False)
+        _ready.move_to_end(key)
+        experiment = _ready[key]
+        started = time.perf_counter()
+        rows = [row for number in range(first, stop) for row in experiment.replicate(number)]
+        seconds = (time.perf_counter() - started) / (stop - first)
+        fits = tuple(f"{engine} {settings}" for engine, settings in pairs)
+        identity = Identity(experiment.case.name, digest, seed, fits, LEVEL, used, first, stop)
+        return encode(rows, identity, experiment.schema), seconds, used
+
+
+@cache
+def made_with() -> dict[str, str]:
+    """The versions of what rows depend on, by name.
+
+    Raises
+    ------
+    RError : R or lme4 is missing
+    """
+    with warnings.catch_warnings():
+        # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
+        warnings.simplefilter("ignore", UserWarning)
+        r.package("lme4")
+    found = {"Python": platform.python_version(), **{name: version(name) for name in PYTHON_PACKAGES}}
+    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
+    return found | {name: r.from_r(r.call("getNamespaceVersion", name))[0] for name in ("lme4", "Matrix")}
+
+
+def unchanged(content: bytes) -> bytes:
+    """In a worker: what it is given, kept there as the result of a task."""
+    return content
+
+
+def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequence[int]) -> pd.DataFrame:
+    """The rows of some replicates as a table, in this process."""
+    experiment = Experiment(case, seed, pairs)
+    made = [row for number in numbers for row in experiment.replicate(number)]
+    return pa.Table.from_pylist(made, schema=experiment.schema).to_pandas()
+
+
+def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:
+    """Both engines at each of the settings."""
+    return tuple((engine, kind) for kind in settings for engine in PARTIES)
