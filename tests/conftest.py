@@ -103,9 +103,18 @@ def _make_model(
 ) -> model.Model:
     made = datasets.ModelRecord(formula=formula, title="made in a test", **record)
     given = {
-        "id": id, "frame": frame, "columns": {}, "models": {name: made}, "title": "made in a test", "source": "a::b",
-        "version": "0", "citation": "none", "licence": "none", "sha256": "0" * 64, "place": Path("/nonexistent"),
-    }  # fmt: skip
+        "id": id,
+        "frame": frame,
+        "columns": {},
+        "models": {name: made},
+        "title": "made in a test",
+        "source": "a::b",
+        "version": "0",
+        "citation": "none",
+        "licence": "none",
+        "sha256": "0" * 64,
+        "place": Path("/nonexistent"),
+    }
     dataset = datasets.Dataset(**{each.name: given[each.name] for each in fields(datasets.Dataset)})
     return model.Model(dataset, name, made, method)
 

@@ -282,9 +282,10 @@ def of_answers(
             for path in list(_numbers(answer, entries))[::every]:
                 fits = [
                     each.fit_that_says(question, lambda value, path=path: _changed(value, path))
-                    if each is package else each.fit_that_says()
+                    if each is package
+                    else each.fit_that_says()
                     for each in packages
-                ]  # fmt: skip
+                ]
                 again = compare(*fits, *comparison.absent)
                 sections = sorted(package.asked_by[question])
                 try:

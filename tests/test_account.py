@@ -92,10 +92,18 @@ def test_influence_is_of_every_grouping_factor(fits):
 
 # Of every kind: balanced, short by default on either side or both, nested, crossed, a zero variance, other codings.
 KINDS = (
-    "dyestuff2-random_intercept", "machines-nested", "machines-unstructured", "oats-split_plot", "cake-split_plot",
-    "orthodont-interaction", "pastes-nested", "penicillin-crossed", "sitka-random_slope", "dietox-uncorrelated",
+    "dyestuff2-random_intercept",
+    "machines-nested",
+    "machines-unstructured",
+    "oats-split_plot",
+    "cake-split_plot",
+    "orthodont-interaction",
+    "pastes-nested",
+    "penicillin-crossed",
+    "sitka-random_slope",
+    "dietox-uncorrelated",
     "sleepstudy-uncorrelated",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("id", KINDS)

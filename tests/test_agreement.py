@@ -186,11 +186,12 @@ def test_both_standard_errors_or_both_log_likelihoods_off_together_are_red(setti
     for factor in (0.5, 0.9, 0.999, 1.001, 1.03, 1.5):
         off = [
             replace(
-                fit, std_error=factor * fit.std_error,
+                fit,
+                std_error=factor * fit.std_error,
                 joint_std_error=None if fit.joint_std_error is None else factor * fit.joint_std_error,
             )
             for fit in pair
-        ]  # fmt: skip
+        ]
         assert compare(*off).verdict.word == "differ"
     for step in (5e-6, -5e-6):
         assert compare(*(replace(fit, loglik=fit.loglik + step) for fit in pair)).verdict.word == "differ"
@@ -346,10 +347,7 @@ def test_a_known_disagreement_passes_for_no_other_settings_and_no_other_verdict(
     mixedlm, lme4 = (numbers("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
     tuned = numbers("sitka-random_slope", "REML", "mixedlm", "tuned")
     cases = {
-        "r short": [
-            compare(replace(mixedlm, settings="tuned"), replace(lme4, settings="tuned")),
-            compare(tuned, lme4),
-        ],
+        "r short": [compare(replace(mixedlm, settings="tuned"), replace(lme4, settings="tuned")), compare(tuned, lme4)],
         "python short": [compare(replace(lme4, engine="mixedlm"), replace(mixedlm, engine="lme4"))],
         "both short": [compare(lme4, replace(lme4, engine="mixedlm"))],
     }
@@ -428,8 +426,12 @@ def test_the_record_is_rows_of_the_two_tables(numbers):
     first = record["fits"][0]
     assert [each["call"] for each in record["fits"]] == [fit.call for fit in comparison.fits] and first["call"]
     assert (first["dataset"], first["model"], first["method"], first["settings"], first["engine"]) == (
-        "dietox", "random_slope", "ML", "default", "mixedlm",
-    )  # fmt: skip
+        "dietox",
+        "random_slope",
+        "ML",
+        "default",
+        "mixedlm",
+    )
     assert first["gap"] == pytest.approx(3.70, abs=0.01) and first["converged"] is False and first["messages"]
     assert first["verdict"] == "python short" and first["loglik"] == comparison.fits[0].loglik
     variances = [each for each in record["estimates"] if each["effect"] == "ran_pars"]

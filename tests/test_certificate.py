@@ -54,7 +54,7 @@ CASES = {
     ),
     "three effects": ("y ~ x + (1 + x + w | h)", [(TABLE["h"], [ONE, TABLE["x"], TABLE["w"]])]),
     "no fixed effects": ("y ~ 0 + (1 | g)", [(TABLE["g"], [ONE])]),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
@@ -178,9 +178,11 @@ def test_gradient_and_hessian_are_those_of_the_dense_criterion(case, reml, make_
         assert mpmath.almosteq(number(found.gradient[i]), slope, rel_eps=1e-15, abs_eps=1e-15)
         for j in range(i + 1):
             bend = (
-                value(unit((i, 1), (j, 1))) - value(unit((i, 1), (j, -1)))
-                - value(unit((i, -1), (j, 1))) + value(unit((i, -1), (j, -1)))
-            ) / (4 * h * h)  # fmt: skip
+                value(unit((i, 1), (j, 1)))
+                - value(unit((i, 1), (j, -1)))
+                - value(unit((i, -1), (j, 1)))
+                + value(unit((i, -1), (j, -1)))
+            ) / (4 * h * h)
             assert mpmath.almosteq(number(found.hessian[place]), bend, rel_eps=1e-15, abs_eps=1e-15)
             place += 1
 
@@ -277,9 +279,12 @@ def balanced(y: list[list[fmpq]], x: list[fmpq] | None, slopes: bool, reml: bool
         criterion += a * (k - q) * arb(variance).log()
     criterion += nu * (1 + (2 * arb.pi()).log())
     return {
-        "D": D, "variance": variance, "fixed": [fixed[i, 0] for i in range(p)], "errors": errors,
+        "D": D,
+        "variance": variance,
+        "fixed": [fixed[i, 0] for i in range(p)],
+        "errors": errors,
         "loglik": -criterion / 2,
-    }  # fmt: skip
+    }
 
 
 def rows_by_group(frame: pd.DataFrame, y: str, group: str) -> list[list[fmpq]]:

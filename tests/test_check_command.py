@@ -144,8 +144,10 @@ def test_the_junit_xml_has_a_case_for_each_model_and_the_failure_with_its_reason
     assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["3", "1", "0", "0"]
     cases = suite.findall("testcase")
     assert [(each.get("classname"), each.get("name")) for each in cases] == [
-        ("concord.growth", "REML"), ("concord.pigs", "REML"), ("concord.likelihood.sparse_blocks", "REML"),
-    ]  # fmt: skip
+        ("concord.growth", "REML"),
+        ("concord.pigs", "REML"),
+        ("concord.likelihood.sparse_blocks", "REML"),
+    ]
     assert float(suite.get("time")) == pytest.approx(sum(float(each.get("time")) for each in cases), abs=0.01)
     assert [len(each.findall("failure")) for each in cases] == [0, 1, 0]
     failure = cases[1].find("failure")
@@ -299,9 +301,14 @@ def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_s
 def test_ctrl_c_ends_all_and_leaves_no_file(place):
     given = command("--junit-xml", "stop/j.xml", "--summary", "stop/s.md", "--record", "stop/b.json")
     process = subprocess.Popen(
-        given, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        given,
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     assert process.stdout.readline().startswith("[1/3] growth")
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)
@@ -382,10 +389,12 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     given = tmp_path / "b.json"
     assert "b.json: cannot be read: No such file" in told(file, "--baseline", given)
     for content, what in {
-        "{": "not even JSON", "[]": "is no baseline: record one", '{"format": 2, "versions": {}, "comparisons": []}':
-        "of format 2, not 1", '{"format": 1, "versions": {}, "comparisons": [{"name": "a"}]}': "is a damaged baseline",
+        "{": "not even JSON",
+        "[]": "is no baseline: record one",
+        '{"format": 2, "versions": {}, "comparisons": []}': "of format 2, not 1",
+        '{"format": 1, "versions": {}, "comparisons": [{"name": "a"}]}': "is a damaged baseline",
         recorded.text()[:-3]: "not even JSON",
-    }.items():  # fmt: skip
+    }.items():
         given.write_text(content)
         assert what in told(file, "--baseline", given)
     assert "is a folder: name a file" in told(file, "--summary", tmp_path)
@@ -397,9 +406,11 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
 def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_compared(option, place, tmp_path, capsys):
     (tmp_path / "file").write_text("here")
     for path, why in {
-        "/proc/x/j": "No such file or directory", "/proc/j": "No such file or directory",
-        tmp_path / "file" / "sub" / "j": "Not a directory", tmp_path / ("j" * 250): "File name too long",
-    }.items():  # fmt: skip
+        "/proc/x/j": "No such file or directory",
+        "/proc/j": "No such file or directory",
+        tmp_path / "file" / "sub" / "j": "Not a directory",
+        tmp_path / ("j" * 250): "File name too long",
+    }.items():
         assert main(["check", str(place / "concord.toml"), option, str(path)]) == 2
         out, said = capsys.readouterr()
         assert (out, said) == ("", f"concord: {path}: cannot be written: {why}: name another file with {option}\n")
@@ -483,7 +494,7 @@ def test_a_fit_or_a_value_that_came_or_went_and_a_model_that_is_new_or_gone(reco
         ("estimate", f"growth, REML, tuned: nlme: moved beyond tolerance: {loglik(recorded)}"),
         ("new", "crossed, REML, default: is new: cannot express"),
         ("gone", "elsewhere, REML, default: is gone; it was cannot express"),
-    ]  # fmt: skip
+    ]
 
 
 def loglik(recorded: Baseline) -> str:

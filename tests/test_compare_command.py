@@ -210,9 +210,14 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
 def test_ctrl_c_ends_all_and_writes_nothing(place):
     command = [sys.executable, "-m", "concord", "compare", "dietox.csv", "Weight ~ Time + (1 + Time | Pig)"]
     process = subprocess.Popen(
-        [*command, "--output", "interrupted"], cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        [*command, "--output", "interrupted"],
+        cwd=place,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     process.stdout.readline()  # the first verdict: engines have run, the rest is running
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)

@@ -101,13 +101,16 @@ def columns(formula: str) -> tuple[list[list[mpmath.mpf]], list[mpmath.mpf]]:
     made = {
         "y ~ x + (1 | g)": ([one, x], y),
         "y ~ f * x + I(x^2) + (1 | g)": (
-            [one, b, x, [each**2 for each in x], [i * j for i, j in zip(b, x, strict=True)]], y),
+            [one, b, x, [each**2 for each in x], [i * j for i, j in zip(b, x, strict=True)]],
+            y,
+        ),
         "y ~ dose + (1 | g)": ([one, L, Q], y),
         "y ~ poly(x, 2) + f + (1 | g)": ([one, *polynomials(x, 2), b], y),
         "log(y) ~ scale(x) + sqrt(x) + (1 | g)": (
             [one, [(each - mean) / deviation for each in x], [mpmath.sqrt(each) for each in x]],
-            [mpmath.log(each) for each in y]),
-    }  # fmt: skip
+            [mpmath.log(each) for each in y],
+        ),
+    }
     return made[formula]
 
 
@@ -115,10 +118,13 @@ def columns(formula: str) -> tuple[list[list[mpmath.mpf]], list[mpmath.mpf]]:
 @pytest.mark.parametrize(
     "formula",
     [
-        "y ~ x + (1 | g)", "y ~ f * x + I(x^2) + (1 | g)", "y ~ dose + (1 | g)", "y ~ poly(x, 2) + f + (1 | g)",
+        "y ~ x + (1 | g)",
+        "y ~ f * x + I(x^2) + (1 | g)",
+        "y ~ dose + (1 | g)",
+        "y ~ poly(x, 2) + f + (1 | g)",
         "log(y) ~ scale(x) + sqrt(x) + (1 | g)",
     ],
-)  # fmt: skip
+)
 def test_thirty_digits_are_those_of_the_printed_numbers(made, formula, method):
     found = certified(made(formula, method))
     assert found.data == "decimals"

@@ -50,8 +50,13 @@ def solved(make_model, r_table):
     def of(name: str, formula: str, method: str):
         if name not in kept:
             if name == "shoes":
-                frame = pd.DataFrame({"wear": SHOES["A"] + SHOES["B"], "boyf": 2 * list("abcdefghij"),
-                                      "material": 10 * ["A"] + 10 * ["B"]})  # fmt: skip
+                frame = pd.DataFrame(
+                    {
+                        "wear": SHOES["A"] + SHOES["B"],
+                        "boyf": 2 * list("abcdefghij"),
+                        "material": 10 * ["A"] + 10 * ["B"],
+                    }
+                )
                 frame = frame.drop(index=[0, 11]).reset_index(drop=True)
             else:
                 frame = potdata() if name == "potdata" else r_table("lmerTest::carrots")

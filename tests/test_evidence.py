@@ -125,9 +125,7 @@ def test_nested_models_are_the_datasets_own():
     """Smaller and larger ones, judged by what they span, without those of other fixed or random parts."""
     names = {each.name for each in nested(models.get("sleepstudy-uncorrelated"))}
     assert names == {"random_intercept", "random_slope"}
-    assert {each.name for each in nested(models.get("machines-nested"))} == {
-        "random_intercept", "unstructured"
-    }  # fmt: skip
+    assert {each.name for each in nested(models.get("machines-nested"))} == {"random_intercept", "unstructured"}
     assert nested(models.get("dyestuff-random_intercept")) == []
 
 
@@ -182,10 +180,7 @@ def test_a_users_tests_are_lmertests_ranova(table, make_model, fits):
     found = model_tests.tested(compare(*(by_lme4_alone(model, each) for each in ENGINES[:2])), fitted=by_lme4_alone)
     given = r.from_r(r.call(robjects.r(RANOVA), r.table(table), formula))
     wanted = dict(zip(given["rows"], given["numbers"], strict=True))
-    names = {
-        "(1 + z | g)": "x in (1 + x + z | g)", "(1 + x | g)": "z in (1 + x + z | g)",
-        "without (1 | h)": "(1 | h)",
-    }  # fmt: skip
+    names = {"(1 + z | g)": "x in (1 + x + z | g)", "(1 + x | g)": "z in (1 + x + z | g)", "without (1 | h)": "(1 | h)"}
     tests = model_tests.tests_table(found).query("source == 'independent'").set_index("null")
     assert set(names) < set(tests.index) and len(wanted) == 3
     for null, row in names.items():
@@ -235,9 +230,10 @@ def test_by_reml_other_fixed_effects_are_refused_with_the_reason(compared, fitte
     id = "orthodont-interaction"
     asked = []
     found = model_tests.tested(
-        compared(id, engines=("mixedlm", "lme4")), linear=False,
+        compared(id, engines=("mixedlm", "lme4")),
+        linear=False,
         fitted=lambda model, engine: asked.append(model.name) or fitted(model, engine),
-    )  # fmt: skip
+    )
     refused = {each.null: each.refused for each in found if each.refused}
     assert set(refused) == {"random_intercept", "random_slope"} and asked == []
     assert all("by REML with other fixed effects" in reason for reason in refused.values())
@@ -258,9 +254,11 @@ def test_a_zero_variance_has_p_one_from_every_package(compared):
 def test_a_ratio_of_short_fits_is_another_optimum(compared, fits):
     """Sitka at default settings: the statistic is 28 too small, and the line says that lme4's fit is short."""
     found = model_tests.tested(
-        compared("sitka-random_slope", settings="default"), "default",
-        lambda model, engine: fits(model.id, model.method, engine, "default"), linear=False,
-    )  # fmt: skip
+        compared("sitka-random_slope", settings="default"),
+        "default",
+        lambda model, engine: fits(model.id, model.method, engine, "default"),
+        linear=False,
+    )
     by_title = {line.title: line for line in model_tests.test_lines(found)}
     line = by_title["likelihood ratio random_intercept in random_slope"]
     assert line.verdict == "another optimum"

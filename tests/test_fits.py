@@ -15,8 +15,15 @@ from concord.models.parameters import ESTIMATES, RANDOM_EFFECTS
 
 def made(model: models.Model, covariances, **more) -> Fit:
     given = {"loglik": -1.0, "residual_variance": 5.0, "converged": True, "messages": (), "seconds": 0.1, "call": "f()"}
-    return Fit(model, "lme4", "default", fixed=np.array([1.0, 2.0]), std_error=np.array([0.1, 0.2]),
-               covariances=covariances, **given | more)  # fmt: skip
+    return Fit(
+        model,
+        "lme4",
+        "default",
+        fixed=np.array([1.0, 2.0]),
+        std_error=np.array([0.1, 0.2]),
+        covariances=covariances,
+        **given | more,
+    )
 
 
 def test_estimates_are_one_row_a_parameter_named_as_in_r():
@@ -64,9 +71,11 @@ def test_summary_and_random_effects_are_made_when_asked_for_and_once():
     asked = []
     table = pd.DataFrame([("Pig", "4601", "(Intercept)", 1.0, 0.5)], columns=RANDOM_EFFECTS)
     fit = made(
-        models.get("dietox-random_intercept"), (np.eye(1),),
-        summarize=lambda: asked.append("summary") or "text", predict=lambda: asked.append("effects") or table,
-    )  # fmt: skip
+        models.get("dietox-random_intercept"),
+        (np.eye(1),),
+        summarize=lambda: asked.append("summary") or "text",
+        predict=lambda: asked.append("effects") or table,
+    )
     assert asked == []
     assert (fit.summary, fit.summary) == ("text", "text") and fit.random_effects is fit.random_effects
     assert asked == ["summary", "effects"]

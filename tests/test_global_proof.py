@@ -176,9 +176,14 @@ def test_the_bounds_of_the_derivatives_hold_between_two_points(reml):
 
 @pytest.mark.parametrize(
     ("id", "method"),
-    [("pastes-nested", "REML"), ("sitka-uncorrelated", "ML"), ("oats-split_plot", "ML"),
-     ("sitka-random_slope", "REML"), ("orthodont-interaction", "ML")],
-)  # fmt: skip
+    [
+        ("pastes-nested", "REML"),
+        ("sitka-uncorrelated", "ML"),
+        ("oats-split_plot", "ML"),
+        ("sitka-random_slope", "REML"),
+        ("orthodont-interaction", "ML"),
+    ],
+)
 def test_models_with_two_and_three_parameters_are_proved(id, method):
     """Over the whole space of their covariances no point is better than the record."""
     model = models.get(id, method)
@@ -346,8 +351,12 @@ def violations(cover, model, cells, rng) -> tuple[int, int]:
         own = [each + 1e-12 * np.trace(each) * np.eye(len(each)) for each in own]
         return likelihood.criterion(likelihood.theta_at(own, 1.0))
 
-    best = criterion([np.array([[float(x.mid()) for x in row] for row in S.tolist()])
-                      for S in covering._matrices(cover.sizes, cover.theta)])  # fmt: skip
+    best = criterion(
+        [
+            np.array([[float(x.mid()) for x in row] for row in S.tolist()])
+            for S in covering._matrices(cover.sizes, cover.theta)
+        ]
+    )
     bounded = wrong = 0
     for cell in cells:
         bound = cover._bound(cell)
@@ -369,8 +378,12 @@ def precision():
     ctx.prec = kept
 
 
-TRIED = [("pastes-nested", "REML"), ("machines-nested", "ML"), ("sleepstudy-random_slope", "REML"),
-         ("orthodont-random_slope", "ML")]  # fmt: skip
+TRIED = [
+    ("pastes-nested", "REML"),
+    ("machines-nested", "ML"),
+    ("sleepstudy-random_slope", "REML"),
+    ("orthodont-random_slope", "ML"),
+]
 
 
 @pytest.mark.parametrize(("id", "method"), TRIED)
@@ -494,8 +507,14 @@ def test_a_box_counts_as_closed_only_where_all_its_matrices_are_near(precision):
         t = np.trace(L @ L.T) / 2
         x, y = (L @ L.T)[0, 0] / t - 1, (L @ L.T)[0, 1] / t
         s, phi, width = math.hypot(x, y), math.atan2(y, x) / math.pi, math.exp(rng.uniform(-9, -2))
-        cell = Shell(t * (1 - width), t * (1 + width), s * (1 - width / 9), min(1, s * (1 + width / 9)),
-                     phi - width / 9, phi + width / 9)  # fmt: skip
+        cell = Shell(
+            t * (1 - width),
+            t * (1 + width),
+            s * (1 - width / 9),
+            min(1, s * (1 + width / 9)),
+            phi - width / 9,
+            phi + width / 9,
+        )
         if cover._closed((cell,)):
             seen += 1
             for _ in range(5):

@@ -31,15 +31,32 @@ TRUTH = json.loads((HERE / "truth.json").read_text(encoding="utf-8"))
 # One variance: at the boundary and inside, nearly tied, at a ratio of 1e8; two and three: crossed, nested, with three
 # optima; slopes with a correlation inside, of 1 and of -1, and without any variance.
 BEST = [
-    ("two_modes", "REML"), ("inside_tie", "ML"), ("inside_reml_only", "REML"), ("perfect_1e8", "REML"),
-    ("apart_three_optima", "ML"), ("nested_conflict_swaps", "REML"), ("crossed_second_zero", "ML"),
-    ("matrix_zero", "REML"), ("plus_one_noisy", "REML"), ("minus_one_small", "ML"), ("both_zero_by_ml", "REML"),
-]  # fmt: skip
+    ("two_modes", "REML"),
+    ("inside_tie", "ML"),
+    ("inside_reml_only", "REML"),
+    ("perfect_1e8", "REML"),
+    ("apart_three_optima", "ML"),
+    ("nested_conflict_swaps", "REML"),
+    ("crossed_second_zero", "ML"),
+    ("matrix_zero", "REML"),
+    ("plus_one_noisy", "REML"),
+    ("minus_one_small", "ML"),
+    ("both_zero_by_ml", "REML"),
+]
 LOWER = [
-    ("two_modes", "ML"), ("fallacy_tight", "REML"), ("inside_tie", "REML"), ("tie_ols", "ML"), ("methods_apart", "ML"),
-    ("apart_three_optima", "REML"), ("nested_conflict_swaps", "ML"), ("crossed_conflict", "REML"),
-    ("slopes_unequal", "ML"), ("slopes_rank_one", "REML"), ("slopes_low_best", "ML"), ("slopes_both_rank_one", "REML"),
-]  # fmt: skip
+    ("two_modes", "ML"),
+    ("fallacy_tight", "REML"),
+    ("inside_tie", "REML"),
+    ("tie_ols", "ML"),
+    ("methods_apart", "ML"),
+    ("apart_three_optima", "REML"),
+    ("nested_conflict_swaps", "ML"),
+    ("crossed_conflict", "REML"),
+    ("slopes_unequal", "ML"),
+    ("slopes_rank_one", "REML"),
+    ("slopes_low_best", "ML"),
+    ("slopes_both_rank_one", "REML"),
+]
 
 
 @pytest.fixture

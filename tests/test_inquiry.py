@@ -366,9 +366,11 @@ def test_stop_is_pressed_in_the_notebook_and_another_formula_is_asked_in_the_sam
         assert reply["parent_header"]["msg_id"] == stopped and reply["content"]["ename"] == "KeyboardInterrupt"
         told: queue.Queue[str] = queue.Queue()
         for source in (
-            f"data, formula = {str(good)!r}, 'score ~ t + (1 + t | unit)'", begin, compare,
+            f"data, formula = {str(good)!r}, 'score ~ t + (1 + t | unit)'",
+            begin,
+            compare,
             "print([fit.loglik for fit in default.fits][1], default.judgements[0].gap)",
-        ):  # fmt: skip
+        ):
             done = client.execute_interactive(source, timeout=60, output_hook=lambda each: _text(each, told))
             assert done["content"]["status"] == "ok"
         loglik, gap = map(float, told.get(timeout=10).split())

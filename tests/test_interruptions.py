@@ -34,8 +34,11 @@ def test_no_answer_is_an_interrupted_questions_and_no_process_is_left_behind():
     name, value = mark.split("=")
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("interruptions.py")), TIMES, SEED],
-        env={**os.environ, name: value, "OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, name: value, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert not found["wrong"], "\n".join(found["wrong"])

@@ -240,9 +240,8 @@ def test_wald_intervals_are_what_each_package_says(compared):
 
 
 @pytest.mark.parametrize(
-    ("id", "method"),
-    [("orthodont-interaction", "REML"), ("pastes-nested", "REML"), ("sleepstudy-uncorrelated", "ML")],
-)  # fmt: skip
+    ("id", "method"), [("orthodont-interaction", "REML"), ("pastes-nested", "REML"), ("sleepstudy-uncorrelated", "ML")]
+)
 def test_every_wald_line_is_explained(id, method, compared):
     """Joint, conditional, Student's t, ratio, logarithm: each end is what its definition gives at the fit's estimates;
     to six digits of the width, but for nlme's differences; and where a definition differs, it says so.
@@ -337,7 +336,7 @@ PUBLISHED = {
         ("Wald", "nlme", "Rail", "sd__(Intercept)", 13.274, 46.353, 2e-2),
         ("Wald", "nlme", "Residual", "sd__Observation", 2.695, 5.9988, 2e-3),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("key", PUBLISHED, ids=lambda key: key[0])
@@ -365,9 +364,15 @@ def test_the_table_has_a_row_for_every_interval_on_one_scale(compared):
     """Columns as told; variances are squares of deviations; a bootstrap's table is set beside the others."""
     comparison = compared("sitka-random_intercept", "REML", "mixedlm", "lme4")
     boot = pd.DataFrame(
-        {"effect": ["ran_pars", "fixed"], "group": ["tree", ""], "term": ["var__(Intercept)", "Time"],
-         "source": "lme4", "lower": [0.25, 0.0122], "upper": [0.49, 0.0132]}
-    )  # fmt: skip
+        {
+            "effect": ["ran_pars", "fixed"],
+            "group": ["tree", ""],
+            "term": ["var__(Intercept)", "Time"],
+            "source": "lme4",
+            "lower": [0.25, 0.0122],
+            "upper": [0.49, 0.0132],
+        }
+    )
     plain, squared = (intervals.table(comparison, bootstrap=boot, scale=scale) for scale in ("sd", "variance"))
     assert list(plain.columns) == COLUMNS and len(plain) == len(squared)
     assert set(plain["kind"]) == {"Wald", "profile", "bootstrap"}

@@ -91,9 +91,7 @@ def test_on_a_box_the_balls_hold_what_every_point_of_it_has(name):
     for shifts in itertools.product((-1, 0, arb("0.3"), 1), repeat=3):
         there = jet(name, point=[arb(each) + shift * radius for each, shift in zip(POINT, shifts, strict=True)])
         for wide, narrow in zip(
-            [whole.value, *whole.gradient, *whole.hessian],
-            [there.value, *there.gradient, *there.hessian],
-            strict=True,
+            [whole.value, *whole.gradient, *whole.hessian], [there.value, *there.gradient, *there.hessian], strict=True
         ):
             assert wide.overlaps(narrow) and wide.contains(narrow.mid())
 
@@ -116,10 +114,16 @@ def test_a_constant_adds_no_derivatives(order):
     x, y = variables([arb("0.75"), arb("1.3")], order)
     five, constant = arb(5), Jet(arb(5))
     pairs = [
-        (x + five, x + constant), (five + x, constant + x), (x - five, x - constant), (five - x, constant - x),
-        (x * five, x * constant), (five * x, constant * x), (x / five, x / constant),
-        (five * x.inverse(), constant / x), (x * y + five, constant + x * y),
-    ]  # fmt: skip
+        (x + five, x + constant),
+        (five + x, constant + x),
+        (x - five, x - constant),
+        (five - x, constant - x),
+        (x * five, x * constant),
+        (five * x, constant * x),
+        (x / five, x / constant),
+        (five * x.inverse(), constant / x),
+        (x * y + five, constant + x * y),
+    ]
     for plain, wrapped in pairs:
         assert len(plain.gradient) == len(wrapped.gradient) == len(x.gradient)
         assert len(plain.hessian) == len(wrapped.hessian) == len(x.hessian)

@@ -272,9 +272,13 @@ def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least
         made.fit(reml=False)  # which prepares the model
     stated = made.loglike(MixedLMParams.from_components(fe_params=fixed, cov_re=psi), profile_fe=False)
     fit = replace(
-        lme4.fit(model), engine="mixedlm", loglik=stated, fixed=fixed, covariances=(psi * size / n,),
+        lme4.fit(model),
+        engine="mixedlm",
+        loglik=stated,
+        fixed=fixed,
+        covariances=(psi * size / n,),
         residual_variance=size / n,
-    )  # fmt: skip
+    )
     likelihood = Likelihood(model.design, model.reml)
     found = resolution.inversion(fit)
     assert abs(stated - loglik) <= found == pytest.approx(8 * 2.0**-52 / least, rel=1e-3)

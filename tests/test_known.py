@@ -59,8 +59,9 @@ def test_mixedlms_gradient_turns_its_sign_with_the_diagonal(id, method, monkeypa
     stated = made.score(stop, profile_fe=True)
     signs = [-1 if i in diagonal and stop[i] < 0 else 1 for i in free]
     assert -1 in signs
-    np.testing.assert_allclose([stated[i] * sign for i, sign in zip(free, signs, strict=True)],
-                               [slope(i) for i in free], rtol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(
+        [stated[i] * sign for i, sign in zip(free, signs, strict=True)], [slope(i) for i in free], rtol=1e-4
+    )
 
     start = MixedLMParams.from_components(result.fe_params, cov_re=result.cov_re / result.scale)
     assert against.loglik - result.llf > 1e-6

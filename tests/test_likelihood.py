@@ -86,7 +86,7 @@ CASES = {
     ),
     "all variances zero": ("y ~ x + (1 + x | g)", [(SMALL["g"], BOTH, np.zeros((2, 2)))]),
     "correlation one": ("y ~ x + (1 + x | g)", [(SMALL["g"], BOTH, [[4.0, 2.0], [2.0, 1.0]])]),
-}  # fmt: skip
+}
 INTERIOR = [name for name in CASES if name not in ("one variance zero", "all variances zero", "correlation one")]
 
 

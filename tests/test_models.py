@@ -70,12 +70,7 @@ def test_a_model_is_found_by_its_id():
 @pytest.mark.parametrize(
     ("id", "method", "error", "message"),
     [
-        (
-            "dietox-slope",
-            "REML",
-            ModelError,
-            "model 'dietox-slope': dataset dietox has random_intercept, ",
-        ),
+        ("dietox-slope", "REML", ModelError, "model 'dietox-slope': dataset dietox has random_intercept, "),
         ("dietox", "REML", ModelError, "model 'dietox': dataset dietox has"),
         ("pigs-random_slope", "ML", DatasetError, "dataset 'pigs': not found"),
         ("dietox-random_slope", "reml", ModelError, "method 'reml': it is one of REML, ML"),

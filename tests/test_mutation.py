@@ -52,12 +52,10 @@ NOT_SHOWN = {
     "nlme ask_nlme_wald, 2 ends": "wider steps matter for variances",
     "nlme ask_nlme_wald, 2 sigma": "wider steps matter where its own are lost in rounding",
     "nlme ask_nlme_wald, 2 components": "wider steps matter where its own are lost in rounding",
-}  # fmt: skip
+}
 # Matrices, of which some entries matter little to the standard errors that are shown of them; and those errors by steps
 # whose digits may be lost, which is said.
-PARTLY = (
-    "nlme said_by_nlme stated", "nlme said_by_nlme wide", "nlme said_by_nlme at", "nlme ask_nlme_wald components",
-)  # fmt: skip
+PARTLY = ("nlme said_by_nlme stated", "nlme said_by_nlme wide", "nlme said_by_nlme at", "nlme ask_nlme_wald components")
 
 
 @cache
@@ -221,21 +219,40 @@ def test_every_estimate_is_red_beyond_and_calm_within(account, counted):
 
 # How far off a value is red, whatever the file of tolerances says: relative to the line's size, and absolute.
 RED = {
-    "count": (0, 1), "criterion": (1e-8, 3e-5), "likelihood_ratio": (1e-8, 3e-5), "p_value": (1e-3, 0),
-    "random_effect": (1e-4, 0), "conditional_variance": (1e-4, 0), "standardized_effect": (1e-4, 0),
-    "fitted_value": (1e-4, 0), "explained_variance": (1e-4, 0), "interval_wald": (1e-5, 0),
-    "interval_wald_variance": (1e-5, 0), "interval_by_differences": (1e-2, 0), "interval_profile": (1e-3, 0),
-    "gradient": (1e-4, 1e-5), "least": (1e-5, 0), "interval_bootstrap": (1e-2, 0), "profile_fall": (1e-3, 1e-3),
-    "refitted_fixed": (1e-4, 0), "refitted_variance": (3e-3, 0), "influence_refits": (1e-2, 0),
-    "influence_measure": (1e-5, 0), "std_error": (1e-4, 0), "error_of_variance": (1e-4, 0),
-    "error_by_differences": (1e-2, 0), "test_statistic": (1e-4, 2e-4), "degrees_of_freedom": (1e-4, 0),
+    "count": (0, 1),
+    "criterion": (1e-8, 3e-5),
+    "likelihood_ratio": (1e-8, 3e-5),
+    "p_value": (1e-3, 0),
+    "random_effect": (1e-4, 0),
+    "conditional_variance": (1e-4, 0),
+    "standardized_effect": (1e-4, 0),
+    "fitted_value": (1e-4, 0),
+    "explained_variance": (1e-4, 0),
+    "interval_wald": (1e-5, 0),
+    "interval_wald_variance": (1e-5, 0),
+    "interval_by_differences": (1e-2, 0),
+    "interval_profile": (1e-3, 0),
+    "gradient": (1e-4, 1e-5),
+    "least": (1e-5, 0),
+    "interval_bootstrap": (1e-2, 0),
+    "profile_fall": (1e-3, 1e-3),
+    "refitted_fixed": (1e-4, 0),
+    "refitted_variance": (3e-3, 0),
+    "influence_refits": (1e-2, 0),
+    "influence_measure": (1e-5, 0),
+    "std_error": (1e-4, 0),
+    "error_of_variance": (1e-4, 0),
+    "error_by_differences": (1e-2, 0),
+    "test_statistic": (1e-4, 2e-4),
+    "degrees_of_freedom": (1e-4, 0),
     "p_value_of_t": (1e-3, 0),
-}  # fmt: skip
+}
 # Of estimates: log-likelihood units below the optimum; of what is stated: such units, and a share of an error.
 RED_FITS = {
-    "default": {"loglik": 1e-5}, "tuned": {"loglik": 1e-7},
+    "default": {"loglik": 1e-5},
+    "tuned": {"loglik": 1e-7},
     "stated": {"loglik": 1e-6, "std_error": 1e-3, "singular_std_error": 5e-3},
-}  # fmt: skip
+}
 LOOSENED = [
     (kind, name, field)
     for kind, table in tolerances().items()
@@ -282,8 +299,12 @@ def _is_told_apart(line: Line) -> bool:
     """Whether two sources at other estimates, a thousandth apart, are no agreement."""
     one = 1.0 if np.isnan(line.scale) else line.scale
     there = {"lme4": one, "mixedlm": one * (1 + 2e-3)}
-    return replace(line, values=there, expected=there, definitions={}, independent=np.nan, looser={}, rounding={},
-                   short=False).verdict != quantities.AGREE  # fmt: skip
+    return (
+        replace(
+            line, values=there, expected=there, definitions={}, independent=np.nan, looser={}, rounding={}, short=False
+        ).verdict
+        != quantities.AGREE
+    )
 
 
 def _fit_is_red(fits, kind: str, name: str) -> bool:

@@ -95,12 +95,7 @@ def test_a_notebooks_parameters_are_the_literals_of_its_tagged_cell():
         start = [1, -2.5]
         today = compute()
     """
-    assert notebooks.parameters(notebook(source)) == {
-        "method": "REML",
-        "level": 0.95,
-        "start": [1, -2.5],
-        "today": ...,
-    }
+    assert notebooks.parameters(notebook(source)) == {"method": "REML", "level": 0.95, "start": [1, -2.5], "today": ...}
 
 
 def test_a_notebook_without_the_cell_has_no_parameters():
@@ -206,9 +201,10 @@ def test_ids_that_a_notebook_lacks_are_the_same_at_every_reading(tmp_path):
 
 def test_a_notebook_runs_with_the_parameters_given_and_one_thread_for_linear_algebra():
     execution, executed = execute(
-        'method = "REML"', "import os; print(method, [os.environ[k] for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')])",
+        'method = "REML"',
+        "import os; print(method, [os.environ[k] for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')])",
         given={"method": "ML"},
-    )  # fmt: skip
+    )
     assert (execution.status, execution.error, execution.cell) == ("completed", "", None)
     assert executed.cells[-1].outputs[0].text == "ML ['1', '1']\n"
     assert not kernels()
@@ -310,10 +306,7 @@ def test_each_cell_is_told_as_soon_as_it_is_done_and_the_failing_one_by_the_exec
     seen = f"from pathlib import Path; print([path.name for path in sorted(Path({str(folder)!r}).iterdir())])"
     error = "class SourceError(Exception): pass\nraise SourceError('pigs.csv: no such file')"
     execution, _ = execute("a = 1", "", seen, error, "'never'", given={"a": 2}, done=done)
-    assert told == [
-        (0, "cell-0", "", threading.get_ident()),
-        (2, "cell-2", "['told-0']\n", threading.get_ident()),
-    ]
+    assert told == [(0, "cell-0", "", threading.get_ident()), (2, "cell-2", "['told-0']\n", threading.get_ident())]
     assert (execution.status, execution.error, execution.cell) == ("failed", "SourceError: pigs.csv: no such file", 4)
 
 
@@ -342,9 +335,13 @@ def test_pieces_of_printed_output_are_joined_between_displayed_outputs():
     shown = nbformat.v4.new_output("display_data", {"text/plain": "table"})
     node = notebook("1")
     node.cells[0].outputs = [
-        stream("stdout", "a"), stream("stderr", "w"), stream("stdout", "b"), shown, stream("stderr", "x"),
+        stream("stdout", "a"),
+        stream("stderr", "w"),
+        stream("stdout", "b"),
+        shown,
+        stream("stderr", "x"),
         stream("stdout", "c"),
-    ]  # fmt: skip
+    ]
     tidying.merge_streams(node)
     assert [output.get("text", "table") for output in node.cells[0].outputs] == ["ab", "w", "table", "c", "x"]
 

@@ -31,8 +31,11 @@ def test_names_are_followed_back_through_both_languages():
 
 def test_the_variable_of_a_comprehension_leads_nowhere():
     """It has the name of another one elsewhere, and nothing else in common with it."""
-    story = cells("a = smf.mixedlm('y ~ x', d).fit()", "b = [engine.fit(m) for engine in engines]",
-                  "compare(*(engine.from_native(a) for engine in engines))")  # fmt: skip
+    story = cells(
+        "a = smf.mixedlm('y ~ x', d).fit()",
+        "b = [engine.fit(m) for engine in engines]",
+        "compare(*(engine.from_native(a) for engine in engines))",
+    )
     assert origin(story, 2).python == 0
 
 

@@ -80,8 +80,11 @@ def test_headings_go_down_one_level_at_a_time_and_frames_have_names_of_their_own
     )
     found = BeautifulSoup(content, "html.parser")
     assert [(each.name, each["id"]) for each in found.find_all(re.compile("^h[1-6]$"))] == [
-        ("h1", "one"), ("h2", "four"), ("h2", "two"), ("h2", "two-2"),
-    ]  # fmt: skip
+        ("h1", "one"),
+        ("h2", "four"),
+        ("h2", "two"),
+        ("h2", "two-2"),
+    ]
     assert [each["aria-label"] for each in found.select(".scroll")] == ["T", "T, shown again (2)"]
 
 

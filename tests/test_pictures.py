@@ -18,12 +18,13 @@ from concord.display.picture import ROWS, TITLE, Picture, described
 from concord.display.records import MEDIA_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
-from concord.plots import estimates, profiles, residuals, style, verdicts
+from concord.plots import estimates, profiles, residuals, style, trajectories, verdicts
 from concord.reports.execution import execute
 
 DRAWN = """
 import pandas as pd
-from concord import pictures, plots
+from concord.display import picture as pictures
+from concord.plots import style as plots
 figure, axes = plots.subplots(figsize=(3, 2))
 table = pd.DataFrame({"x": [0.1, 1 / 3], "who": ["a, b", None]})
 axes.plot(table["x"], [1, 2])

@@ -234,8 +234,15 @@ def test_a_column_may_have_any_name(name, clean, make_model, tmp_path):
     assert loglik(make_model, frame, formula) == pytest.approx(loglik(make_model, CLEAN), rel=1e-12, abs=0)
 
 
-CODE = ["x'); system('touch mark'); ('", "x\"); system(\"touch mark\"); (\"", "__import__('os').system('touch mark')",
-        "x`); system('touch mark'); (`", "${system('touch mark')}", "x, system('touch mark')", "a\\"]  # fmt: skip
+CODE = [
+    "x'); system('touch mark'); ('",
+    'x"); system("touch mark"); ("',
+    "__import__('os').system('touch mark')",
+    "x`); system('touch mark'); (`",
+    "${system('touch mark')}",
+    "x, system('touch mark')",
+    "a\\",
+]
 
 
 @pytest.mark.parametrize("name", CODE)
@@ -336,73 +343,94 @@ def with_value(column: str, value: object, *rows: int) -> pd.DataFrame:
 
 TABLES = {
     "unknown variable": (
-        CLEAN.rename(columns={"x": "time"}), "y ~ Tme + (1 | g)", "no column 'Tme'; did you mean 'time'?",
+        CLEAN.rename(columns={"x": "time"}),
+        "y ~ Tme + (1 | g)",
+        "no column 'Tme'; did you mean 'time'?",
     ),
     "response missing": (CLEAN.drop(columns="y"), FORMULA, "the data have no column 'y'"),
     "no rows": (CLEAN[:0], FORMULA, "the table has no rows: expected one for every observation"),
     "no columns": (pd.DataFrame(index=range(3)), FORMULA, "the table has no columns"),
     "two columns of one name": (
-        pd.concat([CLEAN, CLEAN[["x"]]], axis=1), FORMULA, "columns 1 and 5 are both called 'x': rename one",
+        pd.concat([CLEAN, CLEAN[["x"]]], axis=1),
+        FORMULA,
+        "columns 1 and 5 are both called 'x': rename one",
     ),
     "a name that is no text": (
-        CLEAN.rename(columns={"f": 3}), "y ~ x + (1 | g)",
+        CLEAN.rename(columns={"f": 3}),
+        "y ~ x + (1 | g)",
         "column 2 is called 3, a name that is no text: rename it, or all with frame.columns = frame.columns.map(str)",
     ),
     "an empty name": (CLEAN.rename(columns={"f": " "}), "y ~ x + (1 | g)", "column 2 of 4 has no name: give it one"),
     "two rows of names": (
-        CLEAN.set_axis(pd.MultiIndex.from_product([["a"], list("xfgy")]), axis=1), FORMULA,
+        CLEAN.set_axis(pd.MultiIndex.from_product([["a"], list("xfgy")]), axis=1),
+        FORMULA,
         "the table has 2 rows of column names: give every column one name, with "
         "frame.columns = frame.columns.map('_'.join)",
     ),
     "a response of texts": (
-        CLEAN.assign(y="a"), FORMULA,
+        CLEAN.assign(y="a"),
+        FORMULA,
         "the response 'y' is no number: row 1 has 'a'; correct it, or leave it empty if it is missing",
     ),
     "a response with a slip": (
-        CLEAN.assign(y=[*map(str, CLEAN["y"][:7]), "1,5", *map(str, CLEAN["y"][8:])]), FORMULA,
+        CLEAN.assign(y=[*map(str, CLEAN["y"][:7]), "1,5", *map(str, CLEAN["y"][8:])]),
+        FORMULA,
         "the response 'y' is no number: row 8 has '1,5'; correct it, or leave it empty if it is missing",
     ),
     "a response of truth values": (
-        CLEAN.assign(y=TRUTH), FORMULA,
+        CLEAN.assign(y=TRUTH),
+        FORMULA,
         "the response 'y' is TRUE or FALSE: a linear mixed model needs numbers (0 and 1, if that is meant)",
     ),
     "a constant response": (
-        CLEAN.assign(y=3.5), FORMULA,
+        CLEAN.assign(y=3.5),
+        FORMULA,
         "the response 'y' is 3.5 in all 120 rows that are used: nothing varies that a model could explain",
     ),
     "a response that is constant where complete": (
-        CLEAN.assign(y=np.where(G < 9, 2, 5), x=CLEAN["x"].where(G < 9)), FORMULA,
+        CLEAN.assign(y=np.where(G < 9, 2, 5), x=CLEAN["x"].where(G < 9)),
+        FORMULA,
         "the response 'y' is 2 in all 90 rows that are used: nothing varies that a model could explain",
     ),
     "infinity": (
-        with_value("x", np.inf, 7, 9), FORMULA,
+        with_value("x", np.inf, 7, 9),
+        FORMULA,
         "column 'x' has 2 infinite values, the first in row 8: correct it, or leave it empty if it is missing",
     ),
     "minus infinity in the response": (
-        with_value("y", -np.inf, 119), FORMULA,
+        with_value("y", -np.inf, 119),
+        FORMULA,
         "column 'y' has 1 infinite value, the first in row 120: correct it, or leave it empty if it is missing",
     ),
     "infinity among groups": (
-        CLEAN.assign(g=np.where(G == 3, np.inf, G)), FORMULA, "column 'g' has 10 infinite values, the first in row 31",
+        CLEAN.assign(g=np.where(G == 3, np.inf, G)),
+        FORMULA,
+        "column 'g' has 10 infinite values, the first in row 31",
     ),
     "all rows missing": (
-        CLEAN.assign(x=np.nan), FORMULA, "all 120 rows have a missing value, in x (120): no row is left to fit",
+        CLEAN.assign(x=np.nan),
+        FORMULA,
+        "all 120 rows have a missing value, in x (120): no row is left to fit",
     ),
     "all rows missing, by halves": (
-        CLEAN.assign(x=CLEAN["x"].where(G < 6), y=CLEAN["y"].where(G >= 6)), FORMULA,
+        CLEAN.assign(x=CLEAN["x"].where(G < 6), y=CLEAN["y"].where(G >= 6)),
+        FORMULA,
         "all 120 rows have a missing value, in y (60), x (60): no row is left to fit",
     ),
     "a factor with one level": (
-        CLEAN.assign(f="a"), FORMULA,
+        CLEAN.assign(f="a"),
+        FORMULA,
         "factor 'f' has one level only, 'a', in the 120 rows that are used: take it out of the formula",
     ),
     "a factor with one level left": (
-        CLEAN.assign(y=CLEAN["y"].where(CLEAN["f"] == "b")), FORMULA,
+        CLEAN.assign(y=CLEAN["y"].where(CLEAN["f"] == "b")),
+        FORMULA,
         "factor 'f' has one level only, 'b', in the 40 rows that are used: take it out of the formula",
     ),
     "one truth value": (CLEAN.assign(f=True), FORMULA, "factor 'f' has one level only, 'TRUE', in the 120 rows"),
     "dates": (
-        CLEAN.assign(x=pd.Timestamp("2020-01-01")), FORMULA,
+        CLEAN.assign(x=pd.Timestamp("2020-01-01")),
+        FORMULA,
         "column 'x' holds dates, which no formula can use: make a number of it, such as the days since the first",
     ),
     "dates as objects": (CLEAN.assign(x=datetime.date(2020, 1, 1)), FORMULA, "column 'x' holds dates, which no"),
@@ -410,25 +438,28 @@ TABLES = {
     "time spans": (CLEAN.assign(x=pd.Timedelta("1h")), FORMULA, "column 'x' holds time spans, which no formula"),
     "complex numbers": (CLEAN.assign(x=1j), FORMULA, "column 'x' holds complex numbers, which no formula can use"),
     "lists": (CLEAN.assign(x=[[1]] * n), FORMULA, "column 'x' holds values of kind list, which no formula can use"),
-    "a mix": (
-        with_value("x", "a", 3), FORMULA, "column 'x' holds values of kind float, str, which no formula can use",
-    ),
+    "a mix": (with_value("x", "a", 3), FORMULA, "column 'x' holds values of kind float, str, which no formula can use"),
     "what a file has that is none": (
-        CLEAN.assign(x=source.Unusable.column("a matrix", n)), FORMULA, "column 'x' holds a matrix, which no formula",
+        CLEAN.assign(x=source.Unusable.column("a matrix", n)),
+        FORMULA,
+        "column 'x' holds a matrix, which no formula",
     ),
     "two levels written alike": (
-        CLEAN.assign(f=pd.Categorical([1, "1", 2] * 40)), FORMULA,
+        CLEAN.assign(f=pd.Categorical([1, "1", 2] * 40)),
+        FORMULA,
         "column 'f' has two levels that are both written '1': rename one",
     ),
     "combinations that R would merge": (
-        CLEAN.assign(g=np.where(G < 6, "p:q", "p"), h=np.where(G < 6, "r", "q:r")), "y ~ x + (1 | g:h)",
+        CLEAN.assign(g=np.where(G < 6, "p:q", "p"), h=np.where(G < 6, "r", "q:r")),
+        "y ~ x + (1 | g:h)",
         "groups g:h: two combinations of levels are both written 'p:q:r': take the colon out of the levels",
     ),
     "a number whose groups R would merge": (
-        CLEAN.assign(x=1 + np.tile(np.arange(10), 12) * 2.0**-52), "y ~ x + (1 | x)",
+        CLEAN.assign(x=1 + np.tile(np.arange(10), 12) * 2.0**-52),
+        "y ~ x + (1 | x)",
         "column 'x' is a number and groups rows too, where R takes 1.0 and 1.0000000000000002 for one group: round it",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", TABLES)
@@ -444,86 +475,109 @@ X = CLEAN["x"]
 DATA = {
     "one group": (CLEAN.assign(g="a"), FORMULA, "random term (1 + x | g): g has one group only, 'a': a variance"),
     "one group left": (
-        CLEAN.assign(y=CLEAN["y"].where(G == 0)), "y ~ x + (1 | g)",
+        CLEAN.assign(y=CLEAN["y"].where(G == 0)),
+        "y ~ x + (1 | g)",
         "random term (1 | g): g has one group only, 'g00': a variance between groups needs two or more; "
         "take the term out",
     ),
     "as many groups as rows": (
-        CLEAN.assign(g=np.arange(n)), "y ~ x + (1 | g)",
+        CLEAN.assign(g=np.arange(n)),
+        "y ~ x + (1 | g)",
         "random term (1 | g): as many groups as rows (120), so its variance and the residual's cannot be told apart: "
         "name a coarser group",
     ),
     "as many groups as rows, of two factors": (
-        CLEAN.assign(h=CLEAN.index % 10), "y ~ x + (1 | g:h)", "random term (1 | g:h): as many groups as rows (120)",
+        CLEAN.assign(h=CLEAN.index % 10),
+        "y ~ x + (1 | g:h)",
+        "random term (1 | g:h): as many groups as rows (120)",
     ),
     "as many random effects as rows": (
-        CLEAN.assign(g=np.arange(n) // 2), "y ~ x + (1 + x | g)",
+        CLEAN.assign(g=np.arange(n) // 2),
+        "y ~ x + (1 + x | g)",
         "random term (1 + x | g): 120 random effects (2 for each of 60 groups) for 120 rows, so their variances and "
         "the residual's cannot be told apart: use fewer effects, or a coarser group",
     ),
     "more random effects than rows": (
-        CLEAN.assign(g=np.arange(n) // 2), "y ~ x + (1 + x + f | g)", "240 random effects (4 for each of 60 groups)",
+        CLEAN.assign(g=np.arange(n) // 2),
+        "y ~ x + (1 + x + f | g)",
+        "240 random effects (4 for each of 60 groups)",
     ),
     "a rank-deficient fixed part": (
-        CLEAN.assign(z=2 * X + 1), "y ~ x + z + (1 | g)",
+        CLEAN.assign(z=2 * X + 1),
+        "y ~ x + z + (1 | g)",
         "the fixed part is rank-deficient: column z is a combination of (Intercept), x: take one of them out",
     ),
     "a constant predictor": (
-        CLEAN.assign(z=1e9), "y ~ x + z + (1 | g)", "column z is a combination of (Intercept): take one of them out",
+        CLEAN.assign(z=1e9),
+        "y ~ x + z + (1 | g)",
+        "column z is a combination of (Intercept): take one of them out",
     ),
     "a predictor of zeros": (
-        CLEAN.assign(z=0), "y ~ x + z + (1 | g)", "the fixed part: column z is zero in every row: take it out",
+        CLEAN.assign(z=0),
+        "y ~ x + z + (1 | g)",
+        "the fixed part: column z is zero in every row: take it out",
     ),
     "factors that are nested": (
-        CLEAN.assign(h=CLEAN["f"].map({"a": "p", "b": "q", "c": "q"})), "y ~ f + h + (1 | g)",
+        CLEAN.assign(h=CLEAN["f"].map({"a": "p", "b": "q", "c": "q"})),
+        "y ~ f + h + (1 | g)",
         "the fixed part is rank-deficient: column hq is a combination of fb, fc: take one of them out",
     ),
     "almost dependent, for want of centring": (
-        CLEAN.assign(t=2e9 + X), "y ~ t + (1 | g)",
+        CLEAN.assign(t=2e9 + X),
+        "y ~ t + (1 | g)",
         "column t is almost (if it is a matter of its origin, centre the variable) a combination of (Intercept)",
     ),
     "dependent random effects": (
-        CLEAN.assign(z=2 * X + 1), "y ~ x + (1 + x + z | g)",
+        CLEAN.assign(z=2 * X + 1),
+        "y ~ x + (1 + x + z | g)",
         "random term (1 + x + z | g) is rank-deficient: column z is a combination of (Intercept), x",
     ),
     "a response that is a predictor": (
-        CLEAN.assign(y=3 * X - 1), "y ~ x + (1 | g)",
+        CLEAN.assign(y=3 * X - 1),
+        "y ~ x + (1 | g)",
         "the fixed part x reproduces the response y exactly: no residual is left to model; is a predictor made from",
     ),
     "a response of the groups": (
-        CLEAN.assign(y=rng.normal(size=12)[G]), "y ~ 1 + (1 | g)",
+        CLEAN.assign(y=rng.normal(size=12)[G]),
+        "y ~ 1 + (1 | g)",
         "random term (1 | g) and the fixed part reproduce the response y exactly: no residual is left to model; if it "
         "is the same in all rows of a group, keep one row of each",
     ),
     "a response of the groups, beside predictors of rows and of groups": (
-        CLEAN.assign(y=rng.normal(size=12)[G] * 1e6 + X, z=rng.normal(size=12)[G]), "y ~ x + z + (1 | g)",
+        CLEAN.assign(y=rng.normal(size=12)[G] * 1e6 + X, z=rng.normal(size=12)[G]),
+        "y ~ x + z + (1 | g)",
         "random term (1 | g) and the fixed part reproduce the response y exactly",
     ),
     "a line in every group": (
-        CLEAN.assign(y=1e3 + rng.normal(size=12)[G] + rng.normal(size=12)[G] * X), "y ~ x + (1 + x | g)",
+        CLEAN.assign(y=1e3 + rng.normal(size=12)[G] + rng.normal(size=12)[G] * X),
+        "y ~ x + (1 + x | g)",
         "random term (1 + x | g) and the fixed part reproduce the response y exactly",
     ),
     "a response of one of two factors": (
-        CLEAN.assign(y=rng.normal(size=12)[G], h=CLEAN.index % 7), "y ~ 1 + (1 | h) + (1 | g)",
+        CLEAN.assign(y=rng.normal(size=12)[G], h=CLEAN.index % 7),
+        "y ~ 1 + (1 | h) + (1 | g)",
         "random term (1 | g) and the fixed part reproduce the response y exactly",
     ),
-    "too few rows": (
-        CLEAN[:4], FORMULA, "4 rows are too few for 4 fixed effects: the model needs more rows",
-    ),
+    "too few rows": (CLEAN[:4], FORMULA, "4 rows are too few for 4 fixed effects: the model needs more rows"),
     "too few rows are complete": (
-        CLEAN.assign(y=CLEAN["y"].where(CLEAN.index.isin([0, 1, 2, 60]))), FORMULA,
+        CLEAN.assign(y=CLEAN["y"].where(CLEAN.index.isin([0, 1, 2, 60]))),
+        FORMULA,
         "4 rows are too few for 4 fixed effects: the model needs more rows",
     ),
     "one row": (CLEAN[:1], "y ~ 1 + (1 | g)", "only 1 row is complete: the model needs more rows"),
     "the same term twice": (
-        CLEAN.assign(h=CLEAN["g"].str.upper()), "y ~ x + (1 | g) + (1 | h)",
+        CLEAN.assign(h=CLEAN["g"].str.upper()),
+        "y ~ x + (1 | g) + (1 | h)",
         "random terms (1 | g) and (1 | h) have the same groups and a column in common: their variances cannot be told",
     ),
     "an intercept twice": (
-        CLEAN, "y ~ x + (1 | g) + (1 + x | g)", "random terms (1 | g) and (1 + x | g) have the same groups and",
+        CLEAN,
+        "y ~ x + (1 | g) + (1 + x | g)",
+        "random terms (1 | g) and (1 + x | g) have the same groups and",
     ),
     "the logarithm of a negative number": (
-        CLEAN.assign(x=X - 1), "y ~ log(x) + (1 | g)",
+        CLEAN.assign(x=X - 1),
+        "y ~ log(x) + (1 | g)",
         "log(x) has no value in 48 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
     ),
     "the logarithm of a negative number, below dropped rows": (
@@ -532,28 +586,36 @@ DATA = {
         "log(x) has no value in 1 row of 115, the first in row 10: leave these rows out, or transform otherwise",
     ),
     "the logarithm of zero": (
-        CLEAN, "y ~ log(x) + (1 | g)",
+        CLEAN,
+        "y ~ log(x) + (1 | g)",
         "log(x) is not finite in 12 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
     ),
     "the logarithm of a response of zero": (
-        with_value("y", 0.0, 5), "log(abs(y)) ~ x + (1 | g)",
+        with_value("y", 0.0, 5),
+        "log(abs(y)) ~ x + (1 | g)",
         "log(abs(y)) is not finite in 1 row of 120, the first in row 6",
     ),
     "an overflow": (
-        CLEAN.assign(x=1000 * X), "y ~ exp(x) + (1 | g)", "exp(x) is not finite in 84 rows of 120, the first in row 4",
+        CLEAN.assign(x=1000 * X),
+        "y ~ exp(x) + (1 | g)",
+        "exp(x) is not finite in 84 rows of 120, the first in row 4",
     ),
     "an infinite offset": (
-        CLEAN, "y ~ x + offset(log(x)) + (1 | g)",
+        CLEAN,
+        "y ~ x + offset(log(x)) + (1 | g)",
         "the offset is not finite in 12 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
     ),
     "an infinite random slope": (
-        CLEAN, "y ~ x + (0 + log(x) | g)", "log(x) is not finite in 12 rows of 120, the first in row 1",
+        CLEAN,
+        "y ~ x + (0 + log(x) | g)",
+        "log(x) is not finite in 12 rows of 120, the first in row 1",
     ),
     "a response that a transformation makes constant": (
-        CLEAN.assign(y=np.where(CLEAN.index % 2, 1, -1)), "abs(y) ~ x + (1 | g)",
+        CLEAN.assign(y=np.where(CLEAN.index % 2, 1, -1)),
+        "abs(y) ~ x + (1 | g)",
         "the response abs(y) is the same in all 120 rows: nothing varies",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", DATA)

@@ -59,8 +59,10 @@ class OneWay:
         if sd is not None:
             found = optimize.minimize_scalar(
                 lambda log: at(np.exp(log), np.exp(log) + self.k * sd**2),
-                bounds=(np.log(pooled) - 5, np.log(pooled) + 5), method="bounded", options={"xatol": 1e-12},
-            )  # fmt: skip
+                bounds=(np.log(pooled) - 5, np.log(pooled) + 5),
+                method="bounded",
+                options={"xatol": 1e-12},
+            )
             return found.fun
         return at(self.within / inner, between / outer) if between / outer > pooled else at(pooled, pooled)
 
@@ -437,9 +439,13 @@ def test_labels_are_in_lme4s_order_of_terms(make_model):
         assert named == [(".sig01", "plate"), (".sig02", "sample"), (".sigma", "Residual"), ("(Intercept)", "")]
     three = [each.term for each in profile.parameters(models.get("machines-unstructured").design)]
     assert three[:6] == [
-        "sd__MachineA", "cor__MachineA.MachineB", "cor__MachineA.MachineC", "sd__MachineB", "cor__MachineB.MachineC",
+        "sd__MachineA",
+        "cor__MachineA.MachineB",
+        "cor__MachineA.MachineC",
+        "sd__MachineB",
+        "cor__MachineB.MachineC",
         "sd__MachineC",
-    ]  # fmt: skip
+    ]
 
 
 def test_intervals_are_a_table_by_the_names_of_the_estimates():

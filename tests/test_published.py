@@ -23,9 +23,7 @@ from concord.models import model as models
 from concord.models.parameters import KEY
 from concord.reference import reference
 
-COLUMNS = [
-    "model", "method", "fit", "quantity", "group", "term", "value", "printed_digits", "off", "source", "note",
-]  # fmt: skip
+COLUMNS = ["model", "method", "fit", "quantity", "group", "term", "value", "printed_digits", "off", "source", "note"]
 FILES = sorted((Path(__file__).parent / "published").glob("*.csv"))
 ROWS = [row for file in FILES for row in csv.DictReader(file.open(encoding="utf-8"))]
 # The two packages' standard errors are two definitions, equal to this in these models.
@@ -120,10 +118,19 @@ def test_both_packages_tuned_print_it_too(row, fitted):
 def test_every_row_is_complete_and_tells_its_source():
     """No column is missing, the digits are counted rightly, and what is no rounded value of its fit has a note."""
     assert {file.stem for file in FILES} == {
-        "lme4_reference", "lme4_tests", "lme4_vignette", "mixedmodels_documentation", "mixedmodels_tests", "nlme_help",
-        "nlme_scripts", "nlme_tests", "optima", "statsmodels_documentation", "statsmodels_notebook",
+        "lme4_reference",
+        "lme4_tests",
+        "lme4_vignette",
+        "mixedmodels_documentation",
+        "mixedmodels_tests",
+        "nlme_help",
+        "nlme_scripts",
+        "nlme_tests",
+        "optima",
+        "statsmodels_documentation",
+        "statsmodels_notebook",
         "statsmodels_tests",
-    }  # fmt: skip
+    }
     for row in ROWS:
         assert list(row) == COLUMNS and None not in row.values()
         assert row["model"] and row["method"] in vocabulary.METHODS and len(row["source"]) > 20

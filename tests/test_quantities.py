@@ -20,12 +20,13 @@ RTOL = 1e-6
 def small_world(monkeypatch):
     """Two definitions and one tolerance, so that no test depends on those of the tables."""
     monkeypatch.setattr(
-        quantities, "definitions",
+        quantities,
+        "definitions",
         lambda: {
             "half": Definition("half", "x / 2", conversion="twice the half is the whole"),
             "whole": Definition("whole", "x"),
         },
-    )  # fmt: skip
+    )
     monkeypatch.setattr(
         quantities, "tolerances", lambda: {"quantities": {"size": QuantityTolerance(rtol=RTOL, reason="for this test")}}
     )
@@ -226,8 +227,9 @@ def test_within_tolerance_no_digits_of_the_noise_are_shown():
 
 def test_records_travel_in_notebooks_and_come_out_as_rows():
     head = {"dataset": "d", "model": "m", "method": "ML", "settings": "tuned"}
-    sheet = Sheet("s", [by_definition(effect="fixed", term="x"), line({"lme4": np.nan}, expected={"lme4": np.nan})],
-                  head=head)  # fmt: skip
+    sheet = Sheet(
+        "s", [by_definition(effect="fixed", term="x"), line({"lme4": np.nan}, expected={"lme4": np.nan})], head=head
+    )
     bundle = json.loads(json.dumps(sheet._repr_mimebundle_()))  # what Jupyter does with it
     cell = {"outputs": [{"data": {QUANTITIES_TYPE: bundle[QUANTITIES_TYPE]}}]}
     table = collect_quantities([{"cells": [cell]}, {"cells": [cell]}])

@@ -97,10 +97,7 @@ def test_a_long_table_arrives_at_once():
     assert r.from_r(table[0])[::999] == texts[::999].tolist()
 
 
-WITHOUT_LOCALE = {
-    "LC_ALL=C": {"LC_ALL": "C"},
-    "LANG unset": {"PYTHONCOERCECLOCALE": "0"},
-}
+WITHOUT_LOCALE = {"LC_ALL=C": {"LC_ALL": "C"}, "LANG unset": {"PYTHONCOERCECLOCALE": "0"}}
 
 
 @pytest.mark.parametrize("case", WITHOUT_LOCALE)
@@ -244,8 +241,11 @@ def test_r_missing_fails_the_tests_and_skips_none():
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-x", "--rootdir", ROOT]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, ROOT / chosen],
-        env=without_r(), cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        env=without_r(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
     assert "1 failed" in done.stdout and "skipped" not in done.stdout
     assert "RError: R does not start" in done.stdout

@@ -206,18 +206,21 @@ def test_a_value_that_its_definition_does_not_give_differs(name, quantity, chang
 EFFECTS = {
     "an estimate a thousandth off": ("predicted effects", lambda t: t.assign(estimate=t["estimate"] * 1.001)),
     "two levels' swapped": (
-        "predicted effects", lambda t: t.assign(level=[t["level"][1], t["level"][0], *t["level"][2:]])
+        "predicted effects",
+        lambda t: t.assign(level=[t["level"][1], t["level"][0], *t["level"][2:]]),
     ),
     "a level's row dropped": ("predicted effects", lambda t: t.drop(index=3)),
     "a level's row twice": ("predicted effects", lambda t: pd.concat([t, t.head(1)], ignore_index=True)),
     "a level that is not there": (
-        "predicted effects", lambda t: pd.concat([t, t.head(1).assign(level="new")], ignore_index=True)
+        "predicted effects",
+        lambda t: pd.concat([t, t.head(1).assign(level="new")], ignore_index=True),
     ),
     "standard errors a tenth off": ("conditional standard errors", lambda t: t.assign(std_error=t["std_error"] * 1.1)),
     "a standard error missing": (
-        "conditional standard errors", lambda t: t.assign(std_error=t["std_error"].where(t.index != 2))
+        "conditional standard errors",
+        lambda t: t.assign(std_error=t["std_error"].where(t.index != 2)),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("which", EFFECTS)
@@ -228,9 +231,10 @@ def test_the_effects_that_tables_and_pictures_show_are_those_that_are_judged(whi
     comparison = compared("sitka-random_intercept")
     moved = [
         replace(fit, predict=lambda fit=fit: change(fit.random_effects.copy()))
-        if fit.engine == "lme4" or (both and fit.engine == "mixedlm") else fit
+        if fit.engine == "lme4" or (both and fit.engine == "mixedlm")
+        else fit
         for fit in comparison.fits
-    ]  # fmt: skip
+    ]
     again = compare(*moved)
     line = of(lines(again), quantity)
     assert line.verdict == DIFFER and set(line.unexplained) == {"lme4", *(["mixedlm"] if both else [])}
@@ -285,9 +289,12 @@ def test_a_fit_in_another_coding_is_carried_over(fits):
     centred = engines()["lme4"].from_native(native, model, settings="tuned")
     found = lines(compare(fits("sleepstudy-random_slope", "ML", "mixedlm", "tuned"), centred))
     for quantity, term in (
-        ("predicted effects", "Days"), ("conditional variances", "(Intercept)"), ("conditional variances", "Days"),
-        ("conditional covariances", ""), ("conditional R-squared", ""),
-    ):  # fmt: skip
+        ("predicted effects", "Days"),
+        ("conditional variances", "(Intercept)"),
+        ("conditional variances", "Days"),
+        ("conditional covariances", ""),
+        ("conditional R-squared", ""),
+    ):
         line = of(found, quantity, term)
         assert line.verdict == AGREE and set(line.values) == {"mixedlm", "lme4"}
     # Its predict() cannot know the centred column: it says so, and nothing is said for it.
@@ -346,9 +353,12 @@ def test_the_new_table_knows_two_levels_and_asks_for_unknown_ones(make_model):
     frame = table().assign(k=lambda t: t["h"] > 0, c=lambda t: pd.Categorical(t["g"]), new=lambda t: t["g"])
     frame.loc[0, "new"] = "new"
     for group, known, unknown in (
-        ("g", ["g0", "g1"], ["new", "new"]), ("h", [0, 1], [3, 3]), ("c", ["g0", "g1"], ["new", "new"]),
-        ("k", ["FALSE", "TRUE"], ["new", "new"]), ("new", ["new", "g0"], ["new 2", "new 2"]),
-    ):  # fmt: skip
+        ("g", ["g0", "g1"], ["new", "new"]),
+        ("h", [0, 1], [3, 3]),
+        ("c", ["g0", "g1"], ["new", "new"]),
+        ("k", ["FALSE", "TRUE"], ["new", "new"]),
+        ("new", ["new", "g0"], ["new 2", "new 2"]),
+    ):
         model = make_model(frame, f"y ~ x + f + (1 | {group})")
         given = new_table(model)
         assert given[group].tolist() == known + unknown and set(given) == {"x", "f", group}
@@ -446,10 +456,13 @@ def published(compared, make_model):
 
 
 QUANTITIES = {
-    "effect": "predicted effects", "conditional variance": "conditional variances", "residual": "residuals",
-    "scaled residual": "residuals called Pearson's", "prediction": "predictions, known levels",
+    "effect": "predicted effects",
+    "conditional variance": "conditional variances",
+    "residual": "residuals",
+    "scaled residual": "residuals called Pearson's",
+    "prediction": "predictions, known levels",
     "prediction of fixed effects": "predictions, fixed effects only",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("key", sorted({(row["model"], row["method"], row["quantity"]) for row in ROWS}))

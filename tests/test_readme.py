@@ -128,9 +128,15 @@ class Checkout:
             command = command.replace(".venv/bin/", "")
         with (scratch / "log").open("w+") as log:
             process = subprocess.Popen(
-                ["bash", "-c", command], cwd=self.folder, env=self.environment(scratch, **more), text=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environment(scratch, **more),
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             process.log, process.scratch = scratch / "log", scratch
             try:
                 yield process
@@ -332,8 +338,9 @@ def test_lab_serves_the_notebooks_and_a_kernel_that_has_the_package(checkout, gi
         assert reply["content"]["status"] == "ok"
         (text,) = [message["content"]["text"] for message in said if message["msg_type"] == "stream"]
         assert text.split() == [
-            str(checkout.folder / "scripts" / "concord" / "__init__.py"), str(checkout.folder / "notebooks"),
-        ]  # fmt: skip
+            str(checkout.folder / "scripts" / "concord" / "__init__.py"),
+            str(checkout.folder / "notebooks"),
+        ]
         kernel_folder = str(tmp_path / "runtime")
         assert kernels(kernel_folder)
     until(lambda: not kernels(kernel_folder), 10)

@@ -188,10 +188,21 @@ def test_theta_gives_every_committed_digit(id, method):
 
 
 RESPONSES = {
-    "cake": "angle", "dietox": "Weight", "dyestuff": "Yield", "dyestuff2": "Yield", "ergostool": "effort",
-    "machines": "score", "oats": "yield", "orthodont": "distance", "oxboys": "height", "pastes": "strength",
-    "penicillin": "diameter", "rail": "travel", "sitka": "size", "sleepstudy": "Reaction",
-}  # fmt: skip
+    "cake": "angle",
+    "dietox": "Weight",
+    "dyestuff": "Yield",
+    "dyestuff2": "Yield",
+    "ergostool": "effort",
+    "machines": "score",
+    "oats": "yield",
+    "orthodont": "distance",
+    "oxboys": "height",
+    "pastes": "strength",
+    "penicillin": "diameter",
+    "rail": "travel",
+    "sitka": "size",
+    "sleepstudy": "Reaction",
+}
 
 
 @cache
@@ -440,7 +451,7 @@ SHAPES = {
     "a radius of nan": (put("checks", "radius", float("nan")), "random_slope.REML.checks.radius: "),
     "a word for a list": (put("theta", "none"), "random_slope.REML.theta: Input should be a valid list"),
     "another proof": (put("checks", "hessian", "fine"), "random_slope.REML.checks.hessian: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("sign", [True, False], ids=["with its checksum made anew", "as it is"])

@@ -63,17 +63,25 @@ def write(folder: Path, **cells: tuple[str, ...]) -> None:
 def cluster():
     """The address of a scheduler with two workers, started by their commands in a folder of their own."""
     scratch = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
-    environment = os.environ | {
-        "TMPDIR": str(scratch),
-        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
-    }
+    environment = os.environ | {"TMPDIR": str(scratch), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     dask = str(Path(sys.executable).with_name("dask"))
     file = scratch / "scheduler.json"
     commands = [
         [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
-        [dask, "worker", "--scheduler-file", str(file), "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1",
-         "--no-dashboard"],
-    ]  # fmt: skip
+        [
+            dask,
+            "worker",
+            "--scheduler-file",
+            str(file),
+            "--host",
+            "127.0.0.1",
+            "--nworkers",
+            "2",
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+        ],
+    ]
     processes = []
     with (scratch / "log").open("w") as log:
         for command in commands:
@@ -159,9 +167,13 @@ def test_every_notebook_is_run_kept_and_shown_though_some_fail_die_or_take_too_l
     assert sorted(path.stem for path in (build / "notebooks").iterdir()) == names
     statuses = {name: kept(folder, name).metadata.concord.status for name in names}
     assert statuses == {
-        "bad-ML": "failed", "bad-REML": "completed", "dead": "died", "good-ML": "completed",
-        "good-REML": "completed", "slow": "timed out",
-    }  # fmt: skip
+        "bad-ML": "failed",
+        "bad-REML": "completed",
+        "dead": "died",
+        "good-ML": "completed",
+        "good-REML": "completed",
+        "slow": "timed out",
+    }
     assert kept(folder, "good-ML").cells[-1].outputs[0].text == "ML\n"
     # The last lines: what failed, the notebook and its cell, why, and where it is shown
     assert lines[-7] == f"3 of 6 reports completed: {build}/reports/index.html"
@@ -214,10 +226,20 @@ def test_tables_and_verdicts_are_what_the_notebooks_show(folder, concord):
     fits = list(csv.DictReader((build / "fits.csv").open()))
     assert tuple(fits[0]) == FITS_COLUMNS and len(fits) == 8
     assert fits[0] == {
-        "dataset": "pigs", "model": "slope", "method": "ML", "settings": "default", "engine": "lme4",
-        "loglik": "-0.1", "gap": "4e-08", "digits": "0.3333333333333333", "converged": "True", "said_so": "",
-        "seconds": "0.5", "messages": "first line | second", "verdict": "python short",
-    }  # fmt: skip
+        "dataset": "pigs",
+        "model": "slope",
+        "method": "ML",
+        "settings": "default",
+        "engine": "lme4",
+        "loglik": "-0.1",
+        "gap": "4e-08",
+        "digits": "0.3333333333333333",
+        "converged": "True",
+        "said_so": "",
+        "seconds": "0.5",
+        "messages": "first line | second",
+        "verdict": "python short",
+    }
     assert fits[1]["gap"] == ""
     estimates = list(csv.DictReader((build / "estimates.csv").open()))
     assert tuple(estimates[0]) == ESTIMATES_COLUMNS and len(estimates) == 2

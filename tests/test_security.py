@@ -40,13 +40,29 @@ READING = ["readLines('/etc/passwd')", "scan('/etc/passwd', '')", "open('/etc/pa
 CODE = [*R_CODE, *PYTHON_CODE, *READING]
 # Where in a formula it may stand: y, x and g are columns.
 PLACES = [
-    "CODE", "CODE ~ x + (1 | g)", "y ~ CODE + (1 | g)", "y ~ x + (CODE | g)", "y ~ x + (1 | CODE)",
-    "y ~ I(CODE) + (1 | g)", "y ~ x + (1 | g); CODE", "y ~ x + (1 | g)\nCODE", "y ~ poly(x, CODE) + (1 | g)",
-    "y ~ scale(x, center = CODE) + (1 | g)", "y ~ x + offset(CODE) + (1 | g)", "y ~ x[CODE] + (1 | g)",
-    "y ~ (function() CODE)() + (1 | g)", "y ~ x %in% CODE + (1 | g)", "{CODE; y} ~ x + (1 | g)",
-    "y ~ `CODE` + (1 | g)", "y ~ x + (1 | g) # CODE", "y ~ if (TRUE) CODE + (1 | g)", "y ~ x + log(CODE) + (1 | g)",
-    "y ~ x + factor(CODE) + (1 | g)", "y ~ 'CODE' + (1 | g)", "y ~ x$CODE + (1 | g)",
-]  # fmt: skip
+    "CODE",
+    "CODE ~ x + (1 | g)",
+    "y ~ CODE + (1 | g)",
+    "y ~ x + (CODE | g)",
+    "y ~ x + (1 | CODE)",
+    "y ~ I(CODE) + (1 | g)",
+    "y ~ x + (1 | g); CODE",
+    "y ~ x + (1 | g)\nCODE",
+    "y ~ poly(x, CODE) + (1 | g)",
+    "y ~ scale(x, center = CODE) + (1 | g)",
+    "y ~ x + offset(CODE) + (1 | g)",
+    "y ~ x[CODE] + (1 | g)",
+    "y ~ (function() CODE)() + (1 | g)",
+    "y ~ x %in% CODE + (1 | g)",
+    "{CODE; y} ~ x + (1 | g)",
+    "y ~ `CODE` + (1 | g)",
+    "y ~ x + (1 | g) # CODE",
+    "y ~ if (TRUE) CODE + (1 | g)",
+    "y ~ x + log(CODE) + (1 | g)",
+    "y ~ x + factor(CODE) + (1 | g)",
+    "y ~ 'CODE' + (1 | g)",
+    "y ~ x$CODE + (1 | g)",
+]
 
 
 def table(**columns) -> pd.DataFrame:

@@ -140,11 +140,23 @@ def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
 
 def test_no_file_names_a_package_registry():
     registries = [
-        ("pypi", "org"), ("pythonhosted", "org"), ("cran", "r-project.org"), ("deb", "debian.org"),
-        ("security", "debian.org"), ("archive", "ubuntu.com"), ("anaconda", "org"), ("anaconda", "com"),
-        ("packagemanager", "posit.co"), ("packagemanager", "rstudio.com"), ("cran", "rstudio.com"),
-        ("npmjs", "org"), ("npmjs", "com"), ("ghcr", "io"), ("docker", "io"), ("quay", "io"),
-    ]  # fmt: skip
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("cran", "r-project.org"),
+        ("deb", "debian.org"),
+        ("security", "debian.org"),
+        ("archive", "ubuntu.com"),
+        ("anaconda", "org"),
+        ("anaconda", "com"),
+        ("packagemanager", "posit.co"),
+        ("packagemanager", "rstudio.com"),
+        ("cran", "rstudio.com"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("ghcr", "io"),
+        ("docker", "io"),
+        ("quay", "io"),
+    ]
     pattern = re.compile("|".join(re.escape(".".join(parts)) for parts in registries))
     assert [(path, match.group()) for path, text in tracked_texts().items() for match in pattern.finditer(text)] == []
 
@@ -183,8 +195,14 @@ def test_make_passes_values_with_spaces_and_quotes_whole(tmp_path):
         text=True,
     ).stdout
     assert out.splitlines()[2:] == [
-        "reports", "--notebook", "it's a \"b\"; exit 3", "--method", "ML", "--scheduler", "tcp://host:1",
-    ]  # fmt: skip
+        "reports",
+        "--notebook",
+        'it\'s a "b"; exit 3',
+        "--method",
+        "ML",
+        "--scheduler",
+        "tcp://host:1",
+    ]
 
 
 # ---- scripts/setup.sh, on a machine whose every command is a stand-in that writes down its call
@@ -206,9 +224,21 @@ class Machine:
     """A copy of the set-up in a folder, with only the commands that a bare machine has."""
 
     TOOLS = [
-        "bash", "cat", "dirname", "env", "flock", "head", "mkdir", "mktemp", "mv", "rm", "sha256sum",
-        "tail", "tee", "true",
-    ]  # fmt: skip
+        "bash",
+        "cat",
+        "dirname",
+        "env",
+        "flock",
+        "head",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "rm",
+        "sha256sum",
+        "tail",
+        "tee",
+        "true",
+    ]
 
     def __init__(self, folder: Path):
         self.checkout, self.bin, self.calls = folder / "a checkout", folder / "bin", folder / "calls"

@@ -273,8 +273,10 @@ def test_bias_and_coverage_are_those_of_theory_within_monte_carlo_error(dyestuff
 
 def test_unit_and_origin_of_the_predictor_change_nothing_but_numbers():
     """Mean and covariance of the response, the responses themselves, and the ML optimum are the same."""
-    made = [made_up(Scenario(groups=5, correlation=0.5, scale=scale, shift=shift, missing=0.2), "ML", 3)
-            for scale, shift in [(1, 0), (100, 0), (0.01, 7)]]  # fmt: skip
+    made = [
+        made_up(Scenario(groups=5, correlation=0.5, scale=scale, shift=shift, missing=0.2), "ML", 3)
+        for scale, shift in [(1, 0), (100, 0), (0.01, 7)]
+    ]
     means, spreads, responses, optima = [], [], [], []
     for case in made:
         design, term = case.model.design, case.model.design.terms[0]

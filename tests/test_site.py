@@ -114,8 +114,14 @@ def built(tmp_path_factory, comparisons) -> Path:
     return output
 
 
-PAGES = ["reports/index.html", "reports/code.html", "reports/story-REML.html", "reports/broken-REML.html",
-         "reports/dietox-REML.html", "alone/compare-REML.html"]  # fmt: skip
+PAGES = [
+    "reports/index.html",
+    "reports/code.html",
+    "reports/story-REML.html",
+    "reports/broken-REML.html",
+    "reports/dietox-REML.html",
+    "alone/compare-REML.html",
+]
 
 
 @pytest.fixture(scope="module")

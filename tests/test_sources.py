@@ -57,12 +57,7 @@ def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
 
 PLAIN = "y,g,n,t\n1.5,a,1,TRUE\n-2e3,b,-2,FALSE\n.25,a,3,TRUE\n"
 TABLE = pd.DataFrame(
-    {
-        "y": [1.5, -2000.0, 0.25],
-        "g": pd.Series(["a", "b", "a"], dtype="str"),
-        "n": [1, -2, 3],
-        "t": [True, False, True],
-    }
+    {"y": [1.5, -2000.0, 0.25], "g": pd.Series(["a", "b", "a"], dtype="str"), "n": [1, -2, 3], "t": [True, False, True]}
 )
 SPELLINGS = {
     "plain": PLAIN,
@@ -278,9 +273,10 @@ REFUSED = {
     "a spreadsheet in disguise": (b"PK\x03\x04\x14\0", f"it holds a spreadsheet or an archive, and no text: {SAVE}"),
     "Parquet in disguise": (b"PAR1\x15\0", f"it holds Parquet (name it .parquet), and no text: {SAVE}"),
     "gzip in disguise": (
-        gzip.compress(b"y,g\n1,a\n"), f"it holds compressed data (name it .csv.gz), and no text: {SAVE}"
+        gzip.compress(b"y,g\n1,a\n"),
+        f"it holds compressed data (name it .csv.gz), and no text: {SAVE}",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -308,10 +304,13 @@ NO_SUFFIX = "its suffix says of no table: expected .csv, .tsv, .tab, .txt, .parq
         ("t.csv.gz", "it cannot be unpacked (Not a gzipped file (b'y,')): compress it anew"),
         ("t.parquet", "it is no Parquet or Feather file, or is damaged: save it anew"),
         ("t.feather", "it is no Parquet or Feather file, or is damaged: save it anew"),
-        ("t.rds", "it is damaged, or holds R objects other than a data frame: save one anew with "
-                  "saveRDS(as.data.frame(table), 'table.rds')"),
+        (
+            "t.rds",
+            "it is damaged, or holds R objects other than a data frame: save one anew with "
+            "saveRDS(as.data.frame(table), 'table.rds')",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_suffix_that_is_none_of_a_table_or_not_this_files_is_one_line(name, message, refused):
     """Each with the way out."""
     assert refused("y,g\n1,a\n", name).startswith(f"{name}: {message}")
@@ -516,10 +515,16 @@ def test_columns_that_no_formula_can_use_harm_nobody(save):
     found = tables.read(save(code))
     what = {name: found[name].iloc[0].what for name in found if isinstance(found[name].iloc[0], Unusable)}
     assert what == {
-        "date": "dates", "time": "dates", "lt": "dates", "span": "time spans", "z": "complex numbers", "l": "lists",
-        "m": "a matrix", "odd": "an object of class 'strange'",
+        "date": "dates",
+        "time": "dates",
+        "lt": "dates",
+        "span": "time spans",
+        "z": "complex numbers",
+        "l": "lists",
+        "m": "a matrix",
+        "odd": "an object of class 'strange'",
         "na": "a factor with a missing level (see R's droplevels)",
-    }  # fmt: skip
+    }
     assert found["one"].tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5]) and found["big"].tolist() == [1, 0]
 
 
@@ -546,7 +551,7 @@ CODE = {
     "no name": ("setNames(data.frame(a = 1, b = 2), c('y', NA))", "column 2 of 2 has no name"),
     "no columns": ("data.frame()", "it has no columns"),
     "no rows": ("data.frame(y = numeric())", "it has columns and no rows: expected one row for every observation"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CODE)

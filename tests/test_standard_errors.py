@@ -28,9 +28,12 @@ FILE = Path(__file__).parent / "published" / "degrees" / "nlme_summaries.csv"
 ROWS = list(csv.DictReader(FILE.open(encoding="utf-8")))
 
 TRIED = [
-    ("sleepstudy-random_slope", "REML"), ("sleepstudy-random_slope", "ML"), ("machines-nested", "REML"),
-    ("penicillin-crossed", "REML"), ("penicillin-crossed", "ML"),
-]  # fmt: skip
+    ("sleepstudy-random_slope", "REML"),
+    ("sleepstudy-random_slope", "ML"),
+    ("machines-nested", "REML"),
+    ("penicillin-crossed", "REML"),
+    ("penicillin-crossed", "ML"),
+]
 
 
 # What rounding may have taken the digits of.

@@ -92,9 +92,13 @@ def command(folder: Path, *arguments: str, wrapped: tuple[str, ...] = (), **envi
     """The simulate command as a process of its own session."""
     words = [sys.executable, "-m", "concord", "simulate", MODEL, "--settings", "default", "--output", str(folder)]
     return subprocess.Popen(
-        [*wrapped, *words, *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True, env={**os.environ, "SCHEDULER": "", **environment},
-    )  # fmt: skip
+        [*wrapped, *words, *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "SCHEDULER": "", **environment},
+    )
 
 
 def told(err: str) -> list[str]:
@@ -131,7 +135,7 @@ class Cluster:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                )  # fmt: skip
+                )
             )
 
     @property
@@ -279,8 +283,9 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     count = 2 * len(files(kept))
     assert re.fullmatch(
         rf"concord: {disk / 'study'}: cannot be written: {why}: {count} of 30 replicates are kept in {disk / 'study'}; "
-        "the same command goes on\n", err,
-    )  # fmt: skip
+        "the same command goes on\n",
+        err,
+    )
     assert not [*kept.rglob(".*.aside")]
     if can.returncode == 0:
         assert 0 < count < 30

@@ -22,11 +22,17 @@ from concord.reference import reference
 SLOPE, UNCORRELATED = ("sitka-random_slope", "REML"), ("dietox-uncorrelated", "ML")
 OPTIMIZERS = {
     "lme4": {
-        "bobyqa", "Nelder_Mead", "nlminbwrap", "nmkbw", "optimx.L-BFGS-B", "optimx.nlminb",
-        "nloptwrap.NLOPT_LN_BOBYQA", "nloptwrap.NLOPT_LN_NELDERMEAD",
+        "bobyqa",
+        "Nelder_Mead",
+        "nlminbwrap",
+        "nmkbw",
+        "optimx.L-BFGS-B",
+        "optimx.nlminb",
+        "nloptwrap.NLOPT_LN_BOBYQA",
+        "nloptwrap.NLOPT_LN_NELDERMEAD",
     },
     "mixedlm": {"bfgs", "cg", "lbfgs", "nm", "powell"},
-}  # fmt: skip
+}
 DEFAULT = ("lme4", "nloptwrap.NLOPT_LN_BOBYQA")
 
 

@@ -50,11 +50,7 @@ def test_text_lines_up():
     """Words stand to the left, numbers to the right, under their headings, with the notes below."""
     lines = tables.render_text("Caption", HEADER, ROWS, left=2, notes=["A note."]).splitlines()
     assert lines[0] == "Caption" and lines[-1] == "A note."
-    assert lines[2:5] == [
-        "term      group   a & b",
-        "var__<x>  Pig       1.5",
-        "Time             -12.25",
-    ]
+    assert lines[2:5] == ["term      group   a & b", "var__<x>  Pig       1.5", "Time             -12.25"]
 
 
 def test_a_table_without_rows_has_its_header():

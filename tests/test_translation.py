@@ -190,11 +190,7 @@ def test_a_component_of_something_else_is_refused(make_model):
 
     model = make_model(TABLE, "y ~ x + (1 | g) + (1 | gb) + (0 + z | gb)")
     right = {"a": "0 + C(b)", "b": "0 + C(b):z"}
-    cases = {
-        "a": {**right, "a": "0 + C(h)"},
-        "b": {**right, "b": "0 + C(b):x"},
-        "c": {**right, "c": "0 + C(b):x"},
-    }
+    cases = {"a": {**right, "a": "0 + C(h)"}, "b": {**right, "b": "0 + C(b):x"}, "c": {**right, "c": "0 + C(b):x"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, components in {"": right, **cases}.items():
@@ -296,8 +292,11 @@ def test_powers_are_those_of_doubles(make_model):
     """Where integers would overflow or refuse, numpy's power of doubles stands for R's."""
     fixed = [form(make_model(TABLE, f"y ~ I({each}) + (1 | g)")).fixed for each in ("k^2", "k^30", "k^-1", "2^k")]
     assert fixed == [
-        "y ~ I(k**2)", "y ~ I(np.float_power(k, 30))", "y ~ I(np.float_power(k, -1))", "y ~ I(np.float_power(2, k))",
-    ]  # fmt: skip
+        "y ~ I(k**2)",
+        "y ~ I(np.float_power(k, 30))",
+        "y ~ I(np.float_power(k, -1))",
+        "y ~ I(np.float_power(2, k))",
+    ]
 
 
 def test_dependent_fixed_effects_are_named(make_model):
@@ -311,9 +310,24 @@ def test_dependent_fixed_effects_are_named(make_model):
 # ---- names and rows ------------------------------------------------------------------------------------------------
 
 NAMES = [
-    "day 1", "y.a", "größe", "class", "for", "TRUE", "None", "C", "Q", "I", "np", "data", "a`b\\'c", '"', "_x", "x + 1",
+    "day 1",
+    "y.a",
+    "größe",
+    "class",
+    "for",
+    "TRUE",
+    "None",
+    "C",
+    "Q",
+    "I",
+    "np",
+    "data",
+    "a`b\\'c",
+    '"',
+    "_x",
+    "x + 1",
     HOSTILE,
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -455,10 +469,7 @@ INEXPRESSIBLE = {
     ),
     "(poly(z, 2) | h) + (1 | g)": ("(poly(z, 2) | h): correlated effects of a factor that is crossed with g", None),
     "(1 | g) + (1 | g)": ("(1 | g) + (1 | g): the effect (Intercept) of g twice", "y ~ x + (1 | g)"),
-    "(z | g) + (z || g)": (
-        "(z | g) + (1 | g) + (0 + z | g): the effect (Intercept) of g twice",
-        "y ~ x + (z | g)",
-    ),
+    "(z | g) + (z || g)": ("(z | g) + (1 | g) + (0 + z | g): the effect (Intercept) of g twice", "y ~ x + (z | g)"),
     "(z | g) + (k | g)": ("(z | g) + (k | g): the effect (Intercept) of g twice", None),
     "(z | `day 1`) + (1 | h)": (
         "(z | `day 1`): correlated effects of a factor that is crossed with h",

@@ -74,9 +74,13 @@ class Inquiry:
     """
 
     def __init__(
-        self, data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", *,
+        self,
+        data: str | os.PathLike[str] | pd.DataFrame,
+        formula: str,
+        method: str = "REML",
+        *,
         engine_timeout: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if method not in METHODS:
             raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
         if not isinstance(formula, str):
@@ -91,10 +95,18 @@ class Inquiry:
         self.rows, self.notes = len(table), tuple(prepared.notes)
         record = datasets.ModelRecord(formula=formula, title=f"{formula} on {self.source or 'a table'}")
         dataset = datasets.Dataset(
-            id=self.name, frame=prepared.frame, columns={}, models={"model": record}, title=self.source or self.name,
-            source=self.source or "a table in memory", version="", citation="", licence="",
-            sha256=_checksum(prepared.frame), place=None,
-        )  # fmt: skip
+            id=self.name,
+            frame=prepared.frame,
+            columns={},
+            models={"model": record},
+            title=self.source or self.name,
+            source=self.source or "a table in memory",
+            version="",
+            citation="",
+            licence="",
+            sha256=_checksum(prepared.frame),
+            place=None,
+        )
         self.model = Model(dataset, "model", record, method)
         preparation.check(self.model.design, parsed, prepared)
         self._table = table_digest(prepared.frame)
@@ -294,9 +306,13 @@ class Certificate:
 
 
 def compare_formula(
-    data: str | os.PathLike[str] | pd.DataFrame, formula: str, method: str = "REML", settings: str = "default", *,
+    data: str | os.PathLike[str] | pd.DataFrame,
+    formula: str,
+    method: str = "REML",
+    settings: str = "default",
+    *,
     engine_timeout: float | None = None,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
 
     Parameters

@@ -27,9 +27,17 @@ UNJUDGED = "unjudged"
 """In a study, in the place of a verdict where the independent likelihood has no optimum for a drawn response."""
 
 LETTERS = {
-    AGREE: "A", "python short": "P", "r short": "R", "both short": "B", "python imprecise": "p", "r imprecise": "r",
-    "both imprecise": "b", DIFFER: "D", NO_FIT: "N", CANNOT_EXPRESS: "C",
-}  # fmt: skip
+    AGREE: "A",
+    "python short": "P",
+    "r short": "R",
+    "both short": "B",
+    "python imprecise": "p",
+    "r imprecise": "r",
+    "both imprecise": "b",
+    DIFFER: "D",
+    NO_FIT: "N",
+    CANNOT_EXPRESS: "C",
+}
 """Every verdict with its letter, which says it where colour cannot; a small one is for what is imprecise."""
 
 

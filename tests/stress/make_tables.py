@@ -39,10 +39,21 @@ def sizes_of(groups: int, rows: int | list[int]) -> list[int]:
 
 
 def conflict(
-    seed: int, groups: int, rows: int | list[int], within: float, between: float, noise: float,
-    group_noise: float = 0.0, gap: float = 1.0, width: float = 0.2, slope_noise: float = 0.0, correlation: float = 0.0,
-    formula: str = "y ~ x + (1 | g)", digits: int = 3, kind: str = "two optima",
-) -> Table:  # fmt: skip
+    seed: int,
+    groups: int,
+    rows: int | list[int],
+    within: float,
+    between: float,
+    noise: float,
+    group_noise: float = 0.0,
+    gap: float = 1.0,
+    width: float = 0.2,
+    slope_noise: float = 0.0,
+    correlation: float = 0.0,
+    formula: str = "y ~ x + (1 | g)",
+    digits: int = 3,
+    kind: str = "two optima",
+) -> Table:
     """Groups apart in x, with one slope within them and another between them: an ecological fallacy."""
     rng = random.Random(seed)
     y, x, g = [], [], []
@@ -61,9 +72,17 @@ def conflict(
 
 
 def slopes(
-    seed: int, groups: int, rows: int | list[int], sd: tuple[float, float], correlation: float, noise: float,
-    origin: float = 0.0, formula: str = "y ~ x + (x | g)", digits: int = 3, kind: str = "correlation",
-) -> Table:  # fmt: skip
+    seed: int,
+    groups: int,
+    rows: int | list[int],
+    sd: tuple[float, float],
+    correlation: float,
+    noise: float,
+    origin: float = 0.0,
+    formula: str = "y ~ x + (x | g)",
+    digits: int = 3,
+    kind: str = "correlation",
+) -> Table:
     """Random intercepts and slopes with a correlation, at x = 0, 1, 2, ... about the origin."""
     rng = random.Random(seed)
     y, x, g = [], [], []
@@ -79,10 +98,21 @@ def slopes(
 
 
 def components(
-    seed: int, a: int, b: int, c: int, rows: int, sd: tuple[float, float, float], noise: float, slope: float = 0.5,
-    conflict: float = 0.0, keep: float = 1.0, crossed: bool = True, formula: str = "y ~ x + (1 | a) + (1 | b)",
-    digits: int = 3, kind: str = "boundary",
-) -> Table:  # fmt: skip
+    seed: int,
+    a: int,
+    b: int,
+    c: int,
+    rows: int,
+    sd: tuple[float, float, float],
+    noise: float,
+    slope: float = 0.5,
+    conflict: float = 0.0,
+    keep: float = 1.0,
+    crossed: bool = True,
+    formula: str = "y ~ x + (1 | a) + (1 | b)",
+    digits: int = 3,
+    kind: str = "boundary",
+) -> Table:
     """Two or three grouping factors, crossed (or b nested in a), some cells left out; x goes with a by `conflict`."""
     rng = random.Random(seed)
     of_a, of_b, of_c = ([rng.gauss(0, size) for _ in range(k)] for size, k in zip(sd, (a, b, c), strict=True))
@@ -204,7 +234,7 @@ def two_optima() -> dict[str, Table]:
             401, 6, 3, 1, 2, (0.3, 0.2, 0), 0.1, 2, 3, crossed=False, kind="two optima"
         ),
         "crossed_inside": components(401, 7, 4, 1, 1, (0.1, 1, 0), 0.05, 1, 2, kind="two optima"),
-    }  # fmt: skip
+    }
 
 
 def boundaries() -> dict[str, Table]:
@@ -223,7 +253,7 @@ def boundaries() -> dict[str, Table]:
         "apart_intercept_zero": slopes(411, 6, 4, (0, 0.8), 0, 0.8, formula=APART, kind="boundary"),
         "slope_only": slopes(412, 7, [3, 1, 4], (0, 0.5), 0, 0.5, formula="y ~ x + (0 + x | g)", kind="boundary"),
         "matrix_zero": slopes(300, 6, 4, (0.5, 0.2), -1, 1, kind="boundary"),
-    }  # fmt: skip
+    }
 
 
 def correlations() -> dict[str, Table]:

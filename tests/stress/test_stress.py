@@ -102,8 +102,11 @@ def test_the_set_has_every_kind_of_difficulty():
     }
     assert signs >= {1.0, -1.0}
     assert max(float(each["theta"][0][0]) for *_, found in best for each in found) > 1e8
-    assert all(float(a["loglik"]) > float(b["loglik"]) + 0.01
-               for found in several for a, b in zip(found, found[1:], strict=False))  # fmt: skip
+    assert all(
+        float(a["loglik"]) > float(b["loglik"]) + 0.01
+        for found in several
+        for a, b in zip(found, found[1:], strict=False)
+    )
 
 
 def test_a_balance_is_the_closed_form_of_analysis_of_variance():
@@ -202,9 +205,19 @@ def placed(model, optimum: dict, engine: str) -> Fit:
     fixed, covariances, variance = numbers(optimum)
     errors = np.array([float(each) for each in optimum["std_error"].values()])
     return Fit(
-        model=model, engine=engine, settings="default", loglik=float(optimum["loglik"]), fixed=fixed, std_error=errors,
-        covariances=covariances, residual_variance=variance, converged=True, messages=(), seconds=0.0, call="placed",
-    )  # fmt: skip
+        model=model,
+        engine=engine,
+        settings="default",
+        loglik=float(optimum["loglik"]),
+        fixed=fixed,
+        std_error=errors,
+        covariances=covariances,
+        residual_variance=variance,
+        converged=True,
+        messages=(),
+        seconds=0.0,
+        call="placed",
+    )
 
 
 def words(model, *optima: dict, **changes: float) -> tuple[str, tuple[str, ...], list[float]]:

@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
 # and of influence, for each grouping factor.
 FITS = {
-    "standard errors": 2, "tests of fixed effects": 6, "intervals": 12, "random effects": 1, "criteria": 0,
-    "tests of models": 10, "checks": 2, "influence": 6,
-}  # fmt: skip
+    "standard errors": 2,
+    "tests of fixed effects": 6,
+    "intervals": 12,
+    "random effects": 1,
+    "criteria": 0,
+    "tests of models": 10,
+    "checks": 2,
+    "influence": 6,
+}
 SECTIONS = tuple(FITS)
 SEVERAL = 6
 
@@ -229,9 +235,11 @@ class Account:
     def _head(self) -> dict[str, str]:
         model = self.comparison.model
         return {
-            "dataset": model.dataset.id, "model": model.name, "method": model.method,
+            "dataset": model.dataset.id,
+            "model": model.name,
+            "method": model.method,
             "settings": self.comparison.settings,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,9 +30,15 @@ _R = Path(__file__).with_suffix(".R")
 SECTION = "anova"
 # The columns of its table, and how far each may be off.
 _COLUMNS = (
-    ("npar", "count"), ("AIC", "criterion"), ("BIC", "criterion"), ("logLik", "criterion"), ("deviance", "criterion"),
-    ("Chisq", "likelihood_ratio"), ("Df", "count"), ("Pr(>Chisq)", "p_value"),
-)  # fmt: skip
+    ("npar", "count"),
+    ("AIC", "criterion"),
+    ("BIC", "criterion"),
+    ("logLik", "criterion"),
+    ("deviance", "criterion"),
+    ("Chisq", "likelihood_ratio"),
+    ("Df", "count"),
+    ("Pr(>Chisq)", "p_value"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +110,16 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
             unlike = ["lme4", OPTIMUM] if j >= 5 and not tested_here else []
             made.append(
                 Line(
-                    SECTION, quantity, tolerance, {"lme4": value, OPTIMUM: independent[j]},
+                    SECTION,
+                    quantity,
+                    tolerance,
+                    {"lme4": value, OPTIMUM: independent[j]},
                     dict.fromkeys(unlike, "neighbours_whether_nested_or_not"),
-                    {"lme4": wanted[j], OPTIMUM: independent[j]}, term=name, short=max(behind.values()) > allowed,
+                    {"lme4": wanted[j], OPTIMUM: independent[j]},
+                    term=name,
+                    short=max(behind.values()) > allowed,
                 )
-            )  # fmt: skip
+            )
     return RAnova(told["text"], made, tuple(notes))
 
 
@@ -147,6 +158,9 @@ def anova_by_r(fit: Fit, others: Sequence[Model], refit: bool) -> dict[str, Any]
         made = lme4.from_native(native, model)
         own[model.name] = recomputed(made, Likelihood(model.design, model.reml))
     return {
-        "text": r.from_r(parts["text"])[0], "numbers": np.asarray(r.from_r(parts["numbers"]), float),
-        "names": r.from_r(parts["names"]), "said": tuple(r.from_r(parts["said"]) or ()), "own": own,
-    }  # fmt: skip
+        "text": r.from_r(parts["text"])[0],
+        "numbers": np.asarray(r.from_r(parts["numbers"]), float),
+        "names": r.from_r(parts["names"]),
+        "said": tuple(r.from_r(parts["said"]) or ()),
+        "own": own,
+    }

@@ -163,11 +163,13 @@ def asked_of_lme4(fit: Fit) -> dict[str, Any]:
     least = min(_least_diagonal(each) for each in relative)
     factors = criterion.factors(theta)
     made = {
-        "least": float(np.min(got["bounded"])), "expected_least": least, "singular": bool(got["singular"][0]),
+        "least": float(np.min(got["bounded"])),
+        "expected_least": least,
+        "singular": bool(got["singular"][0]),
         "expected_gradient": gradient,
         "expected_checked": _checked(gradient, _scaled(gradient, hessian)),
         "expected_relative": _largest(factors, criterion.factors(gradient)),
-    }  # fmt: skip
+    }
     if len(stated) == len(theta):
         made["gradient"] = stated
         made["checked"] = _checked(stated, np.asarray(got["scaled"], float))
@@ -234,11 +236,13 @@ def asked_of_mixedlm(fit: Fit) -> dict[str, Any]:
     factors = criterion.factors(at)
     slopes = criterion.slopes(at) * free
     found = {
-        "least": float(np.min(np.abs(variances))), "expected_least": float(np.min(np.abs(mine))),
-        "score": score, "expected_score": -slopes / 2,
+        "least": float(np.min(np.abs(variances))),
+        "expected_least": float(np.min(np.abs(mine))),
+        "score": score,
+        "expected_score": -slopes / 2,
         "relative": _largest(factors, criterion.factors(-2 * score)),
         "expected_relative": _largest(factors, criterion.factors(slopes)),
-    }  # fmt: skip
+    }
     if stop is not None:
         signs = _signs(criterion.factors(stop))
         there = -criterion.slopes(stop) * free / 2
@@ -317,39 +321,68 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     for label, fit in fits.items():
         said = asked[label]
         if fit.engine == "lme4" and "gradient" in said:
-            add("gradient of the deviance in theta", "gradient", {label: said["gradient"]},
-                definitions={label: "gradient_in_theta_by_differences"}, expected={label: said["expected_gradient"]},
-                scale=_size(said["gradient"]), rounding=lost)  # fmt: skip
+            add(
+                "gradient of the deviance in theta",
+                "gradient",
+                {label: said["gradient"]},
+                definitions={label: "gradient_in_theta_by_differences"},
+                expected={label: said["expected_gradient"]},
+                scale=_size(said["gradient"]),
+                rounding=lost,
+            )
             if not math.isnan(said["checked"]):
-                add("what lme4's check compares with 0.002", "gradient", {label: said["checked"]},
+                add(
+                    "what lme4's check compares with 0.002",
+                    "gradient",
+                    {label: said["checked"]},
                     definitions={label: "smaller_of_gradient_and_scaled_gradient"},
-                    expected={label: said["expected_checked"]}, rounding=lost)  # fmt: skip
+                    expected={label: said["expected_checked"]},
+                    rounding=lost,
+                )
         if fit.engine == "mixedlm":
-            add("score in the factor's entries", "gradient", {label: said["score"]},
-                definitions={label: "score_in_the_factor"}, expected={label: said["expected_score"]},
-                scale=_size(said["score"]))  # fmt: skip
+            add(
+                "score in the factor's entries",
+                "gradient",
+                {label: said["score"]},
+                definitions={label: "score_in_the_factor"},
+                expected={label: said["expected_score"]},
+                scale=_size(said["score"]),
+            )
         if "stop" in said:
             turned = not np.array_equal(said["stop_slopes"], said["stop_mirrored"])
-            add("score where its first optimizer stopped", "gradient", {label: said["stop_score"]},
+            add(
+                "score where its first optimizer stopped",
+                "gradient",
+                {label: said["stop_score"]},
                 definitions={label: "score_at_a_negative_diagonal" if turned else "score_in_the_factor"},
-                expected={label: said["stop_mirrored"]}, scale=_size(said["stop_score"]))  # fmt: skip
+                expected={label: said["stop_mirrored"]},
+                scale=_size(said["stop_score"]),
+            )
     for label, fit in fits.items():
         name = "smallest diagonal entry of theta" if fit.engine == "lme4" else "smallest variance"
         expected = asked[label]["expected_least"]
         add(name, "least", {label: asked[label]["least"]}, expected={label: expected}, scale=max(1.0, expected))
     stated = {label: asked[label]["relative"] for label in fits if "relative" in asked[label]}
     add(
-        "largest relative gradient", "gradient", stated, absent=absent, independent=_at_reference(comparison),
+        "largest relative gradient",
+        "gradient",
+        stated,
+        absent=absent,
+        independent=_at_reference(comparison),
         definitions={label: "relative_gradient_by_differences" for label in stated if fits[label].engine == "lme4"},
         expected={label: asked[label]["expected_relative"] for label in stated},
         rounding={label: off * _reach(fits[label]) for label, off in lost.items() if label in stated},
-    )  # fmt: skip
+    )
     on = {label: float(_says_boundary(fit, asked[label])) for label, fit in fits.items()}
     add(
-        "on the boundary (1) or not (0)", "count", on, absent=absent, independent=float(comparison.against.boundary),
+        "on the boundary (1) or not (0)",
+        "count",
+        on,
+        absent=absent,
+        independent=float(comparison.against.boundary),
         definitions={label: _BOUNDARY[fit.engine] for label, fit in fits.items()},
         expected={label: float(_boundary_by_definition(fit, asked[label])) for label, fit in fits.items()},
-    )  # fmt: skip
+    )
     return made
 
 

@@ -63,30 +63,43 @@ def lines(comparison: Comparison) -> list[Line]:
             continue
         made.append(
             Line(
-                SECTION, name, tolerance, values, definitions, expected, absent=absent,
+                SECTION,
+                name,
+                tolerance,
+                values,
+                definitions,
+                expected,
+                absent=absent,
                 # A number of rows or parameters is the same wherever a fit stops.
                 short=tolerance != "count" and comparison.apart,
                 rounding=_lost(comparison, key) if tolerance == "criterion" else {},
                 independent=_by_its_definition(key, None, at_reference, False)[1],
             )
-        )  # fmt: skip
+        )
     return made
 
 
 def _lost(comparison: Comparison, key: str) -> dict[str, float]:
     """What rounding can do to a criterion of every fit: to its log-likelihood, or to twice that."""
     times = 1 if key == "loglik" else 2
-    return {label: times * each.resolution.stated
-            for label, each in zip(comparison.labels, comparison.measures, strict=True)}  # fmt: skip
+    return {
+        label: times * each.resolution.stated
+        for label, each in zip(comparison.labels, comparison.measures, strict=True)
+    }
 
 
 def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) -> tuple[str, float]:
     """The name of a package's definition, empty for the common one, and what it gives of a candidate."""
     engine = fit.engine if fit else ""
     common = {
-        "loglik": own.loglik, "df": own.df, "aic": own.aic, "bic": own.bic(), "deviance": own.deviance,
-        "df_residual": own.n - own.df, "nobs": own.n,
-    }  # fmt: skip
+        "loglik": own.loglik,
+        "df": own.df,
+        "aic": own.aic,
+        "bic": own.bic(),
+        "deviance": own.deviance,
+        "df_residual": own.n - own.df,
+        "nobs": own.n,
+    }
     if engine == "mixedlm" and key == "df":
         if held:
             return "parameters_with_those_held", own.p + _together(own.design)
@@ -115,8 +128,11 @@ def stated_by_r(fit: Fit) -> dict[str, Any]:
     """
     got = {key: float(value[0]) for key, value in r.from_r(r.call(r.source(_R)["criteria"], fit.native)).items()}
     if fit.engine == "nlme":
-        got = {**got, "deviance": _NO_DEVIANCE, "df_residual": "it has residual degrees of freedom of every term, none "
-               "of the model"}  # fmt: skip
+        got = {
+            **got,
+            "deviance": _NO_DEVIANCE,
+            "df_residual": "it has residual degrees of freedom of every term, none of the model",
+        }
     return got
 
 
@@ -132,7 +148,12 @@ def stated_by_mixedlm(fit: Fit) -> dict[str, Any]:
     finally:
         made.reml = present
     return {
-        "loglik": fit.loglik, "df": float(results.df_modelwc), "aic": none if math.isnan(aic) else aic,
-        "bic": none if math.isnan(bic) else bic, "deviance": _NO_DEVIANCE, "df_residual": float(results.df_resid),
-        "nobs": float(results.nobs), "held": results.freepat is not None,
-    }  # fmt: skip
+        "loglik": fit.loglik,
+        "df": float(results.df_modelwc),
+        "aic": none if math.isnan(aic) else aic,
+        "bic": none if math.isnan(bic) else bic,
+        "deviance": _NO_DEVIANCE,
+        "df_residual": float(results.df_resid),
+        "nobs": float(results.nobs),
+        "held": results.freepat is not None,
+    }

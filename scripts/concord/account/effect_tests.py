@@ -57,13 +57,16 @@ def lines(comparison: Comparison) -> list[Line]:
         if those:
             made.append(
                 reading.line(
-                    TESTS, "standard error of the test", "std_error", row,
+                    TESTS,
+                    "standard error of the test",
+                    "std_error",
+                    row,
                     values={each.source: each.std_error[k] for each in those},
                     expected={each.source: each.own_std_error[k] for each in those},
                     definitions={each.source: each.by_std_error for each in those},
                     rounding={each.source: float(lost[each.source]["std_error"][k]) for each in those},
                 )
-            )  # fmt: skip
+            )
         for quantity, tolerance, stated, own, kind in (
             ("test statistic", "test_statistic", "statistic", "own_statistic", "by_statistic"),
             ("degrees of freedom", "degrees_of_freedom", "df", "own_df", "by_df"),
@@ -74,7 +77,12 @@ def lines(comparison: Comparison) -> list[Line]:
             sizes = [abs(value) for value in values.values() if np.isfinite(value)]
             made.append(
                 reading.line(
-                    TESTS, quantity, tolerance, row, values=values, expected=expected,
+                    TESTS,
+                    quantity,
+                    tolerance,
+                    row,
+                    values=values,
+                    expected=expected,
                     definitions={each.source: getattr(each, kind) for each in tests},
                     absent={each.source: each.absent.get(stated, "") for each in tests},
                     # Near zero a statistic has no size of its own: it counts standard errors.
@@ -82,7 +90,7 @@ def lines(comparison: Comparison) -> list[Line]:
                     scales=_of_p(tests, k) if stated == "p" else {},
                     rounding={source: float(each[stated][k]) for source, each in lost.items() if stated in each},
                 )
-            )  # fmt: skip
+            )
     return [line for line in made if line is not None]
 
 
@@ -115,11 +123,23 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         z = None if expected.joint is None else fit.fixed / expected.joint
         return [
             _Test(
-                label, said["z"], None, said["p"], z, None, None if z is None else 2 * stats.norm.sf(np.abs(z)),
-                "z_joint", "", "p_normal", fit.std_error, None, "", "z",
+                label,
+                said["z"],
+                None,
+                said["p"],
+                z,
+                None,
+                None if z is None else 2 * stats.norm.sf(np.abs(z)),
+                "z_joint",
+                "",
+                "p_normal",
+                fit.std_error,
+                None,
+                "",
+                "z",
                 {"df": "it states z, by the normal distribution: there are no degrees of freedom"},
             )
-        ]  # fmt: skip
+        ]
     if fit.engine == "nlme":
         own = plain / adjusted(fit)
         try:
@@ -129,14 +149,37 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
         by_adjusted = "" if fit.model.reml else "t_adjusted"
         return [
             _Test(
-                label, said["t"], said["df"], said["p"], own, df, None if df is None else _p(own, df), by_adjusted,
-                "df_inner_outer", "p_inner_outer", said["std_error"], None, "", "inner-outer", {},
+                label,
+                said["t"],
+                said["df"],
+                said["p"],
+                own,
+                df,
+                None if df is None else _p(own, df),
+                by_adjusted,
+                "df_inner_outer",
+                "p_inner_outer",
+                said["std_error"],
+                None,
+                "",
+                "inner-outer",
+                {},
             )
-        ]  # fmt: skip
+        ]
     found = [
-        _Test(label, said["t"], None, None, plain, None, None, std_error=fit.std_error, kind="t, residual df",
-              absent={"df": NO_P, "p": NO_P})
-    ]  # fmt: skip
+        _Test(
+            label,
+            said["t"],
+            None,
+            None,
+            plain,
+            None,
+            None,
+            std_error=fit.std_error,
+            kind="t, residual df",
+            absent={"df": NO_P, "p": NO_P},
+        )
+    ]
     computed = _degrees_at(reading, fit)
     for name, key, kind, by_t in (
         (LMERTEST, "satterthwaite", "Satterthwaite", ""),
@@ -158,9 +201,24 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
             own_t, own_error = (own_t, own_error) if key == "satterthwaite" else (None, None)
         own_p = None if own_df is None else _p(own_t, own_df)
         found.append(
-            _Test(source, t, df, p, own_t, own_df, own_p, by_t, f"df_{key}", f"p_{key}", std_error, own_error, by_error,
-                  kind, {})
-        )  # fmt: skip
+            _Test(
+                source,
+                t,
+                df,
+                p,
+                own_t,
+                own_df,
+                own_p,
+                by_t,
+                f"df_{key}",
+                f"p_{key}",
+                std_error,
+                own_error,
+                by_error,
+                kind,
+                {},
+            )
+        )
     return found
 
 
@@ -247,8 +305,18 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
                 df = np.full(p, float(n - p))
                 p_values = _p(test.statistic, df)
             for k, term in enumerate(reading.design.names):
-                rows.append((term, test.kind, fit.fixed[k], test.std_error[k], df[k], test.statistic[k], p_values[k],
-                             test.source))  # fmt: skip
+                rows.append(
+                    (
+                        term,
+                        test.kind,
+                        fit.fixed[k],
+                        test.std_error[k],
+                        df[k],
+                        test.statistic[k],
+                        p_values[k],
+                        test.source,
+                    )
+                )
     columns = ["term", "kind", "estimate", "std_error", "df", "statistic", "p_value", "source"]
     table = pd.DataFrame(rows, columns=columns)
     order = {name: i for i, name in enumerate(reading.design.names)}, {name: i for i, name in enumerate(ASSUMES)}

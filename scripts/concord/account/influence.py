@@ -93,9 +93,15 @@ def table(found: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFr
             {"level": level, **whole.loc[level, kept], "dfbetas": standardized.loc[level, effect], "effect": effect}
         )
     columns = [
-        "level", "rows", "cooks_distance_held", "cooks_distance_refitted", "displacement_held",
-        "displacement_refitted", "dfbetas", "effect",
-    ]  # fmt: skip
+        "level",
+        "rows",
+        "cooks_distance_held",
+        "cooks_distance_refitted",
+        "displacement_held",
+        "displacement_refitted",
+        "dfbetas",
+        "effect",
+    ]
     return pd.DataFrame(rows, columns=columns).astype({"rows": int})
 
 
@@ -131,9 +137,11 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
     if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
         return None
     return replace(
-        fit, fixed=back @ fit.fixed, shift=fit.shift + (shift(back) if model.reml else 0.0),
+        fit,
+        fixed=back @ fit.fixed,
+        shift=fit.shift + (shift(back) if model.reml else 0.0),
         covariances=tuple(each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True)),
-    )  # fmt: skip
+    )
 
 
 def lines(
@@ -174,21 +182,37 @@ def lines(
         exact, key = found.refitted, {"group": found.group, "term": f"without {level}"}
         made.append(
             Line(
-                SECTION, "log-likelihood", "criterion", {e: fit.loglik + fit.shift for e, fit in there.items()},
+                SECTION,
+                "log-likelihood",
+                "criterion",
+                {e: fit.loglik + fit.shift for e, fit in there.items()},
                 expected={engine: own if engine in short else top for engine, own in levels.items()},
-                independent=float(top), absent=absent, short=bool(short), **key,
+                independent=float(top),
+                absent=absent,
+                short=bool(short),
+                **key,
             )
-        )  # fmt: skip
+        )
         # At estimates that are none, nothing else is worth a line.
         there = {engine: each for engine, each in there.items() if engine not in short}
         reasons = {e: f"without {level} it stops {gap:.2g} log-likelihood units short" for e, gap in short.items()}
         absent = {**absent, **reasons}
         quantities: list[tuple[str, str, Callable[[Fit], Any], Any, float]] = [
-            ("fixed effects", "refitted_fixed", lambda fit: fit.fixed, exact.fixed[place],
-             float(exact.std_error[place].min())),
-            ("residual variance", "refitted_variance", lambda fit: fit.residual_variance,
-             exact.residual_variance[place], np.nan),
-        ]  # fmt: skip
+            (
+                "fixed effects",
+                "refitted_fixed",
+                lambda fit: fit.fixed,
+                exact.fixed[place],
+                float(exact.std_error[place].min()),
+            ),
+            (
+                "residual variance",
+                "refitted_variance",
+                lambda fit: fit.residual_variance,
+                exact.residual_variance[place],
+                np.nan,
+            ),
+        ]
         for i, term in enumerate(model.design.terms):
             wanted = exact.covariances[i][place]
             name = f"variances and covariances of ({', '.join(term.names)} | {term.group})"
@@ -202,9 +226,18 @@ def lines(
             expected = dict.fromkeys(values, wanted)
             alone = float(wanted) if np.ndim(wanted) == 0 else np.nan
             made.append(
-                Line(SECTION, name, tolerance, values, expected=expected, independent=alone, absent=absent, scale=scale,
-                     **key)
-            )  # fmt: skip
+                Line(
+                    SECTION,
+                    name,
+                    tolerance,
+                    values,
+                    expected=expected,
+                    independent=alone,
+                    absent=absent,
+                    scale=scale,
+                    **key,
+                )
+            )
     return made
 
 
@@ -239,13 +272,35 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
     spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
     quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
     return [
-        Line(SECTION, "fixed effects by lme4's influence()", "influence_refits", {"lme4": got["fixed"]},
-             expected={"lme4": exact.fixed[order]}, scale=error, **key),
-        Line(SECTION, "dfbeta", "influence_refits", {"lme4": got["dfbeta"]}, {"lme4": "dfbeta_of_the_opposite_sign"},
-             {"lme4": -found.dfbeta(exact)[order]}, scale=error, **key),
-        Line(SECTION, "Cook's distance", "influence_measure", {"lme4": got["distance"]},
-             {"lme4": "cooks_distance_by_levels"}, {"lme4": quadratic * (count - p) / (count * p)}, **key),
-    ]  # fmt: skip
+        Line(
+            SECTION,
+            "fixed effects by lme4's influence()",
+            "influence_refits",
+            {"lme4": got["fixed"]},
+            expected={"lme4": exact.fixed[order]},
+            scale=error,
+            **key,
+        ),
+        Line(
+            SECTION,
+            "dfbeta",
+            "influence_refits",
+            {"lme4": got["dfbeta"]},
+            {"lme4": "dfbeta_of_the_opposite_sign"},
+            {"lme4": -found.dfbeta(exact)[order]},
+            scale=error,
+            **key,
+        ),
+        Line(
+            SECTION,
+            "Cook's distance",
+            "influence_measure",
+            {"lme4": got["distance"]},
+            {"lme4": "cooks_distance_by_levels"},
+            {"lme4": quadratic * (count - p) / (count * p)},
+            **key,
+        ),
+    ]
 
 
 def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
@@ -262,6 +317,9 @@ def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
     given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
     back = between(given, design.X)
     return {
-        "levels": got["levels"], "whole": back @ got["whole"], "fixed": got["fixed"].reshape(-1, p) @ back.T,
-        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T, "distance": got["distance"],
-    }  # fmt: skip
+        "levels": got["levels"],
+        "whole": back @ got["whole"],
+        "fixed": got["fixed"].reshape(-1, p) @ back.T,
+        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T,
+        "distance": got["distance"],
+    }

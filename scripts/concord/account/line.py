@@ -227,8 +227,11 @@ class Line:
         if not self.same_definition and self.values:
             if self._moved:
                 words.append("a fit is short of the optimum, which moves its numbers too")
-            words += [f"{s}: {definitions()[name].conversion}" for s, name in self.definitions.items()
-                      if s in self.values and definitions()[name].conversion]  # fmt: skip
+            words += [
+                f"{s}: {definitions()[name].conversion}"
+                for s, name in self.definitions.items()
+                if s in self.values and definitions()[name].conversion
+            ]
         return "; ".join(words)
 
     def limit(self, source: str) -> float:
@@ -329,10 +332,15 @@ class Sheet:
             values = {source: _scalar(line.values.get(source, np.nan)) for source in self.sources}
             rows.append(
                 {
-                    **key, **values, INDEPENDENT: line.independent, "difference": line.difference,
-                    "same_definition": line.same_definition, "verdict": line.verdict, "reason": line.reason,
+                    **key,
+                    **values,
+                    INDEPENDENT: line.independent,
+                    "difference": line.difference,
+                    "same_definition": line.same_definition,
+                    "verdict": line.verdict,
+                    "reason": line.reason,
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows)
 
     def counted(self) -> str:

@@ -94,9 +94,12 @@ def tested(
 
 
 def _pair(
-    model: Model, mine: Mapping[str, Answer], other: Model | None, theirs: Mapping[str, Answer],
+    model: Model,
+    mine: Mapping[str, Answer],
+    other: Model | None,
+    theirs: Mapping[str, Answer],
     against: reference.Reference,
-) -> Tested:  # fmt: skip
+) -> Tested:
     """The test of a model against another one, or against the linear model where there is no other."""
     models = [model] if other is None else [model, other]
     names = [LINEAR, model.name] if other is None else [each.name for each in sorted((other, model), key=size)]
@@ -166,15 +169,20 @@ def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
             low, high = still.p_bounds
             rows.append(
                 {
-                    **head, "source": source, "statistic": found.statistic, "df": found.df, "naive_p": still.naive,
-                    "mixture": _mixture(found), "p": still.p_value, "p_low": low, "p_high": high,
+                    **head,
+                    "source": source,
+                    "statistic": found.statistic,
+                    "df": found.df,
+                    "naive_p": still.naive,
+                    "mixture": _mixture(found),
+                    "p": still.p_value,
+                    "p_low": low,
+                    "p_high": high,
                     "note": "; ".join([*found.notes, *(["zero within tolerance"] if still is not found else [])]),
                 }
-            )  # fmt: skip
+            )
         rows += [{**head, "source": source, "note": f"no fit: {why}"} for source, why in each.absent.items()]
-    columns = [
-        "null", "alternative", "source", "statistic", "df", "naive_p", "mixture", "p", "p_low", "p_high", "note"
-    ]  # fmt: skip
+    columns = ["null", "alternative", "source", "statistic", "df", "naive_p", "mixture", "p", "p_low", "p_high", "note"]
     table = pd.DataFrame(rows, columns=columns)
     words = ["source", "mixture", "note"]
     table[words] = table[words].astype(object).fillna("")
@@ -227,11 +235,17 @@ def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
             )
             made.append(
                 Line(
-                    SECTION, name, tolerance, values, expected=expected, term=each.title, absent=each.absent,
+                    SECTION,
+                    name,
+                    tolerance,
+                    values,
+                    expected=expected,
+                    term=each.title,
+                    absent=each.absent,
                     short=each.short,
                     independent=value(_still(each.independent, each.noise)) if each.independent else math.nan,
                 )
-            )  # fmt: skip
+            )
     return made
 
 

@@ -71,8 +71,9 @@ class Reading:
             return None
         expected = {s: float(value) for s, value in given.pop("expected").items() if s in values and value is not None}
         defined = {source: name for source, name in given.pop("definitions", {}).items() if source in values and name}
-        return Line(section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row,
-                    **given)  # fmt: skip
+        return Line(
+            section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row, **given
+        )
 
 
 @cache
@@ -134,14 +135,40 @@ def _of_fixed(reading: Reading) -> list[Line | None]:
             for label in reading.fits
         }
         made += [
-            reading.line(ERRORS, "standard error", "std_error", row, values=stated, definitions=given, expected=own,
-                         absent=absent, independent=float(optimum.std_error[k]), rounding=lost),
-            reading.line(ERRORS, "standard error, conditional on the variances", "std_error", row, values=conditional,
-                         expected=of_conditional, independent=float(optimum.std_error[k]), rounding=lost),
-            reading.line(ERRORS, "standard error, joint", "std_error", row, values=joint, expected=of_joint,
-                         absent=absent_joint, independent=np.nan if best is None else float(best.joint[k]),
-                         rounding=lost),
-        ]  # fmt: skip
+            reading.line(
+                ERRORS,
+                "standard error",
+                "std_error",
+                row,
+                values=stated,
+                definitions=given,
+                expected=own,
+                absent=absent,
+                independent=float(optimum.std_error[k]),
+                rounding=lost,
+            ),
+            reading.line(
+                ERRORS,
+                "standard error, conditional on the variances",
+                "std_error",
+                row,
+                values=conditional,
+                expected=of_conditional,
+                independent=float(optimum.std_error[k]),
+                rounding=lost,
+            ),
+            reading.line(
+                ERRORS,
+                "standard error, joint",
+                "std_error",
+                row,
+                values=joint,
+                expected=of_joint,
+                absent=absent_joint,
+                independent=np.nan if best is None else float(best.joint[k]),
+                rounding=lost,
+            ),
+        ]
     return made
 
 
@@ -185,17 +212,34 @@ def _of_components(reading: Reading) -> list[Line | None]:
                     values[label] = from_logs(said["at"], said["wide"], reading.design)[1][k]
                     own[label] = expected.components[k]
         made.append(
-            reading.line(ERRORS, "standard error", "error_of_variance", row, values=values, definitions=given,
-                         expected=own, absent=absent, independent=np.nan if independent is None else independent[k],
-                         looser=dict.fromkeys(reading.of("nlme"), "error_by_differences"), rounding=lost)
-        )  # fmt: skip
+            reading.line(
+                ERRORS,
+                "standard error",
+                "error_of_variance",
+                row,
+                values=values,
+                definitions=given,
+                expected=own,
+                absent=absent,
+                independent=np.nan if independent is None else independent[k],
+                looser=dict.fromkeys(reading.of("nlme"), "error_by_differences"),
+                rounding=lost,
+            )
+        )
         for label, (value, expected_value, off) in differenced.items():
             made.append(
-                reading.line(ERRORS, "standard error by nlme's own steps", "error_by_differences", row,
-                             values={label: value}, definitions={label: "differenced_likelihood"},
-                             expected={label: expected_value}, rounding={label: float(off)},
-                             independent=np.nan if independent is None else independent[k])
-            )  # fmt: skip
+                reading.line(
+                    ERRORS,
+                    "standard error by nlme's own steps",
+                    "error_by_differences",
+                    row,
+                    values={label: value},
+                    definitions={label: "differenced_likelihood"},
+                    expected={label: expected_value},
+                    rounding={label: float(off)},
+                    independent=np.nan if independent is None else independent[k],
+                )
+            )
     return made
 
 

@@ -150,8 +150,11 @@ class Comparison:
         facts = Facts(
             fits=parties,
             gone=[Gone(title(each.engine), each.engine, each.kind, each.reason) for each in self.missing],
-            allowed=self.allowed_gap, noun=self.against.noun, boundary=self.against.boundary, optima=self._optima(),
-        )  # fmt: skip
+            allowed=self.allowed_gap,
+            noun=self.against.noun,
+            boundary=self.against.boundary,
+            optima=self._optima(),
+        )
         if any(grade(fact, self.allowed_gap) == SHORT for fact in parties):
             return decide(facts)
         measured = [self.measures[i] for i in self.parties] if self.fits else []

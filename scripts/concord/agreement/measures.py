@@ -182,10 +182,19 @@ class Judge:
         if not measured.invalid and self.allowed < gap < GAP:
             off = self.off(fit)
         fact = Fact(
-            name=name, engine=fit.engine, gap=gap, off=off, digits=digits, rounding=measured.resolution.gap,
-            cause=measured.resolution.cause, invalid=measured.invalid, broken=tuple(self._broken(measured)),
-            slope=measured.slope, converged=fit.converged, doubted=doubted(fit.converged, fit.messages),
-        )  # fmt: skip
+            name=name,
+            engine=fit.engine,
+            gap=gap,
+            off=off,
+            digits=digits,
+            rounding=measured.resolution.gap,
+            cause=measured.resolution.cause,
+            invalid=measured.invalid,
+            broken=tuple(self._broken(measured)),
+            slope=measured.slope,
+            converged=fit.converged,
+            doubted=doubted(fit.converged, fit.messages),
+        )
         if not grade(fact, self.allowed) or fact.invalid:
             return fact
         singular_there = singular(fit.model.design, fit.covariances, fit.residual_variance)
@@ -271,9 +280,16 @@ class Judge:
             near = self.top.errors_explained(max(self.allowed, gap)) + np.abs(conditional - self.top.conditional)
             error_allowed = error_allowed + np.where(np.isfinite(near), near, 0.0)
         return Stated(
-            claimed, own, fit.std_error, expected, conditional, joint, down, *self.stated_allowed(own, resolved),
+            claimed,
+            own,
+            fit.std_error,
+            expected,
+            conditional,
+            joint,
+            down,
+            *self.stated_allowed(own, resolved),
             error_allowed,
-        )  # fmt: skip
+        )
 
     def _broken(self, measured: Measure) -> list[str]:
         """What a fit states and does not hold at its own estimates, a clause each."""
@@ -331,8 +347,11 @@ class Judge:
 
 def _why(fit: Fit) -> str:
     """Which of a fit's estimates are no parameters, in brackets."""
-    wrong = [f"{name} is {value:g}" for name, value in zip(fit.model.design.names, fit.fixed, strict=True)
-             if not math.isfinite(value)]  # fmt: skip
+    wrong = [
+        f"{name} is {value:g}"
+        for name, value in zip(fit.model.design.names, fit.fixed, strict=True)
+        if not math.isfinite(value)
+    ]
     if not 0 < fit.residual_variance < math.inf:
         wrong.append(f"the residual variance is {fit.residual_variance:g}")
     for term, covariance in zip(fit.model.design.terms, fit.covariances, strict=True):

@@ -101,8 +101,9 @@ def inversion(fit: Fit) -> float:
     if fit.engine != "mixedlm":
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
-    return float(sum(len(term.levels) * EPS / max(least(covariance), EPS) for term, covariance in terms
-                     if len(covariance) > 1))  # fmt: skip
+    return float(
+        sum(len(term.levels) * EPS / max(least(covariance), EPS) for term, covariance in terms if len(covariance) > 1)
+    )
 
 
 def least(covariance: np.ndarray) -> float:

@@ -25,9 +25,7 @@ from concord.models.model import Model
 from concord.reference import reference
 from concord.reference.reference import Reference
 
-COLUMNS = (
-    "engine", "optimizer", "predictors", "gap", "digits", "loglik", "seconds", "converged", "message", "error",
-)  # fmt: skip
+COLUMNS = ("engine", "optimizer", "predictors", "gap", "digits", "loglik", "seconds", "converged", "message", "error")
 PREDICTORS = ("raw", "centred", "scaled")
 
 
@@ -85,10 +83,7 @@ class Sweep:
             reached = self.reached[mine.index]
             counts.append(f"{engine} {predictors} {reached.sum()} of {len(mine)}")
         silent = (self.table["converged"] & ~self.reached).sum()
-        notes = [
-            f"At the optimum: {'; '.join(counts)}. Short and yet said to have converged: {silent}.",
-            *self.notes,
-        ]
+        notes = [f"At the optimum: {'; '.join(counts)}. Short and yet said to have converged: {silent}.", *self.notes]
         header = ["engine", "optimizer", "predictors", "optimum", "claim", "gap", "digits", "message"]
         caption = (
             f"{self.title}\ngap: log-likelihood units below the {self.against.noun}, in the model's own coding; "

@@ -15,41 +15,63 @@ from concord.bench.sides import THREADS, Benchmark, SideFailed, measure, spread_
 BENCHMARKS = {
     "judge": Benchmark(
         "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
-        judging.judge_by_likelihood, judging.judge_by_deviance, goal=1.0, rounds=9,
+        judging.judge_by_likelihood,
+        judging.judge_by_deviance,
+        goal=1.0,
+        rounds=9,
     ),
     "optimum": Benchmark(
         "find the optimum of all models by REML and ML: likelihood / lmer",
-        judging.optima_by_likelihood, judging.optima_by_lmer, goal=1.0, rounds=9,
+        judging.optima_by_likelihood,
+        judging.optima_by_lmer,
+        goal=1.0,
+        rounds=9,
     ),
     "profile": Benchmark(
         "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
-        judging.profile_by_likelihood, judging.profile_by_lme4, goal=0.05, rounds=3,
+        judging.profile_by_likelihood,
+        judging.profile_by_lme4,
+        goal=0.05,
+        rounds=3,
     ),
     "compare": Benchmark(
         "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
-        comparisons.compare_to_verdict, comparisons.compare_bare, goal=1.5, rounds=5,
+        comparisons.compare_to_verdict,
+        comparisons.compare_bare,
+        goal=1.5,
+        rounds=5,
     ),
     "large": Benchmark(
         f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
-        comparisons.large_outside, comparisons.large_inside, goal=0.1,
+        comparisons.large_outside,
+        comparisons.large_inside,
+        goal=0.1,
     ),
     "simulate": Benchmark(
         f"simulate {studies.MODEL} on {studies.WORKERS} workers, and a bare serial loop over the same fits",
-        studies.study_on_workers, studies.bare_loop, goal=1 / 1.8,
+        studies.study_on_workers,
+        studies.bare_loop,
+        goal=1 / 1.8,
     ),
     "loops": Benchmark(
         f"{studies.WORKERS} bare loops side by side, and one: the least that {studies.WORKERS} workers can take here",
-        studies.bare_loops, studies.bare_loop, goal=1 / 1.8,
+        studies.bare_loops,
+        studies.bare_loop,
+        goal=1 / 1.8,
     ),
     "replicate": Benchmark(
         f"a replicate of {studies.MODEL}: seconds outside the engines, and inside",
-        studies.study_outside, studies.study_inside, goal=0.05,
+        studies.study_outside,
+        studies.study_inside,
+        goal=0.05,
     ),
     "reports": Benchmark(
         "python -m concord reports, and a loop over the papermill command",
-        batches.reports_batch, batches.reports_loop, goal=0.5,
+        batches.reports_batch,
+        batches.reports_loop,
+        goal=0.5,
     ),
-}  # fmt: skip
+}
 GROWTHS = {
     "growth-likelihood": "how the independent likelihood's fit grows with the rows",
     "growth-outside": "how everything outside the engines grows with the rows: reading, preparing, judging, comparing",

@@ -31,9 +31,13 @@ def ratios(table: pd.DataFrame) -> Picture:
                 [row.lowest / row.goal, row.highest / row.goal], [at, at], color=_COLOURS[0], alpha=1 if newest else 0.3
             )
             axes.plot(
-                row.ratio / row.goal, at, "o", color=_COLOURS[0], alpha=1 if newest else 0.4,
+                row.ratio / row.goal,
+                at,
+                "o",
+                color=_COLOURS[0],
+                alpha=1 if newest else 0.4,
                 fillstyle="full" if newest else "none",
-            )  # fmt: skip
+            )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks(_TICKS, [f"{each:g}" for each in _TICKS])

@@ -44,11 +44,18 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
         for end, name in enumerate(("lower", "upper")):
             made.append(
                 Line(
-                    "bootstrap", f"bootstrap interval, {name}", "interval_bootstrap",
+                    "bootstrap",
+                    f"bootstrap interval, {name}",
+                    "interval_bootstrap",
                     {engine: float(each[end, k]) for engine, each in own.items()},
                     expected={engine: float(each[end, k]) for engine, each in expected.items()},
-                    independent=float(ends[end, k]), effect=effect, group=group, term=term, absent=absent,
-                    scale=float(spread[k]), short=any_short,
+                    independent=float(ends[end, k]),
+                    effect=effect,
+                    group=group,
+                    term=term,
+                    absent=absent,
+                    scale=float(spread[k]),
+                    short=any_short,
                 )
-            )  # fmt: skip
+            )
     return made

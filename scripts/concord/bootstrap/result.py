@@ -108,15 +108,18 @@ class Bootstrap:
             short = [each for each in kept if each.grade == SHORT]
             rows.append(
                 {
-                    "source": source, "replicates": len(outcomes), "kept": len(kept),
+                    "source": source,
+                    "replicates": len(outcomes),
+                    "kept": len(kept),
                     "error": sum(each.replicate.error is not None for each in outcomes),
                     "not finite": sum(each.replicate.error is None and not each.replicate.finite for each in outcomes),
-                    "short": len(short), "imprecise": sum(each.grade == IMPRECISE for each in kept),
+                    "short": len(short),
+                    "imprecise": sum(each.grade == IMPRECISE for each in kept),
                     "not converged": sum(not each.replicate.converged for each in kept),
                     "unsaid": sum(each.replicate.converged for each in short),
                     "worst gap": max((each.gap for each in kept), default=np.nan),
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows).set_index("source")
 
     @property

@@ -98,11 +98,16 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
         for row in rows
     ]
     return {
-        "name": name, "method": model.method, "settings": comparison.settings,
-        "formula": model.record.formula, "data": model.dataset.sha256,
-        "verdict": comparison.verdict.word, "reason": comparison.verdict.reason,
-        "fits": {engine: fits[engine] for engine in ENGINES if engine in fits}, "quantities": quantities,
-    }  # fmt: skip
+        "name": name,
+        "method": model.method,
+        "settings": comparison.settings,
+        "formula": model.record.formula,
+        "data": model.dataset.sha256,
+        "verdict": comparison.verdict.word,
+        "reason": comparison.verdict.reason,
+        "fits": {engine: fits[engine] for engine in ENGINES if engine in fits},
+        "quantities": quantities,
+    }
 
 
 def _movement(row: Mapping[str, Any], comparison: Comparison) -> float:

@@ -386,9 +386,13 @@ def changes_markdown(changes: Sequence[Change]) -> list[str]:
     if not changes:
         return ["Nothing has changed: no verdict, no gap, no estimate beyond its tolerance."]
     titles = {
-        "verdict": "Verdicts", "gap": "Distances to the optimum", "estimate": "Estimates beyond tolerance",
-        "input": "Other tables or formulas", "new": "New", "gone": "Gone",
-    }  # fmt: skip
+        "verdict": "Verdicts",
+        "gap": "Distances to the optimum",
+        "estimate": "Estimates beyond tolerance",
+        "input": "Other tables or formulas",
+        "new": "New",
+        "gone": "Gone",
+    }
     parts = []
     for kind, head in titles.items():
         found = [each for each in changes if each.kind == kind]

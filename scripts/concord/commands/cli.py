@@ -31,9 +31,12 @@ def parser() -> argparse.ArgumentParser:
     )
     reports.add_argument("--method", choices=("REML", "ML"), help="only this method (default: both)")
     reports.add_argument(
-        "--model", action="append", default=[], metavar="MODEL",
+        "--model",
+        action="append",
+        default=[],
+        metavar="MODEL",
         help="for notebooks with a parameter `model`: this one, such as sitka-random_slope, or all; may be repeated",
-    )  # fmt: skip
+    )
     reports.add_argument("--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build")
     reports.set_defaults(command=_reports)
 
@@ -51,18 +54,27 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
     )
     compare.add_argument(
-        "--sweep", type=_seconds_or_none, default=60.0, metavar="SECONDS",
+        "--sweep",
+        type=_seconds_or_none,
+        default=60.0,
+        metavar="SECONDS",
         help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
-    )  # fmt: skip
+    )
     compare.add_argument(
-        "--details", type=_seconds_or_none, default=300.0, metavar="SECONDS",
+        "--details",
+        type=_seconds_or_none,
+        default=300.0,
+        metavar="SECONDS",
         help="standard errors, tests, intervals and all else that fits say: a section, if it would take no longer; 0: "
         "none; default: %(default)g",
-    )  # fmt: skip
+    )
     compare.add_argument(
-        "--bootstrap", type=_whole, default=0, metavar="REPLICATES",
+        "--bootstrap",
+        type=_whole,
+        default=0,
+        metavar="REPLICATES",
         help="intervals by the parametric bootstrap of both engines; default: none",
-    )  # fmt: skip
+    )
     compare.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     compare.set_defaults(command=_compare)
 
@@ -77,9 +89,12 @@ def parser() -> argparse.ArgumentParser:
         "file", nargs="?", type=Path, default=Path("concord.toml"), metavar="FILE", help="default: concord.toml"
     )
     check.add_argument(
-        "--changed", nargs="*", type=Path, metavar="PATH",
+        "--changed",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
         help="only the models whose table is among these files; all, if FILE is; comes last",
-    )  # fmt: skip
+    )
     check.add_argument("--junit-xml", type=Path, metavar="PATH", help="write JUnit XML here")
     check.add_argument("--summary", type=Path, metavar="PATH", help="write a summary in Markdown here")
     check.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
@@ -101,9 +116,12 @@ def parser() -> argparse.ArgumentParser:
         "workbook in both, and say what changes. Exit status: 0 nothing, 1 something, 2 they cannot be compared.",
     )
     upgrade.add_argument(
-        "requirements", nargs="*", default=["statsmodels"], metavar="REQUIREMENT",
+        "requirements",
+        nargs="*",
+        default=["statsmodels"],
+        metavar="REQUIREMENT",
         help="as for pip: 'statsmodels==0.14.6' 'pandas<3'; default: statsmodels, the newest",
-    )  # fmt: skip
+    )
     upgrade.add_argument("--pre", action="store_true", help="pre-releases too")
     upgrade.add_argument(
         "--folder", type=Path, default=Path("build/upgrade"), metavar="FOLDER", help="default: build/upgrade"
@@ -124,9 +142,10 @@ def parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--seed", type=_whole, default=1, metavar="SEED", help="of all draws; default: 1")
     simulate.add_argument(
-        "--settings", choices=("default", "tuned", "both"),
+        "--settings",
+        choices=("default", "tuned", "both"),
         help="as the packages ship, or the best of several of their optimizers; default: both, and of a grid default",
-    )  # fmt: skip
+    )
     simulate.add_argument("--grid", type=Path, metavar="FILE", help="with `grid`: TOML, a list of values a factor")
     simulate.add_argument("--output", type=Path, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD")
     simulate.add_argument(
@@ -154,9 +173,12 @@ def parser() -> argparse.ArgumentParser:
 
     for command in (compare, check):
         command.add_argument(
-            "--engine-timeout", type=_seconds, default=600.0, metavar="SECONDS",
+            "--engine-timeout",
+            type=_seconds,
+            default=600.0,
+            metavar="SECONDS",
             help="stop an engine whose fit takes longer, and judge the other; default: %(default)g",
-        )  # fmt: skip
+        )
         command.add_argument("--strict", action="store_true", help="exit status 1 for a fit that is imprecise, too")
     for command in (certify, verdicts, upgrade):
         command.add_argument(
@@ -171,11 +193,7 @@ def parser() -> argparse.ArgumentParser:
         )
     for command in (reports, refresh):
         command.add_argument(
-            "--notebook",
-            action="append",
-            default=[],
-            metavar="NAME",
-            help="only this one (sitka); may be repeated",
+            "--notebook", action="append", default=[], metavar="NAME", help="only this one (sitka); may be repeated"
         )
         command.add_argument(
             "--timeout", type=_seconds, default=900.0, metavar="SECONDS", help="for one notebook; default: %(default)g"
@@ -233,9 +251,15 @@ def _check(given: argparse.Namespace) -> int:
     from concord.commands.check import run
 
     return run(
-        given.file, changed=given.changed, junit=given.junit_xml, summary=given.summary, against=given.baseline,
-        record=given.record, engine_timeout=given.engine_timeout, strict=given.strict,
-    )  # fmt: skip
+        given.file,
+        changed=given.changed,
+        junit=given.junit_xml,
+        summary=given.summary,
+        against=given.baseline,
+        record=given.record,
+        engine_timeout=given.engine_timeout,
+        strict=given.strict,
+    )
 
 
 def _verdicts(given: argparse.Namespace) -> int:
@@ -254,9 +278,17 @@ def _simulate(given: argparse.Namespace) -> int:
     from concord.commands.simulate import simulate
 
     return simulate(
-        given.model, given.method, given.replicates, given.seed, given.settings, given.output, given.grid,
-        given.scheduler, given.workers, given.batch,
-    )  # fmt: skip
+        given.model,
+        given.method,
+        given.replicates,
+        given.seed,
+        given.settings,
+        given.output,
+        given.grid,
+        given.scheduler,
+        given.workers,
+        given.batch,
+    )
 
 
 def _refresh(given: argparse.Namespace) -> int:

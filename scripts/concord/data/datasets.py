@@ -64,9 +64,16 @@ class Known(_Record):
     """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
 
     verdict: Literal[
-        "python short", "r short", "both short", "python imprecise", "r imprecise", "both imprecise",
-        "differ", "no fit", "cannot express",
-    ]  # fmt: skip
+        "python short",
+        "r short",
+        "both short",
+        "python imprecise",
+        "r imprecise",
+        "both imprecise",
+        "differ",
+        "no fit",
+        "cannot express",
+    ]
     reason: Text
     method: Literal["REML", "ML"] | None = None
 
@@ -192,10 +199,18 @@ def read(place: Path) -> Dataset:
     record = _read_record(toml)
     frame = _read_table(table, toml, record)
     return Dataset(
-        place.name, frame, record.columns, record.models,
-        record.title, record.source, record.version, record.citation, record.licence,
-        record.sha256, place,
-    )  # fmt: skip
+        place.name,
+        frame,
+        record.columns,
+        record.models,
+        record.title,
+        record.source,
+        record.version,
+        record.citation,
+        record.licence,
+        record.sha256,
+        place,
+    )
 
 
 def _read_record(toml: Path) -> _DatasetRecord:

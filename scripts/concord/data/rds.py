@@ -28,13 +28,7 @@ _CODE = {
     RObjectType.PROM: "a promise",
     RObjectType.BCODE: "compiled code",
     **dict.fromkeys(
-        (
-            RObjectType.ENV,
-            RObjectType.GLOBALENV,
-            RObjectType.BASEENV,
-            RObjectType.EMPTYENV,
-            RObjectType.NAMESPACE,
-        ),
+        (RObjectType.ENV, RObjectType.GLOBALENV, RObjectType.BASEENV, RObjectType.EMPTYENV, RObjectType.NAMESPACE),
         "an environment",
     ),
     **dict.fromkeys((RObjectType.EXTPTR, RObjectType.WEAKREF), "a pointer"),

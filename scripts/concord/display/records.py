@@ -17,18 +17,52 @@ import pandas as pd
 MEDIA_TYPE = "application/vnd.concord.fits+json"
 
 ESTIMATES_COLUMNS = (
-    "dataset", "model", "method", "settings", "engine", "effect", "group", "term", "estimate", "std_error",
-)  # fmt: skip
+    "dataset",
+    "model",
+    "method",
+    "settings",
+    "engine",
+    "effect",
+    "group",
+    "term",
+    "estimate",
+    "std_error",
+)
 FITS_COLUMNS = (
-    "dataset", "model", "method", "settings", "engine",
-    "loglik", "gap", "digits", "converged", "said_so", "seconds", "messages", "verdict",
-)  # fmt: skip
+    "dataset",
+    "model",
+    "method",
+    "settings",
+    "engine",
+    "loglik",
+    "gap",
+    "digits",
+    "converged",
+    "said_so",
+    "seconds",
+    "messages",
+    "verdict",
+)
 QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
 """Media type of the lines of a `concord.account.line.Sheet`."""
 QUANTITIES_COLUMNS = (
-    "dataset", "model", "method", "settings", "section", "quantity", "effect", "group", "term", "source",
-    "value", "expected", "definition", "same_definition", "verdict", "reason",
-)  # fmt: skip
+    "dataset",
+    "model",
+    "method",
+    "settings",
+    "section",
+    "quantity",
+    "effect",
+    "group",
+    "term",
+    "source",
+    "value",
+    "expected",
+    "definition",
+    "same_definition",
+    "verdict",
+    "reason",
+)
 PICTURE_TYPE = "application/vnd.concord.picture+json"
 """Media type of what a picture shows in words, and of the numbers that it is drawn from; see
 `concord.display.picture`."""

@@ -103,9 +103,13 @@ def said_by_lme4(fit: Fit) -> dict[str, Any]:
     own = r.from_r(r.call(room["own_t"], native))
     answer: dict[str, Any] = {
         "t": np.full(len(back), np.nan) if order is None else own[order],
-        "satterthwaite": None, "why_satterthwaite": "", "kenward_roger": None, "why_kenward_roger": "",
-        "components": None, "said": [],
-    }  # fmt: skip
+        "satterthwaite": None,
+        "why_satterthwaite": "",
+        "kenward_roger": None,
+        "why_kenward_roger": "",
+        "components": None,
+        "said": [],
+    }
     try:
         got = r.from_r(r.call(room["satterthwaite"], native, contrasts))
         answer["satterthwaite"] = got["table"]

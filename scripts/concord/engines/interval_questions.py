@@ -26,9 +26,13 @@ def _room(package: str = "lme4") -> Any:
 
 
 def ask_lme4_profiles(
-    fit: Fit, labels: Sequence[str], level: float, steps: int = STEPS, at: np.ndarray | None = None,
+    fit: Fit,
+    labels: Sequence[str],
+    level: float,
+    steps: int = STEPS,
+    at: np.ndarray | None = None,
     optimizer: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """lme4's profiles of parameters, on the scale of standard deviations and correlations, by ML; for `Fit.ask`.
 
     Returns
@@ -99,11 +103,15 @@ def ask_mixedlm_wald(fit: Fit, level: float) -> dict[str, Any]:
     p, q = native.model.k_fe, native.model.k_re
     pairs = [(i, j) for i in range(q) for j in range(i + 1)]
     return {
-        "fixed": ends[:p], "estimates": np.asarray(native.fe_params, float), "cov_re": np.asarray(native.cov_re, float),
-        "vcomp": np.asarray(native.vcomp, float).reshape(-1), "pairs": pairs,
-        "ratios": ends[p : p + len(pairs)], "components": ends[p + len(pairs) :],
+        "fixed": ends[:p],
+        "estimates": np.asarray(native.fe_params, float),
+        "cov_re": np.asarray(native.cov_re, float),
+        "vcomp": np.asarray(native.vcomp, float).reshape(-1),
+        "pairs": pairs,
+        "ratios": ends[p : p + len(pairs)],
+        "components": ends[p + len(pairs) :],
         "names": list(native.model.exog_vc.names),
-    }  # fmt: skip
+    }
 
 
 def ask_mixedlm_profile(

@@ -41,9 +41,11 @@ class DegreesError(ValueError):
 
 
 def satterthwaite(
-    likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float,
+    likelihood: Likelihood,
+    covariances: Sequence[np.ndarray],
+    residual_variance: float,
     contrasts: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Satterthwaite's degrees of freedom at an engine's estimates, shape (k,).
 
     The covariance's parameters are the relative factors' entries and sigma, as lmerTest has them. At an optimum inside
@@ -326,8 +328,12 @@ def inner_outer(design: Design) -> np.ndarray:
     groups = [len(np.unique(each)) for each in codes]
     degrees = np.diff([0, *groups, n])
     constant = [_same(column) for column in design.X.T]
-    stratum = np.array([max((i + 1 for i, each in enumerate(codes) if not _same_within(column, each)), default=0)
-                        for column in design.X.T])  # fmt: skip
+    stratum = np.array(
+        [
+            max((i + 1 for i, each in enumerate(codes) if not _same_within(column, each)), default=0)
+            for column in design.X.T
+        ]
+    )
     for j in range(p):
         if not constant[j]:
             degrees[stratum[j]] -= 1

@@ -51,10 +51,7 @@ def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
 
 
 def profiles(
-    likelihood: Likelihood,
-    optimum: Optimum | None = None,
-    which: Iterable[str] | None = None,
-    scale: str = "sd",
+    likelihood: Likelihood, optimum: Optimum | None = None, which: Iterable[str] | None = None, scale: str = "sd"
 ) -> list[Profile]:
     """The profiles of a model's parameters.
 

@@ -212,9 +212,14 @@ def fixed_effect(likelihood: Likelihood, given: Parameters, index: int) -> Coord
     # u = R_pp (ols - b) / scale
     unit, ols = -made.R[-1, -1] / made.scale, made.ols[-1]
     return Coordinates(
-        Deviance(made), np.append(x, fixed[index]), (-math.inf, math.inf), _same, _same,
-        _Moved(len(x), -unit * ols, unit), True,
-    )  # fmt: skip
+        Deviance(made),
+        np.append(x, fixed[index]),
+        (-math.inf, math.inf),
+        _same,
+        _same,
+        _Moved(len(x), -unit * ols, unit),
+        True,
+    )
 
 
 def residual_deviation(likelihood: Likelihood, given: Parameters) -> Coordinates:
@@ -222,9 +227,13 @@ def residual_deviation(likelihood: Likelihood, given: Parameters) -> Coordinates
     _, covariances, residual_variance = given
     theta = likelihood.theta_at(covariances, residual_variance)
     return Coordinates(
-        Deviance(likelihood), np.append(theta, 0.5 * math.log(residual_variance)), (-math.inf, math.inf),
-        math.exp, math.log, _Moved(likelihood.m),
-    )  # fmt: skip
+        Deviance(likelihood),
+        np.append(theta, 0.5 * math.log(residual_variance)),
+        (-math.inf, math.inf),
+        math.exp,
+        math.log,
+        _Moved(likelihood.m),
+    )
 
 
 def deviation(likelihood: Likelihood, given: Parameters, term: int, index: int) -> Coordinates:

@@ -111,9 +111,7 @@ class Exact:
                 for i in range(q)
             ]
             covariances.append(product)
-        return {
-            "fixed": coefficients, "std_error": errors, "covariances": covariances, "residual_variance": variance,
-        }  # fmt: skip
+        return {"fixed": coefficients, "std_error": errors, "covariances": covariances, "residual_variance": variance}
 
     def _evaluate(self, theta: list[Jet]) -> tuple[Jet, list[list[Jet]], tuple[list[Jet], list[list[Jet]]]]:
         """log |V|, the lower triangle of [X y]'V^-1[X y], and its pivots and unit lower factor."""
@@ -178,9 +176,13 @@ class Certificate:
 
 
 def certify(
-    design: Design, reml: bool, start: Sequence[float], columns: Columns | Doubles | None = None, bits: int = 400,
+    design: Design,
+    reml: bool,
+    start: Sequence[float],
+    columns: Columns | Doubles | None = None,
+    bits: int = 400,
     box: float = 1e-40,
-) -> Certificate:  # fmt: skip
+) -> Certificate:
     """Solve at two precisions from a start in double precision, and prove the result.
 
     A column of a factor that is zero throughout at the start stays zero: there the optimum lies on the boundary. The
@@ -402,9 +404,12 @@ def _patterns(
 
 
 def _exact_block(
-    random: Sequence[list[list[Number]]], local: Sequence[np.ndarray], counts: Sequence[int], sizes: Sequence[int],
+    random: Sequence[list[list[Number]]],
+    local: Sequence[np.ndarray],
+    counts: Sequence[int],
+    sizes: Sequence[int],
     members: np.ndarray,
-) -> list[list[Number]]:  # fmt: skip
+) -> list[list[Number]]:
     """Z of one block, a list a row, exact."""
     Z: list[list[Number]] = []
     for row in members:

@@ -375,10 +375,16 @@ class Likelihood:
             covariances.append(residual_variance * unwhitened @ unwhitened.T)
         std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
         return Optimum(
-            self.design, -minimum.value / 2, fixed, std_error, tuple(covariances), residual_variance, theta,
+            self.design,
+            -minimum.value / 2,
+            fixed,
+            std_error,
+            tuple(covariances),
+            residual_variance,
+            theta,
             float(np.abs(minimum.gradient).max(initial=0.0)),
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
-        )  # fmt: skip
+        )
 
     def _descend(self, theta: np.ndarray) -> newton.Minimum:
         """Where a search from one start ends."""

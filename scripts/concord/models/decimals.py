@@ -340,12 +340,23 @@ def _whole_root(value: int) -> int | None:
 
 
 _FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
-    ("+", 1): lambda a: a, ("-", 1): lambda a: -a, ("+", 2): lambda a, b: a + b, ("-", 2): lambda a, b: a - b,
-    ("*", 2): lambda a, b: a * b, ("/", 2): lambda a, b: a / b, ("^", 2): _power, ("abs", 1): abs,
-    ("log", 1): _log, ("log", 2): lambda a, b: _log(a) / _log(b), ("log2", 1): lambda a: _log(a) / arb(2).log(),
-    ("log10", 1): lambda a: _log(a) / arb(10).log(), ("log1p", 1): lambda a: _log(1 + a), ("exp", 1): _exp,
-    ("expm1", 1): lambda a: _exp(a) - 1, ("sqrt", 1): _root,
-}  # fmt: skip
+    ("+", 1): lambda a: a,
+    ("-", 1): lambda a: -a,
+    ("+", 2): lambda a, b: a + b,
+    ("-", 2): lambda a, b: a - b,
+    ("*", 2): lambda a, b: a * b,
+    ("/", 2): lambda a, b: a / b,
+    ("^", 2): _power,
+    ("abs", 1): abs,
+    ("log", 1): _log,
+    ("log", 2): lambda a, b: _log(a) / _log(b),
+    ("log2", 1): lambda a: _log(a) / arb(2).log(),
+    ("log10", 1): lambda a: _log(a) / arb(10).log(),
+    ("log1p", 1): lambda a: _log(1 + a),
+    ("exp", 1): _exp,
+    ("expm1", 1): lambda a: _exp(a) - 1,
+    ("sqrt", 1): _root,
+}
 
 
 def _scaled(values: Column, given: dict[str, float | bool]) -> Column:

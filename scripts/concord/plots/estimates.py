@@ -131,9 +131,15 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
             whose = {"group": group, "term": term, "level": order, "fit": _name(fit)}
             drawn.append(pd.DataFrame({**whose, "prediction": mine["estimate"].to_numpy(), **ends}))
             axes.errorbar(
-                mine["estimate"], height, xerr=spread, fmt=marker, color=color, markersize=2.5, linewidth=0.7,
+                mine["estimate"],
+                height,
+                xerr=spread,
+                fmt=marker,
+                color=color,
+                markersize=2.5,
+                linewidth=0.7,
                 label=_name(fit),
-            )  # fmt: skip
+            )
         values = np.stack([each.to_numpy(float) for each in predicted.values()])
         apart.append(f"{term} from {values.min():.3g} to {values.max():.3g}")
         if len(fits) > 1:
@@ -155,7 +161,14 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
 
 
 COLORS = {
-    "agree": "#d5ebdc", "python short": "#cfe0f5", "r short": "#fbdcc4", "both short": "#e3d3ee",
-    "python imprecise": "#e9f1fb", "r imprecise": "#fdefe4", "both imprecise": "#f2ebf7",
-    "differ": "#f6cfd3", "no fit": "#f3e9c6", "cannot express": "#e4e4e4",
-}  # fmt: skip
+    "agree": "#d5ebdc",
+    "python short": "#cfe0f5",
+    "r short": "#fbdcc4",
+    "both short": "#e3d3ee",
+    "python imprecise": "#e9f1fb",
+    "r imprecise": "#fdefe4",
+    "both imprecise": "#f2ebf7",
+    "differ": "#f6cfd3",
+    "no fit": "#f3e9c6",
+    "cannot express": "#e4e4e4",
+}

@@ -82,9 +82,13 @@ def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
             axes.axhline(side, color="black", linestyle=":", linewidth=1.2)
         for i in _named(np.abs(column)):
             axes.annotate(
-                plain(found.levels[i]), (i, column[i]), (0, 5 if column[i] > 0 else -12), textcoords="offset points",
-                ha="center", fontsize=7.5,
-            )  # fmt: skip
+                plain(found.levels[i]),
+                (i, column[i]),
+                (0, 5 if column[i] > 0 else -12),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
+            )
         axes.set_title(plain(name), fontsize=9)
         axes.set_ylim(-limit, limit)
         axes.set_xticks([])

@@ -66,9 +66,14 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
                 axes.axhline(sign * root, color=GREY, linestyle=":", linewidth=0.8)
             # Beside the panel: on its edge the line would run through the first digit
             axes.annotate(
-                f"{level:.0%}", (1.0, root), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                fontsize=6, va="center",
-            )  # fmt: skip
+                f"{level:.0%}",
+                (1.0, root),
+                (3, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                fontsize=6,
+                va="center",
+            )
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_ylim(-3.1, 3.1)
     alt = (
@@ -119,9 +124,13 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     names = list(handles)
     wide = max(map(len, names)) > 48 if len(keys) < 3 else False
     figure.legend(
-        [handles[name] for name in names], names, loc="outside upper center", ncols=1 if wide or len(names) < 3 else 2,
-        frameon=False, fontsize=9,
-    )  # fmt: skip
+        [handles[name] for name in names],
+        names,
+        loc="outside upper center",
+        ncols=1 if wide or len(names) < 3 else 2,
+        frameon=False,
+        fontsize=9,
+    )
     return figure
 
 

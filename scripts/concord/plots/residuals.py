@@ -123,10 +123,16 @@ def effects_qq(*fits: Fit) -> Figure:
             axes.plot(expected, values, marker, color=color, markersize=size, markerfacecolor=face, label=label)
             drawn.append(
                 pd.DataFrame(
-                    {"fit": label, "group": group, "effect": term, "level": mine["level"], "normal quantile": expected,
-                     "random effect": values}
+                    {
+                        "fit": label,
+                        "group": group,
+                        "effect": term,
+                        "level": mine["level"],
+                        "normal quantile": expected,
+                        "random effect": values,
+                    }
                 )
-            )  # fmt: skip
+            )
             if number == 0:
                 low, high = np.quantile(values, [0.25, 0.75])
                 slope = (high - low) / (2 * stats.norm.ppf(0.75))

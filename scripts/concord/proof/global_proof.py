@@ -93,9 +93,12 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
 
 
 def of(
-    design: Design, reml: bool, optimum: Sequence[arb], seconds: float = SECONDS,
+    design: Design,
+    reml: bool,
+    optimum: Sequence[arb],
+    seconds: float = SECONDS,
     columns: Columns | Doubles | None = None,
-) -> GlobalProof:  # fmt: skip
+) -> GlobalProof:
     """The proof for a model in numbers, `columns` its exact ones (by default the doubles); see `prove`.
 
     Where a term has too many correlated effects for boxes, it is in closed form if the design is balanced.
@@ -128,9 +131,12 @@ def _isolated(exact: Exact, theta: list[arb], seconds: float, begin: float) -> G
                 raise BetterOptimumError((float(at.mid()),), float(other.mid()), float((other - level).mid()))
             raise CertificateError("two optima are equally good")
     return GlobalProof(
-        boxes, time.perf_counter() - begin,
-        tuple(((float(at.mid()),), float(level.mid())) for at, level in optima), len(points), _words(points),
-    )  # fmt: skip
+        boxes,
+        time.perf_counter() - begin,
+        tuple(((float(at.mid()),), float(level.mid())) for at, level in optima),
+        len(points),
+        _words(points),
+    )
 
 
 def _words(points: list[Stationary]) -> str:

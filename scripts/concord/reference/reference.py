@@ -324,9 +324,17 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     if checks.proved == "global":
         kind = f"certified: the global optimum, proved to lie within {checks.radius:.0e}, by {checks.boxes} boxes"
     return Reference(
-        likelihood, loglik, recomputed, estimates, kind, _told_optima(likelihood, record), checks.radius,
-        bool(checks.boundary), checks.proved, checks.boxes,
-    )  # fmt: skip
+        likelihood,
+        loglik,
+        recomputed,
+        estimates,
+        kind,
+        _told_optima(likelihood, record),
+        checks.radius,
+        bool(checks.boundary),
+        checks.proved,
+        checks.boxes,
+    )
 
 
 def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]:

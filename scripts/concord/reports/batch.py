@@ -160,9 +160,8 @@ def run(
                     source = report.path.read_text(encoding="utf-8")
                     key = f"{report.id}-{mark}"
                     future = client.submit(
-                        execute, source, report.parameters, timeout, key, server=server,
-                        key=key, pure=False, retries=0,
-                    )  # fmt: skip
+                        execute, source, report.parameters, timeout, key, server=server, key=key, pure=False, retries=0
+                    )
                     futures[future] = report
                 running(list(futures.values()))
                 for future, report in finished.items():

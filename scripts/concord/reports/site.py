@@ -189,9 +189,13 @@ def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
         place = min((place for fit in fits for place in fit["places"]), key=lambda place: place["among"])
         exact = "; ".join([*words, *(f"{engine} {value!r}" for engine, value in gaps)])
         row["cells"][key[2:]] = {
-            "verdicts": words, "gaps": gaps, "report": place["report"], "shown": place["shown"], "exact": exact,
+            "verdicts": words,
+            "gaps": gaps,
+            "report": place["report"],
+            "shown": place["shown"],
+            "exact": exact,
             "worst": max((value for _, value in gaps), default=""),
-        }  # fmt: skip
+        }
         row["verdicts"] += [word for word in words if word not in row["verdicts"]]
         for word in words:
             sides = [{"python": "Python", "r": "R"}[each] for each in side(word)]
@@ -273,9 +277,12 @@ def _render(template: str, title: str, **content: Any) -> str:
     from markupsafe import Markup
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(page.TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(page.TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     parts = {"head": Markup(page.head(title)), "script": Markup(page.script()), "made": datetime.now(UTC)}
     parts["frame"] = lambda label: Markup(page.frame(label))
     return environment.get_template(template).render(**parts, **content)

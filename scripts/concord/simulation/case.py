@@ -124,6 +124,11 @@ def made_up(scenario: Scenario, method: str, seed: int) -> Case:
     fixed, covariance, residual_variance = scenario.truth
     plain = replace(scenario, scale=1.0, shift=0.0)
     return Case(
-        scenario.name, scenario.model(method, seed), fixed, (covariance,), residual_variance, scenario.factors,
+        scenario.name,
+        scenario.model(method, seed),
+        fixed,
+        (covariance,),
+        residual_variance,
+        scenario.factors,
         origin=made_up(plain, method, seed) if plain != scenario else None,
-    )  # fmt: skip
+    )

@@ -57,12 +57,21 @@ def schema(design: Design) -> pa.Schema:
     ``covers: name`` (whether the Wald interval holds the true value) follow.
     """
     named = [
-        ("case", pa.string()), ("replicate", pa.int64()), ("engine", pa.string()), ("settings", pa.string()),
-        ("verdict", pa.string()), ("loglik", pa.float64()), ("gap", pa.float64()), ("short", pa.bool_()),
+        ("case", pa.string()),
+        ("replicate", pa.int64()),
+        ("engine", pa.string()),
+        ("settings", pa.string()),
+        ("verdict", pa.string()),
+        ("loglik", pa.float64()),
+        ("gap", pa.float64()),
+        ("short", pa.bool_()),
         ("imprecise", pa.bool_()),
-        ("converged", pa.bool_()), ("alarmed", pa.bool_()), ("seconds", pa.float64()), ("error", pa.string()),
+        ("converged", pa.bool_()),
+        ("alarmed", pa.bool_()),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
         ("messages", pa.string()),
-    ]  # fmt: skip
+    ]
     named += [(f"estimate: {name}", pa.float64()) for name in parameters(design)]
     named += [(f"std_error: {name}", pa.float64()) for name in design.names]
     named += [(f"covers: {name}", pa.bool_()) for name in design.names]
@@ -113,11 +122,14 @@ class Experiment:
         optimum = best_known(likelihood, [fit for fit in fits.values() if isinstance(fit, Replicate)])
         rulings = {
             settings: rule(
-                self.case.model, likelihood, optimum, settings,
+                self.case.model,
+                likelihood,
+                optimum,
+                settings,
                 {engine: fits[engine, kind] for engine, kind in self.pairs if kind == settings},
             )
             for settings in dict.fromkeys(kind for _, kind in self.pairs)
-        }  # fmt: skip
+        }
         seconds += time.perf_counter() - started
         rows = [self._row(number, (INDEPENDENT, OPTIMUM), optimum, seconds)]
         for pair, fit in fits.items():

@@ -126,9 +126,12 @@ class Findings:
             (seconds, gap), (seconds_error, gap_error) = tally.numbers.mean, tally.numbers.error
             counts = {name: getattr(tally, name) for name in COUNTS}
             means = {
-                "gap": gap, "gap_error": gap_error, "largest_gap": tally.largest,
-                "seconds": seconds, "seconds_error": seconds_error,
-            }  # fmt: skip
+                "gap": gap,
+                "gap_error": gap_error,
+                "largest_gap": tally.largest,
+                "seconds": seconds,
+                "seconds_error": seconds_error,
+            }
             rows.append({**head, **counts, **means})
         return with_shares(pd.DataFrame(rows), "short")
 
@@ -158,12 +161,18 @@ class Findings:
                 counted = tally.covers.count[i]
                 rows.append(
                     {
-                        **head, "parameter": parameter, "truth": truth, "replicates": int(tally.deviations.count[i]),
-                        "bias": tally.deviations.mean[i], "bias_error": tally.deviations.error[i],
-                        "deviation": tally.deviations.deviation[i], "std_error": tally.errors.mean[i],
-                        "coverage": coverage[i], "coverage_error": share_error(tally.covers.total[i], counted),
+                        **head,
+                        "parameter": parameter,
+                        "truth": truth,
+                        "replicates": int(tally.deviations.count[i]),
+                        "bias": tally.deviations.mean[i],
+                        "bias_error": tally.deviations.error[i],
+                        "deviation": tally.deviations.deviation[i],
+                        "std_error": tally.errors.mean[i],
+                        "coverage": coverage[i],
+                        "coverage_error": share_error(tally.covers.total[i], counted),
                     }
-                )  # fmt: skip
+                )
         return pd.DataFrame(rows)
 
     def by(self, *factors: str) -> pd.DataFrame:
@@ -226,11 +235,11 @@ class Findings:
         if self._together:
             engine = {kind.split(" ")[1]: kind.split(" ")[0] for kind in self.manifest["fits"]}
             table["mc_error"] = [
-                clustered_error([
-                    tally.verdict(row.verdict) for tally in self._tallies_of(engine[row.settings], row.settings)
-                ])
+                clustered_error(
+                    [tally.verdict(row.verdict) for tally in self._tallies_of(engine[row.settings], row.settings)]
+                )
                 for row in table.itertuples()
-            ]  # fmt: skip
+            ]
         return table
 
     def _means_together(self) -> pd.DataFrame:

@@ -175,10 +175,21 @@ class Replicate:
         """The same as a `Fit` of the model, to be measured as one."""
         joint = self.std_error if self.engine == "mixedlm" else None
         return Fit(
-            model, self.engine, self.settings, self.loglik, self.fixed, self.std_error, self.covariances,
-            self.residual_variance, self.converged, self.messages, self.seconds, call="", joint_std_error=joint,
+            model,
+            self.engine,
+            self.settings,
+            self.loglik,
+            self.fixed,
+            self.std_error,
+            self.covariances,
+            self.residual_variance,
+            self.converged,
+            self.messages,
+            self.seconds,
+            call="",
+            joint_std_error=joint,
             violation=self.error,
-        )  # fmt: skip
+        )
 
 
 def columns(design: Design) -> pd.DataFrame:
@@ -385,9 +396,16 @@ class _Independent:
 def from_optimum(optimum: Optimum, settings: str = "default", seconds: float = math.nan) -> Replicate:
     """The independent likelihood's optimum as a replicate."""
     return Replicate(
-        "independent", settings, optimum.loglik, optimum.fixed, optimum.std_error, optimum.covariances,
-        optimum.residual_variance, optimum.gradient < STATIONARY, seconds,
-    )  # fmt: skip
+        "independent",
+        settings,
+        optimum.loglik,
+        optimum.fixed,
+        optimum.std_error,
+        optimum.covariances,
+        optimum.residual_variance,
+        optimum.gradient < STATIONARY,
+        seconds,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -440,9 +458,18 @@ class _MixedLM:
         covariances, violation = self.coding.covariances(results)
         moved = shift(self.coding.fixed) if model.reml else 0.0
         return Replicate(
-            "mixedlm", self.settings, loglik + moved, fixed, std_error, covariances, float(results.scale),
-            bool(results.converged), seconds, violation, messages,
-        )  # fmt: skip
+            "mixedlm",
+            self.settings,
+            loglik + moved,
+            fixed,
+            std_error,
+            covariances,
+            float(results.scale),
+            bool(results.converged),
+            seconds,
+            violation,
+            messages,
+        )
 
 
 class _Lme4:
@@ -516,6 +543,15 @@ class _Lme4:
             covariances.append(residual_variance * (half @ half.T))
         spread = residual_variance * (self._back @ unscaled @ self._back.T)
         return Replicate(
-            "lme4", self._settings, loglik + self._shift, self._back @ fixed, np.sqrt(np.diag(spread)),
-            tuple(covariances), residual_variance, bool(converged), seconds, None, messages,
-        )  # fmt: skip
+            "lme4",
+            self._settings,
+            loglik + self._shift,
+            self._back @ fixed,
+            np.sqrt(np.diag(spread)),
+            tuple(covariances),
+            residual_variance,
+            bool(converged),
+            seconds,
+            None,
+            messages,
+        )

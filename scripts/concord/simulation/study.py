@@ -163,9 +163,16 @@ class _Runner:
             held[case.digest] = client.submit(unchanged, case.content, key=f"case-{uuid.uuid4().hex}", pure=False)
         key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
         return client.submit(
-            compute, held[case.digest], case.digest, self.plan.seed, self.plan.pairs, batch.first, batch.stop,
-            key=key, pure=False,
-        )  # fmt: skip
+            compute,
+            held[case.digest],
+            case.digest,
+            self.plan.seed,
+            self.plan.pairs,
+            batch.first,
+            batch.stop,
+            key=key,
+            pure=False,
+        )
 
     def _received(self, client: Client, future: Future, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):

@@ -43,11 +43,17 @@ def short(table: pd.DataFrame) -> Rendered:
     mc_error``."""
     rows = [
         [
-            row.engine, row.settings, row.failed, row.short, percent(row.share, row.mc_error), row.imprecise,
-            row.silent, row.false_alarm,
+            row.engine,
+            row.settings,
+            row.failed,
+            row.short,
+            percent(row.share, row.mc_error),
+            row.imprecise,
+            row.silent,
+            row.false_alarm,
         ]
         for row in table.itertuples()
-    ]  # fmt: skip
+    ]
     notes = [
         "no fit: no estimates of the model; short: below the optimum by 0.01 log-likelihood units or more, or a "
         "tenth of a standard error; imprecise: by less, and by more than the tolerance; silent: short "
@@ -62,11 +68,16 @@ def means(table: pd.DataFrame) -> Rendered:
     """Mean gaps and times, of ``engine, settings, gap, gap_error, largest_gap, seconds, seconds_error``."""
     rows = [
         [
-            row.engine, row.settings, number(row.gap, 3), number(row.gap_error, 2), number(row.largest_gap, 3),
-            number(row.seconds, 3), number(row.seconds_error, 2),
+            row.engine,
+            row.settings,
+            number(row.gap, 3),
+            number(row.gap_error, 2),
+            number(row.largest_gap, 3),
+            number(row.seconds, 3),
+            number(row.seconds_error, 2),
         ]
         for row in table.itertuples()
-    ]  # fmt: skip
+    ]
     header = ["engine", "settings", "gap of the short", "±", "largest gap", "seconds a fit", "±"]
     notes = ["gap: log-likelihood units below the optimum, the mean of the fits that are short; the largest of all."]
     return "How far short, and how long", header, rows, 2, notes
@@ -86,15 +97,19 @@ def parameters(table: pd.DataFrame) -> Rendered:
     """Bias and coverage of every parameter, of `Findings.parameters`."""
     rows = [
         [
-            row.engine, row.settings, row.parameter, number(row.truth, 5), number(row.bias, 3),
-            number(row.bias_error, 2), number(row.deviation, 4), number(row.std_error, 4),
+            row.engine,
+            row.settings,
+            row.parameter,
+            number(row.truth, 5),
+            number(row.bias, 3),
+            number(row.bias_error, 2),
+            number(row.deviation, 4),
+            number(row.std_error, 4),
             "" if np.isnan(row.coverage) else percent(row.coverage, row.coverage_error),
         ]
         for row in table.itertuples()
-    ]  # fmt: skip
-    header = [
-        "engine", "settings", "parameter", "truth", "bias", "±", "deviation", "mean std. error", "coverage",
-    ]  # fmt: skip
+    ]
+    header = ["engine", "settings", "parameter", "truth", "bias", "±", "deviation", "mean std. error", "coverage"]
     notes = [f"coverage: of the {LEVEL:.0%} Wald interval of a fixed effect."]
     return "Bias and coverage", header, rows, 3, notes
 

@@ -50,10 +50,7 @@ def run(pytester: pytest.Pytester, *arguments: str) -> dict[int, tuple[str, str]
     }
 
 
-def check(
-    outcomes: dict[int, tuple[str, str]],
-    cases: list[tuple[str, nbformat.NotebookNode, str]],
-) -> None:
+def check(outcomes: dict[int, tuple[str, str]], cases: list[tuple[str, nbformat.NotebookNode, str]]) -> None:
     """Each case is (what it shows, its cell, a piece of the failure's report or '' if it is to pass)."""
     assert len({name for name, _, _ in cases}) == len(cases)
     assert {

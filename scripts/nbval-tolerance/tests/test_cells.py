@@ -16,11 +16,23 @@ def test_tags_override_one_tolerance_each() -> None:
 @pytest.mark.parametrize(
     "tags",
     [
-        ["rtol=abc"], ["rtol=nan"], ["rtol=-1"], ["rtol=1"], ["atol=inf"], ["rtol:1e-4"], ["rtol = 1e-4"],
-        ["RTOL=1e-4"], ["rtol_1e-4"], ["tol=1e-4"], ["tolerance=1e-4"], ["rtol="], ["rtol"], ["rtol=1e-4", "rtol=0"],
+        ["rtol=abc"],
+        ["rtol=nan"],
+        ["rtol=-1"],
+        ["rtol=1"],
+        ["atol=inf"],
+        ["rtol:1e-4"],
+        ["rtol = 1e-4"],
+        ["RTOL=1e-4"],
+        ["rtol_1e-4"],
+        ["tol=1e-4"],
+        ["tolerance=1e-4"],
+        ["rtol="],
+        ["rtol"],
+        ["rtol=1e-4", "rtol=0"],
         "rtol=1e-4",
     ],
-)  # fmt: skip
+)
 def test_malformed_tag_is_an_error(tags: object) -> None:
     with pytest.raises(ValueError, match="tol"):
         tolerances(tags, 1e-6, 1e-9)

@@ -55,8 +55,12 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--color=no", *arguments],
-        cwd=folder, env=kept | {"PYTHONPATH": str(installed)}, text=True, capture_output=True, check=False,
-    ).stdout  # fmt: skip
+        cwd=folder,
+        env=kept | {"PYTHONPATH": str(installed)},
+        text=True,
+        capture_output=True,
+        check=False,
+    ).stdout
 
 
 def test_installed_it_is_there_by_itself(installed: Path, tmp_path: Path) -> None:

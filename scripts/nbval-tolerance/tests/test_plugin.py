@@ -52,17 +52,26 @@ NUMBERS = [
     ("count", code("print('861 pigs')", stream("862 pigs\n")), "whole numbers must be equal"),
     ("version", code("print('1.1-32')", stream("1.1-31\n")), "text '1.1-31' became '1.1-32'"),
     ("second output beyond", code("print(0.5)\n0.6", stream("0.5\n"), shown(text_plain="0.7")), "text/plain, line 1"),
-    ("second display beyond", code(f"{show(text_plain='0.5')};{show(text_plain='0.6')}",
-                                   shown(text_plain="0.5"), shown(text_plain="0.7")), "0.7 became 0.6"),
+    (
+        "second display beyond",
+        code(f"{show(text_plain='0.5')};{show(text_plain='0.6')}", shown(text_plain="0.5"), shown(text_plain="0.7")),
+        "0.7 became 0.6",
+    ),
     ("stderr within", code("import sys; print(0.5000001, file=sys.stderr)", stream("0.5\n", "stderr")), ""),
     ("stderr beyond", code("import sys; print(0.50001, file=sys.stderr)", stream("0.5\n", "stderr")), "stderr, line 1"),
     ("an error's message within", code("raise ValueError('at 0.5000001')", error("at 0.5"), tags=RAISES), ""),
     ("an error's message beyond", code("raise ValueError('at 0.50001')", error("at 0.5"), tags=RAISES), "evalue, li"),
     ("JSON within", code("display({'application/json': {'a': [0.5000001]}}, raw=True)", as_json({"a": [0.5]})), ""),
-    ("JSON beyond", code("display({'application/json': {'a': [0.51]}}, raw=True)", as_json({"a": [0.5]})),
-     "application/json, $.a[0]: 0.5 became 0.51"),
-    ("JSON's true for 1", code("display({'application/json': {'a': True}}, raw=True)", as_json({"a": 1})),
-     "$.a: 1 became true"),
+    (
+        "JSON beyond",
+        code("display({'application/json': {'a': [0.51]}}, raw=True)", as_json({"a": [0.5]})),
+        "application/json, $.a[0]: 0.5 became 0.51",
+    ),
+    (
+        "JSON's true for 1",
+        code("display({'application/json': {'a': True}}, raw=True)", as_json({"a": 1})),
+        "$.a: 1 became true",
+    ),
     ("SVG within", code(show_svg('<path d="M1.5000001-2"/>'), svg('<path d="M1.5-2"/>')), ""),
     ("SVG beyond", code(show_svg('<path d="M1.51-2"/>'), svg('<path d="M1.5-2"/>')), "image/svg+xml, line 1: 1.5"),
     ("colour within", code(r"print('\x1b[31m0.5000001\x1b[0m')", stream("\x1b[31m0.5\x1b[0m\n")), ""),
@@ -78,14 +87,20 @@ NUMBERS = [
     ("record stripped", code(show(text_plain="a", **RECORD), shown(text_plain="a")), ""),
     ("record alone stripped", code(show(**RECORD), nbformat.v4.new_output("display_data")), ""),
     ("record committed", code(show(text_plain="a"), shown(text_plain="a", **RECORD)), ""),
-    ("record changed", code(show(text_plain="a", **RECORD),
-                            shown(text_plain="a", **{key: "0.2" for key in RECORD})), ""),
+    (
+        "record changed",
+        code(show(text_plain="a", **RECORD), shown(text_plain="a", **{key: "0.2" for key in RECORD})),
+        "",
+    ),
     ("number in full within", code(show(text_html=in_full("0.50000001")), shown(text_html=TABLE)), ""),
     ("number in full beyond", code(show(text_html=in_full("0.51")), shown(text_html=TABLE)), "in full, 0.5 became"),
     ("both in full beyond", code(show(text_html=in_full("9.9")), shown(text_html=in_full("0.5000001"))), "in full, 0."),
-    ("shown beside it", code(show(text_html=TABLE.replace("0.5", '<data value="0.5">0.51</data>')),
-                             shown(text_html=TABLE)), "0.5 became 0.51"),
-]  # fmt: skip
+    (
+        "shown beside it",
+        code(show(text_html=TABLE.replace("0.5", '<data value="0.5">0.51</data>')), shown(text_html=TABLE)),
+        "0.5 became 0.51",
+    ),
+]
 
 
 def test_numbers_in_a_notebook(pytester: pytest.Pytester) -> None:

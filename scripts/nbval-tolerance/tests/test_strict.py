@@ -19,16 +19,22 @@ HOLES = [  # nbval alone passes each of these, or skips it
     ("never executed", code("1 + 1", count=None), "never executed: run and commit it"),
     ("unloaded cell magic", code("%%R\nx", stream(USAGE_ERROR, "stderr")), "UsageError: Cell magic `%%R` not found"),
     ("unloaded line magic", code("%R x", stream(LINE_ERROR, "stderr")), "UsageError: Line magic function `%R` not"),
-    ("picture missing", code(show(text_plain="a", image_png=PICTURE), shown(text_plain="a")),
-     "0 image/png committed, 1 in this run"),
-    ("picture gone", code(show(text_plain="a"), shown(text_plain="a", image_png=PICTURE)),
-     "1 image/png committed, 0 in this run"),
+    (
+        "picture missing",
+        code(show(text_plain="a", image_png=PICTURE), shown(text_plain="a")),
+        "0 image/png committed, 1 in this run",
+    ),
+    (
+        "picture gone",
+        code(show(text_plain="a"), shown(text_plain="a", image_png=PICTURE)),
+        "1 image/png committed, 0 in this run",
+    ),
     ("ignored by tag", code("print(1)", stream("2\n"), tags=("nbval-ignore-output",)), "it does not say why"),
     ("ignored by comment", code("# NBVAL_IGNORE_OUTPUT\nprint(1)", stream("2\n")), "it does not say why"),
     ("skipped by tag", code("skipped = 1", tags=("nbval-skip",)), "nbval-skip hides this cell"),
     ("skipped by comment", code("# NBVAL_SKIP\n1 / 0"), "nbval-skip hides this cell"),
     ("raises nothing", code("one = 1", tags=(*RAISES, "nbval-ignore-output")), "tagged to raise an exception"),
-]  # fmt: skip
+]
 ALREADY_RED = [  # nbval fails each of these by itself
     ("output missing", code("print(1)"), "Unexpected output fields"),
     ("output gone", code("pass", stream("1\n")), "Missing output fields"),
@@ -38,7 +44,7 @@ ALREADY_RED = [  # nbval fails each of these by itself
     ("raises nothing as committed", code("print(1)", BOOM, tags=RAISES), "output fields"),
 ]
 TOO_STRICT = [  # nbval executes without history, where IPython does not see the semicolon
-    ("semicolon", code("1;"), ""),
+    ("semicolon", code("1;"), "")
 ]
 STATED = [  # what the plugin alone understands
     ("not compared", code("# not compared: why\nprint(1)", stream("2\n")), ""),
@@ -78,11 +84,7 @@ def test_holes_are_open_in_nbval(pytester: pytest.Pytester) -> None:
     )
 
 
-STEPS = [
-    code("x = 1"),
-    code("x += 1; print(x)", stream("2\n")),
-    code("print(x)", stream("2\n")),
-]
+STEPS = [code("x = 1"), code("x += 1; print(x)", stream("2\n")), code("print(x)", stream("2\n"))]
 
 
 def test_chosen_cells_find_the_kernel_as_in_the_whole_notebook(pytester: pytest.Pytester) -> None:

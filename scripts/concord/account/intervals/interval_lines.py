@@ -219,9 +219,16 @@ def _by_spline(
 
 
 def _pair(
-    known: Intervals, kind: str, each: Parameter, term: str, tolerance: str, stated: dict[str, Any],
-    *, independent: tuple[float, float] | None = None, absent: dict[str, str],
-) -> list[Line]:  # fmt: skip
+    known: Intervals,
+    kind: str,
+    each: Parameter,
+    term: str,
+    tolerance: str,
+    stated: dict[str, Any],
+    *,
+    independent: tuple[float, float] | None = None,
+    absent: dict[str, str],
+) -> list[Line]:
     """A line for the lower and one for the upper end; `stated` by source: ends, definition, expected ends, and what
     rounding can do to the ends, where it can. Where no source states any, the lines say why.
     """
@@ -239,15 +246,21 @@ def _pair(
             widths += [own[1] * math.log(own[1] / own[0]) / 2 for own in logarithms]
         made.append(
             Line(
-                SECTION, f"{kind} interval, {end}", tolerance,
+                SECTION,
+                f"{kind} interval, {end}",
+                tolerance,
                 values={source: float(ends[place]) for source, (ends, *_) in stated.items()},
                 definitions={source: name for source, (_, name, *_) in stated.items() if name},
                 expected={s: float(own[place]) for s, (_, _, own, *_) in stated.items() if own is not None},
                 looser={s: "interval_by_differences" for s, (_, name, *_) in stated.items() if name in _DIFFERENCED},
                 rounding={s: float(lost[0][place]) for s, (_, _, _, *lost) in stated.items() if lost},
                 independent=math.nan if independent is None else float(independent[place]),
-                effect=each.effect, group=each.group, term=term, absent=absent,
-                scale=max(widths, default=math.nan), short=known.short,
+                effect=each.effect,
+                group=each.group,
+                term=term,
+                absent=absent,
+                scale=max(widths, default=math.nan),
+                short=known.short,
             )
-        )  # fmt: skip
+        )
     return made

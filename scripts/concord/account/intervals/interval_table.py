@@ -18,9 +18,7 @@ from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
 from concord.vocabulary import METHODS
 
-COLUMNS = [
-    *KEY, "kind", "source", "method", "lower", "upper", "lower_reached", "upper_reached", "scale", "note",
-]  # fmt: skip
+COLUMNS = [*KEY, "kind", "source", "method", "lower", "upper", "lower_reached", "upper_reached", "scale", "note"]
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,29 @@ class _Row:
 
 
 def table(
-    known: Intervals, bootstrap: pd.DataFrame | None = None, *, which: Sequence[str] | None = None,
-    with_profile_re: bool = False, scale: str = "sd", with_profile: bool = True,
-) -> pd.DataFrame:  # fmt: skip
+    known: Intervals,
+    bootstrap: pd.DataFrame | None = None,
+    *,
+    which: Sequence[str] | None = None,
+    with_profile_re: bool = False,
+    scale: str = "sd",
+    with_profile: bool = True,
+) -> pd.DataFrame:
     """The table of `concord.account.intervals.intervals.table`, from the intervals of a comparison."""
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     rows = [
-        ((each.parameter.effect, each.parameter.group, each.term), each.kind, each.source, each.method, each.ends,
-         each.reached, each.note)
+        (
+            (each.parameter.effect, each.parameter.group, each.term),
+            each.kind,
+            each.source,
+            each.method,
+            each.ends,
+            each.reached,
+            each.note,
+        )
         for each in _rows(known, which, with_profile_re=with_profile_re, with_profile=with_profile)
-    ]  # fmt: skip
+    ]
     if bootstrap is not None:
         for row in bootstrap.to_dict("records"):
             key = (row["effect"], row["group"], row["term"])
@@ -60,8 +70,10 @@ def table(
         shown = _on_scale(term, ends, reached, note, scale)
         made.append((effect, group, shown[0], kind, source, method, *shown[1], *shown[2], shown[3], shown[4]))
     table = pd.DataFrame(made, columns=COLUMNS)
-    place = [order.get((g, t.partition("__")[2] or t), len(order))
-             for g, t in zip(table["group"], table["term"], strict=True)]  # fmt: skip
+    place = [
+        order.get((g, t.partition("__")[2] or t), len(order))
+        for g, t in zip(table["group"], table["term"], strict=True)
+    ]
     return table.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
 
 

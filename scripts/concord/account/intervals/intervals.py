@@ -33,9 +33,19 @@ from concord.agreement.comparison import Comparison
 from concord.engines.interval_questions import ask_lme4_profiles, ask_mixedlm_profile
 
 __all__ = [
-    "COLUMNS", "FINER", "SECTION", "WIDER", "IntervalError", "Intervals", "ask_lme4_profiles", "ask_mixedlm_profile",
-    "lines", "of", "signed_root", "table",
-]  # fmt: skip
+    "COLUMNS",
+    "FINER",
+    "SECTION",
+    "WIDER",
+    "IntervalError",
+    "Intervals",
+    "ask_lme4_profiles",
+    "ask_mixedlm_profile",
+    "lines",
+    "of",
+    "signed_root",
+    "table",
+]
 
 
 def of(comparison: Comparison, level: float = 0.95) -> Intervals:
@@ -78,9 +88,13 @@ def table(
         quantile there, or the end is that of the parameter space; ``scale``, ``note``
     """
     return interval_table.table(
-        of(comparison, level), bootstrap, which=which, with_profile_re=with_profile_re, scale=scale,
+        of(comparison, level),
+        bootstrap,
+        which=which,
+        with_profile_re=with_profile_re,
+        scale=scale,
         with_profile=with_profile,
-    )  # fmt: skip
+    )
 
 
 def lines(

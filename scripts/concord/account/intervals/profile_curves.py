@@ -65,9 +65,13 @@ def curves(
 
 
 def _of_one(
-    made: Intervals, each: Parameter, scale: str, profile_re: Mapping[str, np.ndarray],
-    by_lme4: Mapping[str, pd.DataFrame], with_profile_re: bool,
-) -> list[tuple[Any, ...]]:  # fmt: skip
+    made: Intervals,
+    each: Parameter,
+    scale: str,
+    profile_re: Mapping[str, np.ndarray],
+    by_lme4: Mapping[str, pd.DataFrame],
+    with_profile_re: bool,
+) -> list[tuple[Any, ...]]:
     deviation = each.term.startswith("sd__")
     squared = deviation and scale == "variance"
     kind, _, name = each.term.partition("__")
@@ -159,11 +163,20 @@ def lines(
             absent["lme4"] = "its points do not go so far"
         found.append(
             Line(
-                SECTION, f"twice the fall at {value:.6g}", "profile_fall", stated, definitions, expected,
-                fall if fall > NOTHING else 0.0, each.effect, each.group, f"var__{each.term[4:]}", absent,
+                SECTION,
+                f"twice the fall at {value:.6g}",
+                "profile_fall",
+                stated,
+                definitions,
+                expected,
+                fall if fall > NOTHING else 0.0,
+                each.effect,
+                each.group,
+                f"var__{each.term[4:]}",
+                absent,
                 short=made.short,
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -16,7 +16,7 @@ from concord.agreement.comparison import Comparison
 from concord.engines import error_definitions
 from concord.engines.error_questions import asked
 from concord.engines.fit import Fit
-from concord.engines.interval_questions import (  # fmt: skip
+from concord.engines.interval_questions import (
     POINTS,
     STEPS,
     ask_lme4_parameters,
@@ -311,8 +311,9 @@ class Intervals:
         got = fit.ask(ask_mixedlm_wald, self.level)
         found = {}
         if same_numbers(got["estimates"], fit.fixed):
-            found |= {("", name): tuple(map(float, both))
-                      for name, both in zip(self.design.names, got["fixed"], strict=True)}  # fmt: skip
+            found |= {
+                ("", name): tuple(map(float, both)) for name, both in zip(self.design.names, got["fixed"], strict=True)
+            }
         scale = fit.residual_variance
         for key, number, kind in self._places(fit, got):
             ends = got["ratios" if kind == "re" else "components"][number]

@@ -22,40 +22,59 @@ def lines(sources: Sources) -> list[Line]:
     }
     for t, j in units:
         found += sources.line(
-            SECTION, "predicted effects", "random_effect", "random",
+            SECTION,
+            "predicted effects",
+            "random_effect",
+            "random",
             lambda source, t=t, j=j: source.solution.modes[t][:, j],
             part=lambda table, t=t, j=j: by_effect(table, design, "estimate")[t, j],
-            scale=units[t, j], **whose[t, j],
-        )  # fmt: skip
+            scale=units[t, j],
+            **whose[t, j],
+        )
     expected = {source.label: _conditional(source.solution) for source in sources.all}
     for t, j in units:
         found += sources.line(
-            SECTION, "conditional standard errors", "random_effect", "errors",
+            SECTION,
+            "conditional standard errors",
+            "random_effect",
+            "errors",
             lambda source, pair=((t, j), (t, j)): np.sqrt(np.maximum(expected[source.label][pair], 0.0)),
             part=lambda table, t=t, j=j: _stated(by_effect(table, design, "std_error")[t, j]),
-            scale=units[t, j], otherwise={"lme4": "lmer's columns are a recombination of the model's"}, **whose[t, j],
-        )  # fmt: skip
+            scale=units[t, j],
+            otherwise={"lme4": "lmer's columns are a recombination of the model's"},
+            **whose[t, j],
+        )
     for one, other in next(iter(expected.values())):
         first, second = (whose[each]["term"] for each in (one, other))
         same = one == other
         found += sources.line(
-            SECTION, "conditional variances" if same else "conditional covariances", "conditional_variance",
-            "conditional", lambda source, pair=(one, other): expected[source.label][pair],
+            SECTION,
+            "conditional variances" if same else "conditional covariances",
+            "conditional_variance",
+            "conditional",
+            lambda source, pair=(one, other): expected[source.label][pair],
             part=lambda spreads, pair=(one, other): spreads.get(pair),
-            scale=units[one] * units[other], **whose[one] | {"term": first if same else f"{first}.{second}"},
+            scale=units[one] * units[other],
+            **whose[one] | {"term": first if same else f"{first}.{second}"},
             otherwise={
                 "lme4": "ranef() of lme4 has the covariances within a term only",
                 "mixedlm": "random_effects_cov of MixedLM, of a variance component, is taken for its variances only",
-            } if one[0] != other[0] else {},
-        )  # fmt: skip
+            }
+            if one[0] != other[0]
+            else {},
+        )
     for t, j in units:
         if all(source.fit.covariances[t][j, j] > 0 for source in sources.all if source.fit.engine == "nlme"):
             found += sources.line(
-                SECTION, "standardized effects", "standardized_effect", "standardized",
+                SECTION,
+                "standardized effects",
+                "standardized_effect",
+                "standardized",
                 lambda source, t=t, j=j: source.solution.modes[t][:, j] / np.sqrt(source.fit.covariances[t][j, j]),
                 lambda source: "standardized_by_deviation",
-                part=lambda given, t=t, j=j: given[t, j], **whose[t, j],
-            )  # fmt: skip
+                part=lambda given, t=t, j=j: given[t, j],
+                **whose[t, j],
+            )
     return found
 
 

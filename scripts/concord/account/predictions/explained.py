@@ -17,11 +17,15 @@ def lines(sources: Sources) -> list[Line]:
     found = []
     for i, name in enumerate(QUANTITIES):
         found += sources.line(
-            SECTION, name, "explained_variance", "variances",
+            SECTION,
+            name,
+            "explained_variance",
+            "variances",
             lambda source, i=i: (*source.solution.r_squared, *source.solution.icc)[i],
             part=lambda variances, i=i: shares(**variances)[i],
-            independent=(*against.r_squared, *against.icc)[i] if against else np.nan, scale=1.0,
-        )  # fmt: skip
+            independent=(*against.r_squared, *against.icc)[i] if against else np.nan,
+            scale=1.0,
+        )
     return found
 
 

@@ -94,7 +94,14 @@ def new_lines(sources: Sources) -> list[Line]:
             continue
         unknown = {"nlme": "predict() of nlme gives NA where a level is unknown"}
         found += sources.line(
-            PREDICTED, quantity, "fitted_value", name, expected(random, which), lambda source: source.of_fitted,
-            part=where(which), scale=sources.deviation, otherwise={} if rows.known[which].any() else unknown,
-        )  # fmt: skip
+            PREDICTED,
+            quantity,
+            "fitted_value",
+            name,
+            expected(random, which),
+            lambda source: source.of_fitted,
+            part=where(which),
+            scale=sources.deviation,
+            otherwise={} if rows.known[which].any() else unknown,
+        )
     return found

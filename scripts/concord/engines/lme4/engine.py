@@ -200,10 +200,15 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
         for j, name in enumerate(term.names):
             tables.append(
                 pd.DataFrame(
-                    {"group": group, "level": values.index, "term": name, "estimate": carried[:, j],
-                     "std_error": spread[:, j]}
+                    {
+                        "group": group,
+                        "level": values.index,
+                        "term": name,
+                        "estimate": carried[:, j],
+                        "std_error": spread[:, j],
+                    }
                 )
-            )  # fmt: skip
+            )
     return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]
 
 

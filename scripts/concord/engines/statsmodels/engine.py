@@ -56,10 +56,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         return _run(model, form, {})
     if not form.independent:
         return tuned(
-            model,
-            GRADIENT_BASED,
-            lambda name, options: _run(model, form, {"method": name, **options}),
-            DERIVATIVE_FREE,
+            model, GRADIENT_BASED, lambda name, options: _run(model, form, {"method": name, **options}), DERIVATIVE_FREE
         )
     # Where no search comes to rest, such as at a variance of zero, the same model in MixedLM's other words.
     components = for_mixedlm(model.formula, model.design, model.frame, constrained=False)
