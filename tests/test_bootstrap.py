@@ -17,7 +17,6 @@ from concord.bootstrap.parametric import bootstrap
 from concord.bootstrap.replicates import Outcome, Plan, computed
 from concord.bootstrap.result import Bootstrap, percentiles
 from concord.models import model as models
-from concord.models import parameters
 from concord.reference import reference
 from concord.simulation.refitter import Replicate, columns
 
@@ -40,9 +39,7 @@ def made(model):
 
 def test_workers_and_even_the_death_of_one_change_nothing(model, made):
     """On two worker processes, one of which is killed in the middle, every replicate comes once, with the same fits."""
-    fixed, covariances, residual_variance = parameters.parameters(reference.of(model).estimates, model.design)
-    truth = (fixed, tuple(covariances), residual_variance)
-    plan = Plan("test", model, truth, 1, tuple(made.sources), "default")
+    plan = Plan("test", model, reference.of(model).parameters, 1, tuple(made.sources), "default")
     before = set(psutil.Process().children(recursive=True))
     came, killed = {}, None
     for number, (outcomes, _) in computed(plan, 24, None, 2):
@@ -155,8 +152,8 @@ def test_ends_are_rs_quantiles(made):
 
 def test_the_mean_of_balanced_data_has_its_exact_interval(model, made):
     """The intercept of Dyestuff is the mean of y: normal, with variance (sigma_b^2 + sigma^2 / 5) / 6."""
-    fixed, [between], within = parameters.parameters(reference.of(model).estimates, model.design)
-    spread = np.sqrt((between[0, 0] + within / 5) / 6)
+    best = reference.of(model).parameters
+    fixed, spread = best.fixed, np.sqrt((best.covariances[0][0, 0] + best.residual_variance / 5) / 6)
     found = made.intervals().query("effect == 'fixed'").set_index("source").loc["independent"]
     for end, error, z in (("lower", "lower_error", -1.959964), ("upper", "upper_error", 1.959964)):
         assert abs(found[end] - (fixed[0] + z * spread)) < 3.5 * found[error]

@@ -16,7 +16,6 @@ from concord.agreement import resolution
 from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge, lre
 from concord.agreement.measures import doubted
-from concord.agreement.measures import singular as singular_at
 from concord.engines.lme4 import engine as lme4
 from concord.engines.statsmodels import engine as mixedlm
 from concord.likelihood.likelihood import Likelihood
@@ -26,7 +25,7 @@ from concord.reference import reference
 
 def singular(fit):
     """Whether a covariance matrix of a fit is singular."""
-    return singular_at(fit.model.design, fit.covariances, fit.residual_variance)
+    return fit.parameters.singular(fit.model.design)
 
 
 def defaults(fits, id, method="REML", engines=("mixedlm", "lme4")):

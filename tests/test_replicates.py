@@ -10,7 +10,6 @@ from concord import r
 from concord.engines.lme4 import engine as lme4
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import model as models
-from concord.models import parameters as parameters_module
 from concord.reference import reference
 from concord.simulation import refitter as replicates
 from concord.simulation.refitter import (
@@ -29,8 +28,8 @@ SEED = 20
 
 
 def truth(model):
-    found = parameters_module.parameters(reference.of(model).estimates, model.design)
-    return found[0], tuple(found[1]), found[2]
+    best = reference.of(model).parameters
+    return best.fixed, best.covariances, best.residual_variance
 
 
 def with_response(model, response):

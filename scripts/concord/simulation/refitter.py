@@ -27,12 +27,11 @@ from concord.engines.lme4 import engine as lme4
 from concord.engines.statsmodels import engine as mixedlm
 from concord.engines.statsmodels.formula import for_mixedlm
 from concord.engines.tuning import SAME
-from concord.inference.mixed_model_equations import INDEFINITE
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.coding import between, same_groups, shift
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import KEY, tidy
+from concord.models.parameters import INDEFINITE, KEY, tidy
 from concord.vocabulary import SETTINGS
 
 ENGINES = ("mixedlm", "lme4", "independent")
