@@ -163,7 +163,7 @@ def test_a_fit_says_what_follows_from_its_estimates(fits):
 
 def test_every_definition_and_tolerance_is_used_and_said_in_full():
     """What stands in the two tables for readers is what the lines use: nothing is left from earlier."""
-    written = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.glob("*.py"))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.parent.rglob("*.py"))
     for name, each in quantities.definitions().items():
         # Those of the tests of fixed effects are put together: "df_" or "p_", and the kind.
         kind = name.partition("_")[2]
@@ -188,7 +188,7 @@ def test_every_interval_is_told_from_every_other(sleepstudy):
 
 def test_the_notebook_shows_its_tables_whole():
     """More rows than pandas shows by itself, and long notes: the CSV of a report's page is what is shown."""
-    cells = nbformat.read(SOURCE.parents[1] / "notebooks" / "inference.ipynb", 4).cells
+    cells = nbformat.read(SOURCE.parents[2] / "notebooks" / "inference.ipynb", 4).cells
     table = pd.DataFrame({"term": [f"term {i}" for i in range(99)], "note": "n" * 99})
     with pd.option_context("display.max_rows", 60, "display.max_columns", 20, "display.max_colwidth", 50):
         assert "term 50" not in table._repr_html_()
