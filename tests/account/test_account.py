@@ -164,7 +164,7 @@ def test_a_fit_says_what_follows_from_its_estimates(fits):
 
 def test_every_definition_and_tolerance_is_used_and_said_in_full():
     """What stands in the two tables for readers is what the lines use: nothing is left from earlier."""
-    written = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.glob("*.py"))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.parent.rglob("*.py"))
     for name, each in quantities.definitions().items():
         # Those of the tests of fixed effects are put together: "df_" or "p_", and the kind.
         kind = name.partition("_")[2]

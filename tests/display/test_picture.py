@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import concord
 from concord.agreement.comparison import compare
 from concord.display.picture import ROWS, TITLE, Picture, described
-from concord.display.records import MEDIA_TYPE
+from concord.display.records import PICTURE_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.plots import estimates, profiles, residuals, style, trajectories, verdicts
@@ -47,13 +47,13 @@ def test_a_notebook_shows_the_picture_once_with_its_words(output):
     """One PNG of matplotlib's own making; the words are metadata of this type, where converters look for them."""
     assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG")
     assert output.metadata["image/png"]["alt"] == "Line chart. It rises."
-    assert set(output.data) == {"image/png", "text/plain", MEDIA_TYPE}
+    assert set(output.data) == {"image/png", "text/plain", PICTURE_TYPE}
     assert output.data["text/plain"] == "<Figure size 300x200 with 1 Axes>"
 
 
 def test_the_numbers_travel_with_the_picture_and_lose_nothing(output):
     """They read back as the same doubles; what is missing is empty; a comma in a name parts nothing."""
-    (table,) = output.data[MEDIA_TYPE]["tables"]
+    (table,) = output.data[PICTURE_TYPE]["tables"]
     back = pd.read_csv(io.StringIO(table["csv"]))
     assert back["x"].tolist() == [0.1, 1 / 3] and back["who"][0] == "a, b" and back["who"].isna()[1]
     assert table["rows"] == 2 and table["title"]

@@ -1,8 +1,10 @@
 """The packages that fit: one folder each, with all that is asked of that package; no engine knows another."""
 
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+_handed_out, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["lme4", "nlme", "statsmodels"],
     submod_attrs={
@@ -11,3 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "fit": ["Attempt", "Fit"],
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    # The name that statsmodels' engine had, and has in people's code.
+    return _handed_out("statsmodels" if name == "mixedlm" else name)

@@ -18,11 +18,12 @@ class EngineError(RuntimeError):
 
 def engines() -> dict[str, ModuleType]:
     """All engines by name."""
-    folders = sorted(Path(__file__).parent.glob("*/engine.py"))
-    names = {
-        folder.parent.name: importlib.import_module(f"{__package__}.{folder.parent.name}.engine") for folder in folders
+    folders = [file.parent.name for file in Path(__file__).parent.glob("*/engine.py")]
+    modules = {
+        "mixedlm" if folder == "statsmodels" else folder: importlib.import_module(f"{__package__}.{folder}.engine")
+        for folder in folders
     }
-    return {"mixedlm" if name == "statsmodels" else name: module for name, module in names.items()}
+    return dict(sorted(modules.items()))
 
 
 class CannotExpress(ValueError):
