@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,20 +10,12 @@ from rpy2 import robjects
 from scipy import optimize
 
 from concord import r
-from concord.inference.criteria import (
-    Candidate,
-    LikelihoodRatio,
-    NotComparable,
-    anova,
-    conventions,
-    likelihood_ratio,
-    linear,
-    mixture_p,
-    ml_at_reml,
-)
+from concord.account import nested_models
+from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable, likelihood_ratio, linear, mixture_p
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model, nesting
-from concord.models.formula import design, parse
+from concord.models.formula import parse
+from concord.models.matrices import design
 from concord.models.nesting import Restriction
 
 IDS = ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"]
@@ -33,6 +24,11 @@ IDS = ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"]
 def from_fit(fit, text: str):
     """What an R function says of a native fit."""
     return r.from_r(r.call(robjects.r(text), fit.native))
+
+
+def at(fit) -> Candidate:
+    """What an engine says."""
+    return nested_models.candidate(fit.model, fit.loglik + fit.shift)
 
 
 def candidate(formula: str, dataset: str = "sleepstudy-random_slope", reml: bool = False, **change) -> Candidate:
@@ -53,27 +49,22 @@ NLME = "function(f) c(logLik(f), attr(logLik(f), 'df'), AIC(f), BIC(f))"
 def test_criteria_are_lme4s_in_its_convention(id, method, fits):
     """logLik, df, AIC, BIC, deviance and residual degrees of freedom, by both methods."""
     fit = fits(id, method, "lme4", "tuned")
-    table = conventions(Candidate.of(fit)).set_index("quantity")
-    wanted = from_fit(fit, LME4)
-    order = ["logLik", "df", "AIC", "BIC", "deviance", "df.residual"]
-    np.testing.assert_allclose(table.loc[order, "lme4"], wanted, rtol=1e-12)
+    made = at(fit)
+    found = [made.loglik, made.df, made.aic, made.bic(), made.deviance, made.n - made.df]
+    np.testing.assert_allclose(found, from_fit(fit, LME4), rtol=1e-12)
     if method == "REML":
-        assert table.loc["deviance", "lme4"] == pytest.approx(from_fit(fit, "lme4::REMLcrit")[0], rel=1e-12)
+        assert made.deviance == pytest.approx(from_fit(fit, "lme4::REMLcrit")[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
 @pytest.mark.parametrize("id", IDS)
 def test_criteria_are_nlmes_in_its_convention(id, method, fits):
-    """Its BIC under REML takes n - p for n; the formula that leads from it to lme4's is stated beside it."""
+    """Its BIC under REML takes n - p for n."""
     fit = fits(id, method, "nlme", "tuned")
-    made = Candidate.of(fit)
-    table = conventions(made).set_index("quantity")
-    np.testing.assert_allclose(table.loc[["logLik", "df", "AIC", "BIC"], "nlme"], from_fit(fit, NLME), rtol=1e-12)
-    difference = table.loc["BIC", "lme4"] - table.loc["BIC", "nlme"]
+    made = at(fit)
+    np.testing.assert_allclose([made.loglik, made.df, made.aic, made.bic("nlme")], from_fit(fit, NLME), rtol=1e-12)
+    difference = made.bic("lme4") - made.bic("nlme")
     assert difference == pytest.approx(made.df * np.log(made.n / (made.n - made.p)) * (method == "REML"), abs=1e-9)
-    if method == "REML":
-        stated = float(re.search(r"= (\S+) more", table.loc["BIC", "definition"])[1])
-        assert stated == pytest.approx(difference, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
@@ -81,19 +72,12 @@ def test_criteria_are_nlmes_in_its_convention(id, method, fits):
 def test_criteria_are_mixedlms_in_its_convention(id, method, fits):
     """With free=, with variance components and plain: AIC and BIC under ML, none under REML; n - p residual df."""
     fit = fits(id, method, "mixedlm", "default")
-    table = conventions(Candidate.of(fit)).set_index("quantity")
-    native = [fit.native.aic, fit.native.bic, fit.native.df_resid]
-    np.testing.assert_allclose(table.loc[["AIC", "BIC", "df.residual"], "mixedlm"], native, rtol=1e-10)
-    assert np.isnan(native[:2]).all() == (method == "REML")
-
-
-@pytest.mark.parametrize("engine", ["lme4", "nlme"])
-def test_ml_at_a_reml_fits_variances_is_what_loglik_gives(engine, fits):
-    """logLik(fit, REML = FALSE) of a REML fit, in both R packages; it is below the ML optimum."""
-    fit = fits("sleepstudy-random_slope", "REML", engine, "tuned")
-    found = ml_at_reml(fit.model.design, fit.covariances, fit.residual_variance)
-    assert found == pytest.approx(from_fit(fit, "function(f) c(logLik(f, REML = FALSE))")[0], abs=1e-7)
-    assert found < Likelihood(fit.model.design, False).optimum().loglik - 1e-3
+    made = at(fit)
+    if method == "REML":
+        assert np.isnan([fit.native.aic, fit.native.bic]).all()
+    else:
+        np.testing.assert_allclose([made.aic, made.bic()], [fit.native.aic, fit.native.bic], rtol=1e-10)
+    assert fit.native.df_resid == made.n - made.p
 
 
 def test_an_unknown_convention_is_refused():
@@ -172,8 +156,6 @@ def test_reml_with_other_fixed_effects_and_other_rows_are_refused():
     reml = candidate(small, reml=True), candidate(large, reml=True)
     with pytest.raises(NotComparable, match="by REML with other fixed effects.*fit both by ML"):
         likelihood_ratio(*reml)
-    with pytest.raises(NotComparable, match="by REML with other fixed effects"):
-        anova(*reml, refit=False)
     with pytest.raises(NotComparable, match="one is fitted by REML and the other by ML"):
         likelihood_ratio(reml[0], candidate(large))
     frame = model.get("sleepstudy-random_slope").frame.copy()
@@ -282,36 +264,20 @@ R_ANOVA = """function(sleepstudy) {
   null <- lme4::lmer(Reaction ~ 1 + (1 | Subject), sleepstudy)
   intercept <- lme4::lmer(Reaction ~ Days + (1 | Subject), sleepstudy)
   slope <- lme4::lmer(Reaction ~ Days + (1 + Days | Subject), sleepstudy)
-  text <- paste(capture.output(print(suppressMessages(anova(slope, null, intercept)))), collapse = "\n")
-  list(text = text, table = as.matrix(anova(slope, null, intercept)))
+  as.matrix(suppressMessages(anova(slope, null, intercept)))
 }"""
 
 
-def test_anova_is_rs_to_the_letter(r_table):
-    """Fits by REML are taken at their ML optimum, as lme4 does, which is said; text and table are R's."""
-    formulas = {
-        "slope": DAYS + "(1 + Days | Subject)",
-        "null": "Reaction ~ 1 + (1 | Subject)",
-        "intercept": DAYS + "(1 | Subject)",
-    }
-    made = [candidate(formula, reml=True, name=name) for name, formula in formulas.items()]
-    found = anova(*made, data="sleepstudy")
+def test_models_by_reml_are_tested_as_rs_anova_does(r_table):
+    """Taken at their ML optimum, in the order of their numbers of parameters: R's table, with the mixture beside it."""
+    formulas = ["Reaction ~ 1 + (1 | Subject)", DAYS + "(1 | Subject)", DAYS + "(1 + Days | Subject)"]
+    made = [candidate(formula, reml=True).by_ml() for formula in formulas]
+    tests = [likelihood_ratio(*pair) for pair in zip(made, made[1:], strict=False)]
     expected = r.from_r(r.call(robjects.r(R_ANOVA), r.table(r_table("lme4::sleepstudy"))))
-    assert found.text == expected["text"][0]
-    np.testing.assert_allclose(found.table.to_numpy(float), expected["table"], rtol=1e-6)
-    assert found.notes[0] == "refitting model(s) with ML (instead of REML)"
-    assert found.tests[1].weights == ((1, 0.5), (2, 0.5)) and "0.5 chi2(1)" in found.notes[1]
-    assert repr(found).startswith(found.text)
-
-
-def test_anova_gives_no_p_value_to_neighbours_that_are_not_nested():
-    """A linear model with days and an intercept model without: their row is empty, and the reason stands below."""
-    made = candidate("Reaction ~ 1 + (1 | Subject)", name="mixed")
-    found = anova(made, linear(candidate(DAYS + "(1 | Subject)").design, False))
-    assert found.table["Chisq"].isna().all() and isinstance(found.tests[0], str)
-    assert "is not tested against mixed" in found.notes[0]
-    with pytest.raises(ValueError, match="two models or more"):
-        anova(made)
+    criteria = [(each.df, each.aic, each.bic(), each.loglik, each.deviance) for each in made]
+    np.testing.assert_allclose(criteria, expected[:, :5], rtol=1e-6)
+    np.testing.assert_allclose([(t.statistic, t.df, t.naive) for t in tests], expected[1:, 5:], rtol=1e-6)
+    assert tests[1].weights == ((1, 0.5), (2, 0.5)) and "0.5 chi2(1)" in repr(tests[1])
 
 
 def test_a_random_intercept_is_tested_against_none(r_table):

@@ -16,6 +16,7 @@ from concord.inference.profile_coordinates import Coordinates
 from concord.inference.profile_curve import Profile, ProfileError
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
+from concord.models.formula import expression
 
 CHI = stats.chi2.ppf(0.95, 1)
 
@@ -138,7 +139,7 @@ def by_lme4(id: str, which: str | np.ndarray = "all", scale: str = "sdcor") -> d
     r.package("lme4")
     function = r.call("eval", r.call("parse", text=LME4)[0])
     names = None if isinstance(which, str) and which == "all" else which
-    return r.from_r(r.call(function, model.formula.expression, model.frame, names, scale))
+    return r.from_r(r.call(function, expression(model.formula), model.frame, names, scale))
 
 
 # The digits that lme4's points, and its spline through them, have where they were measured against the closed form, or
@@ -371,17 +372,16 @@ def test_mixedlms_profile_re_is_the_curve_of_the_ratio(index, fits):
         warnings.simplefilter("ignore")
         theirs = fit.native.profile_re(index, "re", **given, method="bfgs", gtol=1e-8)
     likelihood = Likelihood(fit.model.design, True)
-    curve = profile.like_profile_re(likelihood, 0, index, **given)
-    np.testing.assert_allclose(curve["value"], theirs[:, 0], rtol=1e-4)
-    np.testing.assert_allclose(curve["loglik"], theirs[:, 1], rtol=0, atol=1e-7)
-    np.testing.assert_allclose(curve["ratio"], np.array([0.4, 1, 2]) * shown / fit.residual_variance, rtol=1e-5)
+    held = profile.ratio_profile(likelihood, 0, index)
+    ratios = np.array([0.4, 1, 2]) * held.estimate
+    residual = np.array([held.residual_variance(each) for each in ratios])
+    np.testing.assert_allclose(ratios * residual, theirs[:, 0], rtol=1e-4)
+    np.testing.assert_allclose([held.loglik(each) for each in ratios], theirs[:, 1], rtol=0, atol=1e-7)
     # So far out the residual variance has moved by a tenth of itself.
-    assert abs(curve["value"] / curve["ratio"] / fit.residual_variance - 1).iloc[[0, 2]].min() > 0.04
+    assert np.abs(residual / fit.residual_variance - 1)[[0, 2]].min() > 0.04
     (own,) = profile.profiles(likelihood, which=[(".sig01", ".sig03")[index]], scale="variance")
     above = [own.loglik(value) - loglik for value, loglik in theirs]
     assert abs(above[1]) < 1e-6 and min(above[0], above[2]) > 0.01
-    with pytest.raises(ProfileError, match="negative variance"):
-        profile.like_profile_re(likelihood, 0, index, dist_low=2 * shown)
 
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
@@ -448,15 +448,17 @@ def test_labels_are_in_lme4s_order_of_terms(make_model):
     ]
 
 
-def test_intervals_are_a_table_by_the_names_of_the_estimates():
-    """One row a parameter, on either scale; under REML the variances' alone."""
+def test_intervals_hold_their_estimates():
+    """On the scale of variances; under REML of the variances alone."""
     likelihood, optimum = of("sleepstudy-random_slope", "REML")
-    table = profile.intervals(profile.profiles(likelihood, optimum, scale="variance"), 0.9)
     found = optimum.estimates.set_index(["effect", "group", "term"])["estimate"]
-    assert list(table["effect"]) == ["ran_pars"] * 4
-    for row in table.itertuples():
-        assert row.lower < row.estimate < row.upper and row.lower_reached and row.upper_reached
-        assert row.estimate == pytest.approx(found[row.effect, row.group, row.term], rel=1e-6)
+    made = profile.profiles(likelihood, optimum, scale="variance")
+    assert [each.parameter.effect for each in made] == ["ran_pars"] * 4
+    for each in made:
+        got = each.interval(0.9)
+        assert got.lower < each.estimate < got.upper and all(got.reached)
+        parameter = each.parameter
+        assert each.estimate == pytest.approx(found[parameter.effect, parameter.group, parameter.term], rel=1e-6)
     assert len(repr(profile.profiles(likelihood, optimum)[0])) < 80
 
 

@@ -296,7 +296,7 @@ def certified(model: models.Model):
     """The certificate of the decimals, from the optimum that the likelihood finds in double precision."""
     optimum = Likelihood(model.design, model.reml).optimum()
     design, order, theta = reference.factored(model.design, optimum)
-    return certify(design, model.reml, theta, Columns(model)), order
+    return certify(design, model.reml, theta, Columns(model.formula, model.frame, model.design)), order
 
 
 def held_to(proved, wanted: dict, sizes: list[int]) -> None:
@@ -525,7 +525,7 @@ def test_a_variance_of_zero_is_proved_on_the_boundary(reml, make_model, r_table)
     loglik = -((29 if reml else 30) * (1 + (2 * arb.pi() * arb(variance)).log()) + (arb(30).log() if reml else 0)) / 2
     assert abs(proved.loglik - loglik) < arb("1e-60")
     # From an interior start it is led to the same place, and never proves another one.
-    inside = certify(model.design, reml, [0.3], Columns(model))
+    inside = certify(model.design, reml, [0.3], Columns(model.formula, model.frame, model.design))
     assert inside.theta[0].contains(0) and inside.loglik.overlaps(proved.loglik)
 
 

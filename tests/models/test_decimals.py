@@ -40,6 +40,11 @@ CSV = """y,x,dose,f,g
 """
 
 
+def columns_of(model) -> Columns:
+    """The exact columns of a model on its own table."""
+    return Columns(model.formula, model.frame, model.design)
+
+
 @pytest.fixture
 def made(make_model):
     def of(formula: str, method: str = "REML", text: str = CSV) -> models.Model:
@@ -54,7 +59,7 @@ def made(make_model):
 def certified(model: models.Model):
     optimum = Likelihood(model.design, model.reml).optimum()
     design, _, theta = reference.factored(model.design, optimum)
-    return certify(design, model.reml, theta, Columns(model))
+    return certify(design, model.reml, theta, columns_of(model))
 
 
 def dense(X: mpmath.matrix, y: mpmath.matrix, groups: list[str], theta: mpmath.mpf, reml: bool) -> mpmath.mpf:
@@ -155,7 +160,7 @@ def test_sitkas_digits_are_those_of_an_exact_computation_on_its_csv():
 
 def test_every_model_of_the_catalogue_is_certified_on_decimals():
     for model in models.every():
-        source = Columns(model)
+        source = columns_of(model)
         assert source.source == "decimals", model.id
         for column, name in zip(model.design.X.T, model.design.names, strict=True):
             assert len(source.of(column, name)) == len(model.design.y)
@@ -164,12 +169,12 @@ def test_every_model_of_the_catalogue_is_certified_on_decimals():
 def test_a_column_that_nothing_makes_is_refused(made):
     model = made("y ~ x + (1 | g)")
     with pytest.raises(InexactError, match="column z is no product"):
-        Columns(model).of(np.linspace(0.0, 1.0, 12), "z")
+        columns_of(model).of(np.linspace(0.0, 1.0, 12), "z")
 
 
 def test_more_digits_than_a_double_holds_are_taken_as_doubles(made):
     text = CSV.replace("4.51", "4.5100000000000000001")
-    assert Columns(made("y ~ x + (1 | g)", text=text)).source == "doubles"
+    assert columns_of(made("y ~ x + (1 | g)", text=text)).source == "doubles"
 
 
 @pytest.mark.parametrize(
@@ -181,14 +186,14 @@ def test_whole_numbers_that_are_no_doubles_are_not_called_decimals(made, first, 
     rows = CSV.splitlines()
     text = "\n".join([f"{rows[0]},k", *(f"{row},{first if i == 0 else i}" for i, row in enumerate(rows[1:]))]) + "\n"
     model = made("y ~ k + (1 | g)", text=text)
-    columns_ = Columns(model)
+    columns_ = columns_of(model)
     assert columns_.source == source
     assert columns_.of(model.design.X[:, 1], "k")[0] == int(float(first))
 
 
 def test_a_constant_of_more_digits_than_a_double_holds_is_no_decimal(made):
-    assert Columns(made("y ~ I(x - 12.5) + (1 | g)")).source == "decimals"
-    assert Columns(made("y ~ I(x - 12.3456789123456789) + (1 | g)")).source == "doubles"
+    assert columns_of(made("y ~ I(x - 12.5) + (1 | g)")).source == "decimals"
+    assert columns_of(made("y ~ I(x - 12.3456789123456789) + (1 | g)")).source == "doubles"
 
 
 def test_columns_that_doubles_do_not_tell_apart_are_refused(made):
@@ -198,16 +203,16 @@ def test_columns_that_doubles_do_not_tell_apart_are_refused(made):
     text = "\n".join([f"{rows[0]},v,w", *(f"{row},{pair}" for row, pair in zip(rows[1:], pairs, strict=True))]) + "\n"
     for one, other in (("v", "w"), ("w", "v")):
         model = made(f"y ~ {one} + (0 + {other} | g)", text=text)
-        assert Columns(model).of(model.design.X[:, 1], one)[0] == 10**15 + (1 if one == "v" else 2)
+        assert columns_of(model).of(model.design.X[:, 1], one)[0] == 10**15 + (1 if one == "v" else 2)
         model = made(f"y ~ log({one}) + (0 + log({other}) | g)", text=text)
         with pytest.raises(InexactError, match="is one of several that doubles do not tell apart"):
-            Columns(model).of(model.design.X[:, 1], f"log({one})")
+            columns_of(model).of(model.design.X[:, 1], f"log({one})")
 
 
 def test_decimal_commas_and_missing_values_leave_the_decimals(made):
     text = CSV.replace(",", ";").replace(".", ",").replace("5,12", "")
     model = made("y ~ x + (1 | g)", text=text)
-    column = Columns(model)
+    column = columns_of(model)
     assert column.source == "decimals" and len(model.design.y) == 11
     assert column.response()[0] == fmpq(451, 100)
 

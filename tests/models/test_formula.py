@@ -12,9 +12,10 @@ from concord import r
 from concord.data import datasets
 from concord.engines.engine import CannotExpress
 from concord.models import formula as formulas
+from concord.models import matrices, syntax
 from concord.models import model as models
-from concord.models import syntax
 from concord.models.design import DesignTerm
+from concord.models.formula import expression
 from concord.models.syntax import FormulaError
 
 MODELS = [model.id for model in models.every() if model.reml]
@@ -156,11 +157,11 @@ def test_a_name_that_the_data_have_not_comes_with_the_nearest_that_they_have():
     """A misspelt column is named with the column that was meant, another one with the list of columns."""
     frame = datasets.load("dietox").frame
     with pytest.raises(FormulaError, match="no column 'Wieght'; did you mean 'Weight'?"):
-        formulas.design(formulas.parse("Wieght ~ Time + (1 | Pig)"), frame)
+        matrices.design(formulas.parse("Wieght ~ Time + (1 | Pig)"), frame)
     with pytest.raises(FormulaError, match="no column 'WEIHGT'; did you mean 'Weight'?"):
-        formulas.design(formulas.parse("Weight ~ WEIHGT + (1 | Pig)"), frame)
+        matrices.design(formulas.parse("Weight ~ WEIHGT + (1 | Pig)"), frame)
     with pytest.raises(FormulaError, match="no column 'zz'; the columns are Pig, Evit, Cu, "):
-        formulas.design(formulas.parse("Weight ~ zz + (1 | Pig)"), frame[["Pig", "Evit", "Cu", "Weight"]])
+        matrices.design(formulas.parse("Weight ~ zz + (1 | Pig)"), frame[["Pig", "Evit", "Cu", "Weight"]])
 
 
 UNCODABLE = {
@@ -175,7 +176,7 @@ UNCODABLE = {
 def test_a_formula_that_r_cannot_code_is_one_error_that_shows_it(text):
     """A response that is no number, a group that is no factor and whatever else R refuses name the formula."""
     with pytest.raises(FormulaError, match=UNCODABLE[text]) as caught:
-        formulas.design(formulas.parse(text), datasets.load("dietox").frame)
+        matrices.design(formulas.parse(text), datasets.load("dietox").frame)
     assert str(caught.value).startswith("formula ") and "\n" not in str(caught.value)
 
 
@@ -219,7 +220,7 @@ def test_the_matrices_of_every_model_are_those_of_its_lmer_fit(id, fits):
 def test_the_matrices_of_any_formula_are_those_that_lmer_would_fit(text):
     """X and Z equal lme4's also with factors, interactions, transformed, nested, crossed and missing values."""
     frame = datasets.load("dietox").frame
-    made = formulas.design(formulas.parse(text), frame)
+    made = matrices.design(formulas.parse(text), frame)
     formula = r.call(r.function("stats::as.formula"), text)
     got = dict(zip(*_named(r.call(r.function("lme4::lFormula"), formula, data=frame)), strict=True))
     terms = dict(zip(*_named(got["reTrms"]), strict=True))
@@ -240,7 +241,7 @@ def _named(value) -> tuple[list[str], list]:
 def test_levels_without_rows_are_left_out():
     """A level that only occurs where a value is missing is neither a group nor a fixed effect, as in lmer."""
     frame = pd.DataFrame({"y": [1.0, 2, 4, 8, None], "g": pd.Categorical(list("bbcca"), ["a", "b", "c", "d"])})
-    design = formulas.design(formulas.parse("y ~ g + (1 | g)"), frame)
+    design = matrices.design(formulas.parse("y ~ g + (1 | g)"), frame)
     assert design.terms[0].levels == ("b", "c") and design.terms[0].codes.tolist() == [0, 0, 1, 1]
     assert design.names == ("(Intercept)", "gc")
 
@@ -286,6 +287,6 @@ def test_an_expression_is_made_anew_where_there_is_none():
     text = "y ~ poly(x, 2) + (1 | factor(g))"
     sent = pickle.loads(pickle.dumps(formulas.parse(text)))
     assert sent == formulas.parse(text) and sent.tree == formulas.parse(text).tree
-    assert r.from_r(r.call("deparse", sent.expression)) == ["y ~ poly(x, 2) + (1 | g)"]
-    home = r.call("environmentName", r.call("environment", sent.expression))
+    assert r.from_r(r.call("deparse", expression(sent))) == ["y ~ poly(x, 2) + (1 | g)"]
+    home = r.call("environmentName", r.call("environment", expression(sent)))
     assert r.from_r(home) == ["stats"]

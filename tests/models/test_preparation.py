@@ -16,7 +16,7 @@ from concord.data import source, tables
 from concord.data.columns import PreparationError
 from concord.engines.engine import engines
 from concord.models import formula as formulas
-from concord.models import identifiability
+from concord.models import identifiability, matrices
 from concord.models import model as models
 from concord.models.design import Design
 from concord.models.preparation import check, prepare
@@ -40,7 +40,7 @@ def design(frame: pd.DataFrame, formula: str = FORMULA) -> Design:
     """The matrices of the prepared table, checked."""
     parsed = formulas.parse(formula)
     prepared = prepare(frame, parsed)
-    found = formulas.design(parsed, prepared.frame)
+    found = matrices.design(parsed, prepared.frame)
     check(found, parsed, prepared)
     return found
 
@@ -661,7 +661,7 @@ def test_every_model_of_the_workbook_passes_as_it_is():
     for id in {model.id for model in models.every()}:
         model = models.get(id)
         prepared = prepare(model.frame, model.formula)
-        found = formulas.design(model.formula, prepared.frame)
+        found = matrices.design(model.formula, prepared.frame)
         check(found, model.formula, prepared)
         assert prepared.notes == () and found.names == model.design.names
         np.testing.assert_array_equal(found.y, model.design.y)
@@ -701,4 +701,4 @@ def test_without_the_users_table_a_check_counts_rows_of_the_matrices():
     """`check` by itself, on any design."""
     parsed = formulas.parse("y ~ log(x) + (1 | g)")
     with pytest.raises(PreparationError, match=r"^log\(x\) is not finite in 12 rows of 120, the first in row 1"):
-        check(formulas.design(parsed, CLEAN), parsed)
+        check(matrices.design(parsed, CLEAN), parsed)

@@ -15,6 +15,7 @@ from scipy import optimize
 from concord.likelihood.certificate import CertificateError, Exact, certify
 from concord.likelihood.likelihood import Likelihood
 from concord.models import formula as formulas
+from concord.models import matrices
 from concord.models import model as models
 from concord.models.design import Design
 from concord.proof import covering, stationary
@@ -30,7 +31,7 @@ METHODS = [pytest.param(True, id="REML"), pytest.param(False, id="ML")]
 
 
 def design_of(formula: str, table: pd.DataFrame):
-    return formulas.design(formulas.parse(formula), table)
+    return matrices.design(formulas.parse(formula), table)
 
 
 def exact_of(design, reml: bool) -> Exact:

@@ -17,7 +17,7 @@ from flint import arb, ctx
 from concord.data import delimited
 from concord.likelihood.certificate import CertificateError, Exact, certify
 from concord.models import formula as formulas
-from concord.models import preparation
+from concord.models import matrices, preparation
 from concord.models.decimals import Columns
 from concord.models.formula import parse
 from concord.proof import covering, stationary
@@ -71,7 +71,7 @@ def candidate(make_model):
         variance = float(optimum["residual_variance"])
         found = SimpleNamespace(covariances=covariances, residual_variance=variance)
         design, _, theta = reference.factored(model.design, found)
-        columns = Columns(model)
+        columns = Columns(model.formula, model.frame, model.design)
         assert columns.source == "decimals"
         certificate = certify(design, model.reml, theta, columns)
         assert float(abs(certificate.loglik - arb(optimum["loglik"]))) < 1e-12 * (1 + abs(float(optimum["loglik"])))
@@ -113,7 +113,7 @@ def test_the_derivatives_lie_between_their_bounds(reml):
     kept, ctx.prec = ctx.prec, 200
     try:
         for formula in ("y ~ x + (1 | g)", "y ~ x + (0 + z | g)"):
-            design = formulas.design(formulas.parse(formula), table)
+            design = matrices.design(formulas.parse(formula), table)
             line = stationary.Line(Exact(design, reml))
             for _ in range(60):
                 a, b = np.exp(np.sort(rng.uniform(-9, 9, 2)))
@@ -149,7 +149,7 @@ def test_an_optimum_at_the_edge_of_intervals_is_proved_or_refused_and_never_lost
     """By the analysis of variance it lies at 1 / 2 exactly, where Z'Z = 2: where an interval ends that is cut there."""
     # Mean squares of 2 between and 1 within.
     table = pd.DataFrame({"y": [-1.0, 1, -1, 1, 0, 0, 2, 2], "g": list("aabbccdd")})
-    design = formulas.design(formulas.parse("y ~ 1 + (1 | g)"), table)
+    design = matrices.design(formulas.parse("y ~ 1 + (1 | g)"), table)
     proof = of(design, True, [np.sqrt(0.5)])
     assert proof.optima[0][0][0] == pytest.approx(np.sqrt(0.5), rel=1e-15)
     monkeypatch.setattr(stationary, "FIRST", 1.0)

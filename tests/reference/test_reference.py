@@ -167,7 +167,10 @@ def test_theta_gives_every_committed_digit(id, method):
     record, model = committed(id, method), models.get(id, method)
     kept, ctx.prec = ctx.prec, 300
     try:
-        exact, theta = Exact(model.design, model.reml, Columns(model)), [arb(each) for each in record["theta"]]
+        exact, theta = (
+            Exact(model.design, model.reml, Columns(model.formula, model.frame, model.design)),
+            [arb(each) for each in record["theta"]],
+        )
         found = exact.estimates(theta)
         terms = {}
         for term, matrix in zip(model.design.terms, found["covariances"], strict=True):

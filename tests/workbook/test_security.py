@@ -23,7 +23,7 @@ from concord.data.columns import PreparationError
 from concord.data.datasets import DatasetError
 from concord.engines.engine import engines
 from concord.errors import InputError
-from concord.models import formula
+from concord.models import matrices
 from concord.models import model as models
 from concord.models.syntax import FormulaError
 from concord.reports import execution, notebooks
@@ -209,4 +209,4 @@ def test_no_formula_in_a_toml_is_run(code, here, monkeypatch):
     )
     monkeypatch.setenv("CONCORD_DATASETS", str(here))
     with pytest.raises((FormulaError, DatasetError)):
-        formula.design(models.get("guest-random_intercept").formula, datasets.load("guest").frame)
+        matrices.design(models.get("guest-random_intercept").formula, datasets.load("guest").frame)

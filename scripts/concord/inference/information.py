@@ -261,36 +261,6 @@ def at(likelihood: Likelihood, optimum: Optimum) -> Information:
     return observed(likelihood, optimum.fixed, optimum.covariances, optimum.residual_variance)
 
 
-def from_ratios(
-    ratios: np.ndarray, covariance: np.ndarray, slopes: np.ndarray, residual_variance: float, nu: float
-) -> np.ndarray:
-    """The covariance matrix of variances and covariances, shape (k, k), from that of MixedLM's ratios.
-
-    Parameters
-    ----------
-    ratios : variances and covariances over the residual variance, shape (k,): MixedLM's own parameters
-    covariance : their covariance matrix, shape (k, k): the block of its ``cov_params()`` after the fixed effects
-    slopes : derivatives of the profiled residual variance with respect to them, shape (k,); see `slopes_of_residual`
-    residual_variance : MixedLM's ``scale``
-    nu : n - p under REML, n under ML
-    """
-    jacobian = residual_variance * np.eye(len(ratios)) + np.outer(ratios, slopes)
-    return jacobian @ covariance @ jacobian.T + 2 * residual_variance**2 / nu * np.outer(ratios, ratios)
-
-
-def slopes_of_residual(information: Information) -> np.ndarray:
-    """Derivatives of the residual variance, everything else at its best, with respect to the ratios, shape (k,)."""
-    p = len(information.conditional)
-    values = information.estimates["estimate"].to_numpy()[p:]
-    count, scale = len(values) - 1, values[-1]
-    # The Schur complement over the fixed effects, in (Psi, sigma^2); Psi = r sigma^2.
-    inner = np.linalg.inv(information.covariance[p:, p:])
-    jacobian = scale * np.eye(count + 1)
-    jacobian[:, -1] = [*(values[:-1] / scale), 1.0]
-    both = jacobian.T @ inner @ jacobian
-    return -both[-1, :-1] / both[-1, -1]
-
-
 def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
     """The derivatives of (fixed effects, variances and covariances in tidy order, residual variance) with respect to
     (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the

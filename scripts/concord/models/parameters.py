@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from concord.models.design import Design
-from concord.vocabulary import SETTINGS as SETTINGS
 
 
 def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:

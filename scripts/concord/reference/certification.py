@@ -101,7 +101,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate
     the certificate; for every term the place of each effect in the order that it is for; and how far the optimum is
     proved, as entries of the record's checks, or where a ``better`` one was found its whitened theta
     """
-    columns = Columns(model)
+    columns = Columns(model.formula, model.frame, model.design)
     design, places, theta = factored(model.design, optimum)
     proved = prove(design, model.reml, theta, columns)
     if proved.agreed < DIGITS:

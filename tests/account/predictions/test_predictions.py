@@ -17,15 +17,16 @@ from concord import r
 from concord.account.line import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
 from concord.account.predictions import sources as prediction_sources
 from concord.account.predictions.explained import shares
-from concord.account.predictions.predictions import SECTIONS, effects_table, lines, predictions_table
+from concord.account.predictions.predictions import SECTIONS, lines, predictions_table
 from concord.agreement.comparison import compare
 from concord.engines import prediction_questions
 from concord.engines.answers import Absence, answer
 from concord.engines.engine import CannotExpress, engines
 from concord.engines.prediction_questions import said
 from concord.engines.statsmodels.engine import from_native
-from concord.inference.prediction import Solution, new_rows
+from concord.inference.prediction import Solution
 from concord.models import model as models
+from concord.models.matrices import new_rows
 from concord.models.new_rows import new_table
 from support.paths import PUBLISHED
 
@@ -244,7 +245,9 @@ def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monke
     """The variance that holds the fixed effects' uncertainty too, given for lme4's condVar, is told from it."""
     comparison = compared("sleepstudy-random_slope")
     real = prediction_questions.said
-    spread = Solution.of(comparison.fits[1]).prediction_covariances[0]
+    fit = comparison.fits[1]
+    solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+    spread = solution.prediction_covariances[0]
 
     def other(fit, new):
         got = real(fit, new)
@@ -389,17 +392,6 @@ def test_predictions_for_new_rows_are_the_packages_own(compared):
     assert (
         set(line.values) == {"lme4"} and "NA" in line.absent["nlme"] and "fixed effects only" in line.absent["mixedlm"]
     )
-
-
-def test_a_table_for_reading_has_every_level_once(compared):
-    """Estimates of all three, two kinds of independent errors: the one that knows no fixed effects is the larger."""
-    given = effects_table(compared("machines-nested"))
-    design = compared("machines-nested").model.design
-    assert len(given) == sum(len(term.levels) for term in design.terms)
-    assert not given.duplicated(["group", "level", "term"]).any() and not given["nlme"].isna().any()
-    np.testing.assert_allclose(given["mixedlm"], given["independent"], atol=1e-5)
-    assert (given["independent, prediction error"] > given["independent, std_error"]).all()
-    assert given["nlme, std_error"].isna().all()
 
 
 def test_what_a_package_says_can_be_carried_to_another_process(compared):

@@ -55,7 +55,7 @@ class Sources:
                 self.absent[label] = f"its fit is of another model: {fit.violation}"
                 continue
             try:
-                solution = Solution.of(fit)
+                solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
