@@ -24,22 +24,15 @@ from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, team
 from concord.commands.baseline import Baseline, Change
 from concord.commands.team import TeamModel
-from concord.data.columns import PreparationError
-from concord.data.datasets import DatasetError
-from concord.data.source import SourceError
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
 from concord.files import write_text
-from concord.likelihood.likelihood import LikelihoodError
-from concord.models.model import ModelError
-from concord.models.syntax import FormulaError
 from concord.session import Inquiry
 from concord.vocabulary import AGREE, SETTINGS, SHORT, passes, title
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 # Seconds that a section of everything else may take, as estimated.
 DETAILS = 300.0
-UNUSABLE = (SourceError, PreparationError, FormulaError, ModelError, DatasetError, LikelihoodError)
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -259,7 +252,7 @@ def _case(model: TeamModel, engine_timeout: float, strict: bool = False) -> Case
         case.entries = [baseline.entry(model.name, each) for each in comparisons]
         case.comparisons = dict(zip(SETTINGS, comparisons, strict=True))
         _look_closer(case, inquiry)
-    except UNUSABLE as error:
+    except InputError as error:
         case.error = shorten(str(error))
     except Exception as error:  # one model's failure must not stop the others
         case.error = shorten(f"{type(error).__name__}: {error}")

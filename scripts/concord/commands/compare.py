@@ -20,8 +20,6 @@ from concord.reports.execution import COMPLETED, Execution, execute, labelled
 from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
-# Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
-UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 
@@ -94,9 +92,8 @@ def run(
 
             executions[method] = execution = execute(text, parameters, done=done)
         if execution.status != COMPLETED:
-            name, _, what = execution.error.partition(": ")
-            if name in UNUSABLE:
-                print(f"concord: {what}", file=sys.stderr)
+            if execution.unusable:
+                print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
                 return BAD_INPUT
             where = f", cell {execution.cell}" if execution.cell else ""
             print(f"concord: {method} {execution.status}{where}: {errors.shorten(execution.error)}", file=sys.stderr)

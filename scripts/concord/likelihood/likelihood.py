@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize
 
+from concord.errors import InputError
 from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, gather
 from concord.models.design import Design
@@ -41,7 +42,7 @@ SCANNED = 2**21
 DEAR = 2000
 
 
-class LikelihoodError(ValueError):
+class LikelihoodError(InputError):
     """The likelihood of a model is not defined; the message says why."""
 
 

@@ -9,12 +9,13 @@ from functools import cached_property
 import pandas as pd
 
 from concord.data import datasets
+from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.models.design import Design
-from concord.vocabulary import METHODS as METHODS
+from concord.vocabulary import METHODS
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """There is no such model, no such method, or there are no such settings."""
 
 
