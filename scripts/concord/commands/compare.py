@@ -135,21 +135,21 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     for method, execution in executions.items():
         notebook = labelled(execution, f"{stem}-{method}", stem, method, alone=True)
         executed.append(notebook)
-        files.write_text(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
-        files.write_text(output / f"{stem}-{method}.html", page(notebook))
+        files.write(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
+        files.write(output / f"{stem}-{method}.html", page(notebook))
         print(output / f"{stem}-{method}.html")
     estimates, fits = collect(executed)
-    files.write_text(output / "estimates.csv", as_csv(estimates))
-    files.write_text(output / "fits.csv", as_csv(fits))
+    files.write(output / "estimates.csv", as_csv(estimates))
+    files.write(output / "fits.csv", as_csv(fits))
     lines = collect_quantities(executed)
-    files.write_text(output / "quantities.csv", as_csv(lines))
+    files.write(output / "quantities.csv", as_csv(lines))
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
             references.setdefault(name, {}).update(methods)
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
-        files.write_text(output / "reference.json", content)
+        files.write(output / "reference.json", content)
     return set(fits["verdict"]), unexplained(lines)
 
 

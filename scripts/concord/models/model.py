@@ -11,7 +11,9 @@ import pandas as pd
 from concord.data import datasets
 from concord.errors import InputError
 from concord.models import formula as formulas
+from concord.models import matrices
 from concord.models.design import Design
+from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
 
 
@@ -47,7 +49,7 @@ class Model:
         return self.method == "REML"
 
     @cached_property
-    def formula(self) -> formulas.Formula:
+    def formula(self) -> Formula:
         """The formula in its parts."""
         return formulas.parse(self.record.formula)
 
@@ -59,7 +61,7 @@ class Model:
     @cached_property
     def design(self) -> Design:
         """The model in numbers, coded as R codes it."""
-        return formulas.design(self.formula, self.frame)
+        return matrices.design(self.formula, self.frame)
 
     def __repr__(self) -> str:
         return f"<Model {self.id}, {self.method}: {self.record.formula}>"

@@ -28,8 +28,8 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from concord.errors import shorten
-from concord.files import write_text
+from concord.errors import is_input_error, shorten
+from concord.files import write
 from concord.processes import kernels
 from concord.reports.notebooks import parse, read
 from concord.reports.tidying import ANSI, forget_run, merge_cell_streams, merge_streams, settle
@@ -385,5 +385,5 @@ def refresh(path: Path, timeout: float | None = None) -> Execution:
     if execution.status == COMPLETED:
         executed = parse(execution.notebook)
         settle(executed)
-        write_text(path, nbformat.writes(executed) + "\n")
+        write(path, nbformat.writes(executed) + "\n")
     return execution
