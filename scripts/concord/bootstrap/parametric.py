@@ -24,11 +24,12 @@ from concord.bootstrap.replicates import Judged, Plan, Truth, computed
 from concord.bootstrap.result import Bootstrap
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
+from concord.engines.replicate import Replicate
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import parameters
 from concord.models.model import Model
 from concord.reference import reference
-from concord.simulation.refitter import ENGINES, Replicate
+from concord.simulation.refitter import ENGINES
 
 
 def bootstrap(

@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from concord import r
-from concord.engines.engine import CannotExpress
 from concord.models import syntax
 from concord.models.design import Design, DesignTerm
 from concord.models.syntax import FUNCTIONS, LONGEST, FormulaError, Tree
 
-__all__ = ["CannotExpress", "Design", "DesignTerm", "Formula", "FormulaError", "RandomTerm", "design", "parse"]
+__all__ = ["Design", "DesignTerm", "Formula", "FormulaError", "RandomTerm", "design", "parse"]
 
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

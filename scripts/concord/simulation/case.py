@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from concord.engines.replicate import columns
 from concord.errors import InputError
 from concord.models import model as models
 from concord.models import parameters as parameters_module
@@ -19,7 +20,6 @@ from concord.models.model import Model
 from concord.models.parameters import tidy
 from concord.reference import reference
 from concord.simulation import scenarios
-from concord.simulation.refitter import columns
 from concord.simulation.scenarios import Scenario
 
 

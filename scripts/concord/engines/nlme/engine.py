@@ -21,8 +21,7 @@ from concord.models.coding import same_numbers
 from concord.models.model import Model
 from concord.models.nesting import levels
 from concord.models.parameters import RANDOM_EFFECTS
-
-SETTINGS = ("default", "tuned")
+from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
 
