@@ -15,14 +15,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from concord.agreement.verdict import STATIONARY
 from concord.engines.engine import engines
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.tuning import SAME
-from concord.inference.mixed_model_equations import INDEFINITE
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
+from concord.models.parameters import INDEFINITE
 from concord.vocabulary import SETTINGS
 
 ENGINES = ("mixedlm", "lme4", "independent")

@@ -12,6 +12,7 @@ from concord import r
 from concord.engines.engine import EngineError
 from concord.engines.replicate import Refit, Replicate
 from concord.models.coding import between, same_groups, shift
+from concord.models.formula import expression
 from concord.models.model import Model
 
 _R = Path(__file__).with_suffix(".R")
@@ -59,7 +60,7 @@ class _Refit:
         frame = model.frame[list(model.formula.variables)]
         try:
             self._prepared = r.call(
-                self._own["prepare"], model.formula.expression, model.dataset.id, frame, model.reml, control
+                self._own["prepare"], expression(model.formula), model.dataset.id, frame, model.reml, control
             )
             got = r.from_r(r.call(self._own["layout"], self._prepared))
         except r.RError as error:
