@@ -354,7 +354,7 @@ def test_paths_of_this_machine_become_plain():
 VOLATILE = """
     import warnings
     from IPython.display import display
-    from concord import records
+    from concord.display import records
     print("a", end="", flush=True); warnings.warn("from here"); print("b", flush=True)
     display({"text/plain": "table", records.MEDIA_TYPE: {"estimates": [], "fits": []}}, raw=True)
 """

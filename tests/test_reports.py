@@ -33,7 +33,7 @@ SLEEPING = ("1", "import time; time.sleep(120)")
 KILLS_WORKER = ("1", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "import time; time.sleep(60)")
 COMPARISON = """
     from IPython.display import display
-    from concord import records
+    from concord.display import records
     key = dict(dataset="pigs", model="slope", method=method)
     fits = [
         key | dict(settings=settings, engine=engine, loglik=-0.1, gap=gap, digits=1 / 3, converged=True, seconds=0.5,

@@ -39,7 +39,7 @@ KILLER = 59
 """The replicate that ends the process of whoever computes it, where `PRELOAD` has been read."""
 PRELOAD = f"""
 import os, signal
-from concord.simulation import Experiment
+from concord.simulation.experiment import Experiment
 draw = getattr(Experiment.response, "draw", Experiment.response)  # dask reads it twice
 def response(self, n):
     return os.kill(os.getpid(), signal.SIGKILL) if n == {KILLER} else draw(self, n)
@@ -458,7 +458,7 @@ def test_what_is_no_scheduler_s_address_is_one_line_at_once():
     }
     code = """
 import sys
-from concord import cluster
+from concord.processes import cluster
 for address in sys.argv[1:]:
     try:
         with cluster.cluster(address, 1):
