@@ -119,7 +119,7 @@ def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
     """The tests of one fit, by the packages that make any of it."""
     expected, said = reading.expected[label], asked(fit)
     plain = fit.fixed / expected.conditional
-    if fit.engine == "mixedlm":
+    if fit.engine == "statsmodels":
         z = None if expected.joint is None else fit.fixed / expected.joint
         return [
             _Test(

@@ -113,7 +113,7 @@ def _of_fixed(reading: Reading) -> list[Line | None]:
         for label, fit in reading.fits.items():
             expected = reading.expected[label]
             of_conditional[label] = expected.conditional[k]
-            if fit.engine == "mixedlm":
+            if fit.engine == "statsmodels":
                 stated[label] = joint[label] = fit.std_error[k]
                 conditional[label] = asked(fit)["conditional"][k]
                 given[label] = "joint_information" if expected.down else "joint_bending_up"
@@ -184,7 +184,7 @@ def _of_components(reading: Reading) -> list[Line | None]:
         differenced: dict[str, tuple[float, float, float]] = {}
         for label, fit in reading.fits.items():
             expected, said = reading.expected[label], asked(fit)
-            if fit.engine == "mixedlm":
+            if fit.engine == "statsmodels":
                 if last:
                     absent[label] = "its likelihood has the residual variance profiled out: it has no error of it"
                 elif expected.printed is None:
@@ -272,6 +272,6 @@ def components_table(fit: Fit) -> pd.DataFrame | str:
         table = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance).ratios
     except InformationError as error:
         return f"No table: {error}."
-    if fit.engine == "mixedlm":
+    if fit.engine == "statsmodels":
         table.insert(list(table.columns).index("printed"), "stated", asked(fit)["printed"])
     return table.reset_index(drop=True)

@@ -45,10 +45,10 @@ class Errors:
         try:
             found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            joint, down = by_joint_hessian(likelihood, fit) if fit.engine == "mixedlm" else (None, True)
+            joint, down = by_joint_hessian(likelihood, fit) if fit.engine == "statsmodels" else (None, True)
             return cls(conditional, joint, None, None, str(error), down)
         components = found.components()["std_error"].to_numpy()
-        if fit.engine == "mixedlm":
+        if fit.engine == "statsmodels":
             p = likelihood.p
             errors = _from_information(_in_ratios(likelihood, fit, fit.covariances))
             printed = math.sqrt(fit.residual_variance) * errors[p:]

@@ -159,7 +159,7 @@ def said_by_nlme(fit: Fit) -> dict[str, Any]:
     return answer
 
 
-QUESTIONS = {"mixedlm": said_by_mixedlm, "lme4": said_by_lme4, "nlme": said_by_nlme}
+QUESTIONS = {"statsmodels": said_by_mixedlm, "lme4": said_by_lme4, "nlme": said_by_nlme}
 
 
 def _permutation(back: np.ndarray) -> list[int] | None:
