@@ -36,3 +36,6 @@ used <- function(values) {
 
 # The mean over rows of z' Psi z (Johnson 2014).
 share <- function(Z, covariance) mean(rowSums((Z %*% covariance) * Z))
+
+# An expression as R writes it.
+text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")

@@ -20,7 +20,7 @@ from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, 
 from concord.inference import information
 from concord.inference.information import Information, InformationError
 from concord.likelihood.likelihood import Optimum
-from concord.models.design import Design
+from concord.models.parameters import KEY, keys
 from concord.reference import reference
 
 ERRORS = "standard errors"
@@ -180,7 +180,8 @@ def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, 
 def _of_components(known: Reading) -> list[Line | None]:
     independent = None if known.best is None else known.best.components()["std_error"].to_numpy()
     made: list[Line | None] = []
-    for k, row in enumerate(_component_rows(known.design)):
+    rows = [dict(zip(KEY, key, strict=True)) for key in keys(known.design)[len(known.design.names) :]]
+    for k, row in enumerate(rows):
         values, own, given, absent, lost, looser = {}, {}, {}, dict(known.absent), {}, {}
         others = []
         shown = np.nan if independent is None else independent[k]
@@ -241,17 +242,6 @@ def _expected(known: Reading, label: str, stated: ErrorOfVariance, k: int) -> tu
     else:
         own, otherwise = errors.components if known.best else None, NEAR
     return (None, errors.why or otherwise) if own is None else (float(own[k]), "")
-
-
-def _component_rows(design: Design) -> list[dict[str, str]]:
-    """``effect, group, term`` of variances and covariances, in the order of `Fit.estimates`, the residual one last."""
-    rows = []
-    for term in design.terms:
-        names = term.names
-        rows += [(term.group, f"var__{name}") for name in names]
-        rows += [(term.group, f"cov__{names[i]}.{names[j]}") for j in range(len(names)) for i in range(j)]
-    rows.append(("Residual", "var__Observation"))
-    return [{"effect": "ran_pars", "group": group, "term": term} for group, term in rows]
 
 
 def components_table(fit: Fit) -> pd.DataFrame | str:

@@ -17,7 +17,7 @@ from concord.inference import degrees_of_freedom, information
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.inference.information import Information, InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.parameters import tidy
+from concord.models.parameters import Parameters, entries
 
 
 class Errors:
@@ -125,7 +125,7 @@ def _in_ratios(likelihood: Likelihood, fit: Fit, covariances: Sequence[np.ndarra
     """
     p, scale = likelihood.p, fit.residual_variance
     matrix, slopes = information.curvature(likelihood, fit.fixed, covariances, scale)
-    values = tidy(fit.model.design, fit.fixed, fit.fixed, covariances, scale)["estimate"].to_numpy()
+    values = Parameters(fit.fixed, tuple(covariances), scale).packed
     jacobian = np.eye(len(values))
     jacobian[p:-1, p:-1] *= scale
     jacobian[p:-1, -1] = values[p:-1] / scale
@@ -165,7 +165,7 @@ def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np
         q = len(factor)
         size = q * (q + 1) // 2
         rows, columns = np.triu_indices(q)[::-1]
-        at = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+        at = entries(q)
         for k, (a, b) in enumerate(zip(rows, columns, strict=True)):
             unit = np.zeros((q, q))
             unit[a, b] = 1.0

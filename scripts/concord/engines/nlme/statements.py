@@ -16,6 +16,7 @@ from concord.engines.statements import ErrorOfVariance, Statement, Statements, T
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
+from concord.models.parameters import entries
 
 _R = Path(__file__).with_suffix(".R")
 
@@ -91,9 +92,7 @@ def _places(design: Design, got: dict[str, Any]) -> list[int]:
                 start += 1
     places = []
     for i, term in enumerate(design.terms):
-        names = term.names
-        pairs = [(a, a) for a in names] + [(names[a], names[b]) for b in range(len(names)) for a in range(b)]
-        places += [of[i, a, b] for a, b in pairs]
+        places += [of[i, term.names[a], term.names[b]] for a, b in entries(len(term.names))]
     return [*places, start]
 
 
