@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
+from concord.arrays import Integers, Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class DesignTerm:
 
     group: str
     names: tuple[str, ...]
-    matrix: np.ndarray
-    codes: np.ndarray
+    matrix: Matrix
+    codes: Integers
     levels: tuple[str, ...]
 
 
@@ -42,10 +42,10 @@ class Design:
     factors : for every factor and every column of strings its levels in these rows, in R's order
     """
 
-    y: np.ndarray
-    X: np.ndarray
+    y: Vector
+    X: Matrix
     names: tuple[str, ...]
     terms: tuple[DesignTerm, ...]
-    rows: np.ndarray
-    offset: np.ndarray | None = None
+    rows: Integers
+    offset: Vector | None = None
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Matrix, Vector
 from concord.models.design import Design
 from concord.vocabulary import SETTINGS as SETTINGS
 
 
-def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
+def parameters(estimates: pd.DataFrame, design: Design) -> tuple[Vector, list[Matrix], float]:
     """Fixed effects, covariance matrices and residual variance out of a tidy table, in the design's order."""
     values = {(row.effect, row.group, row.term): row.estimate for row in estimates.itertuples()}
     fixed = np.array([values["fixed", "", name] for name in design.names])
@@ -32,9 +33,9 @@ RANDOM_EFFECTS = ["group", "level", "term", "estimate", "std_error"]
 
 def tidy(
     design: Design,
-    fixed: np.ndarray,
-    std_error: np.ndarray,
-    covariances: Sequence[np.ndarray],
+    fixed: Vector,
+    std_error: Vector,
+    covariances: Sequence[Matrix],
     residual_variance: float,
     exact: bool = False,
 ) -> pd.DataFrame:
