@@ -146,7 +146,7 @@ def test_the_junit_xml_has_a_case_for_each_model_and_the_failure_with_its_reason
     assert [(each.get("classname"), each.get("name")) for each in cases] == [
         ("concord.growth", "REML"),
         ("concord.pigs", "REML"),
-        ("concord.likelihood.sparse_blocks", "REML"),
+        ("concord.crossed", "REML"),
     ]
     assert float(suite.get("time")) == pytest.approx(sum(float(each.get("time")) for each in cases), abs=0.01)
     assert [len(each.findall("failure")) for each in cases] == [0, 1, 0]
@@ -322,7 +322,7 @@ def test_an_interruption_that_r_swallows_comes_again():
     """R calls back into Python while it works; what a signal raises there reaches nobody."""
     code = """
 import time
-import concord.__main__ as command
+import concord.commands.cli as command
 from concord import r
 
 def told(given):

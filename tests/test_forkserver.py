@@ -201,7 +201,7 @@ def stat(pid: int) -> list[str]:
 BATCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from concord import forkserver
+from concord.processes import kernels as forkserver
 from test_forkserver import kernel
 with forkserver.start() as address:
     forked = [kernel(address, sys.argv[2]) for _ in range(2)]

@@ -79,7 +79,7 @@ def test_help_answers_without_importing_what_the_commands_need():
     code = """
 import sys
 sys.argv = ["concord", "--help"]
-import concord.__main__ as command
+import concord.commands.cli as command
 try:
     command.main()
 except SystemExit as ended:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import concord
 from concord.agreement.comparison import compare
 from concord.display.picture import ROWS, TITLE, Picture, described
-from concord.display.records import MEDIA_TYPE
+from concord.display.records import PICTURE_TYPE as MEDIA_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.plots import estimates, profiles, residuals, style, trajectories, verdicts
