@@ -7,7 +7,6 @@ independent likelihood has for the same response.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -20,15 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
-from concord.bootstrap.replicates import Judged, Plan, Truth, computed
+from concord.bootstrap.replicates import Judged, Plan, computed
 from concord.bootstrap.result import Bootstrap
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
 from concord.engines.statsmodels import engine as mixedlm
-from concord.models import parameters
 from concord.models.model import Model
 from concord.reference import reference
-from concord.simulation.refitter import ENGINES, Replicate
+from concord.simulation.refitter import ENGINES
 
 
 def bootstrap(
@@ -71,12 +69,11 @@ def bootstrap(
     model = subject if isinstance(subject, Model) else subject.model
     settings = settings or (subject.settings if getattr(subject, "settings", "") == "tuned" else "default")
     if isinstance(subject, Fit):
-        truth = (subject.fixed, subject.covariances, subject.residual_variance)
+        truth = subject.parameters
         origin = f"the estimates of {subject.engine}, {subject.settings} settings"
     else:
         against = subject.against if isinstance(subject, Comparison) else reference.of(model)
-        fixed, covariances, residual_variance = parameters.parameters(against.estimates, model.design)
-        truth, origin = (fixed, tuple(covariances), residual_variance), f"the {against.noun}"
+        truth, origin = against.parameters, f"the {against.noun}"
     absent = {}
     if "mixedlm" in engines:
         try:
@@ -92,16 +89,8 @@ def bootstrap(
             tell()
     outcomes = {source: [found[number][0][source] for number in range(replicates)] for source in present}
     judging = np.array([found[number][1] for number in range(replicates)])
-    flat = _flat(truth)
     seconds = time.perf_counter() - began
-    return Bootstrap(model, origin, flat, seed, settings, outcomes, judging, absent, seconds)
-
-
-def _flat(truth: Truth) -> np.ndarray:
-    """What is drawn from, in the order of a replicate's estimates."""
-    fixed, covariances, residual_variance = truth
-    errors = np.full(len(fixed), np.nan)
-    return Replicate("truth", "", math.nan, fixed, errors, covariances, residual_variance, True, 0.0).flat
+    return Bootstrap(model, origin, truth.packed, seed, settings, outcomes, judging, absent, seconds)
 
 
 @contextmanager

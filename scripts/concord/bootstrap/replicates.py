@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from concord.account.line import INDEPENDENT
 from concord.agreement.measures import Judge
 from concord.agreement.tolerances import allowed_gap
@@ -20,6 +18,7 @@ from concord.engines.engine import EngineError
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 from concord.processes.cluster import cluster
 from concord.simulation.refitter import Refitter, Replicate, best_known, draw, from_optimum, likelihood_of
 
@@ -29,9 +28,6 @@ BATCHES = 12
 DEATHS = 2
 # R takes the signal of Ctrl-C where it starts, and gives it back only in a main thread; tasks run in another one.
 R = "from concord import r; r.interface()"
-
-# Fixed effects, shape (p,), a covariance matrix a random term, and the residual variance.
-Truth = tuple[np.ndarray, tuple[np.ndarray, ...], float]
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Plan:
 
     token: str
     model: Model
-    truth: Truth
+    truth: Parameters
     seed: int
     engines: tuple[str, ...]
     settings: str
@@ -78,7 +74,7 @@ class _Ready:
         self.allowed = allowed_gap(plan.settings, plan.model)
         likelihood = Likelihood(plan.model.design, plan.model.reml)
         try:
-            self.starts = [likelihood.theta_at(plan.truth[1], plan.truth[2])]
+            self.starts = [likelihood.theta_at(plan.truth.covariances, plan.truth.residual_variance)]
         except LikelihoodError:  # such as a variance so large that no search should start there
             self.starts = []
         self.refitters: dict[str, Refitter | str] = {}
@@ -92,7 +88,8 @@ class _Ready:
     def compute(self, number: int) -> Judged:
         """One replicate by every source, and the seconds that judging took."""
         plan = self.plan
-        response = draw(plan.model.design, *plan.truth, plan.seed, number)
+        true = plan.truth
+        response = draw(plan.model.design, true.fixed, true.covariances, true.residual_variance, plan.seed, number)
         started = time.perf_counter()
         likelihood = likelihood_of(plan.model, response)
         judging = time.perf_counter() - started

@@ -12,6 +12,9 @@ from concord.arrays import Matrix, Vector
 
 # More steps than any search takes that leads somewhere.
 STEPS = 200
+# A point stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
+# no variance in its first six digits.
+STATIONARY = 1e-4
 
 Expand = Callable[[Vector], tuple[float, Vector, Matrix]]
 """A function's value, gradient, shape (k,), and Hessian, shape (k, k), at a point; LinAlgError where it has none."""

@@ -25,7 +25,7 @@ import pyarrow as pa
 from scipy import special
 
 from concord import r
-from concord.agreement.measures import Judge, doubted, singular, undefined, unexplained
+from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
 from concord.engines.engine import CannotExpress
@@ -33,7 +33,8 @@ from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.simulation.case import Case, parameters
+from concord.models.parameters import Parameters, names
+from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, Replicate, best_known, draw, likelihood_of
 from concord.versions import PYTHON_PACKAGES
@@ -72,7 +73,7 @@ def schema(design: Design) -> pa.Schema:
         ("error", pa.string()),
         ("messages", pa.string()),
     ]
-    named += [(f"estimate: {name}", pa.float64()) for name in parameters(design)]
+    named += [(f"estimate: {name}", pa.float64()) for name in names(design)]
     named += [(f"std_error: {name}", pa.float64()) for name in design.names]
     named += [(f"covers: {name}", pa.bool_()) for name in design.names]
     return pa.schema(named)
@@ -98,10 +99,8 @@ class Experiment:
             except CannotExpress as error:
                 self.refitters[pair] = str(error)
         design = case.model.design
-        names = parameters(design)
         self._fixed = [f"{kind}: {name}" for kind in ("estimate", "std_error", "covers") for name in design.names]
-        self._random = [f"estimate: {name}" for name in names[len(design.names) :]]
-        self._places = _places(design)
+        self._random = [f"estimate: {name}" for name in names(design)[len(design.names) :]]
 
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
@@ -163,19 +162,9 @@ class Experiment:
         covers = np.abs(fit.fixed - self.case.fixed) <= WIDTH * fit.std_error
         known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
         row.update(zip(self._fixed, [*fit.fixed.tolist(), *fit.std_error.tolist(), *known], strict=True))
-        random = [*(float(fit.covariances[t][i, j]) for t, i, j in self._places), float(fit.residual_variance)]
-        row.update(zip(self._random, random, strict=True))
+        packed = Parameters(fit.fixed, fit.covariances, fit.residual_variance).packed
+        row.update(zip(self._random, packed[len(fit.fixed) :].tolist(), strict=True))
         return row
-
-
-def _places(design: Design) -> list[tuple[int, int, int]]:
-    """Where the variances and covariances stand: term, row and column, in the order of a fit's estimates."""
-    places = []
-    for number, term in enumerate(design.terms):
-        q = len(term.names)
-        places += [(number, i, i) for i in range(q)]
-        places += [(number, i, j) for j in range(q) for i in range(j)]
-    return places
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
@@ -217,7 +206,7 @@ def rule(
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
     measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
     facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
-    found = Facts(facts, gone, judge.allowed, boundary=singular(model.design, *point[1:]))
+    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
     grades = {fact.engine: grade(fact, judge.allowed) for fact in facts}
     if measured and not gone and SHORT not in grades.values():
         beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
