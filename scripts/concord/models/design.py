@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from concord.arrays import Integers, Matrix, Vector
+import numpy as np
+
+from concord.arrays import Integers, Mask, Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +66,16 @@ class NewRows:
     offset : the sum of the formula's offsets, shape (m,)
     """
 
-    X: np.ndarray
-    matrices: tuple[np.ndarray, ...]
-    codes: tuple[np.ndarray, ...]
-    offset: np.ndarray
+    X: Matrix
+    matrices: tuple[Matrix, ...]
+    codes: tuple[Integers, ...]
+    offset: Vector
 
     @property
-    def known(self) -> np.ndarray:
+    def known(self) -> Mask:
         """Whether all of a row's levels are the design's, shape (m,)."""
-        return np.all([codes >= 0 for codes in self.codes], axis=0)
+        known: Mask = np.all([codes >= 0 for codes in self.codes], axis=0)
+        return known
 
 
 def own_rows(design: Design) -> NewRows:
