@@ -53,8 +53,9 @@ def curves(
 
     Returns
     -------
-    DataFrame : ``effect, group, term``; ``source`` (independent, lme4, statsmodels); ``method`` (ML, REML); what the curve
-        ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta squared
+    DataFrame : ``effect, group, term``; ``source`` (independent, lme4, statsmodels); ``method`` (ML, REML); what the
+        curve ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta
+        squared
     """
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
