@@ -60,10 +60,15 @@ class Case:
         )
         return cls(f"{model.id}-{model.method}", model, fixed, tuple(covariances), residual_variance)
 
+    @property
+    def parameters(self) -> tuple[np.ndarray, tuple[np.ndarray, ...], float]:
+        """Fixed effects, covariance matrices and residual variance."""
+        return self.fixed, self.covariances, self.residual_variance
+
     @cached_property
     def truth(self) -> dict[str, float]:
         """The true value of every parameter, by its name, in the order of a fit's estimates."""
-        values = flat(self.model.design, self.fixed, self.covariances, self.residual_variance)
+        values = flat(self.model.design, *self.parameters)
         return dict(zip(parameters(self.model.design), values.tolist(), strict=True))
 
     @cached_property
