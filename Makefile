@@ -65,7 +65,7 @@ test: export WITH_BROWSER := yes
 # Hours on two cores: every model of the workbook, every entry, every source.
 mutate: setup ## move every number that is shown just beyond its tolerance, and interrupt at every moment: all must be told
 	CONCORD_MUTATE=all $(PYTHON) -m pytest -n 2 --timeout 0 --junit-xml build/mutate.xml \
-	  $$(grep -l CONCORD_MUTATE tests/test_*.py)
+	  $$(grep -rl --include='test_*.py' CONCORD_MUTATE tests)
 
 lint: setup ## ruff over the code and the notebooks
 	$(PYTHON) -m ruff check .

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
+import shutil
+import tempfile
 from contextlib import suppress
 from dataclasses import fields
 from functools import cache
@@ -123,3 +125,13 @@ def _make_model(
 def make_model():
     """A model on a table that is no dataset of the workbook: ``make_model(frame, "y ~ x + (1 | g)", "ML")``."""
     return _make_model
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """A temporary folder of this test's own, so that its kernels can be told from anyone else's."""
+    folder = tempfile.mkdtemp(prefix="scratch-", dir="/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.setenv("TMPDIR", folder)
+    yield Path(folder)
+    shutil.rmtree(folder)

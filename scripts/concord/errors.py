@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concord.vocabulary import METHODS as METHODS
-
 
 class InputError(ValueError):
     """A request that cannot be met, in one line: what, where, what to do."""

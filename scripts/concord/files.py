@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from concord.vocabulary import METHODS as METHODS
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one step, beside its place and then into it; creates its folder."""

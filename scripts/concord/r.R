@@ -17,3 +17,6 @@ heard <- function(expression, marked = FALSE) {
   )
   list(value = value, said = unique(said))
 }
+
+# An expression as R writes it.
+text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")

@@ -24,7 +24,7 @@ import pandas as pd
 from concord.data.columns import PreparationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models import formula as formulas
-from concord.models import identifiability, syntax
+from concord.models import identifiability, matrices, syntax
 from concord.models.design import Design
 
 # A better optimum is one by more than this: log-likelihood units.
@@ -291,7 +291,7 @@ def _search(chosen, theirs, until, say) -> None:
             break
         try:
             parsed = formulas.parse(formula)
-            design = formulas.design(parsed, frame)
+            design = matrices.design(parsed, frame)
             identifiability.check(design, parsed)
             likelihoods = {method: Likelihood(design, method == "REML") for method in ("REML", "ML")}
         except (syntax.FormulaError, PreparationError, LikelihoodError):

@@ -12,7 +12,7 @@ import numpy as np
 
 from concord import r
 from concord.account.line import Line
-from concord.account.nested_models import nested, related, size
+from concord.account.nested_models import candidate, nested, related, size
 from concord.agreement.comparison import Comparison
 from concord.agreement.table import OPTIMUM
 from concord.agreement.tolerances import allowed_gap
@@ -84,13 +84,13 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
     model = fits[0].model
     if not refit and model.reml:
         for each in others:
-            likelihood_ratio(Candidate.at(model, 0.0), Candidate.at(each, 0.0))
+            likelihood_ratio(candidate(model, 0.0), candidate(each, 0.0))
     told = fits[0].ask(anova_by_r, others, refit)
     method = "REML" if model.reml and not refit else "ML"
     by_method = [each if each.method == method else replace(each, method=method) for each in (model, *others)]
     ordered = sorted(by_method, key=size)
-    candidates = [Candidate.at(each, told["own"][each.name]) for each in ordered]
-    tops = [Candidate.at(each, reference.of(each).level) for each in ordered]
+    candidates = [candidate(each, told["own"][each.name]) for each in ordered]
+    tops = [candidate(each, reference.of(each).level) for each in ordered]
     allowed = allowed_gap("default", model)
     notes = list(told["said"])
     behind = {top.name: top.loglik - own.loglik for top, own in zip(tops, candidates, strict=True)}

@@ -29,7 +29,6 @@ from concord.engines.fit import Fit
 from concord.engines.statsmodels.engine import coding_of
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models.design import DesignTerm
-from concord.models.parameters import parameters
 
 _R = Path(__file__).with_suffix(".R")
 _LME4 = Path(engine.__file__).parent / "lme4" / "fit.R"
@@ -405,9 +404,9 @@ def _size(values: np.ndarray) -> float:
 def _at_reference(comparison: Comparison) -> float:
     """The largest relative gradient at the reference, in the independent likelihood's own coordinates."""
     likelihood = comparison.against.likelihood
-    _, covariances, residual_variance = parameters(comparison.against.estimates, comparison.model.design)
+    best = comparison.against.parameters
     try:
-        theta = likelihood.theta_at(covariances, residual_variance)
+        theta = likelihood.theta_at(best.covariances, best.residual_variance)
     except LikelihoodError:
         return math.nan
     sizes = [len(term.names) for term in comparison.model.design.terms]

@@ -10,6 +10,7 @@ from typing import Any
 
 from concord import r
 from concord.account.line import Line
+from concord.account.nested_models import candidate
 from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
@@ -44,8 +45,8 @@ def lines(comparison: Comparison) -> list[Line]:
     stated, own = {}, {}
     for label, fit in found.items():
         stated[label] = fit.ask(stated_by_mixedlm if fit.engine == "mixedlm" else stated_by_r)
-        own[label] = Candidate.at(fit.model, recomputed(fit, comparison.against.likelihood))
-    at_reference = Candidate.at(comparison.model, comparison.against.level)
+        own[label] = candidate(fit.model, recomputed(fit, comparison.against.likelihood))
+    at_reference = candidate(comparison.model, comparison.against.level)
     made = []
     for key, (name, tolerance) in _QUANTITIES.items():
         values, expected, definitions, absent = {}, {}, {}, {}

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from concord.account.line import INDEPENDENT, Line
-from concord.account.nested_models import nested, restriction, size
+from concord.account.nested_models import candidate, nested, restriction, size
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.engines.answers import Absence, Answer, answer
@@ -111,7 +111,7 @@ def _pair(
 
     try:
         tops = [against, *(reference.of(each) for each in models[1:])]
-        independent = ratio([Candidate.at(each, top.level) for each, top in zip(models, tops, strict=True)])
+        independent = ratio([candidate(each, top.level) for each, top in zip(models, tops, strict=True)])
     except NotComparable as error:
         return Tested(*names, {}, {}, None, {}, str(error))
     except LikelihoodError as error:
@@ -128,8 +128,8 @@ def _pair(
         limits = [allowed_gap(fit.settings, fit.model) for fit in fits]
         short |= any(not top.level - level <= limit for top, level, limit in zip(tops, levels, limits, strict=True))
         noise = max(noise, 4 * max(limits))
-        ratios[engine] = ratio([Candidate.of(fit) for fit in fits])
-        expected[engine] = ratio([Candidate.at(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
+        ratios[engine] = ratio([candidate(fit.model, fit.loglik + fit.shift) for fit in fits])
+        expected[engine] = ratio([candidate(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
     return Tested(*names, ratios, expected, independent, absent, "", short, noise)
 
 

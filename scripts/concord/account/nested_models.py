@@ -7,6 +7,7 @@ from pathlib import Path
 
 from concord import r
 from concord.data.datasets import ModelRecord
+from concord.inference.criteria import Candidate
 from concord.models import nesting
 from concord.models.model import Model
 from concord.models.nesting import NotNested, Restriction
@@ -77,6 +78,11 @@ def restriction(model: Model, other: Model) -> Restriction:
     """
     null, alternative = sorted((model, other), key=size)
     return nesting.restriction(null.design, alternative.design)
+
+
+def candidate(model: Model, loglik: float) -> Candidate:
+    """A model at estimates of this log-likelihood, ready for a test."""
+    return Candidate(model.name, model.design, model.reml, loglik, model.formula.text)
 
 
 def size(model: Model) -> int:

@@ -21,7 +21,6 @@ from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE,
 from concord.engines.answers import Absence, Answer
 from concord.engines.fit import Fit
 from concord.inference.curvature import Curvature
-from concord.models import parameters
 from concord.models.model import Model
 from concord.models.parameters import KEY
 from concord.reference import reference
@@ -115,8 +114,8 @@ class Comparison:
         return found.searched_from([fit for fit in self.fits if self.same_model(fit)])
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
-        fixed, covariances, residual = parameters.parameters(against.estimates, model.design)
-        top = Curvature(against.likelihood, fixed, tuple(covariances), residual, against.level)
+        best = against.parameters
+        top = Curvature(against.likelihood, best.fixed, best.covariances, best.residual_variance, against.level)
         return Judge(model, top, self.allowed_gap)
 
     def _measured(self, fit: Fit) -> Measure:

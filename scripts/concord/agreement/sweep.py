@@ -19,7 +19,7 @@ from concord.display import table as tables
 from concord.engines.engine import CannotExpress, EngineError, engines
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import LikelihoodError
-from concord.models import formula, syntax
+from concord.models import matrices, syntax
 from concord.models.coding import between, same_numbers
 from concord.models.model import Model
 from concord.reference import reference
@@ -181,7 +181,7 @@ def recoded(model: Model) -> tuple[dict[str, pd.DataFrame], list[str]]:
 def _same_model(model: Model, columns: dict[str, pd.Series]) -> bool:
     """Whether the formula on the table with these columns replaced is the same model in another coding."""
     try:
-        made = formula.design(model.formula, model.frame.assign(**columns))
+        made = matrices.design(model.formula, model.frame.assign(**columns))
     except syntax.FormulaError:
         return False
     design = model.design

@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from concord.likelihood.newton import STATIONARY
 from concord.vocabulary import (
     AGREE,
     CANNOT_EXPRESS,
@@ -32,9 +33,6 @@ from concord.vocabulary import (
 
 GAP = 0.01
 ERRORS = 0.1
-# A fit stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
-# no variance in its first six digits.
-STATIONARY = 1e-4
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 
 

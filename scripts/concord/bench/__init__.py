@@ -4,3 +4,9 @@ A benchmark is two sides that do the same work, each a function of an empty fold
 the plain way's, round by round, so that what slows the machine down slows both sides. How time grows with the rows is
 measured in one side only, from size to size.
 """
+
+import os
+
+# Threads inside a side would fight for the cores of the other's processes. Numpy and R read this once, when they load.
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+os.environ.update(THREADS)

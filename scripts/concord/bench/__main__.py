@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import concord.bench
 from concord.bench import batches, comparisons, growth, judging, results, studies
-from concord.bench.sides import THREADS, Benchmark, SideFailed, measure, spread_text, time_text
+from concord.bench.sides import Benchmark, SideFailed, measure, spread_text, time_text
 
 BENCHMARKS = {
     "judge": Benchmark(
@@ -101,7 +100,6 @@ def main() -> int:
     sizes = [size for size in growth.SIZES if size <= given.rows]
     if len(sizes) < 2:
         parser.error(f"--rows must be {growth.SIZES[1]} or more: growth is between two sizes")
-    os.environ.update(THREADS)  # before numpy and R are loaded, by the benchmarks that run in this process
     found = {}
     for name in given.names or every:
         try:

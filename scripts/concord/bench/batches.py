@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from concord.bench.sides import command
+from concord.reports.batch import plan
 
 
 def reports_batch(folder: Path, notebooks: Path | None) -> None:
@@ -16,8 +17,6 @@ def reports_batch(folder: Path, notebooks: Path | None) -> None:
 
 def reports_loop(folder: Path, notebooks: Path | None) -> None:
     """The same notebooks with the same methods, one after another, by the `papermill` command."""
-    from concord.reports.batch import plan
-
     papermill = str(Path(sys.executable).with_name("papermill"))
     for report in plan(folder=notebooks):
         given = [word for key, value in report.parameters.items() for word in ("-p", key, value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,13 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
+from concord import session
+from concord.agreement.comparison import compare
 from concord.bench.sides import ENVIRONMENT, ROOT, SideFailed, command
+from concord.engines.answers import answer
 
 TABLE = ROOT / "datasets" / "sleepstudy" / "sleepstudy.csv"
 FORMULA = "Reaction ~ Days + (1 + Days | Subject)"
@@ -75,14 +82,6 @@ def _large() -> tuple[float, float]:
     Reading, preparing, judging, comparing, what each engine's module does around the fit, and the way to another
     process and back are outside.
     """
-    import pickle
-
-    import numpy as np
-    import pandas as pd
-
-    from concord import session
-    from concord.agreement.comparison import compare
-    from concord.engines.answers import answer
 
     def asked(table: Path, formula: str) -> tuple[float, float]:
         began = time.perf_counter()

@@ -20,8 +20,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import statsmodels.formula.api as smf
 
+from concord import r, session
+from concord.agreement.comparison import compare
 from concord.bench.sides import ENVIRONMENT, SideFailed
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.likelihood.likelihood import Likelihood
+from concord.models.design import Design, DesignTerm
+from concord.models.formula import expression
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROWS_A_GROUP = 10
@@ -45,9 +53,6 @@ def table(rows: int) -> pd.DataFrame:
 
 def likelihood(rows: int) -> dict[str, float]:
     """The independent likelihood's fit, from the model's numbers on: ``seconds``, ``peak`` in MiB above the start."""
-    from concord.likelihood.likelihood import Likelihood
-    from concord.models.design import Design, DesignTerm
-
     frame = table(rows)
     X = np.column_stack([np.ones(rows), frame["x"]])
     levels = tuple(map(str, range(rows // ROWS_A_GROUP)))
@@ -60,14 +65,6 @@ def likelihood(rows: int) -> dict[str, float]:
 
 def outside(rows: int) -> dict[str, float]:
     """Everything but the engines' own work: reading, preparing, taking over what they return, judging, comparing."""
-    import statsmodels.formula.api as smf
-    from rpy2 import robjects
-
-    from concord import r, session
-    from concord.agreement.comparison import compare
-    from concord.engines.lme4 import engine as lme4
-    from concord.engines.statsmodels import engine as mixedlm
-
     inside = [0.0]
 
     def engine(call: Callable[[], Any]) -> Any:
@@ -83,7 +80,7 @@ def outside(rows: int) -> dict[str, float]:
         python = partial(smf.mixedlm, "y ~ x", frame, groups=frame["g"], re_formula="~x")
         by_python = engine(lambda: python().fit(method=["bfgs"], maxiter=1))
         given = r.to_r(frame)
-        by_r = engine(lambda: r.call(robjects.r(LMER), model.formula.expression, given))
+        by_r = engine(lambda: r.call(r.interface().evalr(LMER), expression(model.formula), given))
         repr(compare(mixedlm.from_native(by_python, model), lme4.from_native(by_r, model)))
         return time.perf_counter() - began - inside[0]
 

@@ -6,7 +6,14 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
+from concord import r
 from concord.bench.sides import SideFailed
+from concord.inference import profile
+from concord.likelihood.likelihood import Likelihood
+from concord.models import model as models
+from concord.models.formula import expression
 
 JUDGED = "dietox-random_slope"
 EVALUATIONS = 2000
@@ -35,15 +42,11 @@ def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 
 def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the deviance function that lmer makes of the same model, at the same estimates."""
-    import numpy as np
-
-    from concord.models import model as models
-
     _, optimum = _judged()
     relative = optimum.covariances[0] / optimum.residual_variance
     theta = np.linalg.cholesky(relative).T[np.triu_indices(len(relative))]
     model = models.get(JUDGED)
-    seconds, value = _in_r(DEVIANCE, model.formula.expression, model.frame, model.reml, theta, EVALUATIONS)
+    seconds, value = _in_r(DEVIANCE, expression(model.formula), model.frame, model.reml, theta, EVALUATIONS)
     if not abs(value + 2 * optimum.loglik) < 1e-6:
         raise SideFailed(f"lme4's deviance is {value!r}, the likelihood's {-2 * optimum.loglik!r}: not the same work")
     return seconds
@@ -51,9 +54,6 @@ def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """Every model's optimum by each method, from its numbers: cross-products, then a search from each start."""
-    from concord.likelihood.likelihood import Likelihood
-    from concord.models import model as models
-
     given = [(model.design, model.reml) for model in models.every()]
     began = time.perf_counter()
     for design, reml in given:
@@ -63,9 +63,7 @@ def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
     """The same models' fits by lmer as it ships, however far they get."""
-    from concord.models import model as models
-
-    return sum(_in_r(FIT, model.formula.expression, model.frame, model.reml)[0] for model in models.every())
+    return sum(_in_r(FIT, expression(model.formula), model.frame, model.reml)[0] for model in models.every())
 
 
 # The profile of the ML deviance, whatever the fit, as the reader asks for it; timed inside R.
@@ -84,10 +82,8 @@ def profile_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 
 def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
     """The same by lme4's profile of a fit that it has: the fit and the intervals are not counted."""
-    from concord.models import model as models
-
     model = models.get(JUDGED, "ML")
-    seconds, *ends = _in_r(PROFILE, model.formula.expression, model.frame)
+    seconds, *ends = _in_r(PROFILE, expression(model.formula), model.frame)
     ours = _profiled()[1]
     if len(ends) != len(ours) or any(abs(a - b) > 1e-4 * abs(b) for a, b in zip(ends, ours, strict=True)):
         raise SideFailed(f"lme4's intervals end at {ends}, the likelihood's at {ours}: not the same work")
@@ -96,10 +92,6 @@ def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
 
 def _profiled() -> tuple[float, list[float]]:
     """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
-    from concord.inference import profile
-    from concord.likelihood.likelihood import Likelihood
-    from concord.models import model as models
-
     design = models.get(JUDGED, "ML").design
     began = time.perf_counter()
     made = profile.profiles(Likelihood(design, False))
@@ -113,21 +105,14 @@ def _profiled() -> tuple[float, list[float]]:
 @cache
 def _judged():
     """The likelihood of the model that is judged, and its optimum for a fit."""
-    from concord.likelihood.likelihood import Likelihood
-    from concord.models import model as models
-
     model = models.get(JUDGED)
     likelihood = Likelihood(model.design, model.reml)
     return likelihood, likelihood.optimum()
 
 
 def _in_r(function: str, *given: object) -> list[float]:
-    from rpy2 import robjects
-
-    from concord import r
-
     try:
         r.package("lme4")
-        return list(r.call(robjects.r(function), *given))
+        return list(r.call(r.interface().evalr(function), *given))
     except r.RError as error:
         raise SideFailed(str(error)) from error

@@ -16,14 +16,14 @@ from typing import Any
 
 import pandas as pd
 
+from concord import r
+
 KEPT = Path(__file__).with_name("results.jsonl")
 _PACKAGES = ("concord", "statsmodels", "numpy", "scipy", "pandas", "rpy2", "papermill", "distributed")
 
 
 def about() -> dict[str, Any]:
     """When and where: the time, the machine, its processors, and the versions of what was timed."""
-    from concord import r
-
     found = {"Python": platform.python_version()}
     for name in _PACKAGES:
         try:

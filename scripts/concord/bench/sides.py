@@ -15,8 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 # Both sides compute in one thread, as `make reports` does
-THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-ENVIRONMENT = os.environ | THREADS
+ENVIRONMENT = dict(os.environ)
 ENVIRONMENT.pop("SCHEDULER", None)
 
 

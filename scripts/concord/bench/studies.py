@@ -9,6 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from concord.bench.sides import ENVIRONMENT, SideFailed
+from concord.models import model
+from concord.processes.cluster import cluster
+from concord.simulation import case, store, study
+from concord.simulation import experiment as simulation
+from concord.simulation.experiment import Experiment
 
 MODEL = "sleepstudy-random_slope"
 REPLICATES, WORKERS = 60, 2
@@ -17,9 +22,6 @@ FIRST = 8  # of them, before the clock starts
 
 def study_on_workers(folder: Path, notebooks: Path | None) -> float:
     """A study by default and tuned settings goes on, on two workers that have the model and have done some of it."""
-    from concord.processes.cluster import cluster
-    from concord.simulation import study
-
     with cluster(None, WORKERS, study.DEATHS, study.R, study.IMPORTED) as client:
         address = client.scheduler.address
         study.run(_plan(FIRST), folder / "study", scheduler=address, batch=1)
@@ -63,16 +65,10 @@ def study_inside(folder: Path, notebooks: Path | None) -> float:
 
 
 def _plan(replicates: int):  # noqa: ANN202 (study is not imported before the threads are set)
-    from concord.models import model
-    from concord.simulation import case, store
-    from concord.simulation import experiment as simulation
-
     return store.Plan((case.Case.of(model.get(MODEL)),), 1, replicates, simulation.pairs())
 
 
 def _experiment():  # noqa: ANN202
-    from concord.simulation.experiment import Experiment
-
     plan = _plan(1)
     made = Experiment(plan.cases[0], plan.seed, plan.pairs)
     made.replicate(0)  # packages are loaded, R is started

@@ -25,7 +25,6 @@ from concord.bootstrap.result import Bootstrap
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
 from concord.engines.statsmodels import engine as mixedlm
-from concord.models import parameters
 from concord.models.model import Model
 from concord.reference import reference
 from concord.simulation.case import Case
@@ -84,7 +83,9 @@ def bootstrap(
             absent["mixedlm"] = str(error)
     sources = [each for each in dict.fromkeys(engines) if each not in absent]
     pairs = tuple((each, settings) for each in sources if each != INDEPENDENT)
-    likelihood_of(case.model, draw(case.model.design, *case.parameters, seed, 0))
+    truth = case.parameters
+    response = draw(case.model.design, truth.fixed, truth.covariances, truth.residual_variance, seed, 0)
+    likelihood_of(case.model, response)  # which raises the errors that every replicate would have
     plan = Plan((case,), seed, replicates, pairs, thorough=False)
     with TemporaryDirectory(prefix="concord-bootstrap-") as folder, _bar(replicates, case.model.id, progress) as tell:
         lost = run(plan, Path(folder), scheduler=scheduler, workers=workers, tell=tell).lost
@@ -102,14 +103,11 @@ def bootstrap(
 def _case(subject: Model | Comparison | Fit) -> tuple[Case, str]:
     """What is drawn from, and whose estimates these are, in words."""
     if isinstance(subject, Fit):
-        truth = (subject.fixed, subject.covariances, subject.residual_variance)
-        return Case(
-            "bootstrap", subject.model, *truth
-        ), f"the estimates of {subject.engine}, {subject.settings} settings"
+        origin = f"the estimates of {subject.engine}, {subject.settings} settings"
+        return Case("bootstrap", subject.model, subject.parameters), origin
     model = subject if isinstance(subject, Model) else subject.model
     against = subject.against if isinstance(subject, Comparison) else reference.of(model)
-    fixed, covariances, residual_variance = parameters.parameters(against.estimates, model.design)
-    return Case("bootstrap", model, fixed, tuple(covariances), residual_variance), f"the {against.noun}"
+    return Case("bootstrap", model, against.parameters), f"the {against.noun}"
 
 
 @contextmanager

@@ -21,10 +21,9 @@ from scipy import stats
 from concord.agreement.tolerances import allowed_gap
 from concord.display import table as tables
 from concord.models.model import Model
-from concord.models.parameters import KEY
+from concord.models.parameters import KEY, keys
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT
-from concord.simulation.refitter import columns
 
 LEVEL = 0.95
 # What a message says anew in every replicate.
@@ -64,12 +63,12 @@ class Bootstrap:
     @property
     def truth(self) -> np.ndarray:
         """The estimates that are drawn from, in the order of `key`."""
-        return np.array([*self.case.truth.values()])
+        return self.case.parameters.packed
 
     @cached_property
     def key(self) -> pd.DataFrame:
         """What is estimated: ``effect, group, term``, as in `Fit.estimates`."""
-        return columns(self.model.design)
+        return pd.DataFrame(keys(self.model.design), columns=KEY)
 
     @property
     def replicates(self) -> int:

@@ -30,7 +30,7 @@ from concord.errors import InputError, shorten
 from concord.files import write_text
 from concord.models import model
 
-SAME, CHANGED, NOT_COMPARED = 0, 1, 2
+SAME, CHANGED = 0, 1
 PRESENT, OTHER = "present", "upgraded"
 # Seconds between two lines of progress where there is no terminal.
 _PAUSE = 15.0

@@ -18,7 +18,7 @@ from concord.inference.degrees_of_freedom import DegreesError
 from concord.inference.information import InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models.design import Design
-from concord.models.parameters import tidy
+from concord.models.parameters import Parameters
 
 # nlme's steps of the numerical Hessian (lmeControl's .relStep and minAbsParApVar).
 STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
@@ -99,7 +99,7 @@ def _in_ratios(likelihood: Likelihood, fit: Fit, covariances: Sequence[np.ndarra
     """
     p, scale = likelihood.p, fit.residual_variance
     matrix, slopes = information.curvature(likelihood, fit.fixed, covariances, scale)
-    values = tidy(fit.model.design, fit.fixed, fit.fixed, covariances, scale)["estimate"].to_numpy()
+    values = Parameters(fit.fixed, tuple(covariances), scale).packed
     jacobian = np.eye(len(values))
     jacobian[p:-1, p:-1] *= scale
     jacobian[p:-1, -1] = values[p:-1] / scale

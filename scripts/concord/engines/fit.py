@@ -10,19 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS, tidy
-from concord.vocabulary import SETTINGS as SETTINGS
-
-if TYPE_CHECKING:
-    from concord.inference.criteria import Candidate
-    from concord.inference.information import Information
-    from concord.inference.prediction import Solution
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 
 
 @dataclass(frozen=True)
@@ -108,9 +102,14 @@ class Fit:
         return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
 
     @property
+    def parameters(self) -> Parameters:
+        """The estimates of all parameters."""
+        return Parameters(self.fixed, self.covariances, self.residual_variance)
+
+    @property
     def estimates(self) -> pd.DataFrame:
         """One row per parameter: ``effect, group, term, estimate, std_error``."""
-        return tidy(self.model.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+        return self.parameters.table(self.model.design, self.std_error)
 
     @cached_property
     def summary(self) -> str:
@@ -137,41 +136,6 @@ class Fit:
     def residuals(self) -> np.ndarray:
         """The response less its fitted values, shape (n,)."""
         return self.model.design.y - self.fitted
-
-    # What follows from the estimates is worked out in modules that stand above this one and know fits.
-
-    @cached_property
-    def information(self) -> Information:
-        """The observed information at the estimates, in the independent likelihood: standard errors of everything.
-
-        Raises
-        ------
-        InformationError : a covariance matrix is singular, or the estimates are not near an optimum
-        """
-        from concord.inference import information
-        from concord.reference import reference
-
-        likelihood = reference.of(self.model).likelihood
-        return information.observed(likelihood, self.fixed, self.covariances, self.residual_variance)
-
-    @cached_property
-    def solution(self) -> Solution:
-        """The mixed-model equations solved at the estimates: random effects with covariances, predictions, R-squared.
-
-        Raises
-        ------
-        ValueError : an estimated covariance matrix is none
-        """
-        from concord.inference.prediction import Solution
-
-        return Solution.of(self)
-
-    @property
-    def criteria(self) -> Candidate:
-        """The log-likelihood with AIC and BIC in both conventions, ready for a test of nested models."""
-        from concord.inference.criteria import Candidate
-
-        return Candidate.of(self)
 
     def correlation(self, term: int = 0) -> np.ndarray:
         """Correlations of the random effects of one random term, shape (q, q)."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from concord.agreement.verdict import STATIONARY
 from concord.engines.engine import EngineError
 from concord.engines.fit import Attempt, Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.newton import STATIONARY
 from concord.models.coding import same_groups, same_numbers
 from concord.models.design import DesignTerm
 from concord.models.model import Model

@@ -7,21 +7,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from concord import r
-from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood
 from concord.models import nesting
 from concord.models.design import Design
-from concord.models.model import Model
 from concord.models.nesting import NotNested, Restriction
-
-_R = Path(__file__).with_suffix(".R")
 
 # A log-likelihood that is lower by less than this is so by rounding.
 ROUNDING = 1e-7
@@ -49,16 +42,6 @@ class Candidate:
     reml: bool
     loglik: float
     formula: str = ""
-
-    @classmethod
-    def at(cls, model: Model, loglik: float) -> Candidate:
-        """A model at estimates of this log-likelihood."""
-        return cls(model.name, model.design, model.reml, loglik, model.formula.text)
-
-    @classmethod
-    def of(cls, fit: Fit) -> Candidate:
-        """What an engine says."""
-        return cls.at(fit.model, fit.loglik + fit.shift)
 
     @property
     def n(self) -> int:
@@ -116,56 +99,6 @@ def linear(design: Design, reml: bool, name: str = "linear", formula: str = "") 
     if reml:
         loglik -= float(np.log(np.abs(np.diag(R))).sum())
     return Candidate(name, replace(design, terms=()), reml, loglik, formula)
-
-
-def ml_at_reml(design: Design, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
-    """The ML log-likelihood at variances that REML gave, the residual variance put to its ML value at their ratios.
-
-    What lme4's and nlme's ``logLik(fit, REML = FALSE)`` give of a fit by REML: less than that of a fit by ML.
-    """
-    likelihood = Likelihood(design, False)
-    return -0.5 * likelihood.criterion(likelihood.theta_at(covariances, residual_variance))
-
-
-def conventions(candidate: Candidate) -> pd.DataFrame:
-    """The criteria as each package has them, with how they hang together.
-
-    Returns
-    -------
-    pandas.DataFrame : one row a quantity, ``quantity, lme4, nlme, mixedlm, definition``; missing where a package gives
-        none
-    """
-    n, p, df, reml = candidate.n, candidate.p, candidate.df, candidate.reml
-    nan = float("nan")
-    same = "the same definition"
-    rows = [
-        ("logLik", *[candidate.loglik] * 3, same),
-        ("df", df, df, nan if reml else df, f"{same}; MixedLM counts it for its AIC and BIC only"),
-        ("AIC", candidate.aic, candidate.aic, nan if reml else candidate.aic, _added("AIC", "-2 logLik + 2 df", reml)),
-        (
-            "BIC",
-            candidate.bic("lme4"),
-            candidate.bic("nlme"),
-            nan if reml else candidate.bic("lme4"),
-            f"nlme takes n - p for n: lme4's is nlme's + df log(n / (n - p)) = {df * math.log(n / (n - p)):.6g} more; "
-            + _added("BIC", "-2 logLik + df log n", reml)
-            if reml
-            else same,
-        ),
-        (
-            "deviance",
-            candidate.deviance,
-            nan,
-            nan,
-            "-2 logLik" + (", the REML criterion: lme4's REMLcrit()" if reml else ""),
-        ),
-        ("df.residual", n - df, nan, n - p, "lme4 takes all parameters from n, MixedLM the fixed effects"),
-    ]
-    return pd.DataFrame(rows, columns=["quantity", "lme4", "nlme", "mixedlm", "definition"])
-
-
-def _added(name: str, formula: str, reml: bool) -> str:
-    return f"MixedLM gives no {name} under REML: {formula}" if reml else "the same definition"
 
 
 # ---- likelihood-ratio tests ----------------------------------------------------------------------------------------
@@ -318,75 +251,6 @@ def mixture_p(statistic: float, weights: Sequence[tuple[int, float]]) -> float:
     return sum(
         weight * (float(stats.chi2.sf(statistic, df)) if df else float(statistic <= 0)) for df, weight in weights
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Anova:
-    """Models in the order of their numbers of parameters, each tested against the one before.
-
-    Attributes
-    ----------
-    table : one row a model, with lme4's columns: ``npar, AIC, BIC, logLik, deviance, Chisq, Df, Pr(>Chisq)``
-    tests : for every model but the first its test, or the reason why there is none
-    text : as R prints it
-    notes : what is to be said with it
-    """
-
-    table: pd.DataFrame
-    tests: tuple[LikelihoodRatio | str, ...]
-    text: str
-    notes: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return "\n".join([self.text, *self.notes])
-
-
-def anova(*candidates: Candidate, refit: bool = True, data: str = "data") -> Anova:
-    """What R's anova() of several lmer fits says, with each row's test beside it.
-
-    lme4 subtracts neighbouring models' log-likelihoods whether they are nested or not; here a p-value stands only where
-    they are.
-
-    Parameters
-    ----------
-    candidates : two or more models of one response, by name
-    refit : as lme4, take models fitted by REML at their ML optimum
-    data : what to call the table
-
-    Raises
-    ------
-    NotComparable : without `refit`, models by REML with other fixed effects, or some by REML and some by ML
-    """
-    if len(candidates) < 2:
-        raise ValueError("anova needs two models or more")
-    notes = []
-    if refit and any(each.reml for each in candidates):
-        notes.append("refitting model(s) with ML (instead of REML)")
-        candidates = tuple(each.by_ml() for each in candidates)
-    ordered = sorted(candidates, key=lambda each: each.df)
-    tests: list[LikelihoodRatio | str] = []
-    for first, second in zip(ordered, ordered[1:], strict=False):
-        try:
-            tests.append(likelihood_ratio(first, second))
-        except NotComparable as error:
-            if first.reml or second.reml:
-                raise
-            tests.append(str(error))
-            notes.append(f"{second.name} is not tested against {first.name}: {error}")
-    rows = []
-    for each, test in zip(ordered, [None, *tests], strict=True):
-        tested = isinstance(test, LikelihoodRatio)
-        chisq = (test.statistic, float(test.df), test.naive) if tested else (np.nan,) * 3
-        rows.append((each.df, each.aic, each.bic(), each.loglik, each.deviance, *chisq))
-        if tested:
-            notes += test.notes
-            if test.restriction.boundary:
-                notes.append(f"{test!r}"[1:-1])
-    columns = ["npar", "AIC", "BIC", "logLik", "deviance", "Chisq", "Df", "Pr(>Chisq)"]
-    table = pd.DataFrame(rows, columns=columns, index=[each.name for each in ordered])
-    heading = [f"Data: {data}", "Models:", *(f"{each.name}: {each.formula}" for each in ordered)]
-    text = r.call(r.source(_R)["anova_text"], table, list(table.index), heading)
-    return Anova(table, tuple(tests), r.from_r(text)[0], tuple(notes))
 
 
 def _logdet_gram(X: np.ndarray) -> float:

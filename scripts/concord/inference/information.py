@@ -39,7 +39,7 @@ from scipy import linalg
 
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood, Optimum
-from concord.models.parameters import KEY, ZERO, tidy
+from concord.models.parameters import KEY, ZERO, Parameters, entries
 
 SCALES = ("variance", "sd", "log-sd")
 
@@ -177,10 +177,9 @@ def observed(
         ) from error
     back, forth = _coding(likelihood)
     half = np.linalg.solve(root, back.T)
-    nothing = np.full(likelihood.p, np.nan)
-    estimates = tidy(likelihood.design, fixed, nothing, covariances, residual_variance).drop(columns="std_error")
+    given = Parameters(fixed, tuple(covariances), residual_variance)
     return Information(
-        estimates=estimates,
+        estimates=given.table(likelihood.design).drop(columns="std_error"),
         matrix=forth.T @ whitened @ forth,
         covariance=half.T @ half,
         conditional=likelihood.std_error(covariances, residual_variance),
@@ -261,38 +260,8 @@ def at(likelihood: Likelihood, optimum: Optimum) -> Information:
     return observed(likelihood, optimum.fixed, optimum.covariances, optimum.residual_variance)
 
 
-def from_ratios(
-    ratios: np.ndarray, covariance: np.ndarray, slopes: np.ndarray, residual_variance: float, nu: float
-) -> np.ndarray:
-    """The covariance matrix of variances and covariances, shape (k, k), from that of MixedLM's ratios.
-
-    Parameters
-    ----------
-    ratios : variances and covariances over the residual variance, shape (k,): MixedLM's own parameters
-    covariance : their covariance matrix, shape (k, k): the block of its ``cov_params()`` after the fixed effects
-    slopes : derivatives of the profiled residual variance with respect to them, shape (k,); see `slopes_of_residual`
-    residual_variance : MixedLM's ``scale``
-    nu : n - p under REML, n under ML
-    """
-    jacobian = residual_variance * np.eye(len(ratios)) + np.outer(ratios, slopes)
-    return jacobian @ covariance @ jacobian.T + 2 * residual_variance**2 / nu * np.outer(ratios, ratios)
-
-
-def slopes_of_residual(information: Information) -> np.ndarray:
-    """Derivatives of the residual variance, everything else at its best, with respect to the ratios, shape (k,)."""
-    p = len(information.conditional)
-    values = information.estimates["estimate"].to_numpy()[p:]
-    count, scale = len(values) - 1, values[-1]
-    # The Schur complement over the fixed effects, in (Psi, sigma^2); Psi = r sigma^2.
-    inner = np.linalg.inv(information.covariance[p:, p:])
-    jacobian = scale * np.eye(count + 1)
-    jacobian[:, -1] = [*(values[:-1] / scale), 1.0]
-    both = jacobian.T @ inner @ jacobian
-    return -both[-1, :-1] / both[-1, -1]
-
-
 def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
-    """The derivatives of (fixed effects, variances and covariances in tidy order, residual variance) with respect to
+    """The derivatives of (fixed effects, variances and covariances in their order, residual variance) with respect to
     (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the
     whitener W.
     """
@@ -301,8 +270,7 @@ def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
     for whitener in likelihood.whiteners:
         q = len(whitener)
         rows, columns = np.triu_indices(q)[::-1]
-        # As `tidy` has them: variances, then covariances by their second effect.
-        tidied = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+        tidied = entries(q)
         inverse = linalg.solve_triangular(whitener, np.eye(q))
         back, forth = np.empty((len(rows), len(rows))), np.empty((len(rows), len(rows)))
         for k, (r, c) in enumerate(zip(rows, columns, strict=True)):

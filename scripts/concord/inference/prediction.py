@@ -17,87 +17,17 @@ their notation, with u = Lambda v for all random effects, S = (X'V^-1 X)^-1 for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from concord import r
-from concord.engines.fit import Fit
 from concord.inference.mixed_model_equations import Equations, relative_factor
-from concord.models import syntax
-from concord.models.design import Design
-from concord.models.formula import Formula, check_variables
+from concord.models.design import Design, NewRows, own_rows
 from concord.models.parameters import RANDOM_EFFECTS
-from concord.models.syntax import FormulaError
-
-_R = Path(__file__).with_suffix(".R")
 
 PREDICTIONS = ["estimate", "std_error", "std_error_level", "std_error_observation"]
-
-
-@dataclass(frozen=True, eq=False)
-class NewRows:
-    """Rows to predict at, in the columns of a model.
-
-    Attributes
-    ----------
-    X : fixed-effects columns, shape (m, p); a missing number where the new data have one
-    matrices : for every random term its columns, shape (m, q)
-    codes : for every random term the number of each row's level among the design's, -1 where it is not among them, or
-        missing, shape (m,)
-    offset : the sum of the formula's offsets, shape (m,)
-    """
-
-    X: np.ndarray
-    matrices: tuple[np.ndarray, ...]
-    codes: tuple[np.ndarray, ...]
-    offset: np.ndarray
-
-    @property
-    def known(self) -> np.ndarray:
-        """Whether all of a row's levels are the design's, shape (m,)."""
-        return np.all([codes >= 0 for codes in self.codes], axis=0)
-
-
-def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:
-    """The design's columns of a table of new rows, as R's predict() makes them.
-
-    Factors keep the levels and the contrasts, ``poly``, ``scale`` and the like the numbers that they have from `frame`.
-    A level of a grouping factor may be unknown; a level of a factor among the predictors may not.
-
-    Parameters
-    ----------
-    formula, design : the model
-    frame : the table that it was fitted to
-    new : the new rows, with all variables of the formula but the response
-
-    Raises
-    ------
-    FormulaError : a variable is missing, or R cannot build the columns
-    """
-    check_variables(formula, [*new.columns, *syntax.variables(formula.tree.response)])
-    r.package("lme4")
-    given = new[[name for name in formula.variables if name in new.columns]]
-    try:
-        got = r.from_r(r.call(r.source(_R)["new_rows"], formula.expression, frame[list(formula.variables)], given))
-    except r.RError as error:
-        raise FormulaError(f"formula {formula.text!r}, new rows: {error}") from error
-    codes = []
-    for term, levels in zip(design.terms, got["levels"], strict=True):
-        number = {level: i for i, level in enumerate(term.levels)}
-        codes.append(np.array([number.get(level, -1) for level in levels], int))
-    return NewRows(got["X"], tuple(got["matrices"]), tuple(codes), got["offset"])
-
-
-def own_rows(design: Design) -> NewRows:
-    """The design's own rows, to predict at."""
-    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
-    terms = design.terms
-    return NewRows(design.X, tuple(term.matrix for term in terms), tuple(term.codes for term in terms), offset)
 
 
 class Solution:
@@ -142,11 +72,6 @@ class Solution:
         self._B = inner @ R
         self.modes = tuple(each[:, :, 0] for each in equations.by_level(self._v[:, None]))
         self.fixed_covariance = self.residual_variance * self._half @ self._half.T
-
-    @classmethod
-    def of(cls, fit: Fit) -> Solution:
-        """The solution at an engine's estimates."""
-        return cls(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
 
     # ---- random effects ----------------------------------------------------------------------------------------------
 
@@ -306,28 +231,3 @@ class Solution:
     def _shares(self) -> tuple[float, float, float]:
         fixed, random = self.variances["fixed"], float(self.variances["random"].sum())
         return fixed, random, fixed + random + self.residual_variance
-
-
-def largest_difference(given: pd.DataFrame, solution: Solution, uncertain_fixed: bool = False) -> pd.DataFrame:
-    """How far an engine's random effects are from the solution's, for every term the largest over the levels.
-
-    Parameters
-    ----------
-    given : `Fit.random_effects`
-    solution : the independent solution at the same estimates
-    uncertain_fixed : which standard errors the engine's are held to; see `Solution.random_effects`
-
-    Returns
-    -------
-    pandas.DataFrame : one row a term and effect, ``group, term, estimate, std_error, levels``: largest absolute
-        differences, in units of the solution's standard errors for the estimate and relative for the standard error
-        (missing where the engine gives none), and how many levels both have
-    """
-    key = ["group", "term", "level"]
-    both = solution.random_effects(uncertain_fixed).merge(given, on=key, suffixes=("", "_given"))
-    unit = both["std_error"].where(both["std_error"] > 0, 1.0)
-    both["of_estimate"] = (both["estimate_given"] - both["estimate"]).abs() / unit
-    both["of_error"] = (both["std_error_given"] - both["std_error"]).abs() / unit
-    found = both.groupby(["group", "term"], sort=False)
-    table = found.agg(estimate=("of_estimate", "max"), std_error=("of_error", "max"), levels=("level", "size"))
-    return table.reset_index()

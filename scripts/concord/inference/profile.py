@@ -5,10 +5,9 @@ The profile of one parameter is a `profile_curve.Profile`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
-import pandas as pd
 
 from concord.inference import profile_coordinates
 from concord.inference.profile_coordinates import Coordinates, Parameters
@@ -106,57 +105,6 @@ def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum
     name = f"ratio__{each.names[index]}"
     parameter = Parameter("ran_pars", each.group, name, name, make)
     return Profile(parameter, likelihood, optimum or likelihood.optimum())
-
-
-def like_profile_re(
-    likelihood: Likelihood,
-    term: int = 0,
-    index: int = 0,
-    *,
-    num_low: int = 5,
-    dist_low: float = 1.0,
-    num_high: int = 5,
-    dist_high: float = 1.0,
-    optimum: Optimum | None = None,
-) -> pd.DataFrame:
-    """The curve that MixedLM's `profile_re` gives, by its own arguments: ``ratio, value, loglik``.
-
-    `profile_re` holds the ratio r = Psi / sigma^2 at even steps and shows r sigma^2(r), with the residual variance as
-    it is at its best beside that ratio, against the log-likelihood. What it shows is a variance, but not the one that
-    was held: with Psi itself held, the log-likelihood may be larger. So the curve lies below the variance's own
-    profile, and touches it at the optimum only; a point's ratio is its value over its own residual variance, and not
-    over the estimated one.
-
-    Parameters
-    ----------
-    term, index : the random term and the effect in it, counted from 0
-    num_low, dist_low, num_high, dist_high : how many points below and above the estimate, and how far out they begin,
-        in units of the variance
-
-    Raises
-    ------
-    ProfileError : `dist_low` leads to a negative variance
-    """
-    optimum = optimum or likelihood.optimum()
-    made = ratio_profile(likelihood, term, index, optimum)
-    scale = optimum.residual_variance
-    low, high = made.estimate - dist_low / scale, made.estimate + dist_high / scale
-    if low < 0:
-        raise ProfileError(f"{made.parameter.label}: dist_low {dist_low!r} leads to a negative variance")
-    below, above = np.linspace(low, made.estimate, num_low + 1), np.linspace(made.estimate, high, num_high + 1)
-    rows = [(each, each * made.residual_variance(each), made.loglik(each)) for each in [*below, *above[1:]]]
-    return pd.DataFrame(rows, columns=["ratio", "value", "loglik"], dtype=float)
-
-
-def intervals(found: Sequence[Profile], level: float = 0.95) -> pd.DataFrame:
-    """Confidence intervals: ``effect, group, term, label, estimate, lower, upper, lower_reached, upper_reached``."""
-    rows = []
-    for each in found:
-        got, parameter = each.interval(level), each.parameter
-        key = (parameter.effect, parameter.group, parameter.term, parameter.label)
-        rows.append((*key, each.estimate, got.lower, got.upper, *got.reached))
-    names = ["effect", "group", "term", "label", "estimate", "lower", "upper", "lower_reached", "upper_reached"]
-    return pd.DataFrame(rows, columns=names)
 
 
 def _order(design: Design) -> list[int]:

@@ -25,7 +25,7 @@ from scipy import linalg, optimize
 from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, gather
 from concord.models.design import Design
-from concord.models.parameters import tidy
+from concord.models.parameters import Parameters
 
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
@@ -72,9 +72,14 @@ class Optimum:
     slope: float = 0.0
 
     @property
+    def parameters(self) -> Parameters:
+        """The values of all parameters there."""
+        return Parameters(self.fixed, self.covariances, self.residual_variance)
+
+    @property
     def estimates(self) -> pd.DataFrame:
         """One row per parameter: ``effect, group, term, estimate, std_error``."""
-        return tidy(self.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+        return self.parameters.table(self.design, self.std_error)
 
 
 @dataclass(frozen=True, eq=False)

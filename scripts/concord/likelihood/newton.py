@@ -10,6 +10,9 @@ import numpy as np
 
 # More steps than any search takes that leads somewhere.
 STEPS = 200
+# A point stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
+# no variance in its first six digits.
+STATIONARY = 1e-4
 
 Expand = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 """A function's value, gradient, shape (k,), and Hessian, shape (k, k), at a point; LinAlgError where it has none."""

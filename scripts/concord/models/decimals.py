@@ -24,8 +24,7 @@ from flint import arb, ctx, fmpq
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
 from concord.models.design import Design
-from concord.models.model import Model
-from concord.models.syntax import Call, Name, Node, Tree, Value, options
+from concord.models.syntax import Call, Formula, Name, Node, Tree, Value, options
 
 # How far a column that was made may be from R's, relative to R's largest entry: what rounding leaves of it there.
 ROUNDING = 1e-11
@@ -63,7 +62,8 @@ class Columns:
 
     Parameters
     ----------
-    model : whose table is taken as `source` says
+    formula, design : of the model
+    frame : its table, which is taken as `source` says
 
     Attributes
     ----------
@@ -71,10 +71,10 @@ class Columns:
         ``doubles`` where the table has doubles of which no decimals are known, such as one from another program
     """
 
-    def __init__(self, model: Model) -> None:
-        self._formula, self._frame, self._design = model.formula, model.frame, model.design
-        held = frozenset(model.frame.attrs.get(DECIMALS, ()))
-        self._decimal = {name: name in held or _is_whole(model.frame[name]) for name in self._formula.variables}
+    def __init__(self, formula: Formula, frame: pd.DataFrame, design: Design) -> None:
+        self._formula, self._frame, self._design = formula, frame, design
+        held = frozenset(frame.attrs.get(DECIMALS, ()))
+        self._decimal = {name: name in held or _is_whole(frame[name]) for name in formula.variables}
         written = printed([repr(float(each)) for each in _constants(self._formula.tree)])
         self.source = "decimals" if all(self._decimal.values()) and written else "doubles"
         self._precision = -1

@@ -1,4 +1,4 @@
-"""The design of a model: response, matrices of the fixed and the random effects, groups."""
+"""The design of a model: response, matrices of the fixed and the random effects, groups; and rows to predict at."""
 
 from __future__ import annotations
 
@@ -49,3 +49,34 @@ class Design:
     rows: np.ndarray
     offset: np.ndarray | None = None
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """Rows to predict at, in the columns of a model.
+
+    Attributes
+    ----------
+    X : fixed-effects columns, shape (m, p); a missing number where the new data have one
+    matrices : for every random term its columns, shape (m, q)
+    codes : for every random term the number of each row's level among the design's, -1 where it is not among them, or
+        missing, shape (m,)
+    offset : the sum of the formula's offsets, shape (m,)
+    """
+
+    X: np.ndarray
+    matrices: tuple[np.ndarray, ...]
+    codes: tuple[np.ndarray, ...]
+    offset: np.ndarray
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether all of a row's levels are the design's, shape (m,)."""
+        return np.all([codes >= 0 for codes in self.codes], axis=0)
+
+
+def own_rows(design: Design) -> NewRows:
+    """The design's own rows, to predict at."""
+    offset = np.zeros(len(design.y)) if design.offset is None else design.offset
+    terms = design.terms
+    return NewRows(design.X, tuple(term.matrix for term in terms), tuple(term.codes for term in terms), offset)

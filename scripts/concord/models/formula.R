@@ -29,8 +29,6 @@ inventory <- function(expression) {
   lapply(found, unique)
 }
 
-text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")
-
 # Parses without evaluating. `problem` says why the text is not one two-sided formula, or is NULL.
 parse_formula <- function(text) {
   expressions <- tryCatch(parse(text = text, keep.source = FALSE), error = function(e) conditionMessage(e))
@@ -106,36 +104,6 @@ parts <- function(text) {
       tree(formula[[2L]]), tree(fixed),
       lapply(bars, function(bar) list(tree(bar[[2L]]), tree(bar[[3L]]), columns_of(bar[[2L]])))
     )
-  )
-}
-
-# The numbers of the model: response, offset, fixed-effects matrix, for every random term its matrix and the level of
-# every row, and the levels of all factors in R's order. Rows with a missing value in any variable are left out, as lmer
-# does.
-design <- function(formula, data) {
-  bars <- lme4::findbars(lme4::expandDoubleVerts(formula))
-  everything <- lme4::subbars(formula)
-  frame <- model.frame(everything, data, na.action = na.omit, drop.unused.levels = TRUE)
-  room <- list2env(lapply(as.list(frame), identity), parent = asNamespace("stats"))
-  # Made when they are asked for: a response or a predictor of many values takes long to become a factor.
-  factors <- new.env(parent = baseenv())
-  lapply(names(frame), function(name) delayedAssign(name, factor(frame[[name]]), assign.env = factors))
-  factors$`:` <- function(a, b) interaction(a, b, sep = ":", drop = TRUE, lex.order = TRUE)
-  terms <- lapply(bars, function(bar) {
-    group <- eval(bar[[3L]], factors)
-    if (!is.factor(group)) stop(text_of(bar[[3L]]), " is no grouping factor", call. = FALSE)
-    matrix <- model.matrix(as.formula(call("~", bar[[2L]]), env = room), frame)
-    list(columns = colnames(matrix), matrix = matrix, levels = levels(group), codes = as.integer(group) - 1L)
-  })
-  X <- model.matrix(lme4::nobars(formula), frame)
-  y <- model.response(frame)
-  if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is no number", call. = FALSE)
-  rows <- setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action")))
-  named <- Filter(function(column) is.factor(column) || is.character(column), as.list(data))
-  list(
-    y = as.numeric(y), offset = as.numeric(model.offset(frame)), X = X, X_columns = colnames(X), terms = terms,
-    rows = rows - 1L, factors = names(named),
-    levels = unname(lapply(named, function(column) levels(factor(column[rows]))))
   )
 }
 

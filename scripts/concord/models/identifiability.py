@@ -9,7 +9,7 @@ import numpy as np
 
 from concord.data.columns import PreparationError, counted, row_of
 from concord.models.design import Design, DesignTerm
-from concord.models.formula import Formula
+from concord.models.syntax import Formula
 
 # lme4's own: a column that is, but for this part of its length, a combination of those before it is left out there.
 DEPENDENT = 1e-7

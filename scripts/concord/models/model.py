@@ -10,8 +10,10 @@ import pandas as pd
 
 from concord.data import datasets
 from concord.models import formula as formulas
+from concord.models import matrices
 from concord.models.design import Design
-from concord.vocabulary import METHODS as METHODS
+from concord.models.syntax import Formula
+from concord.vocabulary import METHODS
 
 
 class ModelError(ValueError):
@@ -46,7 +48,7 @@ class Model:
         return self.method == "REML"
 
     @cached_property
-    def formula(self) -> formulas.Formula:
+    def formula(self) -> Formula:
         """The formula in its parts."""
         return formulas.parse(self.record.formula)
 
@@ -58,7 +60,7 @@ class Model:
     @cached_property
     def design(self) -> Design:
         """The model in numbers, coded as R codes it."""
-        return formulas.design(self.formula, self.frame)
+        return matrices.design(self.formula, self.frame)
 
     def __repr__(self) -> str:
         return f"<Model {self.id}, {self.method}: {self.record.formula}>"

@@ -18,10 +18,9 @@ import pandas as pd
 from concord.data import columns
 from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
 from concord.data.source import DECIMALS, NOTES
-from concord.models import formula as formulas
 from concord.models import identifiability, syntax
 from concord.models.design import Design
-from concord.models.formula import Formula
+from concord.models.syntax import Formula
 
 __all__ = ["PreparationError", "Prepared", "check", "prepare"]
 
@@ -57,7 +56,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     PreparationError : the table's names or values are not such that the formula can use them
     """
     _check_names(frame)
-    formulas.check_variables(formula, list(frame.columns))
+    syntax.check_variables(formula, list(frame.columns))
     found = {name: columns.read(frame[name], name) for name in formula.variables}
     missing = {name: column.missing for name, column in found.items()}
     kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)

@@ -6,13 +6,18 @@ notations are written from, name by name, so that no text of a formula is ever t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 # A formula may only combine variables with these.
 OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
 ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
 FUNCTIONS = OPERATORS | ELEMENTWISE | {"poly", "scale", "factor", "as.factor", "offset"}
+# A plain variable name that means the same in R and in Python's formulas.
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Longer than any formula that somebody wrote.
 LONGEST = 5000
 
@@ -74,6 +79,59 @@ class Tree(NamedTuple):
     fixed: Node
     offsets: tuple[Node, ...]
     random: tuple[RandomTree, ...]
+
+
+@dataclass(frozen=True)
+class RandomTerm:
+    """One random term ``(columns | group)``; the columns' effects are correlated with each other."""
+
+    columns: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"({self.columns} | {self.group})"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """An lme4 formula in its parts. Once it is parsed it needs no R, and can be sent to a process without.
+
+    Attributes
+    ----------
+    text : as it was given
+    response, fixed : the left-hand side and the fixed part, in R's notation
+    random : the random terms; ``||`` and ``a/b`` are expanded into several
+    variables : names of the data's columns that it uses
+    functions : what it combines them with
+    tree : the same parts as trees, which other notations are written from
+    """
+
+    text: str
+    response: str
+    fixed: str
+    random: tuple[RandomTerm, ...]
+    variables: tuple[str, ...]
+    functions: frozenset[str]
+    tree: Tree = field(repr=False, compare=False, hash=False)
+
+    @property
+    def uses(self) -> dict[str, set[str]]:
+        """What each variable is used for: ``response``, ``predictor``, ``group``."""
+        tree = self.tree
+        parts = [
+            ("response", tree.response),
+            ("predictor", tree.fixed),
+            *(("predictor", each) for each in tree.offsets),
+        ]
+        parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
+        uses: dict[str, set[str]] = {name: set() for name in self.variables}
+        for use, part in parts:
+            for name in variables(part):
+                uses[name].add(use)
+        return uses
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def read(nested: list[Any]) -> Node:
@@ -329,3 +387,20 @@ def written(node: Node) -> str:
         return f"{space}{node.function}{space}".join(arguments)
     named = [f"{name} = {each}" if name else each for name, each in zip(node.names, arguments, strict=True)]
     return f"{node.function}({', '.join(named)})"
+
+
+def check_variables(formula: Formula, columns: Sequence[str]) -> None:
+    """Every variable of the formula is one of `columns`.
+
+    Raises
+    ------
+    FormulaError : one is not; the message has the nearest name
+    """
+    lower: dict[str, str] = {}
+    for column in columns:
+        lower.setdefault(str(column).lower(), str(column))
+    for name in formula.variables:
+        if name not in columns:
+            near = difflib.get_close_matches(name.lower(), lower, n=1)
+            hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(map(str, columns))}"
+            raise FormulaError(f"formula {formula.text!r}: the data have no column {name!r}; {hint}")

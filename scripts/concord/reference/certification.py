@@ -19,7 +19,7 @@ from concord.likelihood.certificate import certify as prove
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.decimals import Columns
 from concord.models.model import Model
-from concord.models.parameters import tidy
+from concord.models.parameters import KEY, Parameters, keys
 from concord.models.syntax import FormulaError
 from concord.proof import global_proof
 from concord.reference.reference import FLAT, NOT_PROVED, SAME, ReferenceError, checksum, factored, factors, told, write
@@ -101,7 +101,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate
     the certificate; for every term the place of each effect in the order that it is for; and how far the optimum is
     proved, as entries of the record's checks, or where a ``better`` one was found its whitened theta
     """
-    columns = Columns(model)
+    columns = Columns(model.formula, model.frame, model.design)
     design, places, theta = factored(model.design, optimum)
     proved = prove(design, model.reml, theta, columns)
     if proved.agreed < DIGITS:
@@ -130,18 +130,14 @@ def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) ->
         np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
         for matrix, at in zip(proved.estimates["covariances"], places, strict=True)
     ]
-    fixed, errors = (np.array(proved.estimates[key], dtype=object) for key in ("fixed", "std_error"))
-    table = tidy(model.design, fixed, errors, covariances, proved.estimates["residual_variance"], exact=True)
+    fixed = np.array(proved.estimates["fixed"], dtype=object)
+    balls = Parameters(fixed, tuple(covariances), proved.estimates["residual_variance"]).packed
     rows = [
-        {
-            "effect": row.effect,
-            "group": row.group,
-            "term": row.term,
-            "estimate": decimal(row.estimate),
-            **({"std_error": decimal(row.std_error)} if row.effect == "fixed" else {}),
-        }
-        for row in table.itertuples()
+        {**dict(zip(KEY, key, strict=True)), "estimate": decimal(ball)}
+        for key, ball in zip(keys(model.design), balls, strict=True)
     ]
+    for row, error in zip(rows, proved.estimates["std_error"], strict=False):
+        row["std_error"] = decimal(error)
     orders = [np.argsort(each).tolist() for each in places]
     return {
         "data": proved.data,

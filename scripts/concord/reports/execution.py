@@ -33,7 +33,6 @@ from concord.files import write_text
 from concord.processes import kernels
 from concord.reports.notebooks import _parse, read
 from concord.reports.tidying import _ANSI, _forget_run, _merge_streams, merge_streams, settle
-from concord.vocabulary import METHODS as METHODS
 
 COMPLETED, FAILED, TIMED_OUT, DIED = "completed", "failed", "timed out", "died"
 

@@ -19,7 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from concord.errors import InputError, _one_line
-from concord.vocabulary import METHODS as METHODS
+from concord.vocabulary import METHODS
 
 FOLDER = Path(__file__).parents[3] / "notebooks"
 

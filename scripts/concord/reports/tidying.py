@@ -6,8 +6,6 @@ import re
 
 from nbformat import NotebookNode
 
-from concord.vocabulary import METHODS as METHODS
-
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 

@@ -27,15 +27,17 @@ import pyarrow as pa
 from scipy import special
 
 from concord import r
-from concord.agreement.measures import Judge, doubted, singular, undefined, unexplained
+from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
-from concord.agreement.verdict import STATIONARY, Facts, Gone, decide, grade
+from concord.agreement.verdict import Facts, Gone, decide, grade
 from concord.engines.engine import CannotExpress, EngineError
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.simulation.case import Case, parameters
+from concord.models.parameters import Parameters, names
+from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, Replicate, best_known, draw, likelihood_of
 from concord.versions import PYTHON_PACKAGES
@@ -77,7 +79,7 @@ def schema(design: Design) -> pa.Schema:
         ("error", pa.string()),
         ("messages", pa.list_(pa.field("element", pa.string()))),  # as Parquet calls it
     ]
-    named += [(f"estimate: {name}", pa.float64()) for name in parameters(design)]
+    named += [(f"estimate: {name}", pa.float64()) for name in names(design)]
     named += [(f"std_error: {name}", pa.float64()) for name in design.names]
     named += [(f"covers: {name}", pa.bool_()) for name in design.names]
     return pa.schema(named)
@@ -99,10 +101,8 @@ class Experiment:
         self.schema = schema(case.model.design)
         self.refitters = {pair: self._refitter(pair, thorough) for pair in self.pairs}
         design = case.model.design
-        names = parameters(design)
         self._fixed = [f"{kind}: {name}" for kind in ("estimate", "std_error", "covers") for name in design.names]
-        self._random = [f"estimate: {name}" for name in names[len(design.names) :]]
-        self._places = _places(design)
+        self._random = [f"estimate: {name}" for name in names(design)[len(design.names) :]]
 
     def _refitter(self, pair: tuple[str, str], thorough: bool) -> Refitter | Replicate | str:
         """An engine held ready, or what comes of every response: a failed fit, or that it cannot express the model."""
@@ -116,7 +116,8 @@ class Experiment:
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
         case = self.case.origin or self.case
-        return draw(case.model.design, *case.parameters, self.seed, replicate)
+        truth = case.parameters
+        return draw(case.model.design, truth.fixed, truth.covariances, truth.residual_variance, self.seed, replicate)
 
     def replicate(self, number: int) -> list[dict[str, object]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
@@ -178,22 +179,12 @@ class Experiment:
         return dict.fromkeys(self.schema.names) | known
 
     def _numbers(self, fit: Replicate | Optimum) -> dict[str, object]:
-        covers = np.abs(fit.fixed - self.case.fixed) <= WIDTH * fit.std_error
+        covers = np.abs(fit.fixed - self.case.parameters.fixed) <= WIDTH * fit.std_error
         known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
-        fixed = [*fit.fixed.tolist(), *fit.std_error.tolist(), *known]
-        random = [*(float(fit.covariances[t][i, j]) for t, i, j in self._places), float(fit.residual_variance)]
-        named = zip([*self._fixed, *self._random], [*fixed, *random], strict=True)
+        packed = Parameters(fit.fixed, fit.covariances, fit.residual_variance).packed.tolist()
+        values = [*fit.fixed.tolist(), *fit.std_error.tolist(), *known, *packed[len(fit.fixed) :]]
+        named = zip([*self._fixed, *self._random], values, strict=True)
         return {"loglik": float(fit.loglik), **dict(named)}
-
-
-def _places(design: Design) -> list[tuple[int, int, int]]:
-    """Where the variances and covariances stand: term, row and column, in the order of a fit's estimates."""
-    places = []
-    for number, term in enumerate(design.terms):
-        q = len(term.names)
-        places += [(number, i, i) for i in range(q)]
-        places += [(number, i, j) for j in range(q) for i in range(j)]
-    return places
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
@@ -243,7 +234,7 @@ def rule(
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
     measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
     facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
-    found = Facts(facts, gone, judge.allowed, boundary=singular(model.design, *point[1:]))
+    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
     judged = dict.fromkeys(fits, Judged(math.inf))
     for fact, each in zip(facts, measured, strict=True):
         own = each.stated is not None and each.stated.loglik_holds

@@ -20,19 +20,19 @@ import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.agreement.verdict import STATIONARY
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.lme4 import engine as lme4
 from concord.engines.statsmodels import engine as mixedlm
 from concord.engines.statsmodels.formula import for_mixedlm
 from concord.engines.tuning import SAME
-from concord.inference.mixed_model_equations import INDEFINITE
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.newton import STATIONARY
 from concord.models.coding import between, same_groups, shift
 from concord.models.design import Design
+from concord.models.formula import expression
 from concord.models.model import Model
-from concord.models.parameters import KEY, tidy
+from concord.models.parameters import INDEFINITE, KEY, tidy
 from concord.vocabulary import SETTINGS
 
 ENGINES = ("mixedlm", "lme4", "independent")
@@ -484,7 +484,7 @@ class _Lme4:
         frame = model.frame[list(model.formula.variables)]
         try:
             self._prepared = r.call(
-                self._own["prepare"], model.formula.expression, model.dataset.id, frame, model.reml, control
+                self._own["prepare"], expression(model.formula), model.dataset.id, frame, model.reml, control
             )
             got = r.from_r(r.call(self._own["layout"], self._prepared))
         except r.RError as error:

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=[], submod_attrs={"predictions": ["effects_table", "lines", "predictions_table"]}
+    __name__, submodules=[], submod_attrs={"predictions": ["lines", "predictions_table"]}
 )

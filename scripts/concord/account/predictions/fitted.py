@@ -8,7 +8,7 @@ import numpy as np
 
 from concord.account.line import Line
 from concord.account.predictions.sources import Source, Sources
-from concord.inference.prediction import new_rows
+from concord.models.matrices import new_rows
 
 FITTED, PREDICTED = "fitted values", "predictions"
 

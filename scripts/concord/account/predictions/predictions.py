@@ -15,7 +15,7 @@ from concord.account.line import INDEPENDENT, Line
 from concord.account.predictions import effects, explained, fitted
 from concord.account.predictions.sources import Sources, at_reference
 from concord.agreement.comparison import Comparison
-from concord.inference.prediction import new_rows
+from concord.models.matrices import new_rows
 from concord.models.new_rows import new_table
 
 SECTIONS = (effects.SECTION, fitted.FITTED, fitted.PREDICTED, explained.SECTION)
@@ -42,34 +42,6 @@ def lines(comparison: Comparison, new: pd.DataFrame | None = None) -> list[Line]
         *fitted.new_lines(sources),
         *explained.lines(sources),
     ]
-
-
-def effects_table(comparison: Comparison) -> pd.DataFrame:
-    """Random effects of every level from all sources, with both kinds of the independent solution's standard errors.
-
-    Returns
-    -------
-    pandas.DataFrame : one row a level and term, ``group, level, term``, for every fit its estimate under its label and
-        its conditional standard error under ``label, std_error``; ``independent``, the solution at the reference, with
-        ``independent, std_error`` (fixed effects taken for known) and ``independent, prediction error`` (estimated)
-    """
-    key = ["group", "level", "term"]
-    solution = at_reference(comparison)
-    tables = []
-    if solution:
-        given, predicted = solution.random_effects(), solution.random_effects(uncertain_fixed=True)
-        named = {"estimate": INDEPENDENT, "std_error": f"{INDEPENDENT}, std_error"}
-        tables.append(given.rename(columns=named).set_index(key))
-        tables.append(predicted.set_index(key)["std_error"].rename(f"{INDEPENDENT}, prediction error").to_frame())
-    for label, fit in zip(comparison.labels, comparison.fits, strict=True):
-        try:
-            mine = fit.random_effects
-        except Exception:  # a singular matrix, at which MixedLM predicts nothing: `lines` says so
-            continue
-        tables.append(mine.rename(columns={"estimate": label, "std_error": f"{label}, std_error"}).set_index(key))
-    joined = pd.concat(tables, axis=1).reset_index()
-    first = [name for label in comparison.labels for name in (label, f"{label}, std_error") if name in joined]
-    return joined[[*key, *first, *(name for name in joined if name.startswith(INDEPENDENT))]]
 
 
 def predictions_table(comparison: Comparison, new: pd.DataFrame | None = None) -> pd.DataFrame:

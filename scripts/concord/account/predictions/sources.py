@@ -14,7 +14,6 @@ from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
 from concord.engines.prediction_questions import Said, said
 from concord.inference.prediction import Solution
-from concord.models.parameters import parameters
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Sources:
                 self.absent[label] = f"its fit is of another model: {fit.violation}"
                 continue
             try:
-                solution = Solution.of(fit)
+                solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
@@ -125,8 +124,8 @@ def _with_effects(fit: Fit, given: Said) -> Said:
 
 def at_reference(comparison: Comparison) -> Solution | None:
     """The solution at the reference's estimates; None where those are no parameters of the model."""
-    design = comparison.model.design
+    best = comparison.against.parameters
     try:
-        return Solution(design, *parameters(comparison.against.estimates, design))
+        return Solution(comparison.model.design, best.fixed, best.covariances, best.residual_variance)
     except ValueError:
         return None

@@ -15,6 +15,7 @@ from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
+from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS
 
@@ -82,7 +83,7 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(_room()["call_text"], model.formula.expression, model.dataset.id, model.reml, optimizer)
+    text = r.call(_room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
     return r.from_r(text)[0]
 
 
@@ -95,7 +96,7 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
     room = _room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(room["fit"], model.formula.expression, model.dataset.id, frame, model.reml, optimizer, tight)
+        ran = r.call(room["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran

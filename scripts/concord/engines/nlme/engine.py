@@ -18,6 +18,7 @@ from concord.engines.fit import Fit
 from concord.engines.tuning import check, tuned
 from concord.models import syntax
 from concord.models.coding import same_numbers
+from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.nesting import levels
 from concord.models.parameters import RANDOM_EFFECTS
@@ -123,7 +124,7 @@ def _form(model: Model) -> _Form:
         made.append(_Level(terms, columns, group, joined, True))
     room = r.source(_R.parents[2] / "models" / "formula.R")
     if not formula.tree.offsets:
-        return _Form(r.call(room["fixed_formula"], formula.expression), tuple(made))
+        return _Form(r.call(room["fixed_formula"], expression(formula)), tuple(made))
     # lme leaves offsets out without a word.
     less = "".join(f" - ({syntax.written(each)})" for each in formula.tree.offsets)
     text = f"I({syntax.written(formula.tree.response)}{less}) ~ {syntax.written(formula.tree.fixed)}"

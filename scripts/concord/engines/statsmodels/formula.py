@@ -19,9 +19,8 @@ from concord.engines.engine import CannotExpress
 from concord.engines.statsmodels.patsy import Writer, literal, rows_kept
 from concord.models.coding import same_groups
 from concord.models.design import Design
-from concord.models.formula import Formula
 from concord.models.nesting import _nested, _outermost
-from concord.models.syntax import Call, Name, Node, RandomTree, quoted, variables, written
+from concord.models.syntax import Call, Formula, Name, Node, RandomTree, quoted, variables, written
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import pandas as pd
 
 from concord.engines.engine import CannotExpress
 from concord.models.design import Design
-from concord.models.formula import PLAIN
-from concord.models.syntax import ELEMENTWISE, Call, Name, Node, Value, options, variables
+from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Value, options, variables
 
 # The names by which translated formulas call functions: a column of that name would stand in their place.
 CALLED = frozenset(["C", "I", "Q", "np"])

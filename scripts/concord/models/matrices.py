@@ -1,0 +1,67 @@
+"""A formula on a table in numbers, as R makes and codes them: the design of a model, and the columns of new rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from concord import r
+from concord.models.design import Design, DesignTerm, NewRows
+from concord.models.formula import expression
+from concord.models.syntax import Formula, FormulaError, check_variables, variables
+
+_R = Path(__file__).with_suffix(".R")
+
+
+def design(formula: Formula, frame: pd.DataFrame) -> Design:
+    """The formula's model in numbers, on the table `frame`, coded as R codes it.
+
+    Raises
+    ------
+    FormulaError : a variable is missing, or R cannot build the matrices
+    """
+    check_variables(formula, list(frame.columns))
+    try:
+        got = r.from_r(r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
+    except r.RError as error:
+        raise FormulaError(f"formula {formula.text!r}: {error}") from error
+    terms = tuple(
+        DesignTerm(random.group, tuple(term["columns"]), term["matrix"], term["codes"], tuple(term["levels"]))
+        for random, term in zip(formula.random, got["terms"], strict=True)
+    )
+    offset = got["offset"] if len(got["offset"]) else None
+    y = got["y"] if offset is None else got["y"] - offset
+    factors = dict(zip(got["factors"] or (), map(tuple, got["levels"] or ()), strict=True))
+    return Design(y, got["X"], tuple(got["X_columns"] or ()), terms, got["rows"].astype(int), offset, factors)
+
+
+def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:
+    """The design's columns of a table of new rows, as R's predict() makes them.
+
+    Factors keep the levels and the contrasts, ``poly``, ``scale`` and the like the numbers that they have from `frame`.
+    A level of a grouping factor may be unknown; a level of a factor among the predictors may not.
+
+    Parameters
+    ----------
+    formula, design : the model
+    frame : the table that it was fitted to
+    new : the new rows, with all variables of the formula but the response
+
+    Raises
+    ------
+    FormulaError : a variable is missing, or R cannot build the columns
+    """
+    check_variables(formula, [*new.columns, *variables(formula.tree.response)])
+    r.package("lme4")
+    given = new[[name for name in formula.variables if name in new.columns]]
+    try:
+        got = r.from_r(r.call(r.source(_R)["new_rows"], expression(formula), frame[list(formula.variables)], given))
+    except r.RError as error:
+        raise FormulaError(f"formula {formula.text!r}, new rows: {error}") from error
+    codes = []
+    for term, levels in zip(design.terms, got["levels"], strict=True):
+        number = {level: i for i, level in enumerate(term.levels)}
+        codes.append(np.array([number.get(level, -1) for level in levels], int))
+    return NewRows(got["X"], tuple(got["matrices"]), tuple(codes), got["offset"])

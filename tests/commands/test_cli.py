@@ -1,0 +1,91 @@
+"""The command line says in one line what it cannot do, and answers `--help` at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from concord.commands.cli import main
+from support.notebooks import notebook
+
+
+@pytest.fixture
+def folder(tmp_path):
+    nbformat.write(notebook('method = "REML"', "1"), tmp_path / "tiny.ipynb")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "concord: the following arguments are required: COMMAND"),
+        (["report"], "concord: argument COMMAND: invalid choice: 'report'"),
+        (["reports", "--method", "reml"], "concord: argument --method: invalid choice: 'reml'"),
+        (["reports", "--timeout", "0"], "concord: argument --timeout: invalid number of seconds above 0 value: '0'"),
+        (["reports", "--timeout", "nan"], "concord: argument --timeout: invalid"),
+        (["refresh", "--method", "ML"], "concord: unrecognized arguments: --method ML"),
+    ],
+)
+def test_a_mistyped_command_is_one_line_and_status_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(message) and "--help`" in lines[0]
+
+
+@pytest.mark.parametrize("command", ["reports", "refresh"])
+def test_an_unknown_notebook_is_one_line_and_status_2(capsys, folder, command):
+    assert main([command, "--folder", str(folder), "--notebook", "tinny"]) == 2
+    assert capsys.readouterr().err == "concord: no notebook is called 'tinny': did you mean tiny?\n"
+
+
+@pytest.mark.parametrize("command", ["reports", "refresh"])
+def test_a_broken_notebook_is_one_line_that_names_the_file(capsys, folder, command):
+    (folder / "tiny.ipynb").write_text("{")
+    assert main([command, "--folder", str(folder)]) == 2
+    assert capsys.readouterr().err.startswith(f"concord: {folder / 'tiny.ipynb'}: is not a Jupyter notebook: ")
+
+
+def test_a_broken_notebook_beside_the_one_asked_for_is_told_before_anything_runs(capsys, folder):
+    (folder / "other.ipynb").write_text("{")
+    assert main(["reports", "--folder", str(folder), "--output", str(folder / "build"), "--notebook", "tiny"]) == 2
+    assert str(folder / "other.ipynb") in capsys.readouterr().err
+    assert not (folder / "build").exists()
+
+
+def test_a_refresh_of_which_one_fails_does_the_others_and_tells(capsys, folder):
+    nbformat.write(notebook("1", "1/0"), folder / "bad.ipynb")
+    before = (folder / "bad.ipynb").read_bytes()
+    assert main(["refresh", "--folder", str(folder)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("tiny completed")
+    assert lines[-1] == f"concord: {folder / 'bad.ipynb'}, cell 2: ZeroDivisionError: division by zero; left as it was"
+    assert (folder / "bad.ipynb").read_bytes() == before
+    assert nbformat.read(folder / "tiny.ipynb", as_version=4).cells[1].execution_count == 2
+
+
+def test_an_output_folder_that_cannot_be_is_one_line(capsys, folder):
+    (folder / "build").write_text("a file")
+    assert main(["refresh", "--folder", str(folder)]) == 0
+    assert main(["reports", "--folder", str(folder), "--output", str(folder / "build")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"concord: {folder / 'build'}: is not a folder")
+
+
+def test_help_answers_without_importing_what_the_commands_need():
+    code = """
+import sys
+sys.argv = ["concord", "--help"]
+import concord.commands.cli as command
+try:
+    command.main()
+except SystemExit as ended:
+    assert ended.code == 0
+heavy = {"distributed", "papermill", "nbconvert", "pandas", "statsmodels", "rpy2"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "reports" in done.stdout and "refresh" in done.stdout

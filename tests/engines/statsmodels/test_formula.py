@@ -1,0 +1,569 @@
+"""Translation: what MixedLM is given for an lme4 formula, and that it is the same model."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from concord import r
+from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.statsmodels.formula import for_mixedlm
+from concord.models import formula
+from concord.models.coding import between
+
+MIXEDLM, LME4, NLME = (engines()[name] for name in ("mixedlm", "lme4", "nlme"))
+HOSTILE = 'x")+__import__("os").system("touch MARKER'
+
+rng = np.random.default_rng(5)
+N = 240
+TABLE = pd.DataFrame(
+    {
+        "g": np.repeat([f"g{i}" for i in range(10)], 24),
+        "b": np.tile(np.repeat(list("uvwx"), 6), 10),
+        "h": np.tile([f"h{i}" for i in range(12)], 20),
+        "x": rng.normal(3, 0.6, N).round(2),
+        "z": rng.uniform(1, 5, N).round(2),
+        "k": rng.integers(1, 9, N),
+        "flag": rng.integers(0, 2, N).astype(bool),
+        "f": pd.Categorical(rng.choice(list("abc"), N), ["c", "a", "b"]),
+        "unused": pd.Categorical(rng.choice(list("pq"), N), ["q", "o", "p"]),
+        "o": pd.Categorical(rng.choice(["lo", "mid", "hi", "top"], N), ["lo", "mid", "hi", "top"], ordered=True),
+        "s": rng.choice(["B", "a", "c"], N),
+    }
+)
+TABLE["gb"] = pd.Categorical(TABLE["g"] + TABLE["b"])
+TABLE["number"] = TABLE["g"].str[1:].astype(int)
+TABLE["half"], TABLE["side"] = TABLE["number"] / 2, TABLE["number"] > 4
+TABLE["no"] = TABLE["g"].replace({"g0": "None", "g1": "NA", "g2": ""})
+
+
+def effects(column: str, spread: float) -> np.ndarray:
+    return spread * rng.normal(size=TABLE[column].nunique())[pd.factorize(TABLE[column])[0]]
+
+
+TABLE["y"] = 10 + TABLE["x"] + effects("g", 2) + effects("gb", 1) + effects("h", 1.5) + rng.normal(size=N)
+TABLE["y"] += (effects("g", 1) + effects("gb", 0.8)) * TABLE["z"]
+
+
+def form(model):
+    return for_mixedlm(model.formula, model.design, model.frame)
+
+
+def built(model):
+    """MixedLM's model object, not fitted, as the engine makes it."""
+    import statsmodels.formula.api as smf
+
+    made = form(model)
+    room = {"np": np, "data": model.frame.copy()}
+    exec("\n".join(made.setup), room)
+    data = room["data"]
+    groups = np.ones(len(data)) if made.group is None else data[made.group]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return smf.mixedlm(
+            made.fixed, data, groups=groups, re_formula=made.re_formula, vc_formula=made.vc_formula or None
+        )
+
+
+# ---- the random part -----------------------------------------------------------------------------------------------
+
+# Table, formula, and what MixedLM is given: groups, re_formula, vc_formula.
+RANDOM = {
+    "crossed": (
+        "lme4::Penicillin",
+        "diameter ~ 1 + (1 | plate) + (1 | sample)",
+        (None, None, {"plate": "0 + C(plate)", "sample": "0 + C(sample)"}),
+    ),
+    "nested": (
+        "lme4::Pastes",
+        "strength ~ 1 + (1 | batch/cask)",
+        ("batch", "1", {"cask:batch": "0 + C(cask.astype(object))"}),
+    ),
+    "nested by the data": (
+        "lme4::Pastes",
+        "strength ~ 1 + (1 | sample) + (1 | batch)",
+        ("batch", "1", {"sample": "0 + C(sample.astype(object))"}),
+    ),
+    "a factor in a factor": (
+        "nlme::Machines",
+        "score ~ Machine + (1 | Worker/Machine)",
+        ("Worker", "1", {"Machine:Worker": "0 + C(Machine.astype(object))"}),
+    ),
+    "a factor's effects": ("nlme::Machines", "score ~ Machine + (0 + Machine | Worker)", ("Worker", "0 + Machine", {})),
+    "split plot": (
+        "nlme::Oats",
+        "yield ~ nitro + Variety + (1 | Block/Variety)",
+        ("Block", "1", {"Variety:Block": "0 + C(Variety.astype(object))"}),
+    ),
+    "an interaction": (
+        "lme4::cake",
+        "angle ~ recipe * temperature + (1 | recipe:replicate)",
+        ("recipe_replicate", "1", {}),
+    ),
+    "slopes of two factors": (
+        None,
+        "y ~ x + (z || g) + (0 + z | gb)",
+        ("g", "1", {"g z": "0 + z", "gb z": "0 + C(gb.astype(object)):z"}),
+    ),
+    "correlated, and more": (
+        None,
+        "y ~ z + (z | g) + (0 + log(z) | g:b)",
+        ("g", "z", {"g:b np.log(z)": "0 + C(b):np.log(z)"}),
+    ),
+    "scaled within groups": (
+        None,
+        "y ~ x + (1 | g) + (0 + scale(z) | gb)",
+        ("g", "1", {"gb scale_z": "0 + C(gb.astype(object)):scale_z"}),
+    ),
+    "crossed, with their interaction": (
+        "nlme::Machines",
+        "score ~ 1 + (1 | Worker) + (1 | Machine) + (1 | Worker:Machine)",
+        (
+            None,
+            None,
+            {"Worker": "0 + C(Worker)", "Machine": "0 + C(Machine)", "Worker:Machine": "0 + C(Worker):C(Machine)"},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_random_terms_become_groups_and_components_of_the_same_model(kind, r_table, make_model):
+    """The form is the expected one, and tuned fits of both packages reach one log-likelihood and one set of numbers."""
+    table, formula, expected = RANDOM[kind]
+    model = make_model(TABLE if table is None else r_table(table), formula)
+    made = form(model)
+    assert (made.group, made.re_formula, made.vc_formula) == expected
+    ours, theirs = MIXEDLM.fit(model, "tuned"), LME4.fit(model, "tuned")
+    assert ours.loglik + ours.shift == pytest.approx(theirs.loglik, rel=0, abs=1e-6)
+    for mine, other in zip(ours.covariances, theirs.covariances, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.fitted, ours.native.fittedvalues, rtol=1e-10)
+    both = ours.random_effects.merge(theirs.random_effects, on=["group", "level", "term"], validate="one_to_one")
+    assert len(both) == len(ours.random_effects) == len(theirs.random_effects)
+    np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(both["std_error_x"], both["std_error_y"], rtol=1e-2, atol=1e-3)
+
+
+SAME_GROUPS = {
+    "(1 | number)": "number",
+    "(1 | factor(number))": "number",
+    "(1 | half)": "half",
+    "(1 | no)": "no",
+    "(1 | side/g)": "side",
+    "(1 | number/b)": "number",
+    "(1 | g:b)": "g_b",
+    "(1 | gb) + (1 | no)": "no",
+    "(1 | side) + (1 | flag)": None,
+    "(z || g) + (z || gb)": "g",
+    "(f || g)": "g",
+    "(1 | g/b) + (1 | k)": None,
+    "(x:z - 1 | gb) + (1 | g)": "g",
+    "(1 + o | g)": "g",
+    "(1 | b:k) + (1 | g)": None,
+}
+
+
+@pytest.mark.parametrize("random", SAME_GROUPS)
+def test_groups_of_every_kind_of_column_are_the_designs(random, make_model):
+    """Integers, fractions, truth values, strings such as "None" and combinations: each component is the term's."""
+    model = make_model(TABLE, f"y ~ x + {random}")
+    assert form(model).group == SAME_GROUPS[random]
+    made = built(model)
+    matched = {each.term for each in MIXEDLM._components(made, model)}
+    rest = [term for i, term in enumerate(model.design.terms) if i not in matched]
+    columns = np.column_stack([np.empty((N, 0)), *(term.matrix for term in rest)])
+    given = made.exog_re if made.k_re else columns[:, :0]
+    assert between(np.asarray(given), columns) is not None
+    assert len(matched) == made.k_vc
+
+
+def test_a_component_of_something_else_is_refused(make_model):
+    """A factor that is split by the groups, other columns, and a component too many are no terms of the model."""
+    import statsmodels.formula.api as smf
+
+    model = make_model(TABLE, "y ~ x + (1 | g) + (1 | gb) + (0 + z | gb)")
+    right = {"a": "0 + C(b)", "b": "0 + C(b):z"}
+    cases = {"a": {**right, "a": "0 + C(h)"}, "b": {**right, "b": "0 + C(b):x"}, "c": {**right, "c": "0 + C(b):x"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, components in {"": right, **cases}.items():
+            made = smf.mixedlm("y ~ x", TABLE, groups=TABLE["g"], re_formula="1", vc_formula=components)
+            if not name:
+                assert [each.term for each in MIXEDLM._components(made, model)] == [1, 2]
+                continue
+            with pytest.raises(EngineError, match=f"variance components '{name}' is no term of made-model"):
+                MIXEDLM._components(made, model)
+
+
+def test_a_component_in_another_unit_is_carried_back(make_model):
+    """With the slope's predictor in hundredths, variance and effects come out in the model's unit."""
+    model = make_model(TABLE, "y ~ x + (1 | g) + (0 + z | gb)", "ML")
+    frame = TABLE.assign(z=TABLE["z"] * 100)
+    given, scaled = MIXEDLM.fit_by(model, "bfgs"), MIXEDLM.fit_by(model, "bfgs", frame)
+    assert scaled.native.vcomp[0] < given.native.vcomp[0] / 1000
+    np.testing.assert_allclose(scaled.covariances[1], given.covariances[1], rtol=1e-2)
+    assert scaled.loglik == pytest.approx(given.loglik, rel=0, abs=1e-3)
+    ours, theirs = (each.random_effects.set_index(["group", "term", "level"])["estimate"] for each in (scaled, given))
+    np.testing.assert_allclose(ours, theirs[ours.index], rtol=0, atol=0.02)
+
+
+# ---- the fixed part ------------------------------------------------------------------------------------------------
+
+FIXED = """
+x | f | f + x | x * f | 0 + f | 0 + x | 0 + f + x | 0 + x + f | 0 + f:x | f:x | x + f:x | f * b | 0 + f * b | f/x | x/f
+(f + x + b)^2 | (f + x)^2 - f:x | f * x - 1 | -1 + f | x + f - f | 1 | 0 + f:b | f + b %in% f | x + 0 | f * b - f
+s | s * x | flag | 0 + flag | flag * f | o | o * x | o * f | unused | unused * x | x * f * b | x * z + x:z:f
+factor(k) | as.factor(k) * x | factor(s) | factor(f) | factor(o) | factor(flag) | factor(unused)
+log(x) | log(x, 2) | log(z, base = 10) | log2(x) + log10(x) + log1p(x) + exp(x) + expm1(x) + sqrt(x) + abs(x)
+I(x^2) | I(1/x) + I(x/z) | I(2 * x - 1) | I(2^k) | I(k^-1) | I(k^15) | I(k^30) | I(-x^2) | I((x + z)^2) | I(flag + 1)
+I(x * flag) | exp(flag) | sqrt(x + z) | log(x) * f | I(x^2) - 1 | I(x)
+scale(x) | scale(x, scale = FALSE) | scale(x, center = FALSE) | scale(x, 2, 3) | scale(x, center = -2) | scale(log(x))
+scale(x) * f | I(scale(x)^2) | scale(k) + scale(x) + scale(x, FALSE)
+poly(x, 2) | poly(x, 3) | poly(x, degree = 2) * f | poly(x, 2, raw = TRUE) | poly(x, 2, raw = TRUE):f | poly(x)
+(poly(x, 2) + f)^2 | poly(log(x), 2) | poly(k, 3, raw = TRUE) | poly(x, 2) + poly(z, 2)
+"""
+FIXED = [each.strip() for each in FIXED.replace("\n", "|").split("|") if each.strip()]
+
+
+@pytest.mark.parametrize("fixed", FIXED)
+def test_fixed_effects_are_the_designs_columns(fixed, make_model):
+    """MixedLM's X has R's columns, with R's contrasts and baselines, in another order at most; and R's response."""
+    model = make_model(TABLE, f"y ~ {fixed} + (1 | g)")
+    made = built(model)
+    T = between(made.exog, model.design.X)
+    assert T is not None and np.isin(T, (0.0, 1.0)).all()
+    np.testing.assert_array_equal(made.endog, model.design.y)
+
+
+@pytest.mark.parametrize("fixed", ["0 + o", "o + 0 + x", "0 + f:o"])
+def test_a_coding_that_patsy_has_not_is_carried_back(fixed, make_model):
+    """Without an intercept R codes an ordered factor by its levels and patsy by polynomials: the shift is named."""
+    model = make_model(TABLE, f"y ~ {fixed} + (1 | g)")
+    ours, theirs = MIXEDLM.fit(model, "tuned"), LME4.fit(model, "tuned")
+    assert abs(ours.shift) > 0.1
+    assert ours.loglik + ours.shift == pytest.approx(theirs.loglik, rel=0, abs=1e-6)
+    np.testing.assert_allclose(ours.fixed, theirs.fixed, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "log(y + 5) ~ poly(x, 2) + scale(z) + (1 | g)",
+        "y ~ o + factor(k) + s + (1 | g)",
+        "y ~ 0 + f + I(x^2) + (1 + log(z) | g)",
+        "y ~ x + offset(log(z)) + offset(k) + (1 | g/b)",
+        "scale(y) ~ (f + x)^2 + (0 + scale(z, center = FALSE) | g) + (1 | g)",
+        "y + x ~ b %in% f + f + (1 | g) + (1 | h)",
+        "y - x ~ offset(k - z) + (1 | g)",
+    ],
+)
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_whatever_is_combined_reaches_one_likelihood(text, method, make_model):
+    """MixedLM, lme4 and, where it can, nlme reach the same log-likelihood, fixed effects and variances."""
+    model = make_model(TABLE, text, method)
+    fits = [MIXEDLM.fit(model, "tuned"), LME4.fit(model, "tuned")]
+    if len(form(model).vc_formula) < 2:
+        fits.append(NLME.fit(model, "tuned"))
+    for fit in fits:
+        assert fit.loglik + fit.shift == pytest.approx(fits[1].loglik, rel=0, abs=1e-6), fit.engine
+        np.testing.assert_allclose(fit.fixed, fits[1].fixed, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(fit.residual_variance, fits[1].residual_variance, rtol=1e-3)
+
+
+def test_an_offset_is_taken_from_the_response(make_model):
+    """Design.y is the response less all offsets, and an lmer fit with another offset is refused."""
+    model, without = (make_model(TABLE, f"y ~ x {offset} + (1 | g)") for offset in ("+ offset(z) + offset(k)", ""))
+    np.testing.assert_array_equal(model.design.offset, TABLE["z"] + TABLE["k"])
+    np.testing.assert_array_equal(model.design.y, TABLE["y"] - (TABLE["z"] + TABLE["k"]))
+    assert without.design.offset is None and form(model).fixed == "I(y - z - k) ~ x"
+    for model_, other in ((model, without), (without, model)):
+        with pytest.raises(EngineError, match="weights or an offset"):
+            LME4.from_native(LME4.fit(other).native, model_)
+
+
+def test_powers_are_those_of_doubles(make_model):
+    """Where integers would overflow or refuse, numpy's power of doubles stands for R's."""
+    fixed = [form(make_model(TABLE, f"y ~ I({each}) + (1 | g)")).fixed for each in ("k^2", "k^30", "k^-1", "2^k")]
+    assert fixed == [
+        "y ~ I(k**2)",
+        "y ~ I(np.float_power(k, 30))",
+        "y ~ I(np.float_power(k, -1))",
+        "y ~ I(np.float_power(2, k))",
+    ]
+
+
+def test_dependent_fixed_effects_are_named(make_model):
+    """R codes f:b beside an intercept with one column too many, which no package can fit as it stands."""
+    model = make_model(TABLE, "y ~ f:b + (1 | g)")
+    for engine in (MIXEDLM, LME4):
+        with pytest.raises(EngineError, match=r"the fixed effects of made-model are linearly dependent, .*fc:bu"):
+            engine.fit(model)
+
+
+# ---- names and rows ------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "day 1",
+    "y.a",
+    "größe",
+    "class",
+    "for",
+    "TRUE",
+    "None",
+    "C",
+    "Q",
+    "I",
+    "np",
+    "data",
+    "a`b\\'c",
+    '"',
+    "_x",
+    "x + 1",
+    HOSTILE,
+]
+
+
+@pytest.fixture(scope="module")
+def odd() -> pd.DataFrame:
+    """The table with columns of every name beside each other, predictors and factors in turn."""
+    return TABLE.assign(**{name: TABLE["x" if i % 2 else "z"] for i, name in enumerate(NAMES)})
+
+
+def backticked(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_may_have_any_name(name, odd, make_model, tmp_path, monkeypatch):
+    """A name is a name in every place of a formula: as predictor, in functions, as group; and nothing of it runs."""
+    monkeypatch.chdir(tmp_path)
+    quoted = backticked(name)
+    model = make_model(odd, f"y ~ {quoted} + log({quoted}) + factor(k) + I(x^2) + (1 | g)")
+    made = built(model)
+    T = between(made.exog, model.design.X)
+    assert T is not None and np.isin(T, (0.0, 1.0)).all()
+    grouped = make_model(odd.assign(**{name: TABLE["gb"]}), f"y ~ x + scale(z) + (1 | g) + (1 | {quoted})")
+    ours, theirs = MIXEDLM.fit(grouped), LME4.fit(grouped)
+    assert ours.loglik == pytest.approx(theirs.loglik, rel=0, abs=1e-3)
+    assert ours.estimates["group"].tolist() == theirs.estimates["group"].tolist()
+    slope = make_model(odd, f"y ~ 1 + ({quoted} | g)")
+    assert between(np.asarray(built(slope).exog_re), slope.design.terms[0].matrix) is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_hostile_name_reaches_neither_language_as_code(make_model, tmp_path, monkeypatch):
+    """As a slope's group in ||, which lme4 pastes into text, and in nlme, which pastes all names, it is refused."""
+    monkeypatch.chdir(tmp_path)
+    from concord.models import formula as formulas
+    from concord.models import syntax
+
+    in_r = "g, file.create('MARKER')"
+    for name in (HOSTILE, in_r):
+        with pytest.raises(syntax.FormulaError, match=r"\|\| wants a grouping column with a plain name"):
+            formulas.parse(f"y ~ x + (x || {backticked(name)})")
+        model = make_model(TABLE.assign(**{name: TABLE["z"]}), f"y ~ {backticked(name)} + (1 | g)")
+        with pytest.raises(CannotExpress, match="nlme cannot express the variable"):
+            NLME.fit(model)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fixed", ["x", "scale(x)", "poly(z, 2)", "log(x - 2)", "unused * z"])
+def test_rows_that_r_leaves_out_are_left_out_by_the_setup(fixed, make_model):
+    """Missing values, and logarithms that are none; what R computes from a column it computes before it drops rows."""
+    frame = TABLE.copy()
+    frame.loc[[3, 50], "x"] = np.nan
+    frame.loc[[7], "y"] = np.nan
+    frame.loc[frame["unused"] == "o", "f"] = np.nan
+    frame.index = np.repeat(range(N // 2), 2)  # and labels that are no row numbers
+    model = make_model(frame, f"y ~ {fixed} + (1 | g) + (0 + x | g:b)")
+    assert len(model.design.rows) < N - 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of logarithms of negative numbers
+        made = built(model)
+    T = between(made.exog, model.design.X)
+    assert T is not None and np.isin(T, (0.0, 1.0)).all()
+    assert [each.term for each in MIXEDLM._components(made, model)] == [1]
+
+
+# ---- the code ------------------------------------------------------------------------------------------------------
+
+PASTED = [
+    "y ~ x + (1 | g)",
+    "y ~ x + (z || g)",
+    "y ~ x + (1 | g/b)",
+    "y ~ z + (1 | b) + (1 | h)",
+    "log(y + 5) ~ poly(x, 2) + scale(z) * o + unused + (1 | g:b)",
+    "y ~ s + C + factor(k) + offset(z) + (scale(x) | g)",
+    "missing ~ `day 1` + (1 | g) + (0 + scale(missing2) | gb)",
+]
+
+
+def test_the_code_runs_where_it_is_pasted(make_model, tmp_path):
+    """In a fresh Python and a fresh R, with nothing but the imports and the table, it gives the fits' likelihoods."""
+    frame = TABLE.assign(
+        C=TABLE["f"], missing=TABLE["y"].where(TABLE["k"] > 1), missing2=TABLE["x"].where(TABLE["k"] < 8)
+    )
+    frame["day 1"] = frame["z"]
+    models = [make_model(frame, text, id="cows") for text in PASTED]
+    frame.to_pickle(tmp_path / "table.pickle")
+    r.call("saveRDS", frame, str(tmp_path / "table.rds"))
+    python, code_in_r = ["import pandas as pd, warnings", "warnings.simplefilter('ignore')"], ["library(lme4)"]
+    for model in models:
+        *before, last = MIXEDLM.call(model).splitlines()
+        python += MIXEDLM.imports(model)
+        python += [f"cows = pd.read_pickle({str(tmp_path / 'table.pickle')!r})", *before, f"print(repr({last}.llf))"]
+        python += [
+            f"del {name}" for name in ("np", "MixedLMParams") if any(name in each for each in MIXEDLM.imports(model))
+        ]
+        code_in_r += [f"cows <- readRDS('{tmp_path / 'table.rds'}')"]
+        code_in_r += [f"cat(format(as.numeric(logLik({LME4.call(model)})), digits = 15), '\\n')"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = {
+        MIXEDLM: subprocess.run(
+            [sys.executable, "-c", "\n".join(python)], capture_output=True, text=True, env=environment, cwd=tmp_path
+        ),
+        LME4: subprocess.run(
+            ["Rscript", "--vanilla", "-e", "\n".join(code_in_r)], capture_output=True, text=True, cwd=tmp_path
+        ),
+    }
+    for engine, run in done.items():
+        assert run.returncode == 0, run.stderr
+        told = [float(each.removeprefix("np.float64(").rstrip(") ")) for each in run.stdout.splitlines()]
+        expected = [engine.fit(model).loglik for model in models]
+        np.testing.assert_allclose(told, expected, rtol=1e-10)
+
+
+# ---- what it cannot ------------------------------------------------------------------------------------------------
+
+INEXPRESSIBLE = {
+    "(z | g) + (1 | h)": (
+        "(z | g): correlated effects of a factor that is crossed with h",
+        "y ~ x + (1 | g) + (0 + z | g) + (1 | h)",
+    ),
+    "(z | gb) + (1 | g)": (
+        "(z | gb): correlated effects of a factor that is nested in g",
+        "y ~ x + (1 | gb) + (0 + z | gb) + (1 | g)",
+    ),
+    "(z | g/b)": (
+        "(z | b:g): correlated effects of a factor that is nested in g",
+        "y ~ x + (1 | b:g) + (0 + z | b:g) + (z | g)",
+    ),
+    "(1 + z | g) + (0 + x + k | g)": (
+        "(1 + z | g) + (0 + x + k | g): it has one set of correlated effects, not several",
+        "y ~ x + (1 + z | g) + (0 + x | g) + (0 + k | g)",
+    ),
+    "(1 + f + z | h) + (1 | g)": (
+        "(1 + f + z | h): correlated effects of a factor that is crossed with g",
+        "y ~ x + (1 | h) + (1 | h:f) + (0 + z | h) + (1 | g)",
+    ),
+    "(0 + f | h) + (1 | g)": (
+        "(0 + f | h): correlated effects of a factor that is crossed with g",
+        "y ~ x + (1 | h) + (1 | h:f) + (1 | g)",
+    ),
+    "(poly(z, 2) | h) + (1 | g)": ("(poly(z, 2) | h): correlated effects of a factor that is crossed with g", None),
+    "(1 | g) + (1 | g)": ("(1 | g) + (1 | g): the effect (Intercept) of g twice", "y ~ x + (1 | g)"),
+    "(z | g) + (z || g)": ("(z | g) + (1 | g) + (0 + z | g): the effect (Intercept) of g twice", "y ~ x + (z | g)"),
+    "(z | g) + (k | g)": ("(z | g) + (k | g): the effect (Intercept) of g twice", None),
+    "(z | `day 1`) + (1 | h)": (
+        "(z | `day 1`): correlated effects of a factor that is crossed with h",
+        "y ~ x + (1 | `day 1`) + (0 + z | `day 1`) + (1 | h)",
+    ),
+    "(1 | g) + x * 1": ("the number 1 in the place of a term", None),
+}
+
+
+@pytest.mark.parametrize("random", INEXPRESSIBLE)
+def test_what_mixedlm_cannot_express_is_said_with_the_nearest_that_it_can(random, make_model):
+    """The verdict names the term and its reason, and the formula that it offers is one that can be translated."""
+    what, nearest = INEXPRESSIBLE[random]
+    frame = TABLE.assign(**{"day 1": TABLE["g"]})
+    model = make_model(frame, f"y ~ x + {random}")
+    for ask in (lambda: MIXEDLM.fit(model), lambda: MIXEDLM.call(model), lambda: form(model)):
+        with pytest.raises(CannotExpress) as caught:
+            ask()
+        assert (caught.value.engine, caught.value.what, caught.value.nearest) == ("MixedLM", what, nearest)
+    if nearest:
+        near = make_model(frame, nearest)
+        assert len(MIXEDLM._components(built(near), near)) == len(form(near).vc_formula)
+
+
+# ---- without R -----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_fitted_by_mixedlm_where_there_is_no_r(tmp_path, r_table, make_model):
+    """Pickled with its formula and design, a process that cannot import rpy2 fits it, and the fit comes back."""
+    model = make_model(r_table("lme4::Pastes"), "strength ~ 1 + (1 | batch/cask)")
+    assert model.formula and model.design
+    given, taken = tmp_path / "model", tmp_path / "fit"
+    given.write_bytes(pickle.dumps(model))
+    code = f"""
+import pathlib, pickle, sys
+sys.modules["rpy2"] = None
+from concord.engines import mixedlm
+from concord.models.formula import expression
+model = pickle.loads(pathlib.Path({str(given)!r}).read_bytes())
+pathlib.Path({str(taken)!r}).write_bytes(pickle.dumps(mixedlm.fit(model)))
+try:
+    expression(model.formula)
+except Exception as error:
+    print(type(error).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "RError\n"
+    fit = pickle.loads(taken.read_bytes())
+    assert fit.loglik == pytest.approx(LME4.fit(model).loglik, rel=0, abs=1e-5)
+    assert "Mixed Linear Model" in fit.summary and len(fit.random_effects) == 40
+    variables = r.from_r(r.call("all.vars", formula.expression(pickle.loads(given.read_bytes()).formula)))
+    assert variables == ["strength", "batch", "cask"]
+
+
+def test_what_cannot_be_expressed_comes_out_of_another_process_whole():
+    """The error keeps its engine, what it is of and the nearest formula when it is sent."""
+    error = pickle.loads(pickle.dumps(CannotExpress("MixedLM", "this", "y ~ x + (1 | g)")))
+    assert str(error) == "MixedLM cannot express this; the nearest that it can is y ~ x + (1 | g)"
+    assert (error.engine, error.what, error.nearest) == ("MixedLM", "this", "y ~ x + (1 | g)")
+
+
+# ---- nlme ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("random", "code"),
+    [
+        ("(z | g/b)", "random = list(g = ~z, b = ~z)"),
+        ("(1 | gb) + (z || g)", "random = list(g = pdDiag(~1 + z), gb = ~1)"),
+        ("(1 | g:b)", "data = transform(made, g_b = interaction(g, b, drop = TRUE)), random = ~1 | g_b"),
+        ("(log(z) | g)", "random = ~log(z) | g"),
+    ],
+)
+def test_nlme_fits_nested_factors(random, code, make_model):
+    """Levels of grouping come outermost first; likelihood, effects and variances are lme4's."""
+    model = make_model(TABLE, f"y ~ x + {random}")
+    ours, theirs = NLME.fit(model), LME4.fit(model, "tuned")
+    assert code in NLME.call(model) and code in ours.call
+    assert ours.loglik == pytest.approx(theirs.loglik, rel=0, abs=1e-4)
+    for mine, other in zip(ours.covariances, theirs.covariances, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-2, atol=1e-3)
+    both = ours.random_effects.merge(theirs.random_effects, on=["group", "level", "term"], validate="one_to_one")
+    assert len(both) == len(ours.random_effects) == len(theirs.random_effects)
+    np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], rtol=0, atol=2e-2)
+
+
+def test_uncorrelated_effects_at_the_boundary_are_found_as_variance_components(make_model):
+    """Held uncorrelated by free=, MixedLM stays 4 units short of two zero variances, and gets there otherwise."""
+    frame = TABLE.assign(y=np.random.default_rng(77).normal(size=N))
+    model = make_model(frame, "y ~ x + (z || g)", "ML")
+    ours, theirs = MIXEDLM.fit(model, "tuned"), LME4.fit(model, "tuned")
+    assert ours.loglik == pytest.approx(theirs.loglik, rel=0, abs=1e-6)
+    attempts = {each.optimizer: each.loglik for each in ours.attempts}
+    assert list(attempts) == ["bfgs", "cg", "lbfgs", "powell on variance components", "nm on variance components"]
+    assert max(list(attempts.values())[:3]) < theirs.loglik - 4
+    assert 're_formula="1", vc_formula={"g z": "0 + z"}' in ours.call and "free" not in ours.call

@@ -1,0 +1,704 @@
+"""Of a user's table, what both engines get; and what the data cannot carry, in one line."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from concord import r
+from concord.data import source, tables
+from concord.data.columns import PreparationError
+from concord.engines.engine import engines
+from concord.models import formula as formulas
+from concord.models import identifiability, matrices
+from concord.models import model as models
+from concord.models.design import Design
+from concord.models.preparation import check, prepare
+from concord.models.syntax import FormulaError
+
+rng = np.random.default_rng(11)
+n = 120
+G = np.repeat(np.arange(12), 10)
+CLEAN = pd.DataFrame(
+    {"x": np.tile(np.arange(10) / 4, 12).round(2), "f": pd.Series(np.tile(list("acb"), 40), dtype="str")}
+)
+CLEAN["g"] = pd.Series([f"g{g:02d}" for g in G], dtype="str")
+CLEAN["y"] = (
+    3 + CLEAN["x"] + (2 * rng.normal(size=12) + CLEAN["x"].to_numpy().reshape(12, 10).T * rng.normal(size=12)).T.ravel()
+)
+CLEAN["y"] = (CLEAN["y"] + (CLEAN["f"] == "b") + rng.normal(size=n)).round(3)
+FORMULA = "y ~ x + f + (1 + x | g)"
+
+
+def design(frame: pd.DataFrame, formula: str = FORMULA) -> Design:
+    """The matrices of the prepared table, checked."""
+    parsed = formulas.parse(formula)
+    prepared = prepare(frame, parsed)
+    found = matrices.design(parsed, prepared.frame)
+    check(found, parsed, prepared)
+    return found
+
+
+def refused(frame: pd.DataFrame, formula: str = FORMULA) -> str:
+    """What is said of a table that cannot carry the model: one line."""
+    with pytest.raises((PreparationError, FormulaError)) as caught:
+        design(frame, formula)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- the same answer as the clean table ----------------------------------------------------------------------------
+
+
+def written(tmp_path: Path, frame: pd.DataFrame, change=lambda text: text, **options) -> pd.DataFrame:
+    """The table by way of a CSV, whose text is changed on the way."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(change(frame.to_csv(index=False, lineterminator="\n", **options)).encode())
+    return tables.read(path)
+
+
+def by_r(tmp_path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    path = tmp_path / "t.rds"
+    r.call("saveRDS", r.table(frame), str(path))
+    return tables.read(path)
+
+
+def by_pandas(tmp_path: Path, frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    path = tmp_path / f"t.{kind}"
+    getattr(frame, f"to_{kind}")(path)
+    return tables.read(path)
+
+
+def factors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text as factors, with levels that no row has."""
+    return frame.assign(
+        f=pd.Categorical(frame["f"], ["a", "unused", "b", "c"]),
+        g=pd.Categorical(frame["g"], [*sorted(set(frame["g"])), "g98", "g99"]),
+    )
+
+
+WIDE = 2**53 + 1  # from here on doubles cannot tell neighbours apart
+VARIANTS = {
+    "CSV": lambda t, at: written(at, t),
+    "byte order mark": lambda t, at: written(at, t, lambda text: "\ufeff" + text),
+    "CRLF": lambda t, at: written(at, t, lambda text: text.replace("\n", "\r\n")),
+    "CR": lambda t, at: written(at, t, lambda text: text.replace("\n", "\r")),
+    "tabs": lambda t, at: written(at, t, sep="\t"),
+    "semicolons and decimal commas": lambda t, at: written(at, t, sep=";", decimal=","),
+    "everything in quotes": lambda t, at: written(at, t, quoting=1),
+    "row names": lambda t, at: written(at, t.reset_index(), lambda text: text.replace("index", "", 1)),
+    "Parquet": lambda t, at: by_pandas(at, t, "parquet"),
+    "Feather": lambda t, at: by_pandas(at, t, "feather"),
+    "Feather, factors with unused levels": lambda t, at: by_pandas(at, factors(t), "feather"),
+    "saved by R": lambda t, at: by_r(at, t),
+    "saved by R, factors with unused levels": lambda t, at: by_r(at, factors(t)),
+    "an index that is no row numbers": lambda t, at: t.set_index(np.arange(n)[::-1] * 7),
+    "texts as objects": lambda t, at: t.astype({"f": object, "g": object}),
+    "nullable": lambda t, at: t.convert_dtypes(dtype_backend="numpy_nullable"),
+    "Arrow": lambda t, at: t.convert_dtypes(dtype_backend="pyarrow"),
+    "Arrow's dictionaries": lambda t, at: t.astype({"g": "category"}).convert_dtypes(dtype_backend="pyarrow"),
+    "decimals": lambda t, at: t.assign(y=[Decimal(f"{y}") for y in t["y"]]),
+    "Arrow's decimals": lambda t, at: t.assign(
+        y=pd.array([Decimal(f"{y}") for y in t["y"]], pd.ArrowDtype(pa.decimal128(12, 3)))
+    ),
+    "sparse": lambda t, at: t.assign(x=pd.arrays.SparseArray(t["x"])),
+    "a categorical of numbers as groups": lambda t, at: t.assign(g=pd.Categorical(G * 10)),
+    "groups in numbers": lambda t, at: t.assign(g=G + 1),
+    "groups in small numbers": lambda t, at: t.assign(g=G.astype("int8")),
+    "groups in doubles": lambda t, at: t.assign(g=G / 8),
+    "groups beyond 32 bits": lambda t, at: t.assign(g=2**31 + G),
+    "groups beyond doubles": lambda t, at: t.assign(g=WIDE + G),
+    "groups far below zero": lambda t, at: t.assign(g=-WIDE - 100 + G),
+    "groups beyond 63 bits": lambda t, at: t.assign(g=(2**64 - 100 + G.astype("uint64"))),
+    "groups beyond 64 bits": lambda t, at: written(at, t.assign(g=[str(10**20 + int(g)) for g in G])),
+    "groups that R would merge": lambda t, at: t.assign(g=1 + G * 2.0**-52),
+    "levels that look like missing": lambda t, at: written(
+        at, t, lambda text: text.replace(",g00,", ',"NA",').replace(",g01,", ",None,").replace(",g02,", ",nan,")
+    ),
+    "other scripts": lambda t, at: t.assign(g=t["g"].str.replace("g", "größe 木 "), f=t["f"] + "'`\"\\"),
+}
+# In these the groups sort otherwise, and so the columns of Z.
+OTHER_ORDER = {"levels that look like missing"}
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Matrices, and lme4's log-likelihood at its default settings, of the clean table."""
+    return design(CLEAN)
+
+
+def loglik(make_model, frame: pd.DataFrame, formula: str = FORMULA, engine: str = "lme4") -> float:
+    prepared = prepare(frame, formulas.parse(formula))
+    return engines()[engine].fit(make_model(prepared.frame, formula), "default").loglik
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_table_gives_the_clean_tables_answer_however_it_comes(variant, clean, make_model, tmp_path):
+    """File format, types and spelling of the groups leave every number of the model what it is, and lme4's fit."""
+    frame = VARIANTS[variant](CLEAN, tmp_path)
+    found = design(frame)
+    np.testing.assert_array_equal(found.y, clean.y)
+    np.testing.assert_array_equal(found.X, clean.X)
+    np.testing.assert_array_equal(found.terms[0].matrix, clean.terms[0].matrix)
+    if variant not in OTHER_ORDER:
+        np.testing.assert_array_equal(found.terms[0].codes, clean.terms[0].codes)
+    assert len(found.terms[0].levels) == 12
+    same = 1e-12 if variant not in OTHER_ORDER else 1e-9
+    assert loglik(make_model, frame) == pytest.approx(loglik(make_model, CLEAN), rel=same, abs=0)
+
+
+@pytest.mark.parametrize("variant", ["nullable", "groups beyond doubles", "groups in numbers", "saved by R"])
+def test_mixedlm_gets_the_clean_tables_answer_too(variant, make_model, tmp_path):
+    """The other language reads the same table."""
+    frame = VARIANTS[variant](CLEAN, tmp_path)
+    wanted = loglik(make_model, CLEAN, engine="mixedlm")
+    assert loglik(make_model, frame, engine="mixedlm") == pytest.approx(wanted, rel=1e-12, abs=0)
+
+
+def test_rows_in_any_order_give_the_clean_tables_answer(clean, make_model):
+    """Groups need not be sorted: the same numbers, each in its row's place."""
+    order = rng.permutation(n)
+    shuffled = CLEAN.iloc[order]
+    found = design(shuffled)
+    np.testing.assert_array_equal(found.y, clean.y[order])
+    np.testing.assert_array_equal(found.X, clean.X[order])
+    np.testing.assert_array_equal(found.terms[0].codes, clean.terms[0].codes[order])
+    for engine in ("lme4", "mixedlm"):
+        wanted = loglik(make_model, CLEAN, engine=engine)
+        assert loglik(make_model, shuffled, engine=engine) == pytest.approx(wanted, rel=1e-9)
+
+
+TRUTH = pd.Series(G % 2 == 0)
+TWO = {
+    "TRUE and FALSE": TRUTH,
+    "nullable": TRUTH.astype("boolean"),
+    "objects": TRUTH.astype(object),
+    "texts": TRUTH.map({True: "TRUE", False: "FALSE"}).astype("str"),
+    "numbers": TRUTH.astype(int),
+    "Arrow": TRUTH.convert_dtypes(dtype_backend="pyarrow"),
+}
+
+
+@pytest.mark.parametrize("case", TWO)
+def test_truth_values_group_rows_and_predict_as_their_names_do(case, make_model):
+    """As groups, and as a predictor: FALSE is the baseline, as it is of 0 and 1 and of the texts."""
+    frame = CLEAN.assign(t=TWO[case], y=CLEAN["y"] + 3 * TRUTH)
+    for formula in ("y ~ x + (1 | t)", "y ~ x + t + (1 | g)"):
+        found, wanted = design(frame, formula), design(frame.assign(t=TWO["texts"]), formula)
+        np.testing.assert_array_equal(found.X, wanted.X)
+        np.testing.assert_array_equal(found.terms[0].codes, wanted.terms[0].codes)
+    for engine in ("lme4", "mixedlm"):
+        found = loglik(make_model, frame, "y ~ x + t + (1 | g)", engine)
+        assert found == pytest.approx(
+            loglik(make_model, frame.assign(t=TRUTH), "y ~ x + t + (1 | g)", engine), rel=1e-12
+        )
+
+
+NAMES = [
+    "x 1",
+    "x.1",
+    ".x",
+    "größe",
+    "木",
+    "if",
+    "TRUE",
+    "NA",
+    "lambda",
+    "class",
+    "None",
+    "_x",
+    "1x",
+    "x-1",
+    "a`b",
+    "x\ty",
+    "c",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_may_have_any_name(name, clean, make_model, tmp_path):
+    """Blanks, dots, other scripts, words that either language keeps for itself: quoted in the formula, as in R."""
+    frame = CLEAN.rename(columns={"x": name, "g": f"{name} too", "y": f"{name} again"})
+    quoted = [f"`{each}`".replace("a`b", "a\\`b") for each in (f"{name} again", name, f"{name} too")]
+    formula = f"{quoted[0]} ~ {quoted[1]} + f + (1 + {quoted[1]} | {quoted[2]})"
+    frame = written(tmp_path, frame)
+    found = design(frame, formula)
+    np.testing.assert_array_equal(found.X, clean.X)
+    np.testing.assert_array_equal(found.terms[0].codes, clean.terms[0].codes)
+    assert loglik(make_model, frame, formula) == pytest.approx(loglik(make_model, CLEAN), rel=1e-12, abs=0)
+
+
+CODE = [
+    "x'); system('touch mark'); ('",
+    'x"); system("touch mark"); ("',
+    "__import__('os').system('touch mark')",
+    "x`); system('touch mark'); (`",
+    "${system('touch mark')}",
+    "x, system('touch mark')",
+    "a\\",
+]
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_a_column_name_is_never_code(name, tmp_path, monkeypatch):
+    """Names and levels with code in them go all the way to the matrices, and are not run."""
+    monkeypatch.chdir(tmp_path)
+    frame = CLEAN.rename(columns={"x": name}).assign(g=CLEAN["g"] + name, f=CLEAN["f"] + name)
+    quoted = "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    found = design(written(tmp_path, frame), f"y ~ {quoted} + f + (1 + {quoted} | g)")
+    assert found.X.shape == (n, 4) and len(found.terms[0].levels) == 12
+    with pytest.raises(FormulaError):
+        design(written(tmp_path, frame), "y ~ x + system('touch mark') + (1 | g)")
+    assert not Path("mark").exists()
+
+
+# ---- what is prepared ----------------------------------------------------------------------------------------------
+
+
+def test_both_engines_get_the_formulas_variables_and_complete_rows_only():
+    """Rows with a missing value in a variable of the formula go, and are counted; other columns do not matter."""
+    frame = CLEAN.assign(unused=np.nan, when=datetime.date(2020, 1, 1), u=[[1]] * n)
+    frame.loc[[3, 5], "y"] = np.nan
+    frame.loc[[5, 70], "g"] = None
+    prepared = prepare(frame, formulas.parse(FORMULA))
+    assert list(prepared.frame) == ["y", "x", "f", "g"] and list(prepared.frame.index) == list(range(n - 3))
+    assert prepared.rows.tolist() == [i for i in range(n) if i not in (3, 5, 70)]
+    assert prepared.notes == ("3 of 120 rows are dropped: missing in y (2), g (2)",)
+    assert prepared.frame["y"].tolist() == frame["y"].drop([3, 5, 70]).tolist()
+    assert prepare(CLEAN, formulas.parse(FORMULA)).notes == ()
+    one = prepare(CLEAN.assign(x=CLEAN["x"].where(CLEAN.index != 4)), formulas.parse(FORMULA))
+    assert one.notes == ("1 of 120 rows is dropped: missing in x (1)",)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_every_kind_of_missing_is_missing(missing):
+    """In numbers, texts and truth values."""
+    for name, values in {"x": CLEAN["x"], "g": CLEAN["g"], "f": CLEAN["f"]}.items():
+        values = values.astype(object).tolist()
+        values[7] = missing
+        frame = CLEAN.assign(**{name: pd.Series(values, dtype=object)})
+        assert prepare(frame, formulas.parse(FORMULA)).rows.tolist() == [i for i in range(n) if i != 7]
+
+
+def test_levels_that_only_dropped_rows_have_are_dropped():
+    """A factor has the levels of the rows that are used; ordered ones stay ordered, and keep their order."""
+    frame = factors(CLEAN).assign(o=pd.Categorical(CLEAN["f"], ["c", "b", "a", "none"], ordered=True))
+    frame.loc[frame["f"] == "c", "y"] = np.nan
+    prepared = prepare(frame, formulas.parse("y ~ x + f + o + (1 | g)")).frame
+    assert list(prepared["f"].cat.categories) == ["a", "b"] and list(prepared["o"].cat.categories) == ["b", "a"]
+    assert prepared["o"].cat.ordered and not prepared["f"].cat.ordered
+
+
+def test_text_sorts_by_code_point_and_a_note_says_where_r_would_not():
+    """The baseline is the same in both languages, whatever the machine's; where R's usual one differs, it is said."""
+    frame = CLEAN.assign(f=CLEAN["f"].map({"a": "Zebra", "b": "apple", "c": "Äpfel"}).astype("str"))
+    prepared = prepare(frame, formulas.parse(FORMULA))
+    assert list(prepared.frame["f"].cat.categories) == ["Zebra", "apple", "Äpfel"]
+    (note,) = prepared.notes
+    assert note.startswith("f: the levels are sorted by code point, so 'Zebra' is the first, the baseline")
+    assert "'Äpfel' first" in note
+    # Not where the order is the user's own, or no baseline is taken.
+    own = frame.assign(f=frame["f"].astype("category"))
+    assert prepare(own, formulas.parse(FORMULA)).notes == ()
+    assert prepare(frame.assign(g=frame["f"]), formulas.parse("y ~ x + (1 | g)")).notes == ()
+
+
+def test_dates_as_text_are_levels_and_a_note_says_so():
+    """What a CSV has for dates is no trend."""
+    frame = CLEAN.assign(f=CLEAN["f"].map({"a": "2020-01-01", "b": "2020-02-01", "c": "2020-03-01"}).astype("str"))
+    said = "f: dates are taken for the 3 levels of a factor; for a trend, count days"
+    assert prepare(frame, formulas.parse(FORMULA)).notes == (said,)
+
+
+def test_numbers_beyond_doubles_are_rounded_and_counted():
+    """As in R, which has no others; the note counts those that change."""
+    frame = CLEAN.assign(x=2**53 + np.tile(np.arange(10), 12))
+    prepared = prepare(frame, formulas.parse("y ~ x + (1 | g)"))
+    assert prepared.frame["x"].dtype == float
+    assert prepared.notes == ("x: 60 whole numbers beyond 2^53, rounded to the nearest double",)
+
+
+def test_notes_of_the_file_are_passed_on_for_the_columns_in_use(tmp_path):
+    """What was decided on reading is said where it matters."""
+    frame = written(tmp_path, CLEAN.assign(z="NA"), lambda text: text.replace("g00", "NA"))
+    assert prepare(frame, formulas.parse(FORMULA)).notes[0].startswith("g: an NA without quotes is a missing")
+    assert prepare(frame, formulas.parse("y ~ x + (1 | f)")).notes == ()
+
+
+# ---- what the table cannot be --------------------------------------------------------------------------------------
+
+
+def with_value(column: str, value: object, *rows: int) -> pd.DataFrame:
+    frame = CLEAN.astype({column: object})
+    for row in rows:
+        frame.loc[row, column] = value
+    return frame.infer_objects()
+
+
+TABLES = {
+    "unknown variable": (
+        CLEAN.rename(columns={"x": "time"}),
+        "y ~ Tme + (1 | g)",
+        "no column 'Tme'; did you mean 'time'?",
+    ),
+    "response missing": (CLEAN.drop(columns="y"), FORMULA, "the data have no column 'y'"),
+    "no rows": (CLEAN[:0], FORMULA, "the table has no rows: expected one for every observation"),
+    "no columns": (pd.DataFrame(index=range(3)), FORMULA, "the table has no columns"),
+    "two columns of one name": (
+        pd.concat([CLEAN, CLEAN[["x"]]], axis=1),
+        FORMULA,
+        "columns 1 and 5 are both called 'x': rename one",
+    ),
+    "a name that is no text": (
+        CLEAN.rename(columns={"f": 3}),
+        "y ~ x + (1 | g)",
+        "column 2 is called 3, a name that is no text: rename it, or all with frame.columns = frame.columns.map(str)",
+    ),
+    "an empty name": (CLEAN.rename(columns={"f": " "}), "y ~ x + (1 | g)", "column 2 of 4 has no name: give it one"),
+    "two rows of names": (
+        CLEAN.set_axis(pd.MultiIndex.from_product([["a"], list("xfgy")]), axis=1),
+        FORMULA,
+        "the table has 2 rows of column names: give every column one name, with "
+        "frame.columns = frame.columns.map('_'.join)",
+    ),
+    "a response of texts": (
+        CLEAN.assign(y="a"),
+        FORMULA,
+        "the response 'y' is no number: row 1 has 'a'; correct it, or leave it empty if it is missing",
+    ),
+    "a response with a slip": (
+        CLEAN.assign(y=[*map(str, CLEAN["y"][:7]), "1,5", *map(str, CLEAN["y"][8:])]),
+        FORMULA,
+        "the response 'y' is no number: row 8 has '1,5'; correct it, or leave it empty if it is missing",
+    ),
+    "a response of truth values": (
+        CLEAN.assign(y=TRUTH),
+        FORMULA,
+        "the response 'y' is TRUE or FALSE: a linear mixed model needs numbers (0 and 1, if that is meant)",
+    ),
+    "a constant response": (
+        CLEAN.assign(y=3.5),
+        FORMULA,
+        "the response 'y' is 3.5 in all 120 rows that are used: nothing varies that a model could explain",
+    ),
+    "a response that is constant where complete": (
+        CLEAN.assign(y=np.where(G < 9, 2, 5), x=CLEAN["x"].where(G < 9)),
+        FORMULA,
+        "the response 'y' is 2 in all 90 rows that are used: nothing varies that a model could explain",
+    ),
+    "infinity": (
+        with_value("x", np.inf, 7, 9),
+        FORMULA,
+        "column 'x' has 2 infinite values, the first in row 8: correct it, or leave it empty if it is missing",
+    ),
+    "minus infinity in the response": (
+        with_value("y", -np.inf, 119),
+        FORMULA,
+        "column 'y' has 1 infinite value, the first in row 120: correct it, or leave it empty if it is missing",
+    ),
+    "infinity among groups": (
+        CLEAN.assign(g=np.where(G == 3, np.inf, G)),
+        FORMULA,
+        "column 'g' has 10 infinite values, the first in row 31",
+    ),
+    "all rows missing": (
+        CLEAN.assign(x=np.nan),
+        FORMULA,
+        "all 120 rows have a missing value, in x (120): no row is left to fit",
+    ),
+    "all rows missing, by halves": (
+        CLEAN.assign(x=CLEAN["x"].where(G < 6), y=CLEAN["y"].where(G >= 6)),
+        FORMULA,
+        "all 120 rows have a missing value, in y (60), x (60): no row is left to fit",
+    ),
+    "a factor with one level": (
+        CLEAN.assign(f="a"),
+        FORMULA,
+        "factor 'f' has one level only, 'a', in the 120 rows that are used: take it out of the formula",
+    ),
+    "a factor with one level left": (
+        CLEAN.assign(y=CLEAN["y"].where(CLEAN["f"] == "b")),
+        FORMULA,
+        "factor 'f' has one level only, 'b', in the 40 rows that are used: take it out of the formula",
+    ),
+    "one truth value": (CLEAN.assign(f=True), FORMULA, "factor 'f' has one level only, 'TRUE', in the 120 rows"),
+    "dates": (
+        CLEAN.assign(x=pd.Timestamp("2020-01-01")),
+        FORMULA,
+        "column 'x' holds dates, which no formula can use: make a number of it, such as the days since the first",
+    ),
+    "dates as objects": (CLEAN.assign(x=datetime.date(2020, 1, 1)), FORMULA, "column 'x' holds dates, which no"),
+    "dates as groups": (CLEAN.assign(g=pd.Timestamp("2020-01-01")), FORMULA, "column 'g' holds dates, which no"),
+    "time spans": (CLEAN.assign(x=pd.Timedelta("1h")), FORMULA, "column 'x' holds time spans, which no formula"),
+    "complex numbers": (CLEAN.assign(x=1j), FORMULA, "column 'x' holds complex numbers, which no formula can use"),
+    "lists": (CLEAN.assign(x=[[1]] * n), FORMULA, "column 'x' holds values of kind list, which no formula can use"),
+    "a mix": (with_value("x", "a", 3), FORMULA, "column 'x' holds values of kind float, str, which no formula can use"),
+    "what a file has that is none": (
+        CLEAN.assign(x=source.Unusable.column("a matrix", n)),
+        FORMULA,
+        "column 'x' holds a matrix, which no formula",
+    ),
+    "two levels written alike": (
+        CLEAN.assign(f=pd.Categorical([1, "1", 2] * 40)),
+        FORMULA,
+        "column 'f' has two levels that are both written '1': rename one",
+    ),
+    "combinations that R would merge": (
+        CLEAN.assign(g=np.where(G < 6, "p:q", "p"), h=np.where(G < 6, "r", "q:r")),
+        "y ~ x + (1 | g:h)",
+        "groups g:h: two combinations of levels are both written 'p:q:r': take the colon out of the levels",
+    ),
+    "a number whose groups R would merge": (
+        CLEAN.assign(x=1 + np.tile(np.arange(10), 12) * 2.0**-52),
+        "y ~ x + (1 | x)",
+        "column 'x' is a number and groups rows too, where R takes 1.0 and 1.0000000000000002 for one group: round it",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_a_table_that_cannot_be_used_is_one_line(case):
+    """What is wrong, in which column and row, and what to do; rows are counted from 1, below the header."""
+    frame, formula, message = TABLES[case]
+    assert message in refused(frame, formula)
+
+
+# ---- what the data cannot carry ------------------------------------------------------------------------------------
+
+X = CLEAN["x"]
+DATA = {
+    "one group": (CLEAN.assign(g="a"), FORMULA, "random term (1 + x | g): g has one group only, 'a': a variance"),
+    "one group left": (
+        CLEAN.assign(y=CLEAN["y"].where(G == 0)),
+        "y ~ x + (1 | g)",
+        "random term (1 | g): g has one group only, 'g00': a variance between groups needs two or more; "
+        "take the term out",
+    ),
+    "as many groups as rows": (
+        CLEAN.assign(g=np.arange(n)),
+        "y ~ x + (1 | g)",
+        "random term (1 | g): as many groups as rows (120), so its variance and the residual's cannot be told apart: "
+        "name a coarser group",
+    ),
+    "as many groups as rows, of two factors": (
+        CLEAN.assign(h=CLEAN.index % 10),
+        "y ~ x + (1 | g:h)",
+        "random term (1 | g:h): as many groups as rows (120)",
+    ),
+    "as many random effects as rows": (
+        CLEAN.assign(g=np.arange(n) // 2),
+        "y ~ x + (1 + x | g)",
+        "random term (1 + x | g): 120 random effects (2 for each of 60 groups) for 120 rows, so their variances and "
+        "the residual's cannot be told apart: use fewer effects, or a coarser group",
+    ),
+    "more random effects than rows": (
+        CLEAN.assign(g=np.arange(n) // 2),
+        "y ~ x + (1 + x + f | g)",
+        "240 random effects (4 for each of 60 groups)",
+    ),
+    "a rank-deficient fixed part": (
+        CLEAN.assign(z=2 * X + 1),
+        "y ~ x + z + (1 | g)",
+        "the fixed part is rank-deficient: column z is a combination of (Intercept), x: take one of them out",
+    ),
+    "a constant predictor": (
+        CLEAN.assign(z=1e9),
+        "y ~ x + z + (1 | g)",
+        "column z is a combination of (Intercept): take one of them out",
+    ),
+    "a predictor of zeros": (
+        CLEAN.assign(z=0),
+        "y ~ x + z + (1 | g)",
+        "the fixed part: column z is zero in every row: take it out",
+    ),
+    "factors that are nested": (
+        CLEAN.assign(h=CLEAN["f"].map({"a": "p", "b": "q", "c": "q"})),
+        "y ~ f + h + (1 | g)",
+        "the fixed part is rank-deficient: column hq is a combination of fb, fc: take one of them out",
+    ),
+    "almost dependent, for want of centring": (
+        CLEAN.assign(t=2e9 + X),
+        "y ~ t + (1 | g)",
+        "column t is almost (if it is a matter of its origin, centre the variable) a combination of (Intercept)",
+    ),
+    "dependent random effects": (
+        CLEAN.assign(z=2 * X + 1),
+        "y ~ x + (1 + x + z | g)",
+        "random term (1 + x + z | g) is rank-deficient: column z is a combination of (Intercept), x",
+    ),
+    "a response that is a predictor": (
+        CLEAN.assign(y=3 * X - 1),
+        "y ~ x + (1 | g)",
+        "the fixed part x reproduces the response y exactly: no residual is left to model; is a predictor made from",
+    ),
+    "a response of the groups": (
+        CLEAN.assign(y=rng.normal(size=12)[G]),
+        "y ~ 1 + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly: no residual is left to model; if it "
+        "is the same in all rows of a group, keep one row of each",
+    ),
+    "a response of the groups, beside predictors of rows and of groups": (
+        CLEAN.assign(y=rng.normal(size=12)[G] * 1e6 + X, z=rng.normal(size=12)[G]),
+        "y ~ x + z + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly",
+    ),
+    "a line in every group": (
+        CLEAN.assign(y=1e3 + rng.normal(size=12)[G] + rng.normal(size=12)[G] * X),
+        "y ~ x + (1 + x | g)",
+        "random term (1 + x | g) and the fixed part reproduce the response y exactly",
+    ),
+    "a response of one of two factors": (
+        CLEAN.assign(y=rng.normal(size=12)[G], h=CLEAN.index % 7),
+        "y ~ 1 + (1 | h) + (1 | g)",
+        "random term (1 | g) and the fixed part reproduce the response y exactly",
+    ),
+    "too few rows": (CLEAN[:4], FORMULA, "4 rows are too few for 4 fixed effects: the model needs more rows"),
+    "too few rows are complete": (
+        CLEAN.assign(y=CLEAN["y"].where(CLEAN.index.isin([0, 1, 2, 60]))),
+        FORMULA,
+        "4 rows are too few for 4 fixed effects: the model needs more rows",
+    ),
+    "one row": (CLEAN[:1], "y ~ 1 + (1 | g)", "only 1 row is complete: the model needs more rows"),
+    "the same term twice": (
+        CLEAN.assign(h=CLEAN["g"].str.upper()),
+        "y ~ x + (1 | g) + (1 | h)",
+        "random terms (1 | g) and (1 | h) have the same groups and a column in common: their variances cannot be told",
+    ),
+    "an intercept twice": (
+        CLEAN,
+        "y ~ x + (1 | g) + (1 + x | g)",
+        "random terms (1 | g) and (1 + x | g) have the same groups and",
+    ),
+    "the logarithm of a negative number": (
+        CLEAN.assign(x=X - 1),
+        "y ~ log(x) + (1 | g)",
+        "log(x) has no value in 48 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
+    ),
+    "the logarithm of a negative number, below dropped rows": (
+        CLEAN.assign(x=np.where(CLEAN.index == 9, -1, X + 1), y=CLEAN["y"].where(CLEAN.index > 4)),
+        "y ~ log(x) + (1 | g)",
+        "log(x) has no value in 1 row of 115, the first in row 10: leave these rows out, or transform otherwise",
+    ),
+    "the logarithm of zero": (
+        CLEAN,
+        "y ~ log(x) + (1 | g)",
+        "log(x) is not finite in 12 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
+    ),
+    "the logarithm of a response of zero": (
+        with_value("y", 0.0, 5),
+        "log(abs(y)) ~ x + (1 | g)",
+        "log(abs(y)) is not finite in 1 row of 120, the first in row 6",
+    ),
+    "an overflow": (
+        CLEAN.assign(x=1000 * X),
+        "y ~ exp(x) + (1 | g)",
+        "exp(x) is not finite in 84 rows of 120, the first in row 4",
+    ),
+    "an infinite offset": (
+        CLEAN,
+        "y ~ x + offset(log(x)) + (1 | g)",
+        "the offset is not finite in 12 rows of 120, the first in row 1: leave these rows out, or transform otherwise",
+    ),
+    "an infinite random slope": (
+        CLEAN,
+        "y ~ x + (0 + log(x) | g)",
+        "log(x) is not finite in 12 rows of 120, the first in row 1",
+    ),
+    "a response that a transformation makes constant": (
+        CLEAN.assign(y=np.where(CLEAN.index % 2, 1, -1)),
+        "abs(y) ~ x + (1 | g)",
+        "the response abs(y) is the same in all 120 rows: nothing varies",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_data_that_cannot_carry_the_model_are_one_line(case):
+    """Before any engine is asked: which term or column, how many of what, and what to do."""
+    frame, formula, message = DATA[case]
+    assert message in refused(frame, formula)
+
+
+@pytest.mark.parametrize(
+    "case", ["a rank-deficient fixed part", "dependent random effects", "a response that is a predictor"]
+)
+@pytest.mark.parametrize("unit", [1e-150, 1e-6, 1e6, 1e150])
+def test_no_refusal_depends_on_units(case, unit):
+    """Whatever x, z and y are measured in."""
+    frame, formula, message = DATA[case]
+    scaled = frame.assign(x=frame["x"] * unit, y=frame["y"] * (1 if "response" in case else unit))
+    assert message in refused(scaled, formula)
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1e-6, 1e6, 1e150])
+def test_a_sound_table_passes_in_any_units(unit):
+    """Units alone make no column dependent and no response constant."""
+    design(CLEAN.assign(x=unit * CLEAN["x"], y=CLEAN["y"] / unit))
+
+
+def test_columns_as_close_as_lme4_takes_them_pass():
+    """The measure of dependence is lme4's own: a column that it keeps is kept, and one that it leaves out refused."""
+    matrices = r.function("lme4::lFormula")
+    for distance, kept in ((3e-7, True), (3e-8, False)):
+        z = CLEAN["x"] + distance * np.linalg.norm(CLEAN["x"]) * rng.normal(size=n) / n**0.5
+        frame = CLEAN.assign(z=z)
+        made = r.call(matrices, r.call(r.function("stats::as.formula"), "y ~ x + z + (1 | g)"), frame)
+        assert (r.from_r(r.call("getElement", made, "X")).shape[1] == 3) == kept
+        if kept:
+            design(frame, "y ~ x + z + (1 | g)")
+        else:
+            assert "column z is almost" in refused(frame, "y ~ x + z + (1 | g)")
+
+
+def test_every_model_of_the_workbook_passes_as_it_is():
+    """Preparing changes no number of theirs, drops no row and says nothing."""
+    for id in {model.id for model in models.every()}:
+        model = models.get(id)
+        prepared = prepare(model.frame, model.formula)
+        found = matrices.design(model.formula, prepared.frame)
+        check(found, model.formula, prepared)
+        assert prepared.notes == () and found.names == model.design.names
+        np.testing.assert_array_equal(found.y, model.design.y)
+        np.testing.assert_array_equal(found.X, model.design.X)
+        for one, other in zip(found.terms, model.design.terms, strict=True):
+            np.testing.assert_array_equal(one.matrix, other.matrix)
+            np.testing.assert_array_equal(one.codes, other.codes)
+
+
+def test_an_offset_is_a_number_of_both_languages():
+    """Also where nothing else uses its variable."""
+    found = design(CLEAN.assign(z=G), "y ~ x + offset(z) + (1 | g)")
+    np.testing.assert_array_equal(found.y, CLEAN["y"] - G)
+
+
+def test_levels_with_a_colon_pass_where_they_stay_apart():
+    """As R names the groups of a:b."""
+    frame = CLEAN.assign(g=CLEAN["g"] + ":", h=pd.Series(CLEAN.index % 3).map({0: "p", 1: "q:r", 2: "q"}))
+    assert len(design(frame, "y ~ x + (1 | g/h)").terms[0].levels) == 36
+
+
+def test_a_response_that_is_almost_one_of_the_groups_passes():
+    """A little noise, or one group with two values, is a residual; groups of one row do not matter."""
+    of_groups = CLEAN.assign(y=100 + rng.normal(size=12)[G])
+    design(of_groups.assign(y=of_groups["y"] + 1e-6 * rng.normal(size=n)), "y ~ x + (1 + x | g)")
+    design(of_groups.assign(y=of_groups["y"] + (CLEAN.index == 7)), "y ~ 1 + (1 | g)")
+    design(CLEAN.assign(g=np.where(CLEAN.index < 30, CLEAN.index, 99)), "y ~ x + (1 | g)")
+
+
+def test_calls_are_told_from_names_that_look_like_them():
+    """What a message names as a transformation stands in the formula as one."""
+    text = "log(y) ~ poly(x, 2) + `log(z)` + I((a + sqrt(b))^2) + (1 | g)"
+    assert identifiability._calls(text) == ["log(y)", "poly(x, 2)", "I((a + sqrt(b))^2)"]
+
+
+def test_without_the_users_table_a_check_counts_rows_of_the_matrices():
+    """`check` by itself, on any design."""
+    parsed = formulas.parse("y ~ log(x) + (1 | g)")
+    with pytest.raises(PreparationError, match=r"^log\(x\) is not finite in 12 rows of 120, the first in row 1"):
+        check(matrices.design(parsed, CLEAN), parsed)

@@ -1,0 +1,432 @@
+"""The report site in a real browser: from disk, with no network, in light and dark, on a phone, by keyboard alone."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from concord.agreement.comparison import compare
+from concord.engines.answers import answer
+from concord.models import model
+from concord.plots import estimates
+from concord.plots.trajectories import trajectories
+from concord.reports import page as pages
+from concord.reports import site
+from concord.reports.execution import Execution, labelled, mark_failure
+from support.paths import NOTEBOOKS
+
+EVIL = "<script>window.evil = 1</script><img src='https://example.invalid/x.png' alt='x'><b>still here</b>"
+BROKEN = "1 / 0"
+
+
+def shown(thing) -> nbformat.NotebookNode:
+    """An object's output, as a kernel would write it."""
+    bundle = thing._repr_mimebundle_()
+    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    if isinstance(thing, estimates.Figure):
+        png = io.BytesIO()
+        thing.savefig(png, dpi=60)
+        data = {**data, "image/png": base64.b64encode(png.getvalue()).decode()}
+    return nbformat.v4.new_output("execute_result", data, metadata=metadata, execution_count=1)
+
+
+def text(source: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def code(source: str, *outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, outputs=list(outputs), execution_count=1)
+
+
+def stream(content: str, name: str = "stdout") -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("stream", name=name, text=content)
+
+
+@pytest.fixture(scope="module")
+def comparisons():
+    """Two models, one of which lme4's defaults miss; the other at both settings."""
+    found = {}
+    for id, every in (("sitka-random_slope", ["default"]), ("dyestuff-random_intercept", ["default", "tuned"])):
+        for settings in every:
+            fits = [answer(model.get(id), engine, settings) for engine in ("mixedlm", "lme4")]
+            found[id, settings] = compare(*fits)
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, comparisons) -> Path:
+    """A site of every kind of page: a story, one that failed, one that stands alone, and a committed notebook."""
+    output = tmp_path_factory.mktemp("site") / "build"
+    sitka = comparisons["sitka-random_slope", "default"]
+    frame = model.get("sitka-random_slope").frame
+    figure = trajectories(frame, "Time", "size", "tree", ("days", "log size"))
+    long = "x = '" + "wide " * 60 + "'"
+    story = [
+        text(
+            "# A story\n\n[Another](dietox.ipynb), [one that did not run](sitka.ipynb),  $\\sigma_u^2$ and\n\n$$"
+            + " + ".join(f"\\beta_{{{i}}} x_{{{i}}}" for i in range(30))
+            + "$$"
+        ),
+        text("### Too deep\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n## Again\n\n## Again"),
+        code("python = smf.mixedlm('size ~ Time', sitka, groups=sitka['tree']).fit()", stream("printed\n" + long)),
+        code("%%R -i sitka\nr <- lmer(size ~ Time + (1 | tree), data = sitka)", stream("a warning\n", "stderr")),
+        code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
+        code("everything()", *(shown(each) for each in comparisons.values())),
+        code("plots.trajectories(sitka)", shown(figure)),
+        code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
+        code("EVIL", nbformat.v4.new_output("display_data", {"text/html": EVIL})),
+    ]
+    began = datetime.now(UTC)
+    (output / "notebooks").mkdir(parents=True)
+    (output / "reports").mkdir()
+
+    def keep(name: str, cells, folder: Path = output, error: str = "", **more) -> None:
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        if error:
+            execution = mark_failure(notebook, "failed", error, 0, 1.0)
+        else:
+            execution = Execution(nbformat.writes(notebook), "completed", "", None, None, 1.0)
+        made = labelled(execution, f"{name}-REML", name, "REML", **more)
+        where = folder if more.get("alone") else folder / "notebooks"
+        nbformat.write(made, where / f"{name}-REML.ipynb")
+        (folder if more.get("alone") else folder / "reports").joinpath(f"{name}-REML.html").write_text(pages.page(made))
+
+    keep("story", story)
+    keep("broken", [code(BROKEN)], error="ZeroDivisionError: division by zero")
+    for name in ("dietox", "compare"):
+        path = NOTEBOOKS / f"{name}.ipynb"
+        alone = {"alone": True} if name == "compare" else {}
+        (output / "alone").mkdir(exist_ok=True)
+        keep(name, nbformat.read(path, 4).cells, output / "alone" if alone else output, **alone)
+    site.publish(output, {f"{name}-REML" for name in ("story", "broken", "dietox")}, began)
+    return output
+
+
+PAGES = [
+    "reports/index.html",
+    "reports/code.html",
+    "reports/story-REML.html",
+    "reports/broken-REML.html",
+    "reports/dietox-REML.html",
+    "alone/compare-REML.html",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "no chromium on the PATH: scripts/setup.sh installs it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Heard:
+    """What the pages of a context asked for, and what went wrong in them."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.requests: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.wrong: list[str] = []
+        context.on("request", lambda request: self.requests.append(request.url))
+        context.on("requestfailed", lambda request: self.failed.update({request.url: request.failure}))
+        context.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
+        context.on("weberror", lambda error: self.wrong.append(str(error.error)))
+
+
+@pytest.fixture
+def opened(browser, built):
+    """Opens a page of the site from disk, with settings of the browser, and tells what is heard of it."""
+    contexts = []
+
+    def open(path: str, **settings) -> tuple[Page, Heard]:
+        context = browser.new_context(accept_downloads=True, **settings)
+        contexts.append(context)
+        heard = Heard(context)
+        page = context.new_page()
+        page.goto((built / path.partition("#")[0]).as_uri() + "".join(path.partition("#")[1:]))
+        return page, heard
+
+    yield open
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_sound_in_light_and_dark_and_asks_nobody_for_anything(opened, path):
+    """No request but for the page itself; no violation of the accessibility rules; every picture says what it shows."""
+    page, heard = opened(path)
+    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
+        assert [(each["id"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found] == []
+    gone = [url for url in heard.requests if heard.failed.get(url) != "csp"]
+    assert {urlsplit(url).scheme for url in gone} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in gone) == 1
+    blocked = [message for message in heard.wrong if "Content Security Policy" in message]
+    assert [message for message in heard.wrong if message not in blocked] == []
+    assert bool(blocked) == ("story" in path)  # whose output tries
+    for landmark in ("header", "nav", "main", "footer", "h1"):
+        assert page.locator(landmark).count() >= 1, landmark
+    for image in page.locator("img").all():
+        assert len(image.get_attribute("alt")) > 0
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
+    """At 360 pixels the page is as wide as the screen, even where code, formulas and tables are wider."""
+    page, _ = opened(path, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]") == [360, 360]
+    if "story" in path:
+        page.locator(".frame").evaluate("(each) => each.scrollIntoView()")
+        assert page.evaluate(
+            "[...document.querySelectorAll('.scroll, pre, .formula')].some((e) => e.scrollWidth > e.clientWidth)"
+        )
+        assert page.locator("img").first.evaluate("(each) => each.clientWidth") >= 500  # readable, in its frame
+
+
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_on_a_wide_screen_every_column_of_a_comparison_is_in_view(opened, width):
+    """A table wider than the text takes the room beside it, one that is not begins with the text; the text stays."""
+    page, _ = opened("alone/compare-REML.html", viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    column = page.locator("main > .cell").first.bounding_box()
+    assert column["width"] == 61.5 * 16
+    cards = [each.bounding_box() for each in page.locator(".scroll > .card:visible").all()]
+    assert max(card["width"] for card in cards) > column["width"]
+    for card in cards:
+        assert card["x"] >= 20 and card["x"] + card["width"] <= width - 20
+        assert card["x"] == pytest.approx(min(column["x"], width - 28 - card["width"]), abs=1)
+    page.emulate_media(media="print")
+    assert page.locator(".scroll:visible").first.bounding_box()["x"] == page.locator("main").bounding_box()["x"]
+
+
+def test_formulas_are_drawn_without_help(opened):
+    """The browser lays MathML out: superscript above, base below, nothing of no size."""
+    page, _ = opened("reports/story-REML.html")
+    boxes = [each.bounding_box() for each in page.locator("math").all()]
+    assert len(boxes) == 2 and all(box["width"] > 10 and box["height"] > 10 for box in boxes)
+    upper, lower = (page.locator("math msubsup > *").nth(i).bounding_box() for i in (2, 1))
+    assert upper["y"] < lower["y"]
+    assert page.locator("math").first.get_attribute("alttext") == r"\sigma_u^2"
+
+
+def test_the_keyboard_alone_sorts_filters_and_reaches_the_content(opened):
+    """Tab, Enter and arrows are enough, what happens is announced, and the view has an address."""
+    page, _ = opened("reports/index.html")
+
+    def focused(script: str):
+        return page.evaluate(f"((e) => {script})(document.activeElement)")
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if focused(wanted):
+                assert focused("getComputedStyle(e).outlineStyle") == "solid"
+                return
+        raise AssertionError(f"no Tab leads to {wanted}")
+
+    page.keyboard.press("Tab")
+    assert focused("e.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert focused("e.id") == "content"
+    visible = (
+        "[...document.querySelectorAll('#grid tbody tr')].filter((r) => !r.hidden).map((r) => r.cells[0].textContent)"
+    )
+    both = ["dyestuff-random_intercept", "sitka-random_slope"]
+    assert page.evaluate(visible) == both
+
+    tab_to("e.name === 'verdict' && e.form.getAttribute('data-for') === 'grid'")
+    page.keyboard.type("r short")
+    assert page.evaluate(visible) == both[1:]
+    assert page.locator("#grid-shown").text_content() == "1 of 2 models shown."
+    assert page.locator("#grid-shown").get_attribute("role") == "status"
+    tab_to("e.name === 'engine'")
+    assert page.locator("form[data-for=grid] select[name=engine] option").all_text_contents() == ["any", "lme4"]
+    tab_to("e.textContent === 'Show all'")
+    page.keyboard.press("Space")
+    assert page.evaluate(visible) == both
+
+    tab_to("e.textContent === 'default, REML'")
+    page.keyboard.press("Enter")
+    assert page.evaluate(visible) == both  # by gap
+    page.keyboard.press("Enter")
+    assert page.evaluate(visible) == both[::-1]
+    assert focused("e.closest('th').getAttribute('aria-sort')") == "descending"
+    page.reload()
+    assert page.evaluate(visible) == both[::-1]
+    assert page.locator("th[aria-sort]").all_text_contents() == ["default, REML"]
+
+
+def test_every_fit_is_found_by_verdict_engine_and_dataset(opened):
+    page, _ = opened("reports/index.html")
+    form = page.locator("form[data-for=fits]")
+    rows = page.locator("#fits tbody tr:visible")
+    total = rows.count()
+    assert total == 6
+    form.get_by_label("Engine").select_option("lme4")
+    assert rows.count() == 3
+    form.get_by_label("Dataset").select_option("sitka")
+    form.get_by_label("Verdict").select_option("r short")
+    assert rows.count() == 1 and "14" in rows.first.locator("td").nth(2).text_content()
+    assert page.locator("#fits-shown").text_content() == "1 of 6 fits shown."
+    assert "fits.engine=lme4" in page.url and "fits.verdict=r+short" in page.url
+    page.get_by_role("button", name="Gap").click()
+    form.get_by_role("button", name="Show all").click()
+    page.get_by_role("button", name="Gap").click()
+    gaps = [float(cell.get_attribute("data-exact")) for cell in page.locator("#fits td:nth-child(7)").all()]
+    assert gaps == sorted(gaps, reverse=True)
+
+
+def downloaded(page: Page, button) -> list[list[str]]:
+    with page.expect_download() as download:
+        button.click()
+    content = Path(download.value.path()).read_text(encoding="utf-8")
+    assert download.value.suggested_filename.endswith(".csv")
+    return list(csv.reader(io.StringIO(content)))
+
+
+def test_a_table_is_downloaded_with_every_digit(opened, comparisons):
+    """What is shown with seven digits is in the file as the same double."""
+    page, _ = opened("reports/story-REML.html")
+    table = page.locator("table.concord").first
+    header, *rows = downloaded(page, page.get_by_role("button", name=re.compile("^Download CSV: sitka")).first)
+    assert header == table.locator("thead th").all_text_contents()
+    own = comparisons["sitka-random_slope", "default"].table
+    for engine in ("mixedlm", "lme4"):
+        assert [float(row[header.index(engine)]) for row in rows] == own[engine].tolist()
+    assert not set(table.locator("tbody tr").nth(1).locator("data").all_text_contents()) & set(rows[1])
+
+
+def test_a_table_is_copied_ready_for_a_spreadsheet(opened, comparisons):
+    page, _ = opened("reports/index.html", permissions=["clipboard-read", "clipboard-write"])
+    page.locator("form[data-for=fits]").get_by_label("Engine").select_option("lme4")
+    page.get_by_role("button", name="Copy: Every fit").click()
+    page.wait_for_function(
+        "document.querySelector('#fits').closest('.scroll').nextSibling.textContent.includes('Copied')"
+    )
+    header, *lines = page.evaluate("navigator.clipboard.readText()").rstrip("\n").split("\n")
+    assert header.split("\t")[:7] == ["Model", "Method", "Settings", "Engine", "Verdict", "Log-likelihood", "Gap"]
+    assert len(lines) == 3  # what is filtered out is left out
+    (short,) = [line.split("\t") for line in lines if "r short" in line]
+    judged = comparisons["sitka-random_slope", "default"].judgements[1]
+    assert float(short[6]) == judged.gap and float(short[5]) == judged.fit.loglik
+
+
+def test_a_picture_has_its_numbers_under_it(opened):
+    """The table under a picture, opened by keyboard, has every number drawn, and hands it on in full."""
+    page, _ = opened("reports/story-REML.html")
+    figure = page.locator("figure.picture")
+    frame = model.get("sitka-random_slope").frame
+    assert "each of 79 levels of tree" in figure.locator("img").get_attribute("alt")
+    figure.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert figure.locator("table").nth(1).is_visible()
+    header, *rows = downloaded(page, page.get_by_role("button", name="Download CSV: Every observation"))
+    assert header == ["tree", "Time", "size"]
+    back = pd.DataFrame(rows, columns=header)
+    assert back["size"].astype(float).tolist() == frame["size"].tolist()
+    assert back["tree"].tolist() == frame["tree"].astype(str).tolist()
+
+
+def test_without_script_the_tables_are_complete(opened):
+    page, _ = opened("reports/index.html", java_script_enabled=False)
+    assert page.locator("#grid tbody tr:visible").count() == 2 and page.locator("#fits tbody tr:visible").count() == 6
+    assert page.locator("form:visible, button:visible").count() == 0
+
+
+def test_on_paper_there_are_no_buttons(opened):
+    page, _ = opened("reports/index.html")
+    assert page.locator("button:visible").count() > 5
+    page.emulate_media(media="print")
+    assert page.locator("form:visible, .tools:visible").count() == 0
+    assert page.locator("#grid").is_visible()
+
+
+def test_on_paper_no_number_is_broken(opened):
+    page, _ = opened("alone/compare-REML.html", viewport={"width": 720, "height": 1000})
+    page.emulate_media(media="print")
+    lines = page.evaluate("""[...document.querySelectorAll("td")].filter(e => e.checkVisibility()).map(e => {
+        const range = document.createRange();
+        range.selectNodeContents(e);
+        return [e.textContent.trim(), new Set([...range.getClientRects()].map(r => r.top)).size];
+    })""")
+    lines = [(text, count) for text, count in lines if re.fullmatch(r"[-+\d.e]+", text)]
+    assert len(lines) > 50
+    assert [text for text, count in lines if count > 1] == []
+
+
+def test_what_an_output_brings_along_does_not_run(opened):
+    """Markup that a notebook displays is shown; a script in it is not run, and what it wants is stopped in the "
+    "browser."""
+    page, heard = opened("reports/story-REML.html")
+    assert page.evaluate("window.evil") is None
+    assert page.get_by_text("still here").is_visible()
+    assert heard.failed == {"https://example.invalid/x.png": "csp"}
+
+
+def test_links_lead_to_the_cells_that_ran_python_and_r(opened):
+    """From the front page to each language's own code, and from a comparison too."""
+    page, _ = opened("reports/index.html")
+    page.get_by_role("link", name="R code of sitka-random_slope, REML, default settings, lme4").click()
+    target = page.locator(":target")
+    assert "lmer(size" in target.text_content() and "%%R" in target.text_content()
+    page.go_back()
+    page.get_by_role("link", name="Python code of sitka-random_slope, REML, default settings, mixedlm").click()
+    assert "smf.mixedlm(" in page.locator(":target").text_content()
+    page.get_by_role("link", name="R, cell 4").click()
+    assert "%%R" in page.locator(":target").text_content()
+    page.go_back()
+    page.go_back()
+    page.get_by_role("link", name="R code of dyestuff-random_intercept, REML, tuned settings, lme4").click()
+    part = page.locator(":target + div")
+    assert "lmer(formula = Yield ~ 1 + (1 | Batch)" in part.text_content() and "lmerControl" in part.text_content()
+
+
+def test_every_link_and_anchor_leads_somewhere(opened, built):
+    """Within the site every file is there, and in it the place that a link names."""
+    anchors, links = {}, []
+    page, _ = opened(PAGES[0])
+    for path in PAGES:
+        page.goto((built / path).as_uri())
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+        assert len(ids) == len(set(ids)), path
+        anchors[(built / path).as_uri()] = set(ids)
+        links += [(path, link) for link in page.evaluate("[...document.querySelectorAll('a')].map((a) => a.href)")]
+    assert len(links) > 60
+    for path, link in links:
+        place, _, anchor = link.partition("#")
+        if place.startswith("file:"):
+            assert Path(unquote(urlsplit(place).path)).exists(), (path, link)
+            assert not anchor or unquote(anchor) in anchors[place] or anchor == "report-sitka", (path, link)
+
+
+def test_a_name_that_is_markup_stays_text():
+    plain = nbformat.v4.new_notebook(cells=[])
+    told = {
+        "id": "x",
+        "name": "<script>alert(1)</script>",
+        "method": "ML",
+        "status": "completed",
+        "error": "",
+        "cell": None,
+    }
+    told |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
+    made = site.index([(told, plain)], datetime.now(UTC))
+    assert "<script>alert" not in made and "&lt;script&gt;alert" in made and "No notebook that ran" in made

@@ -1,0 +1,380 @@
+"""The inquiry: a user's own table and formula, fitted side by side in processes that can be stopped, and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import concord
+from concord import session as inquiry
+from concord.agreement import comparison as agreement
+from concord.data import datasets
+from concord.data.columns import PreparationError
+from concord.data.source import SourceError
+from concord.engines import remote
+from concord.engines.answers import Absence
+from concord.engines.lme4 import engine as lme4
+from concord.engines.statsmodels import engine as mixedlm
+from concord.likelihood.likelihood import LikelihoodError
+from concord.models import model as models
+from concord.models.model import ModelError
+from concord.models.syntax import FormulaError
+from concord.processes import worker
+from concord.processes.worker import WorkerStopped
+from concord.reference import reference
+from concord.session import Inquiry
+from support.paths import CASES, NOTEBOOKS
+from support.tables import large
+
+SLOPE = "Reaction ~ Days + (1 + Days | Subject)"
+# Its REML log-likelihood, minus half of the criterion of 1743.628 in Bates et al. (2015), J. Stat. Soft. 67(1).
+SLEEPSTUDY = -871.8141
+
+
+@pytest.fixture(scope="module")
+def asked():
+    made = Inquiry("sleepstudy", SLOPE)
+    made.compare("default")
+    return made
+
+
+@pytest.fixture
+def fresh_workers():
+    """Workers that are forked in this test, and none that others go on using."""
+    remote.stop_workers()
+    yield
+    remote.stop_workers()
+
+
+def test_both_engines_give_what_they_give_in_this_process(asked):
+    """Estimates, log-likelihood, messages, summary and random effects survive the way from the engine's process."""
+    model = models.get("sleepstudy-random_slope")
+    for got, engine in zip(asked.answers("default")[:2], (mixedlm, lme4), strict=True):
+        here = engine.fit(model)
+        assert got.engine == here.engine and got.loglik == pytest.approx(here.loglik, abs=1e-10)
+        np.testing.assert_allclose(got.fixed, here.fixed, rtol=1e-10)
+        np.testing.assert_allclose(got.covariances[0], here.covariances[0], rtol=1e-8)
+        assert got.messages == here.messages and got.converged == here.converged
+        mine, theirs = (each.random_effects.set_index(["term", "level"])["estimate"] for each in (got, here))
+        pd.testing.assert_series_equal(mine.sort_index(), theirs.sort_index(), rtol=1e-8)
+        assert "Subject" in got.summary or "Group" in got.summary
+
+
+def test_the_verdict_is_the_catalogues_on_the_same_model(asked):
+    """A user's own copy of a table of the workbook, under another formula's spelling, is judged alike."""
+    comparison = concord.compare_formula(
+        datasets.load("sleepstudy").frame, "Reaction~Days+(Days|Subject)", settings="tuned"
+    )
+    assert comparison.verdict.word == "agree" and not comparison.against.certified
+    certified = reference.of(models.get("sleepstudy-random_slope"))
+    assert certified.certified and comparison.against.loglik == pytest.approx(certified.loglik, abs=1e-9)
+
+
+def test_a_file_is_read_and_what_was_dropped_is_said(tmp_path):
+    frame = datasets.load("sleepstudy").frame.astype({"Reaction": float})
+    frame.loc[[3, 7], "Reaction"] = np.nan
+    frame.to_csv(tmp_path / "my table.csv", index=False)
+    made = Inquiry(tmp_path / "my table.csv", "Reaction ~ Days + (1 | Subject)", "ML")
+    comparison = made.compare()
+    assert len(made.model.design.y) == 178 and made.name == "my_table"
+    assert any("2 of 180 rows" in note for note in made.notes)
+    for shown in (repr(made), repr(comparison)):
+        assert "2 of 180 rows" in shown
+
+
+BAD = {
+    "no file": (("nothing.csv", SLOPE), SourceError, "nothing.csv"),
+    "no method": (("sleepstudy", SLOPE, "reml"), ModelError, "REML, ML"),
+    "no text": (("sleepstudy", 7), FormulaError, "text"),
+    "no parse": (("sleepstudy", "Reaction ~ ("), FormulaError, "parse"),
+    "no variable": (("sleepstudy", "Reaction ~ day + (1 | Subject)"), FormulaError, "did you mean 'Days'"),
+    "no random term": (("sleepstudy", "Reaction ~ Days"), FormulaError, "no random term"),
+    "too many effects": (("sleepstudy", "Reaction ~ Days + (factor(Days) | Subject)"), PreparationError, "180"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_used_is_one_line(case):
+    given, kind, what = BAD[case]
+    with pytest.raises(kind) as caught:
+        Inquiry(*given)
+    assert what in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fresh_workers):
+    """MixedLM needs far more than the time given; lme4's answer still stands, and is at the optimum."""
+    comparison = Inquiry(large(8000), "y ~ x + (1 + x | g)", engine_timeout=8.0).compare()
+    (absent,) = [each for each in comparison.absent if each.engine == "mixedlm"]
+    assert absent.kind == "stopped" and absent.seconds == 8.0
+    assert comparison.verdict.word == "no fit" and "stopped after 8 s" in comparison.verdict.reason
+    assert "lme4 is at the" in comparison.verdict.reason
+    (party,) = comparison.parties
+    assert comparison.labels[party] == "lme4" and not comparison.below(comparison.judgements[party])
+    assert "stopped after 8 s" in repr(comparison) and comparison.table["ok"].all()
+    rows = {row["engine"]: row for row in comparison.record()["fits"]}
+    assert rows["mixedlm"]["loglik"] is None and rows["mixedlm"]["verdict"] == "no fit"
+
+
+DOOMED = ""
+
+
+def answers_or_dies(model: models.Model, engine: str, settings: str):
+    """In an engine's process: what is answered there; one engine dies of it."""
+    if engine == DOOMED:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answers_as_ever(model, engine, settings)
+
+
+answers_as_ever = remote._answer
+
+
+@pytest.mark.parametrize("engine", ["mixedlm", "lme4", "nlme"])
+def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine, fresh_workers, monkeypatch, asked):
+    """The others' answers are theirs, and the next question has a new process."""
+    monkeypatch.setattr(remote, "_answer", answers_or_dies)
+    monkeypatch.setattr(f"{__name__}.DOOMED", engine)
+    answers = {each.engine: each for each in asked.answers("default")}
+    assert list(answers) == ["mixedlm", "lme4", "nlme"]
+    dead = answers.pop(engine)
+    assert isinstance(dead, Absence) and dead.kind == "stopped" and "memory" in dead.reason
+    for name, each in answers.items():
+        assert each.loglik == pytest.approx(SLEEPSTUDY, abs=1e-4), name
+    monkeypatch.undo()
+    assert asked.compare("default").verdict.word == "agree"
+
+
+def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, monkeypatch, tmp_path, asked):
+    """Its process dies before it is asked, and the next one too."""
+    (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(remote._WARM, "mixedlm", ("ends_all",))
+    made = worker.Worker.__init__
+
+    def dead_at_once(self, modules):
+        made(self, modules)
+        if "ends_all" in modules:
+            self._process.join()
+
+    monkeypatch.setattr(worker.Worker, "__init__", dead_at_once)
+    monkeypatch.setattr(worker.Worker, "alive", property(lambda self: not self._ended))
+    dead, *others = asked.answers("default")
+    assert isinstance(dead, Absence) and dead.kind == "stopped" and "exit status 3" in dead.reason
+    assert [each.loglik for each in others] == pytest.approx([SLEEPSTUDY] * 2, abs=1e-4)
+
+
+def test_a_certified_optimum_is_what_is_judged_against(asked):
+    certificate = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)").certify()
+    assert "certified: logLik -159.82" in repr(certificate)
+    assert "the global optimum, proved within" in repr(certificate) and "boxes" in repr(certificate)
+    made = Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)")
+    assert not made.compare().against.certified
+    made.certify()
+    assert made.reference.certified and made.gate().comparisons[0].against is made.reference
+    # It is this inquiry's, and no other one's.
+    assert not Inquiry("dyestuff", "Yield ~ 1 + (1 | Batch)").compare().against.certified
+    assert made.compare().against.certified and made.reference.noun in made.compare().verdict.reason
+
+
+def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch):
+    """All comparisons are judged anew, against what the sweep found."""
+    found = asked.sweep(600.0)
+    known = reference.of(asked.model)
+    assert found.against is known and "mixedlm" in set(found.table["engine"])
+    from dataclasses import replace
+
+    better = replace(found, against=replace(known, loglik=known.loglik + 1, level=known.level + 1))
+    monkeypatch.setattr(inquiry.sweep, "run", lambda model, against: better)
+    asked.sweep(600.0)
+    (comparison,) = asked.gate().comparisons
+    assert comparison.verdict.word == "both short" and reference.of(asked.model) is known
+    asked.reference = known
+
+
+def test_a_sweep_that_would_take_too_long_says_so_and_does_not_begin(asked):
+    assert "sweep_seconds is 0" in asked.sweep(0.0)
+
+
+def test_the_design_is_counted(asked):
+    (row,) = asked.design.to_dict("records")
+    assert row == {
+        "group": "Subject",
+        "effects": "(Intercept), Days",
+        "levels": 18,
+        "rows a level": "10",
+        "balanced": "yes",
+    }
+    assert "180 rows" in repr(asked) and "36 random effects" in repr(asked)
+
+
+def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_workers):
+    """Every optimizer would take at least as long, and a sweep is not stopped."""
+    made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)
+    made.compare()
+    assert made.sweep(1e9) == "No sweep: mixedlm did not even end its default fit in the time it had."
+
+
+def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):
+    """Where an engine was stopped its summary says so; where there is no fit a sentence stands for the picture."""
+    comparison = Inquiry("sleepstudy", SLOPE).compare()
+    remote.worker("mixedlm").stop()
+    assert "the fit is gone" in comparison.fits[0].summary and "REML criterion" in comparison.fits[1].summary
+    nothing = agreement.compare(
+        *(Absence(asked.model, engine, "tuned", "stopped", "stopped after 1 s") for engine in ("mixedlm", "lme4"))
+    )
+    assert nothing.verdict.word == "no fit" and "stopped after 1 s" in repr(nothing)
+    for picture in (asked.estimates(nothing), asked.caterpillar(nothing), asked.residuals(nothing)):
+        assert picture == inquiry.NOTHING
+
+
+# ---- an answer belongs to its question
+
+
+def by_lme4_here(made: Inquiry) -> float:
+    return lme4.fit(made.model).loglik
+
+
+def test_after_a_refused_formula_the_next_one_has_its_own_fits():
+    """The engines have fitted the refused one too: its answers are nobody's."""
+    with pytest.raises(LikelihoodError, match="apart"):
+        Inquiry(CASES / "stale.csv", "score ~ t + (1 + arm | unit)").compare()
+    comparison = Inquiry(CASES / "stale.csv", "score ~ t + (1 + t | unit)").compare()
+    gaps = {judgement.fit.engine: judgement.gap for judgement in comparison.judgements}
+    assert gaps["mixedlm"] == pytest.approx(0.00363, abs=1e-4)
+    assert comparison.fits[1].loglik == pytest.approx(-44.200885, abs=1e-6) and gaps["lme4"] < 1e-6
+
+
+def test_formulas_one_after_the_other_each_have_their_own_fits():
+    with pytest.raises(LikelihoodError):
+        Inquiry(CASES / "peer-stale.csv", "y ~ z + (z | g)").compare()
+    for formula in ("y ~ x + (x | g)", "y ~ z + (1 | g)", "y ~ x + (1 | g)"):
+        made = Inquiry(CASES / "peer-stale.csv", formula)
+        comparison = made.compare()
+        assert comparison.verdict.word == "agree" and comparison.model is made.model
+        assert comparison.fits[1].loglik == pytest.approx(by_lme4_here(made), abs=1e-10)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_after_an_error_between_question_and_answer_the_next_question_has_its_own(error, monkeypatch):
+    def raises(model):
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(reference, "of", raises)
+        Inquiry(CASES / "peer-stale.csv", "y ~ z + (1 | g)").compare()
+    made = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)")
+    first, second, third = made.answers()
+    assert first.loglik == pytest.approx(by_lme4_here(made), abs=1e-6)
+    assert second.loglik == pytest.approx(by_lme4_here(made), abs=1e-10)
+    assert third.loglik == pytest.approx(by_lme4_here(made), abs=1e-6)
+
+
+def test_settings_that_there_are_not_are_refused_before_anything_is_asked(asked, monkeypatch):
+    monkeypatch.setattr(inquiry, "Asked", None)
+    monkeypatch.setattr(inquiry, "Inquiry", None)
+    for ask in (
+        asked.compare,
+        asked.answers,
+        lambda settings: concord.compare_formula("sleepstudy", SLOPE, "REML", settings),
+    ):
+        with pytest.raises(ModelError) as caught:
+            ask("tunde")
+        assert str(caught.value) == "settings 'tunde': they are one of default, tuned"
+
+
+def test_an_answer_about_another_table_is_not_taken(fresh_workers):
+    """The table was changed in place: the model's design is that of the table as it was."""
+    made = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)")
+    made.model.frame.loc[0, "y"] += 1.0
+    with pytest.raises(remote.StrayAnswer, match="another question"):
+        made.compare()
+    assert Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare().verdict.word == "agree"
+
+
+def test_a_fingerprint_is_of_everything_that_an_answer_depends_on(asked):
+    table = remote.table_digest(asked.model.frame)
+    known = {remote.fingerprint(asked.model, "lme4", "default", table)}
+    frame = pd.DataFrame({"y": [1.0, 2.0], "f": pd.Categorical(["a", "b"], ["a", "b"])})
+    tables = [frame, frame.assign(f=frame["f"].cat.reorder_categories(["b", "a"])), frame[["f", "y"]]]
+    tables += [frame.rename(columns={"y": "Y"}), frame.assign(y=[1.0, 2.0 + 4.5e-16]), frame.iloc[::-1]]
+    tables += [frame.assign(f=frame["f"].cat.as_ordered()), frame.assign(f=["a", "b"]), frame.iloc[:1]]
+    known |= {remote.fingerprint(asked.model, "lme4", "default", remote.table_digest(each)) for each in tables}
+    by_ml = Inquiry("sleepstudy", SLOPE, "ML").model
+    plain = Inquiry("sleepstudy", "Reaction ~ Days + (1 | Subject)").model
+    others = [(asked.model, "lme4", "tuned"), (asked.model, "nlme", "default"), (by_ml, "lme4", "default")]
+    others += [(plain, "lme4", "default")]
+    known |= {remote.fingerprint(*each, table) for each in others}
+    assert len(known) == 1 + len(tables) + len(others)
+
+
+def test_a_fit_whose_process_has_ended_is_gone_and_no_other_one_answers_for_it(fresh_workers):
+    first = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare()
+    for engine in ("mixedlm", "lme4", "nlme"):
+        remote.worker(engine).stop()
+    second = Inquiry(
+        CASES / "peer-stale.csv", "y ~ z + (1 | g)"
+    ).compare()  # the new processes' first fits, as these were
+    for fit in first.fits:
+        assert "no summary: the fit is gone" in fit.summary
+        for ask in (lambda fit=fit: fit.random_effects, lambda fit=fit: fit.ask(len)):
+            with pytest.raises(WorkerStopped, match="the fit is gone with the engine's process"):
+                ask()
+    assert all(len(fit.random_effects) for fit in second.fits)
+
+
+def test_one_engines_fit_is_not_asked_of_another_engines_process(fresh_workers):
+    """Even of a process that has made a fit by the same number."""
+    comparison = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare()
+    with pytest.raises(remote.StrayAnswer):
+        remote.worker("lme4").run(remote._asked, comparison.fits[0].elsewhere.__self__.question.number, "", len, ())
+
+
+def test_stop_is_pressed_in_the_notebook_and_another_formula_is_asked_in_the_same_kernel(tmp_path):
+    """The cells are compare.ipynb's own; the second formula's fits are those of this process."""
+    from jupyter_client.manager import start_new_kernel
+
+    cells = json.loads((NOTEBOOKS / "compare.ipynb").read_text(encoding="utf-8"))["cells"]
+    parameters, begin = (
+        "".join(cell["source"]) for cell in [each for each in cells if each["cell_type"] == "code"][:2]
+    )
+    (compare, *_) = ("".join(cell["source"]) for cell in cells if "verdict" in cell["metadata"].get("tags", ()))
+    large(8000).to_csv(tmp_path / "large.csv", index=False)
+    good = CASES / "stale.csv"
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        for source in (parameters, f"data, formula = {str(tmp_path / 'large.csv')!r}, 'y ~ x + (1 + x | g)'", begin):
+            assert client.execute_interactive(source, timeout=60, output_hook=_nothing)["content"]["status"] == "ok"
+        stopped = client.execute(compare)
+        time.sleep(2.0)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=30)
+        assert reply["parent_header"]["msg_id"] == stopped and reply["content"]["ename"] == "KeyboardInterrupt"
+        told: queue.Queue[str] = queue.Queue()
+        for source in (
+            f"data, formula = {str(good)!r}, 'score ~ t + (1 + t | unit)'",
+            begin,
+            compare,
+            "print([fit.loglik for fit in default.fits][1], default.judgements[0].gap)",
+        ):
+            done = client.execute_interactive(source, timeout=60, output_hook=lambda each: _text(each, told))
+            assert done["content"]["status"] == "ok"
+        loglik, gap = map(float, told.get(timeout=10).split())
+        assert loglik == pytest.approx(-44.200885, abs=1e-6) and gap == pytest.approx(0.00363, abs=1e-4)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def _nothing(message) -> None:
+    """What a cell shows is not looked at."""
+
+
+def _text(message, told: queue.Queue[str]) -> None:
+    if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+        told.put(message["content"]["text"])
