@@ -24,13 +24,14 @@ from concord.agreement.comparison import Comparison
 from concord.bootstrap.result import Bootstrap
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
+from concord.engines.replicate import likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models.model import Model
 from concord.reference import reference
 from concord.simulation.case import Case
 from concord.simulation.experiment import schema
 from concord.simulation.parts import INDEPENDENT
-from concord.simulation.refitter import ENGINES, draw, likelihood_of
+from concord.simulation.refitter import ENGINES, draw
 from concord.simulation.store import Plan, Store
 from concord.simulation.study import run
 
