@@ -249,7 +249,7 @@ def asked_of_mixedlm(fit: Fit) -> dict[str, Any]:
     return found
 
 
-_ASKED.update(lme4=asked_of_lme4, mixedlm=asked_of_mixedlm)
+_ASKED.update(lme4=asked_of_lme4, statsmodels=asked_of_mixedlm)
 
 
 def _stopped(made: Any) -> np.ndarray:
@@ -338,7 +338,7 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
                     expected={label: said["expected_checked"]},
                     rounding=lost,
                 )
-        if fit.engine == "mixedlm":
+        if fit.engine == "statsmodels":
             add(
                 "score in the factor's entries",
                 "gradient",
@@ -385,7 +385,7 @@ def lines(comparison: Comparison, asked: dict[str, dict[str, Any]] | None = None
     return made
 
 
-_BOUNDARY = {"lme4": "singular_by_theta", "mixedlm": "boundary_by_variance"}
+_BOUNDARY = {"lme4": "singular_by_theta", "statsmodels": "boundary_by_variance"}
 
 
 def _reach(fit: Fit) -> float:

@@ -44,7 +44,7 @@ def lines(comparison: Comparison) -> list[Line]:
         return []
     stated, own = {}, {}
     for label, fit in found.items():
-        stated[label] = fit.ask(stated_by_mixedlm if fit.engine == "mixedlm" else stated_by_r)
+        stated[label] = fit.ask(stated_by_mixedlm if fit.engine == "statsmodels" else stated_by_r)
         own[label] = candidate(fit.model, recomputed(fit, comparison.against.likelihood))
     at_reference = candidate(comparison.model, comparison.against.level)
     made = []
@@ -101,11 +101,11 @@ def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) ->
         "df_residual": own.n - own.df,
         "nobs": own.n,
     }
-    if engine == "mixedlm" and key == "df":
+    if engine == "statsmodels" and key == "df":
         if held:
             return "parameters_with_those_held", own.p + _together(own.design)
         return "parameters_without_the_residual_variance", own.df - 1
-    if engine == "mixedlm" and key == "df_residual":
+    if engine == "statsmodels" and key == "df_residual":
         return "rows_less_fixed_effects", own.n - own.p
     if engine == "nlme" and key == "bic" and own.reml:
         return "bic_of_contrasts", own.bic("nlme") + 2 * fit.shift

@@ -168,7 +168,7 @@ def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _own(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str | None:
     """The cell with a fit's own code in its package's language, where a story has it."""
-    language = {"mixedlm": "python", "lme4": "r"}.get(fit["engine"])
+    language = {"statsmodels": "python", "lme4": "r"}.get(fit["engine"])
     return place[language] if language in place["native"] else None
 
 
