@@ -173,7 +173,7 @@ class Inquiry:
 
         Raises
         ------
-        ReferenceError : no optimum could be proved
+        CertificateError : no optimum could be proved
         """
         from concord.reference import certification as certifying  # high precision, which is not needed for the verdict
 

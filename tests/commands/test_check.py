@@ -27,6 +27,7 @@ from concord.commands.cli import main, parser
 from concord.data import datasets
 from concord.engines.answers import Answer
 from concord.errors import InputError
+from concord.files import check_place
 from concord.session import Inquiry
 from support.paths import CASES, ROOT
 from support.processes import session, until
@@ -413,7 +414,7 @@ def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_com
         assert main(["check", str(place / "concord.toml"), option, str(path)]) == 2
         out, said = capsys.readouterr()
         assert (out, said) == ("", f"concord: {path}: cannot be written: {why}: name another file with {option}\n")
-    check_command._check_place(tmp_path / "new" / ".." / "other" / "j", option)
+    check_place(tmp_path / "new" / ".." / "other" / "j", option)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 

@@ -15,9 +15,9 @@ from concord.agreement.judgement import judge
 from concord.engines.engine import EngineError, engines
 from concord.engines.lme4 import engine as lme4_engine
 from concord.engines.statsmodels import engine as mixedlm_engine
+from concord.likelihood.certificate import CertificateError
 from concord.likelihood.likelihood import LikelihoodError
 from concord.reference import certification, reference
-from concord.reference.reference import ReferenceError
 
 rng = np.random.default_rng(3)
 TABLE = pd.DataFrame({"x": np.tile([0.0, 1, 2, 3, 4], 8), "g": pd.Categorical(np.repeat(list("abcdefgh"), 5))})
@@ -88,7 +88,7 @@ def test_where_every_group_has_one_row_nothing_is_said_to_agree(method, make_mod
             fit("lme4", model, settings)
     with pytest.raises(LikelihoodError, match="do not tell the model's variances apart"):
         reference.of(model)
-    with pytest.raises(ReferenceError, match="positive definite|no enclosure|Newton"):
+    with pytest.raises(CertificateError, match="positive definite|no enclosure|Newton"):
         certification.certify(model)
     picked = fit("statsmodels", model)
     for act in (lambda: judge(picked), lambda: compare(picked, replace(picked, engine="lme4")).verdict):

@@ -28,6 +28,7 @@ from concord.agreement.comparison import compare
 from concord.commands import refresh
 from concord.data import datasets
 from concord.engines.engine import engines
+from concord.errors import InputError
 from concord.models import model as models
 from support.checkout import IN_CONDA, Checkout
 from support.notebooks import notebook
@@ -481,9 +482,9 @@ def test_refresh_takes_the_grid_from_the_front_page(refreshed):
 
 
 def test_a_front_page_without_a_grid_is_one_clear_error(tmp_path):
-    with pytest.raises(refresh.ReadmeError, match="no cell tagged 'grid'"):
+    with pytest.raises(InputError, match="no cell tagged 'grid'"):
         refresh.shown(notebook("shown = 1"))
-    with pytest.raises(refresh.ReadmeError, match="put them where the grid belongs"):
+    with pytest.raises(InputError, match="put them where the grid belongs"):
         refresh.written("no markers")
 
 

@@ -57,9 +57,9 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
     else:
         (output / QUANTITIES).unlink(missing_ok=True)
     for name, table in made.items():
-        files.write_text(output / name, records.as_csv(table))
-    files.write_text(output / "reports" / "index.html", index(found, began))
-    files.write_text(output / "reports" / "code.html", code(found))
+        files.write(output / name, records.as_csv(table))
+    files.write(output / "reports" / "index.html", index(found, began))
+    files.write(output / "reports" / "code.html", code(found))
 
 
 def index(found: Sequence[Kept], began: datetime) -> str:
