@@ -43,7 +43,7 @@ REFERENCE_TYPE = "application/vnd.concord.reference+json"
 """Media type of a certified reference in a notebook's output."""
 
 # Fits of a sweep: optimizers times codings, each some times slower than the default.
-SWEEPS = {"mixedlm": 15, "lme4": 40}
+SWEEPS = {"statsmodels": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -88,7 +88,7 @@ class Inquiry:
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        worker("mixedlm")  # imports while the table is read and R starts
+        worker("statsmodels")  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -158,7 +158,7 @@ class Inquiry:
             return asked[-1]
 
         try:
-            mixedlm, lme4 = ask("mixedlm"), ask("lme4")
+            mixedlm, lme4 = ask("statsmodels"), ask("lme4")
             reference.of(self.model)  # found here, while both engines are at work there
             by_lme4 = lme4.answer(self.engine_timeout)
             nlme = ask("nlme")
@@ -173,7 +173,7 @@ class Inquiry:
 
         Raises
         ------
-        ReferenceError : no optimum could be proved
+        CertificateError : no optimum could be proved
         """
         from concord.reference import certification as certifying  # high precision, which is not needed for the verdict
 

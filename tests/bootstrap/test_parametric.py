@@ -186,7 +186,7 @@ def synthetic(model, count=60):
         return Outcome(replicate, 0.0, True, "", 0.001)
 
     drawn = np.abs(stream.standard_normal((count, 3))) + 1
-    outcomes = {each: [outcome(each, row) for row in drawn] for each in ("mixedlm", "lme4", "independent")}
+    outcomes = {each: [outcome(each, row) for row in drawn] for each in ("statsmodels", "lme4", "independent")}
     return Bootstrap(model, "made in a test", np.ones(3), 1, "default", outcomes, np.full(count, 0.01))
 
 
@@ -212,23 +212,23 @@ def verdicts(found):
 
 def test_failed_replicates_are_counted_and_left_out_and_short_ones_counted_and_kept(model):
     """An error, a NaN, a gap, and a package that says so, each in its column; the intervals have what is kept."""
-    found = changed(synthetic(model), "mixedlm", [0, 1], error="LinAlgError: singular")
-    found = changed(found, "mixedlm", [2], fixed=np.array([np.nan]))
-    found = changed(found, "mixedlm", [3, 4, 5], gap=2.5, grade="short")
-    found = changed(found, "mixedlm", [7], gap=1e-4, grade="imprecise")
-    found = changed(found, "mixedlm", [5, 6], converged=False)
-    row = found.failed.loc["mixedlm"]
+    found = changed(synthetic(model), "statsmodels", [0, 1], error="LinAlgError: singular")
+    found = changed(found, "statsmodels", [2], fixed=np.array([np.nan]))
+    found = changed(found, "statsmodels", [3, 4, 5], gap=2.5, grade="short")
+    found = changed(found, "statsmodels", [7], gap=1e-4, grade="imprecise")
+    found = changed(found, "statsmodels", [5, 6], converged=False)
+    row = found.failed.loc["statsmodels"]
     assert row.drop("worst gap").tolist() == [60, 57, 2, 1, 3, 1, 2, 2]
     assert row["worst gap"] == 2.5
     assert found.failed.loc["lme4"].tolist() == [60, 60, 0, 0, 0, 0, 0, 0, 0]
     counts = found.intervals().groupby("source")["replicates"].first()
-    assert counts["mixedlm"] == 57 and counts["lme4"] == 60
+    assert counts["statsmodels"] == 57 and counts["lme4"] == 60
     for text in (repr(found), found._repr_mimebundle_()["text/html"]):
         assert "3 left out (2 with an error)" in text
         assert "3 kept that are short of the optimum of their response, by up to 2.5; of these 2 claim" in text
     told = found.errors
     assert told.loc[told["kind"] == "error", ["source", "text", "count"]].to_numpy().tolist() == [
-        ["mixedlm", "LinAlgError: singular", 2]
+        ["statsmodels", "LinAlgError: singular", 2]
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_difference_is_agreed_explained_or_neither(model):
     assert "differ" in verdicts(changed(found, "lme4", many, times=2.0))
     assert "differ" in verdicts(changed(found, "lme4", many, gap=3.0, own=False, times=2.0))
     # That two packages agree with each other does not make them right.
-    assert "differ" in verdicts(changed(changed(found, "lme4", many, times=2.0), "mixedlm", many, times=2.0))
+    assert "differ" in verdicts(changed(changed(found, "lme4", many, times=2.0), "statsmodels", many, times=2.0))
     # A replicate that failed is left out of all sources, and what is left agrees.
     assert verdicts(changed(found, "lme4", many, error="stopped")) == {"agree"}
     everything = changed(found, "lme4", range(60), error="stopped")
@@ -259,13 +259,13 @@ def test_live_intervals_agree_or_are_of_another_optimum(made):
     assert made.failed["error"].sum() == 0
     for line in sheet.lines:
         assert line.values["lme4"] == pytest.approx(line.independent, abs=2e-3 * line.scale)
-    assert (made.times.loc[["mixedlm", "lme4"], "own"] > made.times.loc[["mixedlm", "lme4"], "added"]).all()
+    assert (made.times.loc[["statsmodels", "lme4"], "own"] > made.times.loc[["statsmodels", "lme4"], "added"]).all()
 
 
 def test_the_table_has_what_was_drawn_from_and_every_source(made):
     """One row a parameter and source; the interval holds most of its replicates, and so the estimate."""
     table = made.table
-    assert len(table) == 9 and set(table["source"]) == {"mixedlm", "lme4", "independent"}
+    assert len(table) == 9 and set(table["source"]) == {"statsmodels", "lme4", "independent"}
     assert ((table["lower"] < table["estimate"]) & (table["estimate"] < table["upper"])).all()
     said = r"95 percent percentile intervals from 120 replicates, drawn from the (certified|global) optimum"
     assert re.search(said, repr(made))
@@ -293,8 +293,8 @@ def test_an_engine_that_cannot_write_the_model_is_left_out_with_the_reason(make_
     frame["b"] = [f"b{k // 12}" for k in range(96)]
     frame["y"] = stream.standard_normal(96) + stream.standard_normal(8)[[k % 8 for k in range(96)]]
     model = make_model(frame, "y ~ x + (1 + x | a) + (1 + x | b)", "ML")
-    found = bootstrap(model, 2, engines=("mixedlm", "independent"), workers=0)
-    assert found.sources == ["independent"] and "cannot express" in found.absent["mixedlm"]
+    found = bootstrap(model, 2, engines=("statsmodels", "independent"), workers=0)
+    assert found.sources == ["independent"] and "cannot express" in found.absent["statsmodels"]
     assert "cannot express" in repr(found)
 
 

@@ -73,7 +73,7 @@ def test_criteria_are_nlmes_in_its_convention(id, method, fits):
 @pytest.mark.parametrize("id", IDS)
 def test_criteria_are_mixedlms_in_its_convention(id, method, fits):
     """With free=, with variance components and plain: AIC and BIC under ML, none under REML; n - p residual df."""
-    fit = fits(id, method, "mixedlm", "default")
+    fit = fits(id, method, "statsmodels", "default")
     made = at(fit)
     if method == "REML":
         assert np.isnan([fit.native.aic, fit.native.bic]).all()

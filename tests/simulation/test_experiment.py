@@ -129,7 +129,7 @@ def judged(sleepstudy):
     model, response = sleepstudy.model, Experiment(sleepstudy, 1, ()).response(0)
     likelihood = likelihood_of(model, response)
     optimum = best_known(likelihood, [])
-    fits = [Refitter(model, engine).refit(response) for engine in ("mixedlm", "lme4")]
+    fits = [Refitter(model, engine).refit(response) for engine in ("statsmodels", "lme4")]
 
     def word(**changed):
         given = [replace(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changed.items()}), fits[1]]
@@ -181,16 +181,16 @@ def test_a_verdict_without_an_optimum_or_without_a_fit_says_so(judged):
     model, likelihood, optimum, (one, other) = judged.parts
 
     def of(python, optimum=optimum):
-        return rule(model, likelihood, optimum, "default", {"mixedlm": python, "lme4": other})
+        return rule(model, likelihood, optimum, "default", {"statsmodels": python, "lme4": other})
 
     assert of(one, None).word == UNJUDGED == "unjudged"
     assert of("no way to write it").word == "cannot express"
-    failed = of(Replicate.failed(model, "mixedlm", "default", "LinAlgError: Singular matrix"))
-    assert failed.word == "no fit" and failed.gaps["mixedlm"] == np.inf
+    failed = of(Replicate.failed(model, "statsmodels", "default", "LinAlgError: Singular matrix"))
+    assert failed.word == "no fit" and failed.gaps["statsmodels"] == np.inf
     left = replace(one, error="constraint ignored: a covariance is 0.1")
-    assert of(left).word == "python short" and of(left).grades == {"mixedlm": "short", "lme4": ""}
+    assert of(left).word == "python short" and of(left).grades == {"statsmodels": "short", "lme4": ""}
     worse = replace(optimum, fixed=optimum.fixed + 0.1)
-    assert rule(model, likelihood, worse, "default", {"mixedlm": one, "lme4": other}).word == "differ"
+    assert rule(model, likelihood, worse, "default", {"statsmodels": one, "lme4": other}).word == "differ"
 
 
 def test_a_model_that_an_engine_cannot_express_has_rows_that_say_why(make_model):
@@ -255,7 +255,7 @@ def test_bias_and_coverage_are_those_of_theory_within_monte_carlo_error(dyestuff
     error = np.sqrt((pooled + 5 * variance) / 30)
     covered = np.abs(rng.standard_normal(10**6) * np.sqrt((sigma + 5 * tau) / 30)) < stats.norm.ppf(0.975) * error
     found = layout[0].parameters.set_index(["engine", "parameter"])
-    for engine in ("mixedlm", "lme4", INDEPENDENT):
+    for engine in ("statsmodels", "lme4", INDEPENDENT):
         for name, expected in [
             ("Batch var__(Intercept)", variance - tau),
             ("Residual var__Observation", pooled - sigma),

@@ -102,7 +102,7 @@ def _below(text: str, head: str) -> list[str]:
 
 def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):
     found, rows = grid
-    for engine in ("mixedlm", "lme4"):
+    for engine in ("statsmodels", "lme4"):
         mine = rows[rows["engine"] == engine]
         short = mine[mine["short"].astype(bool) & mine["error"].isna()]
         lines = repr(found).split("How far short, and how long")[1].splitlines()

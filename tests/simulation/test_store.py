@@ -42,7 +42,7 @@ def begun(case, tmp_path_factory) -> Path:
     ("changed", "message"),
     [
         ({"seed": 2}, "holds another study: seed is 1 there, 2 here"),
-        ({"pairs": pairs()}, "holds another study: fits is ['mixedlm default', 'lme4 default'] there"),
+        ({"pairs": pairs()}, "holds another study: fits is ['statsmodels default', 'lme4 default'] there"),
         ({"cases": "dyestuff2-random_intercept"}, f"holds another study: there is no {NAME} here"),
     ],
 )

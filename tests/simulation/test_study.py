@@ -397,13 +397,13 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
         assert row["short"] == mine[mine["engine"] == row["engine"]]["short"].sum() and row["replicates"] == 2
         share = row["short"] / 2
         assert (row["share"], row["mc_error"]) == (share, np.sqrt(share * (1 - share) / 2))
-    assert found.by().set_index("engine")["replicates"].to_dict() == {"mixedlm": 8, "lme4": 8}
+    assert found.by().set_index("engine")["replicates"].to_dict() == {"statsmodels": 8, "lme4": 8}
     with pytest.raises(ValueError, match="no factor 'size_': it has ratio, shift"):
         found.by("size_")
     picture = found.map("shift", "ratio")
     panels = [axes for axes in picture.axes if axes.images]
-    assert [axes.get_title("left") for axes in panels] == ["mixedlm, default", "lme4, default"]
-    shares = by[by["engine"] == "mixedlm"].pivot(index="ratio", columns="shift", values="share")
+    assert [axes.get_title("left") for axes in panels] == ["statsmodels, default", "lme4, default"]
+    shares = by[by["engine"] == "statsmodels"].pivot(index="ratio", columns="shift", values="share")
     assert np.array_equal(panels[0].images[0].get_array(), shares)
     assert "Share short, by ratio" in repr(found)
     assert found.coverage().axes

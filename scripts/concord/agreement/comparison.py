@@ -95,7 +95,7 @@ class Comparison:
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-        arbiter = {"mixedlm", "lme4"} <= {each.engine for each in answers}
+        arbiter = {"statsmodels", "lme4"} <= {each.engine for each in answers}
         self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
             *range(len(fits))
         ]

@@ -48,7 +48,7 @@ def bootstrap(
     subject : a model or a comparison, to draw from the reference's estimates; or a fit, to draw from its own
     replicates : how many responses
     seed : of all draws
-    engines : of ``mixedlm``, ``lme4`` and ``independent``
+    engines : of ``statsmodels``, ``lme4`` and ``independent``
     settings : ``default`` or ``tuned``; by default those of the comparison or fit, and ``default`` for a model
     scheduler : address of a dask scheduler; None for one-thread worker processes on this machine
     workers : how many of them, by default one a core; 0: none, in this process
@@ -75,11 +75,11 @@ def bootstrap(
         against = subject.against if isinstance(subject, Comparison) else reference.of(model)
         truth, origin = against.parameters, f"the {against.noun}"
     absent = {}
-    if "mixedlm" in engines:
+    if "statsmodels" in engines:
         try:
             mixedlm.call(model)
         except CannotExpress as error:
-            absent["mixedlm"] = str(error)
+            absent["statsmodels"] = str(error)
     present = tuple(each for each in dict.fromkeys(engines) if each not in absent)
     plan = Plan(uuid.uuid4().hex, model, truth, seed, present, settings)
     found: dict[int, Judged] = {}

@@ -208,12 +208,12 @@ class Findings:
 
     def write(self) -> list[Path]:
         """Write the tables as CSV into the folder; gives the files."""
-        from concord.files import write_text
+        from concord.files import write
 
         written = []
         for name in ("verdicts", "engines", "gaps", "parameters"):
             path = self.folder / f"{name}.csv"
-            write_text(path, getattr(self, name).to_csv(index=False, lineterminator="\n"))
+            write(path, getattr(self, name).to_csv(index=False, lineterminator="\n"))
             written.append(path)
         return written
 

@@ -177,27 +177,6 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, have it reach the disk, and put it into its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    # That the name is there must reach the disk too
-    place = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
-
-
 def _metadata(path: Path) -> Mapping[bytes, bytes]:
     """What a part says beside its rows, where it begins and ends as Parquet does.
 

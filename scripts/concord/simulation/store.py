@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from concord import files
 from concord.errors import InputError
 from concord.simulation import parts
 from concord.simulation.case import Case
@@ -167,7 +168,7 @@ class Store:
 
     def _write_manifest(self, content: dict[str, Any]) -> None:
         with _writing(self.folder):
-            parts.write(self.manifest_file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+            files.write(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n", lasting=True)
 
     def _refuse(self, there: dict[str, Any], here: dict[str, Any]) -> None:
         """Raise InputError where the folder's study is another one; more or fewer replicates are the same one."""
@@ -254,7 +255,7 @@ class Store:
         OSError : it cannot be written
         """
         name = f"{batch.first:09}-{batch.stop:09}.parquet"
-        parts.write(self.folder / "parts" / batch.case.name / name, content)
+        files.write(self.folder / "parts" / batch.case.name / name, content, lasting=True)
 
 
 def _lock(file: IO[str], folder: Path) -> None:
