@@ -56,7 +56,7 @@ def made_up(plan: Plan, first: int, stop: int) -> bytes:
     manifest = plan.manifest
     fits = tuple(manifest["fits"])
     identity = parts.Identity(
-        case.name, case.digest, plan.seed, fits, manifest["level"], manifest["versions"], first, stop
+        case.name, case.digest, plan.seed, fits, plan.thorough, manifest["level"], manifest["versions"], first, stop
     )
     of = [("independent", "optimum"), *plan.pairs]
     rows = [
@@ -377,7 +377,7 @@ def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, t
     there = table.to_pandas()
     lme4 = there[there["engine"] == "lme4"]
     row = one.parameters.set_index(["engine", "parameter"]).loc["lme4", "Residual var__Observation"]
-    off = lme4["estimate: Residual var__Observation"] - case.residual_variance
+    off = lme4["estimate: Residual var__Observation"] - case.parameters.residual_variance
     assert row["bias"] == pytest.approx(off.mean()) and row["bias_error"] == pytest.approx(off.sem())
     row = one.engines.set_index("engine").loc["lme4"]
     assert row["seconds"] == pytest.approx(lme4["seconds"].mean())

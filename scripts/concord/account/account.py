@@ -165,7 +165,7 @@ class Account:
         """The ends of a bootstrap's intervals as lines: each package's by the same draws as the independent ones."""
         from concord.bootstrap import intervals as bootstrap_lines
 
-        title = f"bootstrap intervals, {self.comparison.title}, {len(drawn.judging)} replicates"
+        title = f"bootstrap intervals, {self.comparison.title}, {drawn.replicates} replicates"
         return Sheet(title, bootstrap_lines.lines(drawn, self.level), head=self._head)
 
     def estimated(self, section: str) -> float:

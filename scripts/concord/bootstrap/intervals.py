@@ -17,7 +17,7 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     that differs otherwise differs. A replicate that failed for one engine is left out of all, so that they stay
     intervals from the same draws; an engine that has fewer than two is left out itself.
     """
-    if INDEPENDENT not in bootstrap.outcomes:
+    if INDEPENDENT not in bootstrap.sources:
         raise ValueError("the intervals can only be judged where the independent optima are among the replicates")
     at = np.array([(1 - level) / 2, (1 + level) / 2])
     engines = [source for source in bootstrap.sources if source != INDEPENDENT]
@@ -32,8 +32,8 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     optima = values[INDEPENDENT][kept]
     own, expected, any_short = {}, {}, False
     for engine in present:
-        outcomes = [each for each, whole in zip(bootstrap.outcomes[engine], kept, strict=True) if whole]
-        elsewhere = np.array([each.own and not each.gap <= bootstrap.allowed for each in outcomes])
+        rows = bootstrap.by_source[engine][kept]
+        elsewhere = (rows["own"].eq(True) & ~(rows["gap"] <= bootstrap.allowed)).to_numpy()
         any_short |= bool(elsewhere.any())
         mine = values[engine][kept]
         own[engine] = np.quantile(mine, at, axis=0)

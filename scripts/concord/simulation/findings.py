@@ -21,7 +21,6 @@ import pandas as pd
 import pyarrow as pa
 
 from concord.display import table as tables
-from concord.simulation import parts
 from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
 from concord.simulation.experiment import pairs
@@ -32,9 +31,6 @@ from concord.simulation.study import run
 from concord.simulation.tables import Rendered
 from concord.simulation.tally import COUNTS, GAPS, Tally, measured
 from concord.vocabulary import SETTINGS
-
-# So many rows are counted at a time.
-ROWS = 5000
 
 
 class Findings:
@@ -66,7 +62,7 @@ class Findings:
         self._means: dict[tuple[str, str], ClusteredSums] = {}
         for name, case in self.manifest["cases"].items():
             names, truth = list(case["truth"]), np.array(list(case["truth"].values()))
-            for part in _parts(store, name, self.manifest):
+            for part in map(pa.Table.to_pandas, store.rows(name, self.manifest)):
                 fixed = sum(column.startswith("std_error: ") for column in part.columns)
                 for (engine, settings), rows in part.groupby(["engine", "settings"], sort=False):
                     tally = self._tallies.setdefault((name, engine, settings), Tally(truth, kept=kept))
@@ -334,15 +330,3 @@ def quick(
     with tempfile.TemporaryDirectory(prefix="concord-study-") as folder:
         run(Plan(tuple(cases), seed, replicates, pairs(settings)), Path(folder), workers=workers, batch=replicates)
         return Findings(Path(folder))
-
-
-def _parts(store: Store, case: str, study: dict[str, Any]) -> Iterator[pd.DataFrame]:
-    """The rows of a case in the order of their replicates, as many at a time as are worth the trouble."""
-    held: list[pa.Table] = []
-    for _, _, path in store.parts(case, study):
-        held.append(parts.read(path))
-        if sum(len(each) for each in held) >= ROWS:
-            yield pa.concat_tables(held).to_pandas()
-            held.clear()
-    if held:
-        yield pa.concat_tables(held).to_pandas()
