@@ -25,7 +25,7 @@ from concord.models.model import Model
 from concord.models.parameters import INDEFINITE
 from concord.vocabulary import SETTINGS
 
-ENGINES = ("mixedlm", "lme4", "independent")
+ENGINES = ("statsmodels", "lme4", "independent")
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
 SINGULAR = 1e-3
