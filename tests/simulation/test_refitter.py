@@ -8,29 +8,19 @@ import pytest
 
 from concord import r
 from concord.engines.lme4 import engine as lme4
+from concord.engines.replicate import Replicate, columns, likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import model as models
-from concord.models import parameters as parameters_module
 from concord.reference import reference
 from concord.simulation import refitter as replicates
-from concord.simulation.refitter import (
-    ENGINES,
-    Refitter,
-    Replicate,
-    columns,
-    draw,
-    from_optimum,
-    gap,
-    likelihood_of,
-    symmetric_root,
-)
+from concord.simulation.refitter import ENGINES, Refitter, draw, from_optimum, gap, symmetric_root
 
 SEED = 20
 
 
 def truth(model):
-    found = parameters_module.parameters(reference.of(model).estimates, model.design)
-    return found[0], tuple(found[1]), found[2]
+    best = reference.of(model).parameters
+    return best.fixed, best.covariances, best.residual_variance
 
 
 def with_response(model, response):
@@ -145,7 +135,7 @@ def test_lme4s_default_refit_is_lmer_on_a_table_with_that_response(id, method, m
 def test_mixedlms_default_refit_is_mixedlm_on_a_table_with_that_response(id, method, make_model):
     """With correlated effects, with variance components, and with effects held uncorrelated."""
     model = models.get(id, method)
-    refitter = Refitter(model, "mixedlm")
+    refitter = Refitter(model, "statsmodels")
     response = draw(model.design, *truth(model), SEED, 1)
     fit = mixedlm.fit(anew(make_model, model, response))
     agree_exactly(refitter.refit(response), fit)
@@ -209,7 +199,7 @@ def test_a_saddle_is_no_rest():
     assert replicates._at_rest(optimum, likelihood) and not replicates._at_rest(zero, likelihood)
 
 
-@pytest.mark.parametrize("engine", ["mixedlm", "lme4"])
+@pytest.mark.parametrize("engine", ["statsmodels", "lme4"])
 def test_tuned_refits_reach_the_optimum(engine, pastes):
     """Of every response, also where a variance is zero at the optimum."""
     refitter = Refitter(pastes, engine, "tuned")
@@ -264,7 +254,7 @@ def test_what_fails_says_why_and_stops_nothing(pastes):
         before = refitter.refit(response)
         failed = refitter.refit(broken)
         # MixedLM says nothing and returns NaN; that is no error of its making, and no estimate either.
-        assert (engine == "mixedlm") == (failed.error is None)
+        assert (engine == "statsmodels") == (failed.error is None)
         assert not failed.finite and not failed.converged
         assert failed.flat.shape == (4,) and np.isnan(failed.flat).all()
         assert gap(failed, likelihood, optimum) == np.inf
@@ -293,7 +283,7 @@ def test_an_unknown_engine_or_settings_is_refused(pastes):
     with pytest.raises(ValueError, match="settings 'best'"):
         Refitter(pastes, "lme4", "best")
     with pytest.raises(ValueError, match="warm"):
-        Refitter(pastes, "mixedlm", warm=True)
+        Refitter(pastes, "statsmodels", warm=True)
 
 
 def test_an_optimum_is_a_replicate(pastes):

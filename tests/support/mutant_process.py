@@ -34,22 +34,23 @@ WRONG = {
         ["random effects, predicted effects"],
     ),
     "lmerTest's p and df + 50 %": (
-        "concord.engines.error_questions",
-        "old = module.said_by_lme4\n"
-        "def said_by_lme4(fit):\n"
+        "concord.engines.lme4.statements",
+        "old = module.summary\n"
+        "def summary(fit):\n"
         "    said = old(fit)\n"
-        "    said['satterthwaite'][:, [2, 4]] *= 1.5\n"
+        "    said.satterthwaite[:, [2, 4]] *= 1.5\n"
         "    return said\n"
-        "module.said_by_lme4 = module.QUESTIONS['lme4'] = said_by_lme4",
+        "module.summary = summary",
         ["tests, degrees of freedom", "tests, p-value"],
     ),
     "AIC + 1 %": (
-        "concord.account.criteria",
-        "old = module.stated_by_r\n"
-        "def stated_by_r(fit):\n"
+        "concord.engines.lme4.statements",
+        "from dataclasses import replace\n"
+        "old = module._criteria\n"
+        "def _criteria(fit):\n"
         "    said = old(fit)\n"
-        "    return {**said, 'aic': 1.01 * said['aic']}\n"
-        "module.stated_by_r = stated_by_r",
+        "    return replace(said, aic=replace(said.aic, value=1.01 * said.aic.value))\n"
+        "module._criteria = _criteria",
         ["criteria, AIC"],
     ),
     "R-squared + 10 %": (

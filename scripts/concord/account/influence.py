@@ -26,14 +26,13 @@ from concord.engines.tuning import recomputed
 from concord.inference.influence import Influence, influence
 from concord.models.coding import between, same_numbers, shift
 from concord.models.model import Model
-from concord.models.parameters import parameters
 from concord.reference import reference
 
 _R = Path(__file__).with_suffix(".R")
 
 SECTION = "influence"
 # The packages that are fitted anew.
-REFITTED = ("mixedlm", "lme4")
+REFITTED = ("statsmodels", "lme4")
 # A name that no column of a table has.
 _COLUMN = ".left_out"
 
@@ -54,8 +53,8 @@ def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Infl
     """
     against, design = comparison.against, comparison.model.design
     likelihood = against.likelihood
-    _, covariances, residual_variance = parameters(against.estimates, design)
-    optimum = likelihood.optimum([likelihood.theta_at(covariances, residual_variance)])
+    best = against.parameters
+    optimum = likelihood.optimum([likelihood.theta_at(best.covariances, best.residual_variance)])
     group = group or design.terms[0].group
     held = influence(likelihood, optimum, group, refit=False)
     return influence(likelihood, optimum, group, refit=most(held, refit)) if refit else held

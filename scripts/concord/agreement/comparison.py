@@ -21,7 +21,6 @@ from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE,
 from concord.engines.answers import Absence, Answer
 from concord.engines.fit import Fit
 from concord.inference.curvature import Curvature
-from concord.models import parameters
 from concord.models.model import Model
 from concord.models.parameters import KEY
 from concord.reference import reference
@@ -96,7 +95,7 @@ class Comparison:
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-        arbiter = {"mixedlm", "lme4"} <= {each.engine for each in answers}
+        arbiter = {"statsmodels", "lme4"} <= {each.engine for each in answers}
         self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
             *range(len(fits))
         ]
@@ -115,8 +114,8 @@ class Comparison:
         return found.searched_from([fit for fit in self.fits if self.same_model(fit)])
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
-        fixed, covariances, residual = parameters.parameters(against.estimates, model.design)
-        top = Curvature(against.likelihood, fixed, tuple(covariances), residual, against.level)
+        best = against.parameters
+        top = Curvature(against.likelihood, best.fixed, best.covariances, best.residual_variance, against.level)
         return Judge(model, top, self.allowed_gap)
 
     def _measured(self, fit: Fit) -> Measure:
@@ -180,8 +179,23 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per quantity; see `agreement_table`."""
-        return agreement_table.build(self)
+        """One row per quantity; see `agreement_table`. Beside a single fit the reference stands as ``optimum``."""
+        parties = [self.measures[i] for i in self.parties] if self.fits else []
+        rows = agreement_table.Rows(
+            parties,
+            self.judge,
+            self.against.estimates[KEY].itertuples(index=False, name=None),
+            comparable=all(self.same_model(each.fit) for each in parties),
+            within=bool(self.fits) and not any(self.grades[i] for i in self.parties),
+        )
+        shown = [
+            (label, fit.loglik + fit.shift, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)
+        ]
+        labels = [self.labels[i] for i in self.parties]
+        if self.alone:
+            shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
+            labels.append(OPTIMUM)
+        return agreement_table.build(shown, labels, rows)
 
     def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
         """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
@@ -298,7 +312,8 @@ class Comparison:
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
-        header, rows = agreement_table.rendered(self)
+        labels = [*self.labels, *([OPTIMUM] if self.alone else [])]
+        header, rows = agreement_table.rendered(self.table if self.fits else None, labels)
         notes = []
         if self.fits:
             gaps = [

@@ -15,19 +15,17 @@ from itertools import combinations
 import numpy as np
 
 from concord.agreement import resolution
-from concord.agreement.resolution import Resolution, least
+from concord.agreement.resolution import Resolution
 from concord.agreement.tolerances import of_stated
 from concord.agreement.verdict import GAP, Fact, grade
 from concord.engines.error_definitions import by_joint_hessian
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed, slope
 from concord.inference import information
-from concord.inference.curvature import Curvature, flat
+from concord.inference.curvature import Curvature
 from concord.inference.information import InformationError
 from concord.likelihood.likelihood import LikelihoodError
-from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import ZERO
 
 # So many numbers that are off are named in a reason.
 NAMED = 3
@@ -49,15 +47,6 @@ def _doubt(message: str) -> bool:
     # First of all: MixedLM gives its note as a ConvergenceWarning, whose name is a word of ALARMS.
     note = "boundary" in message or ("covariance" in message and "singular" in message)
     return not note and any(word in message for word in ALARMS)
-
-
-def singular(design: Design, covariances: Sequence[np.ndarray], residual_variance: float) -> bool:
-    """Whether a variance is zero, or a covariance matrix singular."""
-    for term, covariance in zip(design.terms, covariances, strict=True):
-        share = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / residual_variance
-        if share.min() <= ZERO or least(covariance) <= ZERO:
-            return True
-    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +186,7 @@ class Judge:
         )
         if not grade(fact, self.allowed) or fact.invalid:
             return fact
-        singular_there = singular(fit.model.design, fit.covariances, fit.residual_variance)
+        singular_there = fit.parameters.singular(fit.model.design)
         gained = self._gained(fit, gap) if search else math.nan
         return replace(fact, singular=singular_there, gained=gained, cost=self._misplaced(measured)[0])
 
@@ -258,7 +247,7 @@ class Judge:
 
     def flat(self, fit: Fit) -> np.ndarray:
         """A fit's estimates in the order of `Fit.estimates`, shape (k,)."""
-        return flat(fit.fixed, fit.covariances, fit.residual_variance)
+        return fit.parameters.packed
 
     def _stated(self, fit: Fit, own: float, claimed: float, gap: float, resolved: Resolution) -> Stated:
         likelihood = self.top.likelihood
@@ -271,7 +260,7 @@ class Judge:
             by_hessian, down = by_joint_hessian(likelihood, fit)
             if by_hessian is not None:
                 expected = np.where(joint, by_hessian, conditional)
-            if singular(fit.model.design, fit.covariances, fit.residual_variance):
+            if fit.parameters.singular(fit.model.design):
                 kind = "singular_std_error"
         allowed = of_stated(kind, self.model)
         error_allowed = allowed.atol + (allowed.rtol + 2 * resolved.std_error) * np.abs(expected)

@@ -24,6 +24,7 @@ import numpy as np
 
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import EPS, Likelihood
+from concord.models.parameters import least_eigenvalue
 
 # Above this condition, of columns of length one, the columns of X are called nearly collinear.
 COLLINEAR = 1e3
@@ -80,7 +81,7 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
     traced = traced / 2 if likelihood.reml else 0.0
     inverted = inversion(fit)
     residuals = 0.0
-    if fit.engine == "mixedlm":
+    if fit.engine == "statsmodels":
         left = (design.y - design.X @ fit.fixed) / scale
         residuals = EPS * float(left @ left) / (2 * fit.residual_variance / scale**2)
     stated = common + traced + inverted + residuals
@@ -98,20 +99,12 @@ def _held(fit: Fit, likelihood: Likelihood) -> float:
 
 def inversion(fit: Fit) -> float:
     """What the inverses of its covariance matrices can do to the log-likelihood that MixedLM searches by."""
-    if fit.engine != "mixedlm":
+    if fit.engine != "statsmodels":
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
     return float(
-        sum(len(term.levels) * EPS / max(least(covariance), EPS) for term, covariance in terms if len(covariance) > 1)
+        sum(len(term.levels) * EPS / max(least_eigenvalue(each), EPS) for term, each in terms if len(each) > 1)
     )
-
-
-def least(covariance: np.ndarray) -> float:
-    """The least eigenvalue of the correlations in a covariance matrix; NaN where it is none."""
-    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(covariance == 0, np.eye(len(covariance)), covariance / np.outer(deviation, deviation))
-    return float(np.linalg.eigvalsh(correlation)[0]) if np.isfinite(correlation).all() else math.nan
 
 
 def collinear(likelihood: Likelihood) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS, tidy
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Fit:
     Attributes
     ----------
     model : what was fitted
-    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    engine : ``statsmodels``, ``lme4`` or ``nlme``
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
     fixed : fixed effects, shape (p,), in the order of ``model.design.names``
@@ -102,9 +102,14 @@ class Fit:
         return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
 
     @property
+    def parameters(self) -> Parameters:
+        """The estimates of all parameters."""
+        return Parameters(self.fixed, self.covariances, self.residual_variance)
+
+    @property
     def estimates(self) -> pd.DataFrame:
         """One row per parameter: ``effect, group, term, estimate, std_error``."""
-        return tidy(self.model.design, self.fixed, self.std_error, self.covariances, self.residual_variance)
+        return self.parameters.table(self.model.design, self.std_error)
 
     @cached_property
     def summary(self) -> str:

@@ -14,7 +14,6 @@ itself, for it does not fall like a parabola.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +24,7 @@ from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import EPS, Likelihood, LikelihoodError
+from concord.models.parameters import Parameters, entries
 
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
 FLAT = 1e-12
@@ -52,7 +52,7 @@ class Curvature:
     @cached_property
     def estimates(self) -> np.ndarray:
         """The parameters in the order of `Fit.estimates`, shape (k,)."""
-        return flat(self.fixed, self.covariances, self.residual_variance)
+        return Parameters(self.fixed, self.covariances, self.residual_variance).packed
 
     @property
     def rounding(self) -> float:
@@ -145,7 +145,7 @@ class Curvature:
             back = sigma * linalg.solve_triangular(whitener, np.eye(q))
             lengths = np.linalg.norm(back, axis=1)
             rows, columns = np.triu_indices(q)[::-1]
-            at = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+            at = entries(q)
             whole = back @ factor @ factor.T @ back.T
             for place, (i, j) in enumerate(at, row):
                 second[place] = lengths[i] * lengths[j]
@@ -184,28 +184,5 @@ class Curvature:
         """The log-likelihood with one parameter moved."""
         values = self.estimates.copy()
         values[place] += step
-        return self.likelihood.loglik(*unflat(self.likelihood, values))
-
-
-def flat(fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
-    """Parameters in the order of `Fit.estimates`, shape (k,)."""
-    parts = [fixed]
-    for covariance in covariances:
-        columns, rows = np.tril_indices(len(covariance), -1)
-        parts += [np.diag(covariance), covariance[rows, columns]]
-    return np.concatenate([*parts, [residual_variance]])
-
-
-def unflat(likelihood: Likelihood, values: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], float]:
-    """Fixed effects, covariance matrices and residual variance, the other way round."""
-    covariances, start = [], likelihood.p
-    for term in likelihood.design.terms:
-        q = len(term.names)
-        matrix = np.diag(values[start : start + q])
-        start += q
-        for j in range(q):
-            for i in range(j):
-                matrix[i, j] = matrix[j, i] = values[start]
-                start += 1
-        covariances.append(matrix)
-    return values[: likelihood.p], covariances, float(values[-1])
+        moved = Parameters.from_packed(values, self.likelihood.design)
+        return self.likelihood.loglik(moved.fixed, moved.covariances, moved.residual_variance)

@@ -39,7 +39,7 @@ from scipy import linalg
 
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood, Optimum
-from concord.models.parameters import KEY, ZERO, tidy
+from concord.models.parameters import KEY, ZERO, Parameters, entries
 
 SCALES = ("variance", "sd", "log-sd")
 
@@ -177,10 +177,9 @@ def observed(
         ) from error
     back, forth = _coding(likelihood)
     half = np.linalg.solve(root, back.T)
-    nothing = np.full(likelihood.p, np.nan)
-    estimates = tidy(likelihood.design, fixed, nothing, covariances, residual_variance).drop(columns="std_error")
+    given = Parameters(fixed, tuple(covariances), residual_variance)
     return Information(
-        estimates=estimates,
+        estimates=given.table(likelihood.design).drop(columns="std_error"),
         matrix=forth.T @ whitened @ forth,
         covariance=half.T @ half,
         conditional=likelihood.std_error(covariances, residual_variance),
@@ -262,7 +261,7 @@ def at(likelihood: Likelihood, optimum: Optimum) -> Information:
 
 
 def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
-    """The derivatives of (fixed effects, variances and covariances in tidy order, residual variance) with respect to
+    """The derivatives of (fixed effects, variances and covariances in their order, residual variance) with respect to
     (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the
     whitener W.
     """
@@ -271,8 +270,7 @@ def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
     for whitener in likelihood.whiteners:
         q = len(whitener)
         rows, columns = np.triu_indices(q)[::-1]
-        # As `tidy` has them: variances, then covariances by their second effect.
-        tidied = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+        tidied = entries(q)
         inverse = linalg.solve_triangular(whitener, np.eye(q))
         back, forth = np.empty((len(rows), len(rows))), np.empty((len(rows), len(rows)))
         for k, (r, c) in enumerate(zip(rows, columns, strict=True)):

@@ -21,11 +21,10 @@ from scipy import sparse
 
 from concord.likelihood.blocks import components, ranks_within
 from concord.models.design import DesignTerm
+from concord.models.parameters import spectrum
 
 # Numbers of a dense right-hand side held at a time.
 HELD = 2**22
-# Eigenvalues of a correlation matrix below minus this are no rounding: it is no covariance matrix.
-INDEFINITE = 1e-7
 
 
 def relative_factor(covariance: np.ndarray, residual_variance: float) -> np.ndarray:
@@ -44,13 +43,8 @@ def relative_factor(covariance: np.ndarray, residual_variance: float) -> np.ndar
         return np.linalg.cholesky(relative)
     except np.linalg.LinAlgError:
         pass
-    # As correlations first, so that rounding is told from an indefinite matrix whatever the effects' units.
-    scale = np.sqrt(np.maximum(np.diag(relative), 0.0))
-    unit = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(relative / np.outer(unit, unit))
-    if values.min(initial=0.0) < -INDEFINITE:
-        raise ValueError("not a covariance matrix: it has a negative eigenvalue")
-    return unit[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+    unit, vectors, roots = spectrum(relative)
+    return unit[:, None] * vectors * roots
 
 
 class Equations:

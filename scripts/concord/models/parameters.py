@@ -2,57 +2,172 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Matrix, Vector
 from concord.models.design import Design
-
-
-def parameters(estimates: pd.DataFrame, design: Design) -> tuple[np.ndarray, list[np.ndarray], float]:
-    """Fixed effects, covariance matrices and residual variance out of a tidy table, in the design's order."""
-    values = {(row.effect, row.group, row.term): row.estimate for row in estimates.itertuples()}
-    fixed = np.array([values["fixed", "", name] for name in design.names])
-    covariances = []
-    for term in design.terms:
-        matrix = np.diag([values["ran_pars", term.group, f"var__{name}"] for name in term.names])
-        for j, second in enumerate(term.names):
-            for i, first in enumerate(term.names[:j]):
-                matrix[i, j] = matrix[j, i] = values["ran_pars", term.group, f"cov__{first}.{second}"]
-        covariances.append(matrix)
-    return fixed, covariances, values["ran_pars", "Residual", "var__Observation"]
-
 
 KEY = ["effect", "group", "term"]
 ESTIMATES = [*KEY, "estimate", "std_error"]
 RANDOM_EFFECTS = ["group", "level", "term", "estimate", "std_error"]
 
-
-def tidy(
-    design: Design,
-    fixed: np.ndarray,
-    std_error: np.ndarray,
-    covariances: Sequence[np.ndarray],
-    residual_variance: float,
-    exact: bool = False,
-) -> pd.DataFrame:
-    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``.
-
-    Numbers become doubles, unless they are to stay `exact`: what they are, such as balls.
-    """
-    rows = [("fixed", "", *row) for row in zip(design.names, fixed, std_error, strict=True)]
-    for term, covariance in zip(design.terms, covariances, strict=True):
-        for i, name in enumerate(term.names):
-            rows.append(("ran_pars", term.group, f"var__{name}", covariance[i, i], np.nan))
-        for j, second in enumerate(term.names):
-            for i, first in enumerate(term.names[:j]):
-                rows.append(("ran_pars", term.group, f"cov__{first}.{second}", covariance[i, j], np.nan))
-    rows.append(("ran_pars", "Residual", "var__Observation", residual_variance, np.nan))
-    table = pd.DataFrame(rows, columns=ESTIMATES)
-    return table if exact else table.astype({"estimate": float, "std_error": float})
-
-
 # theta^2 below this is rounding about a variance of zero: a share of the residual variance in the response. The same
 # number rules the square of what a correlation leaves of its second effect.
 ZERO = 1e-8
+# Eigenvalues of a correlation matrix below minus this are not rounding: the matrix is not a covariance matrix.
+INDEFINITE = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """A value of every parameter of a linear mixed model.
+
+    Wherever parameters stand in a row, in a table or in a vector of length k, their order is this: the fixed effects;
+    for every random term the variances of its effects, then their covariances by the later of the two effects (see
+    `entries`); the residual variance. `keys` names them in that order.
+
+    Attributes
+    ----------
+    fixed : fixed effects, shape (p,), in the order of the design's columns of X
+    covariances : for every random term the covariance matrix of its effects, shape (q, q)
+    residual_variance : variance of the residuals, in the squared unit of the response
+    """
+
+    fixed: Vector
+    covariances: tuple[Matrix, ...]
+    residual_variance: float
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame, design: Design) -> Parameters:
+        """The values in a table with the columns ``effect, group, term, estimate``, whatever the order of its rows.
+
+        Raises
+        ------
+        KeyError : the table has no row for a parameter of the design
+        """
+        values = {tuple(row[:3]): row[3] for row in table[[*KEY, "estimate"]].itertuples(index=False)}
+        return cls.from_packed(np.array([values[key] for key in keys(design)]), design)
+
+    @classmethod
+    def from_packed(cls, values: Vector, design: Design) -> Parameters:
+        """The values in one vector, shape (k,); see `packed`."""
+        start = len(design.names)
+        covariances = []
+        for term in design.terms:
+            matrix = np.empty((len(term.names),) * 2)
+            rows, columns = np.transpose(entries(len(matrix)))
+            matrix[rows, columns] = matrix[columns, rows] = values[start : start + len(rows)]
+            covariances.append(matrix)
+            start += len(rows)
+        return cls(np.array(values[: len(design.names)]), tuple(covariances), float(values[-1]))
+
+    @property
+    def packed(self) -> Vector:
+        """All values in one vector, shape (k,)."""
+        parts = [each[tuple(np.transpose(entries(len(each))))] for each in self.covariances]
+        return np.concatenate([self.fixed, *parts, [self.residual_variance]])
+
+    def table(self, design: Design, std_error: Vector | None = None) -> pd.DataFrame:
+        """One row a parameter: ``effect, group, term, estimate, std_error``, named as R's broom.mixed names them.
+
+        Parameters
+        ----------
+        std_error : standard errors of the fixed effects, shape (p,); missing, as those of all other parameters are,
+            where none are given
+        """
+        values = self.packed.astype(float)
+        given = np.full(len(self.fixed), np.nan) if std_error is None else std_error
+        errors = np.append(given, np.full(len(values) - len(self.fixed), np.nan))
+        return pd.DataFrame(keys(design), columns=KEY).assign(estimate=values, std_error=errors)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every value is a number."""
+        return bool(np.isfinite(self.packed).all())
+
+    @property
+    def relative(self) -> list[Matrix]:
+        """The covariance matrices relative to the residual variance, shapes (q, q)."""
+        return [each / self.residual_variance for each in self.covariances]
+
+    def singular(self, design: Design) -> bool:
+        """Whether the values lie on the boundary of the parameter space: a variance is zero, or a covariance matrix is
+        singular.
+
+        A variance is zero where its effect's mean square in the response is less than `ZERO` residual variances; a
+        matrix is singular where the least eigenvalue of its correlations is. Neither depends on the effects' units.
+        """
+        for term, covariance in zip(design.terms, self.covariances, strict=True):
+            share = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / self.residual_variance
+            if share.min() <= ZERO or least_eigenvalue(covariance) <= ZERO:
+                return True
+        return False
+
+
+def entries(q: int) -> list[tuple[int, int]]:
+    """Where the parameters of a covariance matrix of q effects stand in it, in their order: the variances, then the
+    covariances of each effect with those before it.
+    """
+    return [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+
+
+def keys(design: Design) -> list[tuple[str, str, str]]:
+    """The parameters of a design: effect, group and term of each.
+
+    Fixed effects have the effect ``fixed`` and no group. All others have the effect ``ran_pars`` and the terms
+    ``var__(Intercept)``, ``cov__(Intercept).Time`` and, for the residual variance, ``var__Observation``.
+    """
+    found = [("fixed", "", name) for name in design.names]
+    for term in design.terms:
+        names = [
+            f"var__{term.names[i]}" if i == j else f"cov__{term.names[i]}.{term.names[j]}"
+            for i, j in entries(len(term.names))
+        ]
+        found += [("ran_pars", term.group, name) for name in names]
+    return [*found, ("ran_pars", "Residual", "var__Observation")]
+
+
+def names(design: Design) -> list[str]:
+    """The parameters of a design, each in a word or two: ``Days``, ``Subject var__Days``."""
+    return [" ".join(filter(None, [group, term])) for _, group, term in keys(design)]
+
+
+def least_eigenvalue(covariance: Matrix) -> float:
+    """The least eigenvalue of the correlations in a covariance matrix; NaN where it is not a covariance matrix."""
+    deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.where(covariance == 0, np.eye(len(covariance)), covariance / np.outer(deviation, deviation))
+    return float(np.linalg.eigvalsh(correlation)[0]) if np.isfinite(correlation).all() else math.nan
+
+
+def spectrum(covariance: Matrix) -> tuple[Vector, Matrix, Vector]:
+    """The spectral decomposition of a covariance matrix taken as correlations, which the effects' units do not change.
+
+    Returns
+    -------
+    unit, vectors, roots : the standard deviations, shape (q,), with 1 in the place of 0; the eigenvectors of the
+        correlations, shape (q, q); and the square roots of their eigenvalues, shape (q,). With H the product of
+        `vectors` and the diagonal matrix of `roots`, and D the diagonal matrix of `unit`, D H H' D is the matrix.
+
+    Raises
+    ------
+    ValueError : it is not a covariance matrix, by more than rounding
+    """
+    scale = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    unit = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
+    if values.min(initial=0.0) < -INDEFINITE:
+        raise ValueError("not a covariance matrix: it has a negative eigenvalue")
+    return unit, vectors, np.sqrt(np.maximum(values, 0.0))
+
+
+def tidy(
+    design: Design, fixed: Vector, std_error: Vector, covariances: Sequence[Matrix], residual_variance: float
+) -> pd.DataFrame:
+    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``."""
+    return Parameters(fixed, tuple(covariances), residual_variance).table(design, std_error)

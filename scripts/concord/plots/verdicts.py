@@ -15,7 +15,7 @@ from concord.agreement.comparison import Comparison
 from concord.agreement.sweep import Sweep
 from concord.display.picture import described
 from concord.likelihood.likelihood import Likelihood
-from concord.models.parameters import parameters
+from concord.models.parameters import Parameters
 from concord.plots.estimates import COLORS
 from concord.plots.style import _ABSENT, GREY, STYLE, _gap, _name, _said, listed, subplots
 from concord.vocabulary import LETTERS
@@ -92,9 +92,8 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     names = [name for term in design.terms for name in term.names]
     if len(names) != 2:
         raise ValueError(f"contours need two random effects, {comparison.model.id} has {len(names)}")
-    _, best, residual = parameters(comparison.against.estimates, design)
-    stops = [(fit.covariances, fit.residual_variance) for fit in comparison.fits]
-    places = np.array([_relative(*each) for each in [(best, residual), *stops]])
+    held = [comparison.against.parameters, *(fit.parameters for fit in comparison.fits)]
+    places = np.array([_relative(each) for each in held])
     low, high = np.log(places.min(axis=0)) - 0.7, np.log(places.max(axis=0)) + 0.7
     first, second = (np.exp(np.linspace(low[i], high[i], points)) for i in range(2))
     fall = np.array([[_fall(likelihood, a, b, len(design.terms) == 1) for a in first] for b in second])
@@ -138,8 +137,8 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     return described(figure, alt, {"Where the fits stopped": points, "The surface": surface})
 
 
-def _relative(covariances: Sequence[np.ndarray], residual_variance: float) -> list[float]:
-    return [float(np.sqrt(each / residual_variance)) for matrix in covariances for each in np.diag(matrix)]
+def _relative(given: Parameters) -> list[float]:
+    return [float(np.sqrt(each)) for matrix in given.relative for each in np.diag(matrix)]
 
 
 def _fall(likelihood: Likelihood, a: float, b: float, correlated: bool) -> float:

@@ -19,7 +19,7 @@ from concord.likelihood.certificate import certify as prove
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.decimals import Columns
 from concord.models.model import Model
-from concord.models.parameters import tidy
+from concord.models.parameters import KEY, Parameters, keys
 from concord.models.syntax import FormulaError
 from concord.proof import global_proof
 from concord.reference.reference import FLAT, NOT_PROVED, SAME, ReferenceError, checksum, factored, factors, told, write
@@ -32,7 +32,7 @@ ANEW = 3
 def answers(model: Model) -> Iterator[Fit]:
     """What every engine says, by every settings, as far as it can."""
     for name, engine in engines().items():
-        for settings in engine.SETTINGS:
+        for settings in engine.settings:
             got = answer(model, name, settings)
             if isinstance(got, Fit):
                 yield got
@@ -49,7 +49,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
 
     Raises
     ------
-    ReferenceError : no optimum could be proved; the message says which step failed
+    CertificateError : no optimum could be proved; the message says which step failed
     """
     likelihood = Likelihood(model.design, model.reml)
     starts = [*likelihood.starts(), *grid(likelihood)]
@@ -67,7 +67,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
         else:
             raise CertificateError("the proof goes on finding better optima")
     except (LikelihoodError, CertificateError) as error:
-        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+        raise CertificateError(f"{model.id}, {model.method}: {error}") from error
     others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
     record = {
         "formula": model.record.formula,
@@ -130,18 +130,14 @@ def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) ->
         np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
         for matrix, at in zip(proved.estimates["covariances"], places, strict=True)
     ]
-    fixed, errors = (np.array(proved.estimates[key], dtype=object) for key in ("fixed", "std_error"))
-    table = tidy(model.design, fixed, errors, covariances, proved.estimates["residual_variance"], exact=True)
+    fixed = np.array(proved.estimates["fixed"], dtype=object)
+    balls = Parameters(fixed, tuple(covariances), proved.estimates["residual_variance"]).packed
     rows = [
-        {
-            "effect": row.effect,
-            "group": row.group,
-            "term": row.term,
-            "estimate": decimal(row.estimate),
-            **({"std_error": decimal(row.std_error)} if row.effect == "fixed" else {}),
-        }
-        for row in table.itertuples()
+        {**dict(zip(KEY, key, strict=True)), "estimate": decimal(ball)}
+        for key, ball in zip(keys(model.design), balls, strict=True)
     ]
+    for row, error in zip(rows, proved.estimates["std_error"], strict=False):
+        row["std_error"] = decimal(error)
     orders = [np.argsort(each).tolist() for each in places]
     return {
         "data": proved.data,
@@ -175,7 +171,7 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
         except FormulaError as error:
             failed.append(f"{model.id}, {model.method}: {error}")
             continue
-        except (ReferenceError, LikelihoodError) as error:
+        except (ReferenceError, CertificateError, LikelihoodError) as error:
             failed.append(str(error))
             continue
         checks = record["checks"]

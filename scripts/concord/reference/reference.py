@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,12 +21,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from concord import files
 from concord.data import datasets
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import KEY, parameters, tidy
+from concord.models.parameters import KEY, Parameters, keys
 from concord.vocabulary import METHODS
 
 # Log-likelihoods closer than this, found in double precision, are one optimum.
@@ -74,6 +75,11 @@ class Reference:
     boundary: bool = False
     proved: Literal["global", "reference", ""] = ""
     boxes: int = 0
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The estimates of all parameters."""
+        return Parameters.from_table(self.estimates, self.likelihood.design)
 
     @property
     def certified(self) -> bool:
@@ -314,7 +320,8 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     wrong = _wrong(record, estimates, likelihood)
     if wrong:
         raise ReferenceError(f"{where}.{wrong}: run `make certify`")
-    recomputed = likelihood.loglik(*parameters(estimates, model.design))
+    at = Parameters.from_table(estimates, model.design)
+    recomputed = likelihood.loglik(at.fixed, at.covariances, at.residual_variance)
     if not abs(recomputed - loglik) <= 1e-11 * max(1.0, abs(loglik)):
         raise ReferenceError(
             f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
@@ -365,8 +372,7 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
     design = likelihood.design
     sizes = [len(term.names) for term in design.terms]
     order = record.order or [list(range(q)) for q in sizes]
-    expected = tidy(design, np.zeros(likelihood.p), np.zeros(likelihood.p), [np.zeros((q, q)) for q in sizes], 0.0)
-    if estimates[KEY].to_numpy().tolist() != expected[KEY].to_numpy().tolist():
+    if [tuple(row) for row in estimates[KEY].to_numpy()] != keys(design):
         return "estimates: they are not those of the model's parameters"
     if len(record.theta) != likelihood.m:
         return f"theta: {len(record.theta)} numbers, the model has {likelihood.m}"
@@ -382,26 +388,27 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
         return "checks.proved: what is not proved is not said"
     if any(len(each.theta) != likelihood.m for each in checks.other_optima):
         return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
-    fixed, covariances, variance = parameters(estimates, design)
+    given = Parameters.from_table(estimates, design)
+    variance = given.residual_variance
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
     try:
         found = likelihood.optimum([likelihood.theta_at(relative, 1.0)])
     except LikelihoodError as error:
         return f"theta: {error}"
-    if not np.all(np.abs(fixed - found.fixed) <= HELD * found.std_error):
+    if not np.all(np.abs(given.fixed - found.fixed) <= HELD * found.std_error):
         return "estimates: the fixed effects are not those at the optimum that theta leads to"
     errors = estimates["std_error"].to_numpy()[: likelihood.p]
     if not np.all(np.abs(errors - found.std_error) <= HELD * found.std_error):
         return "estimates: the standard errors are not those at the optimum that theta leads to"
     if not abs(variance - found.residual_variance) <= HELD * found.residual_variance:
         return "estimates: the residual variance is not the one at the optimum that theta leads to"
-    for term, given, wanted, own in zip(design.terms, covariances, found.covariances, relative, strict=True):
+    for term, stated, wanted, own in zip(design.terms, given.covariances, found.covariances, relative, strict=True):
         # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
         unit = np.sqrt(np.maximum(np.diag(wanted), variance / np.mean(term.matrix**2, axis=0)))
         name = f"({', '.join(term.names)} | {term.group})"
         if not np.all(np.abs(variance * own - wanted) <= HELD * np.outer(unit, unit)):
             return f"theta: the criterion is not stationary there in {name}"
-        if not np.all(np.abs(given - wanted) <= HELD * np.outer(unit, unit)):
+        if not np.all(np.abs(stated - wanted) <= HELD * np.outer(unit, unit)):
             return f"estimates: the covariance matrix of {name} is not the one that theta gives"
     return None
 
@@ -439,14 +446,7 @@ def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, An
         both = {method: records.get((name, method), kept.get(method)) for method in METHODS}
         if any(both.values()):
             content[name] = {method: record for method, record in both.items() if record}
-    aside = file.with_name(f".{file.name}.part")
-    try:
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+    files.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     _kept.clear()  # what was read before is not what stands there now
     return file
 

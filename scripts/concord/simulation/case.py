@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,10 @@ import numpy as np
 
 from concord.errors import InputError
 from concord.models import model as models
-from concord.models import parameters as parameters_module
-from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import tidy
+from concord.models.parameters import Parameters, names
 from concord.reference import reference
 from concord.simulation import scenarios
-from concord.simulation.refitter import columns
 from concord.simulation.scenarios import Scenario
 
 
@@ -31,9 +28,7 @@ class Case:
     ----------
     name : what its rows are called by; plain enough for the name of a file
     model : the formula on a table; its own response plays no part
-    fixed : true fixed effects, shape (p,)
-    covariances : true covariance matrices, one a random term, shape (q, q)
-    residual_variance : true variance of the residuals
+    parameters : their true values
     factors : of a scenario, what it is made from
     origin : the case whose responses are drawn in the place of its own: the same model with its predictors in another
         unit or from another zero, which has the same distribution and, drawn anew, other numbers
@@ -41,9 +36,7 @@ class Case:
 
     name: str
     model: Model
-    fixed: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
+    parameters: Parameters
     factors: Mapping[str, float] = field(default_factory=dict)
     origin: Case | None = None
 
@@ -55,16 +48,12 @@ class Case:
         ------
         LikelihoodError, ReferenceError : it has none
         """
-        fixed, covariances, residual_variance = parameters_module.parameters(
-            reference.of(model).estimates, model.design
-        )
-        return cls(f"{model.id}-{model.method}", model, fixed, tuple(covariances), residual_variance)
+        return cls(f"{model.id}-{model.method}", model, reference.of(model).parameters)
 
     @cached_property
     def truth(self) -> dict[str, float]:
         """The true value of every parameter, by its name, in the order of a fit's estimates."""
-        values = flat(self.model.design, self.fixed, self.covariances, self.residual_variance)
-        return dict(zip(parameters(self.model.design), values.tolist(), strict=True))
+        return dict(zip(names(self.model.design), self.parameters.packed.tolist(), strict=True))
 
     @cached_property
     def digest(self) -> str:
@@ -84,17 +73,6 @@ class Case:
         for each in (self, self.origin):
             assert each is None or len(each.model.design.y)
         return pickle.dumps(self)
-
-
-def parameters(design: Design) -> list[str]:
-    """Names of the parameters in the order of a fit's estimates: ``Days``, ``Subject var__Days``, ..."""
-    named = columns(design)
-    return [" ".join(filter(None, pair)) for pair in zip(named["group"], named["term"], strict=True)]
-
-
-def flat(design: Design, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
-    """Parameters as one vector, in the order of `parameters`."""
-    return tidy(design, fixed, np.full(len(fixed), np.nan), covariances, residual_variance)["estimate"].to_numpy()
 
 
 GRID = "grid"
@@ -126,9 +104,7 @@ def made_up(scenario: Scenario, method: str, seed: int) -> Case:
     return Case(
         scenario.name,
         scenario.model(method, seed),
-        fixed,
-        (covariance,),
-        residual_variance,
+        Parameters(fixed, (covariance,), residual_variance),
         scenario.factors,
         origin=made_up(plain, method, seed) if plain != scenario else None,
     )

@@ -14,7 +14,6 @@ from scipy import interpolate, stats
 from concord import r
 from concord.agreement.comparison import Comparison
 from concord.engines import error_definitions
-from concord.engines.error_questions import asked
 from concord.engines.fit import Fit
 from concord.engines.interval_questions import (
     POINTS,
@@ -26,6 +25,7 @@ from concord.engines.interval_questions import (
     ask_mixedlm_wald,
     ask_nlme_wald,
 )
+from concord.engines.nlme import statements as nlme
 from concord.inference import information, profile
 from concord.inference.information import Information, InformationError
 from concord.inference.profile_curve import Interval, Parameter, Profile, ProfileError
@@ -158,9 +158,9 @@ class Intervals:
             expected = self._values(fit)
             if not (len(own["estimates"]) == len(expected) and _same(own["estimates"], expected)):
                 found["lme4"] = "the fit has its columns in another coding than the model"
-        fit = self.fit("mixedlm")
+        fit = self.fit("statsmodels")
         if fit is not None and fit.violation:
-            found["mixedlm"] = fit.violation
+            found["statsmodels"] = fit.violation
         return found
 
     def _values(self, fit: Fit) -> np.ndarray:
@@ -276,11 +276,11 @@ class Intervals:
         at : the information at nlme's estimates
         """
         fit = self.fit("nlme")
-        said = asked(fit)
-        if said["stated"] is None:
+        said = fit.ask(nlme.summary)
+        if said.stated is None:
             return wald(at, "log-sd", parameter, self._width)
         value = self.comparison.measures[self.comparison.fits.index(fit)].resolution.stated
-        off = error_definitions.rounding(said["at"], said["stated"], np.eye(len(said["at"])), fit, value)
+        off = nlme.rounding(said.at, said.stated, np.eye(len(said.at)), fit, value)
         rows = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
         named = parameter.term.replace("sd__", "var__").replace("cor__", "cov__")
         (place,) = np.flatnonzero((rows["group"] == parameter.group) & (rows["term"] == named))
@@ -299,14 +299,14 @@ class Intervals:
     @cached_property
     def joint_mixedlm(self) -> np.ndarray | None:
         """Joint standard errors of the fixed effects at MixedLM's estimates, shape (p,), if there are any."""
-        fit = self.fit("mixedlm")
+        fit = self.fit("statsmodels")
         return None if fit is None else error_definitions.by_joint_hessian(self.optima[self.method][0], fit)[0]
 
     @cached_property
     def wald_mixedlm(self) -> dict[tuple[str, str], tuple[float, float]]:
         """By group and term: fixed effects, and ``var__`` and ``cov__`` as ratios times the residual variance."""
-        fit = self.fit("mixedlm")
-        if fit is None or "mixedlm" in self.absent:
+        fit = self.fit("statsmodels")
+        if fit is None or "statsmodels" in self.absent:
             return {}
         got = fit.ask(ask_mixedlm_wald, self.level)
         found = {}
@@ -357,9 +357,9 @@ class Intervals:
         return self._by_mixedlm[key]
 
     def _profile_re(self, parameter: Parameter, points: int) -> pd.DataFrame:
-        fit = self.fit("mixedlm")
-        if fit is None or "mixedlm" in self.absent:
-            raise IntervalError(self.absent.get("mixedlm", "there is no fit by MixedLM"))
+        fit = self.fit("statsmodels")
+        if fit is None or "statsmodels" in self.absent:
+            raise IntervalError(self.absent.get("statsmodels", "there is no fit by MixedLM"))
         if not varied(parameter):
             raise IntervalError("profile_re takes variances of random effects only")
         got = fit.ask(ask_mixedlm_wald, self.level)

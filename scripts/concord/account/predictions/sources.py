@@ -14,7 +14,6 @@ from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
 from concord.engines.prediction_questions import Said, said
 from concord.inference.prediction import Solution
-from concord.models.parameters import parameters
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Source:
     @property
     def without_offset(self) -> bool:
         """Whether the model has an offset and the engine none: then it was given the response less its offset."""
-        return self.solution.design.offset is not None and self.fit.engine in ("mixedlm", "nlme")
+        return self.solution.design.offset is not None and self.fit.engine in ("statsmodels", "nlme")
 
     @property
     def of_fitted(self) -> str | None:
@@ -125,8 +124,8 @@ def _with_effects(fit: Fit, given: Said) -> Said:
 
 def at_reference(comparison: Comparison) -> Solution | None:
     """The solution at the reference's estimates; None where those are no parameters of the model."""
-    design = comparison.model.design
+    best = comparison.against.parameters
     try:
-        return Solution(design, *parameters(comparison.against.estimates, design))
+        return Solution(comparison.model.design, best.fixed, best.covariances, best.residual_variance)
     except ValueError:
         return None
