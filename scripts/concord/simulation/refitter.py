@@ -7,8 +7,7 @@ the model's.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,9 +18,7 @@ from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.tuning import SAME
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.likelihood.newton import STATIONARY
-from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import INDEFINITE
 from concord.vocabulary import SETTINGS
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
