@@ -22,6 +22,7 @@ import pytest
 
 from concord.commands.cli import main
 from concord.models import model
+from concord.plots import simulation
 from concord.simulation import experiment, parts, study
 from concord.simulation.case import Case, cases
 from concord.simulation.experiment import Experiment, schema
@@ -359,7 +360,7 @@ def test_a_thousand_million_replicates_take_no_more_room_than_ten(case, tmp_path
 
 def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, tmp_path, monkeypatch):
     """To the last bit, though sums of floating-point numbers depend on their order."""
-    monkeypatch.setattr("concord.simulation.findings.ROWS", 1)  # one part at a time
+    monkeypatch.setattr("concord.simulation.store.ROWS", 1)  # one part at a time
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     run(Plan((case,), 1, 12, DEFAULT), whole, workers=0, batch=12)
     shutil.copytree(whole, divided)
@@ -400,13 +401,13 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
     assert found.by().set_index("engine")["replicates"].to_dict() == {"statsmodels": 8, "lme4": 8}
     with pytest.raises(ValueError, match="no factor 'size_': it has ratio, shift"):
         found.by("size_")
-    picture = found.map("shift", "ratio")
+    picture = simulation.heat_maps(found, "shift", "ratio")
     panels = [axes for axes in picture.axes if axes.images]
     assert [axes.get_title("left") for axes in panels] == ["statsmodels, default", "lme4, default"]
     shares = by[by["engine"] == "statsmodels"].pivot(index="ratio", columns="shift", values="share")
     assert np.array_equal(panels[0].images[0].get_array(), shares)
     assert "Share short, by ratio" in repr(found)
-    assert found.coverage().axes
+    assert simulation.coverage(found).axes
 
 
 @pytest.mark.parametrize(

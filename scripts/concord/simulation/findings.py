@@ -250,8 +250,10 @@ class Findings:
         columns = ["engine", "settings", "gap", "gap_error", "largest_gap", "seconds", "seconds_error"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _coverage_together(self) -> pd.DataFrame:
-        """Coverage over all cases: ``parameter, engine, settings, covered, replicates, coverage, error``."""
+    def coverage(self) -> pd.DataFrame:
+        """How often the Wald intervals of the fixed effects hold the true value, the cases of a grid taken together:
+        ``parameter, engine, settings, covered, replicates, coverage, error``.
+        """
         table = self.parameters.dropna(subset=["coverage"])
         table = table[table["engine"] != INDEPENDENT]
         key = ["parameter", "engine", "settings"]
@@ -269,28 +271,6 @@ class Findings:
         return pd.DataFrame(rows, columns=[*key, "covered", "replicates", "coverage", "error"])
 
     # Showing
-
-    def map(self, x: str, y: str, settings: str = "default") -> Any:
-        """A picture: how often each engine falls short, over two factors of a grid.
-
-        Parameters
-        ----------
-        x, y : factors; over the others the replicates are taken together
-        settings : ``default`` or ``tuned``
-        """
-        from concord.plots import simulation
-
-        table = self.by(x, y)
-        return simulation.heat_maps(table[table["settings"] == settings], x, y, settings)
-
-    def coverage(self) -> Any:
-        """A picture: how often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors.
-
-        The cases of a grid are taken together.
-        """
-        from concord.plots import simulation
-
-        return simulation.coverage(self._coverage_together(), self.manifest["level"])
 
     def _rendered(self) -> Iterator[Rendered]:
         """The tables for reading."""
