@@ -343,5 +343,5 @@ def permutation(back: np.ndarray) -> list[int] | None:
 @cache
 def statements(engine: str) -> Statements:
     """What an engine's package can be asked: the functions of its folder's module ``statements``."""
-    module = getattr(engines()[engine], "statements", None)
+    module = engines()[engine].statements
     return Statements(**{each.name: getattr(module, each.name, None) for each in fields(Statements)})
