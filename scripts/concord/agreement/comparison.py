@@ -308,15 +308,9 @@ class Comparison:
             fits.append({**plain(row, FITS_COLUMNS), "call": fit.call})
         for each in self.absent:
             head = {**model, "settings": each.settings, "engine": each.engine}
-            nothing: dict[str, Any] = {
-                "loglik": np.nan,
-                "gap": np.nan,
-                "digits": np.nan,
-                "converged": False,
-                "said_so": "",
-            }
-            told = {"messages": [each.reason], "verdict": self.verdict.word}
-            fits.append(plain({**head, **nothing, **told, "seconds": each.seconds}, FITS_COLUMNS))
+            numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": each.seconds}
+            told = {"converged": False, "said_so": "", "messages": [each.reason], "verdict": self.verdict.word}
+            fits.append(plain({**head, **numbers, **told}, FITS_COLUMNS))
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
