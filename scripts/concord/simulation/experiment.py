@@ -38,8 +38,8 @@ from concord.models.model import Model
 from concord.models.parameters import Parameters, names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
-from concord.simulation.refitter import Refitter, best_known, draw
-from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
+from concord.simulation.refitter import Refitter, best_known, refitting
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED, title
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
@@ -113,9 +113,7 @@ class Experiment:
 
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
-        case = self.case.origin or self.case
-        truth = case.parameters
-        return draw(case.model.design, truth.fixed, truth.covariances, truth.residual_variance, self.seed, replicate)
+        return self.case.response(self.seed, replicate)
 
     def replicate(self, number: int) -> list[dict[str, object]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
@@ -322,5 +320,5 @@ def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequ
 
 
 def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:
-    """Both engines at each of the settings."""
-    return tuple((engine, kind) for kind in settings for engine in PARTIES)
+    """Every engine at each of the settings."""
+    return tuple((engine, kind) for kind in settings for engine in refitting())
