@@ -360,7 +360,7 @@ def test_a_thousand_million_replicates_take_no_more_room_than_ten(case, tmp_path
 
 def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, tmp_path, monkeypatch):
     """To the last bit, though sums of floating-point numbers depend on their order."""
-    monkeypatch.setattr("concord.simulation.findings.ROWS", 1)  # one part at a time
+    monkeypatch.setattr("concord.simulation.store.ROWS", 1)  # one part at a time
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     run(Plan((case,), 1, 12, DEFAULT), whole, workers=0, batch=12)
     shutil.copytree(whole, divided)
