@@ -611,6 +611,12 @@ def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_m
 # ---- writing -------------------------------------------------------------------------------------------------------
 
 
+def test_a_table_without_a_folder_of_its_own_has_no_place_for_records(make_model):
+    made = make_model(LINE, "y ~ x + (x | g)")
+    with pytest.raises(ReferenceError, match="has no references"):
+        reference.write(made.dataset, {})
+
+
 def test_writing_one_record_keeps_the_others(place):
     """The other models' records stay as they are, in the dataset's order, and what no model has goes."""
     file, dataset = place / "reference.json", datasets.read(place)
