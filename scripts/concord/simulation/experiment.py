@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import platform
 import threading
 import time
 import warnings
@@ -18,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import special
 
-from concord import r
+from concord import versions
 from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
@@ -41,7 +39,6 @@ from concord.models.parameters import Parameters, names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, refitting
-from concord.versions import PYTHON_PACKAGES
 from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED, title
 
 LEVEL = 0.95
@@ -307,10 +304,7 @@ def made_with() -> dict[str, str]:
     with warnings.catch_warnings():
         # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
         warnings.simplefilter("ignore", UserWarning)
-        r.package("lme4")
-    found = {"Python": platform.python_version(), **{name: version(name) for name in PYTHON_PACKAGES}}
-    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
-    return found | {name: r.from_r(r.call("getNamespaceVersion", name))[0] for name in ("lme4", "Matrix")}
+        return versions.collect(in_r=("lme4", "Matrix"))
 
 
 def unchanged(content: bytes) -> bytes:
