@@ -8,6 +8,6 @@ preload = ("statsmodels.formula.api", f"{__name__}.engine")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["upstream"],
+    submodules=["statements", "upstream"],
     submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]},
 )
