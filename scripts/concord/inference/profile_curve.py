@@ -330,13 +330,7 @@ class Profile:
     def _crossing(self, root: float, sign: int) -> tuple[float, bool]:
         """The held coordinate where zeta is `sign` times `root`; else the limit, and that it is not reached."""
         limit = self._coordinates.limits[sign > 0]
-        inner, outer = self._best, None
-        for each in self._points[:: -1 if sign < 0 else 1]:
-            if sign * (each.held - self._best.held) > 0:
-                if abs(each.zeta) >= root:
-                    outer = each
-                    break
-                inner = each
+        inner, outer = self._around(root, sign)
         if inner.held == limit:
             return limit, False
         stride = sign * root / max(self._best.rate, 1e-300)
@@ -347,10 +341,9 @@ class Profile:
             if abs(miss) < NEAR and near.rate > 0:
                 return held, True
             if outer is None:
-                if not 0 < sign * (held - inner.held) <= 4 * abs(stride):
-                    held = inner.held + 2 * stride
-                if sign * (held - limit) >= 0:
-                    held = limit
+                ahead = 0 < sign * (held - inner.held) <= 4 * abs(stride)
+                held = held if ahead else inner.held + 2 * stride
+                held = limit if sign * (held - limit) >= 0 else held
             elif not 0 < (held - inner.held) / (outer.held - inner.held) < 1:
                 held = (inner.held + outer.held) / 2
                 if held in (inner.held, outer.held):
@@ -364,6 +357,16 @@ class Profile:
             else:
                 outer = point
         raise ProfileError(f"{self.parameter.label}: no end of the interval was found")
+
+    def _around(self, root: float, sign: int) -> tuple[_Point, _Point | None]:
+        """The known points on a side of the estimate between which zeta reaches a size; the outer one may be missing."""
+        inner = self._best
+        for each in self._points[:: -1 if sign < 0 else 1]:
+            if sign * (each.held - self._best.held) > 0:
+                if abs(each.zeta) >= root:
+                    return inner, each
+                inner = each
+        return inner, None
 
     def _inside(self, value: float) -> float:
         """The held coordinate of a value."""
