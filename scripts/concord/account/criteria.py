@@ -108,7 +108,7 @@ def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) ->
     if engine == "statsmodels" and key == "df_residual":
         return "rows_less_fixed_effects", own.n - own.p
     if engine == "nlme" and key == "bic" and own.reml:
-        return "bic_of_contrasts", own.bic("nlme") + 2 * fit.shift
+        return "bic_of_contrasts", own.bic("contrasts") + 2 * fit.shift
     if key in ("loglik", "aic", "bic", "deviance") and fit and fit.shift:
         sign = 1 if key == "loglik" else -2
         return "reml_in_another_coding", common[key] - sign * fit.shift

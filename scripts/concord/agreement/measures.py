@@ -18,6 +18,7 @@ from concord.agreement import resolution
 from concord.agreement.resolution import Resolution
 from concord.agreement.tolerances import of_stated
 from concord.agreement.verdict import GAP, Fact, grade
+from concord.engines.engine import engines
 from concord.engines.error_definitions import by_joint_hessian
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed, slope
@@ -173,6 +174,7 @@ class Judge:
         fact = Fact(
             name=name,
             engine=fit.engine,
+            language=engines()[fit.engine].language,
             gap=gap,
             off=off,
             digits=digits,

@@ -18,22 +18,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from concord.account.line import INDEPENDENT
 from concord.agreement.comparison import Comparison
 from concord.bootstrap.replicates import Judged, Plan, computed
 from concord.bootstrap.result import Bootstrap
+from concord.engines import engine
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
-from concord.engines.statsmodels import engine as mixedlm
 from concord.models.model import Model
 from concord.reference import reference
-from concord.simulation.refitter import ENGINES
+from concord.simulation.refitter import sources
 
 
 def bootstrap(
     subject: Model | Comparison | Fit,
     replicates: int = 200,
     seed: int = 1,
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] | None = None,
     settings: str | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -48,7 +49,7 @@ def bootstrap(
     subject : a model or a comparison, to draw from the reference's estimates; or a fit, to draw from its own
     replicates : how many responses
     seed : of all draws
-    engines : of ``statsmodels``, ``lme4`` and ``independent``
+    engines : names of engines, and ``independent``; by default every one that refits, and that
     settings : ``default`` or ``tuned``; by default those of the comparison or fit, and ``default`` for a model
     scheduler : address of a dask scheduler; None for one-thread worker processes on this machine
     workers : how many of them, by default one a core; 0: none, in this process
@@ -60,9 +61,11 @@ def bootstrap(
     InputError : no scheduler answers at the address
     LikelihoodError : the model's likelihood is not defined
     """
-    unknown = [each for each in engines if each not in ENGINES]
+    known = sources()
+    engines = known if engines is None else engines
+    unknown = [each for each in engines if each not in known]
     if unknown or not engines:
-        raise ValueError(f"engine {unknown[0] if unknown else ''!r}: one of {', '.join(ENGINES)}")
+        raise ValueError(f"engine {unknown[0] if unknown else ''!r}: one of {', '.join(known)}")
     if replicates < 1:
         raise ValueError(f"{replicates} replicates: at least one is needed")
     began = time.perf_counter()
@@ -75,11 +78,12 @@ def bootstrap(
         against = subject.against if isinstance(subject, Comparison) else reference.of(model)
         truth, origin = against.parameters, f"the {against.noun}"
     absent = {}
-    if "statsmodels" in engines:
-        try:
-            mixedlm.call(model)
-        except CannotExpress as error:
-            absent["statsmodels"] = str(error)
+    for name in engines:
+        if name != INDEPENDENT:
+            try:
+                engine.engines()[name].call(model)
+            except CannotExpress as error:
+                absent[name] = str(error)
     present = tuple(each for each in dict.fromkeys(engines) if each not in absent)
     plan = Plan(uuid.uuid4().hex, model, truth, seed, present, settings)
     found: dict[int, Judged] = {}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from concord.display.picture import described
 from concord.engines.fit import Fit
-from concord.plots.style import GREY, STYLE, _bounded, _label, _name, _quantity, _said, _with_unit, listed, subplots
+from concord.plots.style import GREY, _bounded, _label, _name, _quantity, _said, _with_unit, listed, style, subplots
 
 
 def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[str, str] = ("", "")) -> Figure:
@@ -73,7 +73,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
         axes.plot(along[mine], design.y[mine], "o", color=GREY, markersize=3.5, label="observed")
         # Wide under narrow: lines that coincide must both be seen.
         for fit, width, dash in zip(fits, cycle((4.5, 1.8, 1.0)), cycle(("-", "--", ":")), strict=False):
-            color, _ = STYLE[fit.engine]
+            color, _ = style(fit.engine)
             alpha = 0.45 if width > 4 else 1.0
             axes.plot(along[mine], fit.fitted[mine], dash, color=color, linewidth=width, alpha=alpha, label=_name(fit))
         axes.set_title(f"{term.group} {term.levels[code]}", fontsize=9)

@@ -28,7 +28,7 @@ from concord import r
 from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
-from concord.engines.engine import CannotExpress
+from concord.engines.engine import CannotExpress, deciding, load_r, refitted, title
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
@@ -39,7 +39,7 @@ from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, draw
 from concord.versions import PYTHON_PACKAGES
-from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
@@ -202,14 +202,18 @@ def rule(
         return Ruling(UNJUDGED, dict.fromkeys(fits, math.nan), dict.fromkeys(fits, ""))
     point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
     judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), allowed_gap(settings, model))
+    decides = deciding(fits)
     gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
     given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
     measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
     facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
-    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
     grades = {fact.engine: grade(fact, judge.allowed) for fact in facts}
-    if measured and not gone and SHORT not in grades.values():
+    parties = [fact for fact in facts if fact.engine in decides]
+    measured = [each for each in measured if each.fit.engine in decides]
+    gone = [each for each in gone if each.engine in decides]
+    found = Facts(parties, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
+    if measured and not gone and SHORT not in (grades[fact.engine] for fact in parties):
         beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
         found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
     gaps = {engine: math.inf for engine in fits} | {fact.engine: fact.gap for fact in facts}
@@ -279,7 +283,7 @@ def made_with() -> dict[str, str]:
     with warnings.catch_warnings():
         # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
         warnings.simplefilter("ignore", UserWarning)
-        r.package("lme4")
+        load_r()
     found = {"Python": platform.python_version(), **{name: version(name) for name in PYTHON_PACKAGES}}
     found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
     return found | {name: r.from_r(r.call("getNamespaceVersion", name))[0] for name in ("lme4", "Matrix")}
@@ -298,5 +302,5 @@ def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequ
 
 
 def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:
-    """Both engines at each of the settings."""
-    return tuple((engine, kind) for kind in settings for engine in PARTIES)
+    """Every engine that refits, at each of the settings."""
+    return tuple((engine, kind) for kind in settings for engine in refitted())

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from concord.engines.engine import engines
+from concord.engines.engine import engines, refitted
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.tuning import SAME
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
@@ -24,8 +24,6 @@ from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import INDEFINITE
 from concord.vocabulary import SETTINGS
-
-ENGINES = ("statsmodels", "lme4", "independent")
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
 SINGULAR = 1e-3
@@ -90,6 +88,11 @@ def symmetric_root(covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T * unit
 
 
+def sources() -> tuple[str, ...]:
+    """What can be refitted: every engine with a refitter, and the independent likelihood."""
+    return (*refitted(), "independent")
+
+
 class Refitter:
     """A model, to be fitted by one engine to one response after the other. Made once a process.
 
@@ -102,7 +105,7 @@ class Refitter:
     Parameters
     ----------
     model : what is fitted
-    engine : one of `ENGINES`; ``independent``: the independent likelihood's optimum
+    engine : one of `sources`; ``independent``: the independent likelihood's optimum
     settings : ``default`` or ``tuned``; to ``independent`` they are the same
     starts : ``independent`` only: whitened thetas to start from, shape (m,), beside the usual ones
     options : the engine's own: ``warm``, ``thorough``
@@ -123,8 +126,8 @@ class Refitter:
         starts: Sequence[np.ndarray] = (),
         **options: bool,
     ) -> None:
-        if engine not in ENGINES:
-            raise ValueError(f"engine {engine!r}: one of {', '.join(ENGINES)}")
+        if engine not in (known := sources()):
+            raise ValueError(f"engine {engine!r}: one of {', '.join(known)}")
         if settings not in SETTINGS:
             raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
         self.model, self.engine, self.settings = model, engine, settings

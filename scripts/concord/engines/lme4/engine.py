@@ -86,6 +86,11 @@ def call(model: Model, optimizer: str | None = None) -> str:
     return r.from_r(text)[0]
 
 
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it: the same for every model."""
+    return ["library(lme4)"]
+
+
 def _room() -> Any:
     r.package("lme4")
     return r.source(_R)
