@@ -13,6 +13,7 @@ from concord.account import checks
 from concord.account.line import Sheet
 from concord.agreement.comparison import compare
 from concord.engines.engine import engines
+from concord.inference.gradients import Criterion, relative_gradient
 from concord.models import model as models
 
 ENGINES = ("statsmodels", "lme4", "nlme")
@@ -54,14 +55,14 @@ def test_the_relative_gradient_is_the_same_for_every_factor_and_coding():
     G = G + G.T
     factor = np.linalg.cholesky(np.cov(rng.normal(size=(3, 20))))
     wanted = np.linalg.eigvalsh(2 * factor.T @ G @ factor)
-    np.testing.assert_allclose(checks.relative_gradient(factor, 2 * G @ factor), wanted, atol=1e-12)
+    np.testing.assert_allclose(relative_gradient(factor, 2 * G @ factor), wanted, atol=1e-12)
     turned = factor * [1, -1, 1]
-    np.testing.assert_allclose(checks.relative_gradient(turned, 2 * G @ turned), wanted, atol=1e-12)
+    np.testing.assert_allclose(relative_gradient(turned, 2 * G @ turned), wanted, atol=1e-12)
     T = rng.normal(size=(3, 3))
     other = np.linalg.cholesky(T @ factor @ factor.T @ T.T)
     inverse = np.linalg.inv(T)
     given = 2 * inverse.T @ G @ inverse @ other
-    np.testing.assert_allclose(checks.relative_gradient(other, given), wanted, atol=1e-10)
+    np.testing.assert_allclose(relative_gradient(other, given), wanted, atol=1e-10)
 
 
 def test_of_one_effect_it_is_the_derivative_by_the_logarithm_of_its_deviation(compared):
@@ -72,9 +73,9 @@ def test_of_one_effect_it_is_the_derivative_by_the_logarithm_of_its_deviation(co
     }"""
     wanted = r.from_r(r.call(robjects.r(text), 0.4, 1e-4))[0]
     fit = compared("dyestuff-random_intercept", engines=("statsmodels", "lme4"))[0].fits[1]
-    criterion = checks._Criterion(fit, fit.model.design.terms, by_column=True)
+    criterion = Criterion(fit.model.design, fit.model.reml, fit.model.design.terms, by_column=True)
     theta = np.array([0.4])
-    found = checks.relative_gradient(*criterion.factors(theta), *criterion.factors(criterion.slopes(theta)))
+    found = relative_gradient(*criterion.factors(theta), *criterion.factors(criterion.slopes(theta)))
     assert abs(wanted) > 1 and found[0] == pytest.approx(wanted, rel=1e-6)
 
 
@@ -109,10 +110,10 @@ def test_lme4s_numbers_are_those_of_its_object_and_of_its_message(compared):
     comparison, asked = compared("sitka-random_slope", settings="default")
     fit = comparison.fits[1]
     stored = r.from_r(r.call(robjects.r("function(f) f@optinfo$derivs$gradient"), fit.native))
-    np.testing.assert_array_equal(asked["lme4"]["gradient"], stored)
+    np.testing.assert_array_equal(asked["lme4"].derivatives[0].value, stored)
     assert any("max|grad| = 0.793203" in message for message in fit.messages)
-    assert asked["lme4"]["checked"] == pytest.approx(0.793203, abs=5e-7)
-    assert asked["lme4"]["expected_checked"] == pytest.approx(0.793203, abs=1e-5)
+    assert asked["lme4"].compared == pytest.approx(0.793203, abs=5e-7)
+    assert asked["lme4"].derivatives[1].expected == pytest.approx(0.793203, abs=1e-5)
 
 
 def test_mixedlms_score_is_the_slope_of_its_own_likelihood(compared):
@@ -126,8 +127,8 @@ def test_mixedlms_score_is_the_slope_of_its_own_likelihood(compared):
 
     slopes = [(loglike(at + 1e-5 * e) - loglike(at - 1e-5 * e)) / 2e-5 for e in np.eye(3)]
     assert np.abs(slopes).max() > 10
-    np.testing.assert_allclose(asked["statsmodels"]["score"], slopes, atol=1e-4)
-    np.testing.assert_allclose(asked["statsmodels"]["expected_score"], slopes, atol=1e-4)
+    np.testing.assert_allclose(asked["statsmodels"].derivatives[0].value, slopes, atol=1e-4)
+    np.testing.assert_allclose(asked["statsmodels"].derivatives[0].expected, slopes, atol=1e-4)
 
 
 def test_the_wrong_sign_is_seen_where_the_optimizer_stopped(compared):
@@ -139,13 +140,13 @@ def test_the_wrong_sign_is_seen_where_the_optimizer_stopped(compared):
     def loglike(packed):
         return results.model.loglike(packed, profile_fe=True)
 
-    steps = 1e-5 * np.maximum(np.abs(said["stop"]), 1e-3)
+    steps = 1e-5 * np.maximum(np.abs(said.stop.at), 1e-3)
     moves = np.diag(steps)
-    there = said["stop"]
+    there = said.stop.at
     slopes = [(loglike(there + e) - loglike(there - e)) / (2 * h) for e, h in zip(moves, steps, strict=True)]
-    np.testing.assert_allclose(said["stop_slopes"], slopes, rtol=1e-4)
+    np.testing.assert_allclose(said.stop.slopes, slopes, rtol=1e-4)
     assert (there[[0, 2]] < 0).any()
-    assert not np.allclose(said["stop_score"], slopes, rtol=0.5)
+    assert not np.allclose(said.derivatives[-1].value, slopes, rtol=0.5)
     line = lines_of(compared, "dietox-random_slope", settings="default")["score where its first optimizer stopped"]
     assert line.definitions == {"statsmodels": "score_at_a_negative_diagonal"} and line.verdict == "agree"
     row = rows_of(compared, "dietox-random_slope", settings="default").loc[("statsmodels", "score at its first stop")]
@@ -207,7 +208,9 @@ def test_mixedlms_boundary_comes_and_goes_with_the_units_of_the_response(make_mo
 def test_a_gradient_that_its_definition_does_not_give_differs(compared):
     """A package that stated another number would be found out."""
     comparison, asked = compared("pastes-nested")
-    wrong = {**asked, "lme4": {**asked["lme4"], "gradient": asked["lme4"]["gradient"] + 1e-4}}
+    gradient, *others = asked["lme4"].derivatives
+    off = replace(gradient, value=gradient.value + 1e-4)
+    wrong = {**asked, "lme4": replace(asked["lme4"], derivatives=(off, *others))}
     found = {line.quantity: line.verdict for line in checks.lines(comparison, wrong)}
     assert found["gradient of the deviance in theta"] == "differ"
     assert found["score in the factor's entries"] == "agree"

@@ -62,8 +62,10 @@ def test_criteria_are_nlmes_in_its_convention(id, method, fits):
     """Its BIC under REML takes n - p for n."""
     fit = fits(id, method, "nlme", "tuned")
     made = at(fit)
-    np.testing.assert_allclose([made.loglik, made.df, made.aic, made.bic("contrasts")], from_fit(fit, NLME), rtol=1e-12)
-    difference = made.bic("rows") - made.bic("contrasts")
+    np.testing.assert_allclose(
+        [made.loglik, made.df, made.aic, made.bic(of_contrasts=True)], from_fit(fit, NLME), rtol=1e-12
+    )
+    difference = made.bic() - made.bic(of_contrasts=True)
     assert difference == pytest.approx(made.df * np.log(made.n / (made.n - made.p)) * (method == "REML"), abs=1e-9)
 
 
@@ -78,12 +80,6 @@ def test_criteria_are_mixedlms_in_its_convention(id, method, fits):
     else:
         np.testing.assert_allclose([made.aic, made.bic()], [fit.native.aic, fit.native.bic], rtol=1e-10)
     assert fit.native.df_resid == made.n - made.p
-
-
-def test_an_unknown_convention_is_refused():
-    """Of BIC there are two."""
-    with pytest.raises(ValueError, match="one of rows, contrasts"):
-        linear(model.get(IDS[0]).design, False).bic("sas")
 
 
 @pytest.mark.parametrize("reml", [True, False])

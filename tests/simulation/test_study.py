@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import tracemalloc
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +25,7 @@ import pytest
 
 from concord.commands.cli import main
 from concord.models import model
+from concord.plots import simulation
 from concord.simulation import experiment, parts, study
 from concord.simulation.case import Case, cases
 from concord.simulation.experiment import Experiment, schema
@@ -56,7 +60,7 @@ def made_up(plan: Plan, first: int, stop: int) -> bytes:
     manifest = plan.manifest
     fits = tuple(manifest["fits"])
     identity = parts.Identity(
-        case.name, case.digest, plan.seed, fits, manifest["level"], manifest["versions"], first, stop
+        case.name, case.digest, plan.seed, fits, plan.thorough, manifest["level"], manifest["versions"], first, stop
     )
     of = [("independent", "optimum"), *plan.pairs]
     rows = [
@@ -283,12 +287,30 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     pd.testing.assert_frame_equal(rows(kept), wanted, check_exact=True)
 
 
-def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
-    compute = experiment.compute
-    monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))
-    with pytest.raises(StudyStopped, match="a worker has .* here it is .*: install the same"):
+@pytest.mark.parametrize(("package", "version"), [("lme4", "0.9"), ("concord", "0.1.0")])
+def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch, package, version):
+    compute, here = experiment.compute, experiment.made_with()
+    monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], here | {package: version}))
+    with pytest.raises(StudyStopped, match=f"a worker has {package} {version}, and here it is .*: install the same"):
         run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=0)
     assert files(tmp_path) == []
+
+
+def test_a_worker_with_another_layout_of_the_package_stops_the_study(case, tmp_path, monkeypatch):
+    """There `concord.simulation` is a module, as it was before the package had rooms."""
+
+    def without(function, name):
+        raise ModuleNotFoundError(f"No module named '{name}'; 'concord.simulation' is not a package")
+
+    client = SimpleNamespace(run=without, cancel=lambda futures: None)
+    monkeypatch.setattr(study, "cluster", lambda *given: nullcontext(client))
+    with pytest.raises(StudyStopped, match="a worker lacks what it needs .*experiment.*: install this Concord there"):
+        run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=2)
+
+
+def test_a_study_has_the_version_of_the_project(case):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert Plan((case,), 1, 1, DEFAULT).manifest["versions"]["concord"] == project["version"]
 
 
 def test_where_every_replicate_fails_the_study_stops_early(case, tmp_path, monkeypatch):
@@ -359,7 +381,7 @@ def test_a_thousand_million_replicates_take_no_more_room_than_ten(case, tmp_path
 
 def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, tmp_path, monkeypatch):
     """To the last bit, though sums of floating-point numbers depend on their order."""
-    monkeypatch.setattr("concord.simulation.findings.ROWS", 1)  # one part at a time
+    monkeypatch.setattr("concord.simulation.store.ROWS", 1)  # one part at a time
     whole, divided = tmp_path / "whole", tmp_path / "divided"
     run(Plan((case,), 1, 12, DEFAULT), whole, workers=0, batch=12)
     shutil.copytree(whole, divided)
@@ -377,7 +399,7 @@ def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, t
     there = table.to_pandas()
     lme4 = there[there["engine"] == "lme4"]
     row = one.parameters.set_index(["engine", "parameter"]).loc["lme4", "Residual var__Observation"]
-    off = lme4["estimate: Residual var__Observation"] - case.residual_variance
+    off = lme4["estimate: Residual var__Observation"] - case.parameters.residual_variance
     assert row["bias"] == pytest.approx(off.mean()) and row["bias_error"] == pytest.approx(off.sem())
     row = one.engines.set_index("engine").loc["lme4"]
     assert row["seconds"] == pytest.approx(lme4["seconds"].mean())
@@ -400,13 +422,13 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
     assert found.by().set_index("engine")["replicates"].to_dict() == {"statsmodels": 8, "lme4": 8}
     with pytest.raises(ValueError, match="no factor 'size_': it has ratio, shift"):
         found.by("size_")
-    picture = found.map("shift", "ratio")
+    picture = simulation.heat_maps(found, "shift", "ratio")
     panels = [axes for axes in picture.axes if axes.images]
     assert [axes.get_title("left") for axes in panels] == ["statsmodels, default", "lme4, default"]
     shares = by[by["engine"] == "statsmodels"].pivot(index="ratio", columns="shift", values="share")
     assert np.array_equal(panels[0].images[0].get_array(), shares)
     assert "Share short, by ratio" in repr(found)
-    assert found.coverage().axes
+    assert simulation.coverage(found).axes
 
 
 @pytest.mark.parametrize(

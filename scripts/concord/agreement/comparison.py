@@ -178,8 +178,23 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per quantity; see `agreement_table`."""
-        return agreement_table.build(self)
+        """One row per quantity; see `agreement_table`. Beside a single fit the reference stands as ``optimum``."""
+        parties = [self.measures[i] for i in self.parties] if self.fits else []
+        rows = agreement_table.Rows(
+            parties,
+            self.judge,
+            self.against.estimates[KEY].itertuples(index=False, name=None),
+            comparable=all(self.same_model(each.fit) for each in parties),
+            within=bool(self.fits) and not any(self.grades[i] for i in self.parties),
+        )
+        shown = [
+            (label, fit.loglik + fit.shift, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)
+        ]
+        labels = [self.labels[i] for i in self.parties]
+        if self.alone:
+            shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
+            labels.append(OPTIMUM)
+        return agreement_table.build(shown, labels, rows)
 
     def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
         """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
@@ -192,6 +207,8 @@ class Comparison:
         """
         measured, (effect, _, term) = self.measures[i], key
         stated = measured.stated
+        if stated is None:
+            raise ValueError(measured.invalid)
         if effect == "loglik":
             return stated.loglik - stated.low, stated.high - stated.loglik
         if effect == "std_error":
@@ -289,14 +306,15 @@ class Comparison:
             # What is no column of fits.csv is for the site, which knows no engines.
             fits.append({**plain(row, FITS_COLUMNS), **_kind(fit.engine), "call": fit.call})
         for each in self.absent:
-            head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
-            nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False, "said_so": ""}
-            told = {"messages": [each.reason], "verdict": self.verdict.word}
-            fits.append({**plain({**head, **nothing, **told}, FITS_COLUMNS), **_kind(each.engine)})
+            head = {**model, "settings": each.settings, "engine": each.engine}
+            numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": each.seconds}
+            told = {"converged": False, "said_so": "", "messages": [each.reason], "verdict": self.verdict.word}
+            fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(each.engine)})
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
-        header, rows = agreement_table.rendered(self)
+        labels = [*self.labels, *([OPTIMUM] if self.alone else [])]
+        header, rows = agreement_table.rendered(self.table if self.fits else None, labels)
         notes = []
         if self.fits:
             gaps = [

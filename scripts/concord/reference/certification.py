@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.arrays import Integers, Vector
 from concord.engines.answers import answer
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
@@ -93,7 +94,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     return {**record, "checksum": checksum(record)}
 
 
-def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate, list[np.ndarray], dict[str, Any]]:
+def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate, list[Integers], dict[str, Any]]:
     """An optimum solved and proved from the table's exact numbers.
 
     Returns
@@ -111,7 +112,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate
     try:
         proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
-        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place) for place in places])]
+        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place).tolist() for place in places])]
         start = Likelihood(model.design, model.reml).theta_at(relative, 1.0)
         return proved, places, {"better": start}
     except CertificateError as error:
@@ -120,11 +121,11 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate
     return proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})}
 
 
-def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) -> dict[str, Any]:
+def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> dict[str, Any]:
     """What a record says of the optimum itself, in decimals."""
 
     def decimal(value: Any) -> str:
-        return value.str(DIGITS, radius=False)
+        return str(value.str(DIGITS, radius=False))
 
     covariances = [
         np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
@@ -182,7 +183,7 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
     return failed
 
 
-def grid(likelihood: Likelihood) -> list[np.ndarray]:
+def grid(likelihood: Likelihood) -> list[Vector]:
     """Starts over whitened theta: every term's effects from small to large, their correlations from low to high."""
     choices = []
     for term in likelihood.design.terms:

@@ -43,7 +43,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    optimizers = dict.fromkeys(r.from_r(r.call("names", room()["controls"])))
     return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
@@ -54,10 +54,10 @@ def optimizers() -> tuple[str, ...]:
     ------
     RError : R, lme4, or one of the packages dfoptim and optimx is missing
     """
-    room = _room()
+    here = room()
     for name in ("dfoptim", "optimx"):  # without them allFit leaves their optimizers out, and says nothing
         r.package(name)
-    return tuple(r.from_r(r.call("names", r.call(room["plain_controls"]))))
+    return tuple(r.from_r(r.call("names", r.call(here["plain_controls"]))))
 
 
 def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> Fit:
@@ -82,7 +82,7 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(_room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
+    text = r.call(room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
     return r.from_r(text)[0]
 
 
@@ -91,16 +91,17 @@ def imports(model: Model) -> list[str]:
     return ["library(lme4)"]
 
 
-def _room() -> Any:
+def room() -> Any:
+    """The R functions of this engine's fits."""
     r.package("lme4")
     return r.source(_R)
 
 
 def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = None, tight: bool = True) -> Fit:
-    room = _room()
+    here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(room["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
+        ran = r.call(here["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
@@ -128,9 +129,9 @@ def from_native(
     ------
     EngineError : it is a fit of something else: by another method, on other rows or groups, with other terms
     """
-    room = _room()
+    here = room()
     try:
-        got = r.from_r(r.call(room["describe"], native))
+        got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
     design, got["names"] = model.design, got["names"] or []
@@ -160,7 +161,7 @@ def from_native(
         seconds=seconds,
         call=call or got["call"][0],
         shift=shift(back) if model.reml else 0.0,
-        summarize=lambda: r.from_r(r.call(room["summary_text"], native))[0],
+        summarize=lambda: r.from_r(r.call(here["summary_text"], native))[0],
         predict=partial(_random_effects, native, model, codings),
         native=native,
     )
@@ -193,7 +194,7 @@ def _covariances(got: dict[str, Any], model: Model) -> tuple[tuple[np.ndarray, .
 
 def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.DataFrame:
     """In the model's coding; where lmer had a recombination of its columns, without standard errors."""
-    given = pd.DataFrame(r.from_r(r.call(_room()["random_effects"], native)))
+    given = pd.DataFrame(r.from_r(r.call(room()["random_effects"], native)))
     tables = []
     for term, (group, columns, back) in zip(model.design.terms, codings, strict=True):
         mine = given[(given["group"] == group) & given["term"].isin(columns)]
@@ -217,6 +218,11 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
     return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]
 
 
+def described_by(native: Any) -> dict[str, Any]:
+    """What an lmer fit holds, as the R function ``describe`` has it."""
+    return r.from_r(r.call(room()["describe"], native))
+
+
 def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
     """How lmer has the model's columns: the way back from its fixed effects to the model's, shape (p, p), and every
     random term's coding, in the order of the model's terms.
@@ -225,7 +231,7 @@ def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
     ------
     EngineError : it is a fit of something else
     """
-    got = r.from_r(r.call(_room()["describe"], native))
+    got = described_by(native)
     back = between(got["X"].reshape(len(model.design.y), -1), model.design.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")

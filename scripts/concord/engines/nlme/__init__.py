@@ -10,5 +10,5 @@ orthogonal, inverts, sweep = True, False, 0
 optimizers = fit_by = refitters = None
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"engine": ["call", "fit", "from_native", "imports"]}
+    __name__, submodules=["statements"], submod_attrs={"engine": ["call", "fit", "from_native", "imports"]}
 )

@@ -1,4 +1,4 @@
-"""What lme4 says of a fit beyond the estimates, and lmerTest and pbkrtest of the same fit, in the model's coding."""
+"""Standard errors and tests: what lme4, lmerTest and pbkrtest state of a fit by lmer, in the model's coding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from concord import r
 from concord.engines.error_definitions import in_factors, of_variances
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import Coding, codings
-from concord.engines.statements import ErrorOfVariance, Statement, Statements, Test, Uncertainty, permutation
+from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncertainty, permutation
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
@@ -21,18 +21,15 @@ from concord.models.design import Design
 
 LMERTEST, PBKRTEST = "lmerTest", "pbkrtest"
 
-_R = Path(__file__).with_suffix(".R")
-
 # numDeriv's, in lmerTest: steps of a tenth of a parameter, or of 1e-4 where it is all but zero, halved three times.
 NUMDERIV_SHARE, NUMDERIV_LEAST, NUMDERIV_ZERO, NUMDERIV_HALVED = 0.1, 1e-4, 1.78e-5, 8
+
+_R = Path(__file__).with_suffix(".R")
 
 
 def _room() -> Any:
     r.package("lme4")
     return r.source(_R)
-
-
-# ---- standard errors and tests ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +120,7 @@ def _from_factors(design: Design, got: dict[str, Any], columns: Sequence[Coding]
 
 
 def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
-    """The standard errors and tests of lme4, lmerTest and pbkrtest; see `Statements`."""
+    """The standard errors and tests of lme4, lmerTest and pbkrtest; see `concord.engines.statements`."""
     said: Summary = fit.ask(summary)
     own = Statement(fit.std_error)
     no_errors = (
@@ -147,7 +144,7 @@ def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
                 source,
                 kind,
                 Statement(t, "t_kenward_roger" if adjusted else ""),
-                Statement(df, f"df_{key}", rounding=0.0 if adjusted else of_degrees),
+                Statement(df, f"df_{key}", rounding=None if adjusted else of_degrees),
                 Statement(p, f"p_{key}"),
                 Statement(error, "error_kenward_roger" if adjusted else ""),
                 own_error=True,
@@ -181,6 +178,3 @@ def lost_by_differences(likelihood: Likelihood, fit: Fit, value: float) -> tuple
         return off, degrees_of_freedom.satterthwaite_off(likelihood, fit.covariances, fit.residual_variance, moved)
     except (DegreesError, LikelihoodError, np.linalg.LinAlgError):
         return np.zeros(sum(len(c) * (len(c) + 1) // 2 for c in fit.covariances) + 1), np.zeros(likelihood.p)
-
-
-STATEMENTS = Statements(uncertainty=uncertainty)

@@ -1,37 +1,16 @@
-"""What MixedLM says of a fit beyond the estimates, in the model's coding."""
+"""Standard errors and tests: what MixedLM states of a fit, in the model's coding."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from concord.engines.fit import Fit
-from concord.engines.statements import ErrorOfVariance, Statement, Statements, Test, Uncertainty, permutation
-from concord.engines.statsmodels.engine import layout
+from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncertainty, permutation
+from concord.engines.statsmodels.engine import as_fitted, layout, results_of
 from concord.likelihood.likelihood import Likelihood
-
-
-def _results(fit: Fit) -> Any:
-    return getattr(fit.native, "_results", fit.native)
-
-
-@contextmanager
-def _as_fitted(results: Any) -> Iterator[Any]:
-    """The model object by the method of the result: it may have been fitted by the other one since."""
-    made, present = results.model, results.model.reml
-    try:
-        made.reml = results.reml
-        yield made
-    finally:
-        made.reml = present
-
-
-# ---- standard errors and tests ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +35,10 @@ class Summary:
 
 def summary(fit: Fit) -> Summary:
     """What MixedLM's result states; to be asked where the fit is."""
-    results = _results(fit)
+    results = results_of(fit)
     back, places = layout(fit.native, fit.model)
     p = len(back)
-    with _as_fitted(results) as made:
+    with as_fitted(results) as made:
         hessian = np.asarray(made.hessian(results.params_object)[0])
     block = np.linalg.inv(-hessian[:p, :p])
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
@@ -84,7 +63,7 @@ def summary(fit: Fit) -> Summary:
 
 
 def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
-    """MixedLM's standard errors and tests; see `Statements`."""
+    """MixedLM's standard errors and tests; see `concord.engines.statements`."""
     said: Summary = fit.ask(summary)
     none = ["its Hessian is not negative definite: it gives none" if np.isnan(each) else "" for each in fit.std_error]
     profiled_out = "its likelihood has the residual variance profiled out: it has no error of it"
@@ -108,6 +87,3 @@ def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
         (printed,),
         (test,),
     )
-
-
-STATEMENTS = Statements(uncertainty=uncertainty)
