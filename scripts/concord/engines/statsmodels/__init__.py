@@ -10,6 +10,6 @@ orthogonal, inverts, sweep = False, True, 15
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["statements"],
+    submodules=["statements", "upstream"],
     submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "imports", "optimizers"], "refit": ["refitters"]},
 )
