@@ -12,7 +12,7 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
-from concord.plots.style import listed, style, subplots
+from concord.plots.style import listed, mark, subplots
 
 # A ratio of standard deviations is shown down to this part of the larger optimum's, and up to this multiple of it.
 DOWN, UP = 1e-4, 30.0
@@ -38,7 +38,7 @@ def optima(comparison: Comparison) -> Figure | str:
     figure, axes = subplots(figsize=(7.5, 4.2))
     axes.plot(curve[label], curve["log-likelihood"], color="black", linewidth=1.5)
     for row in points.itertuples():
-        color, marker = style(row.who)
+        color, marker = mark(row.who)
         optimum = row.who.startswith(OPTIMUM)
         size = 160 if optimum else 60
         axes.scatter(row.place, row.loglik, size, color, marker=marker, zorder=2 if optimum else 3, label=row.shown)

@@ -20,7 +20,7 @@ from concord.account.line import INDEPENDENT
 from concord.display.picture import described
 from concord.engines.engine import party, title
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, plain, style, subplots
+from concord.plots.style import GREY, mark, plain, subplots
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
@@ -147,11 +147,11 @@ def _draw(
     whose = "independent" if source == INDEPENDENT else f"{title(source)}'s profile"
     label = f"{whose}, {method}: holds {what}"
     if source == INDEPENDENT:
-        color = style(party("Python").name)[0] if holds == RATIO else "black"
+        color = mark(party("Python").name)[0] if holds == RATIO else "black"
         dash = "--" if method == "REML" else "-"
         (drawn,) = axes.plot(points["value"], points[column], dash, color=color, linewidth=1.2)
     else:
-        color, marker = style(source)
+        color, marker = mark(source)
         (drawn,) = axes.plot(
             points["value"], points[column], marker, color=color, markersize=5, markerfacecolor="none", linestyle="none"
         )
@@ -170,7 +170,7 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     """
     values, logliks = np.asarray(curve).T
     figure, axes = subplots(figsize=(7, 4))
-    color, marker = style(party("Python").name)
+    color, marker = mark(party("Python").name)
     axes.plot(values, -2 * (logliks - logliks.max()), marker=marker, color=color, label="MixedLM's profile_re")
     axes.axvline(estimate, color=GREY, linestyle="--", linewidth=1, label="estimate")
     level = stats.chi2.ppf(confidence, 1)

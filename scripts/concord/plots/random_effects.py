@@ -18,7 +18,7 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import Picture, described
 from concord.inference.effects import unit
 from concord.models.parameters import RANDOM_EFFECTS
-from concord.plots.style import GREY, height_of, listed, plain, style, subplots
+from concord.plots.style import GREY, height_of, listed, mark, plain, subplots
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
 LEVELS = 200
@@ -238,4 +238,4 @@ def _unit(comparison: Comparison, group: str, name: str) -> float:
 def _style(comparison: Comparison, source: str) -> tuple[str, str]:
     if source == INDEPENDENT:
         return _INDEPENDENT
-    return style(comparison.fits[comparison.labels.index(source)].engine)
+    return mark(comparison.fits[comparison.labels.index(source)].engine)
