@@ -17,7 +17,7 @@ from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, STYLE, bounded, fit_in_words, fit_label, height_of, listed, plain, subplots
+from concord.plots.style import GREY, bounded, fit_in_words, fit_label, height_of, listed, mark, plain, subplots
 from concord.reference import reference
 
 
@@ -39,7 +39,7 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
         axes.axvline(correct["estimate"], color=GREY, linewidth=1, linestyle="--")
         for line, fit in enumerate(fits):
             row = fit.estimates.set_index(KEY).loc[key]
-            color, marker = STYLE[fit.engine]
+            color, marker = mark(fit.engine)
             filled = color if fit.settings == "tuned" else "white"
             spread = None if np.isnan(row["std_error"]) else width * row["std_error"]
             ends = (np.nan, np.nan) if spread is None else (row["estimate"] - spread, row["estimate"] + spread)
@@ -123,7 +123,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
             order = order or list(mine["estimate"].sort_values(kind="stable").index)
             mine = mine.loc[order]
             height = np.arange(len(mine)) + 0.35 * (number - (len(fits) - 1) / 2)
-            color, marker = STYLE[fit.engine]
+            color, marker = mark(fit.engine)
             spread = None if mine["std_error"].isna().any() else width * mine["std_error"]
             predicted[fit_label(fit)] = mine["estimate"]
             half = np.nan if spread is None else spread

@@ -11,11 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from concord.display.picture import Picture
+from concord.engines.engine import engines
 from concord.engines.fit import Fit
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
+# Of engines that have no colour of their own above, in the order in which they are listed.
+_OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#8c564b", "X"))
 ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
+
+
+def mark(engine: str) -> tuple[str, str]:
+    """The colour and the marker of an engine."""
+    if engine in STYLE:
+        return STYLE[engine]
+    others = [name for name in engines() if name not in STYLE]
+    return _OTHERS[others.index(engine) % len(_OTHERS)] if engine in others else (GREY, "*")
 
 
 def height_of(levels: int) -> float:

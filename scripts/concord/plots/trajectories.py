@@ -12,7 +12,6 @@ from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.plots.style import (
     GREY,
-    STYLE,
     axis_text,
     bounded,
     fit_in_words,
@@ -20,6 +19,7 @@ from concord.plots.style import (
     in_unit,
     label_axes,
     listed,
+    mark,
     subplots,
 )
 
@@ -84,7 +84,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
         axes.plot(along[mine], design.y[mine], "o", color=GREY, markersize=3.5, label="observed")
         # Wide under narrow: lines that coincide must both be seen.
         for fit, width, dash in zip(fits, cycle((4.5, 1.8, 1.0)), cycle(("-", "--", ":")), strict=False):
-            color, _ = STYLE[fit.engine]
+            color, _ = mark(fit.engine)
             alpha = 0.45 if width > 4 else 1.0
             axes.plot(
                 along[mine], fit.fitted[mine], dash, color=color, linewidth=width, alpha=alpha, label=fit_label(fit)

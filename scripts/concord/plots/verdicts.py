@@ -17,7 +17,7 @@ from concord.display.picture import described
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots.estimates import COLORS
-from concord.plots.style import ABSENT, GREY, STYLE, fit_in_words, fit_label, gap_text, listed, subplots
+from concord.plots.style import ABSENT, GREY, fit_in_words, fit_label, gap_text, listed, mark, subplots
 from concord.vocabulary import LETTERS
 
 VERDICTS = {word: (LETTERS[word], color) for word, color in COLORS.items()}
@@ -104,7 +104,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.clabel(drawn, fmt="%g", fontsize=8)
     axes.plot(*places[0], "*", color="black", markersize=15, label=comparison.against.noun)
     for fit, judgement, place in zip(comparison.fits, comparison.judgements, places[1:], strict=True):
-        color, marker = STYLE[fit.engine]
+        color, marker = mark(fit.engine)
         label = f"{fit.engine}, {fit.settings}: {gap_text(judgement.gap)} below"
         axes.plot(*place, marker, color=color, markersize=11, markerfacecolor="none", markeredgewidth=2, label=label)
     axes.set_xscale("log")

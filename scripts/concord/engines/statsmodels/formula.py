@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from concord.engines.engine import CannotExpress
-from concord.engines.statsmodels.patsy import Writer, literal, rows_kept
+from concord.engines.statsmodels.patsy import Writer, rows_kept
 from concord.models.coding import same_groups
 from concord.models.design import Design
 from concord.models.nesting import outermost, within_groups
-from concord.models.syntax import Call, Formula, Name, Node, RandomTree, quoted, variables, written
+from concord.models.syntax import Call, Formula, Name, Node, RandomTree, literal, quoted, variables, written
 
 
 @dataclass(frozen=True)
