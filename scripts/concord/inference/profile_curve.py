@@ -359,7 +359,7 @@ class Profile:
         raise ProfileError(f"{self.parameter.label}: no end of the interval was found")
 
     def _around(self, root: float, sign: int) -> tuple[_Point, _Point | None]:
-        """The known points on a side of the estimate between which zeta reaches a size; the outer one may be missing."""
+        """The known points on a side of the estimate between which zeta reaches a size; there may be no outer one."""
         inner = self._best
         for each in self._points[:: -1 if sign < 0 else 1]:
             if sign * (each.held - self._best.held) > 0:

@@ -376,11 +376,11 @@ def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
     return None
 
 
-def _wrong_entry(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
-    """Which entry of a record is not one of the model, or contradicts another in what it says; see `_wrong`."""
+def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:  # noqa: C901
+    """Which entry of a record does not belong to the others, and how; None where they belong together."""
     design = likelihood.design
     sizes = [len(term.names) for term in design.terms]
-    order = _order(record, design)
+    order = record.order or [list(range(q)) for q in sizes]
     if [tuple(row) for row in estimates[KEY].to_numpy()] != keys(design):
         return "estimates: they are not those of the model's parameters"
     if len(record.theta) != likelihood.m:
@@ -397,19 +397,6 @@ def _wrong_entry(record: _Record, estimates: pd.DataFrame, likelihood: Likelihoo
         return "checks.proved: what is not proved is not said"
     if any(len(each.theta) != likelihood.m for each in checks.other_optima):
         return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
-    return None
-
-
-def _order(record: _Record, design: Design) -> list[list[int]]:
-    return record.order or [list(range(len(term.names))) for term in design.terms]
-
-
-def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
-    """Which entry of a record does not belong to the others, and how; None where they belong together."""
-    if wrong := _wrong_entry(record, estimates, likelihood):
-        return wrong
-    design = likelihood.design
-    order = _order(record, design)
     given = Parameters.from_table(estimates, design)
     variance = given.residual_variance
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
