@@ -51,7 +51,7 @@ class Fit:
     Attributes
     ----------
     model : what was fitted
-    engine : ``statsmodels``, ``lme4`` or ``nlme``
+    engine : its name
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
     fixed : fixed effects, shape (p,), in the order of ``model.design.names``

@@ -139,6 +139,11 @@ def call(model: Model, optimizer: str | None = None) -> str:
     return r.text(text)
 
 
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it: the same for every model."""
+    return ["library(lme4)"]
+
+
 def room() -> Any:
     """The R functions of this engine's fits."""
     r.package("lme4")

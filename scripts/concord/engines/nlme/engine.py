@@ -107,6 +107,11 @@ def call(model: Model, optimizer: str | None = None) -> str:
     return r.text(r.call(_room()["call_text"], *arguments))
 
 
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it: the same for every model."""
+    return ["library(nlme)"]
+
+
 @dataclass(frozen=True)
 class _Level:
     """The random effects of one level of grouping.
