@@ -89,5 +89,5 @@ lock: setup ## resolve the Python packages anew into scripts/constraints.txt
 	$(PYTHON) scripts/lock.py
 
 clean: ## remove build and caches; .venv stays
-	rm -rf build .pytest_cache .ruff_cache
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache
 	find scripts tests notebooks datasets \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 METHODS = ("REML", "ML")
 SETTINGS = ("default", "tuned")
+ROLES = ("party", "arbiter", "guest")
+"""What an engine is in a comparison: a verdict is about its parties; arbiters and guests are shown beside them."""
+LANGUAGES = ("Python", "R")
 
 ENGINES = ("mixedlm", "lme4", "nlme")
 PARTIES = ("mixedlm", "lme4")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from concord import r
 from concord.agreement import sweep
 from concord.engines.engine import EngineError, engines
+from concord.engines.lme4 import engine as lme4
 from concord.models import model as models
 from concord.models.parameters import KEY
 from concord.plots import verdicts
@@ -189,7 +190,7 @@ def test_an_optimizer_that_raises_has_its_row(few, monkeypatch):
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     few(mixedlm=("cg", "bfgs"), lme4=("nmkbw", "nlminbwrap"))
-    true_fit, true_run = MixedLM.fit, engines()["lme4"]._run
+    true_fit, true_run = MixedLM.fit, lme4._run
 
     def bursting(self, *arguments, **named):
         if named["method"] == "cg":
@@ -202,7 +203,7 @@ def test_an_optimizer_that_raises_has_its_row(few, monkeypatch):
         return true_run(model, optimizer, **named)
 
     monkeypatch.setattr(MixedLM, "fit", bursting)
-    monkeypatch.setattr(engines()["lme4"], "_run", running)
+    monkeypatch.setattr(lme4, "_run", running)
     made = sweep.run(models.get("sitka-random_intercept"))
     table = made.table.set_index(["engine", "optimizer"]).sort_index()
     for key, error in {

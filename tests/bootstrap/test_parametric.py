@@ -16,9 +16,9 @@ from concord.bootstrap.intervals import lines
 from concord.bootstrap.parametric import bootstrap
 from concord.bootstrap.replicates import Outcome, Plan, computed
 from concord.bootstrap.result import Bootstrap, percentiles
+from concord.engines.replicate import Replicate, columns
 from concord.models import model as models
 from concord.reference import reference
-from concord.simulation.refitter import Replicate, columns
 
 REPLICATES = 120
 

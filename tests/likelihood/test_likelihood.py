@@ -23,7 +23,7 @@ FITS = [
     pytest.param(model.id, model.method, engine, settings, id=f"{model.id}-{model.method}-{engine}-{settings}")
     for model in models.every()
     for engine, module in engines().items()
-    for settings in module.SETTINGS
+    for settings in module.settings
     if (model.id, engine) != ("penicillin-crossed", "nlme")  # which can nest factors, and not cross them
 ]
 

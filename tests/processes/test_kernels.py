@@ -86,7 +86,7 @@ SHOWS_ALL = [
         import statsmodels.formula.api as smf
         table = pd.DataFrame({"x": np.arange(60.0) % 7, "g": np.arange(60) // 6})
         table["y"] = np.sin(np.arange(60.0)) + table.x + np.cos(table.g * 9.0)
-        from concord import plots
+        from concord.plots import style as plots
         print(*sorted(map(str, warnings.filters)), sep="\\n")
         table.head()
     """,

@@ -12,6 +12,7 @@ from scipy import stats
 from concord.agreement.comparison import compare
 from concord.agreement.measures import doubted
 from concord.engines.lme4 import engine as lme4
+from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.errors import InputError
 from concord.models import model as models
@@ -20,7 +21,7 @@ from concord.simulation.case import Case, cases, made_up
 from concord.simulation.experiment import Experiment, pairs, rule, table
 from concord.simulation.findings import Findings
 from concord.simulation.parts import INDEPENDENT
-from concord.simulation.refitter import Refitter, Replicate, best_known, likelihood_of
+from concord.simulation.refitter import Refitter, best_known
 from concord.simulation.scenarios import Scenario
 from concord.simulation.store import Plan
 from concord.simulation.study import run

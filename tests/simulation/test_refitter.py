@@ -8,21 +8,12 @@ import pytest
 
 from concord import r
 from concord.engines.lme4 import engine as lme4
+from concord.engines.replicate import Replicate, columns, likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import model as models
 from concord.reference import reference
 from concord.simulation import refitter as replicates
-from concord.simulation.refitter import (
-    ENGINES,
-    Refitter,
-    Replicate,
-    columns,
-    draw,
-    from_optimum,
-    gap,
-    likelihood_of,
-    symmetric_root,
-)
+from concord.simulation.refitter import ENGINES, Refitter, draw, from_optimum, gap, symmetric_root
 
 SEED = 20
 

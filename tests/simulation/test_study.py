@@ -37,7 +37,7 @@ KILLER = 59
 """The replicate that ends the process of whoever computes it, where `PRELOAD` has been read."""
 PRELOAD = f"""
 import os, signal
-from concord.simulation import Experiment
+from concord.simulation.experiment import Experiment
 draw = getattr(Experiment.response, "draw", Experiment.response)  # dask reads it twice
 def response(self, n):
     return os.kill(os.getpid(), signal.SIGKILL) if n == {KILLER} else draw(self, n)

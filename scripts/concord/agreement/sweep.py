@@ -114,8 +114,8 @@ def run(model: Model, against: Reference | None = None) -> Sweep:
     allowed = allowed_gap("default", model)
     frames, notes = recoded(model)
     tried: list[tuple[dict[str, Any], Fit | None]] = []
-    for engine, module in engines().items():
-        if not hasattr(module, "optimizers"):
+    for engine, module in sorted(engines().items()):
+        if module.optimizers is None or module.fit_by is None:
             continue
         try:
             tried += [

@@ -15,12 +15,13 @@ from concord.agreement.measures import Judge
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import grade
 from concord.engines.engine import EngineError
+from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.model import Model
 from concord.models.parameters import Parameters
 from concord.processes.cluster import cluster
-from concord.simulation.refitter import Refitter, Replicate, best_known, draw, from_optimum, likelihood_of
+from concord.simulation.refitter import Refitter, best_known, draw, from_optimum
 
 # Batches a worker: few enough that handing them out costs nothing, many enough that workers end together.
 BATCHES = 12

@@ -22,9 +22,9 @@ from concord.account.line import INDEPENDENT
 from concord.agreement.tolerances import allowed_gap
 from concord.bootstrap.replicates import Outcome
 from concord.display import table as tables
+from concord.engines.replicate import columns
 from concord.models.model import Model
 from concord.models.parameters import KEY
-from concord.simulation.refitter import columns
 from concord.vocabulary import IMPRECISE, SHORT
 
 LEVEL = 0.95

@@ -1,29 +1,98 @@
-"""Engines: one short module each, with the same three functions.
+"""Engines: one folder each, found here, with everything that is asked of the package that it stands for.
 
-``fit(model, settings)`` fits a model by one of the settings, ``from_native(native, model)`` makes a `Fit` of what the
-package itself returned, and ``SETTINGS`` lists the settings. Every module in this folder with a function ``fit`` is an
-engine; the contract tests find it here.
+An engine is a Python package with the attributes of `Engine`. Its ``__init__`` states what is known without the package
+that fits, and hands out the rest when it is first asked for. Engines are found
+
+- in the folder of this file;
+- in every folder that the environment variable ``CONCORD_ENGINES`` lists, where each folder is one engine; it is
+  imported as if it stood here, also in processes that are started later;
+- among the entry points of the group ``concord.engines``, which name packages.
 """
 
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
-from types import ModuleType
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, cast
+
+import pandas as pd
+
+from concord.engines.fit import Fit
+from concord.engines.replicate import Refit
+from concord.models.model import Model
+from concord.vocabulary import LANGUAGES, ROLES
+
+FOLDERS = "CONCORD_ENGINES"
+"""The environment variable that lists folders with more engines."""
+
+
+class Engine(Protocol):
+    """A package that fits mixed models, and all that is asked of it.
+
+    Attributes
+    ----------
+    name : what records call it, and the name of its folder
+    title : what people call it
+    language : ``Python`` or ``R``
+    role : ``party``: the verdict is about it; ``arbiter``: it is asked beside the parties, and no party while they are
+        there; ``guest``: likewise, and asked only where it is named
+    settings : ``default``, as the package ships; ``tuned``, the best of several of its optimizers
+    preload : the modules that a process imports ahead of its first fit
+    optimizers : gives the names of the package's optimizers; None where they are not to be told apart
+    fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
+    refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
+        None where the engine has none
+    """
+
+    name: str
+    title: str
+    language: Literal["Python", "R"]
+    role: Literal["party", "arbiter", "guest"]
+    settings: tuple[str, ...]
+    preload: tuple[str, ...]
+    optimizers: Callable[[], Sequence[str]] | None
+    fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
+    refitters: Callable[..., Sequence[Refit]] | None
+
+    @staticmethod
+    def fit(model: Model, settings: str = "default") -> Fit:
+        """Fit a model by one of the settings.
+
+        Raises
+        ------
+        CannotExpress : the package has no way to write the model down
+        EngineError : the package stopped with an error, or gave nothing that can be used
+        """
+
+    @staticmethod
+    def from_native(native: Any, model: Model, *, settings: str = "default") -> Fit:
+        """A `Fit` of what the package itself returned.
+
+        Raises
+        ------
+        EngineError : it is a fit of something else
+        """
+
+    @staticmethod
+    def call(model: Model) -> str:
+        """The code that fits a model, ready to paste.
+
+        Raises
+        ------
+        CannotExpress : the package has no way to write the model down
+        """
+
+
+_STATED = ("name", "title", "language", "role", "settings")
 
 
 class EngineError(RuntimeError):
     """An engine could not fit a model, or gave nothing that can be used; the message says which and why."""
-
-
-def engines() -> dict[str, ModuleType]:
-    """All engines by name."""
-    folders = [file.parent.name for file in Path(__file__).parent.glob("*/engine.py")]
-    modules = {
-        "mixedlm" if folder == "statsmodels" else folder: importlib.import_module(f"{__package__}.{folder}.engine")
-        for folder in folders
-    }
-    return dict(sorted(modules.items()))
 
 
 class CannotExpress(ValueError):
@@ -41,3 +110,58 @@ class CannotExpress(ValueError):
     def __str__(self) -> str:
         hint = f"; the nearest that it can is {self.nearest}" if self.nearest else ""
         return f"{self.engine} cannot express {self.what}{hint}"
+
+
+def engines() -> dict[str, Engine]:
+    """All engines by name: parties first, then arbiters, then guests; in each role Python's first.
+
+    Raises
+    ------
+    EngineError : a folder or an entry point is no engine, or two have one name
+    """
+    return dict(_found(tuple(_folders())))
+
+
+def parties() -> tuple[str, ...]:
+    """The names of the engines that a verdict is about."""
+    return tuple(name for name, engine in engines().items() if engine.role == "party")
+
+
+def arbiters() -> tuple[str, ...]:
+    """The names of the engines that are asked beside the parties."""
+    return tuple(name for name, engine in engines().items() if engine.role == "arbiter")
+
+
+def asked() -> tuple[str, ...]:
+    """The names of the engines that are asked of every model: parties and arbiters."""
+    return (*parties(), *arbiters())
+
+
+def title(label: str) -> str:
+    """A fit's label, such as ``statsmodels default``, as it is said to people."""
+    name, _, rest = label.partition(" ")
+    return " ".join(filter(None, [engines()[name].title if name in engines() else name, rest]))
+
+
+def _folders() -> list[str]:
+    """The folders that hold engines: this one, and those of the environment, which the package then spans too."""
+    path = sys.modules[__package__].__path__
+    path += [each for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each and each not in path]
+    return list(path)
+
+
+@cache
+def _found(folders: tuple[str, ...]) -> dict[str, Engine]:
+    names = [each.name for each in pkgutil.iter_modules(folders, f"{__package__}.") if each.ispkg]
+    names += [each.value for each in entry_points(group=__package__)]
+    found: dict[str, Engine] = {}
+    for name in names:
+        engine = cast(Engine, importlib.import_module(name))
+        missing = [each for each in _STATED if not hasattr(engine, each)]
+        if missing:
+            raise EngineError(f"{name} is no engine: it states no {', '.join(missing)}")
+        if engine.name in found:
+            raise EngineError(f"{name}: there is an engine of the name {engine.name} already")
+        found[engine.name] = engine
+    ranks = {each.name: (ROLES.index(each.role), LANGUAGES.index(each.language), each.name) for each in found.values()}
+    return {name: found[name] for name in sorted(found, key=ranks.__getitem__)}

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from concord.likelihood.sparse_blocks import Crossed
+from concord.arrays import Array, Floats, Integers, Matrix, Vector, total
+from concord.likelihood.sparse_blocks import Crossed, CrossedAt
 from concord.models.design import DesignTerm
 
 # From so many columns on a block is taken through a sparse Cholesky: dense, it would hold the squares of its columns
@@ -27,13 +28,13 @@ LARGE = 100
 class Blocks:
     """The blocks with one layout: their K different R, and for each the sums over the blocks that share it."""
 
-    R: np.ndarray  # (K, q, q)
-    count: np.ndarray  # (K,): how many blocks share it
-    products: np.ndarray  # (K q q, s s): sums of outer products of Q'[X y], s = p + 1
-    outside: np.ndarray  # (s, s): sum over all blocks of the cross-products of [X y] without their parts in Q's columns
-    basis: np.ndarray  # (m, q, q): the derivatives of a block's factor with respect to theta, ones and zeros
+    R: Array  # (K, q, q)
+    count: Vector  # (K,): how many blocks share it
+    products: Matrix  # (K q q, s s): sums of outer products of Q'[X y], s = p + 1
+    outside: Matrix  # (s, s): sum over all blocks of the cross-products of [X y] without their parts in Q's columns
+    basis: Array  # (m, q, q): the derivatives of a block's factor with respect to theta, ones and zeros
 
-    def at(self, theta: np.ndarray) -> _At:
+    def at(self, theta: Vector) -> BlocksAt:
         """The blocks at one theta.
 
         Raises
@@ -48,14 +49,14 @@ class Blocks:
         diagonals = np.linalg.cholesky(M).reshape(len(M), -1)[:, :: size + 1]
         S = np.linalg.inv(M)
         cross = self.outside + (S.ravel() @ self.products).reshape(self.outside.shape)
-        return _At(self, 2 * float(self.count @ np.log(diagonals).sum(1)), cross, F, B, S)
+        return BlocksAt(self, 2 * float(self.count @ np.log(diagonals).sum(1)), cross, F, B, S)
 
     @property
     def weight(self) -> int:
         """What an evaluation costs: the numbers that it holds."""
-        return len(self.R) * self.R.shape[1] ** 2
+        return self.R.size
 
-    def at_many(self, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def at_many(self, thetas: Matrix) -> tuple[Vector, Array]:
         """log |V| and the share of [X y]'V^-1[X y] at several thetas: shape (k, m) to (k,) and (k, s, s).
 
         Raises
@@ -75,21 +76,21 @@ class Blocks:
 
 
 @dataclass(frozen=True, eq=False)
-class _At:
+class BlocksAt:
     """The blocks at one theta: log |V|, their share of [X y]'V^-1[X y], and what the derivatives go on with."""
 
     blocks: Blocks
     logdet: float
-    cross: np.ndarray
-    F: np.ndarray
-    B: np.ndarray  # R F
-    S: np.ndarray
+    cross: Matrix
+    F: Matrix
+    B: Array  # R F
+    S: Floats
 
-    def slopes(self, share: np.ndarray) -> np.ndarray:
+    def slopes(self, share: Matrix) -> Vector:
         """Derivatives of log |V| and of the sum of `share` times `cross`, with respect to theta, shape (m,)."""
         return self._slopes(self._pull(share))
 
-    def curvatures(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def curvatures(self, share: Matrix) -> tuple[Vector, Array, Matrix]:
         """Derivatives with respect to theta: those of `slopes`, shape (m,), `cross`, (m, s, s), and `slopes`, (m, m).
 
         `share` is held fixed.
@@ -106,21 +107,32 @@ class _At:
         bent = (self._gamma(pull) @ basis).reshape(m, -1) @ basis.reshape(m, -1).T
         return self._slopes(pull), of_cross, second + 2 * bent
 
-    def _pull(self, share: np.ndarray) -> np.ndarray:
+    def _pull(self, share: Matrix) -> Array:
         """The derivative of the sum of `share` times `cross` with respect to S, shape (K, q, q)."""
         return (self.blocks.products @ share.ravel()).reshape(self.S.shape)
 
-    def _gamma(self, pull: np.ndarray) -> np.ndarray:
+    def _gamma(self, pull: Array) -> Matrix:
         """The derivative with respect to the block's relative covariance matrix F F', shape (q, q)."""
         inner = self.blocks.count[:, None, None] * self.S - self.S @ pull @ self.S
-        return (self.blocks.R.transpose(0, 2, 1) @ inner @ self.blocks.R).sum(0)
+        gamma: Matrix = (self.blocks.R.transpose(0, 2, 1) @ inner @ self.blocks.R).sum(0)
+        return gamma
 
-    def _slopes(self, pull: np.ndarray) -> np.ndarray:
+    def _slopes(self, pull: Array) -> Vector:
         m = len(self.blocks.basis)
         return 2 * (self.blocks.basis.reshape(m, -1) @ (self._gamma(pull) @ self.F).ravel())
 
 
-def gather(terms: Sequence[DesignTerm], whitened: Sequence[np.ndarray], table: np.ndarray) -> list[Blocks | Crossed]:
+Part = BlocksAt | CrossedAt
+
+
+def curvatures(parts: Sequence[Part], share: Matrix) -> tuple[Vector, Array, Matrix]:
+    """`BlocksAt.curvatures`, summed over parts none of which is sparse."""
+    curved = [part.curvatures(share) for part in parts if isinstance(part, BlocksAt)]
+    slopes, crosses, second = (total(each) for each in zip(*curved, strict=True))
+    return slopes, crosses, second
+
+
+def gather(terms: Sequence[DesignTerm], whitened: Sequence[Matrix], table: Matrix) -> list[Blocks | Crossed]:
     """The independent blocks, those with the same layout together and those with the same R as one.
 
     Parameters
@@ -142,7 +154,7 @@ def gather(terms: Sequence[DesignTerm], whitened: Sequence[np.ndarray], table: n
     layouts, layout = np.unique(np.vstack([rows, levels]).T, axis=0, return_inverse=True)
     layout = layout.ravel()
     sizes = [matrix.shape[1] for matrix in whitened]
-    gathered: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    gathered: dict[tuple[int, ...], list[tuple[Array, Array, Matrix]]] = {}
     crossed = []
     for number, (height, *counts) in enumerate(layouts.tolist()):
         members = np.flatnonzero(layout == number)
@@ -172,9 +184,7 @@ def gather(terms: Sequence[DesignTerm], whitened: Sequence[np.ndarray], table: n
     return [*(_merge(counts, sizes, found) for counts, found in gathered.items()), *crossed]
 
 
-def _merge(
-    counts: Sequence[int], sizes: Sequence[int], found: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> Blocks:
+def _merge(counts: Sequence[int], sizes: Sequence[int], found: Sequence[tuple[Array, Array, Matrix]]) -> Blocks:
     """The blocks with these numbers of levels, those with the same R as one."""
     R, inner = (np.concatenate(each) for each in list(zip(*found, strict=True))[:2])
     size, width = inner.shape[1:]
@@ -193,12 +203,12 @@ def _merge(
         unique.reshape(-1, size, size),
         np.bincount(member).astype(float),
         products.reshape(-1, width * width),
-        sum(outside for *_, outside in found),
+        total(outside for *_, outside in found),
         basis,
     )
 
 
-def _places(counts: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _places(counts: Sequence[int], sizes: Sequence[int]) -> tuple[Integers, Integers, Integers]:
     """Where the entries of theta stand in a block's factor: rows, columns, and which entry each is.
 
     theta holds the lower triangles of the terms' factors, column by column; a block repeats a term's factor for every
@@ -215,7 +225,7 @@ def _places(counts: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray, np
     return np.concatenate(rows), np.concatenate(columns), np.concatenate(index)
 
 
-def components(terms: Sequence[DesignTerm]) -> np.ndarray:
+def components(terms: Sequence[DesignTerm]) -> Integers:
     """For every row the number of the independent block that it belongs to."""
     if all(np.array_equal(term.codes, terms[0].codes) for term in terms):
         return terms[0].codes
@@ -223,12 +233,15 @@ def components(terms: Sequence[DesignTerm]) -> np.ndarray:
     nodes = [start + term.codes for start, term in zip(starts, terms, strict=False)]
     ends = np.concatenate([np.stack([nodes[0], other]) for other in nodes[1:]], axis=1)
     links = sparse.coo_array((np.ones(ends.shape[1]), ends), shape=(starts[-1], starts[-1]))
-    return sparse.csgraph.connected_components(links, directed=False)[1][nodes[0]]
+    numbers: Integers = sparse.csgraph.connected_components(links, directed=False)[1]
+    number: Integers = numbers[nodes[0]]
+    return number
 
 
-def ranks_within(block: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def ranks_within(block: Integers, codes: Integers) -> Integers:
     """For every row the number of its level among the levels of its block, counted from 0."""
     span = int(codes.max()) + 1
     pairs, inverse = np.unique(block.astype(np.int64) * span + codes, return_inverse=True)
     owner = pairs // span
-    return (inverse - np.searchsorted(owner, owner)[inverse]).ravel()
+    ranks: Integers = (inverse - np.searchsorted(owner, owner)[inverse]).ravel()
+    return ranks

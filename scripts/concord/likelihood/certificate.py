@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from flint import arb, arb_mat, ctx, fmpq, fmpq_mat
 
+from concord.arrays import Integers
 from concord.likelihood.blocks import components, ranks_within
 from concord.likelihood.jets import Jet, variables
 from concord.models.decimals import GUARD, Columns, Doubles, InexactError, Number
 from concord.models.design import Design
+
+Numbers = Sequence[Sequence[Number]]
+"""A matrix, row by row."""
 
 
 class CertificateError(ArithmeticError):
@@ -33,7 +37,7 @@ class _Pattern:
     gram: list[list[arb]]  # (q, q): Z'Z
     outer: list[list[list[arb]]]  # for a >= b the lower triangle, row by row, of the sums of U[a]'U[b] + U[b]'U[a]
     factor: dict[tuple[int, int], int]  # row and column in the block's factor -> which theta stands there
-    exact: tuple[list[list[Number]], list[list[list[Number]]]]  # gram and outer, without rounding where rational
+    exact: tuple[Numbers, list[list[list[Number]]]]  # gram and outer, without rounding where rational
 
 
 class Exact:
@@ -56,7 +60,7 @@ class Exact:
     """
 
     def __init__(self, design: Design, reml: bool, columns: Columns | Doubles | None = None) -> None:
-        self.n, self.p = design.X.shape
+        self.n, self.p = len(design.X), int(design.X.shape[1])
         self.reml, self.nu = reml, self.n - (self.p if reml else 0)
         columns = columns or Doubles(design)
         fixed = [columns.of(column, name) for column, name in zip(design.X.T, design.names, strict=True)]
@@ -298,7 +302,7 @@ def _digits(a: arb, b: arb, largest: arb) -> int:
     return min(limit, int(float((size / error).log()) / 2.302585092994046))
 
 
-def _rows(matrix: list[list[Number]]) -> list[list[arb]]:
+def _rows(matrix: Numbers) -> list[list[arb]]:
     return [[arb(entry) for entry in row] for row in matrix]
 
 
@@ -363,7 +367,7 @@ def _patterns(
     block = components(design.terms)
     local = [ranks_within(block, term.codes) for term in design.terms]
     starts = np.cumsum([0, *(q * (q + 1) // 2 for q in sizes)])
-    found: dict[bytes, list[np.ndarray]] = {}
+    found: dict[bytes, list[Integers]] = {}
     layouts: dict[bytes, dict[tuple[int, int], int]] = {}
     counted: dict[bytes, list[int]] = {}
     for members in np.split(np.argsort(block, kind="stable"), np.cumsum(np.bincount(block))[:-1]):
@@ -385,12 +389,12 @@ def _patterns(
         layouts[key], counted[key] = layout, counts
     patterns = []
     for key, blocks in found.items():
-        Z = _exact_block(random, local, counted[key], sizes, blocks[0])
-        gram = _gram(Z, Z)
-        q, width = len(Z[0]), len(table[0])
+        columns = _exact_block(random, local, counted[key], sizes, blocks[0])
+        gram = _gram(columns, columns)
+        q, width = len(columns[0]), len(table[0])
         sums: list[list[list[Any]]] = [[[fmpq(0)] * (width * (width + 1) // 2) for _ in range(a + 1)] for a in range(q)]
         for members in blocks:
-            U = _gram(Z, [table[row] for row in members])
+            U = _gram(columns, [table[row] for row in members])
             for a in range(q):
                 for b in range(a + 1):
                     products = (U[a][s] * U[b][t] for s in range(width) for t in range(s + 1))
@@ -405,10 +409,10 @@ def _patterns(
 
 def _exact_block(
     random: Sequence[list[list[Number]]],
-    local: Sequence[np.ndarray],
+    local: Sequence[Integers],
     counts: Sequence[int],
     sizes: Sequence[int],
-    members: np.ndarray,
+    members: Integers,
 ) -> list[list[Number]]:
     """Z of one block, a list a row, exact."""
     Z: list[list[Number]] = []
@@ -422,9 +426,13 @@ def _exact_block(
     return Z
 
 
-def _gram(left: list[list[Number]], right: list[list[Number]]) -> list[list[Number]]:
+def _rational(matrix: Numbers) -> TypeGuard[Sequence[Sequence[fmpq]]]:
+    return all(isinstance(value, fmpq) for row in matrix for value in row)
+
+
+def _gram(left: Numbers, right: Numbers) -> Numbers:
     """left' right, exact for fractions."""
-    if all(isinstance(value, fmpq) for row in (*left, *right) for value in row):
+    if _rational(left) and _rational(right):
         return (fmpq_mat(left).transpose() * fmpq_mat(right)).tolist()
     kept = ctx.prec
     try:

@@ -14,10 +14,11 @@ MixedLM's Hessian of all parameters rests on: the quadratic form stands at the f
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from concord.arrays import Matrix, Vector, total
+from concord.likelihood.blocks import Part, curvatures
 from concord.likelihood.likelihood import Likelihood
 
 
@@ -30,15 +31,15 @@ class Deviance:
         self.likelihood = likelihood
         self.m, self.p = likelihood.m, likelihood.p
 
-    def coefficients(self, u: np.ndarray) -> np.ndarray:
+    def coefficients(self, u: Vector) -> Vector:
         """Fixed effects in the coding of X, shape (p,), of orthonormalized ones."""
         return self.likelihood.ols - self.likelihood.scale * np.linalg.solve(self.likelihood.R, u)
 
-    def orthonormalized(self, fixed: np.ndarray) -> np.ndarray:
+    def orthonormalized(self, fixed: Vector) -> Vector:
         """The fixed effects as u, shape (p,)."""
         return self.likelihood.R @ (self.likelihood.ols - fixed) / self.likelihood.scale
 
-    def joint(self, theta: np.ndarray, log_sigma: float, u: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def joint(self, theta: Vector, log_sigma: float, u: Vector) -> tuple[float, Vector, Matrix]:
         """Value, gradient, shape (k,), and Hessian, shape (k, k), with respect to (theta, log sigma, u), k = m + 1 + p.
 
         Raises
@@ -47,9 +48,7 @@ class Deviance:
         """
         return self._joint(self.likelihood.evaluate(theta), theta, log_sigma, u)
 
-    def profiled(
-        self, theta: np.ndarray, log_sigma: float, last: float | None = None
-    ) -> tuple[float, np.ndarray, np.ndarray]:
+    def profiled(self, theta: Vector, log_sigma: float, last: float | None = None) -> tuple[float, Vector, Matrix]:
         """The same, minimised over u: with respect to (theta, log sigma), or where the last u is held, (theta, log
         sigma, last u).
 
@@ -84,8 +83,8 @@ class Deviance:
         return 2 * self.likelihood.scale**2 * math.exp(-2 * log_sigma)
 
     def _joint(
-        self, evaluated: tuple[float, np.ndarray, list[Any]], theta: np.ndarray, log_sigma: float, u: np.ndarray
-    ) -> tuple[float, np.ndarray, np.ndarray]:
+        self, evaluated: tuple[float, Matrix, list[Part]], theta: Vector, log_sigma: float, u: Vector
+    ) -> tuple[float, Vector, Matrix]:
         likelihood, m, p = self.likelihood, self.m, self.p
         logdet, cross, parts = evaluated
         direction = np.append(u, 1.0)
@@ -108,8 +107,7 @@ class Deviance:
         hessian[m, m], hessian[m + 1 :, m + 1 :] = 4 * quadratic, 2 * weight * cross[:p, :p]
         hessian[m, m + 1 :] = hessian[m + 1 :, m] = -2 * gradient[m + 1 :]
         if likelihood.dense:
-            curved = [part.curvatures(share) for part in parts]
-            gradient[:m], crosses, second = (sum(each) for each in zip(*curved, strict=True))
+            gradient[:m], crosses, second = curvatures(parts, share)
             along = crosses @ direction
             hessian[:m, m], hessian[:m, m + 1 :] = -2 * weight * (along @ direction), 2 * weight * along[:, :p]
             if likelihood.reml:
@@ -118,13 +116,13 @@ class Deviance:
                 second = second - inner.reshape(m, -1) @ inner.transpose(0, 2, 1).reshape(m, -1).T
             hessian[:m, :m] = (second + second.T) / 2
         else:
-            gradient[:m] = sum(part.slopes(share) for part in parts)
+            gradient[:m] = total(part.slopes(share) for part in parts)
             rows = self._differences(theta, log_sigma, u)
             hessian[:m, :m], hessian[:m, m:] = (rows[:, :m] + rows[:, :m].T) / 2, rows[:, m:]
         hessian[m:, :m] = hessian[:m, m:].T
         return value, gradient, hessian
 
-    def _gradient(self, theta: np.ndarray, log_sigma: float, u: np.ndarray) -> np.ndarray:
+    def _gradient(self, theta: Vector, log_sigma: float, u: Vector) -> Vector:
         likelihood, p = self.likelihood, self.p
         _, cross, parts = likelihood.evaluate(theta)
         direction = np.append(u, 1.0)
@@ -133,10 +131,10 @@ class Deviance:
         share = weight * np.outer(direction, direction)
         if likelihood.reml:
             share[:p, :p] += np.linalg.inv(cross[:p, :p])
-        slopes = sum(part.slopes(share) for part in parts)
+        slopes = total(part.slopes(share) for part in parts)
         return np.concatenate([slopes, [2 * likelihood.nu - 2 * weight * direction @ pulled], 2 * weight * pulled[:p]])
 
-    def _differences(self, theta: np.ndarray, log_sigma: float, u: np.ndarray) -> np.ndarray:
+    def _differences(self, theta: Vector, log_sigma: float, u: Vector) -> Matrix:
         """The Hessian's rows of theta, shape (m, m + 1 + p)."""
         rows = []
         for step in np.eye(self.m) * 1e-5 * np.maximum(1.0, np.abs(theta)):

@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 from scipy import linalg, optimize
 
+from concord.arrays import Floats, Matrix, Vector, total
 from concord.likelihood import newton, search
-from concord.likelihood.blocks import Blocks, gather
+from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.models.design import Design
 from concord.models.parameters import Parameters
 
@@ -63,11 +64,11 @@ class Optimum:
 
     design: Design
     loglik: float
-    fixed: np.ndarray
-    std_error: np.ndarray
-    covariances: tuple[np.ndarray, ...]
+    fixed: Vector
+    std_error: Vector
+    covariances: tuple[Matrix, ...]
     residual_variance: float
-    theta: np.ndarray
+    theta: Vector
     gradient: float
     slope: float = 0.0
 
@@ -86,9 +87,9 @@ class Optimum:
 class _Solved:
     """The generalized least-squares solution at one theta, in the coordinates of the orthonormalized X."""
 
-    direction: np.ndarray  # (p + 1,): minus the coefficients, and 1
+    direction: Vector  # (p + 1,): minus the coefficients, and 1
     rss: float  # penalized residual sum of squares
-    inverse: np.ndarray  # (p, p): (X'V^-1 X)^-1
+    inverse: Matrix  # (p, p): (X'V^-1 X)^-1
     logdet: float  # log |X'V^-1 X|
 
 
@@ -108,13 +109,13 @@ class Likelihood:
 
     def __init__(self, design: Design, reml: bool) -> None:
         self.design, self.reml = design, reml
-        n, p = design.X.shape
+        n, p = len(design.X), int(design.X.shape[1])
         if not all(np.isfinite(each).all() for each in (design.y, design.X, *(term.matrix for term in design.terms))):
             raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
             raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
         orthonormal, self.R = _qr(design.X, "the columns of X are")
-        self.ols = linalg.solve_triangular(self.R, orthonormal.T @ design.y)
+        self.ols: Vector = linalg.solve_triangular(self.R, orthonormal.T @ design.y)
         residuals = design.y - design.X @ self.ols
         residuals -= orthonormal @ (orthonormal.T @ residuals)
         self.scale = float(np.sqrt(residuals @ residuals / n))
@@ -124,7 +125,8 @@ class Likelihood:
         self.nu = n - p if reml else n
         self.logdet_X = 2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0
 
-        self.whiteners, whitened = [], []
+        self.whiteners: list[Matrix] = []
+        whitened: list[Matrix] = []
         for term in design.terms:
             columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
             self.whiteners.append(R / np.sqrt(n))
@@ -135,7 +137,7 @@ class Likelihood:
         self._blocks = gather(design.terms, whitened, table)
         self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
 
-    def criterion(self, theta: np.ndarray) -> float:
+    def criterion(self, theta: Vector) -> float:
         """ML deviance or REML criterion, that is -2 log-likelihood, profiled over fixed effects and residual variance.
 
         Parameters
@@ -146,20 +148,20 @@ class Likelihood:
         logdet, cross, _ = self.evaluate(theta)
         return self._profiled(logdet, self._solve(cross))
 
-    def criterion_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def criterion_and_gradient(self, theta: Vector) -> tuple[float, Vector]:
         """The criterion and its exact derivatives with respect to theta, shape (m,)."""
         logdet, cross, parts = self.evaluate(theta)
         solved = self._solve(cross)
         share = self._share(solved)
-        return self._profiled(logdet, solved), sum(part.slopes(share) for part in parts)
+        return self._profiled(logdet, solved), total(part.slopes(share) for part in parts)
 
-    def hessian(self, theta: np.ndarray) -> np.ndarray:
+    def hessian(self, theta: Vector) -> Matrix:
         """Second derivatives of the criterion, shape (m, m): exact, or where a block is sparse, central differences of
         the exact gradient.
         """
         return self._expand(theta)[2]
 
-    def loglik(self, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
+    def loglik(self, fixed: Vector, covariances: Sequence[Matrix], residual_variance: float) -> float:
         """The log-likelihood at an engine's estimates; -inf where they are no parameters of the model.
 
         Nothing is profiled out: fixed effects that are not the generalized least-squares solution lower it, also under
@@ -178,7 +180,7 @@ class Likelihood:
             return -math.inf
         if self.rounding(residual_variance) > DOUBTFUL and self.n <= PRECISE_ROWS:
             with suppress(ArithmeticError):
-                return self._precise.loglik(fixed, covariances, residual_variance)
+                return float(self._precise.loglik(fixed, covariances, residual_variance))
         logdet, cross, _ = self.evaluate(theta)
         direction = np.append(self.R @ (self.ols - fixed) / self.scale, 1.0)
         quadratic = float(direction @ cross @ direction) * self.scale**2 / residual_variance
@@ -192,14 +194,14 @@ class Likelihood:
 
         return Precise(self.design, self.reml)
 
-    def gradient_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    def gradient_at(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
         """Derivatives of the criterion at an engine's covariance matrices, with respect to whitened theta, shape (m,).
 
         Zero at an optimum; half of its inner product with a step is what the step gains in log-likelihood.
         """
         return self.criterion_and_gradient(self.theta_at(covariances, residual_variance))[1]
 
-    def theta_at(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    def theta_at(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
         """Whitened theta, shape (m,), of covariance matrices and a residual variance.
 
         Raises
@@ -211,11 +213,11 @@ class Likelihood:
             raise LikelihoodError("not a covariance matrix")
         return theta
 
-    def factors(self, theta: np.ndarray) -> list[np.ndarray]:
+    def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' relative factors in whitened coordinates, lower triangles, shapes (q, q)."""
         return self.shape.factors(theta)
 
-    def std_error(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    def std_error(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
         """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
 
         sqrt(diag(sigma^2 (X'V^-1 X)^-1)), as lme4 gives them; NaN where they are no parameters of the model.
@@ -225,7 +227,7 @@ class Likelihood:
             return np.full(self.p, np.nan)
         return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
-    def solution(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    def solution(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
         """The generalized least-squares solution for the fixed effects at covariance matrices, shape (p,).
 
         Raises
@@ -233,9 +235,10 @@ class Likelihood:
         LikelihoodError : they are no parameters of the model
         """
         solved = self._solve(self.evaluate(self.theta_at(covariances, residual_variance))[1])
-        return self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+        direction: Vector = linalg.solve_triangular(self.R, -solved.direction[:-1])
+        return self.ols + self.scale * direction
 
-    def fixed_covariance(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray:
+    def fixed_covariance(self, covariances: Sequence[Matrix], residual_variance: float) -> Matrix:
         """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
 
         Raises
@@ -245,16 +248,17 @@ class Likelihood:
         theta = self.theta_at(covariances, residual_variance)
         return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
 
-    def spread_at(self, theta: np.ndarray) -> np.ndarray:
+    def spread_at(self, theta: Vector) -> Matrix:
         """(X'V^-1 X)^-1 at a whitened theta, shape (p, p)."""
         return self._spread(self._solve(self.evaluate(theta)[1]))
 
-    def _spread(self, solved: _Solved) -> np.ndarray:
+    def _spread(self, solved: _Solved) -> Matrix:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
         half = linalg.solve_triangular(self.R, solved.inverse)
-        return linalg.solve_triangular(self.R, half.T)
+        spread: Matrix = linalg.solve_triangular(self.R, half.T)
+        return spread
 
-    def criteria(self, thetas: np.ndarray) -> np.ndarray:
+    def criteria(self, thetas: Matrix) -> Vector:
         """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
         # As many at a time as the memory of a few million numbers holds.
         at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self._blocks)))
@@ -267,8 +271,9 @@ class Likelihood:
         half = len(thetas) // 2
         return np.concatenate([self.criteria(thetas[:half]), self.criteria(thetas[half:])])
 
-    def _criteria(self, thetas: np.ndarray) -> np.ndarray:
-        logdet, cross = (sum(each) for each in zip(*(b.at_many(thetas) for b in self._blocks), strict=True))
+    def _criteria(self, thetas: Matrix) -> Vector:
+        dense = [blocks.at_many(thetas) for blocks in self._blocks if isinstance(blocks, Blocks)]
+        logdet, cross = (total(each) for each in zip(*dense, strict=True))
         diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
         p = self.p
         logs = np.log(diagonal)
@@ -276,13 +281,13 @@ class Likelihood:
         values = values + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
         return np.where(np.isfinite(values), values, np.inf)
 
-    def _value(self, theta: np.ndarray) -> float:
+    def _value(self, theta: Vector) -> float:
         try:
             return self.criterion(theta)
         except np.linalg.LinAlgError:
             return math.inf
 
-    def starts(self) -> list[np.ndarray]:
+    def starts(self) -> list[Vector]:
         """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
         # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
         cost = max(1, sum(blocks.weight for blocks in self._blocks))
@@ -292,11 +297,11 @@ class Likelihood:
             *search.corners(self.shape, not self.dense or cost > DEAR),
         ]
 
-    def optimum(self, starts: Sequence[np.ndarray] | None = None) -> Optimum:
+    def optimum(self, starts: Sequence[Vector] | None = None) -> Optimum:
         """The best optimum that is found, in double precision; see `optima`."""
         return self.optima(starts)[0]
 
-    def optima(self, starts: Sequence[np.ndarray] | None = None) -> list[Optimum]:
+    def optima(self, starts: Sequence[Vector] | None = None) -> list[Optimum]:
         """All distinct local optima that are found, in double precision, best first.
 
         Parameters
@@ -347,7 +352,7 @@ class Likelihood:
         """
         return 4 * EPS * (1 + self.scale**2 / residual_variance)
 
-    def _follow(self, start: np.ndarray, found: list[newton.Minimum]) -> None:
+    def _follow(self, start: Vector, found: list[newton.Minimum]) -> None:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
         # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
         with suppress(np.linalg.LinAlgError):
@@ -358,7 +363,7 @@ class Likelihood:
                     return
             found.append(new)
 
-    def _same(self, value: float, theta: np.ndarray, other_value: float, other: np.ndarray, noise: float = 0.0) -> bool:
+    def _same(self, value: float, theta: Vector, other_value: float, other: Vector, noise: float = 0.0) -> bool:
         """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
         if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
             return False
@@ -391,21 +396,20 @@ class Likelihood:
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
         )
 
-    def _descend(self, theta: np.ndarray) -> newton.Minimum:
+    def _descend(self, theta: Vector) -> newton.Minimum:
         """Where a search from one start ends."""
         if not self.dense:
             # A differenced Hessian costs as much as 2 m gradients: come near without it.
             theta = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2).x
         return newton.descend(self._expand, theta, self.nu)
 
-    def _expand(self, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _expand(self, theta: Vector) -> tuple[float, Vector, Matrix]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""
         if not self.dense:
             return *self.criterion_and_gradient(theta), self._differences(theta)
         logdet, cross, parts = self.evaluate(theta)
         solved = self._solve(cross)
-        curved = [part.curvatures(self._share(solved)) for part in parts]
-        gradient, crosses, hessian = (sum(each) for each in zip(*curved, strict=True))
+        gradient, crosses, hessian = curvatures(parts, self._share(solved))
         # That far the quadratic form and log |X'V^-1 X| as if they were linear in the cross-products; now the rest.
         p, m = self.p, self.m
         along = crosses @ solved.direction
@@ -417,16 +421,16 @@ class Likelihood:
             hessian -= inner.reshape(m, -1) @ inner.transpose(0, 2, 1).reshape(m, -1).T
         return self._profiled(logdet, solved), gradient, (hessian + hessian.T) / 2
 
-    def _differences(self, theta: np.ndarray) -> np.ndarray:
+    def _differences(self, theta: Vector) -> Matrix:
         """The Hessian by central differences of the exact gradient."""
         rows = []
         for step in np.eye(self.m) * 1e-5 * np.maximum(1.0, np.abs(theta)):
             ahead, behind = self.criterion_and_gradient(theta + step)[1], self.criterion_and_gradient(theta - step)[1]
             rows.append((ahead - behind) / (2 * step.max()))
-        hessian = np.array(rows)
+        hessian: Matrix = np.array(rows)
         return (hessian + hessian.T) / 2
 
-    def _theta(self, covariances: Sequence[np.ndarray], residual_variance: float) -> np.ndarray | None:
+    def _theta(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector | None:
         """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
         theta = []
         for covariance, whitener, triangle in zip(covariances, self.whiteners, self.shape.triangles, strict=True):
@@ -438,22 +442,23 @@ class Likelihood:
             except np.linalg.LinAlgError:
                 # What rounding of the given entries leaves after whitening: far from the origin's zero nearly all.
                 lost = 8 * EPS * (np.abs(whitener) @ np.abs(covariance) @ np.abs(whitener.T)).max() / residual_variance
-                factor = _singular_factor(relative, float(lost))
-                if factor is None:
+                found = _singular_factor(relative, float(lost))
+                if found is None:
                     return None
+                factor = found
             theta.append(factor[triangle])
         whole = np.concatenate(theta)
         return whole if whole @ whole < LARGEST else None
 
-    def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray, list[Any]]:
+    def evaluate(self, theta: Vector) -> tuple[float, Matrix, list[Part]]:
         """log |V|, the cross-products [X y]'V^-1[X y], and the blocks at theta, which know their derivatives."""
         # Where V is beyond what doubles can hold, nothing that follows would mean anything.
         if not theta @ theta < LARGEST:
             raise np.linalg.LinAlgError("theta is not finite, or too large")
         parts = [blocks.at(theta) for blocks in self._blocks]
-        return sum(part.logdet for part in parts), sum(part.cross for part in parts), parts
+        return sum(part.logdet for part in parts), total(part.cross for part in parts), parts
 
-    def _solve(self, cross: np.ndarray) -> _Solved:
+    def _solve(self, cross: Matrix) -> _Solved:
         p = self.p
         lower = np.linalg.cholesky(cross)
         inverse_factor = np.linalg.inv(lower[:p, :p])
@@ -464,11 +469,11 @@ class Likelihood:
             logdet=_logdet(lower[:p, :p]),
         )
 
-    def _share(self, solved: _Solved) -> np.ndarray:
+    def _share(self, solved: _Solved) -> Matrix:
         """The derivative of the criterion with respect to the cross-products: through the quadratic form's logarithm
         and, under REML, through log |X'V^-1 X|.
         """
-        share = (self.nu / solved.rss) * np.outer(solved.direction, solved.direction)
+        share: Matrix = (self.nu / solved.rss) * np.outer(solved.direction, solved.direction)
         if self.reml:
             share[: self.p, : self.p] += solved.inverse
         return share
@@ -478,7 +483,7 @@ class Likelihood:
         return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
 
 
-def _singular_factor(relative: np.ndarray, lost: float) -> np.ndarray | None:
+def _singular_factor(relative: Matrix, lost: float) -> Matrix | None:
     """The triangular factor of a covariance matrix that Cholesky's method refuses; None where it is not one, by more
     than `lost` in an eigenvalue.
     """
@@ -487,16 +492,16 @@ def _singular_factor(relative: np.ndarray, lost: float) -> np.ndarray | None:
     if values[0] < -max(1e-7 * max(values[-1], 0.0), lost):
         return None
     # With root root' the matrix and root' = Q R, R' is the factor, without forming the product.
-    R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+    R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
     return R.T * np.where(np.diag(R) < 0, -1.0, 1.0)
 
 
-def _logdet(lower: np.ndarray) -> float:
+def _logdet(lower: Floats) -> float:
     """The logarithm of a matrix's determinant, from its Cholesky factor."""
     return 2 * float(np.log(lower.diagonal()).sum())
 
 
-def _qr(matrix: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _qr(matrix: Matrix, what: str) -> tuple[Matrix, Matrix]:
     """Thin QR with a positive diagonal of R."""
     if matrix.shape[1] == 0:
         return matrix, np.zeros((0, 0))

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concord.arrays import Matrix, Vector
+
 # More steps than any search takes that leads somewhere.
 STEPS = 200
 # A point stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
 # no variance in its first six digits.
 STATIONARY = 1e-4
 
-Expand = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
+Expand = Callable[[Vector], tuple[float, Vector, Matrix]]
 """A function's value, gradient, shape (k,), and Hessian, shape (k, k), at a point; LinAlgError where it has none."""
 
 
@@ -23,12 +25,12 @@ class Minimum:
     """Where a search ended, shapes (k,), (k,) and (k, k)."""
 
     value: float
-    point: np.ndarray
-    gradient: np.ndarray
-    hessian: np.ndarray
+    point: Vector
+    gradient: Vector
+    hessian: Matrix
 
 
-def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0, free: slice = slice(None)) -> Minimum:
+def descend(expand: Expand, point: Vector, size: float, enough: float = 0.0, free: slice = slice(None)) -> Minimum:
     """Newton's steps, none longer than a radius, as long as they lower the function; near the minimum, where its last
     digits are rounding, as long as they lower the gradient.
 
@@ -57,7 +59,7 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
         # At a saddle the slope vanishes, and only curvature promises a gain.
         curved = hessian @ step
         if max(abs(gradient @ step), abs(step @ curved)) < enough:
-            return Minimum(value + gradient @ step + step @ curved / 2, point + step, gradient + curved, hessian)
+            return Minimum(float(value + gradient @ step + step @ curved / 2), point + step, gradient + curved, hessian)
         length = float(np.linalg.norm(step[free] / scale))
         try:
             new = expand(point + step)
@@ -74,7 +76,7 @@ def descend(expand: Expand, point: np.ndarray, size: float, enough: float = 0.0,
     return Minimum(value, point, gradient, hessian)
 
 
-def downhill(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.ndarray:
+def downhill(gradient: Vector, hessian: Matrix, radius: float) -> Vector:
     """Newton's step downhill, shape (k,), also where the function is not convex: along every eigenvector of the Hessian
     as if its curvature were positive.
     """
@@ -88,4 +90,5 @@ def downhill(gradient: np.ndarray, hessian: np.ndarray, radius: float) -> np.nda
     slopes = np.where(stuck, np.where(slopes < 0, -1e-3, 1e-3) * sizes, slopes)
     # A curvature is in units of the criterion: below 1e-12 it is rounding, and the criterion flat.
     step = -vectors @ (slopes / np.maximum(sizes, max(1e-10 * largest, 1e-12)))
-    return step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
+    shortened: Vector = step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
+    return shortened

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from flint import arb, arb_mat, ctx
 
+from concord.arrays import Matrix, Vector
 from concord.likelihood.certificate import Exact
 from concord.likelihood.jets import variables
 from concord.models.design import Design
@@ -32,7 +32,7 @@ class Precise:
         finally:
             ctx.prec = kept
 
-    def loglik(self, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float) -> float:
+    def loglik(self, fixed: Vector, covariances: Sequence[Matrix], residual_variance: float) -> float:
         """The log-likelihood at fixed effects, shape (p,), covariance matrices and a residual variance.
 
         Raises
@@ -49,7 +49,7 @@ class Precise:
         finally:
             ctx.prec = kept
 
-    def _at(self, fixed: np.ndarray, theta: list[arb], variance: arb) -> float:
+    def _at(self, fixed: Vector, theta: list[arb], variance: arb) -> float:
         exact = self._exact
         p = exact.p
         logdet, cross, (pivots, _) = exact._evaluate(variables(theta, 0))
@@ -64,7 +64,7 @@ class Precise:
         return float(value / -2)
 
 
-def _triangle(covariance: np.ndarray, variance: arb) -> list[arb]:
+def _triangle(covariance: Matrix, variance: arb) -> list[arb]:
     """The lower triangle of a relative factor, column by column; a pivot that rounding has made negative is zero."""
     q = len(covariance)
     rest = [[arb(float(covariance[i, j])) / variance for j in range(q)] for i in range(q)]

@@ -22,6 +22,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import qmc
 
+from concord.arrays import Array, Matrix, Vector
+
 # A relative standard deviation that is as good as zero.
 NEARLY_ZERO = 1e-3
 # The decades that a scan spans, of one effect and of several (beyond, a double does not hold the sum of their squares
@@ -42,7 +44,7 @@ DIPS = 12
 # A scan along one effect from an optimum: factors of its standard deviation, and these values in place of it.
 ALONG = np.logspace(-5, 5, 41)
 
-Criteria = Callable[[np.ndarray], np.ndarray]
+Criteria = Callable[[Matrix], Vector]
 """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
 
 
@@ -60,7 +62,7 @@ class Shape:
         self.triangles = [np.triu_indices(q)[::-1] for q in sizes]
         self.m = sum(len(rows) for rows, _ in self.triangles)
 
-    def factors(self, theta: np.ndarray) -> list[np.ndarray]:
+    def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' factors, shapes (q, q)."""
         made, start = [], 0
         for q, triangle in zip(self.sizes, self.triangles, strict=True):
@@ -70,13 +72,13 @@ class Shape:
             start += len(triangle[0])
         return made
 
-    def flat(self, factors: Sequence[np.ndarray]) -> np.ndarray:
+    def flat(self, factors: Sequence[Matrix]) -> Array:
         """Theta, shape (..., m), of the terms' factors, (..., q, q)."""
         pairs = zip(factors, self.triangles, strict=True)
         return np.concatenate([factor[..., rows, columns] for factor, (rows, columns) in pairs], axis=-1)
 
 
-def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[np.ndarray]:
+def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[Vector]:
     """Thetas at the local minima of the criterion over a grid, best first, each shape (m,).
 
     Parameters
@@ -94,7 +96,7 @@ def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[np.ndar
     return _apart(thetas[places], values.ravel()[places])
 
 
-def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], np.ndarray]:
+def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], Matrix]:
     """The lengths of a grid's axes, an axis an effect's standard deviation or a term's correlation, and its thetas."""
     for dear in (False, True):
         bends = [_bends(q, dear) for q in shape.sizes]
@@ -113,7 +115,7 @@ def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], np.ndarray]:
     return axes, stacked.reshape(-1, stacked.shape[-1])
 
 
-def _deviations(count: int, farthest: float) -> np.ndarray:
+def _deviations(count: int, farthest: float) -> Vector:
     """Some `count` standard deviations, at least 5, from nearly zero on: two thirds of them where most optima lie."""
     count = int(np.clip(count, 5, 48))
     near = max(2, 2 * count // 3)
@@ -123,7 +125,7 @@ def _deviations(count: int, farthest: float) -> np.ndarray:
     return np.append(NEARLY_ZERO / 10, 10 ** np.concatenate([below, inside, above]))
 
 
-def _bends(q: int, dear: bool) -> list[np.ndarray]:
+def _bends(q: int, dear: bool) -> list[Matrix]:
     """How a term's effects go together, neighbours side by side: of two effects the sign of their correlation and the
     second's standard deviation given the first; of more a root, shape (q, q), of a matrix with one common correlation.
     """
@@ -139,12 +141,12 @@ def _bends(q: int, dear: bool) -> list[np.ndarray]:
         (lowest, 0.8 * lowest, 0.0, 0.8, 1.0) if dear else (lowest, 0.95 * lowest, 0.6 * lowest, 0.0, 0.6, 0.95, 1.0)
     ):
         values, vectors = np.linalg.eigh(np.eye(q) + c * (1 - np.eye(q)))
-        R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T, mode="r")
+        R = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1]
         roots.append(R.T * np.where(np.diag(R) < 0, -1.0, 1.0))
     return roots
 
 
-def _factor(deviations: np.ndarray, bend: np.ndarray) -> np.ndarray:
+def _factor(deviations: Matrix, bend: Array) -> Array:
     """A term's factors, shape (k, q, q), of its effects' standard deviations, (k, q), and one of `_bends`."""
     if bend.shape != (2,):
         return deviations[:, :, None] * bend
@@ -156,7 +158,7 @@ def _factor(deviations: np.ndarray, bend: np.ndarray) -> np.ndarray:
     return factor
 
 
-def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
+def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[Vector]:
     """The same for many effects: points of a low-discrepancy sequence, and of them those that no near one is below."""
     count = 1 << int(np.log2(max(points, 64)))
     unit = qmc.Sobol(shape.effects + shape.m, scramble=True, rng=1).random(count)
@@ -185,9 +187,9 @@ def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[np.ndarray]:
     return _apart(made[kept], values[kept])
 
 
-def _apart(thetas: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
+def _apart(thetas: Matrix, values: Vector) -> list[Vector]:
     """The best of the points, best first; of those with one value, such as on a plateau, the first."""
-    found: list[np.ndarray] = []
+    found: list[Vector] = []
     last = -np.inf
     for place in np.argsort(values, kind="stable"):
         if values[place] > last + 1e-9 * max(1.0, abs(values[place])):
@@ -196,7 +198,7 @@ def _apart(thetas: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
     return found[:DIPS]
 
 
-def corners(shape: Shape, dear: bool) -> list[np.ndarray]:
+def corners(shape: Shape, dear: bool) -> list[Vector]:
     """Starts that no dip of a grid need be near: effects as large as the residuals, and, unless searches are dear, all
     of them much larger, and each of them much larger than the others. From there a search goes down into the valleys,
     too narrow for a grid, where one combination of the effects is huge. Each theta has shape (m,).
@@ -208,7 +210,7 @@ def corners(shape: Shape, dear: bool) -> list[np.ndarray]:
     return [shape.flat([np.diag(part) for part in each]) for each in parts]
 
 
-def along(criteria: Criteria, shape: Shape, theta: np.ndarray) -> list[np.ndarray]:
+def along(criteria: Criteria, shape: Shape, theta: Vector) -> list[Vector]:
     """Thetas at dips of the criterion along each effect's standard deviation and each correlation from an optimum.
 
     The optimum's own dip is left out; each theta has shape (m,).
@@ -225,7 +227,7 @@ def along(criteria: Criteria, shape: Shape, theta: np.ndarray) -> list[np.ndarra
     return [each for _, each in found[:DIPS]]
 
 
-def _paths(shape: Shape, theta: np.ndarray) -> list[np.ndarray]:
+def _paths(shape: Shape, theta: Vector) -> list[Matrix]:
     """Lines of thetas through one, which is in the middle: shapes (k, m)."""
     factors = shape.factors(theta)
     paths = []
@@ -245,7 +247,7 @@ def _paths(shape: Shape, theta: np.ndarray) -> list[np.ndarray]:
     return paths
 
 
-def _turned(shape: Shape, factors: Sequence[np.ndarray], t: int, theta: np.ndarray) -> list[np.ndarray]:
+def _turned(shape: Shape, factors: Sequence[Matrix], t: int, theta: Vector) -> list[Matrix]:
     """Lines of thetas through one along which one effect's correlations with those before it go from -1 to 1."""
     paths = []
     for i in range(1, len(factors[t])):

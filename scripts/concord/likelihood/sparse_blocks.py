@@ -18,6 +18,8 @@ import numpy as np
 from cvxopt import cholmod
 from scipy import sparse
 
+from concord.arrays import Array, Integers, Matrix, Vector
+
 # Numbers of A^-1 held at a time: bounds the memory of a gradient.
 HELD = 2**22
 
@@ -35,20 +37,23 @@ class Crossed:
 
     def __init__(
         self,
-        matrices: Sequence[np.ndarray],
-        codes: Sequence[np.ndarray],
-        table: np.ndarray,
-        rows: np.ndarray,
-        columns: np.ndarray,
-        index: np.ndarray,
+        matrices: Sequence[Matrix],
+        codes: Sequence[Integers],
+        table: Matrix,
+        rows: Integers,
+        columns: Integers,
+        index: Integers,
     ) -> None:
         n = len(table)
         widths = [matrix.shape[1] for matrix in matrices]
         counts = [int(code.max()) + 1 for code in codes]
         starts = np.cumsum([0, *(count * q for count, q in zip(counts, widths, strict=True))])
         self.size = int(starts[-1])
-        at = [start + code[:, None] * q + np.arange(q) for start, code, q in zip(starts, codes, widths, strict=False)]
-        at, values = np.concatenate(at, axis=1), np.concatenate(matrices, axis=1)
+        at = np.concatenate(
+            [start + code[:, None] * q + np.arange(q) for start, code, q in zip(starts, codes, widths, strict=False)],
+            axis=1,
+        )
+        values = np.concatenate(matrices, axis=1)
         pointers = np.arange(n + 1) * at.shape[1]
         self.Z = sparse.csr_array((values.ravel(), at.ravel(), pointers), shape=(n, self.size))
         self.gram = (self.Z.T @ self.Z).tocsr()
@@ -57,12 +62,12 @@ class Crossed:
 
         # The grouping factor with the most columns leads: for each of its levels, where its terms' columns stand.
         # Between its levels A has no entries, so the entries of A^-1 that it needs follow from the others' columns.
-        def own(leader: np.ndarray) -> list[int]:
+        def own(leader: Integers) -> list[int]:
             return [t for t, code in enumerate(codes) if np.array_equal(code, leader)]
 
         leading = max(map(own, codes), key=lambda terms: sum(counts[t] * widths[t] for t in terms))
-        places = [starts[t] + widths[t] * np.arange(counts[t])[:, None] + np.arange(widths[t]) for t in leading]
-        self.lead = np.concatenate(places, axis=1)
+        columns_of = [starts[t] + widths[t] * np.arange(counts[t])[:, None] + np.arange(widths[t]) for t in leading]
+        self.lead = np.concatenate(columns_of, axis=1)
         self.others = np.setdiff1d(np.arange(self.size), self.lead)
 
     @property
@@ -70,7 +75,7 @@ class Crossed:
         """What an evaluation costs: the numbers that it holds, at the least."""
         return int(self.gram.nnz)
 
-    def at(self, theta: np.ndarray) -> _At:
+    def at(self, theta: Vector) -> CrossedAt:
         """The block at one theta.
 
         Raises
@@ -91,31 +96,31 @@ class Crossed:
         b = _solve(factor, F.T @ self.products)
         residuals = self.table - self.Z @ (F @ b)
         logdet = 2 * float(np.log(np.array(cholmod.diag(factor))).sum())
-        return _At(self, logdet, residuals.T @ residuals + b.T @ b, F, GF, factor, b, residuals)
+        return CrossedAt(self, logdet, residuals.T @ residuals + b.T @ b, F, GF, factor, b, residuals)
 
 
 @dataclass(frozen=True, eq=False)
-class _At:
+class CrossedAt:
     """The block at one theta: log |A|, its share of [X y]'V^-1[X y], and what the gradient goes on with."""
 
     block: Crossed
     logdet: float
-    cross: np.ndarray
+    cross: Matrix
     F: sparse.csr_array
     GF: sparse.csr_array  # Z'Z F
     factor: object  # CHOLMOD's
-    b: np.ndarray  # (size, s): the minimizer of |[X y] - Z F b|^2 + |b|^2, whose minimum is `cross`
-    residuals: np.ndarray
+    b: Matrix  # (size, s): the minimizer of |[X y] - Z F b|^2 + |b|^2, whose minimum is `cross`
+    residuals: Matrix
 
-    def slopes(self, share: np.ndarray) -> np.ndarray:
+    def slopes(self, share: Matrix) -> Vector:
         """Derivatives of log |A| and of the sum of `share` times `cross`, with respect to theta, shape (m,)."""
         block = self.block
         # b is the minimizer, so only what depends on F directly counts.
         of_cross = (block.Z.T @ self.residuals)[block.rows] * (self.b @ share)[block.columns]
         entries = 2 * (self._slopes_of_logdet() - of_cross.sum(1))
-        return np.bincount(block.index, entries)
+        return np.bincount(block.index, entries)  # type: ignore[return-value]  # numpy's types forget the weights
 
-    def _slopes_of_logdet(self) -> np.ndarray:
+    def _slopes_of_logdet(self) -> Vector:
         """The entries of Z'Z F A^-1 that stand where theta does: half of the derivatives of log |A|.
 
         A column c of a factor that does not lead is solved for. With Q the share of those columns in the leading
@@ -150,15 +155,16 @@ class _At:
         found[mine] = own[level[columns], column[rows], column[columns]]
         return found
 
-    def _leading(self, matrix: sparse.csr_array) -> np.ndarray:
+    def _leading(self, matrix: sparse.csr_array) -> Array:
         """A matrix's entries within each level of the leading factor, shape (levels, width, width)."""
         lead = self.block.lead
         width = lead.shape[1]
         rows, columns = np.repeat(lead, width, axis=1), np.tile(lead, (1, width))
-        return matrix[rows.ravel(), columns.ravel()].reshape(len(lead), width, width)
+        entries: Vector = matrix[rows.ravel(), columns.ravel()]
+        return entries.reshape(len(lead), width, width)
 
 
-def _solve(factor: object, right: np.ndarray) -> np.ndarray:
+def _solve(factor: object, right: Matrix) -> Matrix:
     """A^-1 times a dense matrix."""
     solution = cvxopt.matrix(np.ascontiguousarray(right))
     cholmod.solve(factor, solution)

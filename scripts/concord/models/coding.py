@@ -10,20 +10,22 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Integers, Matrix
 
-def same_numbers(given: np.ndarray, wanted: np.ndarray) -> bool:
+
+def same_numbers(given: Matrix, wanted: Matrix) -> bool:
     """Whether two arrays are equal within rounding: a predictor may have come out of another language's arithmetic."""
     return given.shape == wanted.shape and bool(
         np.allclose(given, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
     )
 
 
-def same_groups(given: np.ndarray, wanted: np.ndarray) -> bool:
+def same_groups(given: Integers, wanted: Integers) -> bool:
     """Whether two grouping factors put the same rows together, whatever the groups are called."""
     return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
 
 
-def between(given: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
+def between(given: Matrix, wanted: Matrix) -> Matrix | None:
     """The matrix T, shape (k, k), with ``given = wanted @ T``; None where the columns span different spaces.
 
     Exact zeros and ones where the columns are the same in another order.
@@ -52,9 +54,10 @@ def between(given: np.ndarray, wanted: np.ndarray) -> np.ndarray | None:
     T = np.linalg.lstsq(wanted / lengths, given / sizes, rcond=None)[0]
     if np.abs(wanted / lengths @ T - given / sizes).max() > 1e-10 or np.linalg.cond(T) > 1e10:
         return None
-    return T * sizes / lengths[:, None]
+    recoded: Matrix = T * sizes / lengths[:, None]
+    return recoded
 
 
-def shift(T: np.ndarray) -> float:
+def shift(T: Matrix) -> float:
     """What to add to the REML log-likelihood of the given coding to have that of the wanted one: log |det T|."""
     return float(np.linalg.slogdet(T)[1])

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from flint import arb, ctx, fmpq
 
+from concord.arrays import Vector
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
 from concord.models.design import Design
@@ -52,7 +53,7 @@ class InexactError(ArithmeticError):
 class _Made:
     """A column as doubles in the design's rows, as exact numbers, and whether it stands in the table as it is."""
 
-    doubles: np.ndarray
+    doubles: Vector
     exact: Column
     plain: bool
 
@@ -89,7 +90,7 @@ class Columns:
                 values = _each(lambda a, b: a - b, values, self._evaluated(offset))
             return self._held(values, self._design.y, self._formula.response)
 
-    def of(self, column: np.ndarray, name: str) -> list[Number]:
+    def of(self, column: Vector, name: str) -> list[Number]:
         """The exact column, a number a row of the design, of one of the design's; `name` is for the message.
 
         Raises
@@ -126,7 +127,7 @@ class Columns:
             for a, other in zip(found, others, strict=True)
         )
 
-    def _held(self, values: Column, doubles: np.ndarray, name: str) -> list[Number]:
+    def _held(self, values: Column, doubles: Vector, name: str) -> list[Number]:
         """The values in the design's rows, once they are R's to rounding."""
         chosen = [values[row] for row in self._design.rows]
         if any(each is None for each in chosen):
@@ -249,7 +250,7 @@ class Doubles:
         """The response, a number a row."""
         return [_exactly(each) for each in self._design.y]
 
-    def of(self, column: np.ndarray, name: str) -> list[Number]:
+    def of(self, column: Vector, name: str) -> list[Number]:
         """The column, a number a row."""
         return [_exactly(each) for each in column]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from concord.arrays import Integers, Mask, Matrix, Vector
+
 
 @dataclass(frozen=True, eq=False)
 class DesignTerm:
@@ -23,8 +25,8 @@ class DesignTerm:
 
     group: str
     names: tuple[str, ...]
-    matrix: np.ndarray
-    codes: np.ndarray
+    matrix: Matrix
+    codes: Integers
     levels: tuple[str, ...]
 
 
@@ -42,12 +44,12 @@ class Design:
     factors : for every factor and every column of strings its levels in these rows, in R's order
     """
 
-    y: np.ndarray
-    X: np.ndarray
+    y: Vector
+    X: Matrix
     names: tuple[str, ...]
     terms: tuple[DesignTerm, ...]
-    rows: np.ndarray
-    offset: np.ndarray | None = None
+    rows: Integers
+    offset: Vector | None = None
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -64,15 +66,16 @@ class NewRows:
     offset : the sum of the formula's offsets, shape (m,)
     """
 
-    X: np.ndarray
-    matrices: tuple[np.ndarray, ...]
-    codes: tuple[np.ndarray, ...]
-    offset: np.ndarray
+    X: Matrix
+    matrices: tuple[Matrix, ...]
+    codes: tuple[Integers, ...]
+    offset: Vector
 
     @property
-    def known(self) -> np.ndarray:
+    def known(self) -> Mask:
         """Whether all of a row's levels are the design's, shape (m,)."""
-        return np.all([codes >= 0 for codes in self.codes], axis=0)
+        known: Mask = np.all([codes >= 0 for codes in self.codes], axis=0)
+        return known
 
 
 def own_rows(design: Design) -> NewRows:

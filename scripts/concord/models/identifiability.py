@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from concord.arrays import Integers, Matrix, Vector
 from concord.data.columns import PreparationError, counted, row_of
 from concord.models.design import Design, DesignTerm
 from concord.models.syntax import Formula
@@ -17,7 +18,7 @@ DEPENDENT = 1e-7
 ROUNDING = 1e-12
 
 
-def check(design: Design, formula: Formula, rows: np.ndarray | None = None) -> None:
+def check(design: Design, formula: Formula, rows: Integers | None = None) -> None:
     """Refuse what the data cannot carry; no threshold depends on a column's units.
 
     Parameters
@@ -55,7 +56,7 @@ def check(design: Design, formula: Formula, rows: np.ndarray | None = None) -> N
     _check_twins(design.terms, [str(random) for random in formula.random])
 
 
-def _check_transformations(design: Design, formula: Formula, rows: np.ndarray | None) -> None:
+def _check_transformations(design: Design, formula: Formula, rows: Integers | None) -> None:
     calls = ", ".join(_calls(formula.text)) or "the formula"
     advice = "leave these rows out, or transform otherwise"
     if rows is not None and len(design.rows) < len(rows):
@@ -116,7 +117,7 @@ def _check_groups(term: DesignTerm, written: str, n: int) -> None:
         )
 
 
-def _scaled(matrix: np.ndarray) -> np.ndarray:
+def _scaled(matrix: Matrix) -> Matrix:
     """The columns with their lengths made one; a column of zeros stays."""
     largest = np.abs(matrix).max(0, initial=0.0)
     matrix = matrix / np.where(largest > 0, largest, 1.0)  # no square of it overflows
@@ -124,10 +125,10 @@ def _scaled(matrix: np.ndarray) -> np.ndarray:
     return matrix / np.where(lengths > 0, lengths, 1.0)
 
 
-def _check_dependent(matrix: np.ndarray, names: Sequence[str], what: str, advice: str) -> None:
+def _check_dependent(matrix: Matrix, names: Sequence[str], what: str, advice: str) -> None:
     """Refuse a column that is, to lme4's own measure, a combination of those before it; name all that take part."""
     scaled = _scaled(matrix)
-    basis: list[np.ndarray] = []
+    basis: list[Vector] = []
     kept: list[int] = []
     for j, column in enumerate(scaled.T):
         left = column
@@ -163,17 +164,17 @@ def _check_residual(design: Design, term: DesignTerm, written: str, response: st
         )
 
 
-def _within_groups(values: np.ndarray, term: DesignTerm) -> np.ndarray:
+def _within_groups(values: Vector, term: DesignTerm) -> Matrix:
     """The columns, less what the term's columns reproduce of them within each group; shape (n, k)."""
     codes, levels = term.codes, len(term.levels)
-    basis: list[np.ndarray] = []
+    basis: list[Vector] = []
 
-    def less_basis(column: np.ndarray) -> np.ndarray:
+    def less_basis(column: Vector) -> Vector:
         for each in basis * 2:  # twice, for what rounding leaves
             column = column - each * np.bincount(codes, each * column, levels)[codes]
         return column
 
-    def lengths(column: np.ndarray) -> np.ndarray:
+    def lengths(column: Vector) -> Vector:
         return np.sqrt(np.bincount(codes, column * column, levels))[codes]
 
     for column in _scaled(term.matrix).T:

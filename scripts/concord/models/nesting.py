@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from concord.arrays import Integers, Matrix
 from concord.models.coding import same_groups
 from concord.models.design import Design, DesignTerm
 
@@ -82,7 +83,7 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         raise NotNested("the models are of other rows of the table")
     offsets = [np.zeros(len(each.y)) if each.offset is None else each.offset for each in (null, alternative)]
     responses = [each.y + offset for each, offset in zip((null, alternative), offsets, strict=True)]
-    if not np.allclose(*responses, rtol=1e-12, atol=0):
+    if not np.allclose(responses[0], responses[1], rtol=1e-12, atol=0):
         raise NotNested("the models are of other responses")
     difference = (offsets[0] - offsets[1])[:, None]
     if not _spanned(np.hstack([null.X, difference]), alternative.X):
@@ -106,7 +107,7 @@ def count(design: Design) -> int:
     return sum(len(term.names) * (len(term.names) + 1) // 2 for term in design.terms)
 
 
-def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -> list[np.ndarray] | None:
+def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -> list[Matrix] | None:
     """For every term of the alternative the covariance matrix that it has where those of the null are identities, in
     units of the columns' lengths; None where it has none.
     """
@@ -129,9 +130,7 @@ def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -
     return images
 
 
-def _entrywise(
-    term: DesignTerm, alternative: tuple[DesignTerm, ...], columns: list[np.ndarray]
-) -> list[np.ndarray] | None:
+def _entrywise(term: DesignTerm, alternative: tuple[DesignTerm, ...], columns: list[Matrix]) -> list[Matrix] | None:
     """The alternative's covariance matrices that make a term of other levels, such as (1 | a:b) in (0 + b | a): from
     the equations that every pair of rows gives; None where none do.
     """
@@ -168,7 +167,7 @@ def _entrywise(
     return total
 
 
-def _pairs(terms: list[DesignTerm]) -> tuple[np.ndarray, np.ndarray] | None:
+def _pairs(terms: list[DesignTerm]) -> tuple[Integers, Integers] | None:
     """The pairs of rows that share a level of any of the terms; None where there are too many."""
     n = len(terms[0].codes)
     if sum(float((np.bincount(term.codes) ** 2.0).sum()) for term in terms) > MOST_PAIRS:
@@ -182,12 +181,12 @@ def _pairs(terms: list[DesignTerm]) -> tuple[np.ndarray, np.ndarray] | None:
     return shared.row[lower], shared.col[lower]
 
 
-def _unit(columns: np.ndarray) -> np.ndarray:
+def _unit(columns: Matrix) -> Matrix:
     lengths = np.linalg.norm(columns, axis=0)
     return columns / np.where(lengths > 0, lengths, 1.0)
 
 
-def _spanned(columns: np.ndarray, by: np.ndarray) -> bool:
+def _spanned(columns: Matrix, by: Matrix) -> bool:
     """Whether columns lie in the span of others."""
     columns = _unit(columns)
     if not by.shape[1]:
@@ -196,7 +195,7 @@ def _spanned(columns: np.ndarray, by: np.ndarray) -> bool:
     return bool(np.linalg.norm(columns - Q @ (Q.T @ columns), axis=0).max(initial=0.0) < OUTSIDE)
 
 
-def _nested(fine: np.ndarray, coarse: np.ndarray) -> bool:
+def _nested(fine: Integers, coarse: Integers) -> bool:
     """Whether every group of the one lies within one group of the other."""
     return len(np.unique(np.column_stack([fine, coarse]), axis=0)) == len(np.unique(fine))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Matrix, Vector
 from concord.models.design import Design
 
 KEY = ["effect", "group", "term"]
@@ -37,8 +38,8 @@ class Parameters:
     residual_variance : variance of the residuals, in the squared unit of the response
     """
 
-    fixed: np.ndarray
-    covariances: tuple[np.ndarray, ...]
+    fixed: Vector
+    covariances: tuple[Matrix, ...]
     residual_variance: float
 
     @classmethod
@@ -53,7 +54,7 @@ class Parameters:
         return cls.from_packed(np.array([values[key] for key in keys(design)]), design)
 
     @classmethod
-    def from_packed(cls, values: np.ndarray, design: Design) -> Parameters:
+    def from_packed(cls, values: Vector, design: Design) -> Parameters:
         """The values in one vector, shape (k,); see `packed`."""
         start = len(design.names)
         covariances = []
@@ -66,12 +67,12 @@ class Parameters:
         return cls(np.array(values[: len(design.names)]), tuple(covariances), float(values[-1]))
 
     @property
-    def packed(self) -> np.ndarray:
+    def packed(self) -> Vector:
         """All values in one vector, shape (k,)."""
         parts = [each[tuple(np.transpose(entries(len(each))))] for each in self.covariances]
         return np.concatenate([self.fixed, *parts, [self.residual_variance]])
 
-    def table(self, design: Design, std_error: np.ndarray | None = None) -> pd.DataFrame:
+    def table(self, design: Design, std_error: Vector | None = None) -> pd.DataFrame:
         """One row a parameter: ``effect, group, term, estimate, std_error``, named as R's broom.mixed names them.
 
         Parameters
@@ -90,7 +91,7 @@ class Parameters:
         return bool(np.isfinite(self.packed).all())
 
     @property
-    def relative(self) -> list[np.ndarray]:
+    def relative(self) -> list[Matrix]:
         """The covariance matrices relative to the residual variance, shapes (q, q)."""
         return [each / self.residual_variance for each in self.covariances]
 
@@ -136,7 +137,7 @@ def names(design: Design) -> list[str]:
     return [" ".join(filter(None, [group, term])) for _, group, term in keys(design)]
 
 
-def least_eigenvalue(covariance: np.ndarray) -> float:
+def least_eigenvalue(covariance: Matrix) -> float:
     """The least eigenvalue of the correlations in a covariance matrix; NaN where it is not a covariance matrix."""
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -144,7 +145,7 @@ def least_eigenvalue(covariance: np.ndarray) -> float:
     return float(np.linalg.eigvalsh(correlation)[0]) if np.isfinite(correlation).all() else math.nan
 
 
-def spectrum(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def spectrum(covariance: Matrix) -> tuple[Vector, Matrix, Vector]:
     """The spectral decomposition of a covariance matrix taken as correlations, which the effects' units do not change.
 
     Returns
@@ -166,11 +167,7 @@ def spectrum(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def tidy(
-    design: Design,
-    fixed: np.ndarray,
-    std_error: np.ndarray,
-    covariances: Sequence[np.ndarray],
-    residual_variance: float,
+    design: Design, fixed: Vector, std_error: Vector, covariances: Sequence[Matrix], residual_variance: float
 ) -> pd.DataFrame:
     """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``."""
     return Parameters(fixed, tuple(covariances), residual_variance).table(design, std_error)

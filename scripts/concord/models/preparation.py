@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Integers, Mask, Vector
 from concord.data import columns
 from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
 from concord.data.source import DECIMALS, NOTES
@@ -38,7 +39,7 @@ class Prepared:
     """
 
     frame: pd.DataFrame
-    rows: np.ndarray
+    rows: Integers
     notes: tuple[str, ...]
 
 
@@ -116,7 +117,7 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise PreparationError("the table has no rows: expected one for every observation")
 
 
-def _dropped(kept: np.ndarray, missing: dict[str, np.ndarray]) -> list[str]:
+def _dropped(kept: Mask, missing: dict[str, Mask]) -> list[str]:
     if kept.all():
         return []
     where = ", ".join(f"{name} ({lost.sum()})" for name, lost in missing.items() if lost.any())
@@ -132,7 +133,7 @@ def _of(count: int, all_: int) -> str:
 # ---- a column, by its use ----------------------------------------------------------------------------------------
 
 
-def _prepared(name: str, column: Column, uses: set[str], rows: np.ndarray) -> tuple[Any, list[str]]:
+def _prepared(name: str, column: Column, uses: set[str], rows: Integers) -> tuple[Any, list[str]]:
     """A complete column as it goes to both engines, and what to say of it."""
     notes: list[str] = []
     if column.kind == NUMBER and (wrong := np.isinf(column.values)).any():
@@ -170,14 +171,14 @@ def _prepared(name: str, column: Column, uses: set[str], rows: np.ndarray) -> tu
     return values, notes
 
 
-def _rounded(whole: np.ndarray, doubles: np.ndarray) -> int:
+def _rounded(whole: Vector, doubles: Vector) -> int:
     """How many whole numbers are none that a double holds."""
     if len(whole) == 0 or max(-int(whole.min()), int(whole.max())) <= 2**53:
         return 0
     return sum(int(one) != int(other) for one, other in zip(whole, doubles, strict=True))
 
 
-def _check_response(name: str, column: Column, rows: np.ndarray) -> None:
+def _check_response(name: str, column: Column, rows: Integers) -> None:
     if column.kind == TRUTH:
         raise PreparationError(
             f"the response {name!r} is TRUE or FALSE: a linear mixed model needs numbers (0 and 1, if that is meant)"
@@ -228,7 +229,7 @@ def _check_combinations(prepared: dict[str, Any], names: Sequence[str]) -> None:
         )
 
 
-def _check_merging(name: str, values: np.ndarray) -> None:
+def _check_merging(name: str, values: Vector) -> None:
     """Refuse groups that R would merge, where they cannot be made a factor because they are a number too."""
     distinct = np.unique(values)
     written = [f"{value:.15g}" for value in distinct]

@@ -167,6 +167,8 @@ def check(formula: Node) -> None:
     ------
     FormulaError : something does not
     """
+    if not isinstance(formula, Call):
+        raise FormulaError("expected response ~ terms")
     response, right = formula.arguments
     _check_number(response)
     _check_sum(right)
@@ -201,7 +203,8 @@ def _check_sum(node: Node) -> None:
 
 def _check_terms(node: Node) -> None:
     """Terms, which operators combine by the rules of model formulas."""
-    if _is_leaf(node):
+    if not isinstance(node, Call):
+        _check_leaf(node)
         return
     if node.function in ("|", "||"):
         raise FormulaError("a random term, (columns | group), may only be added")
@@ -216,7 +219,8 @@ def _check_terms(node: Node) -> None:
 
 def _check_number(node: Node) -> None:
     """Arithmetic: what stands in a function's argument, and every function."""
-    if _is_leaf(node):
+    if not isinstance(node, Call):
+        _check_leaf(node)
         return
     function, arguments = node.function, node.arguments
     if function in ("poly", "scale"):
@@ -233,11 +237,10 @@ def _check_number(node: Node) -> None:
         _check_number(argument)
 
 
-def _is_leaf(node: Node) -> bool:
-    """Whether it is a variable or a number, which may stand anywhere; a truth value may not."""
+def _check_leaf(node: Name | Value) -> None:
+    """A variable or a number may stand anywhere; a truth value may not."""
     if isinstance(node, Value) and isinstance(node.value, bool):
         raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
-    return isinstance(node, Name | Value)
 
 
 def _arity(node: Call, count: int) -> None:

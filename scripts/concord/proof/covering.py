@@ -90,13 +90,16 @@ class _Cover:
         self.theta = _moved(exact.sizes, theta, whiteners)
         self.whiteners = whiteners
         best = self.surface.at(_matrices(exact.sizes, self.theta))
+        if best is None:
+            raise ValueError("the criterion is not enclosed at the optimum")  # it may be at more bits
         self.best = best.rising + best.falling
         self.radius = self._convex()
-        self.rising: dict[tuple, arb | None] = {}
+        self.rising: dict[tuple[Any, ...], arb | None] = {}
 
     def prove(self) -> Covering:
         """Examine boxes, the least bound first, until none is left."""
-        order, boxes, examined, convex = itertools.count(), [], 0, 0
+        order, examined, convex = itertools.count(), 0, 0
+        boxes: list[tuple[float, int, Cell]] = []
         for cell in itertools.product(*(regions(q) for q in self.sizes)):
             heapq.heappush(boxes, (-math.inf, next(order), cell))
         while boxes:
@@ -126,8 +129,8 @@ class _Cover:
         """A lower bound of the criterion on a box; None where there is none yet."""
         corners = [part.corners() for part in cell]
         if any(part.endless for part in cell):
-            rising = [self._rising(cell, corners, at) for at in itertools.product(*(range(len(c)) for c in corners))]
-            return None if None in rising else _least(rising) + self.floor
+            risings = self._risings(cell, corners)
+            return None if risings is None else _least([rising for _, rising in risings]) + self.floor
         middle = [part.inside() for part in cell]
         centre = self.surface.at(middle, slopes=True)
         if centre is None:
@@ -137,13 +140,24 @@ class _Cover:
             [_inner(slope, corner - inside) for corner in own]
             for slope, own, inside in zip(centre.slopes, corners, middle, strict=True)
         ]
-        values = []
-        for at in itertools.product(*(range(len(c)) for c in corners)):
+        risings = self._risings(cell, corners)
+        if risings is None:
+            return None
+        values = [
+            rising + sum((tangent[k] for tangent, k in zip(tangents, at, strict=True)), arb(0))
+            for at, rising in risings
+        ]
+        return _least(values) + centre.falling
+
+    def _risings(self, cell: Cell, corners: list[list[arb_mat]]) -> list[tuple[tuple[int, ...], arb]] | None:
+        """L at every combination of the terms' corners; None where it is not enclosed at one of them."""
+        risings = []
+        for at in itertools.product(*(range(len(own)) for own in corners)):
             rising = self._rising(cell, corners, at)
             if rising is None:
                 return None
-            values.append(rising + sum(tangent[k] for tangent, k in zip(tangents, at, strict=True)))
-        return _least(values) + centre.falling
+            risings.append((at, rising))
+        return risings
 
     def _rising(self, cell: Cell, corners: list[list[arb_mat]], at: tuple[int, ...]) -> arb | None:
         """L at a corner, kept for the boxes that share it."""

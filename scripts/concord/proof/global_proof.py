@@ -14,10 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from flint import arb, ctx
 from scipy import optimize
 
+from concord.arrays import Vector
 from concord.likelihood.certificate import CertificateError, Exact
 from concord.models.decimals import Columns, Doubles
 from concord.models.design import Design
@@ -161,7 +161,7 @@ def _covered(exact: Exact, theta: list[arb], seconds: float, begin: float) -> Gl
 def _descended(exact: Exact, start: Sequence[float]) -> tuple[float, ...]:
     """Downhill from a point, as far as a search by values goes."""
 
-    def criterion(theta: np.ndarray) -> float:
+    def criterion(theta: Vector) -> float:
         try:
             value = float(exact([arb(float(each)) for each in theta], 0).value.mid())
         except ZeroDivisionError:

@@ -12,7 +12,7 @@ e) / 2): beyond the cone by an amount of second order only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from flint import arb, arb_mat
@@ -154,7 +154,7 @@ class Shell:
         return [size, slope.intersection(arb(0, most)), rest.intersection(arb(0, most))]
 
 
-def regions(effects: int) -> list[Interval] | list[Shell]:
+def regions(effects: int) -> Sequence[Interval | Shell]:
     """Regions that cover all covariance matrices of a term with one effect or two."""
     if effects == 1:
         return [Interval(0.0, INFINITY)]

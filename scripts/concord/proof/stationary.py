@@ -100,17 +100,17 @@ class Line:
         direction = arb_mat([[arb(0)] for _ in range(p)] + [[arb(1)]])
         corner = arb(0)
         if p:
-            inverse = _part(cross, p, p).inv()
+            spread = _part(cross, p, p).inv()
             right = arb_mat([[cross[i, p]] for i in range(p)])
-            beta = inverse * right
+            beta = spread * right
             direction = arb_mat([[-beta[i, 0]] for i in range(p)] + [[arb(1)]])
             moved = first * direction
             moved = arb_mat([[moved[i, 0]] for i in range(p)])
-            corner = (moved.transpose() * inverse * moved)[0, 0]
+            corner = (moved.transpose() * spread * moved)[0, 0]
             if self.reml:
-                share = inverse * _part(first, p, p)
+                share = spread * _part(first, p, p)
                 rise += share.trace()
-                bend += (inverse * _part(second, p, p)).trace() - (share * share).trace()
+                bend += (spread * _part(second, p, p)).trace() - (share * share).trace()
         rss = (direction.transpose() * cross * direction)[0, 0]
         fall = (direction.transpose() * first * direction)[0, 0]
         turn = (direction.transpose() * second * direction)[0, 0] - 2 * corner

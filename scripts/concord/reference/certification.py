@@ -32,7 +32,7 @@ ANEW = 3
 def answers(model: Model) -> Iterator[Fit]:
     """What every engine says, by every settings, as far as it can."""
     for name, engine in engines().items():
-        for settings in engine.SETTINGS:
+        for settings in engine.settings:
             got = answer(model, name, settings)
             if isinstance(got, Fit):
                 yield got

@@ -29,6 +29,7 @@ from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
 from concord.engines.engine import CannotExpress
+from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
@@ -36,7 +37,7 @@ from concord.models.model import Model
 from concord.models.parameters import Parameters, names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
-from concord.simulation.refitter import Refitter, Replicate, best_known, draw, likelihood_of
+from concord.simulation.refitter import Refitter, best_known, draw
 from concord.versions import PYTHON_PACKAGES
 from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
 

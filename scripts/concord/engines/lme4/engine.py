@@ -18,8 +18,7 @@ from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS
-
-SETTINGS = ("default", "tuned")
+from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
 

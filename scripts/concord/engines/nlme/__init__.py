@@ -2,6 +2,9 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"engine": ["SETTINGS", "call", "fit", "from_native"]}
-)
+name, title, language, role = "nlme", "nlme", "R", "arbiter"
+settings = ("default", "tuned")
+preload = (f"{__name__}.engine",)
+optimizers = fit_by = refitters = None
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"engine": ["call", "fit", "from_native"]})

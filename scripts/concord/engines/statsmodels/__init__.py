@@ -2,6 +2,10 @@
 
 import lazy_loader
 
+name, title, language, role = "mixedlm", "MixedLM (statsmodels)", "Python", "party"
+settings = ("default", "tuned")
+preload = ("statsmodels.formula.api", f"{__name__}.engine")
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"engine": ["SETTINGS", "call", "fit", "from_native"]}
+    __name__, submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]}
 )

@@ -22,8 +22,7 @@ from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.design import DesignTerm
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS
-
-SETTINGS = ("default", "tuned")
+from concord.vocabulary import SETTINGS
 
 # Each starts from scratch: MixedLM's own retries go on from the point where the first optimizer failed. bfgs and cg
 # with a tight gradient tolerance; statsmodels 0.15 drops lbfgs's tolerances (pgtol, factr) before they reach it.
