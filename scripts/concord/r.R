@@ -18,5 +18,24 @@ heard <- function(expression, marked = FALSE) {
   list(value = value, said = unique(said))
 }
 
+# Evaluates `expression`; gives its value, or NULL where R stops, with R's reason, messages and warnings.
+attempt <- function(expression) {
+  reason <- NULL
+  found <- heard(tryCatch(expression, error = function(e) {
+    reason <<- conditionMessage(e)
+    NULL
+  }))
+  list(value = found$value, reason = reason, said = found$said)
+}
+
+# Rows that na.exclude has put in stand for no row that was used.
+used <- function(values) {
+  values <- as.numeric(values)
+  values[!is.na(values)]
+}
+
+# The mean over rows of z' Psi z (Johnson 2014).
+share <- function(Z, covariance) mean(rowSums((Z %*% covariance) * Z))
+
 # An expression as R writes it.
 text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")

@@ -17,10 +17,13 @@ from concord.account import effect_tests, standard_errors
 from concord.account.line import Sheet
 from concord.agreement.comparison import Disagreement, compare
 from concord.agreement.tolerances import tolerances
-from concord.engines import error_definitions, error_questions
+from concord.engines import error_definitions
 from concord.engines.answers import answer
 from concord.engines.lme4 import engine as lme4
+from concord.engines.lme4 import statements as lme4_says
+from concord.engines.nlme import statements as nlme_says
 from concord.engines.statsmodels import engine as mixedlm
+from concord.engines.statsmodels import statements as mixedlm_says
 from concord.models import model as models
 from support.paths import PUBLISHED
 
@@ -36,6 +39,7 @@ TRIED = [
 ]
 
 
+SAYS = {"mixedlm": mixedlm_says, "lme4": lme4_says, "nlme": nlme_says}
 # What rounding may have taken the digits of.
 OWN_STEPS = ("standard error by nlme's own steps",)
 
@@ -136,13 +140,12 @@ def test_a_wrong_number_is_a_difference(source, key, quantity, compared, monkeyp
     comparison = compared("sleepstudy-random_slope", "ML")
 
     def off(fit):
-        said = dict(error_questions.asked(fit))
-        if fit.engine == source:
-            said[key] = 1.01 * said[key]
-        return said
+        said = summaries[source](fit)
+        return replace(said, **{key: 1.01 * getattr(said, key)})
 
-    for module in (standard_errors, effect_tests):
-        monkeypatch.setattr(module, "asked", off)
+    summaries = {engine: says.summary for engine, says in SAYS.items()}
+    monkeypatch.setattr(SAYS[source], "summary", off)
+    comparison = compare(*comparison.fits)  # what was asked before is not asked again
     found = standard_errors.lines(comparison) + effect_tests.lines(comparison)
     differ = [line for line in found if line.verdict == "differ"]
     assert differ and quantity in {line.quantity for line in differ}
@@ -166,7 +169,7 @@ def test_nlmes_summary_by_ml_has_its_own_factor(compared):
         (fit,) = (each for each in comparison.fits if each.engine == "nlme")
         half = r.call("eval", r.call("parse", text="function(fit) nlme::intervals(fit, which = 'fixed')$fixed")[0])
         interval = r.from_r(r.call(half, fit.native))
-        df = error_questions.said_by_nlme(fit)["df"][1]
+        df = fit.ask(nlme_says.summary).df[1]
         width = (interval[1, 2] - interval[1, 0]) / (2 * stats.t.ppf(0.975, df))
         assert width == pytest.approx(plain.values["nlme"], rel=1e-9)
 
@@ -194,13 +197,13 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
 def test_what_mixedlm_prints_with_variance_components_is_found_in_its_summary(compared):
     """bse_re raises there; the summary prints the same thing, rounded to three digits."""
     (fit,) = (each for each in compared("machines-nested").fits if each.engine == "mixedlm")
-    said = error_questions.said_by_mixedlm(fit)
-    assert said["raises"].startswith("bse_re raises ValueError")
+    said = mixedlm_says.summary(fit)
+    assert said.raises.startswith("bse_re raises ValueError")
     with pytest.raises(ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _ = fit.native.bse_re
     shown = [line.split()[-1] for line in fit.summary.splitlines() if " Var " in line]
-    assert shown == [f"{each:.3f}" for each in sorted(said["printed"], reverse=True)]
+    assert shown == [f"{each:.3f}" for each in sorted(said.printed, reverse=True)]
 
 
 def test_the_table_of_components_leads_from_what_is_printed_to_the_error(compared):
@@ -237,15 +240,15 @@ def test_nlmes_published_summaries_and_intervals_hold(row, fits):
     from the independent error of a log standard deviation.
     """
     fit = fits(row["model"], row["method"], "nlme", "tuned")
-    said, design = error_questions.said_by_nlme(fit), fit.model.design
+    said, design = nlme_says.summary(fit), fit.model.design
     if row["quantity"] in ("lower", "upper"):
         table = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
         ((k,),) = np.nonzero((table["group"] == row["group"]) & (table["term"] == row["term"]))
         sign = 1 if row["quantity"] == "upper" else -1
-        error = 0.5 * error_definitions.Errors.at(_likelihood(fit), fit).components[k] / table["estimate"][k]
+        error = 0.5 * error_definitions.Errors(_likelihood(fit), fit).components[k] / table["estimate"][k]
         value = np.sqrt(table["estimate"][k]) * np.exp(sign * stats.norm.ppf(0.975) * error)
     else:
-        value = said[row["quantity"]][design.names.index(row["term"])]
+        value = getattr(said, row["quantity"])[design.names.index(row["term"])]
     last = float(Decimal(1).scaleb(Decimal(row["value"]).as_tuple().exponent))
     assert value == pytest.approx(float(row["value"]), abs=float(row["off"]) * last)
 
@@ -268,13 +271,13 @@ def test_a_fit_in_another_coding_is_carried_over(fits):
     """lmer on centred days: lmerTest's and pbkrtest's statements about the model's own effects are the same."""
     model = models.get("sleepstudy-random_slope")
     function = r.call("eval", r.call("parse", text=CENTRED)[0])
-    other = error_questions.said_by_lme4(lme4.from_native(r.call(function, model.frame), model))
-    plain = error_questions.said_by_lme4(fits("sleepstudy-random_slope", "REML", "lme4", "tuned"))
+    other = lme4_says.summary(lme4.from_native(r.call(function, model.frame), model))
+    plain = lme4_says.summary(fits("sleepstudy-random_slope", "REML", "lme4", "tuned"))
     for key in ("satterthwaite", "kenward_roger"):
-        np.testing.assert_allclose(other[key], plain[key], rtol=2e-5)
-    np.testing.assert_allclose(other["components"], plain["components"], rtol=2e-5)
+        np.testing.assert_allclose(getattr(other, key), getattr(plain, key), rtol=2e-5)
+    np.testing.assert_allclose(other.components, plain.components, rtol=2e-5)
     # lme4's own t of a centred intercept is of another effect.
-    assert np.isnan(other["t"]).all()
+    assert np.isnan(other.t).all()
 
 
 def test_mixedlms_columns_may_stand_in_another_order_and_unit(fits):
@@ -285,19 +288,19 @@ def test_mixedlms_columns_may_stand_in_another_order_and_unit(fits):
     X = model.design.X[:, ::-1]
     made = sm.MixedLM(model.design.y, X, groups=model.design.terms[0].codes, exog_re=X * [0.1, 1.0])
     fit = mixedlm.from_native(made.fit(method="bfgs", gtol=1e-9, maxiter=2000), model)
-    other = error_questions.said_by_mixedlm(fit)
-    plain = error_questions.said_by_mixedlm(fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned"))
+    other = mixedlm_says.summary(fit)
+    plain = mixedlm_says.summary(fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned"))
     for key in ("conditional", "z", "p", "printed"):
-        np.testing.assert_allclose(other[key], plain[key], rtol=1e-4, atol=1e-30)
+        np.testing.assert_allclose(getattr(other, key), getattr(plain, key), rtol=1e-4, atol=1e-30)
     made.fit(reml=False)  # another method on the same model object changes nothing that was said
-    np.testing.assert_allclose(error_questions.said_by_mixedlm(fit)["conditional"], other["conditional"], rtol=1e-12)
+    np.testing.assert_allclose(mixedlm_says.summary(fit).conditional, other.conditional, rtol=1e-12)
 
 
 def test_what_is_said_can_travel_between_processes(compared):
     for fit in compared("machines-nested").fits:
-        said = error_questions.QUESTIONS[fit.engine](fit)
+        said = SAYS[fit.engine].summary(fit)
         again = pickle.loads(pickle.dumps(said))
-        assert set(again) == set(said)
+        assert set(vars(again)) == set(vars(said))
 
 
 def test_asking_lmertest_leaves_the_fit_as_it_was(fits):
@@ -308,7 +311,7 @@ def test_asking_lmertest_leaves_the_fit_as_it_was(fits):
         return [np.array(r.from_r(r.call(r.function("lme4::getME"), fit.native, name))) for name in ("theta", "beta")]
 
     before, summary = state(), float(r.from_r(r.call("as.numeric", r.call(r.function("stats::logLik"), fit.native)))[0])
-    error_questions.said_by_lme4(fit)
+    lme4_says.summary(fit)
     for one, other in zip(before, state(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert float(r.from_r(r.call("as.numeric", r.call(r.function("stats::logLik"), fit.native)))[0]) == summary
@@ -320,7 +323,7 @@ def test_a_fit_whose_data_are_gone_is_no_trouble(fits):
     r.package("lmerTest")
     with pytest.raises(r.RError, match="Unable to extract deviance function"):
         r.call(r.function("lmerTest::as_lmerModLmerTest"), fit.native)
-    assert error_questions.said_by_lme4(fit)["satterthwaite"][1:, 2] == pytest.approx([10, 10], rel=1e-6)
+    assert lme4_says.summary(fit).satterthwaite[1:, 2] == pytest.approx([10, 10], rel=1e-6)
 
 
 def test_the_tolerances_that_lines_name_exist(compared):

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from concord import r, vocabulary
-from concord.engines import error_questions
+from concord.engines.lme4 import statements as lme4
+from concord.engines.nlme import statements as nlme
 from concord.inference import degrees_of_freedom as degrees
 from concord.inference import information
 from concord.inference.degrees_of_freedom import DegreesError
@@ -126,14 +127,14 @@ def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits)
     """Also where the estimates are no optimum, and where a variance is zero; numDeriv gives 6 digits."""
     for method in vocabulary.METHODS:
         fit = fits(id, method, "lme4", settings)
-        said = error_questions.said_by_lme4(fit)
+        said = lme4.summary(fit)
         given = fit.covariances, fit.residual_variance
         found = degrees.satterthwaite(reference.of(fit.model).likelihood, *given)
-        np.testing.assert_allclose(found, said["satterthwaite"][:, 2], rtol=3e-6)
+        np.testing.assert_allclose(found, said.satterthwaite[:, 2], rtol=3e-6)
         if method == "REML":
             adjusted, found = degrees.kenward_roger(fit.model.design, *given)
-            np.testing.assert_allclose(found, said["kenward_roger"][:, 2], rtol=1e-9)
-            np.testing.assert_allclose(np.sqrt(np.diag(adjusted)), said["kenward_roger"][:, 1], rtol=1e-9)
+            np.testing.assert_allclose(found, said.kenward_roger[:, 2], rtol=1e-9)
+            np.testing.assert_allclose(np.sqrt(np.diag(adjusted)), said.kenward_roger[:, 1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", vocabulary.METHODS)
@@ -216,7 +217,7 @@ COUNTED = ["cake-split_plot_linear", "machines-nested", "oats-split_plot", "orth
 def test_inner_and_outer_levels_are_counted_as_nlme_does(id, fits):
     """Effects within and between groups, one level of grouping and two."""
     fit = fits(id, "REML", "nlme", "tuned")
-    np.testing.assert_array_equal(degrees.inner_outer(fit.model.design), error_questions.said_by_nlme(fit)["df"])
+    np.testing.assert_array_equal(degrees.inner_outer(fit.model.design), nlme.summary(fit).df)
 
 
 NO_INTERCEPT = """function(data) {

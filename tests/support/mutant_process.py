@@ -34,13 +34,13 @@ WRONG = {
         ["random effects, predicted effects"],
     ),
     "lmerTest's p and df + 50 %": (
-        "concord.engines.error_questions",
-        "old = module.said_by_lme4\n"
-        "def said_by_lme4(fit):\n"
+        "concord.engines.lme4.statements",
+        "old = module.summary\n"
+        "def summary(fit):\n"
         "    said = old(fit)\n"
-        "    said['satterthwaite'][:, [2, 4]] *= 1.5\n"
+        "    said.satterthwaite[:, [2, 4]] *= 1.5\n"
         "    return said\n"
-        "module.said_by_lme4 = module.QUESTIONS['lme4'] = said_by_lme4",
+        "module.summary = summary",
         ["tests, degrees of freedom", "tests, p-value"],
     ),
     "AIC + 1 %": (

@@ -244,7 +244,7 @@ class OfAnswer:
 
     @property
     def name(self) -> str:
-        """Engine, question and the key in its answer, such as ``lme4 said_by_lme4 satterthwaite``."""
+        """Engine, question and the key in its answer, such as ``lme4 summary satterthwaite``."""
         keys = [str(each) for each in self.path if isinstance(each, str)]
         return " ".join([self.engine, self.question, *keys[:1]])
 

@@ -4,20 +4,19 @@ definition at its own estimates (`quantities`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from concord.account.line import Line
-from concord.account.standard_errors import Reading
+from concord.account.standard_errors import Reading, reading
 from concord.agreement.comparison import Comparison
 from concord.engines.error_definitions import adjusted
-from concord.engines.error_questions import LMERTEST, PBKRTEST, asked
 from concord.engines.fit import Fit
+from concord.engines.statements import Statement, Test
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import LikelihoodError
@@ -36,8 +35,6 @@ ASSUMES = {
 }
 """What each kind of test of a fixed effect assumes, in a sentence."""
 
-NO_P = "it states t without degrees of freedom or p: their null distribution is not known in general"
-
 
 def lines(comparison: Comparison) -> list[Line]:
     """Test statistics, degrees of freedom and p-values of the fixed effects, by every definition, each held to its own.
@@ -46,230 +43,149 @@ def lines(comparison: Comparison) -> list[Line]:
     ------
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
-    reading = Reading(comparison)
+    known = reading(comparison)
     made: list[Line | None] = []
-    by_label = {label: _tests(reading, label, fit) for label, fit in reading.fits.items()}
-    tests, lost = [test for made in by_label.values() for test in made], _lost(reading, by_label)
-    for k, term in enumerate(reading.design.names):
+    tests = _tests(known)
+    for k, term in enumerate(known.design.names):
         row = {"effect": "fixed", "term": term}
         # The packages that only test state the standard errors they test by; the others' are in their own section.
-        those = [each for each in tests if each.own_std_error is not None]
+        those = [each for each in tests if "std_error" in each.own]
         if those:
-            made.append(
-                reading.line(
-                    TESTS,
-                    "standard error of the test",
-                    "std_error",
-                    row,
-                    values={each.source: each.std_error[k] for each in those},
-                    expected={each.source: each.own_std_error[k] for each in those},
-                    definitions={each.source: each.by_std_error for each in those},
-                    rounding={each.source: float(lost[each.source]["std_error"][k]) for each in those},
-                )
-            )
-        for quantity, tolerance, stated, own, kind in (
-            ("test statistic", "test_statistic", "statistic", "own_statistic", "by_statistic"),
-            ("degrees of freedom", "degrees_of_freedom", "df", "own_df", "by_df"),
-            ("p-value", "p_value_of_t", "p", "own_p", "by_p"),
-        ):
-            values = {each.source: getattr(each, stated)[k] for each in tests if getattr(each, stated) is not None}
-            expected = {each.source: getattr(each, own)[k] for each in tests if getattr(each, own) is not None}
-            sizes = [abs(value) for value in values.values() if np.isfinite(value)]
-            made.append(
-                reading.line(
-                    TESTS,
-                    quantity,
-                    tolerance,
-                    row,
-                    values=values,
-                    expected=expected,
-                    definitions={each.source: getattr(each, kind) for each in tests},
-                    absent={each.source: each.absent.get(stated, "") for each in tests},
-                    # Near zero a statistic has no size of its own: it counts standard errors.
-                    scale=max([1.0, *sizes]) if stated == "statistic" else np.nan,
-                    scales=_of_p(tests, k) if stated == "p" else {},
-                    rounding={source: float(each[stated][k]) for source, each in lost.items() if stated in each},
-                )
-            )
+            made.append(_line(known, those, k, row, "standard error of the test", "std_error", "std_error"))
+        made += [
+            _line(known, tests, k, row, "test statistic", "test_statistic", "statistic"),
+            _line(known, tests, k, row, "degrees of freedom", "degrees_of_freedom", "df"),
+            _line(known, tests, k, row, "p-value", "p_value_of_t", "p"),
+        ]
     return [line for line in made if line is not None]
 
 
 @dataclass(frozen=True, eq=False)
-class _Test:
-    """What one source states of the tests of all fixed effects, arrays of shape (p,), and what is expected of it."""
+class _Held:
+    """What one source states of the tests of all fixed effects, and what is expected of it, arrays of shape (p,).
+
+    Attributes
+    ----------
+    source : what it is called
+    label : whose fit it is
+    stated : what it states
+    own : what its definitions give, by ``statistic``, ``df``, ``p`` and ``std_error``
+    lost : what rounding can do to what it states, by the same: to a standard error and t by the condition of X, to
+        degrees of freedom by the package's own arithmetic, to p by both
+    """
 
     source: str
-    statistic: np.ndarray | None = None
-    df: np.ndarray | None = None
-    p: np.ndarray | None = None
-    own_statistic: np.ndarray | None = None
-    own_df: np.ndarray | None = None
-    own_p: np.ndarray | None = None
-    by_statistic: str = ""
-    by_df: str = ""
-    by_p: str = ""
-    std_error: np.ndarray | None = None
-    own_std_error: np.ndarray | None = None
-    by_std_error: str = ""
-    kind: str = ""
-    absent: dict[str, str] | None = None
+    label: str
+    stated: Test
+    own: dict[str, np.ndarray]
+    lost: dict[str, np.ndarray]
 
 
-def _tests(reading: Reading, label: str, fit: Fit) -> list[_Test]:
-    """The tests of one fit, by the packages that make any of it."""
-    expected, said = reading.expected[label], asked(fit)
-    plain = fit.fixed / expected.conditional
-    if fit.engine == "mixedlm":
-        z = None if expected.joint is None else fit.fixed / expected.joint
-        return [
-            _Test(
-                label,
-                said["z"],
-                None,
-                said["p"],
-                z,
-                None,
-                None if z is None else 2 * stats.norm.sf(np.abs(z)),
-                "z_joint",
-                "",
-                "p_normal",
-                fit.std_error,
-                None,
-                "",
-                "z",
-                {"df": "it states z, by the normal distribution: there are no degrees of freedom"},
-            )
-        ]
-    if fit.engine == "nlme":
-        own = plain / adjusted(fit)
-        try:
-            df = degrees_of_freedom.inner_outer(reading.design)
-        except DegreesError:
-            df = None
-        by_adjusted = "" if fit.model.reml else "t_adjusted"
-        return [
-            _Test(
-                label,
-                said["t"],
-                said["df"],
-                said["p"],
-                own,
-                df,
-                None if df is None else _p(own, df),
-                by_adjusted,
-                "df_inner_outer",
-                "p_inner_outer",
-                said["std_error"],
-                None,
-                "",
-                "inner-outer",
-                {},
-            )
-        ]
-    found = [
-        _Test(
-            label,
-            said["t"],
-            None,
-            None,
-            plain,
-            None,
-            None,
-            std_error=fit.std_error,
-            kind="t, residual df",
-            absent={"df": NO_P, "p": NO_P},
-        )
-    ]
-    computed = _degrees_at(reading, fit)
-    for name, key, kind, by_t in (
-        (LMERTEST, "satterthwaite", "Satterthwaite", ""),
-        (PBKRTEST, "kenward_roger", "Kenward-Roger", "t_kenward_roger"),
-    ):
-        source = label.replace("lme4", name, 1)
-        why = dict.fromkeys(("statistic", "df", "p"), said[f"why_{key}"])
-        if said[key] is None:
-            found.append(_Test(source, absent=why))
-            continue
-        _, std_error, df, t, p = said[key].T
-        own_t, own_df, own_error, by_error = plain, computed[key], expected.conditional, ""
-        if key == "kenward_roger" and not isinstance(own_df, str):
-            covariance, own_df = own_df
-            own_error, by_error = np.sqrt(np.diag(covariance)), "error_kenward_roger"
-            own_t = fit.fixed / own_error
-        if isinstance(own_df, str):
-            own_df = None
-            own_t, own_error = (own_t, own_error) if key == "satterthwaite" else (None, None)
-        own_p = None if own_df is None else _p(own_t, own_df)
-        found.append(
-            _Test(
-                source,
-                t,
-                df,
-                p,
-                own_t,
-                own_df,
-                own_p,
-                by_t,
-                f"df_{key}",
-                f"p_{key}",
-                std_error,
-                own_error,
-                by_error,
-                kind,
-                {},
-            )
-        )
+def _line(
+    known: Reading, tests: list[_Held], k: int, row: dict[str, str], quantity: str, tolerance: str, attribute: str
+) -> Line | None:
+    stated: dict[str, Statement] = {each.source: getattr(each.stated, attribute) for each in tests}
+    values = {source: each.value[k] for source, each in stated.items() if each.value is not None}
+    sizes = [abs(value) for value in values.values() if np.isfinite(value)]
+    return known.line(
+        TESTS,
+        quantity,
+        tolerance,
+        row,
+        values=values,
+        expected={each.source: each.own[attribute][k] for each in tests if attribute in each.own},
+        definitions={source: each.definition for source, each in stated.items()},
+        absent={source: each.reason(k) for source, each in stated.items()} | known.absent,
+        # Near zero a statistic has no size of its own: it counts standard errors.
+        scale=max([1.0, *sizes]) if attribute == "statistic" else np.nan,
+        scales=_of_p(tests, k) if attribute == "p" else {},
+        rounding={each.source: float(each.lost[attribute][k]) for each in tests if attribute in each.lost},
+    )
+
+
+def _tests(known: Reading) -> list[_Held]:
+    """The tests of all fits, by the packages that make any of it."""
+    found = []
+    for label, said in known.stated.items():
+        degrees = _Degrees(known, known.fits[label])
+        for test in said.tests:
+            own = _by_definition(known, label, test, degrees)
+            found.append(_Held(known.source(label, test.source), label, test, own, _lost(known, label, test, own)))
     return found
 
 
-def _degrees_at(reading: Reading, fit: Fit) -> dict[str, Any]:
-    """Degrees of freedom by every definition at a fit's estimates; a text where there are none."""
-    given = fit.covariances, fit.residual_variance
+class _Degrees:
+    """Degrees of freedom by every definition at a fit's estimates, each worked out where it is asked for."""
 
-    def tried(function: Callable[[], Any]) -> Any:
+    def __init__(self, known: Reading, fit: Fit) -> None:
+        self._known, self._given = known, (fit.covariances, fit.residual_variance)
+
+    def by(self, definition: str) -> np.ndarray | None:
+        """By the definition of a name; None where there are none."""
+        if definition == "df_kenward_roger":
+            return None if self.kenward_roger is None else self.kenward_roger[1]
         try:
-            return function()
-        except (DegreesError, LikelihoodError) as error:
-            return str(error)
+            if definition == "df_satterthwaite":
+                return degrees_of_freedom.satterthwaite(self._known.likelihood, *self._given)
+            return degrees_of_freedom.inner_outer(self._known.design) if definition == "df_inner_outer" else None
+        except (DegreesError, LikelihoodError):
+            return None
 
-    return {
-        "satterthwaite": tried(lambda: degrees_of_freedom.satterthwaite(reading.likelihood, *given)),
-        "kenward_roger": tried(lambda: degrees_of_freedom.kenward_roger(reading.design, *given)),
-    }
-
-
-def _lost(reading: Reading, tests: dict[str, list[_Test]]) -> dict[str, dict[str, np.ndarray]]:
-    """What rounding can do to what every source states, by quantity, arrays of shape (p,): to a standard error and t by
-    the condition of X, to lmerTest's degrees of freedom by its differences of the deviance, to p by both.
-
-    Parameters
-    ----------
-    tests : by the fit's label
-    """
-    found = {}
-    for label, each in ((label, each) for label, made in tests.items() for each in made):
-        share = 2 * reading.resolved[label].std_error
-        found[each.source] = lost = {"std_error": share * reading.expected[label].conditional}
-        if each.own_statistic is None:
-            continue
-        lost["statistic"] = share * np.abs(each.own_statistic)
-        if each.by_df == "df_satterthwaite" and each.own_df is not None:
-            lost["df"] = reading.lost_by_lmertest(label)[1]
-        if each.own_p is not None:
-            t = (1 - share) * np.abs(each.own_statistic)
-            df = None if each.own_df is None else np.maximum(each.own_df - lost.get("df", 0.0), 1e-9)
-            lost["p"] = np.maximum((2 * stats.norm.sf(t) if df is None else _p(t, df)) - each.own_p, 0.0)
-    return found
+    @cached_property
+    def kenward_roger(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The adjusted covariance matrix of the fixed effects, shape (p, p), and the degrees of freedom."""
+        try:
+            return degrees_of_freedom.kenward_roger(self._known.design, *self._given)
+        except (DegreesError, LikelihoodError):
+            return None
 
 
-def _of_p(tests: list[_Test], k: int) -> dict[str, float]:
+def _by_definition(known: Reading, label: str, test: Test, degrees: _Degrees) -> dict[str, np.ndarray]:
+    """What the definitions of a test give at a fit's estimates, of what there is."""
+    fit, errors = known.fits[label], known.expected[label]
+    own: dict[str, np.ndarray] = {}
+    error: np.ndarray | None = errors.conditional
+    if test.statistic.definition == "z_joint":
+        error = errors.joint
+    elif test.statistic.definition == "t_kenward_roger":
+        error = None if degrees.kenward_roger is None else np.sqrt(np.diag(degrees.kenward_roger[0]))
+    if error is None or test.statistic.value is None:
+        return own
+    if test.own_error:
+        own["std_error"] = error
+    statistic = fit.fixed / error
+    own["statistic"] = statistic / adjusted(fit) if test.statistic.definition == "t_adjusted" else statistic
+    if test.p.definition == "p_normal":
+        own["p"] = 2 * stats.norm.sf(np.abs(own["statistic"]))
+    df = None if test.df.value is None else degrees.by(test.df.definition)
+    if df is not None:
+        own["df"], own["p"] = df, _p(own["statistic"], df)
+    return own
+
+
+def _lost(known: Reading, label: str, test: Test, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    share = 2 * known.resolved[label].std_error
+    lost = {"std_error": share * known.expected[label].conditional}
+    if "statistic" not in own:
+        return lost
+    lost["statistic"] = share * np.abs(own["statistic"])
+    if np.ndim(test.df.rounding) and "df" in own:
+        lost["df"] = test.df.rounding
+    if "p" in own:
+        t = (1 - share) * np.abs(own["statistic"])
+        df = np.maximum(own["df"] - lost.get("df", 0.0), 1e-9) if "df" in own else None
+        lost["p"] = np.maximum((2 * stats.norm.sf(t) if df is None else _p(t, df)) - own["p"], 0.0)
+    return lost
+
+
+def _of_p(tests: list[_Held], k: int) -> dict[str, float]:
     """What a relative tolerance of a p-value is relative to, by source: far out in the tail a small part of t is t^2
     times as large a part of p.
     """
     return {
-        each.source: float(each.own_p[k] * max(1.0, each.own_statistic[k] ** 2))
+        each.source: float(each.own["p"][k] * max(1.0, each.own["statistic"][k] ** 2))
         for each in tests
-        if each.own_p is not None and each.own_statistic is not None
+        if "p" in each.own
     }
 
 
@@ -290,36 +206,29 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
     ------
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
-    reading = Reading(comparison)
-    n, p = reading.design.X.shape
-    rows, notes = [], []
-    for label, fit in reading.fits.items():
-        for test in _tests(reading, label, fit):
-            if test.statistic is None:
-                notes.append(f"{test.source}: {(test.absent or {})['df']}")
-                continue
-            df, p_values = test.df, test.p
-            if test.kind == "z":
-                df = np.full(p, np.inf)
-            elif df is None:
-                df = np.full(p, float(n - p))
-                p_values = _p(test.statistic, df)
-            for k, term in enumerate(reading.design.names):
-                rows.append(
-                    (
-                        term,
-                        test.kind,
-                        fit.fixed[k],
-                        test.std_error[k],
-                        df[k],
-                        test.statistic[k],
-                        p_values[k],
-                        test.source,
-                    )
-                )
+    known = reading(comparison)
+    n, p = known.design.X.shape
+    rows, notes = [], [f"{label}: {why}" for label, why in known.absent.items()]
+    for source, label, test in (
+        (known.source(label, test.source), label, test) for label, said in known.stated.items() for test in said.tests
+    ):
+        statistic, df, p_values = test.statistic.value, test.df.value, test.p.value
+        if statistic is None:
+            notes.append(f"{source}: {test.df.reason()}")
+            continue
+        if test.kind == "z":
+            df = np.full(p, np.inf)
+        elif df is None:
+            df = np.full(p, float(n - p))
+            p_values = _p(statistic, df)
+        estimates, errors = known.fits[label].fixed, test.std_error.value
+        rows += [
+            (term, test.kind, *numbers, source)
+            for term, *numbers in zip(known.design.names, estimates, errors, df, statistic, p_values, strict=True)
+        ]
     columns = ["term", "kind", "estimate", "std_error", "df", "statistic", "p_value", "source"]
     table = pd.DataFrame(rows, columns=columns)
-    order = {name: i for i, name in enumerate(reading.design.names)}, {name: i for i, name in enumerate(ASSUMES)}
+    order = {name: i for i, name in enumerate(known.design.names)}, {name: i for i, name in enumerate(ASSUMES)}
     place = [(order[0][term], order[1][kind]) for term, kind in zip(table["term"], table["kind"], strict=True)]
     table = table.iloc[sorted(range(len(table)), key=place.__getitem__)].reset_index(drop=True)
     table.attrs["notes"] = [f"{kind}: {ASSUMES[kind]}." for kind in ASSUMES if kind in set(table["kind"])]

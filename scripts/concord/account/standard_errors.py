@@ -1,12 +1,12 @@
 """Standard errors of fixed effects and of variance components, as packages state them and each by its own definition.
 
-Each package's number is held to the independent one by that package's definition, at that package's own estimates
-(`quantities`): what it states is in `error_questions`, what it should state in `error_definitions`.
+Each package's number is held to the independent one by that package's definition, at that package's own estimates: what
+it states is in its engine's folder (`Uncertainty`), what it should state in `error_definitions`.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,30 +14,27 @@ import pandas as pd
 
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
-from concord.engines.error_definitions import Errors, adjusted, from_logs, lost_by_lmertest, rounding
-from concord.engines.error_questions import LMERTEST, asked
+from concord.engines.error_definitions import Errors, adjusted
 from concord.engines.fit import Fit
+from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, statements
 from concord.inference import information
 from concord.inference.information import Information, InformationError
-from concord.likelihood.likelihood import Likelihood
-from concord.models.design import Design
+from concord.likelihood.likelihood import Optimum
+from concord.models.parameters import KEY, keys
 from concord.reference import reference
 
 ERRORS = "standard errors"
 
+NOT_ASKED = "nothing is known here of what it states"
+OTHER_CODING = "its columns are the model's in another coding, in which it states no number for this term"
 NEAR = (
     "the optimum is on the boundary, where its logarithms have no end: it stops somewhere near, and an error there "
     "depends on where"
 )
-WHY_NOT = (
-    "it gives no standard errors of variances by design: their estimators are far from normal, so that such an error "
-    "would tell little; it profiles the likelihood instead"
-)
-OTHER_CODING = "its columns are the model's in another coding, in which it states no number for this term"
 
 
 class Reading:
-    """A comparison's fits with what their packages state and what is expected of them."""
+    """A comparison's fits with what their packages state of errors and tests, and what is expected of them."""
 
     def __init__(self, comparison: Comparison) -> None:
         self.comparison, self.model = comparison, comparison.model
@@ -48,15 +45,53 @@ class Reading:
         self.resolved = {
             label: each.resolution for label, each in zip(comparison.labels, comparison.measures, strict=True)
         }
-        self.expected = {label: Errors.at(self.likelihood, fit) for label, fit in self.fits.items()}
+        self.expected = {label: Errors(self.likelihood, fit) for label, fit in self.fits.items()}
 
-    def of(self, engine: str) -> dict[str, Fit]:
-        """The fits of one engine by their labels."""
-        return {label: fit for label, fit in self.fits.items() if fit.engine == engine}
+    @cached_property
+    def stated(self) -> dict[str, Uncertainty]:
+        """By label, what the fits' packages state; a package that is not asked is not there.
 
-    def lost_by_lmertest(self, label: str) -> tuple[np.ndarray, np.ndarray]:
-        """What rounding can do to lmerTest's differences of a fit; see `error_definitions.lost_by_lmertest`."""
-        return lost_by_lmertest(self.likelihood, self.fits[label], self.resolved[label].stated)
+        Raises
+        ------
+        RError : R, or one of lmerTest and pbkrtest, is missing
+        """
+        asked = {label: statements(fit.engine).uncertainty for label, fit in self.fits.items()}
+        return {
+            label: question(self.fits[label], self.likelihood, self.resolved[label].stated)
+            for label, question in asked.items()
+            if question
+        }
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """By label, why a package states nothing."""
+        return {label: NOT_ASKED for label in self.fits if label not in self.stated}
+
+    @cached_property
+    def _sources(self) -> dict[tuple[str, str], str]:
+        names: dict[tuple[str, str], str] = {}
+        for label, said in self.stated.items():
+            for source in dict.fromkeys(each.source for each in (*said.components, *said.tests)):
+                name = label.replace(self.fits[label].engine, source, 1) if source else label
+                names[label, source] = f"{name} of {label}" if name in names.values() else name
+        return names
+
+    def source(self, label: str, source: str) -> str:
+        """What a package is called that speaks of a fit: the fit's label, or lmerTest where lme4 is in the label."""
+        return self._sources[label, source]
+
+    @cached_property
+    def optimum(self) -> Optimum:
+        """Of the independent likelihood."""
+        return self.likelihood.optimum()
+
+    @cached_property
+    def best(self) -> Information | None:
+        """The observed information there; None on the boundary."""
+        try:
+            return information.at(self.likelihood, self.optimum)
+        except InformationError:
+            return None
 
     def line(self, section: str, quantity: str, tolerance: str, row: dict[str, str], **given: Any) -> Line | None:
         """A line of what is a number and of what is expected of it; None where no source is asked for one."""
@@ -76,16 +111,10 @@ class Reading:
         )
 
 
-@cache
-def _optimum(likelihood: Likelihood) -> Any:
-    return likelihood.optimum()
-
-
-def _information(likelihood: Likelihood) -> Information | None:
-    try:
-        return information.at(likelihood, _optimum(likelihood))
-    except InformationError:
-        return None
+@lru_cache(maxsize=8)
+def reading(comparison: Comparison) -> Reading:
+    """The reading of a comparison; kept, so that the sections ask the packages once."""
+    return Reading(comparison)
 
 
 def lines(comparison: Comparison) -> list[Line]:
@@ -95,124 +124,97 @@ def lines(comparison: Comparison) -> list[Line]:
     ------
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
-    reading = Reading(comparison)
-    found = [*_of_fixed(reading), *_of_components(reading)]
+    known = reading(comparison)
+    found = [*_of_fixed(known), *_of_components(known)]
     return [line for line in found if line is not None]
 
 
-def _of_fixed(reading: Reading) -> list[Line | None]:
-    optimum = _optimum(reading.likelihood)
-    best = _information(reading.likelihood)
+def _of_fixed(known: Reading) -> list[Line | None]:
+    best = known.best
     made: list[Line | None] = []
-    for k, term in enumerate(reading.design.names):
-        row = {"effect": "fixed", "term": term}
-        stated, own, given = {}, {}, {}
-        conditional, of_conditional, joint, of_joint = {}, {}, {}, {}
-        absent: dict[str, str] = {}
-        absent_joint: dict[str, str] = {}
-        for label, fit in reading.fits.items():
-            expected = reading.expected[label]
-            of_conditional[label] = expected.conditional[k]
-            if fit.engine == "mixedlm":
-                stated[label] = joint[label] = fit.std_error[k]
-                conditional[label] = asked(fit)["conditional"][k]
-                given[label] = "joint_information" if expected.down else "joint_bending_up"
-                if np.isnan(fit.std_error[k]):
-                    absent[label] = absent_joint[label] = "its Hessian is not negative definite: it gives none"
-                if expected.joint is not None:
-                    own[label] = of_joint[label] = expected.joint[k]
-                continue
-            conditional[label] = fit.std_error[k]
-            absent_joint[label] = "it states none: its own holds the variances"
-            if fit.engine == "nlme":
-                stated[label] = asked(fit)["std_error"][k]
-                own[label] = expected.conditional[k] * adjusted(fit)
-                given[label] = "" if fit.model.reml else "adjusted_for_fixed_effects"
-            else:
-                stated[label], own[label] = fit.std_error[k], expected.conditional[k]
+    for k, term in enumerate(known.design.names):
         lost = {
-            label: 2 * float(reading.resolved[label].std_error[k] * reading.expected[label].conditional[k])
-            for label in reading.fits
+            label: 2 * float(known.resolved[label].std_error[k] * known.expected[label].conditional[k])
+            for label in known.fits
         }
-        made += [
-            reading.line(
-                ERRORS,
-                "standard error",
-                "std_error",
-                row,
-                values=stated,
-                definitions=given,
-                expected=own,
-                absent=absent,
-                independent=float(optimum.std_error[k]),
-                rounding=lost,
-            ),
-            reading.line(
-                ERRORS,
-                "standard error, conditional on the variances",
-                "std_error",
-                row,
-                values=conditional,
-                expected=of_conditional,
-                independent=float(optimum.std_error[k]),
-                rounding=lost,
-            ),
-            reading.line(
-                ERRORS,
-                "standard error, joint",
-                "std_error",
-                row,
-                values=joint,
-                expected=of_joint,
-                absent=absent_joint,
-                independent=np.nan if best is None else float(best.joint[k]),
-                rounding=lost,
-            ),
-        ]
+        plain, joint = known.optimum.std_error[k], np.nan if best is None else best.joint[k]
+        for quantity, attribute, independent in (
+            ("standard error", "fixed", plain),
+            ("standard error, conditional on the variances", "conditional", plain),
+            ("standard error, joint", "joint", joint),
+        ):
+            stated: dict[str, Statement] = {s: getattr(each, attribute) for s, each in known.stated.items()}
+            by_definition = {
+                label: ("", known.expected[label].joint) if attribute == "joint" else _by_definition(known, label, each)
+                for label, each in stated.items()
+            }
+            made.append(
+                known.line(
+                    ERRORS,
+                    quantity,
+                    "std_error",
+                    {"effect": "fixed", "term": term},
+                    values={label: each.entry(k) for label, each in stated.items()},
+                    definitions={label: name for label, (name, _) in by_definition.items()},
+                    expected={label: None if own is None else own[k] for label, (_, own) in by_definition.items()},
+                    absent={label: each.reason(k) for label, each in stated.items() if each.entry(k) is None}
+                    | known.absent,
+                    independent=float(independent),
+                    rounding=lost,
+                )
+            )
     return made
 
 
-def _of_components(reading: Reading) -> list[Line | None]:
-    best = _information(reading.likelihood)
-    table = _component_rows(reading.design)
-    independent = None if best is None else best.components()["std_error"].to_numpy()
+def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, np.ndarray | None]:
+    """The definition of a statement of standard errors of fixed effects, and what it gives at the fit's estimates."""
+    errors = known.expected[label]
+    if stated.definition == "joint_information":
+        # Beside the boundary the log-likelihood may bend up: no covariance matrix has such an inverse.
+        return "joint_information" if errors.down else "joint_bending_up", errors.joint
+    if stated.definition == "adjusted_for_fixed_effects":
+        return stated.definition, errors.conditional * adjusted(known.fits[label])
+    return stated.definition, errors.conditional
+
+
+def _of_components(known: Reading) -> list[Line | None]:
+    independent = None if known.best is None else known.best.components()["std_error"].to_numpy()
     made: list[Line | None] = []
-    by_lmertest = {label: reading.lost_by_lmertest(label)[0] for label in reading.of("lme4")}
-    for k, row in enumerate(table):
-        last = k == len(table) - 1
-        values, own, given, absent, lost = {}, {}, {}, {}, {}
-        differenced: dict[str, tuple[float, float, float]] = {}
-        for label, fit in reading.fits.items():
-            expected, said = reading.expected[label], asked(fit)
-            if fit.engine == "mixedlm":
-                if last:
-                    absent[label] = "its likelihood has the residual variance profiled out: it has no error of it"
-                elif expected.printed is None:
-                    absent[label] = expected.why
-                else:
-                    values[label], own[label] = said["printed"][k], expected.printed[k]
-                    given[label] = "error_of_ratio"
-            elif fit.engine == "lme4":
-                absent[label] = WHY_NOT
-                name = label.replace("lme4", LMERTEST, 1)
-                if said["components"] is None or expected.components is None:
-                    absent[name] = said["why_satterthwaite"] or expected.why or "the deviance bends down somewhere"
-                else:
-                    values[name], own[name] = said["components"][k], expected.components[k]
-                    lost[name] = float(by_lmertest[label][k])
-            elif said["stated"] is None or expected.components is None or best is None:
-                absent[label] = said["why"] or expected.why or NEAR
-            else:
-                jacobian, as_stated = from_logs(said["at"], said["stated"], reading.design)
-                off = rounding(said["at"], said["stated"], jacobian, fit, reading.resolved[label].stated)
-                differenced[label] = as_stated[k], expected.components[k], off[k]
-                if said["wide"] is None:
-                    absent[label] = said["why_wide"]
-                else:
-                    values[label] = from_logs(said["at"], said["wide"], reading.design)[1][k]
-                    own[label] = expected.components[k]
+    rows = [dict(zip(KEY, key, strict=True)) for key in keys(known.design)[len(known.design.names) :]]
+    for k, row in enumerate(rows):
+        values, own, given, absent, lost, looser = {}, {}, {}, dict(known.absent), {}, {}
+        others = []
+        shown = np.nan if independent is None else independent[k]
+        for label, each in ((label, each) for label, said in known.stated.items() for each in said.components):
+            source = known.source(label, each.source)
+            expected, why_not = _expected(known, label, each, k)
+            if each.quantity:
+                if expected is not None and each.value is not None:
+                    others.append(
+                        known.line(
+                            ERRORS,
+                            each.quantity,
+                            each.tolerance,
+                            row,
+                            values={source: each.value[k]},
+                            definitions={source: each.definition},
+                            expected={source: expected},
+                            rounding={source: each.lost(k)},
+                            independent=shown,
+                        )
+                    )
+                continue
+            if each.tolerance:
+                looser[source] = each.tolerance
+            why = each.reason(k) or why_not
+            if why:
+                absent[source] = why
+                continue
+            values[source], own[source], given[source] = each.entry(k), expected, each.definition
+            if np.ndim(each.rounding):
+                lost[source] = each.lost(k)
         made.append(
-            reading.line(
+            known.line(
                 ERRORS,
                 "standard error",
                 "error_of_variance",
@@ -221,37 +223,25 @@ def _of_components(reading: Reading) -> list[Line | None]:
                 definitions=given,
                 expected=own,
                 absent=absent,
-                independent=np.nan if independent is None else independent[k],
-                looser=dict.fromkeys(reading.of("nlme"), "error_by_differences"),
+                independent=shown,
+                looser=looser,
                 rounding=lost,
             )
         )
-        for label, (value, expected_value, off) in differenced.items():
-            made.append(
-                reading.line(
-                    ERRORS,
-                    "standard error by nlme's own steps",
-                    "error_by_differences",
-                    row,
-                    values={label: value},
-                    definitions={label: "differenced_likelihood"},
-                    expected={label: expected_value},
-                    rounding={label: float(off)},
-                    independent=np.nan if independent is None else independent[k],
-                )
-            )
+        made += others
     return made
 
 
-def _component_rows(design: Design) -> list[dict[str, str]]:
-    """``effect, group, term`` of variances and covariances, in the order of `Fit.estimates`, the residual one last."""
-    rows = []
-    for term in design.terms:
-        names = term.names
-        rows += [(term.group, f"var__{name}") for name in names]
-        rows += [(term.group, f"cov__{names[i]}.{names[j]}") for j in range(len(names)) for i in range(j)]
-    rows.append(("Residual", "var__Observation"))
-    return [{"effect": "ran_pars", "group": group, "term": term} for group, term in rows]
+def _expected(known: Reading, label: str, stated: ErrorOfVariance, k: int) -> tuple[float | None, str]:
+    """The error of a variance or covariance, differentiated in the package's parameters; or why there is none."""
+    errors = known.expected[label]
+    if stated.parameters == "ratios":
+        return (None, errors.why) if errors.of_ratios is None else (np.append(errors.of_ratios, np.nan)[k], "")
+    if stated.parameters == "factors":
+        own, otherwise = errors.by_factors, "the deviance bends down somewhere"
+    else:
+        own, otherwise = errors.components if known.best else None, NEAR
+    return (None, errors.why or otherwise) if own is None else (float(own[k]), "")
 
 
 def components_table(fit: Fit) -> pd.DataFrame | str:
@@ -272,6 +262,8 @@ def components_table(fit: Fit) -> pd.DataFrame | str:
         table = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance).ratios
     except InformationError as error:
         return f"No table: {error}."
-    if fit.engine == "mixedlm":
-        table.insert(list(table.columns).index("printed"), "stated", asked(fit)["printed"])
+    question = statements(fit.engine).uncertainty
+    for each in question(fit, likelihood, 0.0).components if question else ():
+        if each.parameters == "ratios":
+            table.insert(list(table.columns).index("printed"), "stated", each.value[:-1])
     return table.reset_index(drop=True)

@@ -8,54 +8,80 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from concord.engines.fit import Fit
 from concord.inference import degrees_of_freedom, information
 from concord.inference.degrees_of_freedom import DegreesError
-from concord.inference.information import InformationError
+from concord.inference.information import Information, InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.design import Design
-from concord.models.parameters import Parameters
-
-# nlme's steps of the numerical Hessian (lmeControl's .relStep and minAbsParApVar).
-STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
-# numDeriv's, in lmerTest: steps of a tenth of a parameter, or of 1e-4 where it is all but zero, halved three times.
-NUMDERIV_SHARE, NUMDERIV_LEAST, NUMDERIV_ZERO, NUMDERIV_HALVED = 0.1, 1e-4, 1.78e-5, 8
+from concord.models.parameters import Parameters, entries
 
 
-@dataclass(frozen=True, eq=False)
 class Errors:
-    """The independent values by every definition, at one fit's estimates; None with a reason where there are none."""
+    """The independent standard errors by every definition, at one fit's estimates; None where there are none.
 
-    conditional: np.ndarray
-    joint: np.ndarray | None
-    printed: np.ndarray | None
-    components: np.ndarray | None
-    why: str = ""
-    down: bool = True
-    """Whether the joint log-likelihood bends down in every direction, as `joint` takes for granted."""
+    Parameters
+    ----------
+    likelihood : of the fit's model
+    fit : whose estimates
+    """
 
-    @classmethod
-    def at(cls, likelihood: Likelihood, fit: Fit) -> Errors:
-        """At a fit's own estimates."""
-        conditional = likelihood.std_error(fit.covariances, fit.residual_variance)
+    def __init__(self, likelihood: Likelihood, fit: Fit) -> None:
+        self._likelihood, self._fit = likelihood, fit
+
+    @cached_property
+    def conditional(self) -> np.ndarray:
+        """Of the fixed effects, the variances taken for known, shape (p,)."""
+        return self._likelihood.std_error(self._fit.covariances, self._fit.residual_variance)
+
+    @cached_property
+    def _observed(self) -> Information | str:
+        fit = self._fit
         try:
-            found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+            return information.observed(self._likelihood, fit.fixed, fit.covariances, fit.residual_variance)
         except (InformationError, LikelihoodError) as error:
-            joint, down = by_joint_hessian(likelihood, fit) if fit.engine == "mixedlm" else (None, True)
-            return cls(conditional, joint, None, None, str(error), down)
-        components = found.components()["std_error"].to_numpy()
-        if fit.engine == "mixedlm":
-            p = likelihood.p
-            errors = _from_information(_in_ratios(likelihood, fit, fit.covariances))
-            printed = math.sqrt(fit.residual_variance) * errors[p:]
-            return cls(conditional, errors[:p], printed, components)
-        if fit.engine == "lme4":
-            components = _by_factors(likelihood, fit)
-        return cls(conditional, found.joint, None, components)
+            return str(error)
+
+    @property
+    def why(self) -> str:
+        """Why there are no errors of variances; empty where there are some."""
+        return self._observed if isinstance(self._observed, str) else ""
+
+    @cached_property
+    def _in_ratios(self) -> tuple[np.ndarray | None, bool, np.ndarray | None]:
+        if self.why:
+            return *by_joint_hessian(self._likelihood, self._fit), None
+        p = self._likelihood.p
+        errors = _from_information(_in_ratios(self._likelihood, self._fit, self._fit.covariances))
+        return errors[:p], True, math.sqrt(self._fit.residual_variance) * errors[p:]
+
+    @property
+    def joint(self) -> np.ndarray | None:
+        """Of the fixed effects, from the information of them and the ratios to the residual variance, shape (p,)."""
+        return self._in_ratios[0]
+
+    @property
+    def down(self) -> bool:
+        """Whether the joint log-likelihood bends down in every direction, as `joint` takes for granted."""
+        return self._in_ratios[1]
+
+    @property
+    def of_ratios(self) -> np.ndarray | None:
+        """Of the ratios to the residual variance, times its square root, without the residual one, shape (k - 1,)."""
+        return self._in_ratios[2]
+
+    @cached_property
+    def components(self) -> np.ndarray | None:
+        """Of variances and covariances, shape (k,), the residual one last."""
+        return None if isinstance(self._observed, str) else self._observed.components()["std_error"].to_numpy()
+
+    @cached_property
+    def by_factors(self) -> np.ndarray | None:
+        """The same by way of (theta, sigma), lme4's parameters."""
+        return None if self.why else _by_factors(self._likelihood, self._fit)
 
 
 def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | None, bool]:
@@ -117,11 +143,11 @@ def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
         covariance = degrees_of_freedom.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
     except DegreesError:
         return None
-    _, jacobian = _factors(fit)
+    _, jacobian = in_factors(fit)
     return np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
 
 
-def _factors(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+def in_factors(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """lme4's (theta, sigma) at a fit's estimates, and the derivatives of variances and covariances with respect to
     them.
     """
@@ -139,7 +165,7 @@ def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np
         q = len(factor)
         size = q * (q + 1) // 2
         rows, columns = np.triu_indices(q)[::-1]
-        at = [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
+        at = entries(q)
         for k, (a, b) in enumerate(zip(rows, columns, strict=True)):
             unit = np.zeros((q, q))
             unit[a, b] = 1.0
@@ -156,61 +182,6 @@ def adjusted(fit: Fit) -> float:
     """What nlme's summary multiplies standard errors by: sqrt(n / (n - p)) under ML."""
     n, p = fit.model.design.X.shape
     return 1.0 if fit.model.reml else math.sqrt(n / (n - p))
-
-
-def from_logs(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Derivatives of variances and covariances with respect to nlme's parameters, and the standard errors by them."""
-    jacobian, start = np.zeros((len(at), len(at))), 0
-    for term in design.terms:
-        q = len(term.names)
-        deviations = np.exp(at[start : start + q])
-        jacobian[range(start, start + q), range(start, start + q)] = 2 * deviations**2
-        k = start + q
-        for j in range(q):
-            for i in range(j):
-                correlation, size = math.tanh(at[k] / 2), deviations[i] * deviations[j]
-                jacobian[k, [start + i, start + j]] = correlation * size
-                jacobian[k, k] = (1 - correlation**2) / 2 * size
-                k += 1
-        start = k
-    jacobian[-1, -1] = 2 * math.exp(2 * at[-1])
-    return jacobian, np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
-
-
-def lost_by_lmertest(likelihood: Likelihood, fit: Fit, value: float) -> tuple[np.ndarray, np.ndarray]:
-    """What rounding can do to the standard errors of variances and covariances that follow from lmerTest's differences
-    of the deviance, shape (k,), and to its degrees of freedom, shape (p,), to the first order; zero where there are
-    none.
-
-    Parameters
-    ----------
-    value : what rounding can do to the log-likelihood
-    """
-    try:
-        at, jacobian = _factors(fit)
-        covariance = degrees_of_freedom.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
-        # The narrowest of numDeriv's steps, from which Richardson's extrapolation takes its digits.
-        steps = np.where(np.abs(at) < NUMDERIV_ZERO, NUMDERIV_LEAST, NUMDERIV_SHARE * np.abs(at)) / NUMDERIV_HALVED
-        moved = np.abs(covariance) @ (8 * value / np.outer(steps, steps)) @ np.abs(covariance)
-        errors = np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
-        off = np.diag(np.abs(jacobian) @ moved @ np.abs(jacobian).T) / (2 * errors)
-        return off, degrees_of_freedom.satterthwaite_off(likelihood, fit.covariances, fit.residual_variance, moved)
-    except (DegreesError, LikelihoodError, np.linalg.LinAlgError):
-        return np.zeros(sum(len(c) * (len(c) + 1) // 2 for c in fit.covariances) + 1), np.zeros(likelihood.p)
-
-
-def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit, value: float = 0.0) -> np.ndarray:
-    """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
-
-    Four values are differenced over the product of two steps; the rounding of each is that of `resolution`, or `value`
-    where that is more.
-    """
-    steps = STEP * np.maximum(np.abs(at), LEAST)
-    error = 4 * max(resolution(fit), value) / np.outer(steps, steps)
-    through = np.abs(jacobian @ covariance)
-    moved = np.einsum("ki,ij,kj->k", through, error, through)
-    variances = np.diag(jacobian @ covariance @ jacobian.T)
-    return moved / (2 * np.sqrt(variances))
 
 
 def resolution(fit: Fit) -> float:

@@ -14,7 +14,6 @@ from scipy import interpolate, stats
 from concord import r
 from concord.agreement.comparison import Comparison
 from concord.engines import error_definitions
-from concord.engines.error_questions import asked
 from concord.engines.fit import Fit
 from concord.engines.interval_questions import (
     POINTS,
@@ -26,6 +25,7 @@ from concord.engines.interval_questions import (
     ask_mixedlm_wald,
     ask_nlme_wald,
 )
+from concord.engines.nlme import statements as nlme
 from concord.inference import information, profile
 from concord.inference.information import Information, InformationError
 from concord.inference.profile_curve import Interval, Parameter, Profile, ProfileError
@@ -276,11 +276,11 @@ class Intervals:
         at : the information at nlme's estimates
         """
         fit = self.fit("nlme")
-        said = asked(fit)
-        if said["stated"] is None:
+        said = fit.ask(nlme.summary)
+        if said.stated is None:
             return wald(at, "log-sd", parameter, self._width)
         value = self.comparison.measures[self.comparison.fits.index(fit)].resolution.stated
-        off = error_definitions.rounding(said["at"], said["stated"], np.eye(len(said["at"])), fit, value)
+        off = nlme.rounding(said.at, said.stated, np.eye(len(said.at)), fit, value)
         rows = fit.estimates[fit.estimates["effect"] == "ran_pars"].reset_index(drop=True)
         named = parameter.term.replace("sd__", "var__").replace("cor__", "cov__")
         (place,) = np.flatnonzero((rows["group"] == parameter.group) & (rows["term"] == named))

@@ -1,0 +1,164 @@
+"""What nlme says of a fit beyond the estimates, in the model's order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concord import r
+from concord.engines.error_definitions import resolution
+from concord.engines.fit import Fit
+from concord.engines.statements import ErrorOfVariance, Statement, Statements, Test, Uncertainty
+from concord.likelihood.likelihood import Likelihood
+from concord.models.design import Design
+from concord.models.nesting import levels
+from concord.models.parameters import entries
+
+_R = Path(__file__).with_suffix(".R")
+
+# The steps of nlme's numerical Hessian (lmeControl's .relStep and minAbsParApVar).
+STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
+
+
+def _room() -> Any:
+    r.package("nlme")
+    return r.source(_R)
+
+
+# ---- standard errors and tests ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What nlme's summary holds, and its approximate covariance matrix, in the order of the model's parameters.
+
+    Attributes
+    ----------
+    std_error, df, t, p : of the fixed effects, shape (p,)
+    at : log standard deviations and log((1 + r) / (1 - r)) of correlations, the residual's last, in the order of
+        `Fit.estimates`; None where nlme gives no covariance matrix of them
+    stated : their approximate covariance matrix, or None with the reason `why`
+    wide : the same by steps that keep the digits, or None with the reason `why_wide`
+    """
+
+    std_error: np.ndarray
+    df: np.ndarray
+    t: np.ndarray
+    p: np.ndarray
+    at: np.ndarray | None = None
+    stated: np.ndarray | None = None
+    wide: np.ndarray | None = None
+    why: str = ""
+    why_wide: str = ""
+
+
+def summary(fit: Fit) -> Summary:
+    """What nlme's summary of a fit states; to be asked where the fit is."""
+    room, design = _room(), fit.model.design
+    got = r.from_r(r.call(room["summary_table"], fit.native))
+    order = [got["terms"].index(name) for name in design.names]
+    _, std_error, df, t, p = got["table"][order].T
+    if got["covariance"] is None:
+        return Summary(std_error, df, t, p, why=(got["why"] or [""])[0])
+    places = _places(design, got)
+    square = np.ix_(places, places)
+    wide, why = None, ""
+    try:
+        wide = r.from_r(r.call(room["by_wide_steps"], fit.native))["covariance"][square]
+    except r.RError as error:
+        why = f"nlme stops with {error}"
+    return Summary(std_error, df, t, p, got["at"][places], got["covariance"][square], wide, why_wide=why)
+
+
+def _places(design: Design, got: dict[str, Any]) -> list[int]:
+    """Where nlme has the variances and covariances, in the order of `Fit.estimates`; innermost level first there."""
+    of, start = {}, 0
+    for terms, columns, independent in zip(
+        reversed(levels(design) or ()), got["columns"], np.ravel(got["independent"]), strict=True
+    ):
+        q = len(columns)
+        owner = {name: i for i in terms for name in design.terms[i].names}
+        for k, name in enumerate(columns):
+            of[owner[name], name, name] = start + k
+        start += q
+        if q > 1 and not independent:
+            # R takes the lower triangle column by column.
+            for a, b in ((columns[i], columns[j]) for i in range(q) for j in range(i + 1, q)):
+                of[owner[a], a, b] = of[owner[b], b, a] = start
+                start += 1
+    places = []
+    for i, term in enumerate(design.terms):
+        places += [of[i, term.names[a], term.names[b]] for a, b in entries(len(term.names))]
+    return [*places, start]
+
+
+def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
+    """nlme's standard errors and tests; see `Statements`."""
+    said: Summary = fit.ask(summary)
+    by_ml = not fit.model.reml
+    own = components = ErrorOfVariance(why=said.why, tolerance="error_by_differences")
+    if said.at is not None and said.stated is not None:
+        jacobian, errors = from_logarithms(said.at, said.stated, fit.model.design)
+        own = ErrorOfVariance(
+            errors,
+            "differenced_likelihood",
+            quantity="standard error by nlme's own steps",
+            tolerance="error_by_differences",
+            rounding=rounding(said.at, said.stated, jacobian, fit, lost),
+        )
+        wide = None if said.wide is None else from_logarithms(said.at, said.wide, fit.model.design)[1]
+        components = ErrorOfVariance(wide, why=said.why_wide, tolerance="error_by_differences")
+    test = Test(
+        kind="inner-outer",
+        statistic=Statement(said.t, "t_adjusted" if by_ml else ""),
+        df=Statement(said.df, "df_inner_outer"),
+        p=Statement(said.p, "p_inner_outer"),
+        std_error=Statement(said.std_error),
+    )
+    return Uncertainty(
+        Statement(said.std_error, "adjusted_for_fixed_effects" if by_ml else ""),
+        Statement(fit.std_error),
+        Statement(why="it states none: its own holds the variances"),
+        (components, own) if own is not components else (components,),
+        (test,),
+    )
+
+
+def from_logarithms(at: np.ndarray, covariance: np.ndarray, design: Design) -> tuple[np.ndarray, np.ndarray]:
+    """Derivatives of variances and covariances with respect to nlme's parameters, and the standard errors by them."""
+    jacobian, start = np.zeros((len(at), len(at))), 0
+    for term in design.terms:
+        q = len(term.names)
+        deviations = np.exp(at[start : start + q])
+        jacobian[range(start, start + q), range(start, start + q)] = 2 * deviations**2
+        k = start + q
+        for j in range(q):
+            for i in range(j):
+                correlation, size = math.tanh(at[k] / 2), deviations[i] * deviations[j]
+                jacobian[k, [start + i, start + j]] = correlation * size
+                jacobian[k, k] = (1 - correlation**2) / 2 * size
+                k += 1
+        start = k
+    jacobian[-1, -1] = 2 * math.exp(2 * at[-1])
+    return jacobian, np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
+
+
+def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit, value: float = 0.0) -> np.ndarray:
+    """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
+
+    Four values are differenced over the product of two steps; the rounding of each is that of `resolution`, or `value`
+    where that is more.
+    """
+    steps = STEP * np.maximum(np.abs(at), LEAST)
+    error = 4 * max(resolution(fit), value) / np.outer(steps, steps)
+    through = np.abs(jacobian @ covariance)
+    moved = np.einsum("ki,ij,kj->k", through, error, through)
+    variances = np.diag(jacobian @ covariance @ jacobian.T)
+    return moved / (2 * np.sqrt(variances))
+
+
+STATEMENTS = Statements(uncertainty=uncertainty)
