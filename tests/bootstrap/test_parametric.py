@@ -16,9 +16,11 @@ from concord.bootstrap.intervals import lines
 from concord.bootstrap.parametric import bootstrap
 from concord.bootstrap.replicates import Outcome, Plan, computed
 from concord.bootstrap.result import Bootstrap, percentiles
-from concord.engines.replicate import Replicate, columns
+from concord.engines.replicate import Replicate
 from concord.models import model as models
+from concord.models.parameters import Parameters, keys
 from concord.reference import reference
+from support import estimates
 
 REPLICATES = 120
 
@@ -53,7 +55,9 @@ def test_workers_and_even_the_death_of_one_change_nothing(model, made):
     assert sorted(came) == list(range(24))
     for source in made.sources:
         for number, outcomes in came.items():
-            np.testing.assert_allclose(outcomes[source].replicate.flat, made.values[source][number], rtol=1e-6)
+            np.testing.assert_allclose(
+                outcomes[source].replicate.parameters.packed, made.values[source][number], rtol=1e-6
+            )
             assert outcomes[source].gap == pytest.approx(made.gaps[source][number], abs=1e-7)
 
 
@@ -181,7 +185,7 @@ def synthetic(model, count=60):
 
     def outcome(engine, numbers):
         replicate = Replicate(
-            engine, "default", -10.0, numbers[:1], np.ones(1), (np.array([[numbers[1]]]),), numbers[2], True, 0.1
+            engine, "default", -10.0, Parameters.from_packed(numbers, model.design), np.ones(1), True, 0.1
         )
         return Outcome(replicate, 0.0, True, "", 0.001)
 
@@ -201,7 +205,7 @@ def changed(found, engine, places, **words):
         of_replicate = {key: value for key, value in words.items() if key not in given}
         fit = outcomes[place].replicate
         of_replicate = {"fixed": fit.fixed * times, "residual_variance": fit.residual_variance * times} | of_replicate
-        moved = replace(fit, **of_replicate)
+        moved = estimates.changed(fit, **of_replicate)
         outcomes[place] = replace(outcomes[place], replicate=moved, **given)
     return replace(found, outcomes={**found.outcomes, engine: outcomes})
 
@@ -255,7 +259,7 @@ def test_live_intervals_agree_or_are_of_another_optimum(made):
     """Of Dyestuff no line differs, lme4's is the independent one throughout, and every source has every parameter."""
     sheet = Sheet(made.model.id, lines(made)).check()
     assert len(sheet.lines) == 6
-    assert {line.term for line in sheet.lines} == set(columns(made.model.design)["term"])
+    assert {line.term for line in sheet.lines} == {term for *_, term in keys(made.model.design)}
     assert made.failed["error"].sum() == 0
     for line in sheet.lines:
         assert line.values["lme4"] == pytest.approx(line.independent, abs=2e-3 * line.scale)

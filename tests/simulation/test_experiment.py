@@ -26,6 +26,7 @@ from concord.simulation.scenarios import Scenario
 from concord.simulation.store import Plan
 from concord.simulation.study import run
 from concord.vocabulary import UNJUDGED
+from support.estimates import changed
 
 DEFAULT = pairs(("default",))
 MADE = {"seconds"}
@@ -189,7 +190,7 @@ def test_a_verdict_without_an_optimum_or_without_a_fit_says_so(judged):
     assert failed.word == "no fit" and failed.gaps["mixedlm"] == np.inf
     left = replace(one, error="constraint ignored: a covariance is 0.1")
     assert of(left).word == "python short" and of(left).grades == {"mixedlm": "short", "lme4": ""}
-    worse = replace(optimum, fixed=optimum.fixed + 0.1)
+    worse = changed(optimum, fixed=optimum.fixed + 0.1)
     assert rule(model, likelihood, worse, "default", {"mixedlm": one, "lme4": other}).word == "differ"
 
 

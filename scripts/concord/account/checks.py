@@ -103,7 +103,7 @@ class _Criterion:
 
     def __call__(self, packed: np.ndarray) -> float:
         relative = [factor @ factor.T for factor in self.factors(packed)]
-        return self._likelihood.criterion(self._likelihood.theta_at(relative, 1.0))
+        return self._likelihood.criterion(self._likelihood.theta_of(relative))
 
     def factors(self, packed: np.ndarray) -> list[np.ndarray]:
         return _filled(packed, self.sizes, self.by_column)
@@ -406,7 +406,7 @@ def _at_reference(comparison: Comparison) -> float:
     likelihood = comparison.against.likelihood
     best = comparison.against.parameters
     try:
-        theta = likelihood.theta_at(best.covariances, best.residual_variance)
+        theta = likelihood.theta_at(best)
     except LikelihoodError:
         return math.nan
     sizes = [len(term.names) for term in comparison.model.design.terms]

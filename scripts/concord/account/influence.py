@@ -26,6 +26,7 @@ from concord.engines.tuning import recomputed
 from concord.inference.influence import Influence, influence
 from concord.models.coding import between, same_numbers, shift
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 from concord.reference import reference
 
 _R = Path(__file__).with_suffix(".R")
@@ -54,7 +55,7 @@ def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Infl
     against, design = comparison.against, comparison.model.design
     likelihood = against.likelihood
     best = against.parameters
-    optimum = likelihood.optimum([likelihood.theta_at(best.covariances, best.residual_variance)])
+    optimum = likelihood.optimum([likelihood.theta_at(best)])
     group = group or design.terms[0].group
     held = influence(likelihood, optimum, group, refit=False)
     return influence(likelihood, optimum, group, refit=most(held, refit)) if refit else held
@@ -135,11 +136,11 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
     backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
     if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
         return None
+    covariances = (each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True))
     return replace(
         fit,
-        fixed=back @ fit.fixed,
+        parameters=Parameters(back @ fit.fixed, tuple(covariances), fit.residual_variance),
         shift=fit.shift + (shift(back) if model.reml else 0.0),
-        covariances=tuple(each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True)),
     )
 
 
@@ -268,7 +269,7 @@ def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
     error = float(np.nanmin(exact.std_error))
     # By the definitions, at lme4's own refits.
     less = got["fixed"] - got["whole"]
-    spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
+    spread = comparison.against.likelihood.fixed_covariance(fit.parameters)
     quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
     return [
         Line(

@@ -129,7 +129,7 @@ def run(model: Model, against: Reference | None = None) -> Sweep:
     rows = [_judged(row, fit, against) for row, fit in tried]
     best = int(np.argmin([row["gap"] for row in rows])) if rows else 0
     if rows and not against.certified and rows[best]["gap"] < -allowed:
-        against = against.surpassed(against.level - rows[best]["gap"], tried[best][1].estimates, "the sweep")
+        against = against.surpassed(against.level - rows[best]["gap"], tried[best][1], "the sweep")
         rows = [_judged(row, fit, against) for row, fit in tried]
     return Sweep(model, against, allowed, pd.DataFrame(rows, columns=list(COLUMNS)), tuple(notes))
 

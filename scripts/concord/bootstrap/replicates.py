@@ -75,7 +75,7 @@ class _Ready:
         self.allowed = allowed_gap(plan.settings, plan.model)
         likelihood = Likelihood(plan.model.design, plan.model.reml)
         try:
-            self.starts = [likelihood.theta_at(plan.truth.covariances, plan.truth.residual_variance)]
+            self.starts = [likelihood.theta_at(plan.truth)]
         except LikelihoodError:  # such as a variance so large that no search should start there
             self.starts = []
         self.refitters: dict[str, Refitter | str] = {}
@@ -122,8 +122,8 @@ class _Ready:
         if optimum is None:
             return dict.fromkeys(fits, (math.nan, False, ""))
         model, found = self.plan.model, {}
-        point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
-        judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), self.allowed)
+        point = optimum.parameters
+        judge = Judge(model, Curvature(likelihood, point, likelihood.loglik(point)), self.allowed)
         for engine, replicate in fits.items():
             if replicate.absent:
                 found[engine] = math.inf, False, ""

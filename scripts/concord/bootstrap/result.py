@@ -22,9 +22,8 @@ from concord.account.line import INDEPENDENT
 from concord.agreement.tolerances import allowed_gap
 from concord.bootstrap.replicates import Outcome
 from concord.display import table as tables
-from concord.engines.replicate import columns
 from concord.models.model import Model
-from concord.models.parameters import KEY
+from concord.models.parameters import KEY, keys
 from concord.vocabulary import IMPRECISE, SHORT
 
 LEVEL = 0.95
@@ -61,7 +60,7 @@ class Bootstrap:
     @cached_property
     def key(self) -> pd.DataFrame:
         """What is estimated: ``effect, group, term``, as in `Fit.estimates`."""
-        return columns(self.model.design)
+        return pd.DataFrame(keys(self.model.design), columns=KEY)
 
     @property
     def sources(self) -> list[str]:
@@ -83,7 +82,9 @@ class Bootstrap:
         """By source the estimates, shape (replicates, parameters); a row of NaN where a replicate failed."""
         nothing = np.full(len(self.truth), np.nan)
         return {
-            source: np.array([each.replicate.flat if each.replicate.finite else nothing for each in outcomes])
+            source: np.array(
+                [each.replicate.parameters.packed if each.replicate.finite else nothing for each in outcomes]
+            )
             for source, outcomes in self.outcomes.items()
         }
 

@@ -34,7 +34,7 @@ from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import Parameters, names
+from concord.models.parameters import names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, draw
@@ -163,8 +163,7 @@ class Experiment:
         covers = np.abs(fit.fixed - self.case.fixed) <= WIDTH * fit.std_error
         known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
         row.update(zip(self._fixed, [*fit.fixed.tolist(), *fit.std_error.tolist(), *known], strict=True))
-        packed = Parameters(fit.fixed, fit.covariances, fit.residual_variance).packed
-        row.update(zip(self._random, packed[len(fit.fixed) :].tolist(), strict=True))
+        row.update(zip(self._random, fit.parameters.packed[len(fit.fixed) :].tolist(), strict=True))
         return row
 
 
@@ -200,8 +199,8 @@ def rule(
     """
     if optimum is None:
         return Ruling(UNJUDGED, dict.fromkeys(fits, math.nan), dict.fromkeys(fits, ""))
-    point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
-    judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), allowed_gap(settings, model))
+    point = optimum.parameters
+    judge = Judge(model, Curvature(likelihood, point, likelihood.loglik(point)), allowed_gap(settings, model))
     gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
     given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]

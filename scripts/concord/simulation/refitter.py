@@ -22,7 +22,7 @@ from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import INDEFINITE
+from concord.models.parameters import spectrum
 from concord.vocabulary import SETTINGS
 
 ENGINES = ("mixedlm", "lme4", "independent")
@@ -81,13 +81,8 @@ def symmetric_root(covariance: np.ndarray) -> np.ndarray:
     covariance = np.asarray(covariance, float)
     if not np.isfinite(covariance).all():
         raise ValueError("a covariance matrix is not finite")
-    # As correlations first, so that rounding is told from an indefinite matrix whatever the effects' units.
-    scale = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    unit = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
-    if values.min(initial=0.0) < -INDEFINITE:
-        raise ValueError("not a covariance matrix: it has a negative eigenvalue")
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T * unit
+    unit, vectors, roots = spectrum(covariance)
+    return (vectors * roots) @ vectors.T * unit
 
 
 class Refitter:
@@ -181,7 +176,7 @@ def best_known(
     for each in replicates:
         if each.finite and (best is None or gap(each, likelihood, best) < -rounding):
             with suppress(LikelihoodError, np.linalg.LinAlgError):
-                found = likelihood.optimum([likelihood.theta_at(each.covariances, each.residual_variance)])
+                found = likelihood.optimum([likelihood.theta_at(each.parameters)])
                 best = found if best is None or found.loglik > best.loglik else best
     return best
 
@@ -197,14 +192,14 @@ def gap(replicate: Replicate, likelihood: Likelihood, optimum: Optimum) -> float
     likelihood : the independent likelihood of the same response (`likelihood_of`)
     optimum : its optimum
     """
-    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
+    level = likelihood.loglik(optimum.parameters)
     return level - _level(replicate, likelihood)
 
 
 def _level(replicate: Replicate, likelihood: Likelihood) -> float:
     if not replicate.finite:
         return -math.inf
-    return likelihood.loglik(replicate.fixed, replicate.covariances, replicate.residual_variance)
+    return likelihood.loglik(replicate.parameters)
 
 
 def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
@@ -212,7 +207,7 @@ def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
     if not replicate.finite:
         return False
     try:
-        theta = likelihood.theta_at(replicate.covariances, replicate.residual_variance)
+        theta = likelihood.theta_at(replicate.parameters)
         if not np.abs(likelihood.criterion_and_gradient(theta)[1]).max(initial=0.0) < STATIONARY:
             return False
         diagonals = np.concatenate([np.diag(factor) for factor in likelihood.factors(theta)])
@@ -246,10 +241,8 @@ def from_optimum(optimum: Optimum, settings: str = "default", seconds: float = m
         "independent",
         settings,
         optimum.loglik,
-        optimum.fixed,
+        optimum.parameters,
         optimum.std_error,
-        optimum.covariances,
-        optimum.residual_variance,
         optimum.gradient < STATIONARY,
         seconds,
     )

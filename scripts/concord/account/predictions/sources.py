@@ -54,7 +54,7 @@ class Sources:
                 self.absent[label] = f"its fit is of another model: {fit.violation}"
                 continue
             try:
-                solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+                solution = Solution(fit.model.design, fit.parameters)
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
@@ -126,6 +126,6 @@ def at_reference(comparison: Comparison) -> Solution | None:
     """The solution at the reference's estimates; None where those are no parameters of the model."""
     best = comparison.against.parameters
     try:
-        return Solution(comparison.model.design, best.fixed, best.covariances, best.residual_variance)
+        return Solution(comparison.model.design, best)
     except ValueError:
         return None

@@ -21,7 +21,7 @@ from concord.models.coding import same_numbers
 from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.nesting import levels
-from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
@@ -195,10 +195,8 @@ def from_native(
         engine="nlme",
         settings=settings,
         loglik=float(got["loglik"][0]),
-        fixed=got["fixed"][fixed],
+        parameters=Parameters(got["fixed"][fixed], tuple(covariances), float(got["sigma2"][0])),
         std_error=got["std_error"][fixed],
-        covariances=tuple(covariances),
-        residual_variance=float(got["sigma2"][0]),
         converged=True,
         messages=messages,
         seconds=seconds,
