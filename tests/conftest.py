@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pickle
 import shutil
 import tempfile
 from contextlib import suppress
@@ -20,9 +17,7 @@ from concord.data import datasets
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.models import model
-
-# What hangs on the package's own result stays in the process that made it.
-NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
+from support.shelf import Shelf
 
 # R starts here, before any test file is read, and as Concord starts it: where `from rpy2 import robjects` does it,
 # LD_LIBRARY_PATH is R's from then on, and another Python, started by a test, finds the system's libpython in place of
@@ -36,24 +31,9 @@ def _fit(id: str, method: str, engine: str, settings: str) -> Fit:
     return engines()[engine].fit(model.get(id, method), settings)
 
 
-def _kept(file: Path, fit: Fit | None) -> dict | None:
-    """The numbers of a fit that stand in a file, put there if there are none yet."""
-    with file.open("a+b") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        held.seek(0)
-        content = held.read()
-        if not content and fit:
-            held.write(pickle.dumps({name: getattr(fit, name) for name in NUMBERS}))
-    return pickle.loads(content) if content else None
-
-
 @pytest.fixture(scope="session")
-def _shelf(tmp_path_factory) -> Path:
-    """A folder that the processes of one test run share."""
-    here = tmp_path_factory.getbasetemp()
-    shelf = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "numbers"
-    shelf.mkdir(exist_ok=True)
-    return shelf
+def _shelf() -> Shelf:
+    return Shelf.of_now()
 
 
 @pytest.fixture(scope="session")
@@ -63,20 +43,19 @@ def fits(_shelf):
     @cache
     def of(*key: str) -> Fit:
         fit = _fit(*key)
-        _kept(_shelf / "-".join(key), fit)
+        _shelf.numbers("-".join(key), lambda: fit)
         return fit
 
     return of
 
 
 @pytest.fixture(scope="session")
-def numbers(_shelf, fits):
-    """As `fits`, without the package's own result, summary and predictions: from whichever process has made it."""
+def numbers(_shelf):
+    """As `fits`, without the package's own result, summary and predictions: from whichever process or run made it."""
 
     @cache
     def of(*key: str) -> Fit:
-        kept = _kept(_shelf / "-".join(key), None)
-        return Fit(model=model.get(*key[:2]), **kept) if kept else fits(*key)
+        return Fit(model=model.get(*key[:2]), **_shelf.numbers("-".join(key), lambda: _fit(*key)))
 
     return of
 

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
-    """A request that cannot be met, in one line: what, where, what to do."""
+    """A request that cannot be met, in one line: what, where, what to do.
+
+    The base of every error that a table, a formula, a file or an option causes.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """In IPython, the line in the place of the traceback, with the name of this class before it: a kernel sends
+        the name of an exception's own class, but not of its base.
+        """
+        return [f"{_MARK}{self}"]
 
 
-def _one_line(text: str) -> str:
+_MARK = f"{InputError.__name__}: "
+
+
+def is_input_error(traceback: Sequence[str]) -> bool:
+    """Whether what a kernel sent as the traceback of an exception is that of an `InputError`."""
+    return len(traceback) == 1 and traceback[0].startswith(_MARK)
+
+
+def one_line(text: str) -> str:
+    """The words of a text on one line."""
     return " ".join(text.split())
 
 
 def shorten(text: str, limit: int = 300) -> str:
     """The lines of a message as one, of at most this many characters."""
-    line = " / ".join(_one_line(line) for line in text.splitlines() if line.strip())
+    line = " / ".join(one_line(line) for line in text.splitlines() if line.strip())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -10,14 +10,18 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
+
+Record = TypeVar("Record")
 
 INSTALL = (
     "run scripts/setup.sh, or on Debian: apt-get install r-base-core r-cran-lme4 r-cran-nlme r-cran-mass "
@@ -227,8 +231,8 @@ def _interruptible() -> Iterator[None]:
             hook(lost)
 
     hook = sys.unraisablehook
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    before = {each: handler for each, handler in before.items() if callable(handler)}
+    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
     try:
         sys.unraisablehook = unraisable
         for each in before:
@@ -254,7 +258,8 @@ def to_r(value: Any) -> Any:
     if isinstance(value, bool | np.bool_):
         return rinterface.BoolSexpVector([bool(value)])
     if isinstance(value, int | np.integer):
-        return rinterface.IntSexpVector([int(value)]) if abs(value) < 2**31 else rinterface.FloatSexpVector([value])
+        whole = int(value)
+        return rinterface.IntSexpVector([whole]) if abs(whole) < 2**31 else rinterface.FloatSexpVector([value])
     if isinstance(value, float | np.floating):
         return rinterface.FloatSexpVector([float(value)])
     if isinstance(value, str):
@@ -262,7 +267,7 @@ def to_r(value: Any) -> Any:
     if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
         return rinterface.StrSexpVector(list(value))
     if isinstance(value, np.ndarray):
-        return rinterface.FloatSexpVector.from_memoryview(memoryview(np.ascontiguousarray(value.ravel("F"), float)))
+        return _vector(rinterface.FloatSexpVector, np.ascontiguousarray(value.ravel("F"), float))
     if isinstance(value, pd.DataFrame):
         return table(value)
     # An rpy2.robjects wrapper, as %R and ro.globalenv give, holds the same R object.
@@ -282,36 +287,41 @@ def table(frame: pd.DataFrame) -> Any:
     return call("structure", columns, **{"class": "data.frame", "row.names": rows})
 
 
+def _vector(kind: Any, array: np.ndarray) -> Any:
+    """A vector of R that holds what a numpy array does, in the same order."""
+    return kind.from_memoryview(memoryview(array))  # type: ignore[arg-type]  # buffers have types from Python 3.12 on
+
+
 def _column(series: pd.Series) -> Any:
     rinterface = interface()
     missing = series.isna().to_numpy()
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes = series.cat.codes.to_numpy().astype(np.int32) + 1
         codes[missing] = NA_INTEGER
-        vector = rinterface.IntSexpVector.from_memoryview(memoryview(np.ascontiguousarray(codes)))
+        vector = _vector(rinterface.IntSexpVector, np.ascontiguousarray(codes))
         levels = [str(level) for level in series.cat.categories]
         kind = ["ordered", "factor"] if series.cat.ordered else "factor"
         return call("structure", vector, levels=rinterface.StrSexpVector(levels), **{"class": kind})
     if pd.api.types.is_bool_dtype(series.dtype):
         flags = series.to_numpy(bool, na_value=False).astype(np.int32)
         flags[missing] = NA_INTEGER  # R's NA is the same integer
-        return rinterface.BoolSexpVector.from_memoryview(memoryview(flags))
+        return _vector(rinterface.BoolSexpVector, flags)
     if pd.api.types.is_integer_dtype(series.dtype) and not missing.any():
         values = series.to_numpy()
         if len(values) == 0 or (values.min() > NA_INTEGER and values.max() <= np.iinfo(np.int32).max):
-            return rinterface.IntSexpVector.from_memoryview(memoryview(values.astype(np.int32)))
+            return _vector(rinterface.IntSexpVector, values.astype(np.int32))
     if pd.api.types.is_numeric_dtype(series.dtype):
         values = np.array(series.to_numpy("float64", na_value=np.nan))
         # R's NA_real_ is a NaN with this payload; written as bits, for arithmetic would make a plain NaN of it.
         values.view(np.uint64)[missing] = 0x7FF00000000007A2
-        return rinterface.FloatSexpVector.from_memoryview(memoryview(values))
+        return _vector(rinterface.FloatSexpVector, values)
     # Each text once, and R takes it from there for every row: a missing place gives a missing text.
     texts = series if isinstance(series.dtype, pd.StringDtype) else series.where(missing, series.map(str))
     places, distinct = pd.factorize(texts)
     places = places.astype(np.int32) + 1
     places[missing] = NA_INTEGER
     vector = rinterface.StrSexpVector([str(text) for text in distinct])
-    return call("[", vector, rinterface.IntSexpVector.from_memoryview(memoryview(places)))
+    return call("[", vector, _vector(rinterface.IntSexpVector, places))
 
 
 def from_r(value: Any) -> Any:
@@ -331,6 +341,43 @@ def from_r(value: Any) -> Any:
             array = np.where(array == NA_INTEGER, np.nan, array)
         shape = call("dim", value)
         return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
+    return value
+
+
+def record(kind: type[Record], value: Any) -> Record:
+    """A named list of R as a record, a dataclass with a field for every name, whose type says what R has there.
+
+    ``str``, ``float``, ``int`` and ``bool`` stand for a vector of length one, an array for numbers, a list for texts or
+    for an unnamed list. NULL is None where a field may be None, and elsewhere an empty list or array.
+
+    Raises
+    ------
+    TypeError : the list has other names than the record
+    """
+    made: Record = _typed(kind, from_r(value))
+    return made
+
+
+_fields = cache(get_type_hints)
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """What `from_r` gave, in the type of a record's field."""
+    origin: Any = get_origin(kind) or kind
+    inner = get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _typed(inner[0], value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        fields = _fields(kind)
+        if set(fields) != set(value):
+            raise TypeError(f"{kind}: R's list has the names {', '.join(value)}")
+        return kind(**{name: _typed(fields[name], each) for name, each in value.items()})
+    if origin is list:
+        return [_typed(inner[0], each) for each in (() if value is None else value)]
+    if origin is np.ndarray and value is None:
+        return np.zeros(0)
+    if origin in (str, float, int, bool) and not isinstance(value, str):
+        return None if value[0] is None else origin(value[0])
     return value
 
 

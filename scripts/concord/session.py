@@ -13,11 +13,16 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+# Rooms, whose modules load when they are first asked for: a verdict needs none of these.
+import concord.account
+import concord.bootstrap
+import concord.plots
+import concord.reference
 from concord import listing as listings
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
@@ -36,14 +41,11 @@ from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.vocabulary import METHODS, SETTINGS
 
-if TYPE_CHECKING:
-    from concord.account.account import Account
-
 REFERENCE_TYPE = "application/vnd.concord.reference+json"
 """Media type of a certified reference in a notebook's output."""
 
 # Fits of a sweep: optimizers times codings, each some times slower than the default.
-SWEEPS = {"mixedlm": 15, "lme4": 40}
+SWEEPS = {"statsmodels": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -88,7 +90,7 @@ class Inquiry:
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        worker("mixedlm")  # imports while the table is read and R starts
+        worker("statsmodels")  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -123,7 +125,7 @@ class Inquiry:
         self.reference = self._better(comparison.against)
         return comparison
 
-    def gate(self, *accounts: Account) -> Gate:
+    def gate(self, *accounts: concord.account.Account) -> Gate:
         """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
         their estimates.
         """
@@ -158,7 +160,7 @@ class Inquiry:
             return asked[-1]
 
         try:
-            mixedlm, lme4 = ask("mixedlm"), ask("lme4")
+            mixedlm, lme4 = ask("statsmodels"), ask("lme4")
             reference.of(self.model)  # found here, while both engines are at work there
             by_lme4 = lme4.answer(self.engine_timeout)
             nlme = ask("nlme")
@@ -173,11 +175,9 @@ class Inquiry:
 
         Raises
         ------
-        ReferenceError : no optimum could be proved
+        CertificateError : no optimum could be proved
         """
-        from concord.reference import certification as certifying  # high precision, which is not needed for the verdict
-
-        record = certifying.certify(self.model)
+        record = concord.reference.certify(self.model)
         self.reference = reference.from_record(self.model, record)
         return Certificate(self.model, record)
 
@@ -205,32 +205,26 @@ class Inquiry:
 
     def estimates(self, *comparisons: Comparison) -> Any:
         """Every parameter of all fits as a picture; or a sentence, where there is no fit."""
-        from concord.plots import estimates as plots  # matplotlib, which is not needed for the verdict
-
         fits = [fit for comparison in comparisons for fit in comparison.fits]
-        return plots.estimates(*fits, against=self.reference) if fits else NOTHING
+        return concord.plots.estimates.estimates(*fits, against=self.reference) if fits else NOTHING
 
     def caterpillar(self, comparison: Comparison) -> Any:
         """The predicted random effects of the engines and the independent ones, as a picture; or a sentence, where none
         could hold them.
         """
-        from concord.plots import random_effects
-
         levels = max(len(term.levels) for term in self.model.design.terms)
         if levels > CATERPILLAR:
             return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
-        return random_effects.caterpillar(comparison) if comparison.fits else NOTHING
+        return concord.plots.random_effects.caterpillar(comparison) if comparison.fits else NOTHING
 
     def residuals(self, comparison: Comparison) -> Any:
         """The residuals of the engines' fits as a picture; or a sentence, where there is no fit."""
-        from concord.plots import residuals as diagnostics
-
         fits = [comparison.fits[i] for i in comparison.parties]
-        return diagnostics.residuals(*fits) if fits else NOTHING
+        return concord.plots.residuals.residuals(*fits) if fits else NOTHING
 
     def account(
         self, comparison: Comparison, level: float = 0.95, seconds: float = np.inf, profiled: bool = True
-    ) -> Account:
+    ) -> concord.account.Account:
         """Everything that the fits say beyond their estimates, section by section.
 
         Parameters
@@ -240,9 +234,26 @@ class Inquiry:
         seconds : a section that would take longer, as estimated, is left out and says so
         profiled : whether there are profile intervals
         """
-        from concord.account.account import Account  # not needed for the verdict
+        return concord.account.Account(comparison, level, seconds, profiled)
 
-        return Account(comparison, level, seconds, profiled)
+    def profiles(self, account: concord.account.Account) -> Any:
+        """Twice the fall of every parameter's profile log-likelihood, as a picture; or a sentence, where the account's
+        section of intervals has nothing.
+        """
+        if not account["intervals"].lines:
+            return "No picture: there are no intervals."
+        curves = concord.account.intervals.curves(account.comparison, scale="sd", level=account.level)
+        return concord.plots.profiles.deviance(curves, account.level)
+
+    def bland_altman(self, comparison: Comparison) -> Any:
+        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence."""
+        if len(comparison.parties) < 2:
+            return "No picture: two fits are needed to compare their random effects."
+        return concord.plots.random_effects.bland_altman(comparison)
+
+    def bootstrap(self, account: concord.account.Account, replicates: int, seed: int = 1) -> Any:
+        """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence."""
+        return concord.bootstrap.bootstrapped(account, replicates, seed)
 
     @cached_property
     def listings(self) -> listings.Listings:

@@ -8,12 +8,12 @@ ROLES = ("party", "arbiter", "guest")
 """What an engine is in a comparison: a verdict is about its parties; arbiters and guests are shown beside them."""
 LANGUAGES = ("Python", "R")
 
-ENGINES = ("mixedlm", "lme4", "nlme")
-PARTIES = ("mixedlm", "lme4")
+ENGINES = ("statsmodels", "lme4", "nlme")
+PARTIES = ("statsmodels", "lme4")
 """The engines that a verdict is about; nlme is an arbiter beside them."""
-LANGUAGE = {"mixedlm": "python", "lme4": "r", "nlme": "r"}
-TITLES = {"mixedlm": "MixedLM (statsmodels)", "lme4": "lme4", "nlme": "nlme"}
-"""What people call each engine: ``mixedlm`` alone is also the name of another package."""
+LANGUAGE = {"statsmodels": "python", "lme4": "r", "nlme": "r"}
+TITLES = {"statsmodels": "MixedLM (statsmodels)", "lme4": "lme4", "nlme": "nlme"}
+"""What people call each engine."""
 
 SHORT, IMPRECISE = "short", "imprecise"
 """Grades of a fit below the reference: by so much that it could matter to a reader, or by less."""
@@ -52,7 +52,7 @@ def side(word: str) -> tuple[str, ...]:
 
 
 def title(label: str) -> str:
-    """A fit's label, such as ``mixedlm default``, as it is said to people."""
+    """A fit's label, such as ``statsmodels default``, as it is said to people."""
     engine, _, rest = label.partition(" ")
     return " ".join(filter(None, [TITLES.get(engine, engine), rest]))
 

@@ -19,6 +19,7 @@ from concord.account.intervals import intervals
 from concord.account.line import Line, Sheet
 from concord.agreement import tolerances
 from concord.agreement.comparison import Disagreement, compare
+from concord.bootstrap import bootstrapped
 from concord.display.records import QUANTITIES_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
@@ -34,7 +35,7 @@ QUICK = ("standard errors", "tests of fixed effects", "random effects", "criteri
 @pytest.fixture(scope="module")
 def sleepstudy(fits):
     return Account(
-        compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("mixedlm", "lme4", "nlme")))
+        compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("statsmodels", "lme4", "nlme")))
     )
 
 
@@ -70,7 +71,7 @@ INFLUENCE_IN_R = """function(d) {
 
 def test_influence_is_of_every_grouping_factor(fits):
     """Crossed: plates matter little and samples much, by R's own influence(); no line of one is one of the other."""
-    found = Account(compare(*(fits("penicillin-crossed", "ML", each, "tuned") for each in ("mixedlm", "lme4"))))
+    found = Account(compare(*(fits("penicillin-crossed", "ML", each, "tuned") for each in ("statsmodels", "lme4"))))
     assert list(found.influence) == ["plate", "sample"]
     frame = found.comparison.model.frame
     wanted = r.from_r(r.call(robjects.r(INFLUENCE_IN_R), r.table(frame)))
@@ -111,7 +112,7 @@ KINDS = (
 def test_quick_sections_explain_every_kind_of_model_at_default_settings(id, fits):
     """Also where a default is short: its numbers are what its own estimates give by its own definition."""
     model = models.get(id, "REML")
-    engines = ("mixedlm", "lme4") if ":" in id else ("mixedlm", "lme4", "nlme")
+    engines = ("statsmodels", "lme4") if ":" in id else ("statsmodels", "lme4", "nlme")
     comparison = compare(*(answer(model, engine, "default") for engine in engines))
     found = Account(comparison)
     for section in QUICK:
@@ -132,7 +133,7 @@ def test_a_fit_in_another_process_is_asked_there():
 
 
 def test_a_section_that_would_take_too_long_is_left_out_with_its_estimate(fits):
-    comparison = compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("mixedlm", "lme4")))
+    comparison = compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("statsmodels", "lme4")))
     found = Account(comparison, seconds=0.1)
     assert found.estimated("intervals") > found.estimated("standard errors") > found.estimated("criteria") == 0
     assert found["criteria"].lines and not found["intervals"].lines
@@ -146,9 +147,9 @@ def test_a_section_that_would_take_too_long_is_left_out_with_its_estimate(fits):
 
 
 def test_the_summary_raises_where_a_line_is_unexplained(fits):
-    comparison = compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("mixedlm", "lme4")))
+    comparison = compare(*(fits("sleepstudy-random_slope", "REML", each, "tuned") for each in ("statsmodels", "lme4")))
     found = Account(comparison, seconds=0.0)
-    wrong = Line("criteria", "AIC", "criterion", {"mixedlm": 1.0, "lme4": 2.0})
+    wrong = Line("criteria", "AIC", "criterion", {"statsmodels": 1.0, "lme4": 2.0})
     found._made["criteria"] = Sheet("criteria", [wrong])
     with pytest.raises(Disagreement, match="AIC"):
         found.summary.check()
@@ -176,7 +177,7 @@ def test_every_interval_is_told_from_every_other(sleepstudy):
     table = intervals.table(sleepstudy.comparison, with_profile_re=True)
     told = ["group", "term", "kind", "source", "method", "note"]
     assert not table.duplicated(told).any() and table.duplicated([each for each in told if each != "note"]).any()
-    assert {"lme4", "mixedlm", "independent"} == set(table[table["kind"] == "profile"]["source"])
+    assert {"lme4", "statsmodels", "independent"} == set(table[table["kind"] == "profile"]["source"])
 
 
 def test_the_notebook_shows_its_tables_whole():
@@ -192,10 +193,12 @@ def test_the_notebook_shows_its_tables_whole():
 
 def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
     """One table of all kinds by both engines, under the bootstrap's own, in text and in HTML."""
-    found = sleepstudy.bootstrap(3, seed=2, progress=False)
+    found = bootstrapped(sleepstudy, 3, seed=2, progress=False)
     counts = found.intervals.groupby(["kind", "source"]).size()
-    assert {("Wald", "mixedlm"), ("Wald", "lme4"), ("profile", "lme4"), ("profile", "independent")} <= set(counts.index)
-    assert counts["bootstrap", "mixedlm"] == counts["bootstrap", "lme4"] == 6
+    assert {("Wald", "statsmodels"), ("Wald", "lme4"), ("profile", "lme4"), ("profile", "independent")} <= set(
+        counts.index
+    )
+    assert counts["bootstrap", "statsmodels"] == counts["bootstrap", "lme4"] == 6
     # What confint() prints in R for Days: 7.358653 and 13.575919.
     row = found.intervals.query("term == 'Days' and kind == 'profile' and source == 'lme4'").iloc[0]
     assert (row["lower"], row["upper"]) == pytest.approx((7.358653, 13.575919), abs=1e-4)
@@ -206,6 +209,6 @@ def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
     assert [line.quantity for line in lines] == ["bootstrap interval, lower", "bootstrap interval, upper"] * 6
     assert {line.verdict for line in lines} <= {"agree", "another optimum"} and repr(found.sheet) in repr(found)
     assert {row["section"] for row in found._repr_mimebundle_()[QUANTITIES_TYPE]} == {"bootstrap"}
-    assert sleepstudy.bootstrap(0) == "No bootstrap: replicates is 0."
-    short = Account(sleepstudy.comparison, seconds=0.0).bootstrap(2, progress=False)
+    assert bootstrapped(sleepstudy, 0) == "No bootstrap: replicates is 0."
+    short = bootstrapped(Account(sleepstudy.comparison, seconds=0.0), 2, progress=False)
     assert set(short.intervals["kind"]) == {"Wald", "bootstrap"}

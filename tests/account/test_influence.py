@@ -30,7 +30,7 @@ def found(fits):
     def of(id, group=None, method="REML"):
         key = (id, group, method)
         if key not in made:
-            comparison = compare(*(fits(id, method, engine, "tuned") for engine in ("mixedlm", "lme4")))
+            comparison = compare(*(fits(id, method, engine, "tuned") for engine in ("statsmodels", "lme4")))
             made[key] = comparison, deletion.of(comparison, group, refit=1000)
         return made[key]
 
@@ -50,7 +50,7 @@ def test_real_refits_agree_with_the_exact_ones(id, method, found):
     Sheet(id, lines).check()
     terms = len(comparison.model.design.terms)
     assert len(lines) == 2 * (3 + terms) and {line.verdict for line in lines} == {"agree"}
-    assert all(set(line.values) == {"mixedlm", "lme4"} for line in lines)
+    assert all(set(line.values) == {"statsmodels", "lme4"} for line in lines)
     assert {line.term for line in lines} == {f"without {level}" for level in deletion.most(influence, 2)}
 
 
@@ -63,8 +63,8 @@ def test_the_refit_is_what_mixedlm_gives_by_hand(found):
     by_hand = smf.mixedlm("Reaction ~ Days", rest, groups=rest["Subject"].to_numpy(str), re_formula="~Days")
     native = by_hand.fit(method="bfgs", gtol=1e-9)
     lines = {line.quantity: line for line in deletion.lines(comparison, influence, count=1)}
-    np.testing.assert_allclose(lines["fixed effects"].values["mixedlm"], native.fe_params, rtol=1e-8)
-    assert lines["log-likelihood"].values["mixedlm"] == pytest.approx(native.llf, abs=1e-7)
+    np.testing.assert_allclose(lines["fixed effects"].values["statsmodels"], native.fe_params, rtol=1e-8)
+    assert lines["log-likelihood"].values["statsmodels"] == pytest.approx(native.llf, abs=1e-7)
     assert lines["residual variance"].independent == pytest.approx(native.scale, rel=1e-6)
 
 
@@ -81,7 +81,7 @@ def test_a_refit_of_another_table_differs(found, fits):
     line, *others = lines
     assert (line.quantity, line.verdict, line.absent) == ("log-likelihood", "differ", {"lme4": "it stopped"})
     assert {other.verdict for other in others} == {"not compared"}
-    assert all("units short" in other.absent["mixedlm"] for other in others)
+    assert all("units short" in other.absent["statsmodels"] for other in others)
 
 
 def test_a_refit_that_stops_short_is_told_from_one_that_is_wrong(found):
@@ -91,7 +91,7 @@ def test_a_refit_that_stops_short_is_told_from_one_that_is_wrong(found):
     assert lines["log-likelihood"].verdict == "agree"
     fixed = lines["fixed effects"]
     assert (fixed.verdict, list(fixed.values)) == ("agree", ["lme4"])
-    assert re.fullmatch(r"without M13 it stops .* log-likelihood units short", fixed.absent["mixedlm"])
+    assert re.fullmatch(r"without M13 it stops .* log-likelihood units short", fixed.absent["statsmodels"])
 
 
 def test_the_model_without_a_level_has_neither_its_rows_nor_its_category():
@@ -127,14 +127,14 @@ def test_columns_that_a_formula_makes_of_the_whole_table_stay_when_a_group_is_le
     model = make_model(
         pd.DataFrame(rows, columns=["id", "week", "score"]), "score ~ poly(week, 2) + (1 + scale(week) | id)"
     )
-    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
     influence = deletion.of(comparison, refit=1000)
     lines = deletion.lines(comparison, influence, count=1)
     assert [line.verdict for line in lines] == 4 * ["agree"] and all(len(line.values) == 2 for line in lines)
     level = deletion.most(influence, 1)[0]
     text = [model.record.formula, level]
     wanted = r.from_r(r.call(robjects.r(BY_HAND), r.table(model.frame), *text))
-    loglik, fixed, sigma2, covariance = (line.values["mixedlm"] for line in lines)
+    loglik, fixed, sigma2, covariance = (line.values["statsmodels"] for line in lines)
     assert loglik == pytest.approx(float(wanted["loglik"][0]), abs=1e-6)
     np.testing.assert_allclose(fixed, wanted["fixed"], rtol=1e-4)
     assert sigma2 == pytest.approx(float(wanted["sigma2"][0]), rel=1e-3)
@@ -150,7 +150,7 @@ def test_a_response_that_is_made_anew_has_no_line_that_compares_it(make_model):
     """scale() of the response, of fewer rows, is another response: every line says so."""
     frame = models.get("sleepstudy-random_slope").frame
     model = make_model(frame, "scale(Reaction) ~ Days + (1 | Subject)")
-    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
     lines = deletion.lines(comparison, deletion.of(comparison, refit=2), count=1)
     assert len(lines) == 4 and {line.verdict for line in lines} == {"not compared"}
     assert all("another response" in why for line in lines for why in line.absent.values())

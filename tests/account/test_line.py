@@ -38,15 +38,15 @@ def line(values, **more):
 
 def by_definition(**changed):
     given = {
-        "values": {"mixedlm": 1.0, "lme4": 2.0},
-        "definitions": {"mixedlm": "half", "lme4": "whole"},
-        "expected": {"mixedlm": 1.0, "lme4": 2.0},
+        "values": {"statsmodels": 1.0, "lme4": 2.0},
+        "definitions": {"statsmodels": "half", "lme4": "whole"},
+        "expected": {"statsmodels": 1.0, "lme4": 2.0},
     } | changed
     return line(given.pop("values"), **given)
 
 
 def test_equal_numbers_of_one_definition_agree():
-    found = line({"mixedlm": 2.0, "lme4": 2.0 * (1 + RTOL / 2)}, expected={"mixedlm": 2.0, "lme4": 2.0})
+    found = line({"statsmodels": 2.0, "lme4": 2.0 * (1 + RTOL / 2)}, expected={"statsmodels": 2.0, "lme4": 2.0})
     assert (found.same_definition, found.verdict, found.reason) == (True, "agree", "")
 
 
@@ -54,7 +54,7 @@ def test_equal_numbers_of_one_definition_agree():
 def test_the_tolerance_is_the_edge(beyond):
     off = 2.0 * (1 + beyond * RTOL)
     # What nothing is held against is no agreement; what is apart is a difference all the same.
-    assert line({"mixedlm": 2.0, "lme4": off}).verdict == ("not compared" if beyond < 1 else "differ")
+    assert line({"statsmodels": 2.0, "lme4": off}).verdict == ("not compared" if beyond < 1 else "differ")
     assert line({"lme4": off}, expected={"lme4": 2.0}).verdict == ("agree" if beyond < 1 else "differ")
 
 
@@ -62,23 +62,23 @@ def test_between_packages_what_their_estimates_may_be_apart_is_allowed_too(monke
     """To its own definition each is held as before."""
     loose = QuantityTolerance(rtol=RTOL, across=1e-3, reason="for this test")
     monkeypatch.setattr(quantities, "tolerances", lambda: {"quantities": {"size": loose}})
-    given = {"mixedlm": 2.0, "lme4": 2.001}
+    given = {"statsmodels": 2.0, "lme4": 2.001}
     assert line(given, expected=given).verdict == "agree"
     assert line(given | {"lme4": 2.01}, expected=given | {"lme4": 2.01}).verdict == "by estimates"
-    assert line(given | {"lme4": 2.01}, expected={"mixedlm": 2.0}).verdict == "differ"
-    assert line(given, expected={"mixedlm": 2.0, "lme4": 2.0}).verdict == "differ"
+    assert line(given | {"lme4": 2.01}, expected={"statsmodels": 2.0}).verdict == "differ"
+    assert line(given, expected={"statsmodels": 2.0, "lme4": 2.0}).verdict == "differ"
 
 
 def test_two_definitions_that_are_each_kept_are_no_disagreement():
     found = by_definition()
     assert (found.same_definition, found.verdict) == (False, "by definition")
-    assert found.reason == "mixedlm: twice the half is the whole"
+    assert found.reason == "statsmodels: twice the half is the whole"
 
 
 def test_two_definitions_of_which_one_is_not_kept_are_a_disagreement():
-    found = by_definition(expected={"mixedlm": 1.01, "lme4": 2.0})
+    found = by_definition(expected={"statsmodels": 1.01, "lme4": 2.0})
     assert found.verdict == "differ"
-    assert found.reason.startswith("mixedlm is 0.01 from what its definition gives")
+    assert found.reason.startswith("statsmodels is 0.01 from what its definition gives")
 
 
 def test_two_definitions_that_nothing_is_held_against_are_not_called_explained():
@@ -87,13 +87,13 @@ def test_two_definitions_that_nothing_is_held_against_are_not_called_explained()
 
 
 def test_equal_numbers_that_are_both_wrong_do_not_agree():
-    assert line({"mixedlm": 2.0, "lme4": 2.0}, expected={"mixedlm": 3.0, "lme4": 3.0}).verdict == "differ"
+    assert line({"statsmodels": 2.0, "lme4": 2.0}, expected={"statsmodels": 3.0, "lme4": 3.0}).verdict == "differ"
 
 
 def test_noise_on_both_sides_is_no_difference():
     """Each package may be off to its own side by what it is allowed."""
-    given = {"mixedlm": 2.0 * (1 - 0.9 * RTOL), "lme4": 2.0 * (1 + 0.9 * RTOL)}
-    assert line(given, expected={"mixedlm": 2.0, "lme4": 2.0}).verdict == "agree"
+    given = {"statsmodels": 2.0 * (1 - 0.9 * RTOL), "lme4": 2.0 * (1 + 0.9 * RTOL)}
+    assert line(given, expected={"statsmodels": 2.0, "lme4": 2.0}).verdict == "agree"
 
 
 def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
@@ -114,13 +114,13 @@ def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
 def test_one_number_too_few_is_a_difference():
     """A level that is missing, or one too many, is no agreement and no crash."""
     three, two = np.ones(3), np.ones(2)
-    for expected in ({"lme4": three}, {"lme4": three, "mixedlm": three}):
-        found = line({"lme4": two, "mixedlm": three}, expected=expected)
+    for expected in ({"lme4": three}, {"lme4": three, "statsmodels": three}):
+        found = line({"lme4": two, "statsmodels": three}, expected=expected)
         assert found.verdict == "differ" and "states no number, or not one for each" in found.reason
 
 
 def test_a_difference_of_estimates_that_are_at_no_optimum_is_told_from_one_of_definition():
-    given = {"mixedlm": 2.0, "lme4": 2.5}
+    given = {"statsmodels": 2.0, "lme4": 2.5}
     assert line(given, expected=given, short=True).verdict == "another optimum"
     assert line(given, expected=given).verdict == "by estimates"
     assert line(given, expected={"lme4": 2.5}).verdict == "differ"
@@ -136,20 +136,20 @@ def test_a_single_source_agrees_with_the_independent_value_or_is_not_compared():
 def test_arrays_are_compared_element_by_element():
     values = np.array([1.0, -2.0, 3.0])
     off = values + [0.0, 0.0, 1e-3]
-    both = {"mixedlm": values, "lme4": values}
+    both = {"statsmodels": values, "lme4": values}
     assert line(both, expected=both).verdict == "agree"
     assert line(both, expected={"lme4": values}).verdict == "not compared"
-    assert line({"mixedlm": values, "lme4": off}).verdict == "differ"
-    assert line({"mixedlm": values, "lme4": off}).difference == pytest.approx(1e-3)
+    assert line({"statsmodels": values, "lme4": off}).verdict == "differ"
+    assert line({"statsmodels": values, "lme4": off}).difference == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("missing", [np.nan, np.array([1.0, np.nan])])
 def test_a_missing_number_agrees_with_nothing_but_a_definition_that_gives_none(missing):
     there = np.ones_like(missing)
-    assert line({"mixedlm": missing, "lme4": there}).verdict == "differ"
-    assert line({"mixedlm": missing, "lme4": missing}).verdict == "differ"
-    assert line({"mixedlm": missing}, expected={"mixedlm": there}).verdict == "differ"
-    assert line({"mixedlm": missing}, expected={"mixedlm": missing}).verdict == "agree"
+    assert line({"statsmodels": missing, "lme4": there}).verdict == "differ"
+    assert line({"statsmodels": missing, "lme4": missing}).verdict == "differ"
+    assert line({"statsmodels": missing}, expected={"statsmodels": there}).verdict == "differ"
+    assert line({"statsmodels": missing}, expected={"statsmodels": missing}).verdict == "agree"
 
 
 def test_a_quantity_that_nobody_states_is_a_line_with_its_reasons():
@@ -169,19 +169,27 @@ def test_a_quantity_that_nobody_states_is_a_line_with_its_reasons():
 
 def test_one_source_beside_an_independent_value_of_another_definition_is_no_agreement():
     """Held to its own definition it differs from what is shown by definition, and says how to convert."""
-    given = line({"mixedlm": 1.0}, definitions={"mixedlm": "half"}, expected={"mixedlm": 1.0}, independent=2.0)
-    assert given.verdict == "by definition" and not given.same_definition and "mixedlm: twice the half" in given.reason
+    given = line(
+        {"statsmodels": 1.0}, definitions={"statsmodels": "half"}, expected={"statsmodels": 1.0}, independent=2.0
+    )
+    assert (
+        given.verdict == "by definition" and not given.same_definition and "statsmodels: twice the half" in given.reason
+    )
     assert "no" in repr(Sheet("all", [given])).split()
-    short = line({"mixedlm": 1.0}, expected={"mixedlm": 1.0}, independent=2.0, short=True)
+    short = line({"statsmodels": 1.0}, expected={"statsmodels": 1.0}, independent=2.0, short=True)
     assert short.verdict == "another optimum"
-    assert line({"mixedlm": 1.0}, expected={"mixedlm": 1.0}, independent=1.0, short=True).verdict == "agree"
+    assert line({"statsmodels": 1.0}, expected={"statsmodels": 1.0}, independent=1.0, short=True).verdict == "agree"
 
 
 def test_a_short_fit_makes_another_optimum_only_where_numbers_of_one_definition_are_apart():
     """Otherwise each is what its own definition gives, and the definitions explain the difference."""
     assert by_definition(short=True).verdict == "by definition"
-    numbers = {"mixedlm": 1.0, "lme4": 2.0, "nlme": 2.1}
-    given = {"definitions": {"mixedlm": "half", "lme4": "whole", "nlme": "whole"}, "expected": numbers, "short": True}
+    numbers = {"statsmodels": 1.0, "lme4": 2.0, "nlme": 2.1}
+    given = {
+        "definitions": {"statsmodels": "half", "lme4": "whole", "nlme": "whole"},
+        "expected": numbers,
+        "short": True,
+    }
     apart = by_definition(values=numbers, **given)
     assert apart.verdict == "another optimum" and "short of the optimum" in apart.reason
     near = {**numbers, "nlme": 2.0}
@@ -194,16 +202,16 @@ def test_what_cannot_be_a_line_is_refused():
     with pytest.raises(ValueError, match="a quantity that nobody states, and for no reason, is no line"):
         line({})
     with pytest.raises(KeyError):
-        _ = Line("sizes", "size", "sise", {"lme4": 1.0, "mixedlm": 1.0}).verdict
+        _ = Line("sizes", "size", "sise", {"lme4": 1.0, "statsmodels": 1.0}).verdict
 
 
 def test_a_sheet_passes_what_is_explained_and_lists_what_is_not():
-    both = {"mixedlm": 2.0, "lme4": 2.0}
+    both = {"statsmodels": 2.0, "lme4": 2.0}
     good = [by_definition(), line(both, expected=both)]
     assert Sheet("all", good).check().counted() == "1 by definition, 1 agree"
     with pytest.raises(Disagreement, match="nothing was compared"):
         Sheet("none", []).check()
-    bad = line({"mixedlm": 2.0, "lme4": 3.0}, group="g", term="x")
+    bad = line({"statsmodels": 2.0, "lme4": 3.0}, group="g", term="x")
     with pytest.raises(Disagreement) as caught:
         Sheet("all", [*good, bad]).check()
     assert caught.value.breaches == ["sizes, size g x: difference 1, 3e-06 allowed"]
@@ -219,7 +227,7 @@ def test_a_sheet_shows_both_questions_and_says_once_how_to_convert():
 
 
 def test_within_tolerance_no_digits_of_the_noise_are_shown():
-    both = {"mixedlm": 2.0, "lme4": 2.0}
+    both = {"statsmodels": 2.0, "lme4": 2.0}
     lines = [line(both | {"lme4": 2.0 + noise}, expected=both) for noise in (1e-13, 7e-12)]
     shown = [repr(Sheet("s", [each])) for each in lines]
     assert shown[0] == shown[1] and "< 4.0e-06" in shown[0]
@@ -235,8 +243,8 @@ def test_records_travel_in_notebooks_and_come_out_as_rows():
     table = collect_quantities([{"cells": [cell]}, {"cells": [cell]}])
     assert tuple(table.columns) == QUANTITIES_COLUMNS
     mine = table[table["term"] == "x"].set_index("source")
-    assert len(table) == 3 and list(mine["value"][["mixedlm", "lme4"]]) == [1.0, 2.0]
-    assert list(mine["definition"][["mixedlm", "lme4"]]) == ["half", "whole"]
+    assert len(table) == 3 and list(mine["value"][["statsmodels", "lme4"]]) == [1.0, 2.0]
+    assert list(mine["definition"][["statsmodels", "lme4"]]) == ["half", "whole"]
     assert set(mine["verdict"]) == {"by definition"}
 
 

@@ -24,7 +24,7 @@ from concord.inference.criteria import NotComparable
 from concord.models import model as models
 from support import paths
 
-ENGINES = ("mixedlm", "lme4", "nlme")
+ENGINES = ("statsmodels", "lme4", "nlme")
 PUBLISHED = paths.PUBLISHED / "tests" / "likelihood_ratios.csv"
 
 
@@ -70,7 +70,7 @@ def test_criteria_agree_or_are_explained_by_their_definition(id, method, compare
     assert {found[name, ""] for name in agreed} == {"agree"}
     by_definition = ["number of parameters", "residual degrees of freedom", *(["BIC"] if method == "REML" else [])]
     assert {found[name, ""] for name in by_definition} == {"by definition"}
-    absent = {line.quantity for line in lines if "mixedlm" in line.absent}
+    absent = {line.quantity for line in lines if "statsmodels" in line.absent}
     assert absent == ({"AIC", "BIC", "deviance"} if method == "REML" else {"deviance"})
 
 
@@ -83,11 +83,11 @@ def test_criteria_are_what_the_packages_themselves_say(compared):
         asked = r.from_r(r.call(robjects.r("function(f) c(logLik(f), AIC(f), BIC(f), nobs(f))"), by[source]))
         stated = [value(lines, name, source) for name in ("log-likelihood", "AIC", "BIC", "number of rows")]
         np.testing.assert_array_equal(stated, asked)
-    native = by["mixedlm"]
-    assert value(lines, "AIC", "mixedlm") == native.aic and value(lines, "BIC", "mixedlm") == native.bic
-    assert value(lines, "number of parameters", "mixedlm") == native.df_modelwc
+    native = by["statsmodels"]
+    assert value(lines, "AIC", "statsmodels") == native.aic and value(lines, "BIC", "statsmodels") == native.bic
+    assert value(lines, "number of parameters", "statsmodels") == native.df_modelwc
     held = next(line for line in lines if line.quantity == "number of parameters")
-    assert held.definitions["mixedlm"] == "parameters_with_those_held"
+    assert held.definitions["statsmodels"] == "parameters_with_those_held"
 
 
 def test_a_fit_that_is_short_has_another_optimum_and_counts_the_same(compared):
@@ -100,7 +100,7 @@ def test_a_fit_that_is_short_has_another_optimum_and_counts_the_same(compared):
 def test_a_stated_value_that_no_definition_explains_differs(compared):
     """An engine that says another log-likelihood than its estimates have is found out, agreed with or not."""
     comparison = compared("sleepstudy-random_slope")
-    wrong = [replace(fit, loglik=fit.loglik + 1e-4) if fit.engine == "mixedlm" else fit for fit in comparison.fits]
+    wrong = [replace(fit, loglik=fit.loglik + 1e-4) if fit.engine == "statsmodels" else fit for fit in comparison.fits]
     found = verdicts(criteria.lines(compare(*wrong)))
     assert found["log-likelihood", ""] == "differ" and found["AIC", ""] == "agree"
 
@@ -114,7 +114,7 @@ def test_criteria_of_another_coding_are_carried_over_by_their_definition(compare
     coded = engines()["lme4"].from_native(native, model, settings="tuned")
     lines = criteria.lines(compare(comparison.fits[0], coded))
     line = next(line for line in lines if line.quantity == "log-likelihood")
-    assert abs(line.values["lme4"] - line.values["mixedlm"]) == pytest.approx(np.log(2), abs=1e-5)
+    assert abs(line.values["lme4"] - line.values["statsmodels"]) == pytest.approx(np.log(2), abs=1e-5)
     assert line.definitions == {"lme4": "reml_in_another_coding"} and line.verdict == "by definition"
 
 
@@ -190,7 +190,7 @@ def test_a_users_tests_are_lmertests_ranova(table, make_model, fits):
         assert tests.loc[null, "p"] < tests.loc[null, "naive_p"]
     lines = model_tests.test_lines(found)
     Sheet("tests", lines).check()
-    assert all(line.absent == {"mixedlm": "it was not asked"} for line in lines)
+    assert all(line.absent == {"statsmodels": "it was not asked"} for line in lines)
 
 
 def test_the_published_ratios(compared, fitted):
@@ -203,7 +203,7 @@ def test_the_published_ratios(compared, fitted):
         null = row["null"].partition("-")[2]
         unit = float(Decimal(1).scaleb(Decimal(row["value"]).as_tuple().exponent))
         mine = tests[tests["null"] == null].set_index("source")[row["quantity"]]
-        assert list(mine.index) == ["mixedlm", "lme4", "independent"]
+        assert list(mine.index) == ["statsmodels", "lme4", "independent"]
         assert np.abs(mine - float(row["value"])).max() <= float(row["off"]) * unit * 1.0001
 
 
@@ -215,7 +215,7 @@ def test_the_published_test_of_a_slope_on_a_users_table(make_model):
     girls = frame[frame["Sex"] == "Female"].reset_index(drop=True)
     girls["Subject"] = girls["Subject"].astype(str)
     model = make_model(girls, "distance ~ age + (1 + age | Subject)", id="girls")
-    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
     tests = model_tests.tests_table(comparison).set_index(["null", "source"]).loc["(1 | Subject)"]
     assert tests["statistic"].to_numpy() == pytest.approx([3.7896] * 3, abs=5e-5)
     assert tests["naive_p"].to_numpy() == pytest.approx([0.1503] * 3, abs=5e-5)
@@ -230,7 +230,7 @@ def test_by_reml_other_fixed_effects_are_refused_with_the_reason(compared, fitte
     id = "orthodont-interaction"
     asked = []
     found = model_tests.tested(
-        compared(id, engines=("mixedlm", "lme4")),
+        compared(id, engines=("statsmodels", "lme4")),
         linear=False,
         fitted=lambda model, engine: asked.append(model.name) or fitted(model, engine),
     )
@@ -244,10 +244,10 @@ def test_by_reml_other_fixed_effects_are_refused_with_the_reason(compared, fitte
 
 def test_a_zero_variance_has_p_one_from_every_package(compared):
     """Dyestuff2: nothing is gained, whatever noise the two log-likelihoods have."""
-    tests = model_tests.tests_table(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
-    assert list(tests["source"]) == ["mixedlm", "lme4", "independent"]
+    tests = model_tests.tests_table(compared("dyestuff2-random_intercept", engines=("statsmodels", "lme4")))
+    assert list(tests["source"]) == ["statsmodels", "lme4", "independent"]
     assert (tests["p"] == 1.0).all() and (tests["naive_p"] == 1.0).all() and (tests["statistic"] < 1e-8).all()
-    lines = model_tests.test_lines(compared("dyestuff2-random_intercept", engines=("mixedlm", "lme4")))
+    lines = model_tests.test_lines(compared("dyestuff2-random_intercept", engines=("statsmodels", "lme4")))
     assert {line.verdict for line in lines} == {"agree"}
 
 
@@ -262,8 +262,8 @@ def test_a_ratio_of_short_fits_is_another_optimum(compared, fits):
     by_title = {line.title: line for line in model_tests.test_lines(found)}
     line = by_title["likelihood ratio random_intercept in random_slope"]
     assert line.verdict == "another optimum"
-    assert line.values["mixedlm"] - line.values["lme4"] == pytest.approx(28.4, abs=0.05)
-    assert line.values["mixedlm"] == pytest.approx(line.independent, abs=1e-5)
+    assert line.values["statsmodels"] - line.values["lme4"] == pytest.approx(28.4, abs=0.05)
+    assert line.values["statsmodels"] == pytest.approx(line.independent, abs=1e-5)
 
 
 # ---- anova ---------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_anova_is_rs_own_and_its_numbers_agree(compared):
 
 def test_anova_of_a_refit_that_is_short_is_another_optimum(compared):
     """Sitka by ML at default settings: lme4 is 14 units short, and R prints a slope's test that gains nothing."""
-    found = anova(compared("sitka-random_slope", "ML", "default", engines=("mixedlm", "lme4")))
+    found = anova(compared("sitka-random_slope", "ML", "default", engines=("statsmodels", "lme4")))
     by = {(line.quantity, line.term): line for line in found.lines}
     ratio = by["Chisq", "random_slope"]
     assert ratio.verdict == "another optimum" and by["AIC", "random_intercept"].verdict == "agree"
@@ -297,7 +297,7 @@ def test_anova_without_a_refit_is_by_reml_and_refuses_other_fixed_effects(compar
     Sheet("anova", found.lines).check()
     assert "7.376" in found.text
     with pytest.raises(NotComparable, match="by REML with other fixed effects"):
-        anova(compared("orthodont-interaction", engines=("mixedlm", "lme4")), refit=False)
+        anova(compared("orthodont-interaction", engines=("statsmodels", "lme4")), refit=False)
 
 
 def test_anova_prints_tests_of_models_that_are_not_nested_and_the_line_says_so(compared):
@@ -319,7 +319,7 @@ def replace_record(model, formula):
 
 def test_lines_survive_a_fit_in_another_process(compared):
     """What is asked of a fit can be pickled, question and answer."""
-    comparison = compared("pastes-nested", engines=("mixedlm", "lme4"))
+    comparison = compared("pastes-nested", engines=("statsmodels", "lme4"))
 
     def elsewhere(fit):
         def ask(question, *arguments):

@@ -39,7 +39,7 @@ TRIED = [
 ]
 
 
-SAYS = {"mixedlm": mixedlm_says, "lme4": lme4_says, "nlme": nlme_says}
+SAYS = {"statsmodels": mixedlm_says, "lme4": lme4_says, "nlme": nlme_says}
 # What rounding may have taken the digits of.
 OWN_STEPS = ("standard error by nlme's own steps",)
 
@@ -52,7 +52,7 @@ def compared(fits):
     def of(id, method="REML", settings="tuned"):
         key = id, method, settings
         if key not in kept:
-            engines = ["mixedlm", "lme4"] + (["nlme"] if id != "penicillin-crossed" else [])
+            engines = ["statsmodels", "lme4"] + (["nlme"] if id != "penicillin-crossed" else [])
             answers = [fits(id, method, engine, settings) for engine in engines]
             if id == "penicillin-crossed":
                 answers.append(answer(models.get(id, method), "nlme", settings))
@@ -78,16 +78,16 @@ def test_every_number_is_what_its_definition_gives(id, method, compared):
     for line in found:
         assert set(line.expected) == set(line.values)
         if line.section == "standard errors":
-            for source in {"mixedlm", "lme4", "lmerTest"} & set(line.values):
+            for source in {"statsmodels", "lme4", "lmerTest"} & set(line.values):
                 assert line.values[source] == pytest.approx(line.expected[source], rel=1e-6)
     lines, names = by_key(found), compared(id, method).model.design.names
     for term in names:
         conditional = lines["standard error, conditional on the variances", "", term]
         assert conditional.verdict == "agree" and conditional.same_definition
-        assert {"mixedlm", "lme4"} <= set(conditional.values)
+        assert {"statsmodels", "lme4"} <= set(conditional.values)
         df = lines["degrees of freedom", "", term]
         stated = {"lmerTest"} | ({"pbkrtest"} if method == "REML" else set())
-        assert set(df.values) - {"nlme"} == stated and {"mixedlm", "lme4"} <= set(df.absent)
+        assert set(df.values) - {"nlme"} == stated and {"statsmodels", "lme4"} <= set(df.absent)
         assert ("nlme" in df.values) == (id != "penicillin-crossed")
         if method == "ML":
             assert "one for REML" in df.absent["pbkrtest"]
@@ -118,7 +118,7 @@ def test_fits_that_fall_short_have_what_their_own_estimates_give(compared):
     assert {line.verdict for line in found} == {"agree", "by definition", "another optimum"}
     assert {line.verdict for line in found if line.same_definition} == {"agree", "another optimum"}
     for line in found:
-        for source in {"mixedlm", "lmerTest"} & set(line.expected):
+        for source in {"statsmodels", "lmerTest"} & set(line.expected):
             if line.quantity.startswith("standard error"):
                 assert line.values[source] == pytest.approx(line.expected[source], rel=2e-6)
 
@@ -126,9 +126,9 @@ def test_fits_that_fall_short_have_what_their_own_estimates_give(compared):
 @pytest.mark.parametrize(
     ("source", "key", "quantity"),
     [
-        ("mixedlm", "printed", "standard error"),
-        ("mixedlm", "conditional", "standard error, conditional on the variances"),
-        ("mixedlm", "z", "test statistic"),
+        ("statsmodels", "printed", "standard error"),
+        ("statsmodels", "conditional", "standard error, conditional on the variances"),
+        ("statsmodels", "z", "test statistic"),
         ("lme4", "components", "standard error"),
         ("nlme", "df", "degrees of freedom"),
         ("nlme", "std_error", "standard error"),
@@ -196,7 +196,7 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
 
 def test_what_mixedlm_prints_with_variance_components_is_found_in_its_summary(compared):
     """bse_re raises there; the summary prints the same thing, rounded to three digits."""
-    (fit,) = (each for each in compared("machines-nested").fits if each.engine == "mixedlm")
+    (fit,) = (each for each in compared("machines-nested").fits if each.engine == "statsmodels")
     said = mixedlm_says.summary(fit)
     assert said.raises.startswith("bse_re raises ValueError")
     with pytest.raises(ValueError), warnings.catch_warnings():
@@ -222,7 +222,7 @@ def test_the_table_has_every_kind_of_test_with_what_it_assumes(compared):
     table = effect_tests.tests_table(comparison)
     assert list(table.columns) == ["term", "kind", "estimate", "std_error", "df", "statistic", "p_value", "source"]
     assert list(table["kind"]) == 2 * list(effect_tests.ASSUMES)
-    assert list(table["source"][:5]) == ["mixedlm", "lme4", "lmerTest", "pbkrtest", "nlme"]
+    assert list(table["source"][:5]) == ["statsmodels", "lme4", "lmerTest", "pbkrtest", "nlme"]
     np.testing.assert_allclose(table["estimate"] / table["std_error"], table["statistic"], rtol=1e-9)
     np.testing.assert_allclose(table["p_value"], 2 * stats.t.sf(table["statistic"].abs(), table["df"]), rtol=1e-8)
     assert list(table["df"][5:]) == pytest.approx([np.inf, 178, 17, 17, 161], rel=1e-6)
@@ -289,7 +289,7 @@ def test_mixedlms_columns_may_stand_in_another_order_and_unit(fits):
     made = sm.MixedLM(model.design.y, X, groups=model.design.terms[0].codes, exog_re=X * [0.1, 1.0])
     fit = mixedlm.from_native(made.fit(method="bfgs", gtol=1e-9, maxiter=2000), model)
     other = mixedlm_says.summary(fit)
-    plain = mixedlm_says.summary(fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned"))
+    plain = mixedlm_says.summary(fits("sleepstudy-random_slope", "REML", "statsmodels", "tuned"))
     for key in ("conditional", "z", "p", "printed"):
         np.testing.assert_allclose(getattr(other, key), getattr(plain, key), rtol=1e-4, atol=1e-30)
     made.fit(reml=False)  # another method on the same model object changes nothing that was said

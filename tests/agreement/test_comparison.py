@@ -32,7 +32,7 @@ EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") f
 @pytest.mark.parametrize(("id", "method"), EVERY)
 def test_tuned_fits_of_every_model_agree(id, method, numbers):
     """MixedLM, lme4 and nlme, tuned, agree in every quantity, all at the optimum; crossed factors nlme cannot write."""
-    both = compare(numbers(id, method, "mixedlm", "tuned"), numbers(id, method, "lme4", "tuned"))
+    both = compare(numbers(id, method, "statsmodels", "tuned"), numbers(id, method, "lme4", "tuned"))
     assert both.check() is both and both.verdict.word == "agree" and both.table["ok"].all()
     try:
         arbiter = numbers(id, method, "nlme", "tuned")
@@ -46,7 +46,7 @@ def test_tuned_fits_of_every_model_agree(id, method, numbers):
 @pytest.mark.parametrize(("id", "method"), EVERY)
 def test_default_fits_of_every_model_agree_or_are_declared(id, method, numbers):
     """Defaults that disagree are declared known with just this verdict, and what is declared does occur."""
-    comparison = compare(numbers(id, method, "mixedlm", "default"), numbers(id, method, "lme4", "default"))
+    comparison = compare(numbers(id, method, "statsmodels", "default"), numbers(id, method, "lme4", "default"))
     comparison.check()
     known = comparison.model.record.known_by(method)
     assert comparison.verdict.word == (known.verdict if known else "agree")
@@ -58,7 +58,7 @@ def test_default_fits_of_every_model_agree_or_are_declared(id, method, numbers):
 
 def twin(fit: Fit, **changes) -> Fit:
     """The same fit by the other engine: whatever differs then is what was put in."""
-    return changed(fit, engine="mixedlm", **changes)
+    return changed(fit, engine="statsmodels", **changes)
 
 
 def moved(fit: Fit, key: tuple[str, str, str], step: float) -> Fit:
@@ -164,7 +164,7 @@ def test_every_number_of_fits_as_they_are_has_the_room_that_it_is_said_to_have(i
     """Default fits, up to 3e-7 below the optimum: a tenth within its room, down and up, no number of either is red; a
     tenth beyond it each is.
     """
-    pair = [numbers(id, "REML", engine, "default") for engine in ("mixedlm", "lme4")]
+    pair = [numbers(id, "REML", engine, "default") for engine in ("statsmodels", "lme4")]
     whole = compare(*pair)
     assert whole.verdict.word == "agree"
     for i, key in product((0, 1), [tuple(row) for row in whole.table[["effect", "group", "term"]].to_numpy()]):
@@ -181,7 +181,7 @@ def test_every_number_of_fits_as_they_are_has_the_room_that_it_is_said_to_have(i
 @pytest.mark.parametrize("settings", ["default", "tuned"])
 def test_both_standard_errors_or_both_log_likelihoods_off_together_are_red(settings, numbers):
     """Each is held to the independent value: by its own definition, and at its own estimates."""
-    pair = [numbers("sitka-random_intercept", "REML", engine, settings) for engine in ("mixedlm", "lme4")]
+    pair = [numbers("sitka-random_intercept", "REML", engine, settings) for engine in ("statsmodels", "lme4")]
     assert compare(*pair).verdict.word == "agree"
     for factor in (0.5, 0.9, 0.999, 1.001, 1.03, 1.5):
         off = [
@@ -234,7 +234,9 @@ def test_every_breach_is_listed_the_loglikelihood_first(numbers):
     ]
     assert lines[0].startswith("MixedLM (statsmodels) is ") and "below the reference" in lines[0]
     assert lines[1].startswith("MixedLM (statsmodels) states a log-likelihood of -2216.5475, its estimates have -22")
-    assert any("lme4 -2217.047459, mixedlm -2216.547459; difference 0.5, 1.01e-08 allowed" in line for line in lines)
+    assert any(
+        "lme4 -2217.047459, statsmodels -2216.547459; difference 0.5, 1.01e-08 allowed" in line for line in lines
+    )
     assert str(caught.value).splitlines()[0] == "dietox-random_slope, REML, tuned settings: python short"
     assert len(str(caught.value).splitlines()) == 1 + len(lines)
     assert sum("states a standard error" in line for line in lines) == 1
@@ -242,7 +244,7 @@ def test_every_breach_is_listed_the_loglikelihood_first(numbers):
 
 def test_fixed_effects_alone_never_pass_a_fit(numbers):
     """The default fits whose coefficients agree to 4 digits and more, 3 units apart, are red once not declared."""
-    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
+    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("statsmodels", "lme4"))
     np.testing.assert_allclose(mixedlm.fixed, lme4.fixed, rtol=2e-3)
     undeclared = replace(mixedlm.model, record=mixedlm.model.record.model_copy(update={"known": ()}))
     comparison = compare(replace(mixedlm, model=undeclared), replace(lme4, model=undeclared))
@@ -312,8 +314,8 @@ def test_a_term_that_one_fit_has_not_stays_in_sight_and_is_red(numbers, make_mod
     comparison = compare(slope, twin(engines()["lme4"].fit(plain, "tuned")))
     for term in ("var__Time", "cov__(Intercept).Time"):
         assert not row(comparison, ("ran_pars", "tree", term))["ok"]
-        assert np.isnan(row(comparison, ("ran_pars", "tree", term))["mixedlm"])
-    with pytest.raises(Disagreement, match="var__Time: lme4 .*, mixedlm missing"):
+        assert np.isnan(row(comparison, ("ran_pars", "tree", term))["statsmodels"])
+    with pytest.raises(Disagreement, match="var__Time: lme4 .*, statsmodels missing"):
         comparison.check()
 
 
@@ -335,7 +337,7 @@ def test_rows_are_joined_by_name_and_not_by_order(make_model):
 
 def test_a_known_disagreement_passes_with_its_reason(numbers):
     """The declared verdict at default settings is green, and its reason is told."""
-    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
+    mixedlm, lme4 = (numbers("dietox-random_slope", "REML", engine, "default") for engine in ("statsmodels", "lme4"))
     comparison = compare(mixedlm, lme4)
     assert comparison.check() is comparison and comparison.verdict.word == "python short"
     assert comparison.known == mixedlm.model.record.known_by("REML").reason
@@ -344,12 +346,12 @@ def test_a_known_disagreement_passes_with_its_reason(numbers):
 
 def test_a_known_disagreement_passes_for_no_other_settings_and_no_other_verdict(numbers):
     """Tuned fits as far apart, mixed settings, the other side short, or both, stay red."""
-    mixedlm, lme4 = (numbers("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4"))
-    tuned = numbers("sitka-random_slope", "REML", "mixedlm", "tuned")
+    mixedlm, lme4 = (numbers("sitka-random_slope", "REML", engine, "default") for engine in ("statsmodels", "lme4"))
+    tuned = numbers("sitka-random_slope", "REML", "statsmodels", "tuned")
     cases = {
         "r short": [compare(replace(mixedlm, settings="tuned"), replace(lme4, settings="tuned")), compare(tuned, lme4)],
-        "python short": [compare(replace(lme4, engine="mixedlm"), replace(mixedlm, engine="lme4"))],
-        "both short": [compare(lme4, replace(lme4, engine="mixedlm"))],
+        "python short": [compare(replace(lme4, engine="statsmodels"), replace(mixedlm, engine="lme4"))],
+        "both short": [compare(lme4, replace(lme4, engine="statsmodels"))],
     }
     for word, comparisons in cases.items():
         for comparison in comparisons:
@@ -418,7 +420,9 @@ def test_two_fits_of_one_engine_and_settings_are_told_apart(numbers):
 
 def test_the_record_is_rows_of_the_two_tables(numbers):
     """A row a fit and one an estimate, as plain JSON, with the columns of fits.csv and estimates.csv, and the call."""
-    comparison = compare(*(numbers("dietox-random_slope", "ML", engine, "default") for engine in ("mixedlm", "lme4")))
+    comparison = compare(
+        *(numbers("dietox-random_slope", "ML", engine, "default") for engine in ("statsmodels", "lme4"))
+    )
     record = comparison.record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert [tuple(each) for each in record["fits"]] == [(*FITS_COLUMNS, "call")] * 2
@@ -430,7 +434,7 @@ def test_the_record_is_rows_of_the_two_tables(numbers):
         "random_slope",
         "ML",
         "default",
-        "mixedlm",
+        "statsmodels",
     )
     assert first["gap"] == pytest.approx(3.70, abs=0.01) and first["converged"] is False and first["messages"]
     assert first["verdict"] == "python short" and first["loglik"] == comparison.fits[0].loglik
@@ -443,15 +447,17 @@ def test_a_missing_number_is_null_in_the_record(numbers):
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     bad = twin(fit, loglik=np.nan, fixed=np.array([np.nan, np.inf]), seconds=np.nan)
     record = compare(fit, bad).record()
-    (row,) = [each for each in record["fits"] if each["engine"] == "mixedlm"]
+    (row,) = [each for each in record["fits"] if each["engine"] == "statsmodels"]
     assert row["loglik"] is row["gap"] is row["seconds"] is None
-    assert [each["estimate"] for each in record["estimates"] if each["engine"] == "mixedlm"][:2] == [None, None]
+    assert [each["estimate"] for each in record["estimates"] if each["engine"] == "statsmodels"][:2] == [None, None]
     json.dumps(record, allow_nan=False)
 
 
 def test_a_comparison_shows_itself_with_its_record(numbers):
     """As text, as HTML and as the record that a batch collects; verdict and breaches are in the words."""
-    comparison = compare(*(numbers("sitka-random_slope", "REML", engine, "default") for engine in ("mixedlm", "lme4")))
+    comparison = compare(
+        *(numbers("sitka-random_slope", "REML", engine, "default") for engine in ("statsmodels", "lme4"))
+    )
     shown = comparison._repr_mimebundle_()
     assert shown[MEDIA_TYPE] == comparison.record()
     assert shown["text/plain"] == repr(comparison)

@@ -29,7 +29,7 @@ def singular(fit):
     return fit.parameters.singular(fit.model.design)
 
 
-def defaults(fits, id, method="REML", engines=("mixedlm", "lme4")):
+def defaults(fits, id, method="REML", engines=("statsmodels", "lme4")):
     """Default fits by some engines, side by side."""
     return compare(*(fits(id, method, engine, "default") for engine in engines))
 
@@ -95,7 +95,7 @@ def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evid
 
 def test_a_warning_at_the_certified_optimum_is_a_false_alarm(fits):
     """lme4's warning of a failure to converge at Sitka's optimum is one; MixedLM's note of a boundary is none."""
-    tuned = compare(*(fits("sitka-random_slope", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")))
+    tuned = compare(*(fits("sitka-random_slope", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")))
     assert tuned.verdict.word == "agree" and "false alarm" in tuned.verdict.evidence
     # What MixedLM's own optimizers say on the way there hangs on the machine's last digits.
     assert tuned.judgements[1].said_so == "warned"
@@ -104,13 +104,13 @@ def test_a_warning_at_the_certified_optimum_is_a_false_alarm(fits):
     assert not doubted(True, [noted]) and doubted(True, ["warning: Model failed to converge with max|grad| = 1"])
     assert "false alarm" not in defaults(fits, "sitka-random_slope").verdict.evidence
     calm = fits("sitka-random_intercept", "ML", "lme4", "tuned")
-    assert compare(calm, replace(calm, engine="mixedlm")).verdict.evidence == ()
-    assert compare(calm, replace(calm, engine="mixedlm", converged=False)).verdict.evidence == ("false alarm",)
+    assert compare(calm, replace(calm, engine="statsmodels")).verdict.evidence == ()
+    assert compare(calm, replace(calm, engine="statsmodels", converged=False)).verdict.evidence == ("false alarm",)
 
 
 def test_an_ignored_constraint_is_the_evidence(fits):
     """MixedLM's powell ignores `free`: the correlated fit is no fit of the uncorrelated model, however high."""
-    fit = fits("dietox-uncorrelated", "REML", "mixedlm", "tuned")
+    fit = fits("dietox-uncorrelated", "REML", "statsmodels", "tuned")
     ignored = replace(fit, violation="constraint ignored: a covariance that the model holds at zero is 0.29")
     verdict = compare(ignored, fits("dietox-uncorrelated", "REML", "lme4", "tuned")).verdict
     assert verdict.word == "python short" and verdict.evidence[0] == "constraint ignored"
@@ -123,7 +123,7 @@ def test_a_fit_stuck_where_a_variance_is_zero_is_called_so(fits):
     variance = float(ols[1][0] / len(fit.model.design.y))
     stuck = changed(fit, fixed=ols[0], covariances=(np.zeros((1, 1)),), residual_variance=variance)
     assert singular(stuck) and not singular(fit)
-    verdict = compare(stuck, replace(fit, engine="mixedlm")).verdict
+    verdict = compare(stuck, replace(fit, engine="statsmodels")).verdict
     assert verdict.word == "r short" and set(verdict.evidence) >= {"boundary", "another optimum", "silent failure"}
 
 
@@ -131,7 +131,7 @@ def test_an_optimum_on_the_boundary_is_named(make_model, r_table):
     """Dyestuff2's variance between batches is zero at the optimum: both engines agree there, and the word is said."""
     model = make_model(r_table("lme4::Dyestuff2"), "Yield ~ 1 + (1 | Batch)")
     exact = replace(reference.of(model), radius=0.0, boundary=True)
-    pair = lme4.fit(model, "tuned"), replace(lme4.fit(model), engine="mixedlm", settings="tuned")
+    pair = lme4.fit(model, "tuned"), replace(lme4.fit(model), engine="statsmodels", settings="tuned")
     comparison = compare(*pair, against=exact)
     assert comparison.against is exact
     assert comparison.verdict.word == "agree" and "boundary" in comparison.verdict.evidence
@@ -140,12 +140,12 @@ def test_an_optimum_on_the_boundary_is_named(make_model, r_table):
 # ---- other codings -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["mixedlm", "lme4"])
+@pytest.mark.parametrize("engine", ["statsmodels", "lme4"])
 def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
     """Centred and scaled, Sitka's predictor shifts the REML log-likelihood by 0.5 log |X'X| and nothing else."""
     model = models.get("sitka-random_slope", "REML")
     frame = model.frame.assign(t=(model.frame["Time"] - 200) / 30)
-    if engine == "mixedlm":
+    if engine == "statsmodels":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = smf.mixedlm("size ~ t", frame, groups=frame["tree"], re_formula="~t")
@@ -160,7 +160,9 @@ def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
     shift = 0.5 * (np.linalg.slogdet(X.T @ X)[1] - np.linalg.slogdet(model.design.X.T @ model.design.X)[1])
     assert fit.shift == pytest.approx(shift, abs=1e-10) and abs(shift) > 3
     own = fits("sitka-random_slope", "REML", "nlme", "tuned")
-    comparison = compare(fit, replace(own, engine="lme4" if engine == "mixedlm" else "mixedlm", settings=fit.settings))
+    comparison = compare(
+        fit, replace(own, engine="lme4" if engine == "statsmodels" else "statsmodels", settings=fit.settings)
+    )
     verdict = comparison.verdict
     assert verdict.word == "agree" and "other coding" in verdict.evidence and "0.5 log |X'X|" in verdict.reason
     assert comparison.check() is comparison
@@ -273,7 +275,7 @@ def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least
     stated = made.loglike(MixedLMParams.from_components(fe_params=fixed, cov_re=psi), profile_fe=False)
     fit = changed(
         lme4.fit(model),
-        engine="mixedlm",
+        engine="statsmodels",
         loglik=stated,
         fixed=fixed,
         covariances=(psi * size / n,),
@@ -291,7 +293,7 @@ def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make
     """No search by a criterion that has such an error can come nearer."""
     fit = lme4.fit(make_model(clustered(7), "y ~ x + (1 + x | g)", "ML"), "tuned")
     inside = fit.covariances[0] + 1e-9 * np.diag(np.diag(fit.covariances[0]))
-    off = changed(fit, engine="mixedlm", covariances=(inside,), loglik=fit.loglik + 1e-6)
+    off = changed(fit, engine="statsmodels", covariances=(inside,), loglik=fit.loglik + 1e-6)
     assert 2e-6 > resolution.inversion(off) > 5e-7 and judge(off).gap < 1e-8
     said = "its own log-likelihood has a rounding error of up to .e-0[67] there, for it inverts a covariance matrix"
     verdict = compare(off, fit).verdict
@@ -325,7 +327,7 @@ def test_conditional_standard_errors_are_lme4s(fits):
 
 def test_nlme_is_an_arbiter_and_no_party(fits):
     """An arbiter that is short is seen, and takes nothing from a verdict between the two."""
-    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")]
+    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     nlme = fits("sitka-random_intercept", "REML", "nlme", "tuned")
     off = changed(nlme, covariances=(nlme.covariances[0] * 2,), loglik=nlme.loglik - 5)
     comparison = compare(*pair, off)
@@ -338,7 +340,7 @@ def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fi
     """And the word says so: a search that stopped below a fit is no judge of it."""
     table = models.get("sitka-random_slope").frame
     model = make_model(table, "size ~ Time + (1 + Time | tree)")
-    good, bad = replace(lme4.fit(model, "tuned"), engine="mixedlm", settings="default"), lme4.fit(model)
+    good, bad = replace(lme4.fit(model, "tuned"), engine="statsmodels", settings="default"), lme4.fit(model)
     found = reference.of(model)
     assert not found.certified and "not certified" in found.kind
     weak = replace(found, level=found.level - 10, loglik=found.loglik - 10)
@@ -355,7 +357,7 @@ def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fi
 
 def test_two_equal_comparisons_have_equal_verdicts_whenever_they_are_read(fits):
     """A reference that comes up between the two readings changes neither, and one that is handed in changes its own."""
-    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")]
+    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     first, second = compare(*pair), compare(*pair)
     known = reference.of(pair[0].model)
     read = first.verdict

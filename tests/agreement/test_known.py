@@ -44,7 +44,7 @@ def test_mixedlms_gradient_turns_its_sign_with_the_diagonal(id, method, monkeypa
     monkeypatch.setattr(LikelihoodModel, "fit", watched)
     model = models.get(id, method)
     against = reference.of(model)
-    result = engines()["mixedlm"].fit(model).native._results
+    result = engines()["statsmodels"].fit(model).native._results
     optimizer, converged, stop = stops[0]
     assert (optimizer, converged) == ("bfgs", False)
     made = result.model

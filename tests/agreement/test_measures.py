@@ -205,17 +205,17 @@ def test_a_fit_that_states_infinity_is_told_for_what_it_is(case):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_estimates_that_are_no_parameters_are_named(value, numbers):
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
-    bad = changed(fit, engine="mixedlm", fixed=np.array([fit.fixed[0], value]), loglik=value)
+    bad = changed(fit, engine="statsmodels", fixed=np.array([fit.fixed[0], value]), loglik=value)
     found = compare(bad, fit).verdict
     assert found.word == "python short" and f"Time is {value:g}" in found.reason
     assert f"it states a log-likelihood of {value:g}" in found.reason
-    negative = compare(changed(fit, engine="mixedlm", covariances=(np.array([[-1.0]]),)), fit).verdict
+    negative = compare(changed(fit, engine="statsmodels", covariances=(np.array([[-1.0]]),)), fit).verdict
     assert "the covariance matrix of ((Intercept) | tree) has a negative eigenvalue" in negative.reason
 
 
 def test_a_lower_optimum_is_told_with_the_reference_that_knows_both(numbers):
     """Two optima in the reference: fits at the lower one are short, at another optimum, and the reason says so."""
-    pair = [numbers("sitka-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")]
+    pair = [numbers("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     known = reference.of(pair[0].model)
 
     class At:
@@ -238,7 +238,7 @@ def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
     for model in models.every():
         if model.record.known_by(model.method):
             comparison = compare(
-                *(numbers(model.id, model.method, engine, "default") for engine in ("mixedlm", "lme4"))
+                *(numbers(model.id, model.method, engine, "default") for engine in ("statsmodels", "lme4"))
             )
             graded = [each for each, given in zip(comparison.judgements, comparison.grades, strict=True) if given]
             said += [each.said_so for each in graded]

@@ -32,7 +32,7 @@ OPTIMIZERS = {
         "nloptwrap.NLOPT_LN_BOBYQA",
         "nloptwrap.NLOPT_LN_NELDERMEAD",
     },
-    "mixedlm": {"bfgs", "cg", "lbfgs", "nm", "powell"},
+    "statsmodels": {"bfgs", "cg", "lbfgs", "nm", "powell"},
 }
 DEFAULT = ("lme4", "nloptwrap.NLOPT_LN_BOBYQA")
 
@@ -52,7 +52,7 @@ def few(monkeypatch):
 
     def only(lme4=("nlminbwrap",), mixedlm=("bfgs",)):
         monkeypatch.setattr(engines()["lme4"], "optimizers", lambda: lme4)
-        monkeypatch.setattr(engines()["mixedlm"], "optimizers", lambda: mixedlm)
+        monkeypatch.setattr(engines()["statsmodels"], "optimizers", lambda: mixedlm)
 
     return only
 
@@ -107,10 +107,10 @@ def test_defaults_are_among_the_rows(fits):
 @pytest.mark.parametrize("engine", OPTIMIZERS)
 def test_a_fit_by_one_optimizer_says_which(engine, few):
     """Its settings are the optimizer's name, its call has it, and an unknown name is refused."""
-    module, name = engines()[engine], {"lme4": "optimx.L-BFGS-B", "mixedlm": "lbfgs"}[engine]
+    module, name = engines()[engine], {"lme4": "optimx.L-BFGS-B", "statsmodels": "lbfgs"}[engine]
     fit = module.fit_by(models.get("sitka-random_intercept"), name)
     assert fit.settings == name
-    assert {"lme4": 'optimizer = "optimx", optCtrl = list(method = "L-BFGS-B")', "mixedlm": "method='lbfgs'"}[
+    assert {"lme4": 'optimizer = "optimx", optCtrl = list(method = "L-BFGS-B")', "statsmodels": "method='lbfgs'"}[
         engine
     ] in fit.call
     with pytest.raises(ValueError, match="optimizer 'newton': one of "):
@@ -149,7 +149,8 @@ def test_no_coding_is_above_the_optimum_and_stated_values_are_shifted_back(case)
 
 
 @pytest.mark.parametrize(
-    ("engine", "optimizer"), [("lme4", "Nelder_Mead"), ("lme4", "nmkbw"), ("mixedlm", "powell"), ("mixedlm", "cg")]
+    ("engine", "optimizer"),
+    [("lme4", "Nelder_Mead"), ("lme4", "nmkbw"), ("statsmodels", "powell"), ("statsmodels", "cg")],
 )
 def test_good_optimizers_reach_the_optimum_on_recoded_predictors(engine, optimizer):
     """Centred and scaled alike: the gap is nothing, and estimates carried back are right to three digits or more."""
@@ -157,7 +158,7 @@ def test_good_optimizers_reach_the_optimum_on_recoded_predictors(engine, optimiz
     assert (mine["gap"].abs() < 1e-6).all() and (mine["digits"] > 3).all()
 
 
-@pytest.mark.parametrize(("engine", "optimizer"), [("lme4", "nlminbwrap"), ("mixedlm", "powell")])
+@pytest.mark.parametrize(("engine", "optimizer"), [("lme4", "nlminbwrap"), ("statsmodels", "powell")])
 def test_estimates_are_carried_back_to_the_models_own_coding(engine, optimizer):
     """A fit on scaled days has the raw slope and intercept, their (co)variances, and the REML shift log sd."""
     model = models.get(*SLOPE)
@@ -207,7 +208,7 @@ def test_an_optimizer_that_raises_has_its_row(few, monkeypatch):
     made = sweep.run(models.get("sitka-random_intercept"))
     table = made.table.set_index(["engine", "optimizer"]).sort_index()
     for key, error in {
-        ("mixedlm", "cg"): "MixedLM stopped with LinAlgError: Singular matrix",
+        ("statsmodels", "cg"): "MixedLM stopped with LinAlgError: Singular matrix",
         ("lme4", "nmkbw"): "lmer stopped with it burst",
     }.items():
         mine = table.loc[[key]]
@@ -285,7 +286,7 @@ def test_the_table_shows_every_row_without_timings_or_noise():
     made = replace(found, table=found.table.assign(seconds=98765.4321))
     bundle = made._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"} and bundle["text/plain"] == repr(made)
-    lines = [line for line in repr(made).splitlines() if line.startswith(("lme4 ", "mixedlm "))]
+    lines = [line for line in repr(made).splitlines() if line.startswith(("lme4 ", "statsmodels "))]
     assert len(lines) == len(made.table) == bundle["text/html"].count("<tr>") - 1
     for line, row, reached in zip(lines, made.table.to_dict("records"), made.reached, strict=True):
         assert all(row[name] in line for name in ("engine", "optimizer", "predictors"))
@@ -298,10 +299,10 @@ def test_the_table_shows_every_row_without_timings_or_noise():
         and "seconds" not in repr(made)
         and "e-10" not in repr(made)
     )
-    short = rows(*UNCORRELATED).loc[("mixedlm", "bfgs", "raw")]
-    assert any(line.split()[:3] == ["mixedlm", "bfgs", "raw"] and f"{short['gap']:.4g}" in line for line in lines)
-    raw = made.table["engine"].eq("mixedlm") & made.table["predictors"].eq("raw")
-    assert f"mixedlm raw {made.reached[raw].sum()} of 5; mixedlm scaled " in repr(made)
+    short = rows(*UNCORRELATED).loc[("statsmodels", "bfgs", "raw")]
+    assert any(line.split()[:3] == ["statsmodels", "bfgs", "raw"] and f"{short['gap']:.4g}" in line for line in lines)
+    raw = made.table["engine"].eq("statsmodels") & made.table["predictors"].eq("raw")
+    assert f"statsmodels raw {made.reached[raw].sum()} of 5; statsmodels scaled " in repr(made)
     silent = (made.table["converged"] & ~made.reached).sum()
     assert silent >= 2 and f"Short and yet said to have converged: {silent}." in repr(made)
 
@@ -312,7 +313,7 @@ def test_the_picture_has_a_marker_a_row_filled_where_convergence_is_claimed(case
     made = swept(*case)
     figure = verdicts.sweep(made)
     assert isinstance(figure, Figure)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["lme4", "mixedlm"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["lme4", "statsmodels"]
     for axes in figure.axes:
         mine = made.table[made.table["engine"] == axes.get_title(loc="left")]
         markers = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]

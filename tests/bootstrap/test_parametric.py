@@ -2,11 +2,10 @@
 
 import os
 import re
-import signal
 from dataclasses import replace
 
 import numpy as np
-import psutil
+import pandas as pd
 import pytest
 
 from concord import r
@@ -14,13 +13,13 @@ from concord.account.line import Sheet
 from concord.bootstrap import parametric as module
 from concord.bootstrap.intervals import lines
 from concord.bootstrap.parametric import bootstrap
-from concord.bootstrap.replicates import Outcome, Plan, computed
 from concord.bootstrap.result import Bootstrap, percentiles
-from concord.engines.replicate import Replicate
 from concord.models import model as models
-from concord.models.parameters import Parameters, keys
+from concord.models.parameters import Parameters, names
 from concord.reference import reference
-from support import estimates
+from concord.simulation.case import Case
+from concord.simulation.experiment import Experiment
+from concord.simulation.study import StudyStopped
 
 REPLICATES = 120
 
@@ -39,78 +38,46 @@ def made(model):
 # The same draws, wherever -----------------------------------------------------------------------------------------
 
 
-def test_workers_and_even_the_death_of_one_change_nothing(model, made):
-    """On two worker processes, one of which is killed in the middle, every replicate comes once, with the same fits."""
-    plan = Plan("test", model, reference.of(model).parameters, 1, tuple(made.sources), "default")
-    before = set(psutil.Process().children(recursive=True))
-    came, killed = {}, None
-    for number, (outcomes, _) in computed(plan, 24, None, 2):
-        assert number not in came
-        came[number] = outcomes
-        if killed is None:
-            started = [each for each in psutil.Process().children(recursive=True) if each not in before]
-            killed = next(each for each in started if "spawn_main" in " ".join(each.cmdline()))
-            killed.send_signal(signal.SIGKILL)
-    assert killed is not None and not killed.is_running()
-    assert sorted(came) == list(range(24))
+def test_workers_change_nothing(model, made):
+    """On two worker processes every replicate comes once, with the same fits."""
+    found = bootstrap(model, 12, workers=2)
     for source in made.sources:
-        for number, outcomes in came.items():
-            np.testing.assert_allclose(
-                outcomes[source].replicate.parameters.packed, made.values[source][number], rtol=1e-6
-            )
-            assert outcomes[source].gap == pytest.approx(made.gaps[source][number], abs=1e-7)
+        np.testing.assert_allclose(found.values[source], made.values[source][:12], rtol=1e-6)
+        np.testing.assert_allclose(found.gaps[source], made.gaps[source][:12], atol=1e-7)
 
 
-def test_a_replicate_that_kills_its_process_is_lost_alone(model, monkeypatch):
-    """The others of its batch come back; of it there is the reason."""
+def test_a_replicate_without_a_result_is_lost_alone(model, made, monkeypatch):
+    """The others of its batch come back; of it there is the reason, with every source."""
+    replicate = Experiment.replicate
 
-    class Future:
-        def __init__(self, numbers):
-            self.numbers = numbers
+    def broken(self, number):
+        if number == 3:
+            raise MemoryError("too large")
+        return replicate(self, number)
 
-        def result(self):
-            from distributed import KilledWorker
+    monkeypatch.setattr(Experiment, "replicate", broken)
+    found = bootstrap(model, 6, workers=0)
+    for source in made.sources:
+        assert np.isnan(found.values[source][3]).all()
+        rest = [0, 1, 2, 4, 5]
+        np.testing.assert_allclose(found.values[source][rest], made.values[source][rest], rtol=1e-10)
+    assert found.failed["error"].tolist() == [1, 1, 1] and found.failed["kept"].tolist() == [5, 5, 5]
+    assert set(found.errors.query("kind == 'error'")["text"]) == {"MemoryError: too large"}
+    assert {line.verdict for line in lines(found)} == {"agree"}
 
-            if 3 in self.numbers:
-                raise KilledWorker("task", None, 3)
-            return [(number, ({}, 0.0)) for number in self.numbers]
 
-    class Client:
-        loop = None
+def test_where_no_replicate_has_a_result_there_are_no_intervals(model, monkeypatch):
+    """Few are told as lost; of many the bootstrap stops early, with the last reason."""
 
-        def nthreads(self):
-            return {"one": 1}
+    def broken(self, number):
+        raise MemoryError("too large")
 
-        def submit(self, function, *arguments, **_):
-            return Future(arguments[1] if len(arguments) > 1 else [])
-
-        def cancel(self, futures):
-            pass
-
-    class Came(list):
-        def __init__(self, futures, loop=None):
-            super().__init__(futures)
-
-        def add(self, future):
-            self.append(future)
-
-        def __iter__(self):
-            while self:
-                yield self.pop(0)
-
-    from contextlib import contextmanager
-
-    @contextmanager
-    def cluster(*_):
-        yield Client()
-
-    monkeypatch.setattr("concord.bootstrap.replicates.cluster", cluster)
-    monkeypatch.setattr("distributed.as_completed", Came)
-    plan = Plan("test", model, (), 1, ("lme4",), "default")
-    came = dict(computed(plan, 60, None, 2))
-    assert sorted(came) == list(range(60))
-    assert [number for number, (outcomes, _) in came.items() if outcomes] == [3]
-    assert "died" in came[3][0]["lme4"].replicate.error
+    monkeypatch.setattr(Experiment, "replicate", broken)
+    found = bootstrap(model, 3, workers=0)
+    assert found.failed["error"].tolist() == [3, 3, 3] and lines(found) == []
+    assert found.intervals()[["lower", "upper"]].isna().all(axis=None)
+    with pytest.raises(StudyStopped, match="20 replicates gave no result; the last: .*MemoryError: too large"):
+        bootstrap(model, 500, workers=0)
 
 
 def test_another_seed_draws_others_and_more_replicates_begin_with_the_same(model, made):
@@ -181,33 +148,24 @@ def test_monte_carlo_errors_are_what_ends_vary_by():
 
 def synthetic(model, count=60):
     """Replicates of two sources at one optimum, made of random numbers."""
-    stream = np.random.default_rng(8)
-
-    def outcome(engine, numbers):
-        replicate = Replicate(
-            engine, "default", -10.0, Parameters.from_packed(numbers, model.design), np.ones(1), True, 0.1
-        )
-        return Outcome(replicate, 0.0, True, "", 0.001)
-
-    drawn = np.abs(stream.standard_normal((count, 3))) + 1
-    outcomes = {each: [outcome(each, row) for row in drawn] for each in ("mixedlm", "lme4", "independent")}
-    return Bootstrap(model, "made in a test", np.ones(3), 1, "default", outcomes, np.full(count, 0.01))
+    case = Case("made in a test", model, Parameters(np.ones(1), (np.ones((1, 1)),), 1.0))
+    drawn = np.abs(np.random.default_rng(8).standard_normal((count, 3))) + 1
+    sources = ["statsmodels", "lme4", "independent"]
+    each = pd.DataFrame(drawn, columns=[f"estimate: {name}" for name in case.truth]).assign(replicate=range(count))
+    each = each.assign(loglik=-10.0, gap=0.0, short=False, imprecise=False, converged=True, own=True)
+    each = each.assign(error=None, messages=None, seconds=0.1, added=0.001)
+    rows = pd.concat([each.assign(engine=source) for source in sources]).sort_values("replicate", kind="stable")
+    return Bootstrap(case, "random numbers", 1, "default", sources, rows.reset_index(drop=True))
 
 
-def changed(found, engine, places, **words):
-    """With other outcomes of an engine: `gap`, `own`, `grade`, or fields of its replicate; `times` multiplies its
-    estimates.
-    """
-    times = words.pop("times", 1.0)
-    outcomes = list(found.outcomes[engine])
-    for place in places:
-        given = {key: words[key] for key in ("gap", "own", "grade") if key in words}
-        of_replicate = {key: value for key, value in words.items() if key not in given}
-        fit = outcomes[place].replicate
-        of_replicate = {"fixed": fit.fixed * times, "residual_variance": fit.residual_variance * times} | of_replicate
-        moved = estimates.changed(fit, **of_replicate)
-        outcomes[place] = replace(outcomes[place], replicate=moved, **given)
-    return replace(found, outcomes={**found.outcomes, engine: outcomes})
+def changed(found, engine, places, times=1.0, **columns):
+    """With other rows of an engine: columns by name; `times` multiplies its estimates."""
+    rows = found.rows.copy()
+    mine = (rows["engine"] == engine) & rows["replicate"].isin(places)
+    rows.loc[mine, [name for name in rows if name.startswith("estimate: ")]] *= times
+    for name, value in columns.items():
+        rows.loc[mine, name] = value
+    return replace(found, rows=rows)
 
 
 def verdicts(found):
@@ -216,23 +174,23 @@ def verdicts(found):
 
 def test_failed_replicates_are_counted_and_left_out_and_short_ones_counted_and_kept(model):
     """An error, a NaN, a gap, and a package that says so, each in its column; the intervals have what is kept."""
-    found = changed(synthetic(model), "mixedlm", [0, 1], error="LinAlgError: singular")
-    found = changed(found, "mixedlm", [2], fixed=np.array([np.nan]))
-    found = changed(found, "mixedlm", [3, 4, 5], gap=2.5, grade="short")
-    found = changed(found, "mixedlm", [7], gap=1e-4, grade="imprecise")
-    found = changed(found, "mixedlm", [5, 6], converged=False)
-    row = found.failed.loc["mixedlm"]
+    found = changed(synthetic(model), "statsmodels", [0, 1], error="LinAlgError: singular")
+    found = changed(found, "statsmodels", [2], times=np.nan)
+    found = changed(found, "statsmodels", [3, 4, 5], gap=2.5, short=True)
+    found = changed(found, "statsmodels", [7], gap=1e-4, imprecise=True)
+    found = changed(found, "statsmodels", [5, 6], converged=False)
+    row = found.failed.loc["statsmodels"]
     assert row.drop("worst gap").tolist() == [60, 57, 2, 1, 3, 1, 2, 2]
     assert row["worst gap"] == 2.5
     assert found.failed.loc["lme4"].tolist() == [60, 60, 0, 0, 0, 0, 0, 0, 0]
     counts = found.intervals().groupby("source")["replicates"].first()
-    assert counts["mixedlm"] == 57 and counts["lme4"] == 60
+    assert counts["statsmodels"] == 57 and counts["lme4"] == 60
     for text in (repr(found), found._repr_mimebundle_()["text/html"]):
         assert "3 left out (2 with an error)" in text
         assert "3 kept that are short of the optimum of their response, by up to 2.5; of these 2 claim" in text
     told = found.errors
     assert told.loc[told["kind"] == "error", ["source", "text", "count"]].to_numpy().tolist() == [
-        ["mixedlm", "LinAlgError: singular", 2]
+        ["statsmodels", "LinAlgError: singular", 2]
     ]
 
 
@@ -248,7 +206,7 @@ def test_a_difference_is_agreed_explained_or_neither(model):
     assert "differ" in verdicts(changed(found, "lme4", many, times=2.0))
     assert "differ" in verdicts(changed(found, "lme4", many, gap=3.0, own=False, times=2.0))
     # That two packages agree with each other does not make them right.
-    assert "differ" in verdicts(changed(changed(found, "lme4", many, times=2.0), "mixedlm", many, times=2.0))
+    assert "differ" in verdicts(changed(changed(found, "lme4", many, times=2.0), "statsmodels", many, times=2.0))
     # A replicate that failed is left out of all sources, and what is left agrees.
     assert verdicts(changed(found, "lme4", many, error="stopped")) == {"agree"}
     everything = changed(found, "lme4", range(60), error="stopped")
@@ -259,17 +217,17 @@ def test_live_intervals_agree_or_are_of_another_optimum(made):
     """Of Dyestuff no line differs, lme4's is the independent one throughout, and every source has every parameter."""
     sheet = Sheet(made.model.id, lines(made)).check()
     assert len(sheet.lines) == 6
-    assert {line.term for line in sheet.lines} == {term for *_, term in keys(made.model.design)}
+    assert {" ".join(filter(None, (line.group, line.term))) for line in sheet.lines} == set(names(made.model.design))
     assert made.failed["error"].sum() == 0
     for line in sheet.lines:
         assert line.values["lme4"] == pytest.approx(line.independent, abs=2e-3 * line.scale)
-    assert (made.times.loc[["mixedlm", "lme4"], "own"] > made.times.loc[["mixedlm", "lme4"], "added"]).all()
+    assert (made.times.loc[["statsmodels", "lme4"], "own"] > made.times.loc[["statsmodels", "lme4"], "added"]).all()
 
 
 def test_the_table_has_what_was_drawn_from_and_every_source(made):
     """One row a parameter and source; the interval holds most of its replicates, and so the estimate."""
     table = made.table
-    assert len(table) == 9 and set(table["source"]) == {"mixedlm", "lme4", "independent"}
+    assert len(table) == 9 and set(table["source"]) == {"statsmodels", "lme4", "independent"}
     assert ((table["lower"] < table["estimate"]) & (table["estimate"] < table["upper"])).all()
     said = r"95 percent percentile intervals from 120 replicates, drawn from the (certified|global) optimum"
     assert re.search(said, repr(made))
@@ -291,14 +249,12 @@ def test_a_fit_is_drawn_from_at_its_own_estimates(numbers):
 def test_an_engine_that_cannot_write_the_model_is_left_out_with_the_reason(make_model):
     """The others are bootstrapped all the same."""
     stream = np.random.default_rng(2)
-    import pandas as pd
-
     frame = pd.DataFrame({"x": stream.standard_normal(96), "a": [f"a{k % 8}" for k in range(96)]})
     frame["b"] = [f"b{k // 12}" for k in range(96)]
     frame["y"] = stream.standard_normal(96) + stream.standard_normal(8)[[k % 8 for k in range(96)]]
     model = make_model(frame, "y ~ x + (1 + x | a) + (1 + x | b)", "ML")
-    found = bootstrap(model, 2, engines=("mixedlm", "independent"), workers=0)
-    assert found.sources == ["independent"] and "cannot express" in found.absent["mixedlm"]
+    found = bootstrap(model, 2, engines=("statsmodels", "independent"), workers=0)
+    assert found.sources == ["independent"] and "cannot express" in found.absent["statsmodels"]
     assert "cannot express" in repr(found)
 
 

@@ -27,6 +27,7 @@ from concord.commands.cli import main, parser
 from concord.data import datasets
 from concord.engines.answers import Answer
 from concord.errors import InputError
+from concord.files import check_place
 from concord.session import Inquiry
 from support.paths import CASES, ROOT
 from support.processes import session, until
@@ -413,7 +414,7 @@ def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_com
         assert main(["check", str(place / "concord.toml"), option, str(path)]) == 2
         out, said = capsys.readouterr()
         assert (out, said) == ("", f"concord: {path}: cannot be written: {why}: name another file with {option}\n")
-    check_command._check_place(tmp_path / "new" / ".." / "other" / "j", option)
+    check_place(tmp_path / "new" / ".." / "other" / "j", option)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
@@ -458,16 +459,16 @@ def crossed_values(recorded: Baseline) -> int:
 def test_a_gap_is_told_once_and_estimates_by_the_one_that_moved_most(recorded):
     def doctor(entries, _):
         pigs = entries["pigs", "default"]
-        pigs["fits"]["mixedlm"]["gap"] -= 1
+        pigs["fits"]["statsmodels"]["gap"] -= 1
         rows = {row["term"]: row for row in pigs["quantities"]}
-        rows["logLik"]["mixedlm"] += 1
-        rows["var__Time"]["mixedlm"] += 2 * rows["var__Time"]["allowed"]
-        rows["var__(Intercept)"]["mixedlm"] += 3 * rows["var__(Intercept)"]["allowed"]
-        rows["var__Observation"]["mixedlm"] += 0.9 * rows["var__Observation"]["allowed"]
+        rows["logLik"]["statsmodels"] += 1
+        rows["var__Time"]["statsmodels"] += 2 * rows["var__Time"]["allowed"]
+        rows["var__(Intercept)"]["statsmodels"] += 3 * rows["var__(Intercept)"]["allowed"]
+        rows["var__Observation"]["statsmodels"] += 0.9 * rows["var__Observation"]["allowed"]
 
     gap, estimate = changed(recorded, doctor)
     what = "was 2.34 log-likelihood units below the optimum, is 3.34 log-likelihood units below the optimum"
-    assert gap == ("gap", f"pigs, REML, default: mixedlm: {what}")
+    assert gap == ("gap", f"pigs, REML, default: statsmodels: {what}")
     assert estimate[0] == "estimate" and "2 of 9 quantities moved beyond tolerance" in estimate[1]
     assert "most of all Pig var__(Intercept), from " in estimate[1]
 
@@ -484,12 +485,12 @@ def test_another_table_or_formula_is_told_in_place_of_all_that_follows_from_it(r
 
 def test_a_fit_or_a_value_that_came_or_went_and_a_model_that_is_new_or_gone(recorded):
     def doctor(entries, then):
-        entries["growth", "default"]["fits"]["mixedlm"] |= {"absent": "a crash", "gap": None}
+        entries["growth", "default"]["fits"]["statsmodels"] |= {"absent": "a crash", "gap": None}
         entries["growth", "tuned"]["quantities"][0]["nlme"] = None
         entries["crossed", "default"]["name"] = "elsewhere"
 
     assert changed(recorded, doctor) == [
-        ("estimate", "growth, REML, default: mixedlm: gave none: a crash, gives a fit"),
+        ("estimate", "growth, REML, default: statsmodels: gave none: a crash, gives a fit"),
         ("estimate", f"growth, REML, tuned: nlme: moved beyond tolerance: {loglik(recorded)}"),
         ("new", "crossed, REML, default: is new: cannot express"),
         ("gone", "elsewhere, REML, default: is gone; it was cannot express"),

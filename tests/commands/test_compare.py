@@ -90,7 +90,7 @@ def test_everything_is_written(agreeing, place):
     assert written == sorted(["estimates.csv", "fits.csv", "quantities.csv", "reference.json", *pages])
     fits = pd.read_csv(place / "out" / "fits.csv")
     assert list(fits.columns) == list(FITS_COLUMNS) and set(fits["verdict"]) == {"agree"}
-    assert len(fits) == 2 * 2 * 3 and set(fits["engine"]) == {"mixedlm", "lme4", "nlme"}
+    assert len(fits) == 2 * 2 * 3 and set(fits["engine"]) == {"statsmodels", "lme4", "nlme"}
     estimates = pd.read_csv(place / "out" / "estimates.csv", keep_default_na=False)
     assert list(estimates.columns) == list(ESTIMATES_COLUMNS)
     wanted = reference.of(model.get("sleepstudy-random_slope")).estimates
@@ -204,7 +204,7 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
     # Nor is it asked again for what is beyond the estimates.
     assert "Left out: intervals would fit again what an engine did not end" in done.stdout
     fits = pd.read_csv(place / "large" / "fits.csv").set_index(["settings", "engine"])
-    assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-6 and np.isnan(fits.loc[("default", "mixedlm"), "gap"])
+    assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-6 and np.isnan(fits.loc[("default", "statsmodels"), "gap"])
 
 
 def test_ctrl_c_ends_all_and_writes_nothing(place):

@@ -103,7 +103,7 @@ def test_every_function_that_draws_describes_what_it_draws():
 def fits():
     """Two fits that stop apart, and the comparison of them."""
     model = models.get("sitka-random_slope", "REML")
-    found = [answer(model, engine, "default") for engine in ("mixedlm", "lme4")]
+    found = [answer(model, engine, "default") for engine in ("statsmodels", "lme4")]
     return found, compare(*found)
 
 
@@ -116,7 +116,7 @@ def test_words_tell_what_the_data_tell(fits):
     assert "each of 79 levels of tree" in made.alt and f"from {early:.4g} to" in made.alt
     assert made.data["The mean of all"]["mean size"].iloc[0] == pytest.approx(early)
     made = estimates.estimates(python, r)
-    assert "lme4 (default) is furthest off" in made.alt and "mixedlm (default) is within 0.1 %" in made.alt
+    assert "lme4 (default) is furthest off" in made.alt and "statsmodels (default) is within 0.1 %" in made.alt
     assert len(made.data[TITLE]) == 2 * len(python.estimates)
     made = verdicts.grid([comparison])
     assert made.alt.endswith("Of 1 comparisons: 1 r short.")
@@ -144,7 +144,7 @@ def test_words_tell_what_the_data_tell(fits):
 def test_the_axis_of_an_estimate_that_all_agree_on_is_not_blown_up():
     """Dyestuff2's variances agree to 1e-8: a point on the line, and tick labels that are short and apart."""
     model = models.get("dyestuff2-random_intercept", "REML")
-    figure = estimates.estimates(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4")))
+    figure = estimates.estimates(*(answer(model, engine, "default") for engine in ("statsmodels", "lme4")))
     figure.draw_without_rendering()
     wide = {axes.get_title(): np.ptp(axes.get_xlim()) for axes in figure.axes if axes.get_visible()}
     residual = figure.data[TITLE].set_index("group")["reference"]["Residual"]

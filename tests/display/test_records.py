@@ -28,10 +28,10 @@ def shown(*records):
 
 def test_records_of_several_notebooks_are_one_table_each_with_the_columns_in_order():
     first = shown({"estimates": [estimate("Time", 2.0)], "fits": [fit()]})
-    second = shown({"estimates": [estimate("Time", 2.5, "mixedlm")], "fits": [fit("mixedlm", verdict="agree")]})
+    second = shown({"estimates": [estimate("Time", 2.5, "statsmodels")], "fits": [fit("statsmodels", verdict="agree")]})
     estimates, fits = collect([second, first])
     assert (tuple(estimates.columns), tuple(fits.columns)) == (ESTIMATES_COLUMNS, FITS_COLUMNS)
-    assert list(fits.engine) == list(estimates.engine) == ["lme4", "mixedlm"]
+    assert list(fits.engine) == list(estimates.engine) == ["lme4", "statsmodels"]
     assert list(estimates.estimate) == [2.0, 2.5]
 
 

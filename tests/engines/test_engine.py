@@ -40,7 +40,7 @@ TUNED = [
     for engine in ENGINES
 ]
 TITLE = {
-    "mixedlm": "Mixed Linear Model Regression Results",
+    "statsmodels": "Mixed Linear Model Regression Results",
     "lme4": "Linear mixed model fit by",
     "nlme": "Linear mixed-effects model fit by",
 }
@@ -55,7 +55,7 @@ def keyed(fit: Fit) -> pd.Series:
 
 def test_the_engines_are_found_and_have_the_same_shape():
     """Every module with a function fit is an engine, and has its settings, a call and a way from native results."""
-    assert list(ENGINES) == ["mixedlm", "lme4", "nlme"]
+    assert list(ENGINES) == ["statsmodels", "lme4", "nlme"]
     for module in ENGINES.values():
         assert isinstance(module, ModuleType) and module.settings == ("default", "tuned")
         assert callable(module.fit) and callable(module.from_native) and callable(module.call)
@@ -163,7 +163,7 @@ def test_tuned_is_at_the_optimum(id, method, engine, fits):
 @pytest.mark.parametrize(("id", "method"), EVERY)
 def test_tuned_variances_of_both_packages_agree_to_five_digits(id, method, fits):
     """Every tuned variance and covariance of MixedLM is within relative 1e-5 of lme4's."""
-    mixedlm, lme4 = (keyed(fits(id, method, engine, "tuned"))["ran_pars"] for engine in ("mixedlm", "lme4"))
+    mixedlm, lme4 = (keyed(fits(id, method, engine, "tuned"))["ran_pars"] for engine in ("statsmodels", "lme4"))
     assert mixedlm.index.equals(lme4.index)
     np.testing.assert_allclose(mixedlm, lme4, rtol=1e-5)
 
@@ -190,7 +190,7 @@ DEFAULTS = {
 @pytest.mark.parametrize(("id", "method"), EVERY)
 def test_the_defaults_stop_where_they_were_seen_to_stop(id, method, fits):
     """In 8 of 12 fits one of the two defaults is short, by the measured distance, and with the measured claim."""
-    for engine, (gap, converged) in zip(("lme4", "mixedlm"), DEFAULTS[id, method], strict=True):
+    for engine, (gap, converged) in zip(("lme4", "statsmodels"), DEFAULTS[id, method], strict=True):
         fit = fits(id, method, engine, "default")
         assert judge(fit).gap == pytest.approx(gap, rel=5e-3, abs=1e-6), engine
         assert converged in (None, fit.converged), engine
@@ -240,7 +240,7 @@ def test_the_call_is_the_code_that_ran(id, method, engine, settings, fits):
     """Pasted where the table has the dataset's name, the call of a fit makes that fit again, to the last digits."""
     fit = fits(id, method, engine, settings)
     frame, name = fit.model.frame, fit.model.dataset.id
-    native = python_runs(fit.call, name, frame) if engine == "mixedlm" else r_runs(fit.call, name, frame, engine)
+    native = python_runs(fit.call, name, frame) if engine == "statsmodels" else r_runs(fit.call, name, frame, engine)
     again = ENGINES[engine].from_native(native, fit.model)
     np.testing.assert_allclose(keyed(again), keyed(fit), rtol=1e-9)
     assert again.loglik == pytest.approx(fit.loglik, rel=1e-12)
@@ -264,7 +264,7 @@ def test_names_that_are_no_python_names_reach_r(make_model):
         fit = ENGINES[engine].fit(model)
         assert fit.loglik == pytest.approx(-82.38840318347, rel=0, abs=1e-6)
         assert fit.estimates["term"].tolist()[1] == name
-        again = ENGINES["mixedlm"].fit(model)
+        again = ENGINES["statsmodels"].fit(model)
         np.testing.assert_allclose(keyed(again), keyed(fit), rtol=1e-3)
 
 
@@ -272,8 +272,8 @@ def test_names_that_are_no_python_names_reach_r(make_model):
 @pytest.mark.parametrize(
     ("engine", "formula"),
     [
-        ("mixedlm", "size ~ Time + (1 + Time | tree) + (1 | Time)"),
-        ("mixedlm", "size ~ Time + (1 | treat) + (1 + Time | tree)"),
+        ("statsmodels", "size ~ Time + (1 + Time | tree) + (1 | Time)"),
+        ("statsmodels", "size ~ Time + (1 | treat) + (1 + Time | tree)"),
         ("nlme", "size ~ Time + (1 | tree) + (1 | Time)"),
         ("nlme", "size ~ Time + (1 + Time | tree) + (0 + treat | tree)"),
         ("nlme", "size ~ Time + (1 | tree) + (0 + treat | tree)"),
@@ -320,7 +320,7 @@ def by_arrays(model: models.Model, frame: pd.DataFrame | None = None, reml: bool
 def test_a_mixedlm_result_by_arrays_is_recognized_by_its_numbers(id, method, fits):
     """Columns in another order and by other names come out under R's names, variances and covariance in their place."""
     model = models.get(id, method)
-    fit = ENGINES["mixedlm"].from_native(by_arrays(model), model, settings="by arrays", seconds=1.5, call="code")
+    fit = ENGINES["statsmodels"].from_native(by_arrays(model), model, settings="by arrays", seconds=1.5, call="code")
     assert (fit.settings, fit.seconds, fit.call, fit.messages) == ("by arrays", 1.5, "code", ())
     expected = fits(id, method, "lme4", "tuned")
     np.testing.assert_allclose(keyed(fit), keyed(expected), rtol=2e-3)
@@ -336,7 +336,7 @@ def test_a_mixedlm_result_of_something_else_is_refused():
 
     model, slope = models.get("sitka-random_intercept"), models.get("sitka-random_slope")
     frame = model.frame
-    from_native = ENGINES["mixedlm"].from_native
+    from_native = ENGINES["statsmodels"].from_native
     bent = pd.DataFrame({"t": frame["Time"] ** 2, "one": 1.0})
     three = pd.DataFrame({"t": frame["Time"], "t2": frame["Time"] ** 2 / 1e4, "one": 1.0})
     with warnings.catch_warnings():
@@ -362,7 +362,7 @@ def test_a_mixedlm_result_of_something_else_is_refused():
 def test_groups_may_be_called_otherwise(fits):
     """The same trees under other names are the same groups."""
     model = models.get("sitka-random_intercept")
-    fit = ENGINES["mixedlm"].from_native(by_arrays(model, groups="tree " + model.frame["tree"].astype(str)), model)
+    fit = ENGINES["statsmodels"].from_native(by_arrays(model, groups="tree " + model.frame["tree"].astype(str)), model)
     assert fit.loglik == pytest.approx(fits(model.id, "REML", "lme4", "tuned").loglik, rel=0, abs=1e-6)
 
 
@@ -375,7 +375,7 @@ def test_refitting_a_model_object_leaves_an_earlier_results_loglikelihood():
     result = made.fit(reml=True)
     made.fit(reml=False)
     assert abs(result.llf - -82.38840318347) > 1  # the trap
-    assert ENGINES["mixedlm"].from_native(result, model).loglik == pytest.approx(-82.38840318347, rel=0, abs=1e-6)
+    assert ENGINES["statsmodels"].from_native(result, model).loglik == pytest.approx(-82.38840318347, rel=0, abs=1e-6)
     assert made.reml is False  # and the user's object is left as it was
 
 
@@ -475,7 +475,7 @@ def test_lme4s_singular_fit_message_arrives(make_model, r_table):
 
 def test_pythons_warnings_arrive_with_the_fit_and_nowhere_else(recwarn):
     """MixedLM's warnings are in the fit's messages, each once with its category, and do not leak out of it."""
-    fit = ENGINES["mixedlm"].fit(models.get("dietox-random_slope", "ML"))
+    fit = ENGINES["statsmodels"].fit(models.get("dietox-random_slope", "ML"))
     assert "ConvergenceWarning: Retrying MixedLM optimization with lbfgs" in fit.messages
     assert any(each.startswith("ConvergenceWarning: Gradient optimization failed, |grad| = ") for each in fit.messages)
     assert len(set(fit.messages)) == len(fit.messages)
@@ -484,7 +484,7 @@ def test_pythons_warnings_arrive_with_the_fit_and_nowhere_else(recwarn):
 
 def test_mixedlms_boundary_warning_arrives(fits):
     """On the Sitka slope MixedLM is at the optimum and only warns of the boundary."""
-    fit = fits("sitka-random_slope", "REML", "mixedlm", "default")
+    fit = fits("sitka-random_slope", "REML", "statsmodels", "default")
     assert fit.messages == ("ConvergenceWarning: The MLE may be on the boundary of the parameter space.",)
 
 
@@ -501,7 +501,7 @@ def test_an_ignored_constraint_is_a_violation(optimizer):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of stopping early: 30 steps show it
         result = made.fit(free=free, method=optimizer, maxiter=30)
-    fit = ENGINES["mixedlm"].from_native(result, model)
+    fit = ENGINES["statsmodels"].from_native(result, model)
     assert fit.violation.startswith("constraint ignored: a covariance that the model holds at zero is ")
     likelihood = reference.of(model).likelihood
     assert tuning.recomputed(fit, likelihood) == -np.inf
@@ -528,7 +528,7 @@ def spoil(monkeypatch, engine: str, spoilt: dict[str, object]) -> None:
     monkeypatch.setattr(module, "_run", running)
 
 
-FIRST = {"mixedlm": "lbfgs", "lme4": "nloptwrap", "nlme": "nlminb"}
+FIRST = {"statsmodels": "lbfgs", "lme4": "nloptwrap", "nlme": "nlminb"}
 
 
 def zeroed(**more):
@@ -568,7 +568,7 @@ def test_standing_still_below_the_others_is_no_reason_to_ask_no_further(method, 
             dose = float(rng.integers(1, 6) * 10)
             rows.append((f"b{batch}", dose, round(30 + 0.2 * dose + each, 2)))
     model = make_model(pd.DataFrame(rows, columns=["batch", "dose", "yield"]), "`yield` ~ dose + (1 | batch)", method)
-    fit = ENGINES["mixedlm"].fit(model, "tuned")
+    fit = ENGINES["statsmodels"].fit(model, "tuned")
     assert fit.loglik == pytest.approx(ENGINES["lme4"].fit(model, "tuned").loglik, abs=1e-8)
     asked = {each.optimizer: each.loglik for each in fit.attempts}
     assert asked["lbfgs"] < fit.loglik - 100 and {"powell", "nm"} <= asked.keys()
@@ -603,7 +603,7 @@ def test_what_mixedlm_raises_is_an_engine_error(monkeypatch):
 
     monkeypatch.setattr(MixedLM, "fit", burst)
     with pytest.raises(EngineError, match="^MixedLM stopped with LinAlgError: Singular matrix$"):
-        ENGINES["mixedlm"].fit(models.get("sitka-random_intercept"))
+        ENGINES["statsmodels"].fit(models.get("sitka-random_intercept"))
 
 
 @pytest.mark.parametrize("engine", ["lme4", "nlme"])
@@ -628,7 +628,7 @@ def test_every_attempt_of_mixedlm_has_a_model_object_of_its_own(monkeypatch):
         return fit(self, *arguments, **named)
 
     monkeypatch.setattr(MixedLM, "fit", noted)
-    ENGINES["mixedlm"].fit(models.get("sitka-random_intercept"), "tuned")
+    ENGINES["statsmodels"].fit(models.get("sitka-random_intercept"), "tuned")
     assert [method for _, method, _ in used] == ["bfgs", "cg", "lbfgs"]
     assert len({id(model) for model, *_ in used}) == 3 and not any(started for *_, started in used)
 

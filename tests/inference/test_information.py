@@ -144,7 +144,7 @@ def test_mixedlms_standard_errors_are_the_joint_ones_and_those_of_its_ratios(id,
     """At MixedLM's own estimates: its fixed effects', joint; what it prints for variances, `printed`; and by the
     converting formula its whole Hessian gives our covariance matrix of the variances.
     """
-    fit = fits(id, method, "mixedlm", "tuned")
+    fit = fits(id, method, "statsmodels", "tuned")
     likelihood = Likelihood(fit.model.design, fit.model.reml)
     found = information.observed(likelihood, fit.parameters)
     np.testing.assert_allclose(found.joint, fit.joint_std_error, rtol=1e-7)
@@ -181,9 +181,9 @@ def test_what_is_printed_beside_the_pigs_variance_is_a_third_of_its_standard_err
 def test_joint_and_conditional_standard_errors_differ_where_the_design_is_unbalanced(method, make_model):
     """MixedLM's Hessian agrees with the joint ones, lme4 with the conditional ones, on a table where they are apart."""
     model = make_model(SMALL, "y ~ x + (1 | g)", method)
-    by = {name: engines()[name].fit(model, "tuned") for name in ("mixedlm", "lme4")}
+    by = {name: engines()[name].fit(model, "tuned") for name in ("statsmodels", "lme4")}
     _, _, found = at_optimum(model)
-    np.testing.assert_allclose(found.joint, by["mixedlm"].joint_std_error, rtol=1e-5)
+    np.testing.assert_allclose(found.joint, by["statsmodels"].joint_std_error, rtol=1e-5)
     np.testing.assert_allclose(found.conditional, by["lme4"].std_error, rtol=1e-5)
     table = found.fixed
     assert list(table["term"]) == ["(Intercept)", "x"] and (table["ratio"] >= 1).all()

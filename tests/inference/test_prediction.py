@@ -145,7 +145,7 @@ def test_random_effects_are_lme4s_at_lme4s_estimates(id, fits):
 @pytest.mark.parametrize("id", ["sleepstudy-random_slope", "sleepstudy-uncorrelated", "pastes-nested"])
 def test_random_effects_are_mixedlms_at_mixedlms_estimates(id, fits):
     """At what MixedLM found, its random_effects, random_effects_cov and fittedvalues are the solution's."""
-    fit = fits(id, "REML", "mixedlm", "tuned")
+    fit = fits(id, "REML", "statsmodels", "tuned")
     solution = at(fit)
     assert max(largest_difference(fit.random_effects, solution)[:2]) < 1e-8
     np.testing.assert_allclose(fit.native.fittedvalues, solution.fitted, rtol=1e-9)

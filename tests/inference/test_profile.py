@@ -367,7 +367,7 @@ def test_mixedlms_profile_re_is_the_curve_of_the_ratio(index, fits):
 
     It is another curve than the variance's own profile, which lies above it.
     """
-    fit = fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned")
+    fit = fits("sleepstudy-random_slope", "REML", "statsmodels", "tuned")
     shown = float(fit.native.cov_re.iloc[index, index])
     given = {"num_low": 1, "dist_low": 0.6 * shown, "num_high": 1, "dist_high": shown}
     with warnings.catch_warnings():

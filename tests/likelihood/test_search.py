@@ -61,7 +61,7 @@ def test_both_of_two_optima_are_found_decades_apart(make_model, method, best, th
 @pytest.mark.parametrize("method", ["REML", "ML"])
 def test_engines_that_stopped_at_the_lower_optimum_do_not_agree(make_model, method):
     model = made(make_model, "two_modes_24rows.csv", "y ~ x + (1 | g)", method)
-    found = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    found = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
     assert found.verdict.word == "both short"
     assert all(judgement.gap > 8 for judgement in found.judgements)
     assert len(found.against.optima) == 2 and "2 optima" in found.verdict.reason
@@ -69,11 +69,11 @@ def test_engines_that_stopped_at_the_lower_optimum_do_not_agree(make_model, meth
 
 def test_the_picture_shows_both_optima_and_where_the_engines_stopped(make_model):
     model = made(make_model, "two_modes_24rows.csv", "y ~ x + (1 | g)", "REML")
-    picture = optima(compare(*(answer(model, engine, "default") for engine in ("mixedlm", "lme4"))))
+    picture = optima(compare(*(answer(model, engine, "default") for engine in ("statsmodels", "lme4"))))
     curve, points = picture.data["The curve"], picture.data["Optima and engines"]
     for row in curve.iloc[[0, 100, 200]].itertuples(index=False):
         assert row[1] == pytest.approx(float(dense(model.frame, mpmath.mpf(row[0]), True)), abs=1e-8)
-    assert points["who"].to_list() == ["optimum 1", "optimum 2", "mixedlm", "lme4"]
+    assert points["who"].to_list() == ["optimum 1", "optimum 2", "statsmodels", "lme4"]
     assert points["loglik"].to_list() == pytest.approx([0.7945, -11.640, -11.640, -11.640], abs=1e-2)
     assert points["place"].iloc[0] == pytest.approx(121.74, abs=0.1) and points["place"].iloc[1:].max() < 0.1
 

@@ -219,7 +219,7 @@ def placed(model, optimum: dict, engine: str) -> Fit:
 
 def words(model, *optima: dict, **changes: float) -> tuple[str, tuple[str, ...], list[float]]:
     """The verdict's word and evidence on MixedLM's and lme4's fits at two optima, and their gaps."""
-    fits = [placed(model, each, engine) for each, engine in zip(optima, ("mixedlm", "lme4"), strict=True)]
+    fits = [placed(model, each, engine) for each, engine in zip(optima, ("statsmodels", "lme4"), strict=True)]
     if changes:
         fits[0] = changed(fits[0], **changes)
     comparison = compare(*fits)

@@ -28,7 +28,9 @@ IN_R = """function(fit) {
 @pytest.fixture(scope="module")
 def sitka(fits):
     """Sitka's random intercept by REML: the comparison, MixedLM's curve and lme4's points, as a notebook has them."""
-    comparison = compare(*(fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")))
+    comparison = compare(
+        *(fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4"))
+    )
     python, lmer = (fit.native for fit in comparison.fits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,7 +54,7 @@ def of(data: pd.DataFrame, source: str, method: str, holds: str = "variance") ->
 def test_every_package_s_points_are_its_own_and_lie_on_the_curve_of_what_it_holds(sitka, data):
     """MixedLM's on the ratio's by REML, lme4's, squared, on the variance's by ML; and on no other."""
     comparison, curve, points = sitka
-    python, lmer = of(data, "mixedlm", "REML", "ratio"), of(data, "lme4", "ML")
+    python, lmer = of(data, "statsmodels", "REML", "ratio"), of(data, "lme4", "ML")
     assert python["value"].tolist() == curve[:, 0].tolist()
     assert python["deviance"].to_numpy() == pytest.approx(2 * (curve[2, 1] - curve[:, 1]), abs=1e-9)
     near = points[points[".zeta"].abs() <= profile_curves.OUT]
@@ -93,7 +95,7 @@ def test_lines_explain_every_point_and_see_a_curve_that_is_none(sitka):
     assert {tuple(line.definitions.values()) for line in sheet.lines} == {("ratio_held", "profile_by_ml")}
     assert len(sheet.record()) == 10 and sheet.record()[0]["dataset"] == "sitka"
     # The variance itself held, which profile_re does not do, is told from the ratio held.
-    assert sheet.lines[0].independent < sheet.lines[0].values["mixedlm"] - 0.5
+    assert sheet.lines[0].independent < sheet.lines[0].values["statsmodels"] - 0.5
     off = curve.copy()
     off[0, 1] += 0.01
     assert [line.verdict for line in profile_curves.lines(comparison, LABEL, off, points)].count("differ") == 1

@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 def slopes(fits):
     """Tuned fits of the sleep study, all three engines."""
     return compare(
-        *(fits("sleepstudy-random_slope", "REML", engine, "tuned") for engine in ("mixedlm", "lme4", "nlme"))
+        *(fits("sleepstudy-random_slope", "REML", engine, "tuned") for engine in ("statsmodels", "lme4", "nlme"))
     )
 
 
@@ -46,16 +46,16 @@ def test_the_caterpillar_draws_both_packages_and_the_independent_solution(slopes
     figure = caterpillar(slopes)
     data = caterpillar_data(slopes)
     assert [axes.get_xlabel() for axes in figure.axes] == ["random effect: (Intercept)", "random effect: Days"]
-    assert data["source"].unique().tolist() == ["mixedlm", "lme4", "independent"]  # the arbiter is no party
+    assert data["source"].unique().tolist() == ["statsmodels", "lme4", "independent"]  # the arbiter is no party
     for axes, term in zip(figure.axes, ("(Intercept)", "Days"), strict=True):
-        for source in ("mixedlm", "lme4", "independent"):
+        for source in ("statsmodels", "lme4", "independent"):
             mine = data[(data["term"] == term) & (data["source"] == source)].sort_values("place")
             np.testing.assert_allclose(np.sort(drawn(axes, source)[:, 0]), np.sort(mine["estimate"]), rtol=1e-12)
             assert mine["place"].tolist() == list(range(18))
         assert mine["estimate"].is_monotonic_increasing
         assert len(axes.collections) == 3  # the intervals
     fit = slopes.fits[0].random_effects.set_index(["term", "level"])
-    own = data[data["source"] == "mixedlm"].set_index(["term", "level"])
+    own = data[data["source"] == "statsmodels"].set_index(["term", "level"])
     width = own["upper"] - own["lower"]
     np.testing.assert_allclose(width / fit["std_error"].reindex(own.index), 2 * 1.959963984540054, rtol=1e-12)
     assert "cannot be told apart" in figure.alt and figure.data["The data of this picture"].equals(data)
@@ -80,7 +80,7 @@ def test_a_bland_altman_plot_shows_differences_over_means_with_limits(apart):
     np.testing.assert_allclose(intercept["lower"], 1.5 - 1.96 * spread, atol=1e-4)
     np.testing.assert_allclose(intercept["upper"], 1.5 + 1.96 * spread, atol=1e-4)
     np.testing.assert_allclose(slope["difference"], slope["mean"] / 1.5, atol=1e-5)
-    np.testing.assert_allclose(intercept["lme4"] - intercept["mixedlm"], intercept["difference"], rtol=1e-12)
+    np.testing.assert_allclose(intercept["lme4"] - intercept["statsmodels"], intercept["difference"], rtol=1e-12)
     figure = bland_altman(apart)
     for axes, panel in zip(figure.axes, (intercept, slope), strict=True):
         points = next(line for line in axes.lines if line.get_marker() == STYLE["lme4"][1])
@@ -88,7 +88,7 @@ def test_a_bland_altman_plot_shows_differences_over_means_with_limits(apart):
         heights = {round(float(line.get_ydata()[0]), 6) for line in axes.lines if line is not points}
         expected = [0.0, *panel[["bias", "lower", "upper"]].iloc[0]]
         assert heights == {round(each, 6) for each in expected}
-        assert axes.get_ylabel() == "lme4 − mixedlm"
+        assert axes.get_ylabel() == "lme4 − statsmodels"
 
 
 def test_differences_of_rounding_are_shown_in_a_power_of_ten(slopes):
@@ -117,19 +117,19 @@ def test_conditional_standard_errors_are_compared_too(slopes, fits):
         data["difference"].abs().max() < 1e-4 and "conditional standard errors" in bland_altman(slopes, "std_error").alt
     )
     by_nlme = compare(slopes.fits[0], slopes.fits[2])
-    with pytest.raises(ValueError, match="mixedlm has them"):
+    with pytest.raises(ValueError, match="statsmodels has them"):
         bland_altman_data(by_nlme, "std_error")
-    assert bland_altman_data(by_nlme).columns[3:5].tolist() == ["mixedlm", "nlme"]
+    assert bland_altman_data(by_nlme).columns[3:5].tolist() == ["statsmodels", "nlme"]
     with pytest.raises(ValueError, match="one of estimate, std_error"):
         bland_altman_data(slopes, "variance")
 
 
 def test_at_a_variance_of_zero_the_pictures_are_drawn_all_the_same(fits):
     """All effects are zero within rounding: a caterpillar, and differences in a power of ten."""
-    pair = compare(*(fits("dyestuff2-random_intercept", "REML", engine, "tuned") for engine in ("mixedlm", "lme4")))
+    pair = compare(*(fits("dyestuff2-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")))
     assert "cannot be told apart" in caterpillar(pair).alt
     figure = bland_altman(pair)
-    assert figure.axes[0].get_ylabel().startswith("lme4 − mixedlm  (1e-") and "less than 1e-05" in figure.alt
+    assert figure.axes[0].get_ylabel().startswith("lme4 − statsmodels  (1e-") and "less than 1e-05" in figure.alt
     figure.canvas.draw()
     same = bland_altman(compare(pair.fits[1], replace(pair.fits[1], settings="default")))
     assert isinstance(next(iter(same.data.values())), pd.DataFrame) and same.axes[0].get_ylabel().count("lme4") == 2

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,49 @@ def test_starting_r_leaves_the_library_path_alone():
     for more, wanted in (({}, "None None"), ({"LD_LIBRARY_PATH": "/nowhere"}, "/nowhere /nowhere")):
         ran = subprocess.run([sys.executable, "-c", code], env=given | more, capture_output=True, text=True)
         assert ran.stdout.strip() == wanted, ran.stderr
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Everything:
+    count: int
+    size: float
+    known: bool
+    text: str
+    missing: str | None
+    absent: float | None
+    texts: list[str]
+    none: list[str]
+    numbers: np.ndarray
+    empty: np.ndarray
+    inside: Named
+    several: list[Named]
+
+
+def test_a_list_of_r_becomes_a_record_of_the_types_that_it_says():
+    got = r.record(
+        Everything,
+        evaluate(
+            "list(several = list(list(name = 'a', values = 1), list(name = 'b', values = c(2, 3))), count = 3L,"
+            " size = 0.5, known = TRUE, text = 'x', missing = NA_character_, absent = NULL, texts = c('p', 'q'),"
+            " none = NULL, numbers = matrix(1:4 + 0.5, 2), empty = NULL, inside = list(name = 'c', values = numeric()))"
+        ),
+    )
+    assert (got.count, got.size, got.known, got.text, got.missing, got.absent) == (3, 0.5, True, "x", None, None)
+    assert (type(got.count), type(got.size), type(got.known), got.texts, got.none) == (int, float, bool, ["p", "q"], [])
+    assert got.numbers.tolist() == [[1.5, 3.5], [2.5, 4.5]] and got.empty.shape == (0,)
+    assert got.inside.name == "c" and [(each.name, each.values.tolist()) for each in got.several] == [
+        ("a", [1.0]),
+        ("b", [2.0, 3.0]),
+    ]
+
+
+@pytest.mark.parametrize("code", ["list(name = 'a')", "list(name = 'a', values = 1, other = 2)"])
+def test_a_list_with_other_names_is_not_the_record(code):
+    with pytest.raises(TypeError, match="Named"):
+        r.record(Named, evaluate(code))

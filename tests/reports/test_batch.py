@@ -40,7 +40,7 @@ COMPARISON = """
         key | dict(settings=settings, engine=engine, loglik=-0.1, gap=gap, digits=1 / 3, converged=True, seconds=0.5,
                    messages=["first\\nline", "second"], verdict=verdict)
         for settings, verdict in [("default", "python short"), ("tuned", "agree")]
-        for engine, gap in [("lme4", 4e-8), ("mixedlm", None)]
+        for engine, gap in [("lme4", 4e-8), ("statsmodels", None)]
     ]
     estimates = [key | dict(settings="tuned", engine="lme4", effect="fixed", group=None, term="Time",
                             estimate=0.1 + 0.2, std_error=None)]

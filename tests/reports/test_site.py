@@ -61,7 +61,7 @@ def comparisons():
     found = {}
     for id, every in (("sitka-random_slope", ["default"]), ("dyestuff-random_intercept", ["default", "tuned"])):
         for settings in every:
-            fits = [answer(model.get(id), engine, settings) for engine in ("mixedlm", "lme4")]
+            fits = [answer(model.get(id), engine, settings) for engine in ("statsmodels", "lme4")]
             found[id, settings] = compare(*fits)
     return found
 
@@ -309,7 +309,7 @@ def test_a_table_is_downloaded_with_every_digit(opened, comparisons):
     header, *rows = downloaded(page, page.get_by_role("button", name=re.compile("^Download CSV: sitka")).first)
     assert header == table.locator("thead th").all_text_contents()
     own = comparisons["sitka-random_slope", "default"].table
-    for engine in ("mixedlm", "lme4"):
+    for engine in ("statsmodels", "lme4"):
         assert [float(row[header.index(engine)]) for row in rows] == own[engine].tolist()
     assert not set(table.locator("tbody tr").nth(1).locator("data").all_text_contents()) & set(rows[1])
 
@@ -388,7 +388,7 @@ def test_links_lead_to_the_cells_that_ran_python_and_r(opened):
     target = page.locator(":target")
     assert "lmer(size" in target.text_content() and "%%R" in target.text_content()
     page.go_back()
-    page.get_by_role("link", name="Python code of sitka-random_slope, REML, default settings, mixedlm").click()
+    page.get_by_role("link", name="Python code of sitka-random_slope, REML, default settings, statsmodels").click()
     assert "smf.mixedlm(" in page.locator(":target").text_content()
     page.get_by_role("link", name="R, cell 4").click()
     assert "%%R" in page.locator(":target").text_content()

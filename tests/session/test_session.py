@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_one_line(case):
 def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fresh_workers):
     """MixedLM needs far more than the time given; lme4's answer still stands, and is at the optimum."""
     comparison = Inquiry(large(8000), "y ~ x + (1 + x | g)", engine_timeout=8.0).compare()
-    (absent,) = [each for each in comparison.absent if each.engine == "mixedlm"]
+    (absent,) = [each for each in comparison.absent if each.engine == "statsmodels"]
     assert absent.kind == "stopped" and absent.seconds == 8.0
     assert comparison.verdict.word == "no fit" and "stopped after 8 s" in comparison.verdict.reason
     assert "lme4 is at the" in comparison.verdict.reason
@@ -119,7 +119,7 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
     assert comparison.labels[party] == "lme4" and not comparison.below(comparison.judgements[party])
     assert "stopped after 8 s" in repr(comparison) and comparison.table["ok"].all()
     rows = {row["engine"]: row for row in comparison.record()["fits"]}
-    assert rows["mixedlm"]["loglik"] is None and rows["mixedlm"]["verdict"] == "no fit"
+    assert rows["statsmodels"]["loglik"] is None and rows["statsmodels"]["verdict"] == "no fit"
 
 
 DOOMED = ""
@@ -135,13 +135,13 @@ def answers_or_dies(model: models.Model, engine: str, settings: str):
 answers_as_ever = remote._answer
 
 
-@pytest.mark.parametrize("engine", ["mixedlm", "lme4", "nlme"])
+@pytest.mark.parametrize("engine", ["statsmodels", "lme4", "nlme"])
 def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine, fresh_workers, monkeypatch, asked):
     """The others' answers are theirs, and the next question has a new process."""
     monkeypatch.setattr(remote, "_answer", answers_or_dies)
     monkeypatch.setattr(f"{__name__}.DOOMED", engine)
     answers = {each.engine: each for each in asked.answers("default")}
-    assert list(answers) == ["mixedlm", "lme4", "nlme"]
+    assert list(answers) == ["statsmodels", "lme4", "nlme"]
     dead = answers.pop(engine)
     assert isinstance(dead, Absence) and dead.kind == "stopped" and "memory" in dead.reason
     for name, each in answers.items():
@@ -154,7 +154,7 @@ def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, m
     """Its process dies before it is asked, and the next one too."""
     (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(remote._WARM, "mixedlm", ("ends_all",))
+    monkeypatch.setitem(remote._WARM, "statsmodels", ("ends_all",))
     made = worker.Worker.__init__
 
     def dead_at_once(self, modules):
@@ -186,7 +186,7 @@ def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch)
     """All comparisons are judged anew, against what the sweep found."""
     found = asked.sweep(600.0)
     known = reference.of(asked.model)
-    assert found.against is known and "mixedlm" in set(found.table["engine"])
+    assert found.against is known and "statsmodels" in set(found.table["engine"])
     from dataclasses import replace
 
     better = replace(found, against=replace(known, loglik=known.loglik + 1, level=known.level + 1))
@@ -217,16 +217,16 @@ def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_wor
     """Every optimizer would take at least as long, and a sweep is not stopped."""
     made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)
     made.compare()
-    assert made.sweep(1e9) == "No sweep: mixedlm did not even end its default fit in the time it had."
+    assert made.sweep(1e9) == "No sweep: statsmodels did not even end its default fit in the time it had."
 
 
 def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):
     """Where an engine was stopped its summary says so; where there is no fit a sentence stands for the picture."""
     comparison = Inquiry("sleepstudy", SLOPE).compare()
-    remote.worker("mixedlm").stop()
+    remote.worker("statsmodels").stop()
     assert "the fit is gone" in comparison.fits[0].summary and "REML criterion" in comparison.fits[1].summary
     nothing = agreement.compare(
-        *(Absence(asked.model, engine, "tuned", "stopped", "stopped after 1 s") for engine in ("mixedlm", "lme4"))
+        *(Absence(asked.model, engine, "tuned", "stopped", "stopped after 1 s") for engine in ("statsmodels", "lme4"))
     )
     assert nothing.verdict.word == "no fit" and "stopped after 1 s" in repr(nothing)
     for picture in (asked.estimates(nothing), asked.caterpillar(nothing), asked.residuals(nothing)):
@@ -246,7 +246,7 @@ def test_after_a_refused_formula_the_next_one_has_its_own_fits():
         Inquiry(CASES / "stale.csv", "score ~ t + (1 + arm | unit)").compare()
     comparison = Inquiry(CASES / "stale.csv", "score ~ t + (1 + t | unit)").compare()
     gaps = {judgement.fit.engine: judgement.gap for judgement in comparison.judgements}
-    assert gaps["mixedlm"] == pytest.approx(0.00363, abs=1e-4)
+    assert gaps["statsmodels"] == pytest.approx(0.00363, abs=1e-4)
     assert comparison.fits[1].loglik == pytest.approx(-44.200885, abs=1e-6) and gaps["lme4"] < 1e-6
 
 
@@ -315,7 +315,7 @@ def test_a_fingerprint_is_of_everything_that_an_answer_depends_on(asked):
 
 def test_a_fit_whose_process_has_ended_is_gone_and_no_other_one_answers_for_it(fresh_workers):
     first = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare()
-    for engine in ("mixedlm", "lme4", "nlme"):
+    for engine in ("statsmodels", "lme4", "nlme"):
         remote.worker(engine).stop()
     second = Inquiry(
         CASES / "peer-stale.csv", "y ~ z + (1 | g)"

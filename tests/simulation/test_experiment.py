@@ -16,6 +16,7 @@ from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.errors import InputError
 from concord.models import model as models
+from concord.models.parameters import Parameters
 from concord.simulation import scenarios
 from concord.simulation.case import Case, cases, made_up
 from concord.simulation.experiment import Experiment, pairs, rule, table
@@ -29,7 +30,7 @@ from concord.vocabulary import UNJUDGED
 from support.estimates import changed
 
 DEFAULT = pairs(("default",))
-MADE = {"seconds"}
+MADE = {"seconds", "added"}
 
 
 def numbers(rows: list[dict]) -> list[dict]:
@@ -73,7 +74,7 @@ def test_estimates_stand_under_the_names_of_a_fits_estimates(sleepstudy):
         assert row[f"estimate: {name}"] == pytest.approx(line["estimate"], rel=1e-7, abs=1e-7)
         if line["effect"] == "fixed":
             assert row[f"std_error: {name}"] == pytest.approx(line["std_error"], rel=1e-7)
-            truth = dict(zip(sleepstudy.model.design.names, sleepstudy.fixed, strict=True))[name]
+            truth = dict(zip(sleepstudy.model.design.names, sleepstudy.parameters.fixed, strict=True))[name]
             low, high = stats.norm.interval(0.95, line["estimate"], line["std_error"])
             assert row[f"covers: {name}"] == (low <= truth <= high)
     assert row["loglik"] == pytest.approx(fit.loglik, abs=1e-8)
@@ -130,7 +131,7 @@ def judged(sleepstudy):
     model, response = sleepstudy.model, Experiment(sleepstudy, 1, ()).response(0)
     likelihood = likelihood_of(model, response)
     optimum = best_known(likelihood, [])
-    fits = [Refitter(model, engine).refit(response) for engine in ("mixedlm", "lme4")]
+    fits = [Refitter(model, engine).refit(response) for engine in ("statsmodels", "lme4")]
 
     def word(**changed):
         given = [replace(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changed.items()}), fits[1]]
@@ -182,16 +183,17 @@ def test_a_verdict_without_an_optimum_or_without_a_fit_says_so(judged):
     model, likelihood, optimum, (one, other) = judged.parts
 
     def of(python, optimum=optimum):
-        return rule(model, likelihood, optimum, "default", {"mixedlm": python, "lme4": other})
+        return rule(model, likelihood, optimum, "default", {"statsmodels": python, "lme4": other})
 
     assert of(one, None).word == UNJUDGED == "unjudged"
     assert of("no way to write it").word == "cannot express"
-    failed = of(Replicate.failed(model, "mixedlm", "default", "LinAlgError: Singular matrix"))
-    assert failed.word == "no fit" and failed.gaps["mixedlm"] == np.inf
+    failed = of(Replicate.failed(model, "statsmodels", "default", "LinAlgError: Singular matrix"))
+    assert failed.word == "no fit" and failed.of["statsmodels"].gap == np.inf
     left = replace(one, error="constraint ignored: a covariance is 0.1")
-    assert of(left).word == "python short" and of(left).grades == {"mixedlm": "short", "lme4": ""}
+    assert of(left).word == "python short"
+    assert {engine: each.grade for engine, each in of(left).of.items()} == {"statsmodels": "short", "lme4": ""}
     worse = changed(optimum, fixed=optimum.fixed + 0.1)
-    assert rule(model, likelihood, worse, "default", {"mixedlm": one, "lme4": other}).word == "differ"
+    assert rule(model, likelihood, worse, "default", {"statsmodels": one, "lme4": other}).word == "differ"
 
 
 def test_a_model_that_an_engine_cannot_express_has_rows_that_say_why(make_model):
@@ -199,7 +201,7 @@ def test_a_model_that_an_engine_cannot_express_has_rows_that_say_why(make_model)
     frame = pd.DataFrame({"y": rng.standard_normal(60), "x": np.tile(np.arange(5.0), 12)})
     frame["g"], frame["h"] = pd.Categorical(np.repeat(range(6), 10)), pd.Categorical(np.tile(range(4), 15))
     model = make_model(frame, "y ~ x + (1 + x | g) + (1 | h)")
-    case = Case("made", model, np.zeros(2), (np.eye(2), np.eye(1)), 1.0)
+    case = Case("made", model, Parameters(np.zeros(2), (np.eye(2), np.eye(1)), 1.0))
     _, python, r = Experiment(case, 1, DEFAULT).replicate(0)
     assert python["verdict"] == r["verdict"] == "cannot express"
     assert "cannot express" in python["error"] and python["estimate: x"] is None and np.isfinite(r["estimate: x"])
@@ -212,8 +214,8 @@ def test_a_model_that_an_engine_cannot_express_has_rows_that_say_why(make_model)
 def layout(dyestuff, tmp_path_factory):
     """120 replicates of six batches of five, at default settings."""
     folder = tmp_path_factory.mktemp("layout")
-    outcome = run(Plan((dyestuff,), 11, 120, DEFAULT), folder, workers=0, batch=40)
-    assert (outcome.now, outcome.failed) == (120, [])
+    came = run(Plan((dyestuff,), 11, 120, DEFAULT), folder, workers=0, batch=40)
+    assert (came.now, came.lost) == (120, [])
     return Findings(folder), table(dyestuff, 11, DEFAULT, range(4))
 
 
@@ -239,16 +241,16 @@ def test_mean_squares_of_draws_have_their_exact_distributions(dyestuff):
     """Of 400 draws, by Kolmogorov and Smirnov; a wrong variance by a fifth would have a p-value of 1e-6."""
     drawn = Experiment(dyestuff, 11, ())
     mean, between, within = np.transpose([_anova(drawn, number) for number in range(400)])
-    spread = dyestuff.residual_variance + 5 * dyestuff.covariances[0][0, 0]
+    spread = dyestuff.parameters.residual_variance + 5 * dyestuff.parameters.covariances[0][0, 0]
     assert stats.kstest(5 * between / spread, stats.chi2(5).cdf).pvalue > 0.01
-    assert stats.kstest(24 * within / dyestuff.residual_variance, stats.chi2(24).cdf).pvalue > 0.01
-    assert stats.kstest((mean - dyestuff.fixed[0]) / np.sqrt(spread / 30), stats.norm.cdf).pvalue > 0.01
+    assert stats.kstest(24 * within / dyestuff.parameters.residual_variance, stats.chi2(24).cdf).pvalue > 0.01
+    assert stats.kstest((mean - dyestuff.parameters.fixed[0]) / np.sqrt(spread / 30), stats.norm.cdf).pvalue > 0.01
 
 
 def test_bias_and_coverage_are_those_of_theory_within_monte_carlo_error(dyestuff, layout):
     """Against a million draws of the two chi-squared variables that they depend on, and of the mean."""
     rng = np.random.default_rng(3)
-    tau, sigma = dyestuff.covariances[0][0, 0], dyestuff.residual_variance
+    tau, sigma = dyestuff.parameters.covariances[0][0, 0], dyestuff.parameters.residual_variance
     between = (sigma + 5 * tau) * rng.chisquare(5, 10**6) / 5
     within = sigma * rng.chisquare(24, 10**6) / 24
     pooled = np.where(between > within, within, (5 * between + 24 * within) / 29)
@@ -256,7 +258,7 @@ def test_bias_and_coverage_are_those_of_theory_within_monte_carlo_error(dyestuff
     error = np.sqrt((pooled + 5 * variance) / 30)
     covered = np.abs(rng.standard_normal(10**6) * np.sqrt((sigma + 5 * tau) / 30)) < stats.norm.ppf(0.975) * error
     found = layout[0].parameters.set_index(["engine", "parameter"])
-    for engine in ("mixedlm", "lme4", INDEPENDENT):
+    for engine in ("statsmodels", "lme4", INDEPENDENT):
         for name, expected in [
             ("Batch var__(Intercept)", variance - tau),
             ("Residual var__Observation", pooled - sigma),
@@ -282,9 +284,9 @@ def test_unit_and_origin_of_the_predictor_change_nothing_but_numbers():
     means, spreads, responses, optima = [], [], [], []
     for case in made:
         design, term = case.model.design, case.model.design.terms[0]
-        means.append(design.X @ case.fixed)
+        means.append(design.X @ case.parameters.fixed)
         same = np.equal.outer(term.codes, term.codes)
-        spreads.append(same * (term.matrix @ case.covariances[0] @ term.matrix.T))
+        spreads.append(same * (term.matrix @ case.parameters.covariances[0] @ term.matrix.T))
         responses.append(Experiment(case, 3, ()).response(4))
         optima.append(likelihood_of(case.model, responses[-1]).optimum().loglik)
     for other in (1, 2):

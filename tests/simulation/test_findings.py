@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
+from concord.plots import simulation
 from concord.simulation.case import made_up
 from concord.simulation.experiment import pairs
 from concord.simulation.findings import Findings
@@ -59,7 +60,7 @@ def test_verdicts_and_coverage_over_scenarios_have_the_errors_of_their_draws(gri
         error = clustered(lme4["verdict"] == word, lme4["replicate"])
         line = next(line for line in shown.splitlines() if f" {word} " in line)
         assert line.endswith(f"{count}  {100 * count / len(lme4):.1f} ± {100 * error:.1f} %".split("  ")[1])
-    whiskers = found.coverage()
+    whiskers = simulation.coverage(found)
     assert whiskers.axes
     there = lme4[lme4["covers: x"].notna()]
     error = clustered(there["covers: x"], there["replicate"])
@@ -102,7 +103,7 @@ def _below(text: str, head: str) -> list[str]:
 
 def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):
     found, rows = grid
-    for engine in ("mixedlm", "lme4"):
+    for engine in ("statsmodels", "lme4"):
         mine = rows[rows["engine"] == engine]
         short = mine[mine["short"].astype(bool) & mine["error"].isna()]
         lines = repr(found).split("How far short, and how long")[1].splitlines()

@@ -1,5 +1,7 @@
 """Replicates: what is drawn, and that a refit is what the package gives a user who fits the response anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from concord.engines.lme4 import engine as lme4
 from concord.engines.replicate import likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import model as models
+from concord.models.parameters import Parameters
 from concord.reference import reference
 from concord.simulation import refitter as replicates
 from concord.simulation.refitter import ENGINES, Refitter, draw, from_optimum, gap, symmetric_root
@@ -18,8 +21,7 @@ SEED = 20
 
 
 def truth(model):
-    best = reference.of(model).parameters
-    return best.fixed, best.covariances, best.residual_variance
+    return reference.of(model).parameters
 
 
 def with_response(model, response):
@@ -49,25 +51,25 @@ def pastes():
 
 def test_a_draw_has_a_stream_of_its_own(sleepstudy):
     """A replicate's response depends on seed and number only, not on what was drawn before."""
-    one = [draw(sleepstudy.design, *truth(sleepstudy), SEED, k) for k in range(3)]
-    other = [draw(sleepstudy.design, *truth(sleepstudy), SEED, k) for k in (2, 0)]
+    one = [draw(sleepstudy.design, truth(sleepstudy), SEED, k) for k in range(3)]
+    other = [draw(sleepstudy.design, truth(sleepstudy), SEED, k) for k in (2, 0)]
     assert np.array_equal(one[2], other[0]) and np.array_equal(one[0], other[1])
     assert not np.array_equal(one[0], one[1])
-    assert not np.array_equal(one[0], draw(sleepstudy.design, *truth(sleepstudy), SEED + 1, 0))
+    assert not np.array_equal(one[0], draw(sleepstudy.design, truth(sleepstudy), SEED + 1, 0))
 
 
 def test_draws_have_the_mean_and_covariance_of_the_model(sleepstudy):
     """Over many draws, the first two subjects' responses have mean X b and covariance Z Psi Z' + sigma^2 I."""
-    design, (fixed, covariances, residual_variance) = sleepstudy.design, truth(sleepstudy)
-    rows = np.parameters.packednonzero(design.terms[0].codes < 2)
-    draws = np.array([draw(design, fixed, covariances, residual_variance, SEED, k)[rows] for k in range(3000)])
+    design, true = sleepstudy.design, truth(sleepstudy)
+    rows = np.flatnonzero(design.terms[0].codes < 2)
+    draws = np.array([draw(design, true, SEED, k)[rows] for k in range(3000)])
     term = design.terms[0]
     Z = np.zeros((len(rows), 4))
     for i, row in enumerate(rows):
         Z[i, 2 * term.codes[row] : 2 * term.codes[row] + 2] = term.matrix[row]
-    V = Z @ np.kron(np.eye(2), covariances[0]) @ Z.T + residual_variance * np.eye(len(rows))
+    V = Z @ np.kron(np.eye(2), true.covariances[0]) @ Z.T + true.residual_variance * np.eye(len(rows))
     # Whitened by the model they are standard normal: mean 0, covariance I, each within 4.5 of its standard errors.
-    white = np.linalg.solve(np.linalg.cholesky(V), (draws - design.X[rows] @ fixed).T)
+    white = np.linalg.solve(np.linalg.cholesky(V), (draws - design.X[rows] @ true.fixed).T)
     assert np.abs(white.mean(axis=1)).max() < 4.5 / np.sqrt(3000)
     off = white @ white.T / 3000 - np.eye(len(rows))
     assert np.abs(off - np.diag(np.diag(off))).max() < 4.5 / np.sqrt(3000)
@@ -76,9 +78,9 @@ def test_draws_have_the_mean_and_covariance_of_the_model(sleepstudy):
 
 def test_a_singular_covariance_matrix_is_drawn_from(sleepstudy):
     """With a correlation of one, the slopes are a multiple of the intercepts in every draw."""
-    fixed, _, _ = truth(sleepstudy)
+    fixed = truth(sleepstudy).fixed
     singular = np.array([[4.0, -2.0], [-2.0, 1.0]])
-    response = draw(sleepstudy.design, fixed, [singular], 0.0, SEED, 0)
+    response = draw(sleepstudy.design, Parameters(fixed, (singular,), 0.0), SEED, 0)
     rest = response - sleepstudy.design.X @ fixed
     days, subject = sleepstudy.frame["Days"].to_numpy(), sleepstudy.design.terms[0].codes
     slopes = np.array([np.polyfit(days[subject == k], rest[subject == k], 1) for k in range(18)])
@@ -100,9 +102,8 @@ def test_the_root_is_one_of_the_matrix_and_refuses_what_is_none():
 
 def test_a_negative_residual_variance_is_refused(sleepstudy):
     """It says so, and draws nothing."""
-    fixed, covariances, _ = truth(sleepstudy)
     with pytest.raises(ValueError, match="residual variance"):
-        draw(sleepstudy.design, fixed, covariances, -1.0, SEED, 0)
+        draw(sleepstudy.design, replace(truth(sleepstudy), residual_variance=-1.0), SEED, 0)
 
 
 # Refits -----------------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def test_lme4s_default_refit_is_lmer_on_a_table_with_that_response(id, method, m
     model = models.get(id, method)
     refitter = Refitter(model, "lme4")
     for k in range(4):
-        response = draw(model.design, *truth(model), SEED, k)
+        response = draw(model.design, truth(model), SEED, k)
         agree_exactly(refitter.refit(response), lme4.fit(anew(make_model, model, response)))
 
 
@@ -134,15 +135,15 @@ def test_lme4s_default_refit_is_lmer_on_a_table_with_that_response(id, method, m
 def test_mixedlms_default_refit_is_mixedlm_on_a_table_with_that_response(id, method, make_model):
     """With correlated effects, with variance components, and with effects held uncorrelated."""
     model = models.get(id, method)
-    refitter = Refitter(model, "mixedlm")
-    response = draw(model.design, *truth(model), SEED, 1)
+    refitter = Refitter(model, "statsmodels")
+    response = draw(model.design, truth(model), SEED, 1)
     fit = mixedlm.fit(anew(make_model, model, response))
     agree_exactly(refitter.refit(response), fit)
 
 
 def test_a_warm_refit_is_lme4s_own(pastes):
     """By hand in R, `refit(lmer(...), y)` gives the same numbers."""
-    response = draw(pastes.design, *truth(pastes), SEED, 2)
+    response = draw(pastes.design, truth(pastes), SEED, 2)
     found = Refitter(pastes, "lme4", warm=True).refit(response)
     room = r.call("new.env", parent=r.interface().globalenv)
     r.call("assign", "d", pastes.frame, envir=room)
@@ -163,7 +164,7 @@ def test_what_refit_states_under_reml_is_a_criterion_of_its_own_degrees_of_freed
     version keeps (`resp$REML`), what it states is the criterion with as many, at its estimates.
     """
     design = sleepstudy.design
-    response = draw(design, *truth(sleepstudy), SEED, 0)
+    response = draw(design, truth(sleepstudy), SEED, 0)
     found = Refitter(sleepstudy, "lme4", warm=True).refit(response)
     room = r.call("new.env", parent=r.interface().globalenv)
     r.call("assign", "d", with_response(sleepstudy, response), envir=room)
@@ -198,13 +199,13 @@ def test_a_saddle_is_no_rest():
     assert replicates._at_rest(optimum, likelihood) and not replicates._at_rest(zero, likelihood)
 
 
-@pytest.mark.parametrize("engine", ["mixedlm", "lme4"])
+@pytest.mark.parametrize("engine", ["statsmodels", "lme4"])
 def test_tuned_refits_reach_the_optimum(engine, pastes):
     """Of every response, also where a variance is zero at the optimum."""
     refitter = Refitter(pastes, engine, "tuned")
     gaps = []
     for k in range(5 if engine == "lme4" else 3):
-        response = draw(pastes.design, *truth(pastes), 1, k)
+        response = draw(pastes.design, truth(pastes), 1, k)
         likelihood = likelihood_of(pastes, response)
         gaps.append(gap(refitter.refit(response, likelihood), likelihood, likelihood.optimum()))
     assert max(gaps) < 2e-7
@@ -213,7 +214,7 @@ def test_tuned_refits_reach_the_optimum(engine, pastes):
 
 def test_the_independent_engine_gives_the_optimum(pastes):
     """No point beside it has a higher likelihood, and its gap is zero."""
-    response = draw(pastes.design, *truth(pastes), SEED, 3)
+    response = draw(pastes.design, truth(pastes), SEED, 3)
     found = Refitter(pastes, "independent").refit(response)
     likelihood = likelihood_of(pastes, response)
     assert gap(found, likelihood, likelihood.optimum()) == pytest.approx(0, abs=1e-11)
@@ -231,9 +232,9 @@ def test_the_offset_is_part_of_the_response(make_model):
     frame["y"] = frame["w"] + stream.standard_normal(60) + stream.standard_normal(10)[frame["g"].cat.codes]
     model = make_model(frame, "y ~ x + offset(w) + (1 | g)")
     plain = make_model(frame.assign(y=frame["y"] - frame["w"]), "y ~ x + (1 | g)")
-    parameters = (np.array([1.0, -2.0]), [np.array([[0.5]])], 1.5)
-    response = draw(model.design, *parameters, SEED, 0)
-    np.testing.assert_allclose(response - frame["w"], draw(plain.design, *parameters, SEED, 0), atol=1e-12)
+    parameters = Parameters(np.array([1.0, -2.0]), (np.array([[0.5]]),), 1.5)
+    response = draw(model.design, parameters, SEED, 0)
+    np.testing.assert_allclose(response - frame["w"], draw(plain.design, parameters, SEED, 0), atol=1e-12)
     for engine in ENGINES:
         one = Refitter(model, engine).refit(response)
         other = Refitter(plain, engine).refit(response - frame["w"].to_numpy())
@@ -243,7 +244,7 @@ def test_the_offset_is_part_of_the_response(make_model):
 
 def test_what_fails_says_why_and_stops_nothing(pastes):
     """A response that no engine can fit: NaN estimates of the right shapes, an infinite gap, and the next one goes."""
-    response = draw(pastes.design, *truth(pastes), SEED, 0)
+    response = draw(pastes.design, truth(pastes), SEED, 0)
     broken = response.copy()
     broken[3] = np.nan
     likelihood = likelihood_of(pastes, response)
@@ -253,7 +254,7 @@ def test_what_fails_says_why_and_stops_nothing(pastes):
         before = refitter.refit(response)
         failed = refitter.refit(broken)
         # MixedLM says nothing and returns NaN; that is no error of its making, and no estimate either.
-        assert (engine == "mixedlm") == (failed.error is None)
+        assert (engine == "statsmodels") == (failed.error is None)
         assert not failed.finite and not failed.converged
         assert failed.parameters.packed.shape == (4,) and np.isnan(failed.parameters.packed).all()
         assert gap(failed, likelihood, optimum) == np.inf
@@ -267,10 +268,10 @@ def test_an_unknown_engine_or_settings_is_refused(pastes):
     with pytest.raises(ValueError, match="settings 'best'"):
         Refitter(pastes, "lme4", "best")
     with pytest.raises(ValueError, match="warm"):
-        Refitter(pastes, "mixedlm", warm=True)
+        Refitter(pastes, "statsmodels", warm=True)
 
 
 def test_an_optimum_is_a_replicate(pastes):
     """With the numbers of the optimum, in its own order."""
-    optimum = likelihood_of(pastes, draw(pastes.design, *truth(pastes), SEED, 0)).optimum()
+    optimum = likelihood_of(pastes, draw(pastes.design, truth(pastes), SEED, 0)).optimum()
     assert from_optimum(optimum).parameters.packed.tolist() == optimum.estimates["estimate"].tolist()

@@ -42,7 +42,7 @@ def begun(case, tmp_path_factory) -> Path:
     ("changed", "message"),
     [
         ({"seed": 2}, "holds another study: seed is 1 there, 2 here"),
-        ({"pairs": pairs()}, "holds another study: fits is ['mixedlm default', 'lme4 default'] there"),
+        ({"pairs": pairs()}, "holds another study: fits is ['statsmodels default', 'lme4 default'] there"),
         ({"cases": "dyestuff2-random_intercept"}, f"holds another study: there is no {NAME} here"),
     ],
 )
@@ -64,7 +64,10 @@ def test_a_folder_with_another_study_is_one_line_that_says_what_differs(begun, c
         (lambda there: there["cases"][NAME].update(digest="0"), "the table or the truth of"),
         (lambda there: there.update(method="ML"), "method is ML there, REML here"),
         (lambda there: there.update(format=0), "is not the manifest of a study of this version"),
-        (lambda there: there.update(format=1), "was begun by an older version of Concord (format 1, here it is 2)"),
+        (lambda there: there.update(format=1), "was begun by an older version of Concord (format 1, here it is 3)"),
+        (lambda there: there.update(format=2), "was begun by an older version of Concord (format 2, here it is 3)"),
+        (lambda there: there["versions"].update(concord="0.0.9"), "was computed with concord 0.0.9, here it is"),
+        (lambda there: there.update(thorough=False), "holds another study: thorough is False there, True here"),
     ],
 )
 def test_a_folder_of_other_versions_or_data_is_refused(begun, case, tmp_path, change, message):
@@ -240,6 +243,19 @@ def replicate_twice(folder: Path, _: Path) -> None:
     edited(files(folder)[0], lambda table: pa.concat_tables([table.slice(0, 3)] * 2), proven=True)
 
 
+def of_an_older_format(folder: Path, _: Path) -> None:
+    """As a part was before it said which optimizers were asked."""
+    file = files(folder)[0]
+    table = pq.read_table(file, partitioning=None)
+    said = json.loads(table.schema.metadata[b"concord"]) | {"format": 2}
+    del said["thorough"]
+    pq.write_table(table.replace_schema_metadata({b"concord": json.dumps(said).encode()}), file)
+
+
+def message_changed(folder: Path, _: Path) -> None:
+    edited(files(folder)[0], lambda table: with_column(table, "messages", [["no doubt"]] * len(table)))
+
+
 def without_a_word(folder: Path, _: Path) -> None:
     file = files(folder)[0]
     pq.write_table(pq.read_table(file, partitioning=None).replace_schema_metadata(None), file)
@@ -265,6 +281,8 @@ def truncated(folder: Path, _: Path) -> None:
         (verdict_changed, "has other values than were written: delete it"),
         (rows_doubled, "its rows are not those of the replicates 0 to 1, each once (column case): delete it"),
         (replicate_twice, "its rows are not those of the replicates 0 to 1, each once (column replicate): delete it"),
+        (message_changed, "has other values than were written: delete it"),
+        (of_an_older_format, "has format 2, and this version 3: delete it"),
         (without_a_word, "does not say which study it belongs to: delete it"),
         (truncated, "is no whole Parquet file: delete it"),
     ],
@@ -335,7 +353,8 @@ def test_the_digest_is_of_values_and_not_of_how_they_are_stored(studied):
     seen = {parts.digest(table)}
     for field in table.schema:
         values = table[field.name].to_pylist()
-        other = {"string": "x", "int64": 7, "bool": not values[1], "double": 0.0}[str(field.type)]
+        kind = "list" if pa.types.is_list(field.type) else str(field.type)
+        other = {"string": "x", "list": ["", "x"], "int64": 7, "bool": not values[1], "double": 0.0}[kind]
         for value in (other, None):
             if value != values[1]:
                 seen.add(parts.digest(with_column(table, field.name, [values[0], value, *values[2:]])))

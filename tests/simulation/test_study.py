@@ -22,6 +22,7 @@ import pytest
 
 from concord.commands.cli import main
 from concord.models import model
+from concord.plots import simulation
 from concord.simulation import experiment, parts, study
 from concord.simulation.case import Case, cases
 from concord.simulation.experiment import Experiment, schema
@@ -56,7 +57,7 @@ def made_up(plan: Plan, first: int, stop: int) -> bytes:
     manifest = plan.manifest
     fits = tuple(manifest["fits"])
     identity = parts.Identity(
-        case.name, case.digest, plan.seed, fits, manifest["level"], manifest["versions"], first, stop
+        case.name, case.digest, plan.seed, fits, plan.thorough, manifest["level"], manifest["versions"], first, stop
     )
     of = [("independent", "optimum"), *plan.pairs]
     rows = [
@@ -377,7 +378,7 @@ def test_findings_do_not_depend_on_how_replicates_are_divided_into_parts(case, t
     there = table.to_pandas()
     lme4 = there[there["engine"] == "lme4"]
     row = one.parameters.set_index(["engine", "parameter"]).loc["lme4", "Residual var__Observation"]
-    off = lme4["estimate: Residual var__Observation"] - case.residual_variance
+    off = lme4["estimate: Residual var__Observation"] - case.parameters.residual_variance
     assert row["bias"] == pytest.approx(off.mean()) and row["bias_error"] == pytest.approx(off.sem())
     row = one.engines.set_index("engine").loc["lme4"]
     assert row["seconds"] == pytest.approx(lme4["seconds"].mean())
@@ -397,16 +398,16 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
         assert row["short"] == mine[mine["engine"] == row["engine"]]["short"].sum() and row["replicates"] == 2
         share = row["short"] / 2
         assert (row["share"], row["mc_error"]) == (share, np.sqrt(share * (1 - share) / 2))
-    assert found.by().set_index("engine")["replicates"].to_dict() == {"mixedlm": 8, "lme4": 8}
+    assert found.by().set_index("engine")["replicates"].to_dict() == {"statsmodels": 8, "lme4": 8}
     with pytest.raises(ValueError, match="no factor 'size_': it has ratio, shift"):
         found.by("size_")
-    picture = found.map("shift", "ratio")
+    picture = simulation.heat_maps(found, "shift", "ratio")
     panels = [axes for axes in picture.axes if axes.images]
-    assert [axes.get_title("left") for axes in panels] == ["mixedlm, default", "lme4, default"]
-    shares = by[by["engine"] == "mixedlm"].pivot(index="ratio", columns="shift", values="share")
+    assert [axes.get_title("left") for axes in panels] == ["statsmodels, default", "lme4, default"]
+    shares = by[by["engine"] == "statsmodels"].pivot(index="ratio", columns="shift", values="share")
     assert np.array_equal(panels[0].images[0].get_array(), shares)
     assert "Share short, by ratio" in repr(found)
-    assert found.coverage().axes
+    assert simulation.coverage(found).axes
 
 
 @pytest.mark.parametrize(

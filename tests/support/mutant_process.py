@@ -44,12 +44,13 @@ WRONG = {
         ["tests, degrees of freedom", "tests, p-value"],
     ),
     "AIC + 1 %": (
-        "concord.account.criteria",
-        "old = module.stated_by_r\n"
-        "def stated_by_r(fit):\n"
+        "concord.engines.lme4.statements",
+        "from dataclasses import replace\n"
+        "old = module._criteria\n"
+        "def _criteria(fit):\n"
         "    said = old(fit)\n"
-        "    return {**said, 'aic': 1.01 * said['aic']}\n"
-        "module.stated_by_r = stated_by_r",
+        "    return replace(said, aic=replace(said.aic, value=1.01 * said.aic.value))\n"
+        "module._criteria = _criteria",
         ["criteria, AIC"],
     ),
     "R-squared + 10 %": (

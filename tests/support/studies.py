@@ -12,7 +12,7 @@ from concord.simulation.experiment import pairs
 MODEL = "dyestuff-random_intercept"
 NAME = f"{MODEL}-REML"
 DEFAULT = pairs(("default",))
-CLOCK = ["seconds"]
+CLOCK = ["seconds", "added"]
 
 
 def files(folder: Path) -> list[Path]:

@@ -106,7 +106,7 @@ def test_a_printed_value_holds_to_its_last_digit(row, fitted):
 @pytest.mark.parametrize("row", [row for row in ESTIMATES if row["fit"] == "optimum"], ids=named)
 def test_both_packages_tuned_print_it_too(row, fitted):
     """MixedLM and lme4, tuned, have every printed value of the optimum, within the digits that they agree to."""
-    for engine in ("mixedlm", "lme4"):
+    for engine in ("statsmodels", "lme4"):
         model, fit = fitted(row["model"], row["method"], f"{engine} tuned")
         value, printed = quantity(row, fit.loglik, fit.estimates, model), float(row["value"])
         allowed = float(row["off"]) * unit(row) + RELATIVE.get(row["quantity"], 1e-5) * abs(printed)
@@ -181,7 +181,7 @@ def test_holding_the_correlation_at_zero_costs_0_3_units(fitted):
 def test_the_printed_standard_error_of_a_variance_is_none(fits):
     """MixedLM prints 2.149 beside the pig variance 40.394; the curvature of the likelihood there gives 6.94."""
     (row,) = [row for row in ROWS if row["quantity"] == "std_error of a variance"]
-    fit = fits("dietox-random_intercept", "REML", "mixedlm", "default")
+    fit = fits("dietox-random_intercept", "REML", "statsmodels", "default")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         printed = float(fit.native.bse_re.iloc[0])

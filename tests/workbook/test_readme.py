@@ -28,6 +28,7 @@ from concord.agreement.comparison import compare
 from concord.commands import refresh
 from concord.data import datasets
 from concord.engines.engine import engines
+from concord.errors import InputError
 from concord.models import model as models
 from support.checkout import IN_CONDA, Checkout
 from support.notebooks import notebook
@@ -128,7 +129,7 @@ def test_reports_runs_every_notebook_by_both_methods(checkout, given):
     for table in ("estimates.csv", "fits.csv"):
         rows = list(csv.DictReader((checkout.folder / "build" / table).open()))
         assert {(row["engine"], row["method"]) for row in rows} == {
-            (engine, method) for engine in ("mixedlm", "lme4") for method in vocabulary.METHODS
+            (engine, method) for engine in ("statsmodels", "lme4") for method in vocabulary.METHODS
         }
     assert {row["verdict"] for row in rows} == {"agree"}
 
@@ -162,7 +163,7 @@ def test_reports_on_a_scheduler_with_workers(tmp_path, given):
     assert kept.metadata.concord.status == "completed"
     rows = list(csv.DictReader((checkout.folder / "build" / "fits.csv").open()))
     assert {(row["engine"], row["method"], row["verdict"]) for row in rows} == {
-        (engine, "ML", "agree") for engine in ("mixedlm", "lme4")
+        (engine, "ML", "agree") for engine in ("statsmodels", "lme4")
     }
 
 
@@ -348,7 +349,7 @@ def test_a_notebook_is_run_for_the_model_that_is_named(tmp_path, given):
 def test_simulations_report_how_often_and_go_on(checkout, given):
     # Fewer than a reader would take
     model, grid = given[0].replace("REPLICATES=200", "REPLICATES=2"), given[1].replace("100", "1") + " --workers 0"
-    assert re.search(r"^mixedlm +default", checkout.run(model), re.MULTILINE)
+    assert re.search(r"^statsmodels +default", checkout.run(model), re.MULTILINE)
     factors = next(block for block in blocks("toml") if "groups" in block).splitlines()
     assert [line.partition(" = ")[0] for line in factors] == ["groups", "ratio", "scale", "shift"]
     (checkout.folder / "grid.toml").write_text("\n".join([factors[0], factors[2]]))
@@ -481,9 +482,9 @@ def test_refresh_takes_the_grid_from_the_front_page(refreshed):
 
 
 def test_a_front_page_without_a_grid_is_one_clear_error(tmp_path):
-    with pytest.raises(refresh.ReadmeError, match="no cell tagged 'grid'"):
+    with pytest.raises(InputError, match="no cell tagged 'grid'"):
         refresh.shown(notebook("shown = 1"))
-    with pytest.raises(refresh.ReadmeError, match="put them where the grid belongs"):
+    with pytest.raises(InputError, match="put them where the grid belongs"):
         refresh.written("no markers")
 
 

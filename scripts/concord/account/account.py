@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -28,9 +27,6 @@ from concord.inference.influence import Influence
 from concord.inference.profile_curve import ProfileError
 from concord.likelihood import likelihood
 from concord.processes.worker import WorkerStopped
-
-if TYPE_CHECKING:
-    from concord.bootstrap.result import Bootstrap
 
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
 # and of influence, for each grouping factor.
@@ -84,7 +80,7 @@ class Account:
         sheets = [self[section] for section in SECTIONS]
         notes = dict.fromkeys(note for sheet in sheets for note in sheet.notes)
         lines = [line for sheet in sheets for line in sheet.lines]
-        return Sheet(f"everything else, {self.comparison.title}", lines, tuple(notes), self._head)
+        return Sheet(f"everything else, {self.comparison.title}", lines, tuple(notes), self.head)
 
     @property
     def summary(self) -> Summary:
@@ -129,45 +125,6 @@ class Account:
         table = pd.concat(made, ignore_index=True)
         return table[["group", *table.columns.drop("group")]]
 
-    def profiles(self) -> Any:
-        """Twice the fall of every parameter's profile log-likelihood, as a picture; or a sentence, where the section of
-        intervals has nothing.
-        """
-        from concord.account.intervals import profile_curves
-        from concord.plots import profiles as profile_plots  # matplotlib, which no sheet needs
-
-        if not self["intervals"].lines:
-            return "No picture: there are no intervals."
-        return profile_plots.deviance(profile_curves.curves(self.comparison, scale="sd", level=self.level), self.level)
-
-    def bland_altman(self) -> Any:
-        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence."""
-        from concord.plots import random_effects as random_effects_module
-
-        if len(self.comparison.parties) < 2:
-            return "No picture: two fits are needed to compare their random effects."
-        return random_effects_module.bland_altman(self.comparison)
-
-    def bootstrap(self, replicates: int, seed: int = 1, progress: bool = True) -> Any:
-        """The parametric bootstrap of all packages, with the other intervals beside it (`Bootstrapped`); or a sentence,
-        for none. There are no profiles where the section of intervals has nothing.
-        """
-        from concord.bootstrap import parametric
-
-        if not replicates:
-            return "No bootstrap: replicates is 0."
-        drawn = parametric.bootstrap(self.comparison, replicates, seed, progress=progress)
-        profiles = bool(self["intervals"].lines)
-        beside = intervals.table(self.comparison, self.level, drawn.intervals(self.level), with_profile=profiles)
-        return Bootstrapped(drawn, beside, self.level, self.of_bootstrap(drawn))
-
-    def of_bootstrap(self, drawn: Bootstrap) -> Sheet:
-        """The ends of a bootstrap's intervals as lines: each package's by the same draws as the independent ones."""
-        from concord.bootstrap import intervals as bootstrap_lines
-
-        title = f"bootstrap intervals, {self.comparison.title}, {len(drawn.judging)} replicates"
-        return Sheet(title, bootstrap_lines.lines(drawn, self.level), head=self._head)
-
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
         once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
@@ -186,20 +143,20 @@ class Account:
         title = f"{section}, {self.comparison.title}"
         needed = self.estimated(section)
         if not self.comparison.fits:
-            return Sheet(title, [], ("There is no fit.",), self._head)
+            return Sheet(title, [], ("There is no fit.",), self.head)
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
             if not self.seconds:
                 note = f"Left out, as asked: {section}."
             elif math.isinf(needed):
                 note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
-            return Sheet(title, [], (note,), self._head)
+            return Sheet(title, [], (note,), self.head)
         try:
-            return Sheet(title, self._lines(section), self._notes(section), self._head)
+            return Sheet(title, self._lines(section), self._notes(section), self.head)
         except WorkerStopped as stop:
-            return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self._head)
+            return Sheet(title, [], (f"Not there: an engine's process has ended ({stop}).",), self.head)
         except (likelihood.LikelihoodError, ProfileError) as error:
-            return Sheet(title, [], (f"Not there: {error}.",), self._head)
+            return Sheet(title, [], (f"Not there: {error}.",), self.head)
 
     def _lines(self, section: str) -> list[Line]:
         made: dict[str, Callable[[], Sequence[Line]]] = {
@@ -232,7 +189,8 @@ class Account:
         return ()
 
     @property
-    def _head(self) -> dict[str, str]:
+    def head(self) -> dict[str, str]:
+        """Whose the lines are: what stands in every record of a sheet."""
         model = self.comparison.model
         return {
             "dataset": model.dataset.id,
@@ -240,44 +198,6 @@ class Account:
             "method": model.method,
             "settings": self.comparison.settings,
         }
-
-
-@dataclass(frozen=True, eq=False)
-class Bootstrapped:
-    """A bootstrap, and its intervals beside those of the other kinds.
-
-    Attributes
-    ----------
-    drawn : the bootstrap
-    intervals : of every parameter, as `intervals.table` has them
-    level : of all of these
-    sheet : the ends of the bootstrap's own as lines
-    """
-
-    drawn: Bootstrap
-    intervals: pd.DataFrame
-    level: float
-    sheet: Sheet
-
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
-        shown = self.intervals.drop(columns=["effect", "lower_reached", "upper_reached", "scale"])
-        words = ["group", "term", "kind", "source", "method", "note"]
-        ends = [[tables.number(float(end), 6) for end in pair] for pair in shown[["lower", "upper"]].to_numpy()]
-        rows = [[*told, *pair] for told, pair in zip(shown[words].to_numpy().tolist(), ends, strict=True)]
-        caption = (
-            f"{self.drawn.model.id}, {self.drawn.model.method}: {100 * self.level:g} percent intervals of every kind"
-        )
-        return caption, [*words, "lower", "upper"], rows, len(words)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        own = self.sheet._repr_mimebundle_()
-        html = "\n".join(
-            [self.drawn._repr_mimebundle_()["text/html"], own["text/html"], tables.render_html(*self._rendered())]
-        )
-        return own | {"text/plain": repr(self), "text/html": html}
-
-    def __repr__(self) -> str:
-        return f"{self.drawn!r}\n\n{self.sheet!r}\n\n{tables.render_text(*self._rendered())}"
 
 
 class Summary:

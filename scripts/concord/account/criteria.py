@@ -4,20 +4,15 @@ package states them, held to what follows from the independent likelihood at the
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-from concord import r
 from concord.account.line import Line
 from concord.account.nested_models import candidate
 from concord.agreement.comparison import Comparison
-from concord.engines.fit import Fit
+from concord.engines.statements import Statement, statements
 from concord.engines.tuning import recomputed
 from concord.inference.criteria import Candidate
 from concord.models.design import Design
-
-_R = Path(__file__).with_suffix(".R")
 
 SECTION = "criteria"
 # What a quantity's parts are called in what a fit is asked.
@@ -30,7 +25,7 @@ _QUANTITIES = {
     "df_residual": ("residual degrees of freedom", "count"),
     "nobs": ("number of rows", "count"),
 }
-_NO_DEVIANCE = "it has no deviance of a mixed model, -2 logLik says the same"
+NOTHING = Statement(why="nothing is known here of what it states")
 
 
 def lines(comparison: Comparison) -> list[Line]:
@@ -42,24 +37,22 @@ def lines(comparison: Comparison) -> list[Line]:
     found = {label: judgement.fit for label, judgement in comparison.judged if not judgement.fit.violation}
     if not found:
         return []
-    stated, own = {}, {}
-    for label, fit in found.items():
-        stated[label] = fit.ask(stated_by_mixedlm if fit.engine == "mixedlm" else stated_by_r)
-        own[label] = candidate(fit.model, recomputed(fit, comparison.against.likelihood))
+    asked = {label: statements(fit.engine).criteria for label, fit in found.items()}
+    stated = {label: question(found[label]) for label, question in asked.items() if question}
+    own = {label: candidate(fit.model, recomputed(fit, comparison.against.likelihood)) for label, fit in found.items()}
     at_reference = candidate(comparison.model, comparison.against.level)
     made = []
     for key, (name, tolerance) in _QUANTITIES.items():
         values, expected, definitions, absent = {}, {}, {}, {}
         for label, fit in found.items():
             # What the fit itself holds is what is shown of it everywhere.
-            value = fit.loglik if key == "loglik" else stated[label][key]
-            if isinstance(value, str):
-                absent[label] = value
+            said = Statement(fit.loglik) if key == "loglik" else getattr(stated.get(label), key, NOTHING)
+            if said.value is None:
+                absent[label] = said.reason()
                 continue
-            defined, number = _by_its_definition(key, fit, own[label], bool(stated[label].get("held")))
-            values[label], expected[label] = value, number
-            if defined:
-                definitions[label] = defined
+            values[label] = said.value
+            definitions[label], expected[label] = _by_definition(key, said.definition, own[label], fit.shift)
+        definitions = {label: name for label, name in definitions.items() if name}
         if not values:
             continue
         made.append(
@@ -74,7 +67,7 @@ def lines(comparison: Comparison) -> list[Line]:
                 # A number of rows or parameters is the same wherever a fit stops.
                 short=tolerance != "count" and comparison.apart,
                 rounding=_lost(comparison, key) if tolerance == "criterion" else {},
-                independent=_by_its_definition(key, None, at_reference, False)[1],
+                independent=_by_definition(key, "", at_reference)[1],
             )
         )
     return made
@@ -89,9 +82,16 @@ def _lost(comparison: Comparison, key: str) -> dict[str, float]:
     }
 
 
-def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) -> tuple[str, float]:
-    """The name of a package's definition, empty for the common one, and what it gives of a candidate."""
-    engine = fit.engine if fit else ""
+def _by_definition(key: str, definition: str, own: Candidate, shift: float = 0.0) -> tuple[str, float]:
+    """A package's definition of a criterion, empty for the common one, and what it gives of a candidate.
+
+    Parameters
+    ----------
+    key : which criterion
+    definition : the name of the package's definition
+    own : with the log-likelihood at the package's estimates
+    shift : of the package's log-likelihood, which is that of another coding (`Fit.shift`)
+    """
     common = {
         "loglik": own.loglik,
         "df": own.df,
@@ -101,17 +101,16 @@ def _by_its_definition(key: str, fit: Fit | None, own: Candidate, held: bool) ->
         "df_residual": own.n - own.df,
         "nobs": own.n,
     }
-    if engine == "mixedlm" and key == "df":
-        if held:
-            return "parameters_with_those_held", own.p + _together(own.design)
-        return "parameters_without_the_residual_variance", own.df - 1
-    if engine == "mixedlm" and key == "df_residual":
-        return "rows_less_fixed_effects", own.n - own.p
-    if engine == "nlme" and key == "bic" and own.reml:
-        return "bic_of_contrasts", own.bic("nlme") + 2 * fit.shift
-    if key in ("loglik", "aic", "bic", "deviance") and fit and fit.shift:
-        sign = 1 if key == "loglik" else -2
-        return "reml_in_another_coding", common[key] - sign * fit.shift
+    others: dict[str, Callable[[], float]] = {
+        "parameters_with_those_held": lambda: own.p + _together(own.design),
+        "parameters_without_the_residual_variance": lambda: own.df - 1,
+        "rows_less_fixed_effects": lambda: own.n - own.p,
+        "bic_of_contrasts": lambda: own.bic(of_contrasts=True) + 2 * shift,
+    }
+    if definition:
+        return definition, others[definition]()
+    if key in ("loglik", "aic", "bic", "deviance") and shift:
+        return "reml_in_another_coding", common[key] - (1 if key == "loglik" else -2) * shift
     return "", common[key]
 
 
@@ -121,40 +120,3 @@ def _together(design: Design) -> int:
     for term in design.terms:
         sizes[term.group] = sizes.get(term.group, 0) + len(term.names)
     return sum(q * (q + 1) // 2 for q in sizes.values())
-
-
-def stated_by_r(fit: Fit) -> dict[str, Any]:
-    """What ``logLik``, ``AIC``, ``BIC``, ``deviance`` (``REMLcrit``), ``df.residual`` and ``nobs`` say of a fit by lme4
-    or nlme: numbers, or why there is none.
-    """
-    got = {key: float(value[0]) for key, value in r.from_r(r.call(r.source(_R)["criteria"], fit.native)).items()}
-    if fit.engine == "nlme":
-        got = {
-            **got,
-            "deviance": _NO_DEVIANCE,
-            "df_residual": "it has residual degrees of freedom of every term, none of the model",
-        }
-    return got
-
-
-def stated_by_mixedlm(fit: Fit) -> dict[str, Any]:
-    """What a MixedLM result's attributes say: numbers, or why there is none."""
-    results = getattr(fit.native, "_results", fit.native)
-    none = "it gives NaN under REML"
-    # AIC and BIC read `llf`, and that the model object's present method: held as the fit was made.
-    made, present = results.model, results.model.reml
-    try:
-        made.reml = results.reml
-        aic, bic = float(results.aic), float(results.bic)
-    finally:
-        made.reml = present
-    return {
-        "loglik": fit.loglik,
-        "df": float(results.df_modelwc),
-        "aic": none if math.isnan(aic) else aic,
-        "bic": none if math.isnan(bic) else bic,
-        "deviance": _NO_DEVIANCE,
-        "df_residual": float(results.df_resid),
-        "nobs": float(results.nobs),
-        "held": results.freepat is not None,
-    }

@@ -169,7 +169,7 @@ def _lost(known: Reading, label: str, test: Test, own: dict[str, np.ndarray]) ->
     if "statistic" not in own:
         return lost
     lost["statistic"] = share * np.abs(own["statistic"])
-    if np.ndim(test.df.rounding) and "df" in own:
+    if test.df.rounding is not None and "df" in own:
         lost["df"] = test.df.rounding
     if "p" in own:
         t = (1 - share) * np.abs(own["statistic"])

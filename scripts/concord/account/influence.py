@@ -33,7 +33,7 @@ _R = Path(__file__).with_suffix(".R")
 
 SECTION = "influence"
 # The packages that are fitted anew.
-REFITTED = ("mixedlm", "lme4")
+REFITTED = ("statsmodels", "lme4")
 # A name that no column of a table has.
 _COLUMN = ".left_out"
 

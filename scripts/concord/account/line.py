@@ -81,7 +81,7 @@ class Line:
     section : what it belongs to: ``standard errors``, ``tests``, ``intervals``, ``random effects``, ...
     quantity : what it is, such as ``standard error`` or ``profile interval, lower``
     tolerance : the name of its tolerance among the ``quantities`` of tolerances.toml
-    values : by source (``mixedlm``, ``lme4``, ``nlme``, ``lmerTest``, ...) what it states: a number, or an array of
+    values : by source (``statsmodels``, ``lme4``, ``nlme``, ``lmerTest``, ...) what it states: a number, or an array of
         them, one a level or row, in one order for all sources
     definitions : by source the name of its definition; a source that is not named has the same as all others
     expected : by source the independent value by that source's definition at that source's estimates, missing where

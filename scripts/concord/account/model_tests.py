@@ -28,7 +28,7 @@ from concord.reference import reference
 
 SECTION = "likelihood-ratio tests"
 # The packages whose fits of other models are made for a test.
-TESTED = ("mixedlm", "lme4")
+TESTED = ("statsmodels", "lme4")
 LINEAR = "no random effects"
 
 Fitted = Callable[[Model, str], Answer]

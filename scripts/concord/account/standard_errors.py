@@ -199,7 +199,7 @@ def _of_components(known: Reading) -> list[Line | None]:
                             values={source: each.value[k]},
                             definitions={source: each.definition},
                             expected={source: expected},
-                            rounding={source: each.lost(k)},
+                            rounding={source: float(each.rounding[k])},
                             independent=shown,
                         )
                     )
@@ -211,8 +211,8 @@ def _of_components(known: Reading) -> list[Line | None]:
                 absent[source] = why
                 continue
             values[source], own[source], given[source] = each.entry(k), expected, each.definition
-            if np.ndim(each.rounding):
-                lost[source] = each.lost(k)
+            if each.rounding is not None:
+                lost[source] = float(each.rounding[k])
         made.append(
             known.line(
                 ERRORS,

@@ -95,7 +95,7 @@ class Comparison:
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-        arbiter = {"mixedlm", "lme4"} <= {each.engine for each in answers}
+        arbiter = {"statsmodels", "lme4"} <= {each.engine for each in answers}
         self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
             *range(len(fits))
         ]
@@ -179,8 +179,23 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per quantity; see `agreement_table`."""
-        return agreement_table.build(self)
+        """One row per quantity; see `agreement_table`. Beside a single fit the reference stands as ``optimum``."""
+        parties = [self.measures[i] for i in self.parties] if self.fits else []
+        rows = agreement_table.Rows(
+            parties,
+            self.judge,
+            self.against.estimates[KEY].itertuples(index=False, name=None),
+            comparable=all(self.same_model(each.fit) for each in parties),
+            within=bool(self.fits) and not any(self.grades[i] for i in self.parties),
+        )
+        shown = [
+            (label, fit.loglik + fit.shift, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)
+        ]
+        labels = [self.labels[i] for i in self.parties]
+        if self.alone:
+            shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
+            labels.append(OPTIMUM)
+        return agreement_table.build(shown, labels, rows)
 
     def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
         """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is
@@ -297,7 +312,8 @@ class Comparison:
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
-        header, rows = agreement_table.rendered(self)
+        labels = [*self.labels, *([OPTIMUM] if self.alone else [])]
+        header, rows = agreement_table.rendered(self.table if self.fits else None, labels)
         notes = []
         if self.fits:
             gaps = [

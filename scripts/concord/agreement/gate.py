@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from concord import vocabulary
 from concord.agreement.comparison import Comparison, Disagreement, compare
@@ -13,8 +13,15 @@ from concord.engines.answers import answer
 from concord.models import model as models
 from concord.vocabulary import AGREE, ENGINES, IMPRECISES, SETTINGS, title
 
-if TYPE_CHECKING:
-    from concord.account.account import Account
+
+class Explained(Protocol):
+    """What a gate asks of an account, which stands above it."""
+
+    comparison: Comparison
+
+    @property
+    def unexplained(self) -> list[str]:
+        """The lines that nothing explains, a sentence each."""
 
 
 def everything(chosen: Iterable[models.Model] | None = None) -> Iterator[Comparison]:
@@ -35,7 +42,7 @@ class Gate:
     accounts : what the fits of some of them say beyond their estimates; a line there that nothing explains is a breach
     """
 
-    def __init__(self, comparisons: Iterable[Comparison], accounts: Iterable[Account] = ()) -> None:
+    def __init__(self, comparisons: Iterable[Comparison], accounts: Iterable[Explained] = ()) -> None:
         self.comparisons, self.accounts = list(comparisons), list(accounts)
         if not self.comparisons:
             raise ValueError("a gate without a comparison would pass whatever happened")

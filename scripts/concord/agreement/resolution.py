@@ -81,7 +81,7 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
     traced = traced / 2 if likelihood.reml else 0.0
     inverted = inversion(fit)
     residuals = 0.0
-    if fit.engine == "mixedlm":
+    if fit.engine == "statsmodels":
         left = (design.y - design.X @ fit.fixed) / scale
         residuals = EPS * float(left @ left) / (2 * fit.residual_variance / scale**2)
     stated = common + traced + inverted + residuals
@@ -99,7 +99,7 @@ def _held(fit: Fit, likelihood: Likelihood) -> float:
 
 def inversion(fit: Fit) -> float:
     """What the inverses of its covariance matrices can do to the log-likelihood that MixedLM searches by."""
-    if fit.engine != "mixedlm":
+    if fit.engine != "statsmodels":
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
     return float(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from concord.agreement.measures import by_definition
+from concord.agreement.measures import Judge, Measure, by_definition
 from concord.display import table
 from concord.models.parameters import KEY
-
-if TYPE_CHECKING:
-    from concord.agreement.comparison import Comparison
 
 # What the reference is called where it stands in a table beside a single fit.
 OPTIMUM = "optimum"
@@ -29,7 +26,7 @@ def name_of(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [_KIND[row["effect"]], row["group"], row["term"]]))
 
 
-def build(comparison: Comparison) -> pd.DataFrame:
+def build(shown: Iterable[tuple[str, float, pd.DataFrame]], parties: Sequence[str], rows: Rows) -> pd.DataFrame:
     """One row per quantity, the log-likelihood first: ``effect, group, term`` and the value in each fit, then
 
     ``difference`` : the largest of two fits; ``relative`` : to the larger value
@@ -38,23 +35,19 @@ def build(comparison: Comparison) -> pd.DataFrame:
     ``limit`` : how far two fits may be apart in it that are both at the optimum
     ``ok`` : whether they agree in it; ``definition`` : whether that is so only because the two go by another definition
 
-    Where there is one fit only, the reference stands beside it as ``optimum``.
+    Parameters
+    ----------
+    shown : every fit, and beside a single one the reference: label, log-likelihood and estimates
+    parties : the labels of those that are held against each other
+    rows : what they are held to
     """
-    shown = [
-        (label, fit.loglik + fit.shift, fit.estimates)
-        for label, fit in zip(comparison.labels, comparison.fits, strict=True)
-    ]
-    if comparison.alone:
-        shown.append((OPTIMUM, comparison.against.loglik, comparison.against.estimates))
     # By name, and what only one fit has stays in sight.
     joined = pd.concat([_column(*each) for each in shown], axis=1, join="outer", sort=False)
     joined = joined.reindex(sorted(joined.index, key=lambda key: _ORDER[key[0]]))
-    labels = [comparison.labels[i] for i in comparison.parties] + ([OPTIMUM] if comparison.alone else [])
-    values = joined[labels]
+    values = joined[[*parties]]
     joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
     larger = values.abs().max(axis=1, skipna=False)
     joined["relative"] = joined["difference"] / larger.where(larger > 0, 1.0)
-    rows = _Rows(comparison)
     for name in ("tolerance", "limit"):
         joined[name] = [getattr(rows, name)(key) for key in joined.index]
     joined["definition"] = [rows.definition(key) for key in joined.index]
@@ -62,19 +55,25 @@ def build(comparison: Comparison) -> pd.DataFrame:
     return joined.reset_index()
 
 
-class _Rows:
-    """What the rows of one comparison are held to."""
+class Rows:
+    """What the rows of one comparison are held to.
 
-    def __init__(self, comparison: Comparison) -> None:
-        self.parties = [comparison.measures[i] for i in comparison.parties] if comparison.fits else []
-        self.comparable = all(comparison.same_model(each.fit) for each in self.parties)
-        self.within = not any(comparison.grades[i] for i in comparison.parties) if comparison.fits else False
-        judge, allowed = comparison.judge, comparison.allowed_gap
-        self.names = comparison.model.design.names
-        self.allowed = allowed
-        self.places = {
-            key: place for place, key in enumerate(comparison.against.estimates[KEY].itertuples(index=False, name=None))
-        }
+    Parameters
+    ----------
+    parties : the fits that are held against each other, measured
+    judge : of the model
+    keys : effect, group and term of every parameter, in the order of the estimates
+    comparable : whether all are of the very same table and formula
+    within : whether none is short or imprecise
+    """
+
+    def __init__(
+        self, parties: Sequence[Measure], judge: Judge, keys: Iterable[Key], comparable: bool, within: bool
+    ) -> None:
+        self.parties, self.comparable, self.within = parties, comparable, within
+        self.allowed = allowed = judge.allowed
+        self.names = judge.model.design.names
+        self.places = {key: place for place, key in enumerate(keys)}
         rooms = [judge.room(each.fit) for each in self.parties if self.comparable and math.isfinite(each.gap)]
         self.alone = np.min([*rooms], axis=0) if rooms else judge.top.alone(allowed)
         self.far = 2 * judge.top.explained(allowed)
@@ -142,11 +141,10 @@ class _Rows:
         return self.comparable and self.within
 
 
-def rendered(comparison: Comparison) -> tuple[list[str], list[list[object]]]:
-    """Header and rows as they are shown."""
-    labels = [*comparison.labels, *([OPTIMUM] if comparison.alone else [])]
+def rendered(given: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[str], list[list[object]]]:
+    """Header and rows of a table as they are shown; no row where there is no fit."""
     rows = []
-    for row in comparison.table.to_dict("records") if comparison.fits else ():
+    for row in () if given is None else given.to_dict("records"):
         # Where they agree a difference is the noise of the last steps: it would change from machine to machine.
         within = row["ok"] and not row["definition"]
         bound = row["limit"] if np.isfinite(row["limit"]) else 1e-3 * abs(row[labels[0]])

@@ -1,11 +1,19 @@
-"""Lines of a parametric bootstrap: the ends of its intervals, by every engine and independently, on the same draws."""
+"""The intervals of a parametric bootstrap: their ends as an account's lines, and beside those of other kinds."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
-from concord.account.line import INDEPENDENT, Line
+import numpy as np
+import pandas as pd
+
+from concord.account.account import Account
+from concord.account.intervals import intervals
+from concord.account.line import INDEPENDENT, Line, Sheet
+from concord.bootstrap import parametric
 from concord.bootstrap.result import LEVEL, Bootstrap
+from concord.display import table as tables
 
 
 def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
@@ -17,7 +25,7 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     that differs otherwise differs. A replicate that failed for one engine is left out of all, so that they stay
     intervals from the same draws; an engine that has fewer than two is left out itself.
     """
-    if INDEPENDENT not in bootstrap.outcomes:
+    if INDEPENDENT not in bootstrap.sources:
         raise ValueError("the intervals can only be judged where the independent optima are among the replicates")
     at = np.array([(1 - level) / 2, (1 + level) / 2])
     engines = [source for source in bootstrap.sources if source != INDEPENDENT]
@@ -32,8 +40,8 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     optima = values[INDEPENDENT][kept]
     own, expected, any_short = {}, {}, False
     for engine in present:
-        outcomes = [each for each, whole in zip(bootstrap.outcomes[engine], kept, strict=True) if whole]
-        elsewhere = np.array([each.own and not each.gap <= bootstrap.allowed for each in outcomes])
+        rows = bootstrap.by_source[engine][kept]
+        elsewhere = (rows["own"].eq(True) & ~(rows["gap"] <= bootstrap.allowed)).to_numpy()
         any_short |= bool(elsewhere.any())
         mine = values[engine][kept]
         own[engine] = np.quantile(mine, at, axis=0)
@@ -59,3 +67,60 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
                 )
             )
     return made
+
+
+def sheet(account: Account, drawn: Bootstrap) -> Sheet:
+    """The ends of a bootstrap's intervals as lines: each package's by the same draws as the independent ones."""
+    title = f"bootstrap intervals, {account.comparison.title}, {drawn.replicates} replicates"
+    return Sheet(title, lines(drawn, account.level), head=account.head)
+
+
+def bootstrapped(account: Account, replicates: int, seed: int = 1, progress: bool = True) -> Bootstrapped | str:
+    """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence, for no replicates.
+
+    There are no profiles where the account's section of intervals has nothing.
+    """
+    if not replicates:
+        return "No bootstrap: replicates is 0."
+    drawn = parametric.bootstrap(account.comparison, replicates, seed, progress=progress)
+    profiles, level = bool(account["intervals"].lines), account.level
+    beside = intervals.table(account.comparison, level, drawn.intervals(level), with_profile=profiles)
+    return Bootstrapped(drawn, beside, level, sheet(account, drawn))
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrapped:
+    """A bootstrap, and its intervals beside those of the other kinds.
+
+    Attributes
+    ----------
+    drawn : the bootstrap
+    intervals : of every parameter, as `intervals.table` has them
+    level : of all of these
+    sheet : the ends of the bootstrap's own as lines
+    """
+
+    drawn: Bootstrap
+    intervals: pd.DataFrame
+    level: float
+    sheet: Sheet
+
+    def _rendered(self) -> tuple[str, list[str], list[list[object]], int]:
+        shown = self.intervals.drop(columns=["effect", "lower_reached", "upper_reached", "scale"])
+        words = ["group", "term", "kind", "source", "method", "note"]
+        ends = [[tables.number(float(end), 6) for end in pair] for pair in shown[["lower", "upper"]].to_numpy()]
+        rows = [[*told, *pair] for told, pair in zip(shown[words].to_numpy().tolist(), ends, strict=True)]
+        caption = (
+            f"{self.drawn.model.id}, {self.drawn.model.method}: {100 * self.level:g} percent intervals of every kind"
+        )
+        return caption, [*words, "lower", "upper"], rows, len(words)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        own = self.sheet._repr_mimebundle_()
+        html = "\n".join(
+            [self.drawn._repr_mimebundle_()["text/html"], own["text/html"], tables.render_html(*self._rendered())]
+        )
+        return own | {"text/plain": repr(self), "text/html": html}
+
+    def __repr__(self) -> str:
+        return f"{self.drawn!r}\n\n{self.sheet!r}\n\n{tables.render_text(*self._rendered())}"

@@ -2,7 +2,7 @@
 
 An interval is what its replicates are. One that failed is left out; one that stopped short of the optimum of its
 response stays in, as it does in any bootstrap, but is counted: every replicate is held against the optimum that the
-independent likelihood has for the same response.
+independent likelihood has for the same response. Replicates are computed as those of a study (`concord.simulation`).
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from __future__ import annotations
 import os
 import sys
 import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
+import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
-from concord.bootstrap.replicates import Judged, Plan, computed
 from concord.bootstrap.result import Bootstrap
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
+from concord.engines.replicate import likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models.model import Model
 from concord.reference import reference
-from concord.simulation.refitter import ENGINES
+from concord.simulation.case import Case
+from concord.simulation.experiment import schema
+from concord.simulation.parts import INDEPENDENT
+from concord.simulation.refitter import ENGINES, draw
+from concord.simulation.store import Plan, Store
+from concord.simulation.study import run
 
 
 def bootstrap(
@@ -48,7 +55,7 @@ def bootstrap(
     subject : a model or a comparison, to draw from the reference's estimates; or a fit, to draw from its own
     replicates : how many responses
     seed : of all draws
-    engines : of ``mixedlm``, ``lme4`` and ``independent``
+    engines : of ``statsmodels``, ``lme4`` and ``independent``
     settings : ``default`` or ``tuned``; by default those of the comparison or fit, and ``default`` for a model
     scheduler : address of a dask scheduler; None for one-thread worker processes on this machine
     workers : how many of them, by default one a core; 0: none, in this process
@@ -59,6 +66,7 @@ def bootstrap(
     ValueError : there is no such engine, or nothing to draw
     InputError : no scheduler answers at the address
     LikelihoodError : the model's likelihood is not defined
+    StudyStopped : it could not go on: the scheduler or all workers are gone, or replicate after replicate has no result
     """
     unknown = [each for each in engines if each not in ENGINES]
     if unknown or not engines:
@@ -66,35 +74,45 @@ def bootstrap(
     if replicates < 1:
         raise ValueError(f"{replicates} replicates: at least one is needed")
     began = time.perf_counter()
-    model = subject if isinstance(subject, Model) else subject.model
-    settings = settings or (subject.settings if getattr(subject, "settings", "") == "tuned" else "default")
-    if isinstance(subject, Fit):
-        truth = subject.parameters
-        origin = f"the estimates of {subject.engine}, {subject.settings} settings"
-    else:
-        against = subject.against if isinstance(subject, Comparison) else reference.of(model)
-        truth, origin = against.parameters, f"the {against.noun}"
+    case, origin = _case(subject)
+    settings = settings or ("tuned" if getattr(subject, "settings", "") == "tuned" else "default")
     absent = {}
-    if "mixedlm" in engines:
+    if "statsmodels" in engines:
         try:
-            mixedlm.call(model)
+            mixedlm.call(case.model)
         except CannotExpress as error:
-            absent["mixedlm"] = str(error)
-    present = tuple(each for each in dict.fromkeys(engines) if each not in absent)
-    plan = Plan(uuid.uuid4().hex, model, truth, seed, present, settings)
-    found: dict[int, Judged] = {}
-    with _bar(replicates, model.id, progress) as tell:
-        for number, outcome in computed(plan, replicates, scheduler, workers):
-            found[number] = outcome
-            tell()
-    outcomes = {source: [found[number][0][source] for number in range(replicates)] for source in present}
-    judging = np.array([found[number][1] for number in range(replicates)])
-    seconds = time.perf_counter() - began
-    return Bootstrap(model, origin, truth.packed, seed, settings, outcomes, judging, absent, seconds)
+            absent["statsmodels"] = str(error)
+    sources = [each for each in dict.fromkeys(engines) if each not in absent]
+    pairs = tuple((each, settings) for each in sources if each != INDEPENDENT)
+    truth = case.parameters
+    response = draw(case.model.design, truth, seed, 0)
+    likelihood_of(case.model, response)  # which raises the errors that every replicate would have
+    plan = Plan((case,), seed, replicates, pairs, thorough=False)
+    with TemporaryDirectory(prefix="concord-bootstrap-") as folder, _bar(replicates, case.model.id, progress) as tell:
+        lost = run(plan, Path(folder), scheduler=scheduler, workers=workers, tell=tell).lost
+        kept = [schema(case.model.design).empty_table(), *Store(Path(folder)).rows(case.name, plan.manifest)]
+    rows = pa.concat_tables(kept).to_pandas()
+    nothing = [
+        {"replicate": each.number, "engine": engine, "error": each.why}
+        for each in lost
+        for engine in [INDEPENDENT, *(name for name, _ in pairs)]
+    ]
+    rows = pd.concat([rows, pd.DataFrame(nothing)]).sort_values("replicate", kind="stable") if lost else rows
+    return Bootstrap(case, origin, seed, settings, sources, rows, absent, time.perf_counter() - began)
+
+
+def _case(subject: Model | Comparison | Fit) -> tuple[Case, str]:
+    """What is drawn from, and whose estimates these are, in words."""
+    if isinstance(subject, Fit):
+        origin = f"the estimates of {subject.engine}, {subject.settings} settings"
+        return Case("bootstrap", subject.model, subject.parameters), origin
+    model = subject if isinstance(subject, Model) else subject.model
+    against = subject.against if isinstance(subject, Comparison) else reference.of(model)
+    return Case("bootstrap", model, against.parameters), f"the {against.noun}"
 
 
 @contextmanager
-def _bar(total: int, title: str, wanted: bool) -> Iterator[Any]:
+def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, in a terminal or in a notebook that has a front end; gone when it is done.
 
     A notebook that a program executes is to be read later: there a bar would only be left as output.
@@ -107,7 +125,7 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Any]:
     with tqdm(
         total=total, desc=title, unit="replicate", dynamic_ncols=not kernel, leave=False, disable=not shown
     ) as bar:
-        yield bar.update
+        yield lambda done, _: bar.update(done - bar.n)
     if shown and kernel:
         from IPython.display import clear_output
 

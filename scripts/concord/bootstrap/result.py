@@ -18,13 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.line import INDEPENDENT
 from concord.agreement.tolerances import allowed_gap
-from concord.bootstrap.replicates import Outcome
 from concord.display import table as tables
 from concord.models.model import Model
 from concord.models.parameters import KEY, keys
-from concord.vocabulary import IMPRECISE, SHORT
+from concord.simulation.case import Case
+from concord.simulation.parts import INDEPENDENT
 
 LEVEL = 0.95
 # What a message says anew in every replicate.
@@ -37,25 +36,34 @@ class Bootstrap:
 
     Attributes
     ----------
-    model : what was drawn from and refitted
+    case : what was drawn from and refitted
     origin : whose estimates the draws are from, in words
-    truth : those estimates, in the order of `key`
     seed, settings : of the draws, and of the engines
-    outcomes : by source one `Outcome` a replicate
-    judging : seconds that the optimum and the gaps of each replicate took
+    sources : the engines, and ``independent``
+    rows : a row a replicate and source, in the order of the replicates, as `concord.simulation.experiment.schema` has
+        them; with nothing but ``replicate, engine, error`` where a replicate was lost
     absent : the engines that are left out, with the reason
     seconds : wall time of it all
     """
 
-    model: Model
+    case: Case
     origin: str
-    truth: np.ndarray
     seed: int
     settings: str
-    outcomes: dict[str, list[Outcome]]
-    judging: np.ndarray
+    sources: list[str]
+    rows: pd.DataFrame
     absent: dict[str, str] = field(default_factory=dict)
     seconds: float = math.nan
+
+    @property
+    def model(self) -> Model:
+        """What was drawn from and refitted."""
+        return self.case.model
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The estimates that are drawn from, in the order of `key`."""
+        return self.case.parameters.packed
 
     @cached_property
     def key(self) -> pd.DataFrame:
@@ -63,14 +71,9 @@ class Bootstrap:
         return pd.DataFrame(keys(self.model.design), columns=KEY)
 
     @property
-    def sources(self) -> list[str]:
-        """The engines, and ``independent``."""
-        return list(self.outcomes)
-
-    @property
     def replicates(self) -> int:
         """How many responses were drawn."""
-        return len(self.judging)
+        return self.rows["replicate"].nunique()
 
     @property
     def allowed(self) -> float:
@@ -78,20 +81,26 @@ class Bootstrap:
         return allowed_gap(self.settings, self.model)
 
     @cached_property
+    def by_source(self) -> dict[str, pd.DataFrame]:
+        """The rows of every source, with a column ``finite``: whether all its estimates are numbers."""
+        estimates = ["loglik", *(f"estimate: {name}" for name in self.case.truth)]
+        finite = self.rows["error"].isna() & np.isfinite(self.rows[estimates].to_numpy(float)).all(axis=1)
+        rows = self.rows.assign(finite=finite)
+        return {source: rows[rows["engine"] == source] for source in self.sources}
+
+    @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """By source the estimates, shape (replicates, parameters); a row of NaN where a replicate failed."""
-        nothing = np.full(len(self.truth), np.nan)
+        names = [f"estimate: {name}" for name in self.case.truth]
         return {
-            source: np.array(
-                [each.replicate.parameters.packed if each.replicate.finite else nothing for each in outcomes]
-            )
-            for source, outcomes in self.outcomes.items()
+            source: np.where(rows[["finite"]], rows[names].to_numpy(float), np.nan)
+            for source, rows in self.by_source.items()
         }
 
     @property
     def gaps(self) -> dict[str, np.ndarray]:
         """By source the gap of every replicate, shape (replicates,)."""
-        return {source: np.array([each.gap for each in outcomes]) for source, outcomes in self.outcomes.items()}
+        return {source: rows["gap"].to_numpy(float) for source, rows in self.by_source.items()}
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -103,51 +112,44 @@ class Bootstrap:
         says so; all are kept.
         ``unsaid``: it is short, and the package claims to have converged.
         """
-        rows = []
-        for source, outcomes in self.outcomes.items():
-            kept = [each for each in outcomes if each.replicate.finite]
-            short = [each for each in kept if each.grade == SHORT]
-            rows.append(
-                {
-                    "source": source,
-                    "replicates": len(outcomes),
-                    "kept": len(kept),
-                    "error": sum(each.replicate.error is not None for each in outcomes),
-                    "not finite": sum(each.replicate.error is None and not each.replicate.finite for each in outcomes),
-                    "short": len(short),
-                    "imprecise": sum(each.grade == IMPRECISE for each in kept),
-                    "not converged": sum(not each.replicate.converged for each in kept),
-                    "unsaid": sum(each.replicate.converged for each in short),
-                    "worst gap": max((each.gap for each in kept), default=np.nan),
-                }
-            )
-        return pd.DataFrame(rows).set_index("source")
+        counts = {}
+        for source, rows in self.by_source.items():
+            kept, error = rows[rows["finite"]], rows["error"].notna()
+            short, converged = kept["short"].eq(True), kept["converged"].eq(True)
+            counts[source] = {
+                "replicates": len(rows),
+                "kept": len(kept),
+                "error": error.sum(),
+                "not finite": (~error & ~rows["finite"]).sum(),
+                "short": short.sum(),
+                "imprecise": kept["imprecise"].eq(True).sum(),
+                "not converged": (~converged).sum(),
+                "unsaid": (short & converged).sum(),
+                "worst gap": kept["gap"].max(),
+            }
+        return pd.DataFrame.from_dict(counts, orient="index").rename_axis("source")
 
     @property
     def errors(self) -> pd.DataFrame:
         """What the engines said, numbers left out, and how often: ``source, kind, text, count``; `kind` is ``error`` or
         ``message``.
         """
-        rows = []
-        for source, outcomes in self.outcomes.items():
-            said = Counter(("error", each.replicate.error) for each in outcomes if each.replicate.error)
-            texts = (text for each in outcomes for text in each.replicate.messages)
+        told = []
+        for source, rows in self.by_source.items():
+            said = Counter(("error", text) for text in rows["error"].dropna())
+            texts = rows["messages"].dropna().explode().dropna()
             said += Counter(("message", _NUMBER.sub("…", text)) for text in texts)
-            rows += [(source, kind, text, count) for (kind, text), count in said.most_common()]
-        return pd.DataFrame(rows, columns=["source", "kind", "text", "count"])
+            told += [(source, kind, text, count) for (kind, text), count in said.most_common()]
+        return pd.DataFrame(told, columns=["source", "kind", "text", "count"])
 
     @property
     def times(self) -> pd.DataFrame:
         """By source the seconds a replicate: ``own``, the package's; ``added``, what is done here to hand it a response
         and to read its estimates. And in the row ``judge``: the optimum, and every source's gap.
         """
-        rows = {
-            source: (np.mean([each.replicate.seconds for each in outcomes]), np.mean([each.added for each in outcomes]))
-            for source, outcomes in self.outcomes.items()
-            if source != INDEPENDENT
-        }
-        rows["judge"] = (float(np.mean(self.judging)), 0.0)
-        return pd.DataFrame(rows, index=["own", "added"]).T
+        means = self.rows.groupby("engine")[["seconds", "added"]].mean().rename(columns={"seconds": "own"})
+        engines = [source for source in self.sources if source != INDEPENDENT]
+        return means.rename(index={INDEPENDENT: "judge"}).loc[[*engines, "judge"]].rename_axis(None)
 
     def intervals(self, level: float = LEVEL) -> pd.DataFrame:
         """Percentile intervals of every parameter by every source.

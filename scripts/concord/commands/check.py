@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,22 +21,15 @@ from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, team
 from concord.commands.baseline import Baseline, Change
 from concord.commands.team import TeamModel
-from concord.data.columns import PreparationError
-from concord.data.datasets import DatasetError
-from concord.data.source import SourceError
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
-from concord.files import write_text
-from concord.likelihood.likelihood import LikelihoodError
-from concord.models.model import ModelError
-from concord.models.syntax import FormulaError
+from concord.files import check_place, write
 from concord.session import Inquiry
 from concord.vocabulary import AGREE, SETTINGS, SHORT, passes, title
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 # Seconds that a section of everything else may take, as estimated.
 DETAILS = 300.0
-UNUSABLE = (SourceError, PreparationError, FormulaError, ModelError, DatasetError, LikelihoodError)
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -178,7 +168,7 @@ def run(
         raise InputError("--record with --changed: a baseline holds all models")
     for option, path in {"--junit-xml": junit, "--summary": summary, "--record": record}.items():
         if path:
-            _check_place(path, option)
+            check_place(path, option)
     began = datetime.now(UTC)
     cases = _compared(chosen, engine_timeout, strict)
     now = baseline.of(each for case in cases for each in case.entries) if then or record or junit or summary else None
@@ -191,42 +181,15 @@ def run(
             print(line)
     if now is not None:
         if junit:
-            write_text(junit, junit_xml(cases, now.versions, began))
+            write(junit, junit_xml(cases, now.versions, began))
         if summary:
-            write_text(summary, markdown(cases, now, then, changes))
+            write(summary, markdown(cases, now, then, changes))
         if record:
-            write_text(record, now.text())
+            write(record, now.text())
     print(_headline(cases, len(models)), flush=True)
     if any(case.error and not case.trace for case in cases):
         return BAD_INPUT
     return AS_EXPECTED if all(case.passed for case in cases) else NOT_AS_EXPECTED
-
-
-def _check_place(path: Path, option: str) -> None:
-    """A file can be written there: one is, beside it, and it and the folders made for it are taken away again.
-
-    Permissions do not tell: root has them all, and still nothing can be made in /proc.
-
-    Raises
-    ------
-    InputError : it cannot
-    """
-    made: list[Path] = []
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder: name a file")
-        for folder in reversed([each for each in path.parents if not each.exists()]):
-            folder.mkdir(exist_ok=True)
-            made.append(folder)
-        descriptor, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
-        os.unlink(aside)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}: name another file with {option}") from error
-    finally:
-        for folder in reversed(made):
-            with suppress(OSError):  # another process has put something there
-                folder.rmdir()
 
 
 def _compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = False) -> list[Case]:
@@ -259,7 +222,7 @@ def _case(model: TeamModel, engine_timeout: float, strict: bool = False) -> Case
         case.entries = [baseline.entry(model.name, each) for each in comparisons]
         case.comparisons = dict(zip(SETTINGS, comparisons, strict=True))
         _look_closer(case, inquiry)
-    except UNUSABLE as error:
+    except InputError as error:
         case.error = shorten(str(error))
     except Exception as error:  # one model's failure must not stop the others
         case.error = shorten(f"{type(error).__name__}: {error}")

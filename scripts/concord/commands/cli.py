@@ -10,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+from concord.errors import InputError
+
 # What a subcommand needs is imported by it: `--help` and a mistyped option answer at once.
 
 
@@ -341,13 +343,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _told(given: argparse.Namespace) -> int:
     """Run the command; what it cannot do is one line on stderr."""
-    from concord.data.datasets import DatasetError
-    from concord.errors import InputError
-    from concord.models.model import ModelError
-
     try:
         return given.command(given)
-    except (InputError, DatasetError, ModelError) as error:
+    except InputError as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written

@@ -20,8 +20,6 @@ from concord.reports.execution import COMPLETED, Execution, execute, labelled
 from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
-# Exceptions that say that data, formula or options cannot be used. By name: they are raised in the notebook's kernel.
-UNUSABLE = {"SourceError", "PreparationError", "FormulaError", "ModelError", "DatasetError", "LikelihoodError"}
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 
@@ -94,9 +92,8 @@ def run(
 
             executions[method] = execution = execute(text, parameters, done=done)
         if execution.status != COMPLETED:
-            name, _, what = execution.error.partition(": ")
-            if name in UNUSABLE:
-                print(f"concord: {what}", file=sys.stderr)
+            if execution.unusable:
+                print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
                 return BAD_INPUT
             where = f", cell {execution.cell}" if execution.cell else ""
             print(f"concord: {method} {execution.status}{where}: {errors.shorten(execution.error)}", file=sys.stderr)
@@ -138,21 +135,21 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     for method, execution in executions.items():
         notebook = labelled(execution, f"{stem}-{method}", stem, method, alone=True)
         executed.append(notebook)
-        files.write_text(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
-        files.write_text(output / f"{stem}-{method}.html", page(notebook))
+        files.write(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
+        files.write(output / f"{stem}-{method}.html", page(notebook))
         print(output / f"{stem}-{method}.html")
     estimates, fits = collect(executed)
-    files.write_text(output / "estimates.csv", as_csv(estimates))
-    files.write_text(output / "fits.csv", as_csv(fits))
+    files.write(output / "estimates.csv", as_csv(estimates))
+    files.write(output / "fits.csv", as_csv(fits))
     lines = collect_quantities(executed)
-    files.write_text(output / "quantities.csv", as_csv(lines))
+    files.write(output / "quantities.csv", as_csv(lines))
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
             references.setdefault(name, {}).update(methods)
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
-        files.write_text(output / "reference.json", content)
+        files.write(output / "reference.json", content)
     return set(fits["verdict"]), unexplained(lines)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from concord.errors import InputError
+from concord.files import write
+
 README = Path(__file__).resolve().parents[3] / "README.md"
 BEGIN, END = "<!-- grid: from notebooks/agreement.ipynb, by `make refresh` -->", "<!-- end of the grid -->"
 SOURCE, TAG = "agreement", "grid"
-
-
-class ReadmeError(ValueError):
-    """README.md has no place for the grid, or the notebook has no grid."""
 
 
 def shown(notebook: Mapping[str, Any]) -> str:
@@ -21,7 +19,7 @@ def shown(notebook: Mapping[str, Any]) -> str:
 
     Raises
     ------
-    ReadmeError : there is no such cell, or it shows no Markdown
+    InputError : there is no such cell, or it shows no Markdown
     """
     for cell in notebook["cells"]:
         if TAG in cell["metadata"].get("tags", ()):
@@ -29,7 +27,7 @@ def shown(notebook: Mapping[str, Any]) -> str:
                 if "text/markdown" in output.get("data", {}):
                     text = output["data"]["text/markdown"]
                     return (text if isinstance(text, str) else "".join(text)).strip()
-    raise ReadmeError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
+    raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
 
 
 def written(text: str) -> str:
@@ -37,7 +35,7 @@ def written(text: str) -> str:
 
     Raises
     ------
-    ReadmeError : the markers are missing
+    InputError : the markers are missing
     """
     return text[slice(*_place(text))].strip()
 
@@ -46,13 +44,11 @@ def refresh(path: Path, new: str) -> None:
     """Put a new grid in place of the one in README, whole or not at all."""
     text = path.read_text(encoding="utf-8")
     start, stop = _place(text)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(f"{text[:start]}\n{new}\n{text[stop:]}", encoding="utf-8")
-    os.replace(aside, path)
+    write(path, f"{text[:start]}\n{new}\n{text[stop:]}")
 
 
 def _place(text: str) -> tuple[int, int]:
     start, stop = text.find(BEGIN), text.find(END)
     if not 0 <= start < stop:
-        raise ReadmeError(f"README.md: the lines {BEGIN!r} and {END!r} are missing: put them where the grid belongs")
+        raise InputError(f"README.md: the lines {BEGIN!r} and {END!r} are missing: put them where the grid belongs")
     return start + len(BEGIN), stop

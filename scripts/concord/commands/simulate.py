@@ -12,7 +12,7 @@ from tqdm import tqdm
 from concord.simulation.case import GRID, cases
 from concord.simulation.experiment import pairs
 from concord.simulation.store import Plan, Store
-from concord.simulation.study import Outcome, StudyStopped, run
+from concord.simulation.study import Progress, StudyStopped, run
 from concord.vocabulary import SETTINGS
 
 FOLDER = Path("build") / "simulation"
@@ -60,10 +60,10 @@ def simulate(
     plan = Plan(tuple(cases(model, method, seed, grid)), seed, replicates, pairs(chosen))
     name = GRID if model == GRID else model
     folder = output or FOLDER / f"{name}-{method}"
-    outcome, stopped = Outcome(), ""
+    came, stopped = Progress(), ""
     with _Progress() as progress:
         try:
-            outcome = run(plan, folder, scheduler=scheduler, workers=workers, batch=batch, tell=progress.tell)
+            came = run(plan, folder, scheduler=scheduler, workers=workers, batch=batch, tell=progress.tell)
         except KeyboardInterrupt:
             stopped = "interrupted"
         except StudyStopped as error:
@@ -74,11 +74,11 @@ def simulate(
         _say(f"concord: {stopped}: {kept} of {total} replicates are kept in {folder}; the same command goes on")
         return 130 if stopped == "interrupted" else 1
     _report(folder)
-    for line in outcome.failed:
+    for line in came.lost:
         _say(f"concord: no result: {line}")
-    if outcome.failed:
-        _say(f"concord: {outcome.before + outcome.now} of {total} replicates are there; the same command tries again")
-    return 1 if outcome.failed else 0
+    if came.lost:
+        _say(f"concord: {came.before + came.now} of {total} replicates are there; the same command tries again")
+    return 1 if came.lost else 0
 
 
 def _report(folder: Path) -> None:

@@ -27,7 +27,7 @@ from concord.commands import baseline
 from concord.commands.baseline import Baseline, Change
 from concord.commands.check import changes_markdown, table
 from concord.errors import InputError, shorten
-from concord.files import write_text
+from concord.files import write
 from concord.models import model
 
 SAME, CHANGED = 0, 1
@@ -64,7 +64,7 @@ def verdicts(output: Path, ids: Sequence[str] = ()) -> int:
         entries.append(baseline.entry(comparison.model.id, comparison))
         done, all_ = len(entries), 2 * len(chosen)
         print(f"[{done}/{all_}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    write_text(output, baseline.of(entries).text())
+    write(output, baseline.of(entries).text())
     return 0
 
 
@@ -102,7 +102,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
     upgraded = [(name, before, now) for name, before, now in installed if before != now]
     if not upgraded:
         text = f"## Upgrade check: nothing to compare\n\n{_nothing(requirements)}\n"
-        write_text(folder / "summary.md", text)
+        write(folder / "summary.md", text)
         print(text, end="")
         return SAME
     _say("upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded))
@@ -110,7 +110,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
     found = _both(python, folder, ids)
     changes = baseline.changes(found[PRESENT], found[OTHER])
     text = markdown(found[PRESENT], found[OTHER], upgraded, changes)
-    write_text(folder / "summary.md", text)
+    write(folder / "summary.md", text)
     print(text, end="")
     return CHANGED if changes else SAME
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from concord.data.source import Unusable
+from concord.errors import InputError
 
 NUMBER, WHOLE, TRUTH, LEVELS = "number", "whole number", "truth value", "level"
 
 
-class PreparationError(ValueError):
+class PreparationError(InputError):
     """Data that cannot carry the model; the message is one line: what is wrong, in which column, what to do."""
 
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
+from concord.errors import InputError
 
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
 _WRITTEN = {
@@ -35,7 +36,7 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class DatasetError(ValueError):
+class DatasetError(InputError):
     """A dataset's folder, TOML or CSV is not what it should be; the message names the file and the key."""
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concord.errors import InputError
+
 DECIMALS = "decimals"
 """Key of ``frame.attrs``: the names of the columns whose doubles are those of printed decimals."""
 NOTES = "notes"
@@ -13,7 +15,7 @@ NOTES = "notes"
 sentence."""
 
 
-class SourceError(ValueError):
+class SourceError(InputError):
     """A file that gives no table; the message is one line: what is wrong, where, and what to do."""
 
 

@@ -48,7 +48,7 @@ class Fit(Estimated):
     Attributes
     ----------
     model : what was fitted
-    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    engine : ``statsmodels``, ``lme4`` or ``nlme``
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
     parameters : its estimates of all parameters of ``model.design``

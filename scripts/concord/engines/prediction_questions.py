@@ -84,7 +84,7 @@ def _asked(name: str, *, columns: bool = False, rows: bool = False) -> _Question
 
 
 def _random(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    if fit.engine == "mixedlm":
+    if fit.engine == "statsmodels":
         # Where it cannot predict it says why; its covariances, which the table holds too, stop there without a reason.
         _ = fit.native.random_effects
     return {}
@@ -232,7 +232,7 @@ def _nlme_standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 _ROWS = ("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled")
 _QUESTIONS: dict[str, list[tuple[tuple[str, ...], _Question | str]]] = {
-    "mixedlm": [
+    "statsmodels": [
         (("random", "errors"), _random),
         (("conditional",), _mixedlm_conditional),
         (("standardized",), "MixedLM has no standardized random effects"),

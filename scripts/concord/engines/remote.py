@@ -22,7 +22,7 @@ from concord.processes.worker import Question, Worker, WorkerStopped, number, un
 
 # What each engine's process imports ahead of its work. An engine that is stopped takes no other one's fits with it.
 _WARM = {
-    "mixedlm": ("statsmodels.formula.api", "concord.engines.statsmodels.engine"),
+    "statsmodels": ("statsmodels.formula.api", "concord.engines.statsmodels.engine"),
     "lme4": ("concord.engines.lme4.engine",),
     "nlme": ("concord.engines.nlme.engine",),
 }
@@ -42,7 +42,7 @@ class Asked:
     Parameters
     ----------
     model : what is to be fitted
-    engine : ``mixedlm``, ``lme4`` or ``nlme``
+    engine : ``statsmodels``, ``lme4`` or ``nlme``
     settings : ``default`` or ``tuned``
     table : `table_digest` of the model's table, as it was when the model's design was made
 
@@ -141,7 +141,7 @@ def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
     found = _workers.get(engine)
     if found is None or not found.alive:
-        if engine != "mixedlm":
+        if engine != "statsmodels":
             r.package("lme4")  # forked, the worker has R as it is here
         with uninterrupted():
             if found is not None:

@@ -34,7 +34,8 @@ class Statement:
     source : the package that states it, where that is another one than the engine (lmerTest of lme4's fits)
     quantity : its own name, where it is a quantity of its own
     tolerance : the name of its own tolerance, where its arithmetic cannot hold the common one
-    rounding : what the rounding of its arithmetic can do to it, in the shape of `value`; zero where that is nothing
+    rounding : what the rounding of its arithmetic can do to it, in the shape of `value`; None where that is nothing
+    expected : the independent value, where it can be worked out in the package's own parameters only
     """
 
     value: Any = None
@@ -43,7 +44,8 @@ class Statement:
     source: str = ""
     quantity: str = ""
     tolerance: str = ""
-    rounding: Any = 0.0
+    rounding: Any = None
+    expected: Any = None
 
     def entry(self, k: int) -> float | None:
         """The number at a place; None where there is none."""
@@ -52,10 +54,6 @@ class Statement:
     def reason(self, k: int = 0) -> str:
         """Why there is no number at a place; empty where nothing is said of that."""
         return self.why if isinstance(self.why, str) else self.why[k]
-
-    def lost(self, k: int) -> float:
-        """What rounding can do to the number at a place."""
-        return float(np.ravel(self.rounding)[k]) if np.ndim(self.rounding) else float(self.rounding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +113,69 @@ class Uncertainty:
     tests: tuple[Test, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Criteria:
+    """What follows from the log-likelihood, which the fit itself holds, each a number."""
+
+    df: Statement
+    aic: Statement
+    bic: Statement
+    deviance: Statement
+    df_residual: Statement
+    nobs: Statement
+
+
+NO_DEVIANCE = Statement(why="it has no deviance of a mixed model, -2 logLik says the same")
+
+
+@dataclass(frozen=True, eq=False)
+class Stop:
+    """Where a package's first optimizer stopped.
+
+    Attributes
+    ----------
+    at : the entries of the factor that it moves, shape (m,)
+    slopes : the independent derivatives there
+    mirrored : those at the same covariance matrix, its factor with a positive diagonal
+    """
+
+    at: np.ndarray
+    slopes: np.ndarray
+    mirrored: np.ndarray
+
+    @property
+    def turned(self) -> int:
+        """How many derivatives have the other sign at the other factor."""
+        return int((np.sign(self.slopes) != np.sign(self.mirrored)).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Checks:
+    """What a package looks at to say that a fit is at the optimum or on the boundary, each with what is expected of it.
+
+    Attributes
+    ----------
+    derivatives : in the package's own parameters, by their `quantity`
+    relative : the largest relative gradient (`concord.inference.gradients`), where there are derivatives
+    least : the smallest number that is compared with `threshold`
+    threshold : below it the package says that the fit is on the boundary
+    boundary : whether it says so
+    compared : the number that is compared with `allowed`, beyond which it warns; None where none is
+    looked : whether it does compare it
+    stop : where its first optimizer stopped, where that can be told
+    """
+
+    derivatives: tuple[Statement, ...]
+    relative: Statement | None
+    least: Statement
+    threshold: float
+    boundary: Statement
+    compared: float | None = None
+    allowed: float = np.nan
+    looked: bool = True
+    stop: Stop | None = None
+
+
 @dataclass(frozen=True)
 class Statements:
     """What a package can be asked; None for what it says nothing of.
@@ -122,9 +183,13 @@ class Statements:
     Attributes
     ----------
     uncertainty : of a fit, the independent likelihood of its model, and what rounding can do to the log-likelihood
+    criteria : of a fit
+    checks : of a fit, and what rounding can do to the log-likelihood
     """
 
     uncertainty: Callable[[Fit, Likelihood, float], Uncertainty] | None = None
+    criteria: Callable[[Fit], Criteria] | None = None
+    checks: Callable[[Fit, float], Checks] | None = None
 
 
 def first_line(error: Exception) -> str:

@@ -70,14 +70,12 @@ class Candidate:
         """Akaike's criterion, -2 l + 2 df."""
         return self.deviance + 2 * self.df
 
-    def bic(self, convention: str = "lme4") -> float:
-        """Schwarz's criterion, -2 l + df log n: with n the number of rows (``lme4``), or under REML the number of
-        contrasts that the restricted likelihood is of, n - p (``nlme``; Pinheiro and Bates 2000, Mixed-Effects Models
+    def bic(self, of_contrasts: bool = False) -> float:
+        """Schwarz's criterion, -2 l + df log n, with the number of rows n; or `of_contrasts`, under REML, with the
+        number of contrasts that the restricted likelihood is of, n - p (Pinheiro and Bates 2000, Mixed-Effects Models
         in S and S-PLUS, section 2.4.1).
         """
-        if convention not in ("lme4", "nlme"):
-            raise ValueError(f"convention {convention!r}: one of lme4, nlme")
-        n = self.n - self.p if convention == "nlme" and self.reml else self.n
+        n = self.n - self.p if of_contrasts and self.reml else self.n
         return self.deviance + self.df * math.log(n)
 
     def by_ml(self) -> Candidate:

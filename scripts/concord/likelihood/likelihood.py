@@ -23,6 +23,7 @@ import pandas as pd
 from scipy import linalg, optimize
 
 from concord.arrays import Floats, Matrix, Vector, total
+from concord.errors import InputError
 from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.models.design import Design
@@ -42,7 +43,7 @@ SCANNED = 2**21
 DEAR = 2000
 
 
-class LikelihoodError(ValueError):
+class LikelihoodError(InputError):
     """The likelihood of a model is not defined; the message says why."""
 
 

@@ -31,17 +31,16 @@ inventory <- function(expression) {
 
 # Parses without evaluating. `problem` says why the text is not one two-sided formula, or is NULL.
 parse_formula <- function(text) {
+  refused <- function(problem) c(list(problem = problem), inventory(NULL))
   expressions <- tryCatch(parse(text = text, keep.source = FALSE), error = function(e) conditionMessage(e))
-  if (is.character(expressions)) {
-    return(list(problem = sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions))))
-  }
-  if (length(expressions) != 1L) return(list(problem = "expected one formula"))
+  if (is.character(expressions)) return(refused(sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions))))
+  if (length(expressions) != 1L) return(refused("expected one formula"))
   e <- expressions[[1L]]
   if (!is.call(e) || !identical(e[[1L]], as.name("~")) || length(e) != 3L) {
-    return(list(problem = "expected response ~ terms"))
+    return(refused("expected response ~ terms"))
   }
   found <- tryCatch(inventory(e), error = function(e) conditionMessage(e))
-  if (is.character(found)) return(list(problem = found))
+  if (is.character(found)) return(refused(found))
   c(list(problem = NULL), found)
 }
 
@@ -85,7 +84,7 @@ columns_of <- function(e) {
   each <- lapply(seq_along(attr(expanded, "term.labels")), function(j) {
     unname(lapply(variables[involved[, j] > 0L], tree))
   })
-  list(attr(expanded, "intercept"), each)
+  list(intercept = attr(expanded, "intercept"), terms = each)
 }
 
 # The parts of a formula that has passed the check: response, fixed part, and one entry for every random term.
@@ -97,13 +96,13 @@ parts <- function(text) {
   list(
     response = text_of(formula[[2L]]),
     fixed = text_of(fixed),
-    columns = vapply(bars, function(bar) text_of(bar[[2L]]), ""),
-    # As lme4 names them: a lone name without backticks.
-    groups = vapply(bars, function(bar) text_of(bar[[3L]], !is.name(bar[[3L]])), ""),
-    trees = list(
-      tree(formula[[2L]]), tree(fixed),
-      lapply(bars, function(bar) list(tree(bar[[2L]]), tree(bar[[3L]]), columns_of(bar[[2L]])))
-    )
+    response_tree = tree(formula[[2L]]),
+    fixed_tree = tree(fixed),
+    random = lapply(bars, function(bar) {
+      # As lme4 names the group: a lone name without backticks.
+      texts <- list(columns = text_of(bar[[2L]]), group = text_of(bar[[3L]], !is.name(bar[[3L]])))
+      c(texts, list(columns_tree = tree(bar[[2L]]), group_tree = tree(bar[[3L]])), columns_of(bar[[2L]]))
+    })
   )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,39 @@ from concord.models import syntax
 from concord.models.syntax import FUNCTIONS, LONGEST, Formula, FormulaError, RandomTerm, Tree
 
 _R = Path(__file__).with_suffix(".R")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What R's parser finds in a text: why it is not a formula, or what the formula combines."""
+
+    problem: str | None
+    functions: list[str]
+    variables: list[str]
+    other: list[str]
+
+
+@dataclass(frozen=True)
+class _Random:
+    """A random term as R has it: texts, trees (see `syntax.read`) and what its columns are by R's algebra."""
+
+    columns: str
+    group: str
+    columns_tree: list[Any]
+    group_tree: list[Any]
+    intercept: bool
+    terms: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A formula as lme4 takes it apart, in texts and trees."""
+
+    response: str
+    fixed: str
+    response_tree: list[Any]
+    fixed_tree: list[Any]
+    random: list[_Random]
 
 
 @cache
@@ -34,50 +68,49 @@ def _parse(text: str) -> Formula:
         raise FormulaError(f"it is too long: {len(text)} characters, where {LONGEST} are enough for any model")
     r.package("lme4")
     room = r.source(_R)
-    content = r.from_r(r.call(room["parse_formula"], text))
-    if content["problem"]:
-        problem = content["problem"][0]
-        raise FormulaError(problem if problem.startswith("it is ") else f"it does not parse: {problem}")
-    functions, other, variables = (content[key] or [] for key in ("functions", "other", "variables"))
-    if "weights" in functions:
+    found = r.record(_Found, r.call(room["parse_formula"], text))
+    if found.problem:
+        raise FormulaError(
+            found.problem if found.problem.startswith("it is ") else f"it does not parse: {found.problem}"
+        )
+    if "weights" in found.functions:
         raise FormulaError(
             "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
         )
-    if "interaction" in functions:
+    if "interaction" in found.functions:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
-    for name in (*sorted(set(functions) - FUNCTIONS), *other):
+    for name in (*sorted(set(found.functions) - FUNCTIONS), *found.other):
         raise FormulaError(f"{name} may not stand in a formula")
-    if "." in variables:
+    if "." in found.variables:
         raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
     whole = syntax.read(r.from_r(r.call(room["tree_of"], text)))
     syntax.check(whole)
     try:
-        got = r.from_r(r.call(room["parts"], text))
+        parts = r.record(_Parts, r.call(room["parts"], text))
     except r.RError as error:
         raise FormulaError(str(error)) from error
-    if not got["groups"]:
+    if not parts.random:
         raise FormulaError("it has no random term, such as (1 | group)")
-    response, fixed, random = got["trees"]
-    kept, offsets = syntax.without_offsets(syntax.read(fixed))
+    kept, offsets = syntax.without_offsets(syntax.read(parts.fixed_tree))
     trees = tuple(
         syntax.RandomTree(
-            syntax.read(columns),
-            syntax.read(group),
-            bool(intercept[0]),
-            tuple(tuple(syntax.read(each) for each in term) for term in terms or ()),
+            syntax.read(term.columns_tree),
+            syntax.read(term.group_tree),
+            term.intercept,
+            tuple(tuple(map(syntax.read, factors)) for factors in term.terms),
         )
-        for columns, group, (intercept, terms) in random
+        for term in parts.random
     )
-    tree = Tree(syntax.read(response), kept or syntax.ONE, offsets, trees)
+    tree = Tree(syntax.read(parts.response_tree), kept or syntax.ONE, offsets, trees)
     if not syntax.same_content(tree, whole):
         raise FormulaError("lme4 takes it apart into something else than what stands in it")
     return Formula(
         text=text,
-        response=got["response"][0],
-        fixed=got["fixed"][0],
-        random=tuple(RandomTerm(*pair) for pair in zip(got["columns"], got["groups"], strict=True)),
-        variables=tuple(variables),
-        functions=frozenset(functions),
+        response=parts.response,
+        fixed=parts.fixed,
+        random=tuple(RandomTerm(term.columns, term.group) for term in parts.random),
+        variables=tuple(found.variables),
+        functions=frozenset(found.functions),
         tree=tree,
     )
 

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.arrays import Integers, Matrix, Vector
 from concord.models.design import Design, DesignTerm, NewRows
 from concord.models.formula import expression
 from concord.models.syntax import Formula, FormulaError, check_variables, variables
 
 _R = Path(__file__).with_suffix(".R")
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    columns: list[str]
+    matrix: Matrix
+    levels: list[str]
+    codes: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class _Design:
+    """A `Design` as R has it: an offset of length 0 is no offset; the levels of each of the factors."""
+
+    y: Vector
+    offset: Vector
+    X: Matrix
+    X_columns: list[str]
+    terms: list[_Term]
+    rows: Vector
+    factors: list[str]
+    levels: list[list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class _NewRows:
+    """`NewRows` as R has them: for every random term the name of each row's level, None where it is missing."""
+
+    X: Matrix
+    offset: Vector
+    matrices: list[Matrix]
+    levels: list[list[str | None]]
 
 
 def design(formula: Formula, frame: pd.DataFrame) -> Design:
@@ -24,17 +58,17 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
     """
     check_variables(formula, list(frame.columns))
     try:
-        got = r.from_r(r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
+        got = r.record(_Design, r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
     except r.RError as error:
         raise FormulaError(f"formula {formula.text!r}: {error}") from error
     terms = tuple(
-        DesignTerm(random.group, tuple(term["columns"]), term["matrix"], term["codes"], tuple(term["levels"]))
-        for random, term in zip(formula.random, got["terms"], strict=True)
+        DesignTerm(random.group, tuple(term.columns), term.matrix, term.codes, tuple(term.levels))
+        for random, term in zip(formula.random, got.terms, strict=True)
     )
-    offset = got["offset"] if len(got["offset"]) else None
-    y = got["y"] if offset is None else got["y"] - offset
-    factors = dict(zip(got["factors"] or (), map(tuple, got["levels"] or ()), strict=True))
-    return Design(y, got["X"], tuple(got["X_columns"] or ()), terms, got["rows"].astype(int), offset, factors)
+    offset = got.offset if len(got.offset) else None
+    y = got.y if offset is None else got.y - offset
+    factors = {name: tuple(levels) for name, levels in zip(got.factors, got.levels, strict=True)}
+    return Design(y, got.X, tuple(got.X_columns), terms, got.rows.astype(int), offset, factors)
 
 
 def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:
@@ -57,11 +91,12 @@ def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.Data
     r.package("lme4")
     given = new[[name for name in formula.variables if name in new.columns]]
     try:
-        got = r.from_r(r.call(r.source(_R)["new_rows"], expression(formula), frame[list(formula.variables)], given))
+        made = r.call(r.source(_R)["new_rows"], expression(formula), frame[list(formula.variables)], given)
+        got = r.record(_NewRows, made)
     except r.RError as error:
         raise FormulaError(f"formula {formula.text!r}, new rows: {error}") from error
     codes = []
-    for term, levels in zip(design.terms, got["levels"], strict=True):
-        number = {level: i for i, level in enumerate(term.levels)}
-        codes.append(np.array([number.get(level, -1) for level in levels], int))
-    return NewRows(got["X"], tuple(got["matrices"]), tuple(codes), got["offset"])
+    for term, levels in zip(design.terms, got.levels, strict=True):
+        number: dict[str | None, int] = {level: i for i, level in enumerate(term.levels)}
+        codes.append(np.array([number.get(level, -1) for level in levels], np.intp))
+    return NewRows(got.X, tuple(got.matrices), tuple(codes), got.offset)

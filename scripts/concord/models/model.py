@@ -9,6 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from concord.data import datasets
+from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.models import matrices
 from concord.models.design import Design
@@ -16,7 +17,7 @@ from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
 
 
-class ModelError(ValueError):
+class ModelError(InputError):
     """There is no such model, no such method, or there are no such settings."""
 
 

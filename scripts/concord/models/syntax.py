@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from concord.errors import InputError
+
 # A formula may only combine variables with these.
 OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
 ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
@@ -28,7 +30,7 @@ _USAGE = {
 }
 
 
-class FormulaError(ValueError):
+class FormulaError(InputError):
     """A formula that cannot be used; the message says what is wrong with which part of it."""
 
 

@@ -134,7 +134,7 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     return figure
 
 
-_NAMES = {"mixedlm": "MixedLM's profile_re", "lme4": "lme4's profile", INDEPENDENT: "independent"}
+_NAMES = {"statsmodels": "MixedLM's profile_re", "lme4": "lme4's profile", INDEPENDENT: "independent"}
 
 
 def _draw(
@@ -148,7 +148,7 @@ def _draw(
         what = "the standard deviation, shown squared" if source == "lme4" else "the variance"
     label = f"{_NAMES[source]}, {method}: holds {what}"
     if source == INDEPENDENT:
-        color = STYLE["mixedlm"][0] if holds == RATIO else "black"
+        color = STYLE["statsmodels"][0] if holds == RATIO else "black"
         dash = "--" if method == "REML" else "-"
         (drawn,) = axes.plot(points["value"], points[column], dash, color=color, linewidth=1.2)
     else:
@@ -171,7 +171,7 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     """
     values, logliks = np.asarray(curve).T
     figure, axes = subplots(figsize=(7, 4))
-    color, marker = STYLE["mixedlm"]
+    color, marker = STYLE["statsmodels"]
     axes.plot(values, -2 * (logliks - logliks.max()), marker=marker, color=color, label="MixedLM's profile_re")
     axes.axvline(estimate, color=GREY, linestyle="--", linewidth=1, label="estimate")
     level = stats.chi2.ppf(confidence, 1)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from concord.display.picture import Picture, described
 from concord.plots import style
+from concord.simulation.findings import Findings
 
 
-def heat_maps(table: pd.DataFrame, x: str, y: str, settings: str) -> Picture:
-    """How often each engine falls short, over two factors.
+def heat_maps(findings: Findings, x: str, y: str, settings: str = "default") -> Picture:
+    """How often each engine falls short, over two factors of a grid.
 
     Parameters
     ----------
-    table : ``engine, share`` at one of the settings, with the factors
-    x, y : factors
-    settings : which they are
+    findings : of a study
+    x, y : factors; over the others the replicates are taken together
+    settings : ``default`` or ``tuned``
     """
+    table = findings.by(x, y)
+    table = table[table["settings"] == settings]
     engines = list(dict.fromkeys(table["engine"]))
     figure, panels = style.subplots(1, len(engines), figsize=(4.3 * len(engines), 3.4), squeeze=False)
     for axes, engine in zip(panels[0], engines, strict=True):
@@ -40,14 +42,12 @@ def heat_maps(table: pd.DataFrame, x: str, y: str, settings: str) -> Picture:
     return described(figure, alt, table.reset_index(drop=True))
 
 
-def coverage(table: pd.DataFrame, level: float) -> Picture:
+def coverage(findings: Findings) -> Picture:
     """How often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors.
 
-    Parameters
-    ----------
-    table : ``parameter, engine, settings, coverage, error``
-    level : of the intervals
+    The cases of a grid are taken together.
     """
+    table, level = findings.coverage(), findings.manifest["level"]
     names = list(dict.fromkeys(table["parameter"]))
     lines = len(table) // len(names)
     size = (4.2 * len(names), 1.2 + 0.35 * lines)

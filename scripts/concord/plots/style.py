@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from concord.display.picture import Picture
 from concord.engines.fit import Fit
 
-STYLE = {"mixedlm": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
+STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
 _ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
 

@@ -50,7 +50,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
 
     Raises
     ------
-    ReferenceError : no optimum could be proved; the message says which step failed
+    CertificateError : no optimum could be proved; the message says which step failed
     """
     likelihood = Likelihood(model.design, model.reml)
     starts = [*likelihood.starts(), *grid(likelihood)]
@@ -67,7 +67,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
         else:
             raise CertificateError("the proof goes on finding better optima")
     except (LikelihoodError, CertificateError) as error:
-        raise ReferenceError(f"{model.id}, {model.method}: {error}") from error
+        raise CertificateError(f"{model.id}, {model.method}: {error}") from error
     others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
     proved = proof.certificate
     record = {
@@ -183,7 +183,7 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
         except FormulaError as error:
             failed.append(f"{model.id}, {model.method}: {error}")
             continue
-        except (ReferenceError, LikelihoodError) as error:
+        except (ReferenceError, CertificateError, LikelihoodError) as error:
             failed.append(str(error))
             continue
         checks = record["checks"]

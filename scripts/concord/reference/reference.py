@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from concord import files
 from concord.data import datasets
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
@@ -452,14 +452,7 @@ def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, An
         both = {method: records.get((name, method), kept.get(method)) for method in METHODS}
         if any(both.values()):
             content[name] = {method: record for method, record in both.items() if record}
-    aside = file.with_name(f".{file.name}.part")
-    try:
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+    files.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     _kept.clear()  # what was read before is not what stands there now
     return file
 

@@ -281,5 +281,5 @@ def keep(report: Report, execution: Execution, output: Path) -> None:
     import nbformat
 
     notebook = labelled(execution, report.id, report.title, report.method)
-    files.write_text(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
-    files.write_text(output / "reports" / f"{report.id}.html", page(notebook))
+    files.write(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
+    files.write(output / "reports" / f"{report.id}.html", page(notebook))

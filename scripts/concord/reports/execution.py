@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from concord.errors import shorten
-from concord.files import write_text
+from concord.errors import is_input_error, shorten
+from concord.files import write
 from concord.processes import kernels
-from concord.reports.notebooks import _parse, read
-from concord.reports.tidying import _ANSI, _forget_run, _merge_streams, merge_streams, settle
+from concord.reports.notebooks import parse, read
+from concord.reports.tidying import ANSI, forget_run, merge_cell_streams, merge_streams, settle
 
 COMPLETED, FAILED, TIMED_OUT, DIED = "completed", "failed", "timed out", "died"
 
@@ -46,7 +46,8 @@ class Execution:
 
     `notebook` is the executed notebook as JSON; `status` one of completed, failed, timed out, died; `error` the
     exception's name and message ("" when completed); `cell` the position, from 1, of the cell that did not finish
-    in the notebook as written (None when no cell is to blame); `anchor` that cell's id; `seconds` wall-clock time.
+    in the notebook as written (None when no cell is to blame); `anchor` that cell's id; `seconds` wall-clock time;
+    `unusable` whether the exception was an `InputError`.
     """
 
     notebook: str
@@ -55,6 +56,7 @@ class Execution:
     cell: int | None = None
     anchor: str | None = None
     seconds: float = 0.0
+    unusable: bool = False
 
 
 # Executing -------------------------------------------------------------------------------------------------------
@@ -98,6 +100,7 @@ class _Run:
 
 
 _running: dict[str, _Run] = {}
+_SILENT = logging.NullHandler()
 
 
 def stop(tokens: list[str]) -> None:
@@ -129,50 +132,60 @@ def execute(
     `server` is the address of a fork server on this machine (see `concord.processes.kernels`), which makes the start
     of the kernel quick and changes nothing else.
     """
-    source = _parse(notebook)
+    source = parse(notebook)
     with _temporary_folder() as folder:
         run = _Run(folder, timeout, done, server)
         if token is not None:
             _running[token] = run
-        before, after = os.path.join(folder, "notebook.ipynb"), os.path.join(folder, "executed.ipynb")
-        nbformat.write(source, before)
-        kernelspec = source.metadata.get("kernelspec", {})
-        status, error = COMPLETED, ""
+        after = os.path.join(folder, "executed.ipynb")
         try:
-            papermill.execute_notebook(
-                before,
-                after,
-                parameters=dict(given or {}),
-                engine_name="concord",
-                kernel_name=kernelspec.get("name", "python3"),
-                language=kernelspec.get("language", "python"),
-                progress_bar=False,
-                run=run,
-            )
-        except papermill.PapermillExecutionError as failure:
-            # papermill also raises for a cell that is tagged as one that should raise
-            if "raises-exception" not in _papermill_cell(failure, after).metadata.get("tags", ()):
-                status, error, run.cell = FAILED, f"{failure.ename}: {failure.evalue}", failure.cell_index
-        except CellTimeoutError:
-            status, error = TIMED_OUT, f"TimeoutError: stopped after {timeout:g} s"
-        except DeadKernelError:
-            status, error = DIED, "DeadKernelError: the kernel's process ended while this cell ran"
-        except NoSuchKernel as failure:
-            status, error = FAILED, f"NoSuchKernel: no Jupyter kernel is called {failure.name!r} here"
-        except _CallerFailed as failure:
-            raise failure.__cause__ from None
-        except Exception as failure:
-            # nbclient tells of a kernel that does not start by RuntimeError only
-            status = TIMED_OUT if run.late else DIED if run.stopped or "ernel died" in str(failure) else FAILED
-            error = f"{type(failure).__name__}: {failure}"
+            status, error, unusable = _by_papermill(run, source, dict(given or {}), after)
         finally:
             run.kill()
             if token is not None:
                 _running.pop(token, None)
         seconds = run.seconds
-        executed = _parse(Path(after).read_text(encoding="utf-8")) if os.path.exists(after) else source
+        executed = parse(Path(after).read_text(encoding="utf-8")) if os.path.exists(after) else source
+    return replace(_finish(executed, status, ANSI.sub("", error).strip(), run.cell, seconds), unusable=unusable)
 
-    return _finish(executed, status, _plain_text(error), run.cell, seconds)
+
+def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after: str) -> tuple[str, str, bool]:
+    """Have papermill execute a notebook into a file; the status, the error, and whether it was an `InputError`."""
+    papermill_engines.register("concord", _Engine)
+    # What papermill logs of a failure, the Execution says again; without a handler it would go to stderr.
+    logging.getLogger("papermill").addHandler(_SILENT)
+    before = os.path.join(run.folder, "notebook.ipynb")
+    nbformat.write(source, before)
+    kernelspec = source.metadata.get("kernelspec", {})
+    try:
+        papermill.execute_notebook(
+            before,
+            after,
+            parameters=given,
+            engine_name="concord",
+            kernel_name=kernelspec.get("name", "python3"),
+            language=kernelspec.get("language", "python"),
+            progress_bar=False,
+            run=run,
+        )
+    except papermill.PapermillExecutionError as failure:
+        # papermill also raises for a cell that is tagged as one that should raise
+        if "raises-exception" not in _papermill_cell(failure, after).metadata.get("tags", ()):
+            run.cell = failure.cell_index
+            return FAILED, f"{failure.ename}: {failure.evalue}", is_input_error(failure.traceback)
+    except CellTimeoutError:
+        return TIMED_OUT, f"TimeoutError: stopped after {run.timeout:g} s", False
+    except DeadKernelError:
+        return DIED, "DeadKernelError: the kernel's process ended while this cell ran", False
+    except NoSuchKernel as failure:
+        return FAILED, f"NoSuchKernel: no Jupyter kernel is called {failure.name!r} here", False
+    except _CallerFailed as failure:
+        raise failure.__cause__ from None
+    except Exception as failure:
+        # nbclient tells of a kernel that does not start by RuntimeError only
+        status = TIMED_OUT if run.late else DIED if run.stopped or "ernel died" in str(failure) else FAILED
+        return status, f"{type(failure).__name__}: {failure}", False
+    return COMPLETED, "", False
 
 
 def _papermill_cell(failure: Any, path: str) -> NotebookNode:
@@ -196,7 +209,7 @@ def _finish(notebook: NotebookNode, status: str, error: str, index: int | None, 
         else:
             index = None
     merge_streams(notebook)
-    _forget_run(notebook)
+    forget_run(notebook)
     if status == COMPLETED:
         return Execution(nbformat.writes(notebook), status, seconds=seconds)
     return mark_failure(notebook, status, error, index, seconds)
@@ -291,7 +304,7 @@ class _Client(PapermillNotebookClient):
         if self.run.done and _has_to_run(cell) and not _is_added(cell):
             # A copy: a later cell may still change what this one displays, found by its place among the outputs
             told = copy.deepcopy(cell)
-            _merge_streams(told)
+            merge_cell_streams(told)
             try:
                 self.run.done(told, _index_as_written(self.nb, cell_index))
             except Exception as error:
@@ -361,11 +374,6 @@ class _Engine(NBClientEngine):
             nb_man.save = save
 
 
-papermill_engines.register("concord", _Engine)
-# What papermill logs of a failure, the Execution says again
-logging.getLogger("papermill").addHandler(logging.NullHandler())
-
-
 def refresh(path: Path, timeout: float | None = None) -> Execution:
     """Execute a committed notebook with its own defaults and put the result in its place.
 
@@ -375,11 +383,7 @@ def refresh(path: Path, timeout: float | None = None) -> Execution:
     source = read(path)
     execution = execute(nbformat.writes(source), timeout=timeout)
     if execution.status == COMPLETED:
-        executed = _parse(execution.notebook)
+        executed = parse(execution.notebook)
         settle(executed)
-        write_text(path, nbformat.writes(executed) + "\n")
+        write(path, nbformat.writes(executed) + "\n")
     return execution
-
-
-def _plain_text(text: str) -> str:
-    return _ANSI.sub("", text).strip()

@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from concord.errors import InputError, _one_line
+from concord.errors import InputError, one_line
 from concord.vocabulary import METHODS
 
 FOLDER = Path(__file__).parents[3] / "notebooks"
@@ -62,12 +62,13 @@ def read(path: Path) -> NotebookNode:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     try:
-        return _parse(text)
+        return parse(text)
     except Exception as error:  # nbformat raises many kinds, for JSON, for the schema and for the version
-        raise InputError(f"{path}: is not a Jupyter notebook: {_one_line(str(error))}") from error
+        raise InputError(f"{path}: is not a Jupyter notebook: {one_line(str(error))}") from error
 
 
-def _parse(text: str) -> NotebookNode:
+def parse(text: str) -> NotebookNode:
+    """The notebook in a text, see `read`; whatever nbformat raises where it is none."""
     notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
     if not isinstance(notebook.get("cells"), list):
         raise ValueError("it has no list of cells")

@@ -57,9 +57,9 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
     else:
         (output / QUANTITIES).unlink(missing_ok=True)
     for name, table in made.items():
-        files.write_text(output / name, records.as_csv(table))
-    files.write_text(output / "reports" / "index.html", index(found, began))
-    files.write_text(output / "reports" / "code.html", code(found))
+        files.write(output / name, records.as_csv(table))
+    files.write(output / "reports" / "index.html", index(found, began))
+    files.write(output / "reports" / "code.html", code(found))
 
 
 def index(found: Sequence[Kept], began: datetime) -> str:
@@ -168,7 +168,7 @@ def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _own(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str | None:
     """The cell with a fit's own code in its package's language, where a story has it."""
-    language = {"mixedlm": "python", "lme4": "r"}.get(fit["engine"])
+    language = {"statsmodels": "python", "lme4": "r"}.get(fit["engine"])
     return place[language] if language in place["native"] else None
 
 

@@ -6,7 +6,7 @@ import re
 
 from nbformat import NotebookNode
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 # Tidying ---------------------------------------------------------------------------------------------------------
@@ -20,10 +20,11 @@ def merge_streams(notebook: NotebookNode) -> None:
     """
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            _merge_streams(cell)
+            merge_cell_streams(cell)
 
 
-def _merge_streams(cell: NotebookNode) -> None:
+def merge_cell_streams(cell: NotebookNode) -> None:
+    """The same as `merge_streams`, of one cell."""
     merged: list[NotebookNode] = []
     block: dict[str, NotebookNode] = {}
     for output in cell.outputs:
@@ -41,7 +42,7 @@ def _merge_streams(cell: NotebookNode) -> None:
             output.text = plain_paths(output.text)
 
 
-def _forget_run(notebook: NotebookNode) -> None:
+def forget_run(notebook: NotebookNode) -> None:
     """Drop what papermill and nbclient noted about their run; after a time-out or a death it is not even true."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
@@ -66,7 +67,7 @@ def settle(notebook: NotebookNode) -> None:
     """Take from an executed notebook, in place, everything that changes though the notebook did not."""
     from concord.display.records import MEDIA_TYPE  # with pandas, which a worker need not wait for
 
-    _forget_run(notebook)
+    forget_run(notebook)
     merge_streams(notebook)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
@@ -76,5 +77,5 @@ def settle(notebook: NotebookNode) -> None:
             output.get("data", {}).pop(MEDIA_TYPE, None)  # holds how long each fit took
             output.get("metadata", {}).pop(MEDIA_TYPE, None)
             if output.output_type == "error":
-                output.traceback = [plain_paths(_ANSI.sub("", line)) for line in output.traceback]
+                output.traceback = [plain_paths(ANSI.sub("", line)) for line in output.traceback]
         cell.outputs = [output for output in cell.outputs if output.get("data") != {}]

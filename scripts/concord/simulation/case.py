@@ -28,9 +28,7 @@ class Case:
     ----------
     name : what its rows are called by; plain enough for the name of a file
     model : the formula on a table; its own response plays no part
-    fixed : true fixed effects, shape (p,)
-    covariances : true covariance matrices, one a random term, shape (q, q)
-    residual_variance : true variance of the residuals
+    parameters : their true values
     factors : of a scenario, what it is made from
     origin : the case whose responses are drawn in the place of its own: the same model with its predictors in another
         unit or from another zero, which has the same distribution and, drawn anew, other numbers
@@ -38,9 +36,7 @@ class Case:
 
     name: str
     model: Model
-    fixed: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
+    parameters: Parameters
     factors: Mapping[str, float] = field(default_factory=dict)
     origin: Case | None = None
 
@@ -52,14 +48,12 @@ class Case:
         ------
         LikelihoodError, ReferenceError : it has none
         """
-        best = reference.of(model).parameters
-        return cls(f"{model.id}-{model.method}", model, best.fixed, best.covariances, best.residual_variance)
+        return cls(f"{model.id}-{model.method}", model, reference.of(model).parameters)
 
     @cached_property
     def truth(self) -> dict[str, float]:
         """The true value of every parameter, by its name, in the order of a fit's estimates."""
-        values = Parameters(self.fixed, self.covariances, self.residual_variance).packed
-        return dict(zip(names(self.model.design), values.tolist(), strict=True))
+        return dict(zip(names(self.model.design), self.parameters.packed.tolist(), strict=True))
 
     @cached_property
     def digest(self) -> str:
@@ -110,9 +104,7 @@ def made_up(scenario: Scenario, method: str, seed: int) -> Case:
     return Case(
         scenario.name,
         scenario.model(method, seed),
-        fixed,
-        (covariance,),
-        residual_variance,
+        Parameters(fixed, (covariance,), residual_variance),
         scenario.factors,
         origin=made_up(plain, method, seed) if plain != scenario else None,
     )

@@ -1,8 +1,9 @@
-"""Simulation: responses drawn from known parameters, fitted by both engines, judged, and written as rows.
+"""Replicates of a case: a response drawn, refitted by every engine, judged, and written as rows.
 
-What is here runs in one process and knows nothing of others: a `Case` is what is drawn from, an `Experiment` holds its
-engines ready, and `compute` makes the rows of some replicates. Every replicate has a seed of its own, and every fit
-begins where the engine always begins, so that a row depends on its replicate's number alone.
+A study and a bootstrap are made of these rows. What is here runs in one process and knows nothing of others: a `Case`
+is what is drawn from, an `Experiment` holds its engines ready, and `compute` makes the rows of some replicates. Every
+replicate has a seed of its own, and every fit begins where the engine always begins, so that a row depends on its
+replicate's number alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +30,11 @@ from concord import r
 from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
-from concord.engines.engine import CannotExpress
+from concord.engines.engine import CannotExpress, EngineError
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import names
@@ -54,9 +57,10 @@ def schema(design: Design) -> pa.Schema:
 
     ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
     ``short`` and ``imprecise`` say how that is graded (`concord.agreement.verdict`); ``alarmed``, whether the engine
-    doubted its convergence; ``error``, why there are no estimates; ``seconds`` is wall time of the fit, and in the
-    optimum's row of all that judging takes. ``estimate: name`` and, for fixed effects, ``std_error: name`` and
-    ``covers: name`` (whether the Wald interval holds the true value) follow.
+    doubted its convergence; ``own``, whether the log-likelihood that it states is that of its own estimates; ``error``,
+    why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row of all that judging takes;
+    ``added``, the time beyond it that handing over a response and reading the estimates takes. ``estimate: name`` and,
+    for fixed effects, ``std_error: name`` and ``covers: name`` (whether the Wald interval holds the true value) follow.
     """
     named = [
         ("case", pa.string()),
@@ -70,9 +74,11 @@ def schema(design: Design) -> pa.Schema:
         ("imprecise", pa.bool_()),
         ("converged", pa.bool_()),
         ("alarmed", pa.bool_()),
+        ("own", pa.bool_()),
         ("seconds", pa.float64()),
+        ("added", pa.float64()),
         ("error", pa.string()),
-        ("messages", pa.string()),
+        ("messages", pa.list_(pa.field("element", pa.string()))),  # as Parquet calls it
     ]
     named += [(f"estimate: {name}", pa.float64()) for name in names(design)]
     named += [(f"std_error: {name}", pa.float64()) for name in design.names]
@@ -88,25 +94,31 @@ class Experiment:
     case : what is drawn from
     seed : of all its draws
     pairs : engines and settings: ``("lme4", "default")``
+    thorough : see `Refitter`
     """
 
-    def __init__(self, case: Case, seed: int, pairs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, case: Case, seed: int, pairs: Sequence[tuple[str, str]], thorough: bool = True) -> None:
         self.case, self.seed, self.pairs = case, seed, tuple(pairs)
         self.schema = schema(case.model.design)
-        self.refitters: dict[tuple[str, str], Refitter | str] = {}
-        for pair in self.pairs:
-            try:
-                self.refitters[pair] = Refitter(case.model, *pair, thorough=True)
-            except CannotExpress as error:
-                self.refitters[pair] = str(error)
+        self.refitters = {pair: self._refitter(pair, thorough) for pair in self.pairs}
         design = case.model.design
         self._fixed = [f"{kind}: {name}" for kind in ("estimate", "std_error", "covers") for name in design.names]
         self._random = [f"estimate: {name}" for name in names(design)[len(design.names) :]]
 
+    def _refitter(self, pair: tuple[str, str], thorough: bool) -> Refitter | Replicate | str:
+        """An engine held ready, or what comes of every response: a failed fit, or that it cannot express the model."""
+        try:
+            return Refitter(self.case.model, *pair, thorough=thorough)
+        except CannotExpress as error:
+            return str(error)
+        except EngineError as error:
+            return Replicate.failed(self.case.model, *pair, str(error))
+
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
         case = self.case.origin or self.case
-        return draw(case.model.design, case.fixed, case.covariances, case.residual_variance, self.seed, replicate)
+        truth = case.parameters
+        return draw(case.model.design, truth, self.seed, replicate)
 
     def replicate(self, number: int) -> list[dict[str, object]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
@@ -114,10 +126,15 @@ class Experiment:
         started = time.perf_counter()
         likelihood = likelihood_of(self.case.model, response)
         seconds = time.perf_counter() - started
-        fits = {
-            pair: refitter.refit(response, likelihood) if isinstance(refitter, Refitter) else refitter
-            for pair, refitter in self.refitters.items()
-        }
+        fits: dict[tuple[str, str], Replicate | str] = {}
+        added = dict.fromkeys(self.pairs, 0.0)
+        for pair, refitter in self.refitters.items():
+            if not isinstance(refitter, Refitter):
+                fits[pair] = refitter
+                continue
+            started = time.perf_counter()
+            fits[pair] = fit = refitter.refit(response, likelihood)
+            added[pair] = time.perf_counter() - started - fit.seconds
         started = time.perf_counter()
         optimum = best_known(likelihood, [fit for fit in fits.values() if isinstance(fit, Replicate)])
         rulings = {
@@ -131,58 +148,70 @@ class Experiment:
             for settings in dict.fromkeys(kind for _, kind in self.pairs)
         }
         seconds += time.perf_counter() - started
-        rows = [self._row(number, (INDEPENDENT, OPTIMUM), optimum, seconds)]
-        for pair, fit in fits.items():
-            row = self._row(number, pair, fit, fit.seconds if isinstance(fit, Replicate) else None)
-            engine, ruling = pair[0], rulings[pair[1]]
-            row["verdict"], row["gap"] = ruling.word, ruling.gaps[engine]
-            if optimum is not None:
-                row["short"] = ruling.grades[engine] == SHORT
-                row["imprecise"] = ruling.grades[engine] == IMPRECISE
-            rows.append(row)
-        return rows
+        return [
+            self._optimum_row(number, optimum, seconds),
+            *(self._row(number, pair, fit, rulings[pair[1]], added[pair]) for pair, fit in fits.items()),
+        ]
+
+    def _optimum_row(self, number: int, optimum: Optimum | None, seconds: float) -> dict[str, object]:
+        row = self._empty(number, (INDEPENDENT, OPTIMUM)) | {"seconds": seconds, "added": 0.0}
+        if optimum is None:
+            return row | {"error": "no optimum was found"}
+        converged = optimum.gradient < STATIONARY
+        return row | self._numbers(optimum) | {"gap": 0.0, "converged": converged, "own": True}
 
     def _row(
-        self, number: int, pair: tuple[str, str], fit: Replicate | Optimum | str | None, seconds: float | None
+        self, number: int, pair: tuple[str, str], fit: Replicate | str, ruling: Ruling, added: float
     ) -> dict[str, object]:
-        row: dict[str, object] = dict.fromkeys(self.schema.names)
-        row.update(case=self.case.name, replicate=number, engine=pair[0], settings=pair[1], seconds=seconds)
-        if isinstance(fit, Replicate):
-            row.update(error=fit.error, messages="\n".join(fit.messages) or None)
-            row["converged"] = fit.converged if fit.error is None else None
-            row["alarmed"] = doubted(fit.converged, fit.messages) if fit.error is None else None
-        elif isinstance(fit, str):
-            row["error"] = fit
-        if fit is None:
-            row["error"] = "no optimum was found"
-        if fit is None or isinstance(fit, str) or getattr(fit, "error", None) is not None:
+        judged = ruling.of[pair[0]]
+        row = self._empty(number, pair) | {"verdict": ruling.word, "gap": judged.gap, "own": judged.own}
+        if ruling.word != UNJUDGED:
+            row |= {"short": judged.grade == SHORT, "imprecise": judged.grade == IMPRECISE}
+        if isinstance(fit, str):
+            return row | {"error": fit}
+        row |= {"seconds": fit.seconds, "added": added, "error": fit.error, "messages": list(fit.messages)}
+        if fit.error is not None:
             return row
-        row["loglik"] = float(fit.loglik)
-        if isinstance(fit, Optimum):
-            row["gap"] = 0.0
-        covers = np.abs(fit.fixed - self.case.fixed) <= WIDTH * fit.std_error
+        doubt = doubted(fit.converged, fit.messages)
+        return row | self._numbers(fit) | {"converged": fit.converged, "alarmed": doubt}
+
+    def _empty(self, number: int, pair: tuple[str, str]) -> dict[str, object]:
+        known = {"case": self.case.name, "replicate": number, "engine": pair[0], "settings": pair[1]}
+        return dict.fromkeys(self.schema.names) | known
+
+    def _numbers(self, fit: Replicate | Optimum) -> dict[str, object]:
+        covers = np.abs(fit.fixed - self.case.parameters.fixed) <= WIDTH * fit.std_error
         known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
-        row.update(zip(self._fixed, [*fit.fixed.tolist(), *fit.std_error.tolist(), *known], strict=True))
-        row.update(zip(self._random, fit.parameters.packed[len(fit.fixed) :].tolist(), strict=True))
-        return row
+        packed = fit.parameters.packed.tolist()
+        values = [*fit.fixed.tolist(), *fit.std_error.tolist(), *known, *packed[len(fit.fixed) :]]
+        named = zip([*self._fixed, *self._random], values, strict=True)
+        return {"loglik": float(fit.loglik), **dict(named)}
 
 
 # Verdicts --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Ruling:
-    """What came of one response's fits at one of the settings.
+class Judged(NamedTuple):
+    """One engine's fit of a response, judged.
 
     Attributes
     ----------
-    word : the verdict
-    gaps, grades : by engine; a gap is inf where there is no fit, and NaN where there is no optimum
+    gap : log-likelihood units below the optimum; inf where there is no fit, NaN where there is no optimum
+    grade : ``short``, ``imprecise`` or empty
+    own : whether the log-likelihood that it states is that of its own estimates
     """
 
+    gap: float
+    grade: str = ""
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The verdict on one response's fits at one of the settings, and the judgement of every engine's."""
+
     word: str
-    gaps: dict[str, float]
-    grades: dict[str, str]
+    of: dict[str, Judged]
 
 
 def rule(
@@ -198,7 +227,7 @@ def rule(
     fits : every engine's fit, or the reason why it can have none
     """
     if optimum is None:
-        return Ruling(UNJUDGED, dict.fromkeys(fits, math.nan), dict.fromkeys(fits, ""))
+        return Ruling(UNJUDGED, dict.fromkeys(fits, Judged(math.nan)))
     point = optimum.parameters
     judge = Judge(model, Curvature(likelihood, point, likelihood.loglik(point)), allowed_gap(settings, model))
     gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
@@ -207,17 +236,19 @@ def rule(
     measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
     facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
     found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
-    grades = {fact.engine: grade(fact, judge.allowed) for fact in facts}
-    if measured and not gone and SHORT not in grades.values():
+    judged = dict.fromkeys(fits, Judged(math.inf))
+    for fact, each in zip(facts, measured, strict=True):
+        own = each.stated is not None and each.stated.loglik_holds
+        judged[fact.engine] = Judged(fact.gap, grade(fact, judge.allowed), own)
+    if measured and not gone and all(each.grade != SHORT for each in judged.values()):
         beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
         found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
-    gaps = {engine: math.inf for engine in fits} | {fact.engine: fact.gap for fact in facts}
-    return Ruling(decide(found).word, gaps, {engine: grades.get(engine, "") for engine in fits})
+    return Ruling(decide(found).word, judged)
 
 
 # In a worker -----------------------------------------------------------------------------------------------------
 
-_ready: OrderedDict[tuple[str, int, tuple[tuple[str, str], ...]], Experiment] = OrderedDict()
+_ready: OrderedDict[tuple[object, ...], Experiment] = OrderedDict()
 # R is one interpreter: a worker that has several threads must not enter it twice.
 _alone = threading.Lock()
 
@@ -227,14 +258,14 @@ class Failure(str):
 
 
 def compute(
-    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
+    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], thorough: bool, first: int, stop: int
 ) -> tuple[bytes, float, dict[str, str]] | Failure:
     """The rows of the replicates from `first` up to and without `stop`.
 
     Parameters
     ----------
     content, digest : of the case
-    seed, pairs : see `Experiment`, which is made once a process and case
+    seed, pairs, thorough : see `Experiment`, which is made once a process and case
 
     Returns
     -------
@@ -242,29 +273,29 @@ def compute(
     and the versions of all that made them; or a `Failure`: not every exception survives the way to another process
     """
     try:
-        return _computed(content, digest, seed, pairs, first, stop)
+        with _alone:
+            return _computed(content, (digest, seed, tuple(pairs), thorough), first, stop)
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}")
 
 
 def _computed(
-    content: bytes, digest: str, seed: int, pairs: Sequence[tuple[str, str]], first: int, stop: int
+    content: bytes, key: tuple[str, int, tuple[tuple[str, str], ...], bool], first: int, stop: int
 ) -> tuple[bytes, float, dict[str, str]]:
-    with _alone:
-        used = made_with()
-        key = (digest, seed, tuple(pairs))
-        if key not in _ready:
-            _ready[key] = Experiment(pickle.loads(content), seed, pairs)
-            while len(_ready) > KEPT:
-                _ready.popitem(last=False)
-        _ready.move_to_end(key)
-        experiment = _ready[key]
-        started = time.perf_counter()
-        rows = [row for number in range(first, stop) for row in experiment.replicate(number)]
-        seconds = (time.perf_counter() - started) / (stop - first)
-        fits = tuple(f"{engine} {settings}" for engine, settings in pairs)
-        identity = Identity(experiment.case.name, digest, seed, fits, LEVEL, used, first, stop)
-        return encode(rows, identity, experiment.schema), seconds, used
+    used = made_with()
+    digest, seed, pairs, thorough = key
+    if key not in _ready:
+        _ready[key] = Experiment(pickle.loads(content), seed, pairs, thorough)
+        while len(_ready) > KEPT:
+            _ready.popitem(last=False)
+    _ready.move_to_end(key)
+    experiment = _ready[key]
+    started = time.perf_counter()
+    rows = [row for number in range(first, stop) for row in experiment.replicate(number)]
+    seconds = (time.perf_counter() - started) / (stop - first)
+    fits = tuple(f"{engine} {settings}" for engine, settings in pairs)
+    identity = Identity(experiment.case.name, digest, seed, fits, thorough, LEVEL, used, first, stop)
+    return encode(rows, identity, experiment.schema), seconds, used
 
 
 @cache

@@ -21,7 +21,6 @@ import pandas as pd
 import pyarrow as pa
 
 from concord.display import table as tables
-from concord.simulation import parts
 from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
 from concord.simulation.experiment import pairs
@@ -32,9 +31,6 @@ from concord.simulation.study import run
 from concord.simulation.tables import Rendered
 from concord.simulation.tally import COUNTS, GAPS, Tally, measured
 from concord.vocabulary import SETTINGS
-
-# So many rows are counted at a time.
-ROWS = 5000
 
 
 class Findings:
@@ -66,7 +62,7 @@ class Findings:
         self._means: dict[tuple[str, str], ClusteredSums] = {}
         for name, case in self.manifest["cases"].items():
             names, truth = list(case["truth"]), np.array(list(case["truth"].values()))
-            for part in _parts(store, name, self.manifest):
+            for part in map(pa.Table.to_pandas, store.rows(name, self.manifest)):
                 fixed = sum(column.startswith("std_error: ") for column in part.columns)
                 for (engine, settings), rows in part.groupby(["engine", "settings"], sort=False):
                     tally = self._tallies.setdefault((name, engine, settings), Tally(truth, kept=kept))
@@ -208,12 +204,12 @@ class Findings:
 
     def write(self) -> list[Path]:
         """Write the tables as CSV into the folder; gives the files."""
-        from concord.files import write_text
+        from concord.files import write
 
         written = []
         for name in ("verdicts", "engines", "gaps", "parameters"):
             path = self.folder / f"{name}.csv"
-            write_text(path, getattr(self, name).to_csv(index=False, lineterminator="\n"))
+            write(path, getattr(self, name).to_csv(index=False, lineterminator="\n"))
             written.append(path)
         return written
 
@@ -254,8 +250,10 @@ class Findings:
         columns = ["engine", "settings", "gap", "gap_error", "largest_gap", "seconds", "seconds_error"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _coverage_together(self) -> pd.DataFrame:
-        """Coverage over all cases: ``parameter, engine, settings, covered, replicates, coverage, error``."""
+    def coverage(self) -> pd.DataFrame:
+        """How often the Wald intervals of the fixed effects hold the true value, the cases of a grid taken together:
+        ``parameter, engine, settings, covered, replicates, coverage, error``.
+        """
         table = self.parameters.dropna(subset=["coverage"])
         table = table[table["engine"] != INDEPENDENT]
         key = ["parameter", "engine", "settings"]
@@ -273,28 +271,6 @@ class Findings:
         return pd.DataFrame(rows, columns=[*key, "covered", "replicates", "coverage", "error"])
 
     # Showing
-
-    def map(self, x: str, y: str, settings: str = "default") -> Any:
-        """A picture: how often each engine falls short, over two factors of a grid.
-
-        Parameters
-        ----------
-        x, y : factors; over the others the replicates are taken together
-        settings : ``default`` or ``tuned``
-        """
-        from concord.plots import simulation
-
-        table = self.by(x, y)
-        return simulation.heat_maps(table[table["settings"] == settings], x, y, settings)
-
-    def coverage(self) -> Any:
-        """A picture: how often the Wald intervals of the fixed effects hold the true value, with Monte-Carlo errors.
-
-        The cases of a grid are taken together.
-        """
-        from concord.plots import simulation
-
-        return simulation.coverage(self._coverage_together(), self.manifest["level"])
 
     def _rendered(self) -> Iterator[Rendered]:
         """The tables for reading."""
@@ -334,15 +310,3 @@ def quick(
     with tempfile.TemporaryDirectory(prefix="concord-study-") as folder:
         run(Plan(tuple(cases), seed, replicates, pairs(settings)), Path(folder), workers=workers, batch=replicates)
         return Findings(Path(folder))
-
-
-def _parts(store: Store, case: str, study: dict[str, Any]) -> Iterator[pd.DataFrame]:
-    """The rows of a case in the order of their replicates, as many at a time as are worth the trouble."""
-    held: list[pa.Table] = []
-    for _, _, path in store.parts(case, study):
-        held.append(parts.read(path))
-        if sum(len(each) for each in held) >= ROWS:
-            yield pa.concat_tables(held).to_pandas()
-            held.clear()
-    if held:
-        yield pa.concat_tables(held).to_pandas()

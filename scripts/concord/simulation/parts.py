@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from concord.errors import InputError, shorten
 
-FORMAT = 2
-"""Of a study's folder: 2 since parts carry what they belong to."""
+FORMAT = 3
+"""Of a study's folder: 2 since parts carry what they belong to, 3 since rows say more of each fit."""
 INDEPENDENT, OPTIMUM = "independent", "optimum"
 """Engine and settings of the rows that hold the optimum which the others are judged against."""
 
@@ -47,6 +47,7 @@ class Identity:
     case, digest : name of what was drawn from, and the digest of its numbers
     seed : of the study
     fits : engines and settings: ``("lme4 default", ...)``
+    thorough : whether MixedLM's tuned fits ask its slow optimizers too, where no gradient finds rest
     level : of the Wald intervals
     versions : of all that made the rows
     first, stop : its replicates are those from `first` up to and without `stop`
@@ -57,6 +58,7 @@ class Identity:
     digest: str
     seed: int
     fits: tuple[str, ...]
+    thorough: bool
     level: float
     versions: Mapping[str, str]
     first: int
@@ -96,16 +98,22 @@ def digest(table: pa.Table) -> str:
     made = hashlib.sha256(str(table.num_rows).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
         made.update(f"\0{name}\0{column.type}\0".encode())
-        made.update(np.packbits(column.is_null().to_numpy().astype(bool)).tobytes())
-        if pa.types.is_string(column.type):
-            texts = column.fill_null("")
-            made.update(pc.binary_length(texts).to_numpy().astype(np.int64).tobytes())
-            made.update("".join(texts.to_pylist()).encode())
-        elif pa.types.is_boolean(column.type):
-            made.update(np.packbits(column.fill_null(False).to_numpy().astype(bool)).tobytes())
-        else:
-            made.update(np.ascontiguousarray(column.fill_null(0).to_numpy()).tobytes())
+        for each in _flat(column):
+            made.update(np.packbits(each.is_null().to_numpy().astype(bool)).tobytes())
+            if pa.types.is_string(each.type):
+                texts = each.fill_null("")
+                made.update(pc.binary_length(texts).to_numpy().astype(np.int64).tobytes())
+                made.update("".join(texts.to_pylist()).encode())
+            elif pa.types.is_boolean(each.type):
+                made.update(np.packbits(each.fill_null(False).to_numpy().astype(bool)).tobytes())
+            else:
+                made.update(np.ascontiguousarray(each.fill_null(0).to_numpy()).tobytes())
     return made.hexdigest()
+
+
+def _flat(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
+    """A column as columns without lists: of a column of lists their lengths, and everything that is in them."""
+    return [pc.list_value_length(column), pc.list_flatten(column)] if pa.types.is_list(column.type) else [column]
 
 
 def identify(path: Path) -> Identity:
@@ -140,7 +148,7 @@ def refuse(path: Path, identity: Identity, study: Mapping[str, Any]) -> None:
     case = study["cases"].get(identity.case)
     if case is None:
         raise InputError(f"{path}: belongs to {identity.case}, which this study does not have: {ELSEWHERE}")
-    for name in ("seed", "fits", "level"):
+    for name in ("seed", "fits", "thorough", "level"):
         there, here = getattr(identity, name), study[name]
         there = list(there) if isinstance(there, tuple) else there
         if there != here:
@@ -177,27 +185,6 @@ def read(path: Path) -> pa.Table:
     return table
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file beside its place, have it reach the disk, and put it into its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    # That the name is there must reach the disk too
-    place = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
-
-
 def _metadata(path: Path) -> Mapping[bytes, bytes]:
     """What a part says beside its rows, where it begins and ends as Parquet does.
 
@@ -225,12 +212,14 @@ def _said(path: Path, metadata: Mapping[bytes, bytes]) -> tuple[Identity, str]:
     """What a part says it belongs to, and the digest of its rows."""
     try:
         said = json.loads(metadata[_KEY])
-        rows = said.pop("rows")
-        identity = Identity(**{**said, "fits": tuple(said["fits"])})
+        there = said["format"]
+        if there == FORMAT:
+            rows = said.pop("rows")
+            identity = Identity(**{**said, "fits": tuple(said["fits"])})
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: does not say which study it belongs to: {ANEW}") from error
-    if identity.format != FORMAT:
-        raise InputError(f"{path}: has format {identity.format}, and this version {FORMAT}: {ANEW}")
+    if there != FORMAT:
+        raise InputError(f"{path}: has format {there}, and this version {FORMAT}: {ANEW}")
     return identity, rows
 
 

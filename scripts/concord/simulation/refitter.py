@@ -22,10 +22,10 @@ from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import spectrum
+from concord.models.parameters import Parameters, spectrum
 from concord.vocabulary import SETTINGS
 
-ENGINES = ("mixedlm", "lme4", "independent")
+ENGINES = ("statsmodels", "lme4", "independent")
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
 SINGULAR = 1e-3
@@ -33,14 +33,7 @@ SINGULAR = 1e-3
 FLAT = 1e-2
 
 
-def draw(
-    design: Design,
-    fixed: np.ndarray,
-    covariances: Sequence[np.ndarray],
-    residual_variance: float,
-    seed: int,
-    replicate: int,
-) -> np.ndarray:
+def draw(design: Design, truth: Parameters, seed: int, replicate: int) -> np.ndarray:
     """A response drawn from a model, shape (n,): X b + sum of Z_t u_t + e, with the model's offset where it has one.
 
     Every replicate has a stream of random numbers of its own, so that it does not depend on which others are drawn,
@@ -50,9 +43,7 @@ def draw(
     Parameters
     ----------
     design : the model in numbers
-    fixed : fixed effects, shape (p,)
-    covariances : one covariance matrix a random term, shape (q, q)
-    residual_variance : variance of the residuals
+    truth : what it is drawn from
     seed : of all replicates
     replicate : which of them, counted from 0
 
@@ -60,14 +51,14 @@ def draw(
     ------
     ValueError : one of the matrices is no covariance matrix, or the residual variance is negative
     """
-    if not 0 <= residual_variance < math.inf:
-        raise ValueError(f"a residual variance of {residual_variance:g} is none")
+    if not 0 <= truth.residual_variance < math.inf:
+        raise ValueError(f"a residual variance of {truth.residual_variance:g} is not a variance")
     stream = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(replicate,)))
-    response = design.X @ fixed
-    for term, covariance in zip(design.terms, covariances, strict=True):
+    response = design.X @ truth.fixed
+    for term, covariance in zip(design.terms, truth.covariances, strict=True):
         effects = stream.standard_normal((len(term.levels), len(term.names))) @ symmetric_root(covariance)
         response = response + np.einsum("ij,ij->i", term.matrix, effects[term.codes])
-    response = response + math.sqrt(residual_variance) * stream.standard_normal(len(response))
+    response = response + math.sqrt(truth.residual_variance) * stream.standard_normal(len(response))
     return response if design.offset is None else response + design.offset
 
 

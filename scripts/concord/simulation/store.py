@@ -16,12 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+
+from concord import files
 from concord.errors import InputError
 from concord.simulation import parts
 from concord.simulation.case import Case
 from concord.simulation.experiment import LEVEL, made_with
 from concord.simulation.parts import FORMAT
 
+# So many rows are read at a time.
+ROWS = 5000
 ANOTHER = "name another folder with --output, or delete this one"
 
 
@@ -35,12 +40,14 @@ class Plan:
     seed : of all draws
     replicates : of every case
     pairs : engines and settings
+    thorough : whether MixedLM's tuned fits ask its slow optimizers too, where no gradient finds rest
     """
 
     cases: tuple[Case, ...]
     seed: int
     replicates: int
     pairs: tuple[tuple[str, str], ...]
+    thorough: bool = True
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -51,6 +58,7 @@ class Plan:
             "seed": self.seed,
             "replicates": self.replicates,
             "fits": [f"{engine} {settings}" for engine, settings in self.pairs],
+            "thorough": self.thorough,
             "level": LEVEL,
             "versions": made_with(),
             "cases": {
@@ -167,11 +175,11 @@ class Store:
 
     def _write_manifest(self, content: dict[str, Any]) -> None:
         with _writing(self.folder):
-            parts.write(self.manifest_file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+            files.write(self.manifest_file, json.dumps(content, indent=1, ensure_ascii=False) + "\n", lasting=True)
 
     def _refuse(self, there: dict[str, Any], here: dict[str, Any]) -> None:
         """Raise InputError where the folder's study is another one; more or fewer replicates are the same one."""
-        for name in ("method", "seed", "fits", "level"):
+        for name in ("method", "seed", "fits", "thorough", "level"):
             if there[name] != here[name]:
                 raise InputError(
                     f"{self.folder}: holds another study: {name} is {there[name]} there, {here[name]} here: {ANOTHER}"
@@ -227,6 +235,22 @@ class Store:
                 raise InputError(f"{after}: has replicates that {before.name} has too: delete one of them")
         return found
 
+    def rows(self, case: str, study: Mapping[str, Any]) -> Iterator[pa.Table]:
+        """The rows of a case in the order of their replicates, as many at a time as are worth the trouble.
+
+        Raises
+        ------
+        InputError : see `parts`, and `concord.simulation.parts.read`
+        """
+        held: list[pa.Table] = []
+        for _, _, path in self.parts(case, study):
+            held.append(parts.read(path))
+            if sum(len(each) for each in held) >= ROWS:
+                yield pa.concat_tables(held)
+                held.clear()
+        if held:
+            yield pa.concat_tables(held)
+
     def missing(self, plan: Plan) -> dict[str, list[tuple[int, int]]]:
         """What no part of each case holds: first replicate, and the one after the last."""
         study = plan.manifest
@@ -254,7 +278,7 @@ class Store:
         OSError : it cannot be written
         """
         name = f"{batch.first:09}-{batch.stop:09}.parquet"
-        parts.write(self.folder / "parts" / batch.case.name / name, content)
+        files.write(self.folder / "parts" / batch.case.name / name, content, lasting=True)
 
 
 def _lock(file: IO[str], folder: Path) -> None:

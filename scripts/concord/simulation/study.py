@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from concord.errors import shorten
 from concord.processes.cluster import PATIENCE, cluster
@@ -39,19 +39,30 @@ class StudyStopped(RuntimeError):
     """The study could not go on; one line that says why. What was computed is kept."""
 
 
+class Lost(NamedTuple):
+    """A replicate that gave no result: its case, its number, and the reason."""
+
+    case: str
+    number: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.case}, replicate {self.number}: {self.why}"
+
+
 @dataclass
-class Outcome:
-    """What came of running a study.
+class Progress:
+    """How far a study is.
 
     Attributes
     ----------
     before, now : replicates that were there, and that were computed
-    failed : replicates that gave no result, as ``case, replicate 7: why``
+    lost : replicates that gave no result
     """
 
     before: int = 0
     now: int = 0
-    failed: list[str] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
 
 # Running ---------------------------------------------------------------------------------------------------------
@@ -65,7 +76,7 @@ def run(
     workers: int | None = None,
     batch: int | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> Outcome:
+) -> Progress:
     """Compute the replicates of a study that its folder does not hold yet.
 
     Parameters
@@ -86,19 +97,19 @@ def run(
     with store.held(plan) as manifest:
         work = Work(plan, store, batch)
         total = plan.replicates * len(plan.cases)
-        outcome = Outcome(before=total - work.left)
+        progress = Progress(before=total - work.left)
         runner = _Runner(
-            plan, store, work, outcome, manifest["versions"], lambda: tell(outcome.before + outcome.now, total)
+            plan, store, work, progress, manifest["versions"], lambda: tell(progress.before + progress.now, total)
         )
-        tell(outcome.before, total)
+        tell(progress.before, total)
         if not work:
-            return outcome
+            return progress
         if workers == 0 and not scheduler:
             runner.alone()
         else:
             with cluster(scheduler, min(workers or os.cpu_count() or 1, work.left), DEATHS, R, IMPORTED) as client:
                 runner.on(client)
-    return outcome
+    return progress
 
 
 @dataclass
@@ -106,7 +117,7 @@ class _Runner:
     plan: Plan
     store: Store
     work: Work
-    outcome: Outcome
+    progress: Progress
     versions: dict[str, str]
     tell: Callable[[], None]
 
@@ -114,10 +125,12 @@ class _Runner:
         """In this process."""
         while self.work:
             batch = self.work.take(1)
-            got = compute(
-                batch.case.content, batch.case.digest, self.plan.seed, self.plan.pairs, batch.first, batch.stop
-            )
-            self._take(batch, got)
+            self._take(batch, compute(batch.case.content, *self._asked(batch)))
+
+    def _asked(self, batch: Batch) -> tuple[Any, ...]:
+        """What `compute` has to know of a batch beside its case."""
+        plan = self.plan
+        return batch.case.digest, plan.seed, plan.pairs, plan.thorough, batch.first, batch.stop
 
     def on(self, client: Client) -> None:
         """On the workers of a cluster, a few batches more in flight than there are workers."""
@@ -162,17 +175,7 @@ class _Runner:
             # A task, and no scattered value: what a lost worker held of it is made again
             held[case.digest] = client.submit(unchanged, case.content, key=f"case-{uuid.uuid4().hex}", pure=False)
         key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
-        return client.submit(
-            compute,
-            held[case.digest],
-            case.digest,
-            self.plan.seed,
-            self.plan.pairs,
-            batch.first,
-            batch.stop,
-            key=key,
-            pure=False,
-        )
+        return client.submit(compute, held[case.digest], *self._asked(batch), key=key, pure=False)
 
     def _received(self, client: Client, future: Future, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):
@@ -207,7 +210,7 @@ class _Runner:
         except OSError as error:
             raise StudyStopped(f"{error.filename or self.store.folder}: cannot be written: {error.strerror}") from error
         self.work.took(seconds)
-        self.outcome.now += len(batch)
+        self.progress.now += len(batch)
         self.tell()
 
     def _without(self, batch: Batch, why: str) -> None:
@@ -215,9 +218,9 @@ class _Runner:
         if len(batch) > 1 or batch.tries < 1:
             self.work.again(batch)
             return
-        self.outcome.failed.append(f"{batch.case.name}, replicate {batch.first}: {shorten(why)}")
-        if len(self.outcome.failed) >= FAILURES:
-            raise StudyStopped(f"{FAILURES} replicates gave no result; the last: {self.outcome.failed[-1]}")
+        self.progress.lost.append(Lost(batch.case.name, batch.first, shorten(why)))
+        if len(self.progress.lost) >= FAILURES:
+            raise StudyStopped(f"{FAILURES} replicates gave no result; the last: {self.progress.lost[-1]}")
 
 
 def _check(client: Client) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from concord.agreement.measures import doubted
 from concord.simulation.monte_carlo import Sums
 
 DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
@@ -46,9 +45,7 @@ class Tally:
         """Count the rows of some replicates, in their order; the first `fixed` parameters are fixed effects."""
         there, gap = rows["error"].isna().to_numpy(), rows["gap"].to_numpy(float)
         short = rows["short"].to_numpy(dtype=float, na_value=0.0) > 0
-        # From the messages, and not from `alarmed`: a study may have been begun when more of them counted.
-        said = zip(rows["converged"], rows["messages"].fillna(""), strict=True)
-        alarmed = np.array([not pd.isna(flag) and doubted(flag, text.split("\n")) for flag, text in said], bool)
+        alarmed = rows["alarmed"].to_numpy(dtype=float, na_value=0.0) > 0
         self.replicates += len(rows)
         self.failed += int((~there).sum())
         imprecise = rows["imprecise"].to_numpy(dtype=float, na_value=0.0) > 0

@@ -45,11 +45,11 @@ def compared(fits):
     def of(id: str, method: str = "ML", *engines: str):
         key = (id, method, engines)
         if key not in kept:
-            settings = "tuned" if "mixedlm" in engines else "default"
+            settings = "tuned" if "statsmodels" in engines else "default"
             answers = [fits(id, method, engine, settings) for engine in engines]
             if settings == "default":
                 model = models.get(id, method)
-                answers.append(Absence(model, "mixedlm", settings, "stopped", "it was not asked"))
+                answers.append(Absence(model, "statsmodels", settings, "stopped", "it was not asked"))
             kept[key] = compare(*answers)
         return kept[key]
 
@@ -164,7 +164,7 @@ def test_sitkas_slope_has_its_profile_in_nloptrs_tightened_steps_and_not_in_boby
     """Time is far from zero: with bobyqa's defaults the profile of the intercept's deviation loses its lower end."""
     fit = fits("sitka-random_slope", "ML", "lme4", "tuned")
     (good,) = fit.ask(interval_questions.ask_lme4_profiles, [".sig03"], 0.95)["profiles"].values()
-    absent = Absence(fit.model, "mixedlm", "tuned", "stopped", "it was not asked")
+    absent = Absence(fit.model, "statsmodels", "tuned", "stopped", "it was not asked")
     made = intervals.of(compare(fit, absent))
     (slope,) = (each for each in made.parameters if each.label == ".sig03")
     ours = made.interval(slope, "ML")
@@ -179,7 +179,7 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
     """Its nine points, interpolated, end where the independent profile of the ratio does; which is another interval
     than the variance's own, and than the ratio's by ML.
     """
-    comparison = compared("sitka-random_intercept", "REML", "mixedlm", "lme4")
+    comparison = compared("sitka-random_intercept", "REML", "statsmodels", "lme4")
     made = intervals.of(comparison)
     lower, upper = (
         line
@@ -188,13 +188,15 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
     )
     for line in (lower, upper):
         assert line.verdict == "by definition", line.reason
-        assert line.definitions == {"lme4": "profile_by_ml", "mixedlm": "ratio_held"}
-        assert line.values["mixedlm"] == pytest.approx(line.expected["mixedlm"], abs=1e-4 * line.scale)
-        assert abs(line.values["mixedlm"] - line.independent) > 3e-3 * line.scale
+        assert line.definitions == {"lme4": "profile_by_ml", "statsmodels": "ratio_held"}
+        assert line.values["statsmodels"] == pytest.approx(line.expected["statsmodels"], abs=1e-4 * line.scale)
+        assert abs(line.values["statsmodels"] - line.independent) > 3e-3 * line.scale
     # On the variance's scale, by hand: twice the fall at the ends, refitted with the ratio there, is the quantile.
-    row = profile_of(comparison, "mixedlm", "REML", which=[".sig01"], with_profile_re=True, scale="variance").iloc[0]
-    assert row["lower"] == pytest.approx(lower.values["mixedlm"] ** 2)
-    native, fit = made.fit("mixedlm").native, made.fit("mixedlm")
+    row = profile_of(comparison, "statsmodels", "REML", which=[".sig01"], with_profile_re=True, scale="variance").iloc[
+        0
+    ]
+    assert row["lower"] == pytest.approx(lower.values["statsmodels"] ** 2)
+    native, fit = made.fit("statsmodels").native, made.fit("statsmodels")
     shown = float(native.cov_re.iloc[0, 0])
     # profile_re's arguments are distances of the ratio times the estimated residual variance.
     own, ends = made.ratio(made.parameters[0])
@@ -216,17 +218,17 @@ def wald(comparison) -> dict[tuple[str, str, str], tuple[float, float]]:
 
 def test_wald_intervals_are_what_each_package_says(compared):
     """MixedLM's conf_int (ratios, times the residual variance), lme4's confint and nlme's intervals, by their names."""
-    comparison = compared("orthodont-interaction", "REML", "mixedlm", "lme4", "nlme")
+    comparison = compared("orthodont-interaction", "REML", "statsmodels", "lme4", "nlme")
     made, found = intervals.of(comparison), wald(comparison)
-    python, lmer, lme = (made.fit(engine) for engine in ("mixedlm", "lme4", "nlme"))
+    python, lmer, lme = (made.fit(engine) for engine in ("statsmodels", "lme4", "nlme"))
     ends = python.native.conf_int()
     p, scale = len(python.fixed), python.residual_variance
     for name, both in zip(comparison.model.design.names, ends.to_numpy()[:p], strict=True):
-        assert found["mixedlm", "", name] == pytest.approx(tuple(both))
+        assert found["statsmodels", "", name] == pytest.approx(tuple(both))
     group = comparison.model.design.terms[0].group
     first, both, second = ends.to_numpy()[p:] * scale
     for term, pair in (("var__(Intercept)", first), ("cov__(Intercept).age", both), ("var__age", second)):
-        assert found["mixedlm", group, term] == pytest.approx(tuple(pair))
+        assert found["statsmodels", group, term] == pytest.approx(tuple(pair))
     named = in_r("function(f) { e <- confint(f, method = 'Wald', parm = 'beta_'); list(rownames(e), e) }", lmer.native)
     for name, pair in zip(*named, strict=True):
         assert found["lme4", "", name] == pytest.approx(tuple(pair))
@@ -246,16 +248,16 @@ def test_every_wald_line_is_explained(id, method, compared):
     """Joint, conditional, Student's t, ratio, logarithm: each end is what its definition gives at the fit's estimates;
     to six digits of the width, but for nlme's differences; and where a definition differs, it says so.
     """
-    comparison = compared(id, method, "mixedlm", "lme4", "nlme")
+    comparison = compared(id, method, "statsmodels", "lme4", "nlme")
     lines = intervals.lines(comparison, with_profile=False)
     assert {line.verdict for line in lines} <= {"agree", "by definition"}, quantities.Sheet("", lines).breaches
     for line in lines:
         for source, value in line.values.items():
-            tight = 1e-6 if source in ("mixedlm", "lme4") or line.effect == "fixed" else 3e-3
+            tight = 1e-6 if source in ("statsmodels", "lme4") or line.effect == "fixed" else 3e-3
             assert abs(value - line.expected[source]) <= tight * line.scale, (line.title, source)
     fixed = [line for line in lines if line.effect == "fixed"]
     assert len(fixed) == 2 * len(comparison.model.design.names)
-    assert all(line.definitions == {"mixedlm": "interval_joint", "nlme": "interval_student"} for line in fixed)
+    assert all(line.definitions == {"statsmodels": "interval_joint", "nlme": "interval_student"} for line in fixed)
 
 
 def test_in_an_unbalanced_table_joint_and_conditional_intervals_are_two(make_model):
@@ -265,12 +267,12 @@ def test_in_an_unbalanced_table_joint_and_conditional_intervals_are_two(make_mod
     slopes = np.array([1.5, -1, 0.5, -2, 2, 0, 1, -1.0])[frame["g"].cat.codes]
     frame["y"] = 50 + (3 + slopes) * frame["x"] + 4 * rng.normal(size=8)[frame["g"].cat.codes] + rng.normal(size=27)
     model = make_model(frame, "y ~ x + (1 + x | g)", "REML")
-    comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4")))
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
     lines = [line for line in intervals.lines(comparison, with_profile=False) if line.term == "x"]
     lower, upper = lines
     assert lower.verdict == upper.verdict == "by definition"
-    assert lower.values["mixedlm"] < lower.values["lme4"] - 1e-4 * lower.scale
-    assert upper.values["mixedlm"] > upper.values["lme4"] + 1e-4 * upper.scale
+    assert lower.values["statsmodels"] < lower.values["lme4"] - 1e-4 * lower.scale
+    assert upper.values["statsmodels"] > upper.values["lme4"] + 1e-4 * upper.scale
 
 
 def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
@@ -292,9 +294,9 @@ def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
 
 def test_on_the_boundary_wald_intervals_are_left_out_with_the_reason(compared):
     """dyestuff2: a Hessian at a variance of zero bounds no variance; the fixed effects' intervals still stand."""
-    lines = intervals.lines(compared("dyestuff2-random_intercept", "ML", "mixedlm", "lme4"))
+    lines = intervals.lines(compared("dyestuff2-random_intercept", "ML", "statsmodels", "lme4"))
     (lower, _) = (line for line in lines if line.quantity.startswith("Wald") and line.effect == "fixed")
-    assert set(lower.values) == set(lower.expected) == {"mixedlm", "lme4"} and lower.verdict == "by definition"
+    assert set(lower.values) == set(lower.expected) == {"statsmodels", "lme4"} and lower.verdict == "by definition"
     variances = [line for line in lines if line.quantity.startswith("Wald") and line.effect == "ran_pars"]
     assert variances and {line.verdict for line in variances} == {"not compared"}
 
@@ -362,7 +364,7 @@ def test_published_intervals_are_in_the_table(key, compared):
 
 def test_the_table_has_a_row_for_every_interval_on_one_scale(compared):
     """Columns as told; variances are squares of deviations; a bootstrap's table is set beside the others."""
-    comparison = compared("sitka-random_intercept", "REML", "mixedlm", "lme4")
+    comparison = compared("sitka-random_intercept", "REML", "statsmodels", "lme4")
     boot = pd.DataFrame(
         {
             "effect": ["ran_pars", "fixed"],
@@ -390,8 +392,8 @@ def test_the_table_has_a_row_for_every_interval_on_one_scale(compared):
 
 def test_a_wald_interval_of_a_variance_that_goes_below_zero_says_so(compared):
     """On the scale of standard deviations it ends at 0, and the note keeps the variance's own end."""
-    table = intervals.table(compared("pastes-nested", "REML", "mixedlm", "lme4", "nlme"), with_profile=False)
-    row = table[(table["source"] == "mixedlm") & (table["group"] == "batch")].iloc[0]
+    table = intervals.table(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"), with_profile=False)
+    row = table[(table["source"] == "statsmodels") & (table["group"] == "batch")].iloc[0]
     assert row["lower"] == 0 and not row["lower_reached"] and "lower end is -" in row["note"]
 
 
@@ -412,7 +414,7 @@ def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, mon
         raise r.RError("no second derivatives")
 
     monkeypatch.setattr(interval_sources, "ask_nlme_wald", stopped)
-    made = sources.Intervals(compared("pastes-nested", "REML", "mixedlm", "lme4", "nlme"))
+    made = sources.Intervals(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"))
     lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
     assert lines
     assert {line.absent.get("nlme") for line in lines} == {"R stopped with: no second derivatives"}

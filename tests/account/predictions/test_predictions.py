@@ -54,7 +54,7 @@ def compared(fits):
 
     @cache
     def of(id: str, method: str = "REML", settings: str = "tuned"):
-        return compare(*(get(id, method, engine, settings) for engine in ("mixedlm", "lme4", "nlme")))
+        return compare(*(get(id, method, engine, settings) for engine in ("statsmodels", "lme4", "nlme")))
 
     return of
 
@@ -89,7 +89,7 @@ def test_every_package_states_what_the_equations_give_at_its_estimates(id, lined
     engines_here = {fit.engine for fit in comparison.fits}
     for line in found:
         assert set(line.values) == set(line.expected)
-        assert set(line.values) | set(line.absent) == {"mixedlm", "lme4", "nlme"}
+        assert set(line.values) | set(line.absent) == {"statsmodels", "lme4", "nlme"}
         size = line.scale if not np.isnan(line.scale) else 1.0
         for source, value in line.values.items():
             np.testing.assert_allclose(value, line.expected[source], rtol=1e-9, atol=1e-10 * size)
@@ -111,7 +111,7 @@ def test_predicted_effects_stand_in_the_order_of_the_models_levels(lined, fits):
         )
         term = next(each for each in fit.model.design.terms if each.group == group)
         values = of(lined(id), "predicted effects", group=group).values
-        for engine in ("lme4", "mixedlm"):
+        for engine in ("lme4", "statsmodels"):
             np.testing.assert_allclose(values[engine], [given[level][0] for level in term.levels], atol=1e-5)
 
 
@@ -126,30 +126,30 @@ def test_conditional_covariances_are_those_that_both_packages_keep(lined, fits):
     np.testing.assert_array_equal(line["(Intercept)"].values["lme4"], post[0, 0])
     np.testing.assert_array_equal(line["Days"].values["lme4"], post[1, 1])
     np.testing.assert_array_equal(both.values["lme4"], post[0, 1])
-    fit = fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned")
+    fit = fits("sleepstudy-random_slope", "REML", "statsmodels", "tuned")
     kept = fit.native.random_effects_cov
     # MixedLM's groups have the factor's own labels.
     levels = {str(label): np.asarray(matrix) for label, matrix in kept.items()}
     own = np.array([levels[level] for level in fit.model.design.terms[0].levels])
-    np.testing.assert_array_equal(both.values["mixedlm"], own[:, 0, 1])
-    np.testing.assert_allclose(line["Days"].values["mixedlm"], own[:, 1, 1], rtol=1e-12)
+    np.testing.assert_array_equal(both.values["statsmodels"], own[:, 0, 1])
+    np.testing.assert_allclose(line["Days"].values["statsmodels"], own[:, 1, 1], rtol=1e-12)
 
 
 def test_effects_of_two_terms_have_a_covariance_given_the_data(lined):
     """Of (1 + Days || Subject) MixedLM keeps it, and it is not zero; ranef() of lme4 does not, and says why."""
     line = of(lined("sleepstudy-uncorrelated"), "conditional covariances")
-    assert set(line.values) == {"mixedlm"} and np.abs(line.values["mixedlm"]).min() > 0.1
+    assert set(line.values) == {"statsmodels"} and np.abs(line.values["statsmodels"]).min() > 0.1
     assert line.verdict == AGREE and "within a term" in line.absent["lme4"]
 
 
 def test_what_predict_gives_is_told_by_definition(lined, fits):
     """MixedLM's predict() is X b, nlme's and lme4's X b + Z u: a difference by definition, of tens of milliseconds."""
     line = of(lined("sleepstudy-random_slope"), "what predict() gives")
-    assert line.verdict == DEFINITION and line.definitions == {"mixedlm": "predict_fixed"} and line.difference > 50
-    fit = fits("sleepstudy-random_slope", "REML", "mixedlm", "tuned")
-    np.testing.assert_allclose(line.values["mixedlm"], fit.native.model.exog @ fit.native.fe_params, rtol=1e-13)
+    assert line.verdict == DEFINITION and line.definitions == {"statsmodels": "predict_fixed"} and line.difference > 50
+    fit = fits("sleepstudy-random_slope", "REML", "statsmodels", "tuned")
+    np.testing.assert_allclose(line.values["statsmodels"], fit.native.model.exog @ fit.native.fe_params, rtol=1e-13)
     fitted = of(lined("sleepstudy-random_slope"), "fitted values, fixed and random effects")
-    np.testing.assert_allclose(fitted.values["mixedlm"], line.values["lme4"], rtol=1e-7)
+    np.testing.assert_allclose(fitted.values["statsmodels"], line.values["lme4"], rtol=1e-7)
     assert fitted.verdict == AGREE
 
 
@@ -232,13 +232,13 @@ def test_the_effects_that_tables_and_pictures_show_are_those_that_are_judged(whi
     comparison = compared("sitka-random_intercept")
     moved = [
         replace(fit, predict=lambda fit=fit: change(fit.random_effects.copy()))
-        if fit.engine == "lme4" or (both and fit.engine == "mixedlm")
+        if fit.engine == "lme4" or (both and fit.engine == "statsmodels")
         else fit
         for fit in comparison.fits
     ]
     again = compare(*moved)
     line = of(lines(again), quantity)
-    assert line.verdict == DIFFER and set(line.unexplained) == {"lme4", *(["mixedlm"] if both else [])}
+    assert line.verdict == DIFFER and set(line.unexplained) == {"lme4", *(["statsmodels"] if both else [])}
 
 
 def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monkeypatch):
@@ -267,10 +267,10 @@ def test_a_package_that_stops_or_fits_another_model_is_absent_with_its_reason(co
     singular = replace(from_native(native, mixedlm.model), settings="tuned")
     found = lines(compare(singular, lme4))
     line = of(found, "predicted effects")
-    assert "singular" in line.absent["mixedlm"] and set(line.values) == {"lme4"} and line.verdict == AGREE
-    assert set(of(found, "fitted values, fixed effects only").values) == {"mixedlm", "lme4"}
+    assert "singular" in line.absent["statsmodels"] and set(line.values) == {"lme4"} and line.verdict == AGREE
+    assert set(of(found, "fitted values, fixed effects only").values) == {"statsmodels", "lme4"}
     left = replace(mixedlm, violation="constraint ignored: a covariance")
-    assert "another model" in of(lines(compare(left, lme4)), "predicted effects").absent["mixedlm"]
+    assert "another model" in of(lines(compare(left, lme4)), "predicted effects").absent["statsmodels"]
 
 
 def test_absent_engines_are_absent_in_every_line(lined, compared):
@@ -290,7 +290,7 @@ def test_a_fit_in_another_coding_is_carried_over(fits):
         lme4::lmer(Reaction ~ c + (1 + c | Subject), data, REML = FALSE, control = lme4::lmerControl({control})) }}"""
     native = r.call(robjects.r(text), model.frame)
     centred = engines()["lme4"].from_native(native, model, settings="tuned")
-    found = lines(compare(fits("sleepstudy-random_slope", "ML", "mixedlm", "tuned"), centred))
+    found = lines(compare(fits("sleepstudy-random_slope", "ML", "statsmodels", "tuned"), centred))
     for quantity, term in (
         ("predicted effects", "Days"),
         ("conditional variances", "(Intercept)"),
@@ -299,7 +299,7 @@ def test_a_fit_in_another_coding_is_carried_over(fits):
         ("conditional R-squared", ""),
     ):
         line = of(found, quantity, term)
-        assert line.verdict == AGREE and set(line.values) == {"mixedlm", "lme4"}
+        assert line.verdict == AGREE and set(line.values) == {"statsmodels", "lme4"}
     # Its predict() cannot know the centred column: it says so, and nothing is said for it.
     assert "it stopped with" in of(found, "predictions, fixed effects only").absent["lme4"]
 
@@ -319,7 +319,7 @@ def table():
 def offset(make_model):
     """A model with an offset, a factor that has an unused level, a missing number and nested groups."""
     model = make_model(table(), "y ~ x + f + offset(w) + (1 | g/h)")
-    return compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4", "nlme")))
+    return compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4", "nlme")))
 
 
 def test_packages_without_offsets_are_told_by_definition(offset):
@@ -327,15 +327,15 @@ def test_packages_without_offsets_are_told_by_definition(offset):
     found, design = lines(offset), offset.model.design
     assert not Sheet("offset", found).breaches
     line = of(found, "fitted values, fixed and random effects")
-    assert line.definitions == dict.fromkeys(("mixedlm", "nlme"), "fitted_without_offset")
+    assert line.definitions == dict.fromkeys(("statsmodels", "nlme"), "fitted_without_offset")
     assert line.verdict == DEFINITION
     np.testing.assert_allclose(line.values["nlme"] + design.offset, line.values["lme4"], atol=1e-4)
-    assert of(found, "what predict() gives").definitions["mixedlm"] == "predict_fixed_without_offset"
+    assert of(found, "what predict() gives").definitions["statsmodels"] == "predict_fixed_without_offset"
     new = of(found, "predictions, fixed effects only")
-    assert set(new.values) == {"mixedlm", "lme4", "nlme"} and new.verdict == DEFINITION
+    assert set(new.values) == {"statsmodels", "lme4", "nlme"} and new.verdict == DEFINITION
     given = predictions_table(offset)
     marginal = given[given["random"] == "none"]
-    np.testing.assert_allclose(marginal["mixedlm"], marginal["lme4"], atol=1e-4)
+    np.testing.assert_allclose(marginal["statsmodels"], marginal["lme4"], atol=1e-4)
 
 
 def test_a_row_without_a_number_is_left_out_of_the_predictions(offset):
@@ -343,7 +343,7 @@ def test_a_row_without_a_number_is_left_out_of_the_predictions(offset):
     new = new_table(offset.model)
     new.loc[0, "x"] = np.nan
     line = of(lines(offset, new), "predictions, fixed effects only")
-    assert set(line.values) == {"mixedlm", "lme4", "nlme"} and line.verdict == DEFINITION
+    assert set(line.values) == {"statsmodels", "lme4", "nlme"} and line.verdict == DEFINITION
     assert all(len(value) == len(new) - 1 for value in line.values.values())
     assert predictions_table(offset, new)["lme4"].isna().sum() == 2
 
@@ -384,13 +384,15 @@ def test_predictions_for_new_rows_are_the_packages_own(compared):
         np.testing.assert_allclose(half["lme4"], from_r(lme4, text.format(form), r.table(new)), rtol=1e-13)
         np.testing.assert_allclose(half["independent"], half["lme4"], rtol=1e-7)
     assert given["nlme"].isna().tolist() == [False] * 5 + [True]
-    assert given["mixedlm"].isna().tolist() == [False, True] * 3
+    assert given["statsmodels"].isna().tolist() == [False, True] * 3
     vcov = from_r(lme4, "function(f) as.matrix(vcov(f))")
     X = np.column_stack([np.ones(3), new["Days"]])
     np.testing.assert_allclose(given["std_error"][::2], np.sqrt(np.diag(X @ vcov @ X.T)), rtol=1e-5)
     line = of(lines(comparison, new), "predictions, unknown levels")
     assert (
-        set(line.values) == {"lme4"} and "NA" in line.absent["nlme"] and "fixed effects only" in line.absent["mixedlm"]
+        set(line.values) == {"lme4"}
+        and "NA" in line.absent["nlme"]
+        and "fixed effects only" in line.absent["statsmodels"]
     )
 
 
@@ -439,7 +441,7 @@ def published(compared, make_model):
             frame = models.get("orthodont-random_intercept").frame
             frame = frame[frame["Sex"] == "Female"].reset_index(drop=True)
             model = make_model(frame, "distance ~ age + (1 | Subject)", method, id="orthodont_females")
-            comparison = compare(*(answer(model, engine, "tuned") for engine in ("mixedlm", "lme4", "nlme")))
+            comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4", "nlme")))
         new = pd.DataFrame({"Subject": ["M11"] * 3 + ["F03"] * 3, "age": [16, 17, 18] * 2})
         new["Sex"] = pd.Categorical(["Male"] * 3 + ["Female"] * 3, ["Male", "Female"])
         return comparison, lines(comparison, new if id == "orthodont-interaction" else None)

@@ -18,7 +18,7 @@ from concord.engines.statsmodels.formula import for_mixedlm
 from concord.models import formula
 from concord.models.coding import between
 
-MIXEDLM, LME4, NLME = (engines()[name] for name in ("mixedlm", "lme4", "nlme"))
+MIXEDLM, LME4, NLME = (engines()[name] for name in ("statsmodels", "lme4", "nlme"))
 HOSTILE = 'x")+__import__("os").system("touch MARKER'
 
 rng = np.random.default_rng(5)

@@ -54,16 +54,16 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
         return fit.fixed[place] - quantile * error, fit.fixed[place] + quantile * error
 
     likelihood, optimum = known.optima[known.method]
-    fit, key = known.fit("mixedlm"), ("", each.term)
-    if fit is not None and "mixedlm" not in absent:
+    fit, key = known.fit("statsmodels"), ("", each.term)
+    if fit is not None and "statsmodels" not in absent:
         joint = known.joint_mixedlm
         if key not in known.wald_mixedlm:
-            absent["mixedlm"] = "the fit has its columns in another coding than the model"
+            absent["statsmodels"] = "the fit has its columns in another coding than the model"
         elif joint is None:
-            absent["mixedlm"] = f"its joint Hessian means nothing here: {known.information(fit)}"
+            absent["statsmodels"] = f"its joint Hessian means nothing here: {known.information(fit)}"
         else:
             expected = around(fit, joint[place], width)
-            stated["mixedlm"] = (known.wald_mixedlm[key], "interval_joint", expected)
+            stated["statsmodels"] = (known.wald_mixedlm[key], "interval_joint", expected)
     for engine, given in (("lme4", known.wald_lme4.get(each.term)), ("nlme", known.wald_nlme.get(key))):
         fit = known.fit(engine)
         if fit is None or given is None:
@@ -88,13 +88,13 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
     deviation = each.term.startswith("sd__")
     own = known.information()
     stated: dict[str, Any] = {}
-    fit, given = known.fit("mixedlm"), known.wald_mixedlm.get((each.group, variance))
+    fit, given = known.fit("statsmodels"), known.wald_mixedlm.get((each.group, variance))
     if fit is not None and given is not None and given != (0.0, 0.0):
         at = known.information(fit)
         if isinstance(at, str):
-            absent["mixedlm"] = f"its Hessian means nothing here: {at}"
+            absent["statsmodels"] = f"its Hessian means nothing here: {at}"
         else:
-            stated["mixedlm"] = (given, "interval_of_ratio", wald_of_ratio(at, each.group, variance, width))
+            stated["statsmodels"] = (given, "interval_of_ratio", wald_of_ratio(at, each.group, variance, width))
     correlations: dict[str, Any] = {}
     fit, given = known.fit("nlme"), known.wald_nlme.get((each.group, each.term))
     if fit is not None and given is not None:
@@ -128,15 +128,15 @@ def _profile_lines(known: Intervals, each: Parameter, with_profile: bool, with_p
             stated |= _held_to_lme4(known, each, by_ml, absent)
         except IntervalError as error:
             absent["lme4"] = str(error)
-    if with_profile_re and known.fit("mixedlm") is not None and varied(each):
+    if with_profile_re and known.fit("statsmodels") is not None and varied(each):
         try:
             got, (made, ends) = known.of_profile_re(each), known.ratio(each)
             both = zip((ends.lower, ends.upper), ends.reached, strict=True)
             shown = [end * made.residual_variance(end) if reached else 0.0 for end, reached in both]
             ours = tuple(np.sqrt([got.lower, got.upper]))
-            stated["mixedlm"] = (ours, "ratio_held", tuple(np.sqrt(shown)))
+            stated["statsmodels"] = (ours, "ratio_held", tuple(np.sqrt(shown)))
         except IntervalError as error:
-            absent["mixedlm"] = str(error)
+            absent["statsmodels"] = str(error)
     try:
         found = known.interval(each, known.method)
         independent = (found.lower, found.upper)

@@ -106,7 +106,7 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
     if each.effect == "fixed":
         key = ("", each.term)
         if key in known.wald_mixedlm:
-            found.append(row("mixedlm", known.wald_mixedlm[key], "joint Hessian"))
+            found.append(row("statsmodels", known.wald_mixedlm[key], "joint Hessian"))
         if each.term in known.wald_lme4:
             found.append(row("lme4", known.wald_lme4[each.term], "conditional on the variances"))
         if key in known.wald_nlme:
@@ -121,7 +121,9 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
     if (each.group, variance) in known.wald_mixedlm:
         ends = known.wald_mixedlm[each.group, variance]
-        found.append(row("mixedlm", ends, "of the ratio, times the residual variance" + unheld("mixedlm"), variance))
+        found.append(
+            row("statsmodels", ends, "of the ratio, times the residual variance" + unheld("statsmodels"), variance)
+        )
     if (each.group, each.term) in known.wald_nlme:
         ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + unheld("nlme")
         if known.rounded((each.group, each.term)):
@@ -152,13 +154,13 @@ def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> l
         except IntervalError:
             continue
         found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (got.lower, got.upper), got.reached))
-    if with_profile_re and known.fit("mixedlm") is not None:
+    if with_profile_re and known.fit("statsmodels") is not None:
         try:
             got = known.of_profile_re(each)
             variance = each.term.replace("sd__", "var__")
             ends = (got.lower, got.upper)
             note = "profile_re: the ratio held, shown times the residual variance there"
-            found.append(_Row(each, variance, "profile", "mixedlm", known.method, ends, got.reached, note))
+            found.append(_Row(each, variance, "profile", "statsmodels", known.method, ends, got.reached, note))
         except IntervalError:
             pass
     return found

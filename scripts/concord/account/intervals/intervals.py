@@ -83,7 +83,7 @@ def table(
 
     Returns
     -------
-    DataFrame : ``effect, group, term``, ``kind`` (Wald, profile, bootstrap), ``source`` (mixedlm, lme4, nlme,
+    DataFrame : ``effect, group, term``, ``kind`` (Wald, profile, bootstrap), ``source`` (statsmodels, lme4, nlme,
         independent), ``method``, ``lower, upper``, ``lower_reached, upper_reached``: whether the curve crosses the
         quantile there, or the end is that of the parameter space; ``scale``, ``note``
     """

@@ -53,8 +53,9 @@ def curves(
 
     Returns
     -------
-    DataFrame : ``effect, group, term``; ``source`` (independent, lme4, mixedlm); ``method`` (ML, REML); what the curve
-        ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta squared
+    DataFrame : ``effect, group, term``; ``source`` (independent, lme4, statsmodels); ``method`` (ML, REML); what the
+        curve ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta
+        squared
     """
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
@@ -93,7 +94,7 @@ def _of_one(
     if given is not None:
         zeta = signed_root(given, int(given["loglik"].to_numpy().argmax()))
         value = given["value"].to_numpy()
-        add("mixedlm", made.method, RATIO, value if squared else np.sqrt(value), zeta)
+        add("statsmodels", made.method, RATIO, value if squared else np.sqrt(value), zeta)
         own, _ = made.ratio(each)
         ratios, roots = _smooth(own)
         shown = np.array([ratio * own.residual_variance(ratio) for ratio in ratios])
@@ -153,8 +154,11 @@ def lines(
     for value, loglik in curve.to_numpy():
         s = float(np.sqrt(value))
         fall = variance.zeta(s) ** 2
-        stated, expected = {"mixedlm": 2 * (top - loglik)}, {"mixedlm": ratio.zeta(_ratio_at(ratio, value)) ** 2}
-        definitions, absent = {"mixedlm": "ratio_held"}, {}
+        stated, expected = (
+            {"statsmodels": 2 * (top - loglik)},
+            {"statsmodels": ratio.zeta(_ratio_at(ratio, value)) ** 2},
+        )
+        definitions, absent = {"statsmodels": "ratio_held"}, {}
         if points[label].min() <= s <= points[label].max():
             stated["lme4"], expected["lme4"] = float(spline(s)) ** 2, by_ml.zeta(s) ** 2
             if name:

@@ -156,9 +156,9 @@ class Intervals:
             expected = self._values(fit)
             if not (len(own["estimates"]) == len(expected) and _same(own["estimates"], expected)):
                 found["lme4"] = "the fit has its columns in another coding than the model"
-        fit = self.fit("mixedlm")
+        fit = self.fit("statsmodels")
         if fit is not None and fit.violation:
-            found["mixedlm"] = fit.violation
+            found["statsmodels"] = fit.violation
         return found
 
     def _values(self, fit: Fit) -> np.ndarray:
@@ -297,14 +297,14 @@ class Intervals:
     @cached_property
     def joint_mixedlm(self) -> np.ndarray | None:
         """Joint standard errors of the fixed effects at MixedLM's estimates, shape (p,), if there are any."""
-        fit = self.fit("mixedlm")
+        fit = self.fit("statsmodels")
         return None if fit is None else error_definitions.by_joint_hessian(self.optima[self.method][0], fit)[0]
 
     @cached_property
     def wald_mixedlm(self) -> dict[tuple[str, str], tuple[float, float]]:
         """By group and term: fixed effects, and ``var__`` and ``cov__`` as ratios times the residual variance."""
-        fit = self.fit("mixedlm")
-        if fit is None or "mixedlm" in self.absent:
+        fit = self.fit("statsmodels")
+        if fit is None or "statsmodels" in self.absent:
             return {}
         got = fit.ask(ask_mixedlm_wald, self.level)
         found = {}
@@ -355,9 +355,9 @@ class Intervals:
         return self._by_mixedlm[key]
 
     def _profile_re(self, parameter: Parameter, points: int) -> pd.DataFrame:
-        fit = self.fit("mixedlm")
-        if fit is None or "mixedlm" in self.absent:
-            raise IntervalError(self.absent.get("mixedlm", "there is no fit by MixedLM"))
+        fit = self.fit("statsmodels")
+        if fit is None or "statsmodels" in self.absent:
+            raise IntervalError(self.absent.get("statsmodels", "there is no fit by MixedLM"))
         if not varied(parameter):
             raise IntervalError("profile_re takes variances of random effects only")
         got = fit.ask(ask_mixedlm_wald, self.level)

@@ -58,7 +58,8 @@ def lines(sources: Sources) -> list[Line]:
             **whose[one] | {"term": first if same else f"{first}.{second}"},
             otherwise={
                 "lme4": "ranef() of lme4 has the covariances within a term only",
-                "mixedlm": "random_effects_cov of MixedLM, of a variance component, is taken for its variances only",
+                "statsmodels": "random_effects_cov of MixedLM, of a variance component, is taken for its "
+                "variances only",
             }
             if one[0] != other[0]
             else {},

@@ -25,7 +25,7 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.solution.fitted - (offset if source.without_offset else 0.0)
 
     def predicted(source: Source) -> np.ndarray:
-        return (marginal if source.fit.engine == "mixedlm" else conditional)(source)
+        return (marginal if source.fit.engine == "statsmodels" else conditional)(source)
 
     def residual(source: Source) -> np.ndarray:
         return source.solution.residuals
@@ -43,7 +43,7 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.of_fitted
 
     def of_predicted(source: Source) -> str | None:
-        if source.fit.engine != "mixedlm":
+        if source.fit.engine != "statsmodels":
             return source.of_fitted
         return "predict_fixed_without_offset" if source.without_offset else "predict_fixed"
 

@@ -28,7 +28,7 @@ class Source:
     @property
     def without_offset(self) -> bool:
         """Whether the model has an offset and the engine none: then it was given the response less its offset."""
-        return self.solution.design.offset is not None and self.fit.engine in ("mixedlm", "nlme")
+        return self.solution.design.offset is not None and self.fit.engine in ("statsmodels", "nlme")
 
     @property
     def of_fitted(self) -> str | None:

@@ -125,7 +125,7 @@ def from_native(
     """
     room = _room()
     try:
-        got = r.from_r(r.call(room["describe"], native))
+        got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
     design, got["names"] = model.design, got["names"] or []
@@ -210,6 +210,11 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
     return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]
 
 
+def described_by(native: Any) -> dict[str, Any]:
+    """What an lmer fit holds, as the R function ``describe`` has it."""
+    return r.from_r(r.call(_room()["describe"], native))
+
+
 def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
     """How lmer has the model's columns: the way back from its fixed effects to the model's, shape (p, p), and every
     random term's coding, in the order of the model's terms.
@@ -218,7 +223,7 @@ def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
     ------
     EngineError : it is a fit of something else
     """
-    got = r.from_r(r.call(_room()["describe"], native))
+    got = described_by(native)
     back = between(got["X"].reshape(len(model.design.y), -1), model.design.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")

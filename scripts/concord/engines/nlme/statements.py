@@ -12,7 +12,7 @@ import numpy as np
 from concord import r
 from concord.engines.error_definitions import resolution
 from concord.engines.fit import Fit
-from concord.engines.statements import ErrorOfVariance, Statement, Statements, Test, Uncertainty
+from concord.engines.statements import NO_DEVIANCE, Criteria, ErrorOfVariance, Statement, Statements, Test, Uncertainty
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
@@ -161,4 +161,24 @@ def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: 
     return moved / (2 * np.sqrt(variances))
 
 
-STATEMENTS = Statements(uncertainty=uncertainty)
+# ---- criteria --------------------------------------------------------------------------------------------------------
+
+
+def criteria(fit: Fit) -> Criteria:
+    """``logLik``, ``AIC``, ``BIC`` and ``nobs`` of a fit."""
+    return fit.ask(_criteria)
+
+
+def _criteria(fit: Fit) -> Criteria:
+    got = {key: float(value[0]) for key, value in r.from_r(r.call(_room()["criteria"], fit.native)).items()}
+    return Criteria(
+        df=Statement(got["df"]),
+        aic=Statement(got["aic"]),
+        bic=Statement(got["bic"], "bic_of_contrasts" if fit.model.reml else ""),
+        deviance=NO_DEVIANCE,
+        df_residual=Statement(why="it has residual degrees of freedom of every term, none of the model"),
+        nobs=Statement(got["nobs"]),
+    )
+
+
+STATEMENTS = Statements(uncertainty=uncertainty, criteria=criteria)

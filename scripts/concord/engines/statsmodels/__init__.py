@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-name, title, language, role = "mixedlm", "MixedLM (statsmodels)", "Python", "party"
+name, title, language, role = "statsmodels", "MixedLM (statsmodels)", "Python", "party"
 settings = ("default", "tuned")
 preload = ("statsmodels.formula.api", f"{__name__}.engine")
 

@@ -238,7 +238,7 @@ def from_native(
     fixed, std_error = coding.fixed_effects(results)
     return Fit(
         model=model,
-        engine="mixedlm",
+        engine="statsmodels",
         settings=settings,
         loglik=loglik(results),
         parameters=Parameters(fixed, covariances, float(results.scale)),

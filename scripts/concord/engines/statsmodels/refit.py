@@ -90,12 +90,12 @@ class _Refit:
         seconds = time.perf_counter() - started
         messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
         if error:
-            return Replicate.failed(model, "mixedlm", self.settings, error, seconds, messages)
+            return Replicate.failed(model, "statsmodels", self.settings, error, seconds, messages)
         fixed, std_error = self.coding.fixed_effects(results)
         covariances, violation = self.coding.covariances(results)
         moved = shift(self.coding.fixed) if model.reml else 0.0
         return Replicate(
-            "mixedlm",
+            "statsmodels",
             self.settings,
             level + moved,
             Parameters(fixed, tuple(covariances), float(results.scale)),

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy import linalg
 
 from concord.engines.fit import Fit
-from concord.engines.statements import ErrorOfVariance, Statement, Statements, Test, Uncertainty, permutation
-from concord.engines.statsmodels.engine import layout
+from concord.engines.statements import (
+    NO_DEVIANCE,
+    Checks,
+    Criteria,
+    ErrorOfVariance,
+    Statement,
+    Statements,
+    Stop,
+    Test,
+    Uncertainty,
+    permutation,
+)
+from concord.engines.statsmodels.engine import Coding, coding_of, layout
+from concord.inference.gradients import Criterion, largest
 from concord.likelihood.likelihood import Likelihood
+from concord.models.design import DesignTerm
+
+# A variance below this is on the boundary for MixedLM, in whatever units the response is.
+LEAST_VARIANCE = 0.01
 
 
 def _results(fit: Fit) -> Any:
@@ -110,4 +129,133 @@ def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
     )
 
 
-STATEMENTS = Statements(uncertainty=uncertainty)
+# ---- criteria --------------------------------------------------------------------------------------------------------
+
+
+def criteria(fit: Fit) -> Criteria:
+    """What a MixedLM result's attributes say."""
+    return fit.ask(_criteria)
+
+
+def _criteria(fit: Fit) -> Criteria:
+    results = _results(fit)
+    with _as_fitted(results):  # AIC and BIC read `llf`, and that the model object's present method
+        both = [float(results.aic), float(results.bic)]
+    aic, bic = (Statement(why="it gives NaN under REML") if math.isnan(each) else Statement(each) for each in both)
+    held = results.freepat is not None
+    counted = "parameters_with_those_held" if held else "parameters_without_the_residual_variance"
+    return Criteria(
+        df=Statement(float(results.df_modelwc), counted),
+        aic=aic,
+        bic=bic,
+        deviance=NO_DEVIANCE,
+        df_residual=Statement(float(results.df_resid), "rows_less_fixed_effects"),
+        nobs=Statement(float(results.nobs)),
+    )
+
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+
+def checks(fit: Fit, lost: float) -> Checks:
+    """MixedLM's score, in its own parameters, and its boundary; of a fit by default settings also where its first
+    optimizer stopped.
+    """
+    said: Checks = fit.ask(_checks)
+    alarm = any("may be on the boundary" in message for message in fit.messages)
+    boundary = Statement(alarm, "boundary_by_variance", expected=said.least.expected < LEAST_VARIANCE)
+    return replace(said, boundary=boundary)
+
+
+def _checks(fit: Fit) -> Checks:
+    results = _results(fit)
+    coding = coding_of(results.model, fit.model)
+    criterion, free = _criterion(fit, results, coding)
+    with _as_fitted(results) as made:
+        at = results.params_object.get_packed(use_sqrt=True, has_fe=False)
+        score = np.asarray(made.score(results.params_object.copy()), float)
+        stopped = _stopped(made) if fit.settings == "default" else None
+        stop_score = None if stopped is None else np.asarray(made.score(stopped.copy()), float)
+    variances = [*np.diag(np.asarray(results.cov_re)), *np.asarray(results.vcomp)]
+    # The fit's own covariance matrices, back in the columns that MixedLM was given.
+    back = np.linalg.inv(coding.random)
+    kept = [fit.covariances[i] for i in coding.correlated]
+    mine = [*np.diag(back @ linalg.block_diag(*kept) @ back.T)] if kept else []
+    mine += [float(fit.covariances[each.term][0, 0]) / each.ratio**2 for each in coding.components]
+    factors = criterion.factors(at)
+    slopes = criterion.slopes(at) * free
+    name = "score in the factor's entries"
+    derivatives = [Statement(score, "score_in_the_factor", quantity=name, expected=-slopes / 2)]
+    stop = None
+    if stopped is not None:
+        there = -criterion.slopes(stopped) * free / 2
+        stop = Stop(stopped, there, there * _signs(criterion.factors(stopped)))
+        turned = not np.array_equal(stop.slopes, stop.mirrored)
+        derivatives.append(
+            Statement(
+                stop_score,
+                "score_at_a_negative_diagonal" if turned else "score_in_the_factor",
+                quantity="score where its first optimizer stopped",
+                expected=stop.mirrored,
+            )
+        )
+    return Checks(
+        derivatives=tuple(derivatives),
+        relative=Statement(
+            largest(factors, criterion.factors(-2 * score)), expected=largest(factors, criterion.factors(slopes))
+        ),
+        least=Statement(
+            float(np.min(np.abs(variances))), quantity="smallest variance", expected=float(np.min(np.abs(mine)))
+        ),
+        threshold=LEAST_VARIANCE,
+        boundary=Statement(),
+        stop=stop,
+    )
+
+
+def _criterion(fit: Fit, results: Any, coding: Coding) -> tuple[Criterion, np.ndarray]:
+    """The independent criterion in MixedLM's columns, and which of its parameters are free: what MixedLM holds at zero
+    by `free=` has no derivative there.
+    """
+    made, terms = results.model, []
+    if made.k_re:
+        codes, labels = pd.factorize(np.asarray(made.groups))
+        columns = np.asarray(made.exog_re).reshape(len(codes), -1)
+        names = tuple(map(str, range(columns.shape[1])))
+        terms.append(DesignTerm("groups", names, columns, codes, tuple(map(str, labels))))
+    for each in coding.components:
+        term = fit.model.design.terms[each.term]
+        terms.append(replace(term, matrix=each.ratio * term.matrix))
+    criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=False)
+    free = np.ones(len(criterion.units))
+    if results.freepat is not None:
+        free[: made.k_re2] = results.freepat.cov_re[np.tril_indices(made.k_re)]
+    return criterion, free
+
+
+def _stopped(made: Any) -> np.ndarray:
+    """Where MixedLM's first optimizer, bfgs from identity matrices, stops: in the factor that it moves, whose diagonal
+    may have become negative, and which the result no longer tells.
+    """
+    from statsmodels.base.model import LikelihoodModel
+    from statsmodels.regression.mixed_linear_model import MixedLMParams
+
+    start = MixedLMParams(made.k_fe, made.k_re, made.k_vc)
+    start.fe_params, start.cov_re, start.vcomp = np.zeros(made.k_fe), np.eye(made.k_re), np.ones(made.k_vc)
+    packed = start.get_packed(use_sqrt=made.use_sqrt, has_fe=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
+    return np.atleast_1d(np.asarray(found.params, float))
+
+
+def _signs(factors: Sequence[np.ndarray]) -> np.ndarray:
+    """For every packed entry the sign of its column's diagonal entry: F and F times these signs make one matrix."""
+    found = []
+    for factor in factors:
+        rows, columns = np.tril_indices(len(factor))
+        found.append(np.where(np.diag(factor) < 0, -1.0, 1.0)[columns])
+    return np.concatenate(found)
+
+
+STATEMENTS = Statements(uncertainty=uncertainty, criteria=criteria, checks=checks)

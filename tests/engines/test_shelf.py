@@ -1,0 +1,100 @@
+"""The shelf of the catalogue's fits: one process makes a fit, and no change of what a fit depends on is missed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from support import shelf
+from support.paths import ROOT
+
+FITS = f"""
+import sys
+opened = set()
+sys.addaudithook(lambda event, given: opened.add(str(given[0])) if event == "open" else None)
+from concord.engines.engine import engines
+from concord.models import model
+for engine in engines().values():
+    for settings in engine.SETTINGS:
+        engine.fit(model.get("dyestuff-random_intercept"), settings)
+opened.update(str(each.__file__) for name, each in sys.modules.items() if name.startswith("concord"))
+print(*sorted(each for each in opened if each.startswith({str(ROOT)!r})), sep="\\n")
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A tiny one: a source of an engine in both languages, a table, and a source of a room above."""
+    names = ("engines/lme4/engine.py", "engines/lme4/fit.R", "models/model.py", "r.R", "plots/style.py")
+    for file in (*(tmp_path / "scripts/concord" / name for name in names), tmp_path / "datasets/a/a.csv"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("before")
+    return tmp_path
+
+
+def fit(value: float) -> SimpleNamespace:
+    return SimpleNamespace(**dict.fromkeys(shelf.NUMBERS, value))
+
+
+def test_all_that_a_fit_reads_is_among_the_sources():
+    """Every module that is imported and every file that is opened while all engines fit a model."""
+    done = subprocess.run([sys.executable, "-c", FITS], capture_output=True, text=True, check=True)
+    read = {Path(line) for line in done.stdout.splitlines() if not line.endswith((".pyc", "/"))}
+    read = {each for each in read if each.is_file() and not each.is_relative_to(Path(sys.prefix))}
+    assert {"engine.py", "dataset.toml", "dyestuff.csv"} <= {each.name for each in read}
+    assert read <= set(shelf.sources())
+
+
+def test_one_changed_byte_of_a_source_is_another_key(checkout):
+    """Of any file but those of the rooms above the engines; so is a file more, another name, and another version."""
+    own = shelf.sources(checkout)
+    before = shelf.key(own, checkout, ["R 4"])
+    assert len(own) == 5 and shelf.key(own, checkout, ["R 4"]) == before
+    for file in own:
+        file.write_text("Before")
+        assert shelf.key(own, checkout, ["R 4"]) != before
+        file.write_text("before")
+    (checkout / "scripts/concord/plots/style.py").write_text("after")
+    assert shelf.key(shelf.sources(checkout), checkout, ["R 4"]) == before
+    assert shelf.key(own, checkout, ["R 5"]) != before
+    own[0].rename(own[0].with_name("other"))
+    assert shelf.key(shelf.sources(checkout), checkout, ["R 4"]) != before
+    (checkout / "scripts/concord/new.py").touch()
+    assert len(shelf.sources(checkout)) == 6
+
+
+def test_of_two_that_want_a_fit_one_makes_it_and_the_other_waits(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        time.sleep(0.3)
+        return fit(2.5)
+
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(shelf.Shelf(tmp_path / "key").numbers, "a", make) for _ in range(2)]
+    assert len(made) == 1
+    assert [each.result() for each in asked] == [dict.fromkeys(shelf.NUMBERS, 2.5)] * 2
+
+
+def test_a_fit_that_fails_or_is_not_written_to_its_end_is_made_anew(tmp_path):
+    own = shelf.Shelf(tmp_path / "key")
+    with pytest.raises(ZeroDivisionError):
+        own.numbers("a", lambda: 1 / 0)
+    assert own.numbers("a", lambda: fit(1.0))["loglik"] == 1
+    whole = (tmp_path / "key" / "a").read_bytes()
+    (tmp_path / "key" / "a").write_bytes(whole[: len(whole) // 2])
+    assert own.numbers("a", lambda: fit(3.0))["loglik"] == 3
+    assert own.numbers("a", lambda: 1 / 0)["loglik"] == 3
+
+
+def test_what_another_state_has_left_is_removed(tmp_path):
+    shelf.Shelf(tmp_path / "one").numbers("a", lambda: fit(1.0))
+    shelf.Shelf(tmp_path / "two")
+    assert [each.name for each in tmp_path.iterdir()] == ["two"]

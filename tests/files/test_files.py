@@ -1,0 +1,73 @@
+"""The writer of files: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from concord.files import write
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("content", ["one\r\ntwo: ü\n", b"\x00\xff\r\n"])
+def test_what_is_written_is_there_to_the_byte_and_nothing_beside_it(content, lasting, tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    for _ in range(2):
+        write(path, content, lasting=lasting)
+        assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+        assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_permissions_of_the_umask_and_an_old_one_keeps_its_own(umask, mode, tmp_path):
+    path, before = tmp_path / "file", os.umask(umask)
+    try:
+        write(path, "a")
+        assert path.stat().st_mode & 0o777 == mode
+        path.chmod(0o604)
+        write(path, "b")
+        assert (path.stat().st_mode & 0o777, path.read_text()) == (0o604, "b")
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("stops", ["disk", "replace", "interrupt"])
+def test_what_stops_half_way_leaves_what_was_there(stops, there, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    if there:
+        path.write_text("old")
+    if stops != "disk":
+        expected: type[BaseException] = KeyboardInterrupt if stops == "interrupt" else OSError
+
+        def failing(*_: object) -> None:
+            raise expected
+
+        monkeypatch.setattr(os, "replace", failing)
+        with pytest.raises(expected):
+            write(path, "new")
+    else:
+        with pytest.raises(OSError, match="large"):
+            write_with_little_room(path, b"x" * 100_000)
+    assert [each.name for each in tmp_path.iterdir()] == (["file"] if there else [])
+    assert not there or path.read_text() == "old"
+
+
+def write_with_little_room(path: Path, content: bytes) -> None:
+    """Write where a file may have no more than some bytes, as on a full disk: the system itself stops the write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        write(path, content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_its_name(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as error:
+        write(tmp_path / "file" / "below" / "name", "text")
+    assert str(tmp_path / "file") in str(error.value.filename)

@@ -1,0 +1,86 @@
+"""A shelf of the catalogue's fits: each is made once, by the process that needs it first, and kept for the next run.
+
+A folder in `KEPT` holds the fits of one state of all that a fit depends on; what another state has left is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import pickle
+import platform
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+from concord import r
+from concord.engines.fit import Fit
+from support.paths import ROOT
+
+KEPT = ROOT / "build" / "fits"
+# The rooms above the engines, none of which a fit may read (the contracts of `make lint` hold that). A room that is
+# missing here costs time, and hides nothing.
+ABOVE = {"account", "agreement", "bench", "bootstrap", "commands", "plots", "reference", "reports", "simulation"}
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
+# What hangs on the package's own result stays in the process that made it.
+NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """Every file that a fit may depend on: of the package all but the rooms above the engines, and the data."""
+    package = root / "scripts" / "concord"
+    found = [file for file in package.rglob("*") if file.relative_to(package).parts[0] not in ABOVE]
+    found += (root / "datasets").rglob("*")
+    return sorted(file for file in found if file.is_file() and "__pycache__" not in file.parts)
+
+
+def versions() -> list[str]:
+    """Of Python's packages, R's, the machine and its libraries of linear algebra."""
+    python = sorted({f"{each.name} {each.version}" for each in importlib.metadata.distributions()})
+    of_r = [r.call(name) for name in ("extSoftVersion", "La_library")] + [r.call("paste", r.call("getRversion"))]
+    of_r.append(r.call(r.function("utils::installed.packages")))  # each with the R that it was built by
+    told = [*python, *(str(value) for vector in of_r for value in vector)]
+    threads = [f"{name}={os.environ.get(name)}" for name in THREADS]
+    return [*told, platform.platform(), platform.python_version(), *threads]
+
+
+def key(files: list[Path], root: Path = ROOT, others: list[str] = ()) -> str:
+    """A digest of files, by name and by content, and of whatever else is told."""
+    digest = hashlib.sha256("\0".join(others).encode())
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"\0{file.relative_to(root)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:32]
+
+
+class Shelf:
+    """A folder of fits; those beside it are removed."""
+
+    @classmethod
+    def of_now(cls) -> Shelf:
+        """That of the checkout, the packages and the machine as they are."""
+        return cls(KEPT / key(sources(), others=versions()))
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def numbers(self, name: str, make: Callable[[], Fit]) -> dict[str, object]:
+        """The numbers of a fit; where they are not there yet, it is made while all others that want it wait."""
+        with (self.folder / name).open("a+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            held.seek(0)
+            with suppress(EOFError, pickle.UnpicklingError):  # nobody has made it, or not to the end
+                return pickle.load(held)
+            made = make()
+            held.truncate(0)
+            numbers = {name: getattr(made, name) for name in NUMBERS}
+            held.write(pickle.dumps(numbers))
+            return numbers
