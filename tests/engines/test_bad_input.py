@@ -197,7 +197,7 @@ ESTIMATES = {
 @pytest.mark.parametrize("case", ESTIMATES)
 def test_estimates_that_are_no_numbers_leave_their_engine_short(case, bad, good):
     """NaN or infinity in any estimate: that side is short by infinity, with the reason, and both sides if both are."""
-    spoilt = replace(good, **ESTIMATES[case](good, bad))
+    spoilt = changed(good, **ESTIMATES[case](good, bad))
     judgement = judge(spoilt)
     assert judgement.gap == np.inf and judgement.worst == 0.0
     cases = {

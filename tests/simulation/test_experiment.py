@@ -133,8 +133,8 @@ def judged(sleepstudy):
     optimum = best_known(likelihood, [])
     fits = [Refitter(model, engine).refit(response) for engine in ("statsmodels", "lme4")]
 
-    def word(**changed):
-        given = [replace(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changed.items()}), fits[1]]
+    def word(changes):
+        given = [changed(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changes.items()}), fits[1]]
         return rule(model, likelihood, optimum, "default", {fit.engine: fit for fit in given}).word
 
     word.parts = model, likelihood, optimum, fits
@@ -142,7 +142,7 @@ def judged(sleepstudy):
 
 
 @pytest.mark.parametrize(
-    ("changed", "word"),
+    ("changes", "word"),
     [
         ({}, "agree"),
         ({"loglik": lambda value: value + 5e-6}, "differ"),
@@ -159,8 +159,8 @@ def judged(sleepstudy):
         ({"covariances": lambda value: (-value[0],)}, "python short"),
     ],
 )
-def test_whatever_is_off_is_told_by_the_verdict(judged, changed, word):
-    assert judged(**changed) == word
+def test_whatever_is_off_is_told_by_the_verdict(judged, changes, word):
+    assert judged(changes) == word
 
 
 def test_a_study_and_a_comparison_give_one_verdict_of_the_same_numbers(judged):
@@ -173,7 +173,7 @@ def test_a_study_and_a_comparison_give_one_verdict_of_the_same_numbers(judged):
     for name, factor in [("std_error", 1.03), ("std_error", 1.08), ("residual_variance", 1.02), ("fixed", 1.0002)]:
         for which in ((0,), (1,), (0, 1)):
             given = [
-                replace(fit, **{name: factor * getattr(fit, name)}) if i in which else fit for i, fit in enumerate(fits)
+                changed(fit, **{name: factor * getattr(fit, name)}) if i in which else fit for i, fit in enumerate(fits)
             ]
             word = rule(model, likelihood, optimum, "default", {fit.engine: fit for fit in given}).word
             assert word == compare(*(fit.as_fit(drawn) for fit in given)).verdict.word != "agree"

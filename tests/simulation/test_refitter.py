@@ -219,8 +219,8 @@ def test_the_independent_engine_gives_the_optimum(pastes):
     likelihood = likelihood_of(pastes, response)
     assert gap(found, likelihood, likelihood.optimum()) == pytest.approx(0, abs=1e-11)
     for factor in (0.98, 1.02):
-        moved = [each * factor for each in found.covariances]
-        assert likelihood.loglik(found.fixed, moved, found.residual_variance) < found.loglik
+        moved = changed(found, covariances=tuple(each * factor for each in found.covariances))
+        assert likelihood.loglik(moved.parameters) < found.loglik
     assert found.converged
 
 
