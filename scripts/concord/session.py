@@ -344,7 +344,7 @@ def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str
     if isinstance(data, pd.DataFrame):
         return None, "data", data
     text = os.fspath(data)
-    if re.fullmatch(r"[a-z][a-z0-9_]*", text) and text in datasets.catalogue() and not Path(text).exists():
+    if re.fullmatch(r"[a-z][a-z0-9_]*", text) and datasets.has(text) and not Path(text).exists():
         return f"{text}.csv", text, datasets.load(text).frame
     path = Path(text)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")

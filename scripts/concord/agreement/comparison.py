@@ -208,6 +208,8 @@ class Comparison:
         """
         measured, (effect, _, term) = self.measures[i], key
         stated = measured.stated
+        if stated is None:
+            raise ValueError(measured.invalid)
         if effect == "loglik":
             return stated.loglik - stated.low, stated.high - stated.loglik
         if effect == "std_error":
@@ -305,10 +307,10 @@ class Comparison:
             # The call is no column of fits.csv: it is for the page that shows the code of every fit
             fits.append({**plain(row, FITS_COLUMNS), "call": fit.call})
         for each in self.absent:
-            head = {**model, "settings": each.settings, "engine": each.engine, "seconds": each.seconds}
-            nothing = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "converged": False, "said_so": ""}
-            told = {"messages": [each.reason], "verdict": self.verdict.word}
-            fits.append(plain({**head, **nothing, **told}, FITS_COLUMNS))
+            head = {**model, "settings": each.settings, "engine": each.engine}
+            numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": each.seconds}
+            told = {"converged": False, "said_so": "", "messages": [each.reason], "verdict": self.verdict.word}
+            fits.append(plain({**head, **numbers, **told}, FITS_COLUMNS))
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:

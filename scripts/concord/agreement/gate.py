@@ -136,7 +136,7 @@ class Gate:
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
         wrong = {each.comparison.title: len(each.unexplained) for each in self.accounts if each.unexplained}
-        rows = []
+        rows: list[list[object]] = []
         for each in self.comparisons:
             word, expected = each.verdict.word, _expected(each)
             if each.title in wrong:

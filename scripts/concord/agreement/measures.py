@@ -18,6 +18,7 @@ from concord.agreement import resolution
 from concord.agreement.resolution import Resolution
 from concord.agreement.tolerances import of_stated
 from concord.agreement.verdict import GAP, Fact, grade
+from concord.arrays import Mask, Vector
 from concord.engines.error_definitions import by_joint_hessian
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed, slope
@@ -67,14 +68,14 @@ class Stated:
 
     loglik: float
     own: float
-    std_error: np.ndarray
-    expected: np.ndarray
-    conditional: np.ndarray
-    joint: np.ndarray
+    std_error: Vector
+    expected: Vector
+    conditional: Vector
+    joint: Mask
     down: bool
     low: float
     high: float
-    error_allowed: np.ndarray
+    error_allowed: Vector
 
     @property
     def loglik_holds(self) -> bool:
@@ -91,16 +92,17 @@ class Stated:
         return float(min(self.high - self.loglik, self.loglik - self.low))
 
     @property
-    def error_rooms(self) -> np.ndarray:
+    def error_rooms(self) -> Vector:
         """The same of the standard errors, shape (p,)."""
         left = self.error_allowed - np.abs(self.std_error - self.expected)
         return np.where(self.errors_hold, left, self.error_allowed)
 
     @property
-    def errors_hold(self) -> np.ndarray:
+    def errors_hold(self) -> Mask:
         """Which standard errors are what their definition gives, shape (p,)."""
         with np.errstate(invalid="ignore"):
-            return np.abs(self.std_error - self.expected) <= self.error_allowed
+            held: Mask = np.abs(self.std_error - self.expected) <= self.error_allowed
+        return held
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +200,7 @@ class Judge:
             counted = distance[errors > 0] / errors[errors > 0]
         return float(counted.max(initial=0.0))
 
-    def explained(self, measured: Measure) -> np.ndarray:
+    def explained(self, measured: Measure) -> Vector:
         """How far each estimate may be from the reference by what the fit's gap explains, shape (k,)."""
         return self.top.explained(measured.gap)
 
@@ -214,7 +216,7 @@ class Judge:
             return own - rounding, own + rounding
         return min(own - rounding, level - max(self.allowed, rounding)), max(own, level) + rounding
 
-    def room(self, fit: Fit) -> np.ndarray:
+    def room(self, fit: Fit) -> Vector:
         """How far each estimate alone may move, whichever way, before the fit is below the reference, shape (k,); for a
         fit that is, as from the reference.
         """
@@ -229,7 +231,8 @@ class Judge:
             return self.top.alone(self.allowed) * (1 - math.sqrt(max(gap, 0.0) / self.allowed))
         bends, slopes = np.diag(matrix), np.abs(slopes)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (np.sqrt(slopes**2 + 2 * bends * left) - slopes) / bends
+            alone: Vector = (np.sqrt(slopes**2 + 2 * bends * left) - slopes) / bends
+        return alone
 
     def sides(self, measured: Measure, place: int) -> tuple[float, float]:
         """How far one estimate of a fit at the reference may move down, and up, before the fit is below it.
@@ -349,11 +352,11 @@ def _why(fit: Fit) -> str:
 # ---- fits beside each other ------------------------------------------------------------------------------------------
 
 
-def unexplained(judge: Judge, measured: Sequence[Measure]) -> np.ndarray:
+def unexplained(judge: Judge, measured: Sequence[Measure]) -> Mask:
     """Which estimates, in the order of `Fit.estimates`, are apart by more than the fits' gaps explain, and by more than
     the tolerance of one alone; shape (k,). A fit below the reference is not held to the others.
     """
-    far = ~np.isfinite([each.fit.parameters.packed for each in measured]).all(axis=0)
+    far: Mask = ~np.all([np.isfinite(each.fit.parameters.packed) for each in measured], axis=0)
     measured = [each for each in measured if each.gap <= judge.allowed + each.resolution.gap]
     if len(measured) < 2:
         return far
@@ -367,15 +370,16 @@ def unexplained(judge: Judge, measured: Sequence[Measure]) -> np.ndarray:
     return far
 
 
-def undefined(measured: Sequence[Measure]) -> np.ndarray:
+def undefined(measured: Sequence[Measure]) -> Mask:
     """Which standard errors are missing, or stand where their definition gives nothing, shape (p,)."""
     stated = [each.stated for each in measured if each.stated is not None]
-    return np.any(
+    missing: Mask = np.any(
         [~np.isfinite(each.std_error) | (~np.isfinite(each.expected) & ~each.errors_hold) for each in stated], axis=0
     )
+    return missing
 
 
-def by_definition(measured: Sequence[Measure]) -> np.ndarray:
+def by_definition(measured: Sequence[Measure]) -> Mask:
     """Which standard errors are apart, though each is right, because one is the joint Hessian's; shape (p,)."""
     stated = [each.stated for each in measured if each.stated is not None]
     if not stated:
@@ -386,7 +390,8 @@ def by_definition(measured: Sequence[Measure]) -> np.ndarray:
     right = np.all([each.errors_hold for each in stated], axis=0)
     with np.errstate(invalid="ignore"):
         apart = np.ptp(values, axis=0) > np.ptp(conditional, axis=0) + allowed
-    return right & apart & joint.any(axis=0) & ~joint.all(axis=0)
+    several: Mask = right & apart & joint.any(axis=0) & ~joint.all(axis=0)
+    return several
 
 
 def definitions_told(measured: Sequence[Measure], names: Sequence[str]) -> list[str]:

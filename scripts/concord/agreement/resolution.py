@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from concord.arrays import Vector
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import EPS, Likelihood
 from concord.models.parameters import least_eigenvalue
@@ -44,7 +45,7 @@ class Resolution:
 
     stated: float
     gap: float
-    std_error: np.ndarray
+    std_error: Vector
     cause: str = ""
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from concord.agreement.judgement import judge
 from concord.agreement.tolerances import allowed_gap
+from concord.arrays import Matrix
 from concord.display import table as tables
 from concord.engines.engine import CannotExpress, EngineError, engines
 from concord.engines.fit import Fit
@@ -128,8 +129,9 @@ def run(model: Model, against: Reference | None = None) -> Sweep:
     against = against or reference.of(model)
     rows = [_judged(row, fit, against) for row, fit in tried]
     best = int(np.argmin([row["gap"] for row in rows])) if rows else 0
-    if rows and not against.certified and rows[best]["gap"] < -allowed:
-        against = against.surpassed(against.level - rows[best]["gap"], tried[best][1], "the sweep")
+    highest = tried[best][1] if rows else None
+    if highest is not None and not against.certified and rows[best]["gap"] < -allowed:
+        against = against.surpassed(against.level - rows[best]["gap"], highest, "the sweep")
         rows = [_judged(row, fit, against) for row, fit in tried]
     return Sweep(model, against, allowed, pd.DataFrame(rows, columns=list(COLUMNS)), tuple(notes))
 
@@ -187,7 +189,7 @@ def _same_model(model: Model, columns: dict[str, pd.Series]) -> bool:
     design = model.design
     if not np.array_equal(made.rows, design.rows) or not np.array_equal(made.y, design.y):
         return False
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]] = [
+    pairs: Sequence[tuple[Matrix, Matrix]] = [
         (made.X, design.X),
         *((new.matrix, old.matrix) for new, old in zip(made.terms, design.terms, strict=True)),
     ]

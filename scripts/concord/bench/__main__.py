@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument(
         "--rows", type=int, default=max(growth.SIZES), help="the largest table of the growth benchmarks"
     )
-    parser.add_argument("--results", type=Path, default=results.KEPT, metavar="FILE", help="where the results are kept")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="default: notebooks/speed.jsonl")
     parser.add_argument("--folder", type=Path, help="with the notebooks; default: notebooks")
     given = parser.parse_args()
     if unknown := [name for name in given.names if name not in every]:

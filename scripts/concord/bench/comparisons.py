@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from concord import session
+from concord import checkout, session
 from concord.agreement.comparison import compare
-from concord.bench.sides import ENVIRONMENT, ROOT, SideFailed, command
+from concord.bench.sides import ENVIRONMENT, SideFailed, command
 from concord.engines.answers import answer
 
-TABLE = ROOT / "datasets" / "sleepstudy" / "sleepstudy.csv"
 FORMULA = "Reaction ~ Days + (1 + Days | Subject)"
 # What a reader would write to fit the model once in each package.
 BARE = """
@@ -40,9 +39,14 @@ print(result.llf, robjects.r("logLik")(fit)[0])
 """
 
 
+def sleepstudy() -> Path:
+    """The table that both sides take."""
+    return checkout.path("datasets", "sleepstudy", "sleepstudy.csv")
+
+
 def compare_to_verdict(folder: Path, notebooks: Path | None) -> float:
     """From the shell to the verdict on the terminal; what the command goes on to write is not counted."""
-    words = [sys.executable, "-m", "concord", "compare", str(TABLE), FORMULA, "--output", str(folder / "out")]
+    words = [sys.executable, "-m", "concord", "compare", str(sleepstudy()), FORMULA, "--output", str(folder / "out")]
     began = time.perf_counter()
     with subprocess.Popen(
         words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -59,7 +63,7 @@ def compare_to_verdict(folder: Path, notebooks: Path | None) -> float:
 def compare_bare(folder: Path, notebooks: Path | None) -> None:
     """A script that imports both packages and fits the model once in each, with defaults."""
     (folder / "bare.py").write_text(BARE)
-    command([sys.executable, "bare.py", str(TABLE), FORMULA], folder)
+    command([sys.executable, "bare.py", str(sleepstudy()), FORMULA], folder)
 
 
 ROWS, GROUPS = 100_000, 10_000
@@ -101,5 +105,5 @@ def _large() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as place:
         table = Path(place) / "large.csv"
         pd.DataFrame({"y": y, "x": x, "g": groups}).to_csv(table, index=False)
-        asked(TABLE, FORMULA)
+        asked(sleepstudy(), FORMULA)
         return asked(table, "y ~ x + (1 + x | g)")

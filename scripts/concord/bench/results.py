@@ -10,47 +10,42 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from concord import r
+from concord import checkout, versions
 
-KEPT = Path(__file__).with_name("results.jsonl")
-_PACKAGES = ("concord", "statsmodels", "numpy", "scipy", "pandas", "rpy2", "papermill", "distributed")
+
+def place() -> Path:
+    """Where the results are kept: beside speed.ipynb, which shows them."""
+    return checkout.path("notebooks", "speed.jsonl")
 
 
 def about() -> dict[str, Any]:
     """When and where: the time, the machine, its processors, and the versions of what was timed."""
-    found = {"Python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
-    found["lme4"] = r.from_r(r.call("getNamespaceVersion", "lme4"))[0]
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.machine(),
         "processor": _processor(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": found,
+        "versions": versions.collect((*versions.PYTHON_PACKAGES, "papermill", "distributed"), ["lme4"]),
     }
 
 
-def keep(benchmarks: Mapping[str, Any], path: Path = KEPT) -> None:
+def keep(benchmarks: Mapping[str, Any], path: Path | None = None) -> None:
     """Add a run to the file, in one write, so that an interrupted one leaves no half line."""
     line = json.dumps({**about(), "benchmarks": benchmarks}) + "\n"
+    path = path or place()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(line)
 
 
-def runs(path: Path = KEPT) -> list[dict[str, Any]]:
+def runs(path: Path | None = None) -> list[dict[str, Any]]:
     """All runs that were kept, the oldest first."""
+    path = path or place()
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
 # Both sides compute in one thread, as `make reports` does
 ENVIRONMENT = dict(os.environ)
 ENVIRONMENT.pop("SCHEDULER", None)

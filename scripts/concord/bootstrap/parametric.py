@@ -22,16 +22,16 @@ from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
 from concord.bootstrap.result import Bootstrap
+from concord.engines import engine as engine_module
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
 from concord.engines.replicate import likelihood_of
-from concord.engines.statsmodels import engine as mixedlm
 from concord.models.model import Model
 from concord.reference import reference
 from concord.simulation.case import Case
 from concord.simulation.experiment import schema
 from concord.simulation.parts import INDEPENDENT
-from concord.simulation.refitter import ENGINES, draw
+from concord.simulation.refitter import refitting
 from concord.simulation.store import Plan, Store
 from concord.simulation.study import run
 
@@ -40,7 +40,7 @@ def bootstrap(
     subject: Model | Comparison | Fit,
     replicates: int = 200,
     seed: int = 1,
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] | None = None,
     settings: str | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -55,7 +55,7 @@ def bootstrap(
     subject : a model or a comparison, to draw from the reference's estimates; or a fit, to draw from its own
     replicates : how many responses
     seed : of all draws
-    engines : of ``statsmodels``, ``lme4`` and ``independent``
+    engines : names of engines, and ``independent``; by default every party to a verdict, and ``independent``
     settings : ``default`` or ``tuned``; by default those of the comparison or fit, and ``default`` for a model
     scheduler : address of a dask scheduler; None for one-thread worker processes on this machine
     workers : how many of them, by default one a core; 0: none, in this process
@@ -68,37 +68,42 @@ def bootstrap(
     LikelihoodError : the model's likelihood is not defined
     StudyStopped : it could not go on: the scheduler or all workers are gone, or replicate after replicate has no result
     """
-    unknown = [each for each in engines if each not in ENGINES]
-    if unknown or not engines:
-        raise ValueError(f"engine {unknown[0] if unknown else ''!r}: one of {', '.join(ENGINES)}")
+    known = (*refitting(), INDEPENDENT)
+    engines = tuple(dict.fromkeys(known if engines is None else engines))
+    if not engines or not set(engines) <= {*known}:
+        unknown = next((each for each in engines if each not in known), "")
+        raise ValueError(f"engine {unknown!r}: one of {', '.join(known)}")
     if replicates < 1:
         raise ValueError(f"{replicates} replicates: at least one is needed")
     began = time.perf_counter()
     case, origin = _case(subject)
     settings = settings or ("tuned" if getattr(subject, "settings", "") == "tuned" else "default")
-    absent = {}
-    if "statsmodels" in engines:
-        try:
-            mixedlm.call(case.model)
-        except CannotExpress as error:
-            absent["statsmodels"] = str(error)
-    sources = [each for each in dict.fromkeys(engines) if each not in absent]
+    absent = _absent(case.model, engines)
+    sources = [each for each in engines if each not in absent]
     pairs = tuple((each, settings) for each in sources if each != INDEPENDENT)
-    truth = case.parameters
-    response = draw(case.model.design, truth, seed, 0)
-    likelihood_of(case.model, response)  # which raises the errors that every replicate would have
+    likelihood_of(case.model, case.response(seed, 0))  # which raises the errors that every replicate would have
     plan = Plan((case,), seed, replicates, pairs, thorough=False)
     with TemporaryDirectory(prefix="concord-bootstrap-") as folder, _bar(replicates, case.model.id, progress) as tell:
         lost = run(plan, Path(folder), scheduler=scheduler, workers=workers, tell=tell).lost
         kept = [schema(case.model.design).empty_table(), *Store(Path(folder)).rows(case.name, plan.manifest)]
     rows = pa.concat_tables(kept).to_pandas()
-    nothing = [
-        {"replicate": each.number, "engine": engine, "error": each.why}
-        for each in lost
-        for engine in [INDEPENDENT, *(name for name, _ in pairs)]
-    ]
-    rows = pd.concat([rows, pd.DataFrame(nothing)]).sort_values("replicate", kind="stable") if lost else rows
+    if lost:
+        found = [INDEPENDENT, *(engine for engine, _ in pairs)]
+        nothing = [{"replicate": each.number, "engine": name, "error": each.why} for each in lost for name in found]
+        rows = pd.concat([rows, pd.DataFrame(nothing)]).sort_values("replicate", kind="stable")
     return Bootstrap(case, origin, seed, settings, sources, rows, absent, time.perf_counter() - began)
+
+
+def _absent(model: Model, names: Sequence[str]) -> dict[str, str]:
+    """The engines that cannot write the model down, with the reason."""
+    absent = {}
+    for name in names:
+        if name != INDEPENDENT:
+            try:
+                engine_module.engines()[name].call(model)
+            except CannotExpress as error:
+                absent[name] = str(error)
+    return absent
 
 
 def _case(subject: Model | Comparison | Fit) -> tuple[Case, str]:

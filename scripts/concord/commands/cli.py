@@ -294,7 +294,7 @@ def _simulate(given: argparse.Namespace) -> int:
 
 
 def _refresh(given: argparse.Namespace) -> int:
-    from concord import errors
+    from concord import checkout, errors
     from concord.commands import refresh as readme
     from concord.reports import execution as execution_module
     from concord.reports import notebooks
@@ -312,8 +312,9 @@ def _refresh(given: argparse.Namespace) -> int:
     if failed:
         return 1
     if readme.SOURCE in found and not given.folder and (not given.notebook or readme.SOURCE in given.notebook):
-        readme.refresh(readme.README, readme.shown(json.loads(found[readme.SOURCE].read_text(encoding="utf-8"))))
-        print(f"{readme.README.name}: the grid is written", file=sys.stderr)
+        place = checkout.path("README.md")
+        readme.refresh(place, readme.shown(json.loads(found[readme.SOURCE].read_text(encoding="utf-8"))))
+        print(f"{place.name}: the grid is written", file=sys.stderr)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from concord import errors, files
+from concord import checkout, errors, files
 from concord.display.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed, unexplained
 from concord.errors import InputError
 from concord.reports import notebooks
@@ -21,6 +21,12 @@ from concord.vocabulary import passes
 
 NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
+
+
+def notebook_file() -> Path:
+    """compare.ipynb: the checkout's, or the copy that a wheel brings beside this module."""
+    folder = checkout.path("notebooks") if checkout.root() else Path(__file__).parent
+    return folder / f"{NOTEBOOK}.ipynb"
 
 
 def run(
@@ -65,8 +71,7 @@ def run(
     """
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is not a folder: name another one with --output")
-    found = notebooks.discover()
-    source = found[notebooks.choose(NOTEBOOK, found)]
+    source = notebook_file()
     notebook = notebooks.read(source)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
     # The notebook runs in a folder of its own.

@@ -9,7 +9,6 @@ from typing import Any
 from concord.errors import InputError
 from concord.files import write
 
-README = Path(__file__).resolve().parents[3] / "README.md"
 BEGIN, END = "<!-- grid: from notebooks/agreement.ipynb, by `make refresh` -->", "<!-- end of the grid -->"
 SOURCE, TAG = "agreement", "grid"
 

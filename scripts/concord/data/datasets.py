@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from concord import checkout
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
 from concord.errors import InputError
@@ -157,9 +158,20 @@ class Dataset:
 
 
 def folder() -> Path:
-    """The folder that holds the datasets: the checkout's, or the environment's ``CONCORD_DATASETS``."""
+    """The folder that holds the datasets: the checkout's, or the environment's ``CONCORD_DATASETS``.
+
+    Raises
+    ------
+    InputError : there is neither
+    """
     named = os.environ.get("CONCORD_DATASETS")
-    return Path(named) if named else Path(__file__).resolve().parents[3] / "datasets"
+    return Path(named) if named else checkout.path("datasets")
+
+
+def has(id: str) -> bool:
+    """Whether there is a catalogue that has a dataset with this id."""
+    there = os.environ.get("CONCORD_DATASETS") or checkout.root()
+    return there is not None and id in catalogue()
 
 
 def catalogue() -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.arrays import Integers, Vector
 from concord.engines.answers import answer
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
@@ -107,9 +108,9 @@ class _Proof:
     """
 
     certificate: Certificate
-    places: list[np.ndarray]
+    places: list[Integers]
     extent: dict[str, Any]
-    better: np.ndarray | None = None
+    better: Vector | None = None
 
 
 def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
@@ -124,7 +125,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     try:
         proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
-        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place) for place in places])]
+        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place).tolist() for place in places])]
         return _Proof(proved, places, {}, Likelihood(model.design, model.reml).theta_of(relative))
     except CertificateError as error:
         return _Proof(proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"})
@@ -132,11 +133,11 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     return _Proof(proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})})
 
 
-def _numbers(model: Model, proved: Certificate, places: Sequence[np.ndarray]) -> dict[str, Any]:
+def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> dict[str, Any]:
     """What a record says of the optimum itself, in decimals."""
 
     def decimal(value: Any) -> str:
-        return value.str(DIGITS, radius=False)
+        return str(value.str(DIGITS, radius=False))
 
     covariances = [
         np.array([[matrix[at[i]][at[j]] for j in range(len(at))] for i in range(len(at))], dtype=object)
@@ -194,7 +195,7 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
     return failed
 
 
-def grid(likelihood: Likelihood) -> list[np.ndarray]:
+def grid(likelihood: Likelihood) -> list[Vector]:
     """Starts over whitened theta: every term's effects from small to large, their correlations from low to high."""
     choices = []
     for term in likelihood.design.terms:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from concord import files
+from concord.arrays import Integers, Matrix, Vector
 from concord.data import datasets
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
@@ -70,7 +72,7 @@ class Reference(Estimated):
     loglik: float
     level: float
     parameters: Parameters
-    std_error: np.ndarray
+    std_error: Vector
     kind: str
     optima: tuple[Optimum, ...] = ()
     radius: float = float("nan")
@@ -86,7 +88,7 @@ class Reference(Estimated):
     @property
     def certified(self) -> bool:
         """Whether it is proved to be an optimum."""
-        return np.isfinite(self.radius)
+        return math.isfinite(self.radius)
 
     def surpassed(self, level: float, fit: Fit | Reference, by: str) -> Reference:
         """The reference in its place where a fit is better; `by` says the best of what that is."""
@@ -255,7 +257,7 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
     )
 
 
-def _only_trailing(factor: np.ndarray) -> bool:
+def _only_trailing(factor: Matrix) -> bool:
     """Whether no column of a whitened factor with a diagonal of zero stands before one that is not zero."""
     sizes, diagonal = np.linalg.norm(factor, axis=0), np.abs(np.diag(factor))
     nothing = np.sqrt(ZERO)
@@ -270,7 +272,14 @@ def _kind(count: int) -> str:
 
 
 def path(dataset: datasets.Dataset) -> Path:
-    """Where a dataset's references stand."""
+    """Where a dataset's references stand.
+
+    Raises
+    ------
+    ReferenceError : it is a table without a folder of its own
+    """
+    if dataset.place is None:
+        raise ReferenceError(f"{dataset.id}: a table that is no dataset of the workbook has no references")
     return dataset.place / "reference.json"
 
 
@@ -419,7 +428,7 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
     return None
 
 
-def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[np.ndarray]:
+def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[Matrix]:
     """The terms' relative factors that theta holds column by column, their rows in the model's own order."""
     factors, entries = [], iter(theta)
     for at in order:
@@ -467,7 +476,7 @@ def told(checks: dict[str, Any]) -> str:
     return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
 
 
-def factored(design: Design, given: Parameters) -> tuple[Design, list[np.ndarray], list[float]]:
+def factored(design: Design, given: Parameters) -> tuple[Design, list[Integers], list[float]]:
     """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
 
     Returns
@@ -492,9 +501,8 @@ def factored(design: Design, given: Parameters) -> tuple[Design, list[np.ndarray
             at = order[k]
             factor[:, k] = rest[:, at] / np.sqrt(rest[at, at])
             rest = rest - np.outer(factor[:, k], factor[:, k])
-        at = np.array(order)
-        lower = factor[at]
+        lower = factor[order]
         theta += [float(lower[row, column]) for column in range(q) for row in range(column, q)]
-        terms.append(replace(term, names=tuple(term.names[i] for i in at), matrix=term.matrix[:, at]))
-        places.append(np.argsort(at))
+        terms.append(replace(term, names=tuple(term.names[i] for i in order), matrix=term.matrix[:, order]))
+        places.append(np.argsort(order))
     return replace(design, terms=tuple(terms)), places, theta

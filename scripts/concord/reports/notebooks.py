@@ -18,11 +18,9 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from concord import checkout
 from concord.errors import InputError, one_line
 from concord.vocabulary import METHODS
-
-FOLDER = Path(__file__).parents[3] / "notebooks"
-
 
 # Finding and reading ---------------------------------------------------------------------------------------------
 
@@ -30,12 +28,12 @@ FOLDER = Path(__file__).parents[3] / "notebooks"
 def discover(folder: Path | None = None) -> dict[str, Path]:
     """Every notebook of the folder (default: the repository's `notebooks/`), by name, sorted.
 
-    Raises InputError where there is none.
+    Raises InputError where there is none, and where there is no repository.
     """
-    folder = FOLDER if folder is None else Path(folder)
+    folder = checkout.path("notebooks") if folder is None else Path(folder)
     found = {path.stem: path for path in sorted(folder.glob("*.ipynb")) if not path.name.startswith(".")}
     if not found:
-        raise InputError(f"no notebook (*.ipynb) in {folder}: run from a checkout of the repository")
+        raise InputError(f"no notebook (*.ipynb) in {folder}")
     return found
 
 

@@ -17,6 +17,7 @@ from concord.models.model import Model
 from concord.models.parameters import Parameters, names
 from concord.reference import reference
 from concord.simulation import scenarios
+from concord.simulation.responses import draw
 from concord.simulation.scenarios import Scenario
 
 
@@ -49,6 +50,11 @@ class Case:
         LikelihoodError, ReferenceError : it has none
         """
         return cls(f"{model.id}-{model.method}", model, reference.of(model).parameters)
+
+    def response(self, seed: int, replicate: int) -> np.ndarray:
+        """The response of the replicate with this number, shape (n,); see `draw`."""
+        case = self.origin or self
+        return draw(case.model.design, case.parameters, seed, replicate)
 
     @cached_property
     def truth(self) -> dict[str, float]:

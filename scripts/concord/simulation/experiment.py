@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import platform
 import threading
 import time
 import warnings
@@ -18,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import special
 
-from concord import r
+from concord import versions
 from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
@@ -40,9 +38,8 @@ from concord.models.model import Model
 from concord.models.parameters import names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
-from concord.simulation.refitter import Refitter, best_known, draw
-from concord.versions import PYTHON_PACKAGES
-from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, PARTIES, SETTINGS, SHORT, UNJUDGED, title
+from concord.simulation.refitter import Refitter, best_known, refitting
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED, title
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
@@ -116,9 +113,7 @@ class Experiment:
 
     def response(self, replicate: int) -> np.ndarray:
         """The response of the replicate with this number, shape (n,)."""
-        case = self.case.origin or self.case
-        truth = case.parameters
-        return draw(case.model.design, truth, self.seed, replicate)
+        return self.case.response(self.seed, replicate)
 
     def replicate(self, number: int) -> list[dict[str, object]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
@@ -309,10 +304,7 @@ def made_with() -> dict[str, str]:
     with warnings.catch_warnings():
         # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
         warnings.simplefilter("ignore", UserWarning)
-        r.package("lme4")
-    found = {"Python": platform.python_version(), **{name: version(name) for name in PYTHON_PACKAGES}}
-    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
-    return found | {name: r.from_r(r.call("getNamespaceVersion", name))[0] for name in ("lme4", "Matrix")}
+        return versions.collect(in_r=("lme4", "Matrix"))
 
 
 def unchanged(content: bytes) -> bytes:
@@ -328,5 +320,5 @@ def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequ
 
 
 def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:
-    """Both engines at each of the settings."""
-    return tuple((engine, kind) for kind in settings for engine in PARTIES)
+    """Every engine at each of the settings."""
+    return tuple((engine, kind) for kind in settings for engine in refitting())

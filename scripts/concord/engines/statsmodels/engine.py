@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from keyword import iskeyword
@@ -260,14 +261,26 @@ def _summary(results: Any) -> str:
     return str(results.summary())
 
 
-def loglik(results: Any) -> float:
-    """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
+def results_of(fit: Fit) -> Any:
+    """MixedLM's own result, without the wrapper that statsmodels puts around it."""
+    return getattr(fit.native, "_results", fit.native)
+
+
+@contextmanager
+def as_fitted(results: Any) -> Iterator[Any]:
+    """The model object by the method of the result: it may have been fitted by the other one since."""
     made, present = results.model, results.model.reml
     try:
         made.reml = results.reml
-        return float(made.loglike(results.params_object, profile_fe=False))
+        yield made
     finally:
         made.reml = present
+
+
+def loglik(results: Any) -> float:
+    """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
+    with as_fitted(results) as made:
+        return float(made.loglike(results.params_object, profile_fe=False))
 
 
 @dataclass(frozen=True, eq=False)
