@@ -20,7 +20,7 @@ from concord.account.line import Line, Sheet
 from concord.agreement import tolerances
 from concord.agreement.comparison import Disagreement, compare
 from concord.bootstrap import bootstrapped
-from concord.display.records import QUANTITIES_TYPE
+from concord.display.media import QUANTITIES_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.plots import influence

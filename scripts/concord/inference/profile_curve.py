@@ -68,7 +68,7 @@ class Parameter:
     group: str
     term: str
     label: str
-    _make: Callable[[Likelihood, Parameters], Coordinates] = field(repr=False, compare=False)
+    make: Callable[[Likelihood, Parameters], Coordinates] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Profile:
 
     def __init__(self, parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> None:
         self.parameter, self.likelihood = parameter, likelihood
-        self._given, self._coordinates = optimum.parameters, parameter._make(likelihood, optimum.parameters)
+        self._given, self._coordinates = optimum.parameters, parameter.make(likelihood, optimum.parameters)
         self._points: list[_Point] = []  # in order of the held coordinate
         self._best = self._top()
         self._points.append(self._best)
