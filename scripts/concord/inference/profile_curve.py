@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.inference.profile_coordinates import Coordinates, Parameters
+from concord.inference.profile_coordinates import Coordinates
 from concord.likelihood import newton
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
-from concord.models.parameters import ZERO
+from concord.models.parameters import ZERO, Parameters
 
 # A search believes its quadratic model of the deviance where it has no more than this to gain: the rest is 3e-11.
 ENOUGH = 1e-7
@@ -106,9 +106,8 @@ class Profile:
     """
 
     def __init__(self, parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> None:
-        given = (optimum.fixed, optimum.covariances, optimum.residual_variance)
         self.parameter, self.likelihood = parameter, likelihood
-        self._given, self._coordinates = given, parameter.make(likelihood, given)
+        self._given, self._coordinates = optimum.parameters, parameter.make(likelihood, optimum.parameters)
         self._points: list[_Point] = []  # in order of the held coordinate
         self._best = self._top()
         self._points.append(self._best)
@@ -254,7 +253,7 @@ class Profile:
     @cached_property
     def _rough(self) -> bool:
         """Whether a covariance matrix is singular at the optimum: around it the deviance has several valleys."""
-        factors = self.likelihood.factors(self.likelihood.theta_at(*self._given[1:]))
+        factors = self.likelihood.factors(self.likelihood.theta_at(self._given))
         return any(len(each) > 1 and np.diag(each).min() ** 2 < ZERO * np.square(each).sum() for each in factors)
 
     @cached_property
