@@ -87,11 +87,11 @@ def test_a_fit_that_fails_or_is_not_written_to_its_end_is_made_anew(tmp_path):
     own = shelf.Shelf(tmp_path / "key")
     with pytest.raises(ZeroDivisionError):
         own.numbers("a", lambda: 1 / 0)
-    assert own.numbers("a", lambda: fit(1.0))["loglik"] == 1
+    assert own.numbers("a", lambda: fit(1.0))["stated_loglik"] == 1
     whole = (tmp_path / "key" / "a").read_bytes()
     (tmp_path / "key" / "a").write_bytes(whole[: len(whole) // 2])
-    assert own.numbers("a", lambda: fit(3.0))["loglik"] == 3
-    assert own.numbers("a", lambda: 1 / 0)["loglik"] == 3
+    assert own.numbers("a", lambda: fit(3.0))["stated_loglik"] == 3
+    assert own.numbers("a", lambda: 1 / 0)["stated_loglik"] == 3
 
 
 def test_what_another_state_has_left_is_removed(tmp_path):
