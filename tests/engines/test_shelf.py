@@ -21,7 +21,7 @@ sys.addaudithook(lambda event, given: opened.add(str(given[0])) if event == "ope
 from concord.engines.engine import engines
 from concord.models import model
 for engine in engines().values():
-    for settings in engine.SETTINGS:
+    for settings in engine.settings:
         engine.fit(model.get("dyestuff-random_intercept"), settings)
 opened.update(str(each.__file__) for name, each in sys.modules.items() if name.startswith("concord"))
 print(*sorted(each for each in opened if each.startswith({str(ROOT)!r})), sep="\\n")
