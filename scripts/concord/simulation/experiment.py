@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ class Experiment:
         """The response of the replicate with this number, shape (n,)."""
         return self.case.response(self.seed, replicate)
 
-    def replicate(self, number: int) -> list[dict[str, object]]:
+    def replicate(self, number: int) -> list[dict[str, Any]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
         response = self.response(number)
         started = time.perf_counter()
