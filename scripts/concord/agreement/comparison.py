@@ -115,7 +115,7 @@ class Comparison:
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
         best = against.parameters
-        top = Curvature(against.likelihood, best.fixed, best.covariances, best.residual_variance, against.level)
+        top = Curvature(against.likelihood, best, against.level)
         return Judge(model, top, self.allowed_gap)
 
     def _measured(self, fit: Fit) -> Measure:

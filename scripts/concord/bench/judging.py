@@ -31,12 +31,12 @@ FIT = """function(formula, data, reml) {
 def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the log-likelihood at a fit's estimates, on a prepared likelihood."""
     likelihood, optimum = _judged()
-    given = optimum.fixed, optimum.covariances, optimum.residual_variance
+    given = optimum.parameters
     for _ in range(EVALUATIONS // 10):
-        likelihood.loglik(*given)
+        likelihood.loglik(given)
     began = time.perf_counter()
     for _ in range(EVALUATIONS):
-        likelihood.loglik(*given)
+        likelihood.loglik(given)
     return (time.perf_counter() - began) / EVALUATIONS
 
 

@@ -20,8 +20,6 @@ from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.vocabulary import METHODS, VERDICTS
 
-FILE = "concord.toml"
-
 _Text = Annotated[str, Field(min_length=1)]
 
 

@@ -163,10 +163,8 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
     attributes = _attributes(value)
     kind = value.info.type
     classes = {each for each in _texts(attributes["class"], encoding) if each} if "class" in attributes else set()
-    if "dim" in attributes:
-        shape = [int(each) for each in attributes["dim"].value]
-        if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):  # scale(x) has one column
-            return Unusable.column("a matrix", rows)
+    if _is_matrix(attributes):
+        return Unusable.column("a matrix", rows)
     if kind is RObjectType.STR and classes <= _PLAIN:
         return pd.array(_texts(value, encoding), dtype="str")
     if kind is RObjectType.LGL and not classes:
@@ -184,6 +182,12 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
     if what is None:
         what = f"an object of class {min(classes)!r}" if classes else _OTHER.get(kind, "lists")
     return Unusable.column(what, rows)
+
+
+def _is_matrix(attributes: dict[str, RObject]) -> bool:
+    """Whether it has more than one column: scale(x) has one."""
+    shape = [int(each) for each in attributes["dim"].value] if "dim" in attributes else [0]
+    return len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1)
 
 
 def _masked(values: np.ndarray, dtype: type, array: type) -> Any:
