@@ -148,7 +148,7 @@ def test_it_is_fitted_and_judged_beside_the_others(slopes):
 def test_at_fault_it_is_named_and_moves_no_verdict_of_the_parties(slopes):
     """Alone with one party it is a party; beside both it is shown, graded, and decides nothing."""
     python, lmer, _, own = slopes.fits
-    worse = replace(own, residual_variance=1.2 * own.residual_variance)
+    worse = replace(own, parameters=replace(own.parameters, residual_variance=1.2 * own.residual_variance))
     alone = compare(python, worse).verdict
     assert alone.word == "r short" and "The copycat is short: it stopped 1.15 log-likelihood units" in alone.reason
     beside = compare(python, lmer, worse)
