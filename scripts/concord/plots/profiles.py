@@ -18,6 +18,7 @@ from concord.account.intervals.profile_curves import RATIO
 from concord.account.intervals.sources import IntervalError
 from concord.account.line import INDEPENDENT
 from concord.display.picture import described
+from concord.engines.engine import title
 from concord.models.parameters import KEY
 from concord.plots.style import GREY, STYLE, plain, subplots
 
@@ -134,9 +135,6 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     return figure
 
 
-_NAMES = {"statsmodels": "MixedLM's profile_re", "lme4": "lme4's profile", INDEPENDENT: "independent"}
-
-
 def _draw(
     axes: Axes, handles: dict[str, Any], points: pd.DataFrame, column: str, source: str, method: str, holds: str
 ) -> None:
@@ -145,8 +143,11 @@ def _draw(
     if holds == RATIO:
         what = "the ratio to the residual variance, shown as a variance"
     elif holds == "variance":
-        what = "the standard deviation, shown squared" if source == "lme4" else "the variance"
-    label = f"{_NAMES[source]}, {method}: holds {what}"
+        what = "the variance" if source == INDEPENDENT else "the standard deviation, shown squared"
+    name = source
+    if source != INDEPENDENT:
+        name = f"{title(source).partition(' (')[0]}'s {'profile_re' if holds == RATIO else 'profile'}"
+    label = f"{name}, {method}: holds {what}"
     if source == INDEPENDENT:
         color = STYLE["statsmodels"][0] if holds == RATIO else "black"
         dash = "--" if method == "REML" else "-"
