@@ -71,7 +71,7 @@ def interface() -> Any:
     """
     path = os.environ.get("LD_LIBRARY_PATH")
     try:
-        import rpy2.rinterface as rinterface
+        import rpy2.rinterface as rinterface  # noqa: PLC0415  without R it raises, which is told by an RError
 
         if ours := not rinterface.embedded.isinitialized():
             rinterface.embedded.set_initoptions(START)
@@ -194,7 +194,7 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     else:
         held = _held_options(rinterface)
     # R also prints an error that it raises: what the exception says need not stand on the terminal too.
-    from rpy2.rinterface_lib import callbacks
+    from rpy2.rinterface_lib import callbacks  # noqa: PLC0415  as above
 
     shown: list[str] = []
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
@@ -344,6 +344,16 @@ def from_r(value: Any) -> Any:
     return value
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """R's texts; none for NULL."""
+    return tuple(from_r(value) or ())
+
+
+def text(value: Any) -> str:
+    """The first of R's texts."""
+    return texts(value)[0]
+
+
 def record(kind: type[Record], value: Any) -> Record:
     """A named list of R as a record, a dataclass with a field for every name, whose type says what R has there.
 
@@ -356,6 +366,11 @@ def record(kind: type[Record], value: Any) -> Record:
     """
     made: Record = _typed(kind, from_r(value))
     return made
+
+
+def records(kind: type[Record], value: Any) -> list[Record]:
+    """An unnamed list of such lists; see `record`."""
+    return [_typed(kind, each) for each in from_r(value) or ()]
 
 
 _fields = cache(get_type_hints)

@@ -21,11 +21,12 @@ from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, team
 from concord.commands.baseline import Baseline, Change
 from concord.commands.team import TeamModel
+from concord.engines.engine import title
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
 from concord.files import check_place, write
 from concord.session import Inquiry
-from concord.vocabulary import AGREE, SETTINGS, SHORT, passes, title
+from concord.vocabulary import AGREE, SETTINGS, SHORT, passes
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 # Seconds that a section of everything else may take, as estimated.

@@ -120,7 +120,6 @@ def parser() -> argparse.ArgumentParser:
     upgrade.add_argument(
         "requirements",
         nargs="*",
-        default=["statsmodels"],
         metavar="REQUIREMENT",
         help="as for pip: 'statsmodels==0.14.6' 'pandas<3'; default: statsmodels, the newest",
     )

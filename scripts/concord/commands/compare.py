@@ -13,7 +13,8 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from concord import checkout, errors, files
-from concord.display.records import MEDIA_TYPE, as_csv, collect, collect_quantities, displayed, unexplained
+from concord.display.media import MEDIA_TYPE
+from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
 from concord.errors import InputError
 from concord.reports import notebooks
 from concord.reports.execution import COMPLETED, Execution, execute, labelled
@@ -133,8 +134,8 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
     import nbformat
 
+    from concord.display.media import REFERENCE_TYPE
     from concord.reports.page import page
-    from concord.session import REFERENCE_TYPE
 
     executed = []
     for method, execution in executions.items():

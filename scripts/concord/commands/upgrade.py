@@ -26,6 +26,7 @@ from concord import vocabulary
 from concord.commands import baseline
 from concord.commands.baseline import Baseline, Change
 from concord.commands.check import changes_markdown, table
+from concord.engines.engine import party
 from concord.errors import InputError, shorten
 from concord.files import write
 from concord.models import model
@@ -76,7 +77,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
 
     Parameters
     ----------
-    requirements : as for pip; the newest releases that they allow are taken
+    requirements : as for pip, by default Python's party; the newest releases that they allow are taken
     folder : made where there is none
     ids : models of the workbook; none for all
     pre : pre-releases too
@@ -90,6 +91,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
     InputError : pip cannot install the requirements, or what it installed cannot be imported
     ModelError, DatasetError : there is no such model
     """
+    requirements = requirements or party("Python").packages
     for id in ids:
         model.get(id)
     if folder.exists() and not folder.is_dir():

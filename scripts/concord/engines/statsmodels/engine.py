@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import concord.engines.statsmodels
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.statsmodels.formula import MixedLMForm, for_mixedlm
-from concord.engines.statsmodels.patsy import literal
 from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.design import DesignTerm
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.syntax import literal
 from concord.vocabulary import SETTINGS
 
 # Each starts from scratch: MixedLM's own retries go on from the point where the first optimizer failed. bfgs and cg
@@ -189,9 +190,7 @@ def unfitted(
     ------
     CannotExpress : MixedLM has no way to write the model down
     """
-    import statsmodels.formula.api as smf
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
+    upstream = concord.engines.statsmodels.upstream
     form = form or _form(model)
     data = model.frame if frame is None else frame
     if form.setup:
@@ -200,8 +199,8 @@ def unfitted(
         exec("\n".join(form.setup), room)
         data = room["data"]
     groups = np.ones(len(data)) if form.group is None else data[form.group]
-    native = smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
-    free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
+    native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
+    free = upstream.MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
     return native, {"free": free} if form.independent else {}
 
 

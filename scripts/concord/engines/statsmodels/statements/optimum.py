@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
+import concord.engines.statsmodels
 from concord.engines.fit import Fit
 from concord.engines.statements import NO_DEVIANCE, Checks, Criteria, Statement, Stop
 from concord.engines.statsmodels.engine import Coding, as_fitted, coding_of, results_of
@@ -124,15 +125,13 @@ def _stopped(made: Any) -> np.ndarray:
     """Where MixedLM's first optimizer, bfgs from identity matrices, stops: in the factor that it moves, whose diagonal
     may have become negative, and which the result no longer tells.
     """
-    from statsmodels.base.model import LikelihoodModel
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
-    start = MixedLMParams(made.k_fe, made.k_re, made.k_vc)
+    upstream = concord.engines.statsmodels.upstream
+    start = upstream.MixedLMParams(made.k_fe, made.k_re, made.k_vc)
     start.fe_params, start.cov_re, start.vcomp = np.zeros(made.k_fe), np.eye(made.k_re), np.ones(made.k_vc)
     packed = start.get_packed(use_sqrt=made.use_sqrt, has_fe=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
+        found = upstream.LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
     return np.atleast_1d(np.asarray(found.params, float))
 
 
