@@ -73,7 +73,7 @@ class Bootstrap:
     @property
     def replicates(self) -> int:
         """How many responses were drawn."""
-        return self.rows["replicate"].nunique()
+        return int(self.rows["replicate"].nunique())
 
     @property
     def allowed(self) -> float:
@@ -179,7 +179,7 @@ class Bootstrap:
             [*KEY, "estimate", "source", "lower", "upper", "lower_error", "upper_error", "replicates"]
         ]
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         found = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
         rows = []
         for place, (effect, group, term) in enumerate(self.key.itertuples(index=False)):

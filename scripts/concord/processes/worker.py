@@ -243,8 +243,8 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are for the main thread
         return
     came: list[tuple[Any, ...]] = []
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    before = {each: handler for each, handler in before.items() if callable(handler)}
+    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
     try:
         for each in before:
             signal.signal(each, lambda *given: came.append(given))

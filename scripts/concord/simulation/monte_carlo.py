@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Vector
+
 
 @dataclass
 class Sums:
@@ -45,20 +47,23 @@ class Sums:
     def mean(self) -> np.ndarray:
         """Means of what is there; NaN of nothing."""
         with np.errstate(invalid="ignore"):
-            return self.total / self.count
+            mean: Vector = self.total / self.count
+        return mean
 
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviations; NaN of fewer than two."""
         with np.errstate(invalid="ignore", divide="ignore"):
             squares = np.maximum(self.squares - self.total**2 / self.count, 0.0)
-            return np.sqrt(np.where(self.count > 1, squares / (self.count - 1), np.nan))
+            deviation: Vector = np.sqrt(np.where(self.count > 1, squares / (self.count - 1), np.nan))
+        return deviation
 
     @property
     def error(self) -> np.ndarray:
         """Monte-Carlo errors of the means."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.deviation / np.sqrt(self.count)
+            error: Vector = self.deviation / np.sqrt(self.count)
+        return error
 
 
 @dataclass
@@ -84,7 +89,8 @@ class ClusteredSums:
     def mean(self) -> np.ndarray:
         """Means of what is there; NaN of nothing."""
         with np.errstate(invalid="ignore"):
-            return self.totals.sum(axis=1) / self.counts.sum(axis=1)
+            mean: Vector = self.totals.sum(axis=1) / self.counts.sum(axis=1)
+        return mean
 
     @property
     def error(self) -> np.ndarray:

@@ -107,7 +107,7 @@ def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optim
     for each in replicates:
         if each.finite and (best is None or gap(each, likelihood, best) < -rounding):
             with suppress(LikelihoodError, np.linalg.LinAlgError):
-                found = likelihood.optimum([likelihood.theta_at(each.covariances, each.residual_variance)])
+                found = likelihood.optimum([likelihood.theta_at(each.parameters)])
                 best = found if best is None or found.loglik > best.loglik else best
     return best
 
@@ -123,14 +123,14 @@ def gap(replicate: Replicate, likelihood: Likelihood, optimum: Optimum) -> float
     likelihood : the independent likelihood of the same response (`likelihood_of`)
     optimum : its optimum
     """
-    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
+    level = likelihood.loglik(optimum.parameters)
     return level - _level(replicate, likelihood)
 
 
 def _level(replicate: Replicate, likelihood: Likelihood) -> float:
     if not replicate.finite:
         return -math.inf
-    return likelihood.loglik(replicate.fixed, replicate.covariances, replicate.residual_variance)
+    return likelihood.loglik(replicate.parameters)
 
 
 def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
@@ -138,7 +138,7 @@ def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
     if not replicate.finite:
         return False
     try:
-        theta = likelihood.theta_at(replicate.covariances, replicate.residual_variance)
+        theta = likelihood.theta_at(replicate.parameters)
         if not np.abs(likelihood.criterion_and_gradient(theta)[1]).max(initial=0.0) < STATIONARY:
             return False
         diagonals = np.concatenate([np.diag(factor) for factor in likelihood.factors(theta)])

@@ -124,7 +124,7 @@ class Store:
         InputError : there is none, or it is not of this format
         """
         try:
-            content = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+            content: Any = json.loads(self.manifest_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             advice = ": the simulate command that computed the parts beside it writes it anew" if self._places() else ""
             raise InputError(f"{self.manifest_file}: there is none{advice}") from error
@@ -138,7 +138,7 @@ class Store:
                 f"{self.folder}: was begun by an older version of Concord (format {there}, here it is {FORMAT}), whose "
                 f"parts do not count in this one: {ANOTHER}"
             )
-        if there != FORMAT:
+        if not isinstance(content, dict) or there != FORMAT:
             raise InputError(f"{self.manifest_file}: is not the manifest of a study of this version")
         return content
 

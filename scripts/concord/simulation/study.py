@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from concord.engines.engine import preloads
 from concord.errors import shorten
-from concord.processes.cluster import PATIENCE, Client, Future, cluster
+from concord.processes.cluster import PATIENCE, Client, cluster
 from concord.simulation.experiment import Failure, compute, unchanged
 from concord.simulation.store import Batch, Plan, Store
 from concord.simulation.work import Work
@@ -135,9 +135,9 @@ class _Runner:
     def on(self, client: Client) -> None:
         """On the workers of a cluster, a few batches more in flight than there are workers."""
         mark = uuid.uuid4().hex[:8]
-        came: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        flying: dict[Future, Batch] = {}
-        held: dict[str, Future] = {}
+        came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        flying: dict[Any, Batch] = {}
+        held: dict[str, Any] = {}
         count, seen, looked = 0, time.monotonic(), 0.0
         _check(client)
         try:
@@ -169,7 +169,7 @@ class _Runner:
             with suppress(Exception):
                 client.cancel(list(flying))
 
-    def _submit(self, client: Client, batch: Batch, held: dict[str, Future], mark: str) -> Future:
+    def _submit(self, client: Client, batch: Batch, held: dict[str, Any], mark: str) -> Any:
         case = batch.case
         if case.digest not in held:
             # A task, and no scattered value: what a lost worker held of it is made again
@@ -177,7 +177,7 @@ class _Runner:
         key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
         return client.submit(compute, held[case.digest], *self._asked(batch), key=key, pure=False)
 
-    def _received(self, client: Client, future: Future, batch: Batch) -> None:
+    def _received(self, client: Client, future: Any, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):
             raise StudyStopped("the scheduler is gone")
         try:

@@ -11,7 +11,7 @@ from concord.display import table as tables
 from concord.simulation.experiment import LEVEL
 
 # What `tables.render_text` and `tables.render_html` take.
-Rendered = tuple[str, list[str], list[list[object]], int, list[str]]
+Rendered = tables.Rendered
 
 
 def verdicts(table: pd.DataFrame, caption: str, shared: tuple[int, int] | None = None) -> Rendered:

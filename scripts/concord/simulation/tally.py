@@ -56,8 +56,8 @@ class Tally:
         self.largest = max(self.largest, np.max(gap[np.isfinite(gap)], initial=0.0))
         for word, count in rows["verdict"].value_counts().items():
             self.verdicts[word] = self.verdicts.get(word, 0) + int(count)
-        places = np.where(np.isfinite(gap), np.searchsorted(DECADES, gap), len(DECADES) + 1)
-        self.gaps += np.bincount(places, minlength=len(GAPS))
+        decades = np.where(np.isfinite(gap), np.searchsorted(DECADES, gap), len(DECADES) + 1)
+        self.gaps += np.bincount(decades, minlength=len(GAPS))
         self.numbers.add(measured(rows))
         self.deviations.add(rows[[f"estimate: {name}" for name in names]].to_numpy(float) - self.truth)
         nothing = np.full((len(rows), len(names) - fixed), np.nan)

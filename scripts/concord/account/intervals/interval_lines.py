@@ -60,7 +60,7 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
                 continue
             error = joint[place]
         else:
-            error = likelihood.std_error(fit.covariances, fit.residual_variance)[place]
+            error = likelihood.std_error(fit.parameters)[place]
             if given.definition == "interval_student":
                 quantile = stats.t.ppf((1 + known.level) / 2, degrees_of_freedom.inner_outer(known.design)[place])
         expected = fit.fixed[place] - quantile * error, fit.fixed[place] + quantile * error

@@ -12,6 +12,7 @@ from scipy import stats
 
 from concord.account.intervals.sources import IntervalError, Intervals, wald
 from concord.account.line import INDEPENDENT
+from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
@@ -99,43 +100,53 @@ def _rows(
 
 
 def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
-    def row(source: str, ends: Sequence[float], note: str, term: str = each.term) -> _Row:
-        return _Row(each, term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
-
-    def unheld(engine: str) -> str:
-        """Why an interval is held to nothing."""
-        at = known.information(known.fits[engine])
-        return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) else ""
-
-    own = known.information()
-    width, found = stats.norm.ppf((1 + known.level) / 2), []
+    own, width = known.information(), stats.norm.ppf((1 + known.level) / 2)
     if each.effect == "fixed":
-        for engine, said in known.wald.items():
-            given = said.fixed.get(each.term)
-            if given is not None and given.value is not None:
-                found.append(row(engine, given.value, NOTES[given.definition]))
-        likelihood, optimum = known.optima[known.method]
-        place = known.design.names.index(each.term)
-        errors = [(optimum.std_error[place], "conditional on the variances")]
-        if not isinstance(own, str):
-            errors.append((own.joint[place], "joint Hessian"))
-        b = optimum.fixed[place]
-        return found + [row(INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+        return _wald_of_fixed(known, each, own, width)
+    found = []
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
     for engine, said in known.wald.items():
         for term in (variance, each.term):
             given, *others = said.components.get((each.group, term), (None,))
             if given is None:
                 continue
-            note = NOTES[given.definition] + unheld(engine)
+            note = NOTES[given.definition] + _unheld(known, engine)
             for better in others:
                 low, high = better.value
                 note += f", lost in rounding: {low:.6g} to {high:.6g} with {better.quantity}"
-            found.append(row(engine, given.value, note, term))
+            found.append(_wald(known, each, engine, given.value, note, term))
     if not isinstance(own, str):
-        found.append(row(INDEPENDENT, wald(own, "variance", each, width), "of the variance", variance))
-        found.append(row(INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
+        ends = wald(own, "variance", each, width)
+        found.append(_wald(known, each, INDEPENDENT, ends, "of the variance", variance))
+        found.append(_wald(known, each, INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
     return found
+
+
+def _wald_of_fixed(known: Intervals, each: Parameter, own: Information | str, width: float) -> list[_Row]:
+    found = []
+    for engine, said in known.wald.items():
+        given = said.fixed.get(each.term)
+        if given is not None and given.value is not None:
+            found.append(_wald(known, each, engine, given.value, NOTES[given.definition]))
+    _, optimum = known.optima[known.method]
+    place = known.design.names.index(each.term)
+    errors = [(optimum.std_error[place], "conditional on the variances")]
+    if not isinstance(own, str):
+        errors.append((own.joint[place], "joint Hessian"))
+    b = optimum.fixed[place]
+    return found + [_wald(known, each, INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+
+
+def _wald(
+    known: Intervals, each: Parameter, source: str, ends: Sequence[float], note: str, term: str | None = None
+) -> _Row:
+    return _Row(each, term or each.term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
+
+
+def _unheld(known: Intervals, engine: str) -> str:
+    """Why an interval is held to nothing."""
+    at = known.information(known.fits[engine])
+    return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) else ""
 
 
 def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> list[_Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -74,54 +75,62 @@ def _points(given: Given, engine: str, label: str) -> pd.DataFrame | None:
     return question(given[engine][label], label) if question and label in given.get(engine, {}) else None
 
 
-def _of_one(made: Intervals, each: Parameter, scale: str, given: Given, with_profile_re: bool) -> list[tuple[Any, ...]]:
-    deviation = each.term.startswith("sd__")
-    squared = deviation and scale == "variance"
-    kind, _, name = each.term.partition("__")
-    term = f"var__{name}" if squared else each.term
-    holds = "fixed effect" if each.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
-    rows: list[tuple[Any, ...]] = []
+class _Curves:
+    """The rows of one parameter's curves: how it is called and shown, and the points as they are added."""
 
-    def add(source: str, method: str, held: str, value: np.ndarray, zeta: np.ndarray) -> None:
+    def __init__(self, made: Intervals, each: Parameter, scale: str) -> None:
+        kind, _, name = each.term.partition("__")
+        self.made, self.each = made, each
+        self.squared = kind == "sd" and scale == "variance"
+        self.term = f"var__{name}" if self.squared else each.term
+        self.holds = "fixed effect" if each.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
+        self.rows: list[tuple[Any, ...]] = []
+
+    def add(self, source: str, method: str, holds: str, value: np.ndarray, zeta: np.ndarray) -> None:
+        """Points of a curve, as they are shown."""
         kept = np.isfinite(zeta) & (np.abs(zeta) <= OUT)
+        head = (self.each.effect, self.each.group, self.term, source, method, holds)
         for v, z in zip(np.asarray(value)[kept], np.asarray(zeta)[kept], strict=True):
-            rows.append((each.effect, each.group, term, source, method, held, float(v), float(z), float(z * z)))
+            self.rows.append((*head, float(v), float(z), float(z * z)))
 
-    for engine in made.profiling_ratios:
-        curve = _points(given, engine, each.label)
-        if curve is None and with_profile_re:
-            try:
-                curve = made.ratio_profile(engine, each)
-            except IntervalError:
-                continue
-        if curve is None:
-            continue
+    def add_ratio(self, engine: str, curve: pd.DataFrame) -> None:
+        """A package's curve of a ratio to the residual variance, and the independent one."""
         zeta = signed_root(curve, int(curve["loglik"].to_numpy().argmax()))
         value = curve["value"].to_numpy()
-        add(engine, made.method, RATIO, value if squared else np.sqrt(value), zeta)
-        own, _ = made.ratio(each)
+        self.add(engine, self.made.method, RATIO, value if self.squared else np.sqrt(value), zeta)
+        own, _ = self.made.ratio(self.each)
         ratios, roots = _smooth(own)
         shown = np.array([ratio * own.residual_variance(ratio) for ratio in ratios])
-        add(INDEPENDENT, made.method, RATIO, shown if squared else np.sqrt(shown), roots)
+        self.add(INDEPENDENT, self.made.method, RATIO, shown if self.squared else np.sqrt(shown), roots)
+
+    def add_profile(self, source: str, method: str, value: np.ndarray, zeta: np.ndarray) -> None:
+        """A curve of the parameter itself."""
+        self.add(source, method, self.holds, np.square(value) if self.squared else value, zeta)
+
+
+def _of_one(made: Intervals, each: Parameter, scale: str, given: Given, with_profile_re: bool) -> list[tuple[Any, ...]]:
+    drawn = _Curves(made, each, scale)
+    for engine in made.profiling_ratios:
+        curve = _points(given, engine, each.label)
+        with suppress(IntervalError):
+            if curve is None and with_profile_re:
+                curve = made.ratio_profile(engine, each)
+        if curve is not None:
+            drawn.add_ratio(engine, curve)
     for engine in made.profiling:
         curve = _points(given, engine, each.label)
-        try:
-            if curve is not None:
-                value, zeta = curve["value"].to_numpy(), curve["zeta"].to_numpy()
-            else:
-                found = made.stated_profile(engine, each.label)
-                # Where its search ended outside of what a model can be, it has no point of any profile.
-                value, zeta = (np.where(found.possible == 1, points, np.nan) for points in (found.value, found.zeta))
-            add(engine, "ML", holds, np.square(value) if squared else value, zeta)
-        except IntervalError:
-            pass
-    for method in dict.fromkeys(("ML", made.method)):
-        try:
-            value, zeta = _smooth(made.profile(each, method))
-        except IntervalError:
+        if curve is not None:
+            drawn.add_profile(engine, "ML", curve["value"].to_numpy(), curve["zeta"].to_numpy())
             continue
-        add(INDEPENDENT, method, holds, np.square(value) if squared else value, zeta)
-    return rows
+        with suppress(IntervalError):
+            found = made.stated_profile(engine, each.label)
+            # Where its search ended outside of what a model can be, it has no point of any profile.
+            value, zeta = (np.where(found.possible == 1, points, np.nan) for points in (found.value, found.zeta))
+            drawn.add_profile(engine, "ML", value, zeta)
+    for method in dict.fromkeys(("ML", made.method)):
+        with suppress(IntervalError):
+            drawn.add_profile(INDEPENDENT, method, *_smooth(made.profile(each, method)))
+    return drawn.rows
 
 
 def _smooth(own: Profile) -> tuple[np.ndarray, np.ndarray]:
