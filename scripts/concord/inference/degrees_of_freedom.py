@@ -30,7 +30,7 @@ from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
-from concord.models.parameters import ZERO, Parameters
+from concord.models.parameters import ZERO, Parameters, triangle
 
 LARGEST_BLOCK = 1500
 """Rows of one independent block beyond which Kenward and Roger's matrices, all of them dense, are not formed."""
@@ -166,7 +166,7 @@ def _own_coordinates(
             jacobians.append(np.eye(count))
             bents.append(np.zeros((count, count)))
             continue
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         sizes = np.linalg.norm(factor, axis=1)[rows]
 
         def whitened(entries, whitener=whitener, sizes=sizes, rows=rows, columns=columns, q=q):
