@@ -18,7 +18,7 @@ from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import parties
+from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
 from concord.inference import criteria
@@ -66,6 +66,12 @@ class Tested:
         return f"{self.null} in {self.alternative}"
 
 
+def refitted(comparison: Comparison) -> tuple[str, ...]:
+    """The engines of a comparison that are asked to fit other models too: all but arbiters."""
+    there = {each.engine for each in (*comparison.fits, *comparison.absent)}
+    return tuple(name for name, engine in engines().items() if name in there and engine.role != "arbiter")
+
+
 def tested(
     comparison: Comparison, settings: str = "tuned", fitted: Fitted | None = None, linear: bool = True
 ) -> list[Tested]:
@@ -75,19 +81,19 @@ def tested(
     ----------
     comparison : of fits of one model; its own fits are used where they are by `settings`, others are made
     settings : of the fits that the tests are made from
-    fitted : how another model is fitted; by default here and now, by both packages
+    fitted : how another model is fitted; by default here and now
     linear : whether to test the model against the one without random effects too
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
     own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
-    mine = {engine: own.get(engine) or fitted(model, engine) for engine in parties()}
+    mine = {engine: own.get(engine) or fitted(model, engine) for engine in refitted(comparison)}
     found = []
     if linear:
         found.append(_pair(model, mine, None, {}, comparison.against))
     for other in nested(model):
         # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
         needed = model.method == "ML" or not restriction(model, other).fixed
-        theirs = {engine: fitted(other, engine) for engine in parties()} if needed else {}
+        theirs = {engine: fitted(other, engine) for engine in mine} if needed else {}
         found.append(_pair(model, mine, other, theirs, comparison.against))
     return found
 
