@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -136,16 +135,9 @@ def _pair(
     return Tested(*names, ratios, expected, independent, absent, "", short, noise)
 
 
-_tested: WeakKeyDictionary[Comparison, list[Tested]] = WeakKeyDictionary()
-
-
 def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
-    """Tests that were made, or those of a comparison, made once."""
-    if not isinstance(given, Comparison):
-        return given
-    if given not in _tested:
-        _tested[given] = tested(given)
-    return _tested[given]
+    """Tests that were made, or those of a comparison."""
+    return tested(given) if isinstance(given, Comparison) else given
 
 
 def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:

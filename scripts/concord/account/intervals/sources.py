@@ -29,7 +29,8 @@ from concord.engines.nlme import statements as nlme
 from concord.inference import information, profile
 from concord.inference.information import Information, InformationError
 from concord.inference.profile_curve import Interval, Parameter, Profile, ProfileError
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.models.coding import same_numbers
 from concord.models.nesting import levels
 from concord.vocabulary import METHODS
