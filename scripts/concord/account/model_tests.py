@@ -17,7 +17,7 @@ from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import parties
+from concord.engines.engine import contenders, parties
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
 from concord.inference import criteria
@@ -79,14 +79,15 @@ def tested(
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
     own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
-    mine = {engine: own.get(engine) or fitted(model, engine) for engine in parties()}
+    asked = [engine for engine in contenders() if engine in own or engine in parties()]
+    mine = {engine: own.get(engine) or fitted(model, engine) for engine in asked}
     found = []
     if linear:
         found.append(_pair(model, mine, None, {}, comparison.against))
     for other in nested(model):
         # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
         needed = model.method == "ML" or not restriction(model, other).fixed
-        theirs = {engine: fitted(other, engine) for engine in parties()} if needed else {}
+        theirs = {engine: fitted(other, engine) for engine in asked} if needed else {}
         found.append(_pair(model, mine, other, theirs, comparison.against))
     return found
 

@@ -313,7 +313,7 @@ class Comparison:
             fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(each.engine)})
         return {"estimates": estimates, "fits": fits}
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         labels = [*self.labels, *([OPTIMUM] if self.alone else [])]
         header, rows = agreement_table.rendered(self.table if self.fits else None, labels)
         notes = []

@@ -69,7 +69,7 @@ class Sweep:
         """Which rows are at the optimum, within the tolerance."""
         return self.table["gap"] <= self.tolerance
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         rows = []
         for row, reached in zip(self.table.to_dict("records"), self.reached, strict=True):
             # Below the tolerance a gap, and the digits with it, is the noise of the last steps.

@@ -12,6 +12,7 @@ from concord import r
 from concord.bench.sides import SideFailed
 from concord.inference import profile
 from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models import model as models
 from concord.models.formula import expression
 
@@ -103,7 +104,7 @@ def _profiled() -> tuple[float, list[float]]:
 
 
 @cache
-def _judged():
+def _judged() -> tuple[Likelihood, Optimum]:
     """The likelihood of the model that is judged, and its optimum for a fit."""
     model = models.get(JUDGED)
     likelihood = Likelihood(model.design, model.reml)

@@ -302,7 +302,7 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
 
     if column.type in ("factor", "ordered"):
         for value in given:
-            if value is not None and value not in column.levels:
+            if value is not None and value not in (column.levels or ()):
                 raise DatasetError(f"{toml}: columns.{name}.levels: {value!r} is missing, the table has it")
         return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
     if column.type == "string":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class _Text:
     delimiter: str
     quoted_na: str
 
-    def reader(self):
+    def reader(self) -> Any:
         # newline="": CR, LF and CRLF all end a line, and a line break within quotes stays as it is.
         return csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter, strict=True)
 
@@ -52,7 +53,7 @@ class _Text:
         reader = self.reader()
         for _ in range(records):
             next(reader)
-        return reader.line_num + 1
+        return int(reader.line_num) + 1
 
     def line(self, row: int) -> int:
         """The line on which a record begins; records are counted from 0, the header is the first."""
@@ -241,13 +242,19 @@ def _column(values: Sequence[str], name: str, given: _Text) -> _Column:
     return _Column(pd.array(texts, dtype="str"), tuple(notes))
 
 
-def _masked(values, present, convert, dtype, array):
+def _masked(
+    values: Sequence[str],
+    present: Sequence[str],
+    convert: Callable[[str], object],
+    dtype: Any,
+    array: Callable[..., Any],
+) -> Any:
     """The converted values as a numpy array, or where some are missing as pandas' array with a mask."""
-    found = np.array([convert(value) for value in present], dtype)
+    found: Any = np.array([convert(value) for value in present], dtype)
     if len(present) == len(values):
         return found
     missing = np.array([not value or value == "NA" for value in values])
-    whole = np.zeros(len(values), dtype)
+    whole: Any = np.zeros(len(values), dtype)
     whole[~missing] = found
     return array(whole, missing)
 

@@ -117,9 +117,14 @@ def _what(value: RObject, classes: list[str | None]) -> str:
 
 
 def _attributes(value: RObject) -> dict[str, RObject]:
-    found, node = {}, value.attributes
+    found: dict[str, RObject] = {}
+    node = value.attributes
     while node is not None and node.info.type is RObjectType.LIST:
-        tag = node.tag.referenced_object if node.tag.info.type is RObjectType.REF else node.tag
+        tag = node.tag
+        if tag is not None and tag.info.type is RObjectType.REF:
+            tag = tag.referenced_object
+        if tag is None:
+            raise ValueError("an attribute without a name")
         found[tag.value.value.decode()], node = node.value
     return found
 
@@ -221,7 +226,7 @@ def _sequence(of: str) -> Any:
 def _deferred_string(state: RObject) -> tuple[RObjectInfo, list[RObject]]:
     """``as.character`` of numbers that R put off: here with R's 15 digits, and NA left NA."""
     numbers = state.value[0].value
-    plain = dict(object=False, attributes=False, tag=False, reference=0)
+    plain: dict[str, Any] = dict(object=False, attributes=False, tag=False, reference=0)
     missing = np.ma.getmaskarray(numbers) if np.ma.isMaskedArray(numbers) else np.isnan(numbers)
     texts = [None if lost else _as_character(number).encode() for number, lost in zip(numbers, missing, strict=True)]
     return RObjectInfo(type=RObjectType.STR, gp=0, **plain), [

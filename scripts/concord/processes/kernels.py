@@ -81,7 +81,8 @@ def start(imports: Iterable[str] = ()) -> Iterator[str]:
                 yield address
             finally:
                 early = server.poll()
-                server.stdin.close()
+                if server.stdin is not None:
+                    server.stdin.close()
                 server.terminate()  # heard only while it warms up
                 try:
                     server.wait(END)
@@ -107,7 +108,7 @@ class Forked:
         """The exit status, negative for a signal's, or None while it runs."""
         return self._receive(0)
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         """Wait for its end."""
         return self._receive(None)
 
@@ -306,7 +307,8 @@ def be_kernel(request: Mapping[str, Any], parent: int, before: Mapping[str, str]
     for key in before.keys() - wanted.keys():
         os.environ.pop(key, None)
     os.environ.update((key, value) for key, value in wanted.items() if before.get(key) != value)
-    sys.argv = [importlib.util.find_spec(LAUNCHER).origin, *request["arguments"]]
+    launcher = importlib.util.find_spec(LAUNCHER)
+    sys.argv = [str(launcher and launcher.origin), *request["arguments"]]
 
     # What each process draws or makes for itself when it starts, and what a fork would share. Python's own random
     # numbers start anew by themselves, and R's when the first one is drawn.
