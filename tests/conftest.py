@@ -43,7 +43,7 @@ def fits(_shelf):
     @cache
     def of(*key: str) -> Fit:
         fit = _fit(*key)
-        _shelf.numbers("-".join(key), lambda: fit)
+        _shelf.kept("-".join(key), lambda: fit)
         return fit
 
     return of
@@ -51,11 +51,11 @@ def fits(_shelf):
 
 @pytest.fixture(scope="session")
 def numbers(_shelf):
-    """As `fits`, without the package's own result, summary and predictions: from whichever process or run made it."""
+    """As `fits`, without the package's own result: from whichever process or run has made it."""
 
     @cache
     def of(*key: str) -> Fit:
-        return Fit(model=model.get(*key[:2]), **_shelf.numbers("-".join(key), lambda: _fit(*key)))
+        return _shelf.fit(model.get(*key[:2]), "-".join(key), lambda: _fit(*key))
 
     return of
 
