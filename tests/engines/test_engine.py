@@ -20,6 +20,7 @@ from concord.engines.fit import Attempt, Fit
 from concord.models import model as models
 from concord.models.parameters import ESTIMATES, KEY, RANDOM_EFFECTS
 from concord.reference import reference
+from support.estimates import changed
 
 ENGINES = engines()
 # What the defaults do on these two was measured beforehand; the other datasets are held to printed values, and their
@@ -513,7 +514,7 @@ FIRST = {"statsmodels": "lbfgs", "lme4": "nloptwrap", "nlme": "nlminb"}
 
 
 def zeroed(**more):
-    return lambda fit: replace(fit, fixed=0 * fit.fixed, loglik=np.inf, converged=True, **more)
+    return lambda fit: changed(fit, fixed=0 * fit.fixed, loglik=np.inf, converged=True, **more)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +523,7 @@ def zeroed(**more):
         zeroed(),
         zeroed(residual_variance=np.inf),
         zeroed(covariances=(np.full((1, 1), np.nan),)),
-        lambda fit: replace(fit, residual_variance=2 * fit.residual_variance, loglik=fit.loglik + 5, converged=True),
+        lambda fit: changed(fit, residual_variance=2 * fit.residual_variance, loglik=fit.loglik + 5, converged=True),
         lambda fit: replace(fit, violation="constraint ignored", loglik=fit.loglik + 5),
     ],
     ids=["zeroed", "infinite variance", "missing variance", "claims more", "violates"],
@@ -619,7 +620,7 @@ def test_among_equals_the_one_at_rest_that_says_so_is_taken(numbers):
     good = numbers("sitka-random_intercept", "ML", "lme4", "tuned")
     likelihood = reference.of(good.model).likelihood
     alarm = replace(good, converged=False, messages=("false alarm",))
-    worse = replace(good, residual_variance=1.01 * good.residual_variance)
+    worse = changed(good, residual_variance=1.01 * good.residual_variance)
     for order in ([alarm, good, worse], [worse, good, alarm]):
         chosen = tuning.best([(str(i), fit) for i, fit in enumerate(order)], [], likelihood)
         assert chosen.converged and chosen.residual_variance == good.residual_variance

@@ -15,6 +15,7 @@ from concord.account.intervals.sources import IntervalError
 from concord.account.line import INDEPENDENT
 from concord.agreement.comparison import compare
 from concord.likelihood.likelihood import Likelihood
+from concord.models.parameters import Parameters
 from concord.plots import profiles
 
 LABEL = ".sig01"
@@ -82,7 +83,7 @@ def test_the_independent_curve_is_the_largest_likelihood_with_the_variance_held(
         for value, deviance in own[["value", "deviance"]].to_numpy():
             # Balanced: the fixed effects are the same at every variance.
             residuals = top.residual_variance * np.linspace(0.9, 1.1, 201)
-            found = max(likelihood.loglik(top.fixed, [np.array([[value]])], each) for each in residuals)
+            found = max(likelihood.loglik(Parameters(top.fixed, (np.array([[value]]),), each)) for each in residuals)
             assert 2 * (top.loglik - found) == pytest.approx(deviance, abs=1e-4)
 
 
@@ -113,7 +114,9 @@ def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data
     assert [line for line in axes.lines if np.allclose(line.get_ydata(), limit)]
     assert axes.get_xlabel() == "the variance"
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "MixedLM's profile_re, REML: holds the ratio to the residual variance, shown as a variance" in words
+    assert (
+        "MixedLM (statsmodels)'s profile, REML: holds the ratio to the residual variance, shown as a variance" in words
+    )
     assert "lme4's profile, ML: holds the standard deviation, shown squared" in words
     assert sum(word.startswith("independent") for word in words) == 3
     # Lines are independent, points a package's.

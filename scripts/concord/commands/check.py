@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,12 @@ from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, team
 from concord.commands.baseline import Baseline, Change
 from concord.commands.team import TeamModel
+from concord.engines.engine import title
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
 from concord.files import check_place, write
 from concord.session import Inquiry
-from concord.vocabulary import AGREE, SETTINGS, SHORT, passes, title
+from concord.vocabulary import AGREE, SETTINGS, SHORT, passes
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 # Seconds that a section of everything else may take, as estimated.
@@ -180,16 +181,18 @@ def run(
         for line in _changed_lines(then, now, changes):
             print(line)
     if now is not None:
-        if junit:
-            write(junit, junit_xml(cases, now.versions, began))
-        if summary:
-            write(summary, markdown(cases, now, then, changes))
-        if record:
-            write(record, now.text())
+        _write(junit, lambda: junit_xml(cases, now.versions, began))
+        _write(summary, lambda: markdown(cases, now, then, changes))
+        _write(record, now.text)
     print(_headline(cases, len(models)), flush=True)
     if any(case.error and not case.trace for case in cases):
         return BAD_INPUT
     return AS_EXPECTED if all(case.passed for case in cases) else NOT_AS_EXPECTED
+
+
+def _write(path: Path | None, text: Callable[[], str]) -> None:
+    if path:
+        write(path, text())
 
 
 def _compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = False) -> list[Case]:

@@ -120,7 +120,6 @@ def parser() -> argparse.ArgumentParser:
     upgrade.add_argument(
         "requirements",
         nargs="*",
-        default=["statsmodels"],
         metavar="REQUIREMENT",
         help="as for pip: 'statsmodels==0.14.6' 'pandas<3'; default: statsmodels, the newest",
     )
@@ -345,7 +344,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _told(given: argparse.Namespace) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
-        return given.command(given)
+        return int(given.command(given))
     except InputError as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2

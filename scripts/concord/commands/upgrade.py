@@ -26,6 +26,7 @@ from concord import vocabulary
 from concord.commands import baseline
 from concord.commands.baseline import Baseline, Change
 from concord.commands.check import changes_markdown, table
+from concord.engines.engine import party
 from concord.errors import InputError, shorten
 from concord.files import write
 from concord.models import model
@@ -76,7 +77,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
 
     Parameters
     ----------
-    requirements : as for pip; the newest releases that they allow are taken
+    requirements : as for pip, by default Python's party; the newest releases that they allow are taken
     folder : made where there is none
     ids : models of the workbook; none for all
     pre : pre-releases too
@@ -90,6 +91,7 @@ def run(requirements: Sequence[str], folder: Path, ids: Sequence[str] = (), pre:
     InputError : pip cannot install the requirements, or what it installed cannot be imported
     ModelError, DatasetError : there is no such model
     """
+    requirements = requirements or party("Python").packages
     for id in ids:
         model.get(id)
     if folder.exists() and not folder.is_dir():
@@ -124,12 +126,12 @@ def markdown(
     ----------
     upgraded : name, version here and version there of every package that is another one
     """
-    names = ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
+    what_changed = ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
     count = len(other.entries)
     changed = len({(each.name, each.method, each.settings) for each in changes})
     verdict = sum(each.kind == "verdict" for each in changes)
     words = f"{verdict} of {count} verdicts change, and {changed} comparisons in anything beyond tolerance"
-    parts = [f"## Upgrade check: {names}", f"{words[0].upper()}{words[1:]}."]
+    parts = [f"## Upgrade check: {what_changed}", f"{words[0].upper()}{words[1:]}."]
     parts += changes_markdown(changes)
     values, share, what = baseline.nearest(present, other)
     parts.append(f"Of {values} values in both, the largest move is {share:.2g} of its tolerance: {what}.")
@@ -145,7 +147,7 @@ def markdown(
 
 
 def _nothing(requirements: Sequence[str]) -> str:
-    names = [re.match(r"[A-Za-z0-9._-]*", each).group() for each in requirements]
+    names = [re.split(r"[^A-Za-z0-9._-]", each, maxsplit=1)[0] for each in requirements]
     have = [f"{name} {version}" for name in names if (version := _version(name))]
     return f"pip finds nothing newer than what is installed: {', '.join(have) or ', '.join(requirements)}."
 
@@ -179,7 +181,8 @@ def _packages(python: Path) -> Path:
 
 
 def _install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> None:
-    command = [python, "-m", "pip", "install", "--upgrade", "--progress-bar", "off", *(["--pre"] if pre else [])]
+    command: list[str | Path] = [python, "-m", "pip", "install", "--upgrade", "--progress-bar", "off"]
+    command += ["--pre"] if pre else []
     # What needs no other version keeps the one that is here: pip's own way, stated since it can be configured.
     command += ["--upgrade-strategy", "only-if-needed", "--", *requirements]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +222,7 @@ def _both(python: Path, folder: Path, ids: Sequence[str]) -> dict[str, Baseline]
     for file in files.values():
         file.unlink(missing_ok=True)
     more = [word for id in ids for word in ("--model", id)]
-    commands = {
+    commands: dict[str, Sequence[str | Path]] = {
         side: [each, "-m", "concord", "verdicts", "--output", files[side].absolute(), *more]
         for side, each in pythons.items()
     }
@@ -249,13 +252,13 @@ class _Side:
         return self.process.poll()
 
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             found = re.match(r"\[(\d+)/(\d+)\] (.*)", line)
             if found:
                 self.done, self.all, self.latest = int(found[1]), int(found[2]), found[3]
 
     def _hear(self) -> None:
-        self.said = self.process.stderr.read()
+        self.said = self.process.stderr.read() if self.process.stderr else ""
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 import pandas as pd
 
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS, Parameters
+from concord.models.parameters import RANDOM_EFFECTS, Estimated, Parameters
+
+Arguments = TypeVarTuple("Arguments")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,17 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(Estimated):
     """The tidy result of one engine on one model.
 
     Attributes
     ----------
     model : what was fitted
-    engine : ``statsmodels``, ``lme4`` or ``nlme``
+    engine : its name
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
-    fixed : fixed effects, shape (p,), in the order of ``model.design.names``
-    std_error : their standard errors, shape (p,)
-    covariances : for every random term its covariance matrix, shape (q, q)
-    residual_variance : variance of the residuals
+    parameters : its estimates of all parameters of ``model.design``
+    std_error : standard errors of the fixed effects, shape (p,)
     converged : what the engine claims
     messages : everything that it said: R's messages and warnings, or Python's warnings
     seconds : wall time of the fit
@@ -74,10 +75,8 @@ class Fit:
     engine: str
     settings: str
     loglik: float
-    fixed: np.ndarray
+    parameters: Parameters
     std_error: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
     converged: bool
     messages: tuple[str, ...]
     seconds: float
@@ -91,7 +90,7 @@ class Fit:
     predict: Callable[[], pd.DataFrame] = field(default=lambda: pd.DataFrame(columns=RANDOM_EFFECTS), repr=False)
     elsewhere: Callable[..., Any] | None = field(default=None, repr=False)
 
-    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+    def ask(self, question: Callable[[Fit, *Arguments], Answer], *arguments: *Arguments) -> Answer:
         """What the package's own result says: ``question(fit, *arguments)``, in the process where that result is.
 
         Parameters
@@ -99,12 +98,10 @@ class Fit:
         question : a function of a module, which takes a `Fit` with its `native`
         arguments : what can be pickled
         """
-        return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
-
-    @property
-    def parameters(self) -> Parameters:
-        """The estimates of all parameters."""
-        return Parameters(self.fixed, self.covariances, self.residual_variance)
+        if self.elsewhere is None:
+            return question(self, *arguments)
+        answer: Answer = self.elsewhere(question, *arguments)
+        return answer
 
     @property
     def estimates(self) -> pd.DataFrame:

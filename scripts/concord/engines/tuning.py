@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.arrays import Integers, Vector
 from concord.engines.engine import EngineError
 from concord.engines.fit import Attempt, Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
@@ -25,7 +26,11 @@ SAME = 1e-8
 
 
 def check(
-    what: str, model: Model, reml: bool, response: np.ndarray, groups: Iterable[tuple[DesignTerm, np.ndarray]] = ()
+    what: str,
+    model: Model,
+    reml: bool,
+    response: Vector,
+    groups: Iterable[tuple[DesignTerm, Integers | Sequence[str]]] = (),
 ) -> None:
     """A native result is one by the model's method, on its rows and their groups.
 
@@ -66,13 +71,13 @@ def check_rank(model: Model, count: int) -> None:
 
 def recomputed(fit: Fit, likelihood: Likelihood) -> float:
     """The log-likelihood at a fit's estimates in the independent likelihood; -inf where they leave the model."""
-    return -np.inf if fit.violation else likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+    return -np.inf if fit.violation else likelihood.loglik(fit.parameters)
 
 
 def slope(fit: Fit, likelihood: Likelihood) -> float:
     """Largest absolute derivative of the criterion at a fit's estimates, in whitened coordinates; inf where none is."""
     try:
-        return float(np.abs(likelihood.gradient_at(fit.covariances, fit.residual_variance)).max(initial=0.0))
+        return float(np.abs(likelihood.gradient_at(fit.parameters)).max(initial=0.0))
     except LikelihoodError:
         return np.inf
 
@@ -131,7 +136,7 @@ def _rested(fit: Fit, top: float, likelihood: Likelihood) -> bool:
     value = recomputed(fit, likelihood)
     if not (value >= top - SAME and slope(fit, likelihood) < STATIONARY):
         return False
-    theta = likelihood.theta_at(fit.covariances, fit.residual_variance)
+    theta = likelihood.theta_at(fit.parameters)
     if min(np.diag(each).min() for each in likelihood.factors(theta)) ** 2 > ZERO:
         return True
     try:

@@ -15,6 +15,7 @@ from concord.engines.statsmodels.engine import DERIVATIVE_FREE, GRADIENT_BASED, 
 from concord.engines.statsmodels.formula import for_mixedlm
 from concord.models.coding import shift
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 
 
 def refitters(model: Model, settings: str, *, warm: bool = False, thorough: bool = False) -> list[Refit]:
@@ -81,7 +82,8 @@ class _Refit:
             try:
                 own = with_response(model.design, response).y
                 fresh = MixedLM(own, made.exog, made.groups, made.exog_re, made.exog_vc)
-                results = fresh.fit(reml=model.reml, **self.options, **self.free)._results
+                # Without its wrapper, which makes a table of every number that it gives.
+                results = fresh.fit(reml=model.reml, **self.options, **self.free)._results  # noqa: SLF001
                 level = float(loglik(results))
                 error = None
             except Exception as raised:  # MixedLM lets whatever its optimizers and its algebra raise pass through
@@ -97,10 +99,8 @@ class _Refit:
             "statsmodels",
             self.settings,
             level + moved,
-            fixed,
+            Parameters(fixed, tuple(covariances), float(results.scale)),
             std_error,
-            covariances,
-            float(results.scale),
             bool(results.converged),
             seconds,
             violation,
