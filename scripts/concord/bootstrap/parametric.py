@@ -136,5 +136,5 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], 
 
 
 def _shell() -> Any:
-    """Of IPython, which every kernel has loaded."""
-    return sys.modules["IPython"].get_ipython()
+    """Of IPython, which every kernel has loaded; None where this process has not."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
