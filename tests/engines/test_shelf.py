@@ -21,7 +21,7 @@ sys.addaudithook(lambda event, given: opened.add(str(given[0])) if event == "ope
 from concord.engines.engine import engines
 from concord.models import model
 for engine in engines().values():
-    for settings in engine.SETTINGS:
+    for settings in engine.settings:
         engine.fit(model.get("dyestuff-random_intercept"), settings)
 opened.update(str(each.__file__) for name, each in sys.modules.items() if name.startswith("concord"))
 print(*sorted(each for each in opened if each.startswith({str(ROOT)!r})), sep="\\n")
@@ -87,11 +87,11 @@ def test_a_fit_that_fails_or_is_not_written_to_its_end_is_made_anew(tmp_path):
     own = shelf.Shelf(tmp_path / "key")
     with pytest.raises(ZeroDivisionError):
         own.numbers("a", lambda: 1 / 0)
-    assert own.numbers("a", lambda: fit(1.0))["loglik"] == 1
+    assert own.numbers("a", lambda: fit(1.0))["stated_loglik"] == 1
     whole = (tmp_path / "key" / "a").read_bytes()
     (tmp_path / "key" / "a").write_bytes(whole[: len(whole) // 2])
-    assert own.numbers("a", lambda: fit(3.0))["loglik"] == 3
-    assert own.numbers("a", lambda: 1 / 0)["loglik"] == 3
+    assert own.numbers("a", lambda: fit(3.0))["stated_loglik"] == 3
+    assert own.numbers("a", lambda: 1 / 0)["stated_loglik"] == 3
 
 
 def test_what_another_state_has_left_is_removed(tmp_path):
