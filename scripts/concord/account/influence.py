@@ -179,7 +179,7 @@ def lines(
                 SECTION,
                 "log-likelihood",
                 "criterion",
-                {e: fit.loglik + fit.shift for e, fit in there.items()},
+                {e: fit.loglik for e, fit in there.items()},
                 expected={engine: own if engine in short else top for engine, own in levels.items()},
                 independent=float(top),
                 absent=absent,

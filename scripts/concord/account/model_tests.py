@@ -131,7 +131,7 @@ def _pair(
         limits = [allowed_gap(fit.settings, fit.model) for fit in fits]
         short |= any(not top.level - level <= limit for top, level, limit in zip(tops, levels, limits, strict=True))
         noise = max(noise, 4 * max(limits))
-        ratios[engine] = ratio([candidate(fit.model, fit.loglik + fit.shift) for fit in fits])
+        ratios[engine] = ratio([candidate(fit.model, fit.loglik) for fit in fits])
         expected[engine] = ratio([candidate(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
     return Tested(*names, ratios, expected, independent, absent, "", short, noise)
 
