@@ -388,10 +388,13 @@ class Sheet:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
         found = [each for each in map(definitions().get, met) if each.conversion]
-        notes = [f"{_capital(each.title)}: {each.formula}. To convert: {each.conversion}." for each in found]
+        names = tuple({source.split()[0].rstrip(",") for source in self.sources})
+        notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
         # What is no tick is told in a sentence, with the right value.
-        told = [f"{_capital(line.title)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)]
+        told = [
+            f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)
+        ]
         return [*told, *notes, *absent]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -406,9 +409,9 @@ class Sheet:
         return tables.render_text(*self._rendered())
 
 
-def _capital(text: str) -> str:
-    """A sentence's beginning; a package's own name stays as it is written."""
-    return text if text.startswith(("lme4", "nlme", "lmerTest", "pbkrtest")) else text[:1].upper() + text[1:]
+def _capital(text: str, names: tuple[str, ...]) -> str:
+    """A sentence's beginning; the name of a package that is among the sources stays as it is written."""
+    return text if text.startswith(names) else text[:1].upper() + text[1:]
 
 
 def _scalar(value: Any) -> float:

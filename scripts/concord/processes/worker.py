@@ -64,7 +64,7 @@ class QuestionClosed(RuntimeError):
 
 
 class Question:
-    """What a worker has been sent, and the only thing that its answer can be had for.
+    """A piece of work that a worker has been sent; its answer can be had for nothing else.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class Worker:
             self._pipe.close()
 
     def answer_of(self, number: int, timeout: float | None) -> Any:
-        """What came of a question; see `Question.answer`."""
+        """The answer to a question; see `Question.answer`."""
         if self._midway:
             self.stop("ended: it was interrupted in the middle of an answer")
         if os.getpid() != self._owner:

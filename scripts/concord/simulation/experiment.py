@@ -1,7 +1,7 @@
 """Replicates of a case: a response drawn, refitted by every engine, judged, and written as rows.
 
-A study and a bootstrap are made of these rows. What is here runs in one process and knows nothing of others: a `Case`
-is what is drawn from, an `Experiment` holds its engines ready, and `compute` makes the rows of some replicates. Every
+A study and a bootstrap are made of these rows. This module runs in one process and knows nothing of others: responses
+are drawn from a `Case`, an `Experiment` holds the engines ready, and `compute` makes the rows of some replicates. Every
 replicate has a seed of its own, and every fit begins where the engine always begins, so that a row depends on its
 replicate's number alone.
 """
@@ -88,7 +88,7 @@ class Experiment:
 
     Parameters
     ----------
-    case : what is drawn from
+    case : the model and its true parameters
     seed : of all its draws
     pairs : engines and settings: ``("lme4", "default")``
     thorough : see `Refitter`
@@ -103,7 +103,7 @@ class Experiment:
         self._random = [f"estimate: {name}" for name in names(design)[len(design.names) :]]
 
     def _refitter(self, pair: tuple[str, str], thorough: bool) -> Refitter | Replicate | str:
-        """An engine held ready, or what comes of every response: a failed fit, or that it cannot express the model."""
+        """An engine held ready; or a failed fit, where it cannot be; or why it cannot express the model."""
         try:
             return Refitter(self.case.model, *pair, thorough=thorough)
         except CannotExpress as error:
@@ -268,8 +268,8 @@ def compute(
 
     Returns
     -------
-    a part (see `concord.simulation.parts`), the seconds that a replicate took, the making of the experiment left out,
-    and the versions of all that made them; or a `Failure`: not every exception survives the way to another process
+    a part (see `concord.simulation.parts`), the seconds that a replicate took, without the making of the experiment,
+    and the versions of the software; or a `Failure`: not every exception survives the way to another process
     """
     try:
         with _alone:

@@ -23,7 +23,7 @@ from concord.vocabulary import SETTINGS
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
 SINGULAR = 1e-3
-# A second derivative above minus this is no descent: rounding, or a direction that does not matter at all.
+# A second derivative above minus this is not a descent: it is rounding, or a direction that does not matter.
 FLAT = 1e-2
 
 
@@ -60,7 +60,7 @@ class Refitter:
         self._ways = given.refitters(model, settings, **options)
 
     def refit(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
-        """The model fitted to a response. What an engine raises is in the replicate's `error`.
+        """The model fitted to a response. An exception of the engine is in the replicate's `error`.
 
         Parameters
         ----------
@@ -89,10 +89,9 @@ def refitting() -> tuple[str, ...]:
 
 
 def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optimum | None:
-    """The best optimum that is known of a response; None where there is none.
+    """The best optimum that is known of a response; None where no search led to one.
 
-    That is the one that the independent likelihood finds, unless an engine's fit lies above it: then that was none, and
-    a search goes on from there.
+    The independent likelihood finds it. Where an engine's fit lies higher, a search goes on from that fit.
 
     Parameters
     ----------

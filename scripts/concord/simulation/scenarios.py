@@ -203,7 +203,7 @@ def read(path: Path) -> list[Scenario]:
 
     Raises
     ------
-    InputError : the file cannot be read or is no TOML, or what stands in it is no grid
+    InputError : the file cannot be read or is not TOML, or its content is not a grid
     """
     try:
         return cross(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -1,6 +1,6 @@
 """A study: replicates of many cases, computed on a cluster and kept in a folder, batch by batch.
 
-What is left to do is what no part of the folder holds: see `concord.simulation.store`.
+The replicates that no part of the folder holds are left to do: see `concord.simulation.store`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ DEATHS = 1
 FAILURES = 20
 """After so many replicates without a result the study stops: something is wrong with all of them."""
 
-# What workers on this machine have when they are forked.
+# Modules that workers on this machine have when they are forked.
 IMPORTED = "concord.simulation.experiment"
 R = "from concord.engines.engine import load_r; load_r()"
-"""What they begin with: rpy2 wants R to be started by a process's main thread."""
+"""The statement that they begin with: rpy2 wants R to be started by a process's main thread."""
 
 
 class StudyStopped(RuntimeError):
-    """The study could not go on; one line that says why. What was computed is kept."""
+    """The study could not go on; one line that says why. All computed replicates are kept."""
 
 
 class Lost(NamedTuple):
@@ -128,7 +128,7 @@ class _Runner:
             self._take(batch, compute(batch.case.content, *self._asked(batch)))
 
     def _asked(self, batch: Batch) -> tuple[Any, ...]:
-        """What `compute` has to know of a batch beside its case."""
+        """The arguments of `compute` for a batch, after the content of its case."""
         plan = self.plan
         return batch.case.digest, plan.seed, plan.pairs, plan.thorough, batch.first, batch.stop
 
