@@ -105,6 +105,11 @@ class Account:
         return effect_tests.tests_table(self.comparison)
 
     @cached_property
+    def tested(self) -> list[model_tests.Tested]:
+        """The likelihood-ratio tests of the model with its relatives, each of which is fitted once."""
+        return model_tests.tested(self.comparison)
+
+    @cached_property
     def anova(self) -> anova.RAnova | str:
         """R's own anova() of lme4's fits; or a sentence, where there is none."""
         try:
@@ -165,7 +170,7 @@ class Account:
             "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
             "random effects": lambda: predictions.lines(self.comparison),
             "criteria": lambda: criteria_module.lines(self.comparison),
-            "tests of models": lambda: [*model_tests.test_lines(self.comparison), *self._anova_lines],
+            "tests of models": lambda: [*model_tests.test_lines(self.tested), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
             "influence": lambda: [
                 line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
@@ -183,7 +188,7 @@ class Account:
         if section == "intervals" and not self.profiled:
             return ("Left out, as asked: profile intervals.",)
         if section == "tests of models":
-            refused = model_tests.tests_table(self.comparison)
+            refused = model_tests.tests_table(self.tested)
             refused = refused[refused["note"].str.startswith("not tested")]
             return tuple(f"{row.null} in {row.alternative}, {row.note}." for row in refused.itertuples())
         return ()

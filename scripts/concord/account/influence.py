@@ -19,7 +19,7 @@ from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.data.datasets import ModelRecord
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import parties
+from concord.engines.engine import contenders
 from concord.engines.fit import Fit
 from concord.engines.statements import statements
 from concord.engines.tuning import recomputed
@@ -158,7 +158,7 @@ def lines(
         if np.isnan(found.refitted.loglik[place]):
             continue
         other = without(model, found.group, level)
-        got = {engine: fitted(other, engine) for engine in parties() if engine in fits}
+        got = {engine: fitted(other, engine) for engine in contenders() if engine in fits}
         absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
         fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
         absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
@@ -179,7 +179,7 @@ def lines(
                 SECTION,
                 "log-likelihood",
                 "criterion",
-                {e: fit.loglik + fit.shift for e, fit in there.items()},
+                {e: fit.loglik for e, fit in there.items()},
                 expected={engine: own if engine in short else top for engine, own in levels.items()},
                 independent=float(top),
                 absent=absent,

@@ -21,7 +21,8 @@ import pandas as pd
 
 from concord.arrays import Array, Floats, Integers, Matrix, Vector, total
 from concord.likelihood.blocks import Blocks, components, gather
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.likelihood.sparse_blocks import Crossed
 from concord.models.design import Design, DesignTerm
 from concord.models.parameters import KEY, Parameters, entries

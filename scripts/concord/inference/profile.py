@@ -12,7 +12,8 @@ import numpy as np
 from concord.inference import profile_coordinates
 from concord.inference.profile_coordinates import Coordinates
 from concord.inference.profile_curve import Parameter, Profile, ProfileError
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.parameters import ZERO, Parameters
 

@@ -28,7 +28,8 @@ from scipy import stats
 from concord.arrays import Matrix, Vector
 from concord.inference.profile_coordinates import Coordinates
 from concord.likelihood import newton
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.parameters import ZERO, Parameters
 
