@@ -71,7 +71,8 @@ class Reading:
     def _sources(self) -> dict[tuple[str, str], str]:
         names: dict[tuple[str, str], str] = {}
         for label, said in self.stated.items():
-            for source in dict.fromkeys(each.source for each in (*said.components, *said.tests)):
+            speakers = [each.source for each in said.components] + [each.source for each in said.tests]
+            for source in dict.fromkeys(speakers):
                 name = label.replace(self.fits[label].engine, source, 1) if source else label
                 names[label, source] = f"{name} of {label}" if name in names.values() else name
         return names
@@ -106,9 +107,8 @@ class Reading:
             return None
         expected = {s: float(value) for s, value in given.pop("expected").items() if s in values and value is not None}
         defined = {source: name for source, name in given.pop("definitions", {}).items() if source in values and name}
-        return Line(
-            section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row, **given
-        )
+        given = {**row, **given}
+        return Line(section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **given)
 
 
 @lru_cache(maxsize=8)

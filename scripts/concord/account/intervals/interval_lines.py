@@ -204,7 +204,8 @@ def _by_spline(
         ends = question(values, zeta, known.level) if question else exact
     except r.RError:
         return exact
-    return tuple(exact[i] if np.isnan(ends[i]) else float(ends[i]) for i in range(2))
+    low, high = (own if np.isnan(end) else float(end) for own, end in zip(exact, ends, strict=True))
+    return low, high
 
 
 def _pair(

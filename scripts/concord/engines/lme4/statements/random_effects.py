@@ -13,6 +13,7 @@ from concord.engines.fit import Fit
 from concord.engines.lme4.engine import room as engine_room
 from concord.engines.statements import NotStated, Predictions, Question, collected, first_rows, of_whole_rows
 from concord.inference import effects
+from concord.inference.effects import Effect
 from concord.models.coding import between, same_groups
 
 _R = Path(__file__).with_suffix(".R")
@@ -49,13 +50,15 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
 
 def _asked(name: str) -> Question:
     def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-        return r.from_r(r.call(_room()[name], fit.native))
+        said: dict[str, Any] = r.from_r(r.call(_room()[name], fit.native))
+        return said
 
     return question
 
 
 def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    return r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    said: dict[str, Any] = r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    return said
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -66,7 +69,8 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Within every term."""
     got = r.from_r(r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
-    found, left = {}, list(range(len(got["groups"])))
+    found: dict[tuple[Effect, Effect], np.ndarray] = {}
+    left = list(range(len(got["groups"])))
     for t, term in enumerate(fit.model.design.terms):
         for place in left:
             matrix = np.asarray(got["matrices"][place]).reshape(len(term.codes), -1)
