@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -75,7 +74,7 @@ def tested(
     ----------
     comparison : of fits of one model; its own fits are used where they are by `settings`, others are made
     settings : of the fits that the tests are made from
-    fitted : how another model is fitted; by default here and now, by both packages
+    fitted : how another model is fitted; by default here and now
     linear : whether to test the model against the one without random effects too
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
@@ -137,16 +136,9 @@ def _pair(
     return Tested(*names, ratios, expected, independent, absent, "", short, noise)
 
 
-_tested: WeakKeyDictionary[Comparison, list[Tested]] = WeakKeyDictionary()
-
-
 def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
-    """Tests that were made, or those of a comparison, made once."""
-    if not isinstance(given, Comparison):
-        return given
-    if given not in _tested:
-        _tested[given] = tested(given)
-    return _tested[given]
+    """Tests that were made, or those of a comparison."""
+    return tested(given) if isinstance(given, Comparison) else given
 
 
 def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:

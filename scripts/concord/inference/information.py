@@ -36,9 +36,10 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
+from concord.arrays import Matrix, Vector
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
-from concord.models.parameters import KEY, ZERO, Parameters, entries
+from concord.models.parameters import KEY, ZERO, Parameters, entries, triangle
 
 SCALES = ("variance", "sd", "log-sd")
 
@@ -62,13 +63,13 @@ class Information:
     """
 
     estimates: pd.DataFrame
-    matrix: np.ndarray
-    covariance: np.ndarray
-    conditional: np.ndarray
+    matrix: Matrix
+    covariance: Matrix
+    conditional: Vector
     nu: int
 
     @property
-    def joint(self) -> np.ndarray:
+    def joint(self) -> Vector:
         """Standard errors of the fixed effects from the joint Hessian, shape (p,), as MixedLM defines them."""
         p = len(self.conditional)
         return np.sqrt(np.diag(self.covariance)[:p])
@@ -177,7 +178,7 @@ def observed(likelihood: Likelihood, at: Parameters) -> Information:
     )
 
 
-def curvature(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def curvature(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Vector]:
     """Minus the Hessian of the log-likelihood, shape (k, k), and its gradient, shape (k,), bent down or not.
 
     Both at values of all parameters and in their order.
@@ -192,7 +193,7 @@ def curvature(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     return forth.T @ whitened @ forth, forth.T @ slopes
 
 
-def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Matrix]:
     """As `curvature`, in (u, lower triangles of every covariance matrix in whitened coordinates, sigma^2)."""
     design, deviance = likelihood.design, Deviance(likelihood)
     residual_variance = at.residual_variance
@@ -214,7 +215,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     jacobian[p + m, m] = 2 * residual_variance
     start = 0
     for factor in factors:
-        rows, columns = np.triu_indices(len(factor))[::-1]
+        rows, columns = triangle(len(factor))
         for i, (a, b) in enumerate(zip(rows, columns, strict=True), start):
             for j, (r, c) in enumerate(zip(rows, columns, strict=True), start):
                 jacobian[p + i, j] = residual_variance * ((a == r) * factor[b, c] + (b == r) * factor[a, c])
@@ -227,7 +228,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     start = 0
     for factor in factors:
         q = len(factor)
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         own = slice(start, start + len(rows))
         weight = np.zeros((q, q))
         weight[rows, columns] = slopes[p:][own] / 2
@@ -242,7 +243,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     return (whitened + whitened.T) / 2, -slopes / 2
 
 
-def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
+def _coding(likelihood: Likelihood) -> tuple[Matrix, Matrix]:
     """The derivatives of (fixed effects, variances and covariances in their order, residual variance) with respect to
     (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the
     whitener W.
@@ -251,7 +252,7 @@ def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
     blocks_forth = [-likelihood.R / likelihood.scale]
     for whitener in likelihood.whiteners:
         q = len(whitener)
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         tidied = entries(q)
         inverse = linalg.solve_triangular(whitener, np.eye(q))
         back, forth = np.empty((len(rows), len(rows))), np.empty((len(rows), len(rows)))

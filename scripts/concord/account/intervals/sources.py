@@ -18,7 +18,8 @@ from concord.engines.statements import NotStated, StatedProfile, WaldIntervals, 
 from concord.inference import information, profile
 from concord.inference.information import Information, InformationError
 from concord.inference.profile_curve import Interval, Parameter, Profile, ProfileError
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.vocabulary import METHODS
 
 # How far beyond the interval's ends MixedLM's points go.
