@@ -53,7 +53,6 @@ class Engine(Protocol):
     sweep : so many default fits take as long as a fit by each of its optimizers in each coding of the predictors
     optimizers : gives the names of the package's optimizers; None where they are not to be told apart
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
-    statements : a module with what the package says of a fit (`concord.engines.statements.Statements`)
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
     statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
@@ -74,7 +73,6 @@ class Engine(Protocol):
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
-    statements: ModuleType
     statements: ModuleType | None
 
     @staticmethod
