@@ -19,7 +19,6 @@ from concord.engines.fit import Fit
 from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, statements
 from concord.inference import information
 from concord.inference.information import Information, InformationError
-from concord.likelihood.optimum import Optimum
 from concord.models.parameters import KEY, keys
 from concord.reference import reference
 
@@ -39,7 +38,8 @@ class Reading:
     def __init__(self, comparison: Comparison) -> None:
         self.comparison, self.model = comparison, comparison.model
         self.design = self.model.design
-        self.likelihood = reference.of(self.model).likelihood
+        self.against = comparison.against
+        self.likelihood = self.against.likelihood
         self.short = comparison.apart
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
         self.resolved = {
@@ -81,15 +81,10 @@ class Reading:
         return self._sources[label, source]
 
     @cached_property
-    def optimum(self) -> Optimum:
-        """Of the independent likelihood."""
-        return self.likelihood.optimum()
-
-    @cached_property
     def best(self) -> Information | None:
-        """The observed information there; None on the boundary."""
+        """The observed information at the reference; None on the boundary."""
         try:
-            return information.observed(self.likelihood, self.optimum.parameters)
+            return information.observed(self.likelihood, self.against.parameters)
         except InformationError:
             return None
 
@@ -130,14 +125,14 @@ def lines(comparison: Comparison) -> list[Line]:
 
 
 def _of_fixed(known: Reading) -> list[Line | None]:
-    best = known.best
+    best, conditional = known.best, known.likelihood.std_error(known.against.parameters)
     made: list[Line | None] = []
     for k, term in enumerate(known.design.names):
         lost = {
             label: 2 * float(known.resolved[label].std_error[k] * known.expected[label].conditional[k])
             for label in known.fits
         }
-        plain, joint = known.optimum.std_error[k], np.nan if best is None else best.joint[k]
+        plain, joint = conditional[k], np.nan if best is None else best.joint[k]
         for quantity, attribute, independent in (
             ("standard error", "fixed", plain),
             ("standard error, conditional on the variances", "conditional", plain),
