@@ -130,7 +130,9 @@ class Line:
     @property
     def allowed(self) -> QuantityTolerance:
         """Its tolerance."""
-        return tolerances()["quantities"][self.tolerance]
+        allowed = tolerances()["quantities"][self.tolerance]
+        assert isinstance(allowed, QuantityTolerance)
+        return allowed
 
     @property
     def same_definition(self) -> bool:
@@ -387,7 +389,7 @@ class Sheet:
     def _conversions(self) -> list[str]:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        found = [each for each in map(definitions().get, met) if each.conversion]
+        found = [each for each in (definitions()[name] for name in met) if each.conversion]
         names = tuple({source.split()[0].rstrip(",") for source in self.sources})
         notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())

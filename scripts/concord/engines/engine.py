@@ -73,7 +73,6 @@ class Engine(Protocol):
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
-    statements: ModuleType
     statements: ModuleType | None
 
     @staticmethod

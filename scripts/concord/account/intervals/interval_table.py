@@ -162,17 +162,17 @@ def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> l
             found.append(_Row(each, each.term, "profile", engine, "ML", (math.nan,) * 2, (False, False), str(error)))
     for method in METHODS:
         try:
-            got = known.interval(each, method)
+            own = known.interval(each, method)
         except IntervalError:
             continue
-        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (got.lower, got.upper), got.reached))
+        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (own.lower, own.upper), own.reached))
     for engine in known.profiling_ratios if with_profile_re else ():
         try:
-            got = known.ratio_interval(engine, each)
+            ratio = known.ratio_interval(engine, each)
             variance = each.term.replace("sd__", "var__")
-            ends = (got.lower, got.upper)
+            ends = (ratio.lower, ratio.upper)
             note = "profile_re: the ratio held, shown times the residual variance there"
-            found.append(_Row(each, variance, "profile", engine, known.method, ends, got.reached, note))
+            found.append(_Row(each, variance, "profile", engine, known.method, ends, ratio.reached, note))
         except IntervalError:
             pass
     return found
