@@ -111,9 +111,10 @@ class Account:
 
     @cached_property
     def anova(self) -> anova.RAnova | str:
-        """R's own anova() of lme4's fits; or a sentence, where there is none."""
+        """R's own anova() of fits; or a sentence, where there is none."""
         try:
-            return anova.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
+            found = anova.anova(self.comparison)
+            return found or "No anova(): there is no other model, or no fit by a package that has one."
         except criteria.NotComparable as error:
             return f"No anova(): {error}."
 

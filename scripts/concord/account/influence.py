@@ -1,8 +1,8 @@
 """Deletion: what leaving out a group does to the estimates, as the packages find it by refitting.
 
-The independent values are exact (`influence`). The parties are fitted anew without the levels that matter most: MixedLM
-has no measure of influence. A package's own, such as lme4's ``influence()``, leaves out every level; since it refits
-them all, it is asked for only where it is wanted.
+The independent values are exact (`influence`). All engines but arbiters are fitted anew without the levels that matter
+most. A package's own measures, such as lme4's ``influence()``, leave out every level; since it refits them all, they
+are asked for only where they are wanted. MixedLM has none.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
 def lines(
     comparison: Comparison, found: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
 ) -> list[Line]:
-    """Real refits by the parties without the levels that matter most, beside the exact ones.
+    """Real refits without the levels that matter most, beside the exact ones.
 
     Parameters
     ----------

@@ -8,17 +8,15 @@ definition is never called a disagreement, and one that no definition explains i
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from concord.account.definitions import definitions
 from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
@@ -34,43 +32,6 @@ LOST = "differ: lost in rounding"
 # Each is right at its own estimates, which are apart though no fit is short: a matter of these, and judged with them.
 ESTIMATES = "by estimates"
 VERDICTS = (AGREE, DEFINITION, OPTIMUM, ESTIMATES, LOST, ALONE, DIFFER)
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What a number is, so that two of them can be told to be numbers of one thing or of two.
-
-    Attributes
-    ----------
-    title : in a few words
-    formula : what it is, in the notation of the tables
-    conversion : how to come from here to the definition that the others have; empty where this is the common one
-    source : where it is written down
-    """
-
-    title: str
-    formula: str
-    conversion: str = ""
-    source: str = ""
-
-
-@cache
-def definitions() -> Mapping[str, Definition]:
-    """All definitions by name, from ``definitions.toml``."""
-    content = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
-    return {name: Definition(**each) for name, each in content.items()}
-
-
-def conversions(names: Iterable[str] | None = None) -> pd.DataFrame:
-    """How every definition that is not the common one leads to it: ``title, formula, conversion, source``, by name.
-
-    Parameters
-    ----------
-    names : of definitions; by default all
-    """
-    chosen = {name: definitions()[name] for name in (definitions() if names is None else names)}
-    rows = {name: vars(each) for name, each in chosen.items() if each.conversion}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "formula", "conversion", "source"])
 
 
 @dataclass(frozen=True, eq=False)

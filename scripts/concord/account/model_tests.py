@@ -75,7 +75,7 @@ def tested(
     ----------
     comparison : of fits of one model; its own fits are used where they are by `settings`, others are made
     settings : of the fits that the tests are made from
-    fitted : how another model is fitted; by default here and now, by both packages
+    fitted : how another model is fitted; by default here and now
     linear : whether to test the model against the one without random effects too
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
