@@ -31,6 +31,7 @@ from concord.agreement.sweep import Sweep
 from concord.data import datasets
 from concord.data.tables import read
 from concord.display import table as tables
+from concord.display.records import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker
@@ -40,9 +41,6 @@ from concord.models.model import Model, ModelError
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.vocabulary import METHODS, SETTINGS
-
-REFERENCE_TYPE = "application/vnd.concord.reference+json"
-"""Media type of a certified reference in a notebook's output."""
 
 # Fits of a sweep: optimizers times codings, each some times slower than the default.
 SWEEPS = {"statsmodels": 15, "lme4": 40}

@@ -186,6 +186,14 @@ def versions_changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[tu
     return [(name, then.get(name, ""), now.get(name, "")) for name in names if then.get(name) != now.get(name)]
 
 
+def told(then: Baseline, now: Baseline, changes: Sequence[Change]) -> list[str]:
+    """What has changed, a line each, below a line with the packages whose version has."""
+    moved = versions_changed(then.versions, now.versions)
+    packages = ", ".join(f"{name} {old or 'none'} to {new or 'none'}" for name, old, new in moved)
+    lines = [f"since the baseline, {packages or 'with the same versions'}: {len(changes) or 'no'} changes"]
+    return lines + [f"  {each}" for each in changes]
+
+
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
     """What differs between two entries of one comparison."""
     if old["formula"] != new["formula"]:

@@ -43,6 +43,8 @@ FITS_COLUMNS = (
     "messages",
     "verdict",
 )
+REFERENCE_TYPE = "application/vnd.concord.reference+json"
+"""Media type of a certified reference."""
 QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
 """Media type of the lines of a `concord.account.line.Sheet`."""
 QUANTITIES_COLUMNS = (
