@@ -71,7 +71,7 @@ def interface() -> Any:
     """
     path = os.environ.get("LD_LIBRARY_PATH")
     try:
-        import rpy2.rinterface as rinterface
+        import rpy2.rinterface as rinterface  # noqa: PLC0415  without R it raises, which is told by an RError
 
         if ours := not rinterface.embedded.isinitialized():
             rinterface.embedded.set_initoptions(START)
@@ -194,7 +194,7 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     else:
         held = _held_options(rinterface)
     # R also prints an error that it raises: what the exception says need not stand on the terminal too.
-    from rpy2.rinterface_lib import callbacks
+    from rpy2.rinterface_lib import callbacks  # noqa: PLC0415  as above
 
     shown: list[str] = []
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name

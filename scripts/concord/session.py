@@ -31,7 +31,7 @@ from concord.agreement.sweep import Sweep
 from concord.data import datasets
 from concord.data.tables import read
 from concord.display import table as tables
-from concord.display.records import REFERENCE_TYPE
+from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker

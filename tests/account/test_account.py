@@ -20,7 +20,7 @@ from concord.account.line import Line, Sheet
 from concord.agreement import tolerances
 from concord.agreement.comparison import Disagreement, compare
 from concord.bootstrap import bootstrapped
-from concord.display.records import QUANTITIES_TYPE
+from concord.display.media import QUANTITIES_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.plots import influence
@@ -193,7 +193,7 @@ def test_the_notebook_shows_its_tables_whole():
 
 def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
     """One table of all kinds by both engines, under the bootstrap's own, in text and in HTML."""
-    found = bootstrapped(sleepstudy, 3, seed=2, progress=False)
+    found = bootstrapped(sleepstudy, 3, seed=2, progress=False, workers=0)
     counts = found.intervals.groupby(["kind", "source"]).size()
     assert {("Wald", "statsmodels"), ("Wald", "lme4"), ("profile", "lme4"), ("profile", "independent")} <= set(
         counts.index
@@ -210,5 +210,5 @@ def test_the_bootstrap_stands_beside_the_other_intervals(sleepstudy):
     assert {line.verdict for line in lines} <= {"agree", "another optimum"} and repr(found.sheet) in repr(found)
     assert {row["section"] for row in found._repr_mimebundle_()[QUANTITIES_TYPE]} == {"bootstrap"}
     assert bootstrapped(sleepstudy, 0) == "No bootstrap: replicates is 0."
-    short = bootstrapped(Account(sleepstudy.comparison, seconds=0.0), 2, progress=False)
+    short = bootstrapped(Account(sleepstudy.comparison, seconds=0.0), 2, progress=False, workers=0)
     assert set(short.intervals["kind"]) == {"Wald", "bootstrap"}

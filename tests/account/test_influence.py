@@ -142,7 +142,7 @@ def test_columns_that_a_formula_makes_of_the_whole_table_stay_when_a_group_is_le
     assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(
         wanted["covariance"].reshape(2, 2)[0, 1] / np.sqrt(diagonal.prod()), abs=2e-3
     )
-    own = deletion.lme4_lines(comparison, influence)[0].values["lme4"][influence.levels.index(level)]
+    own = deletion.stated_lines(comparison, influence)[0].values["lme4"][influence.levels.index(level)]
     np.testing.assert_allclose(own, wanted["fixed"], rtol=1e-3)  # lme4's own refits hold them too
 
 
@@ -166,7 +166,7 @@ def test_lme4s_influence_is_explained_by_its_definitions(id, place, found):
     """dfbeta of the opposite sign, Cook's distance (L - p) / L; also of an inner level, which no column names."""
     group = models.get(id).design.terms[place].group
     comparison, influence = found(id, group)
-    lines = deletion.lme4_lines(comparison, influence)
+    lines = deletion.stated_lines(comparison, influence)
     Sheet(id, lines).check()
     assert [line.quantity for line in lines] == ["fixed effects by lme4's influence()", "dfbeta", "Cook's distance"]
     assert all(len(line.values["lme4"]) == len(influence.levels) for line in lines)
@@ -181,7 +181,7 @@ def test_lme4s_influence_is_what_r_gives_by_hand(found):
     }"""
     comparison, influence = found("sleepstudy-random_slope")
     wanted = r.from_r(r.call(robjects.r(text), r.table(comparison.model.frame)))
-    line = deletion.lme4_lines(comparison, influence)[2]
+    line = deletion.stated_lines(comparison, influence)[2]
     np.testing.assert_allclose(line.values["lme4"], wanted["distance"], rtol=1e-4)
     exact = influence.cooks_distance(influence.refitted)
     order = [influence.levels.index(level) for level in wanted["levels"]]
@@ -191,7 +191,7 @@ def test_lme4s_influence_is_what_r_gives_by_hand(found):
 def test_another_convention_would_differ(found):
     """Without the factor (L - p) / L, and with the sign of the textbooks, lme4's numbers are not lme4's."""
     comparison, influence = found("sleepstudy-random_slope")
-    _, dfbeta, distance = deletion.lme4_lines(comparison, influence)
+    _, dfbeta, distance = deletion.stated_lines(comparison, influence)
     turned = replace(dfbeta, values={"lme4": -dfbeta.values["lme4"]})
     scaled = replace(distance, values={"lme4": distance.values["lme4"] * 18 / 16})
     assert turned.verdict == scaled.verdict == "differ"

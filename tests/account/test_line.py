@@ -11,7 +11,8 @@ from concord.account import line as quantities
 from concord.account.line import Definition, Line, Sheet
 from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
-from concord.display.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, collect_quantities
+from concord.display.media import QUANTITIES_TYPE
+from concord.display.records import QUANTITIES_COLUMNS, collect_quantities
 
 RTOL = 1e-6
 

@@ -20,10 +20,10 @@ from concord.agreement.tolerances import tolerances
 from concord.engines import error_definitions
 from concord.engines.answers import answer
 from concord.engines.lme4 import engine as lme4
-from concord.engines.lme4 import statements as lme4_says
+from concord.engines.lme4.statements import standard_errors as lme4_says
 from concord.engines.nlme import statements as nlme_says
 from concord.engines.statsmodels import engine as mixedlm
-from concord.engines.statsmodels import statements as mixedlm_says
+from concord.engines.statsmodels.statements import standard_errors as mixedlm_says
 from concord.models import model as models
 from support.paths import PUBLISHED
 

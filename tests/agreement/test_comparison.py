@@ -14,7 +14,8 @@ import pytest
 from concord.agreement import tolerances
 from concord.agreement.comparison import Comparison, Disagreement, compare
 from concord.data import datasets
-from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE
+from concord.display.media import MEDIA_TYPE
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS
 from concord.engines.answers import Absence
 from concord.engines.engine import CannotExpress, engines
 from concord.engines.fit import Fit

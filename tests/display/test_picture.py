@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 import concord
 from concord.agreement.comparison import compare
+from concord.display.media import PICTURE_TYPE
 from concord.display.picture import ROWS, TITLE, Picture, described
-from concord.display.records import PICTURE_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.plots import estimates, profiles, residuals, style, trajectories, verdicts

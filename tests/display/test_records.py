@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import nbformat
 
-from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, collect
+from concord.display.media import MEDIA_TYPE
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, collect
 
 
 def fit(engine="lme4", **more):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from concord import r, vocabulary
-from concord.engines.lme4 import statements as lme4
+from concord.engines.lme4.statements import standard_errors as lme4
 from concord.engines.nlme import statements as nlme
 from concord.inference import degrees_of_freedom as degrees
 from concord.inference import information

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from concord.display.records import MEDIA_TYPE
+from concord.display.media import MEDIA_TYPE
 from concord.errors import InputError
 from concord.reports import execution as execution_module
 from concord.reports import notebooks, tidying

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from concord.display.records import PICTURE_TYPE
-from concord.reports.page import accessible, mathematics, numbers, page
+from concord.display.media import PICTURE_TYPE
+from concord.reports.exporter import mathematics
+from concord.reports.page import accessible, numbers, page
 from support.paths import NOTEBOOKS
 
 ABOUT = {"id": "x-REML", "name": "x", "method": "REML", "status": "completed", "error": "", "cell": None}

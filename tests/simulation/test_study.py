@@ -10,9 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import tracemalloc
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -284,12 +287,30 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     pd.testing.assert_frame_equal(rows(kept), wanted, check_exact=True)
 
 
-def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch):
-    compute = experiment.compute
-    monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], {"lme4": "0.9"}))
-    with pytest.raises(StudyStopped, match="a worker has .* here it is .*: install the same"):
+@pytest.mark.parametrize(("package", "version"), [("lme4", "0.9"), ("concord", "0.1.0")])
+def test_workers_with_other_versions_stop_the_study(case, tmp_path, monkeypatch, package, version):
+    compute, here = experiment.compute, experiment.made_with()
+    monkeypatch.setattr(study, "compute", lambda *given: (*compute(*given)[:2], here | {package: version}))
+    with pytest.raises(StudyStopped, match=f"a worker has {package} {version}, and here it is .*: install the same"):
         run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=0)
     assert files(tmp_path) == []
+
+
+def test_a_worker_with_another_layout_of_the_package_stops_the_study(case, tmp_path, monkeypatch):
+    """There `concord.simulation` is a module, as it was before the package had rooms."""
+
+    def without(function, name):
+        raise ModuleNotFoundError(f"No module named '{name}'; 'concord.simulation' is not a package")
+
+    client = SimpleNamespace(run=without, cancel=lambda futures: None)
+    monkeypatch.setattr(study, "cluster", lambda *given: nullcontext(client))
+    with pytest.raises(StudyStopped, match="a worker lacks what it needs .*experiment.*: install this Concord there"):
+        run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=2)
+
+
+def test_a_study_has_the_version_of_the_project(case):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert Plan((case,), 1, 1, DEFAULT).manifest["versions"]["concord"] == project["version"]
 
 
 def test_where_every_replicate_fails_the_study_stops_early(case, tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ WRONG = {
         ["random effects, predicted effects"],
     ),
     "lmerTest's p and df + 50 %": (
-        "concord.engines.lme4.statements",
+        "concord.engines.lme4.statements.standard_errors",
         "old = module.summary\n"
         "def summary(fit):\n"
         "    said = old(fit)\n"
@@ -44,7 +44,7 @@ WRONG = {
         ["tests, degrees of freedom", "tests, p-value"],
     ),
     "AIC + 1 %": (
-        "concord.engines.lme4.statements",
+        "concord.engines.lme4.statements.optimum",
         "from dataclasses import replace\n"
         "old = module._criteria\n"
         "def _criteria(fit):\n"

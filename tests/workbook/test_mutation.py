@@ -24,7 +24,8 @@ from concord.agreement.tolerances import tolerances
 from concord.commands.case import Case
 from concord.commands.team import TeamModel
 from concord.display import records
-from concord.display.records import QUANTITIES_TYPE, collect_quantities
+from concord.display.media import QUANTITIES_TYPE
+from concord.display.records import collect_quantities
 from concord.engines.answers import answer
 from concord.models import model as models
 from support import mutants

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from concord import listing, r
+from concord.commands.cli import main
 from concord.data import datasets
 from concord.data.columns import PreparationError
 from concord.data.datasets import DatasetError
@@ -151,25 +152,27 @@ def test_the_code_that_is_shown_for_hostile_names_runs_as_what_it_says(here):
 
 
 @pytest.mark.parametrize("code", [R_CODE[0], PYTHON_CODE[1], *SHELL])
-@pytest.mark.parametrize("entrance", ["command", "make", "environment"])
+@pytest.mark.parametrize("entrance", ["arguments", "environment"])
 def test_no_shell_and_no_make_runs_what_is_given_to_compare(code, entrance, here):
-    """Data and formula are text for argparse, for make, for the shell behind it and for the notebook."""
+    """Data and formula are text for make and for the shell behind it."""
     make_code = code.replace("$(touch", "$(shell touch")
     given = {"DATA": f"{make_code}.csv", "FORMULA": f"y ~ {make_code} + (1 | g)", "OUTPUT": str(here / "out")}
-    command = {
-        "command": [sys.executable, "-m", "concord", "compare", f"{code}.csv", f"y ~ {code} + (1 | g)"],
-        # A recipe gets all of them in its environment, whichever it is; what the one for compare holds is printed
-        "make": ["make", "-C", str(ROOT), "help", *(f"{name}={value}" for name, value in given.items())],
-        "environment": ["make", "-C", str(ROOT), "help"],
-    }[entrance]
+    arguments = [f"{name}={value}" for name, value in given.items()] if entrance == "arguments" else []
     environment = os.environ | (given if entrance == "environment" else {})
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
-    assert done.returncode == (2 if entrance == "command" else 0), done.stderr
-    if entrance != "command":
-        printed = subprocess.run(
-            [*command[:3], "-n", "compare", *command[4:]], env=environment, capture_output=True, text=True
-        )
-        assert '"$DATA" "$FORMULA"' in printed.stdout and code not in printed.stdout
+    command = ["make", "-C", str(ROOT), *arguments]
+    # A recipe gets all of them in its environment, whichever it is; what the one for compare holds is printed
+    done = subprocess.run([*command, "help"], cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = subprocess.run([*command, "-n", "compare"], env=environment, capture_output=True, text=True)
+    assert '"$DATA" "$FORMULA"' in printed.stdout and code not in printed.stdout
+
+
+def test_the_command_runs_nothing_that_is_given_to_it(here):
+    """Data and formula are text for the command line and for the notebook: whichever ran would leave its mark."""
+    for code in (R_CODE[0], PYTHON_CODE[1]):
+        given = " ".join([code, *SHELL])
+        assert main(["compare", f"{given}.csv", f"y ~ {given} + (1 | g)", "--output", str(here / "out")]) == 2
+    assert not (here / "out").exists()
 
 
 @pytest.mark.parametrize("code", [*R_CODE, *PYTHON_CODE])

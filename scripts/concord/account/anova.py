@@ -1,31 +1,21 @@
-"""R's own anova() of lme4's fits, its numbers held to the independent likelihood's."""
+"""R's own anova(), its numbers held to the independent likelihood's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from concord import r
 from concord.account.line import Line
-from concord.account.nested_models import candidate, nested, related, size
+from concord.account.nested_models import candidate, nested, related
 from concord.agreement.comparison import Comparison
 from concord.agreement.table import OPTIMUM
 from concord.agreement.tolerances import allowed_gap
-from concord.engines.engine import EngineError, engines
-from concord.engines.fit import Fit
-from concord.engines.tuning import recomputed
+from concord.engines.statements import statements
 from concord.inference import criteria
 from concord.inference.criteria import Candidate, likelihood_ratio
-from concord.likelihood.likelihood import Likelihood
 from concord.models.model import Model
 from concord.reference import reference
-
-_R = Path(__file__).with_suffix(".R")
 
 SECTION = "anova"
 # The columns of its table, and how far each may be off.
@@ -43,7 +33,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class RAnova:
-    """What R's own anova() says of lme4's fits, beside the same numbers at the optima of the independent likelihood.
+    """What R's own anova() says of fits, beside the same numbers at the optima of the independent likelihood.
 
     Attributes
     ----------
@@ -61,66 +51,69 @@ class RAnova:
 
 
 def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: bool = True) -> RAnova | None:
-    """R's anova() of lme4's fit in a comparison and of fits of other models, made where that fit is.
+    """R's anova() of a fit in a comparison and of fits of other models, made where that fit is.
 
     Parameters
     ----------
-    comparison : of fits of one model, lme4's among them; the tuned one is taken where there are several
+    comparison : of fits of one model, one among them by a package that has an anova(); the tuned one is taken where
+        there are several
     others : the other models; by default those that are its `relatives`
     refit : as R, take fits by REML at their ML optimum; without it, models by REML with other fixed effects are refused
 
     Returns
     -------
-    what R says; None where lme4 has no fit, or there is no other model
+    what R says; None where no package with an anova() has a fit, or there is no other model
 
     Raises
     ------
     NotComparable : without `refit`, models by REML with other fixed effects
     """
-    fits = sorted((fit for fit in comparison.fits if fit.engine == "lme4"), key=lambda fit: fit.settings != "tuned")
+    asked = [(fit, question) for fit in comparison.fits if (question := statements(fit.engine).anova)]
+    asked.sort(key=lambda each: each[0].settings != "tuned")
     others = nested(comparison.model) if others is None else list(others)
-    if not fits or not others:
+    if not asked or not others:
         return None
-    model = fits[0].model
+    fit, question = asked[0]
+    model = fit.model
     if not refit and model.reml:
         for each in others:
             likelihood_ratio(candidate(model, 0.0), candidate(each, 0.0))
-    told = fits[0].ask(anova_by_r, others, refit)
+    told = question(fit, others, refit)
     method = "REML" if model.reml and not refit else "ML"
     by_method = [each if each.method == method else replace(each, method=method) for each in (model, *others)]
-    ordered = sorted(by_method, key=size)
-    candidates = [candidate(each, told["own"][each.name]) for each in ordered]
+    ordered = sorted(by_method, key=lambda each: each.size)
+    candidates = [candidate(each, told.own[each.name]) for each in ordered]
     tops = [candidate(each, reference.of(each).level) for each in ordered]
     allowed = allowed_gap("default", model)
-    notes = list(told["said"])
+    notes = list(told.said)
     behind = {top.name: top.loglik - own.loglik for top, own in zip(tops, candidates, strict=True)}
     notes += [
         f"R's own fit of {name} is {gap:.3g} short of the optimum" for name, gap in behind.items() if gap > allowed
     ]
     made = []
-    for i, name in enumerate(told["names"]):
+    for i, name in enumerate(told.names):
         wanted, independent = (_row(side, i) for side in (candidates, tops))
         tested_here = i > 0 and related(ordered[i - 1], ordered[i])
         if i > 0 and not tested_here:
             notes.append(f"{name} and {ordered[i - 1].name} are not nested: R prints a test all the same")
         for j, (quantity, tolerance) in enumerate(_COLUMNS):
-            value = float(told["numbers"][i, j])
+            value = float(told.numbers[i, j])
             if math.isnan(value):
                 continue
-            unlike = ["lme4", OPTIMUM] if j >= 5 and not tested_here else []
+            unlike = [fit.engine, OPTIMUM] if j >= 5 and not tested_here else []
             made.append(
                 Line(
                     SECTION,
                     quantity,
                     tolerance,
-                    {"lme4": value, OPTIMUM: independent[j]},
+                    {fit.engine: value, OPTIMUM: independent[j]},
                     dict.fromkeys(unlike, "neighbours_whether_nested_or_not"),
-                    {"lme4": wanted[j], OPTIMUM: independent[j]},
+                    {fit.engine: wanted[j], OPTIMUM: independent[j]},
                     term=name,
                     short=max(behind.values()) > allowed,
                 )
             )
-    return RAnova(told["text"], made, tuple(notes))
+    return RAnova(told.text, made, tuple(notes))
 
 
 def _row(side: Sequence[Candidate], i: int) -> tuple[float, ...]:
@@ -132,35 +125,3 @@ def _row(side: Sequence[Candidate], i: int) -> tuple[float, ...]:
     before = side[i - 1]
     statistic, df = max(0.0, before.deviance - each.deviance), each.df - before.df
     return (*head, statistic, df, criteria.mixture_p(statistic, ((df, 1.0),)) if df else math.nan)
-
-
-def anova_by_r(fit: Fit, others: Sequence[Model], refit: bool) -> dict[str, Any]:
-    """In the process of lme4's fit: the other models fitted by it, R's anova() of them all, and the independent
-    log-likelihood at the estimates of every fit that anova() rests on, by the model's name.
-
-    Raises
-    ------
-    EngineError : lme4 gives no fit of one of them
-    """
-    lme4 = engines()["lme4"]
-    fits = {fit.model.name: fit, **{each.name: lme4.fit(each, fit.settings) for each in others}}
-    ordered = sorted(fits.values(), key=lambda each: size(each.model))
-    names = [each.model.name for each in ordered]
-    room = r.source(_R)
-    try:
-        got = r.call(room["anova_of"], r.interface().ListSexpVector([each.native for each in ordered]), names, refit)
-    except r.RError as error:
-        raise EngineError(f"anova() stopped with {error}") from error
-    parts = dict(zip(r.from_r(r.call("names", got)), got, strict=True))
-    own = {}
-    for each, native in zip(ordered, parts["fits"], strict=True):
-        model = replace(each.model, method="ML") if refit else each.model
-        made = lme4.from_native(native, model)
-        own[model.name] = recomputed(made, Likelihood(model.design, model.reml))
-    return {
-        "text": r.from_r(parts["text"])[0],
-        "numbers": np.asarray(r.from_r(parts["numbers"]), float),
-        "names": r.from_r(parts["names"]),
-        "said": tuple(r.from_r(parts["said"]) or ()),
-        "own": own,
-    }

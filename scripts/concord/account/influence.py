@@ -1,40 +1,34 @@
 """Deletion: what leaving out a group does to the estimates, as the packages find it by refitting.
 
-The independent values are exact (`influence`). MixedLM has no measure of influence: it is fitted anew without the
-levels that matter most, and so is lme4. lme4's own ``influence()`` leaves out every level; since it refits them all, it
-is asked for only where it is wanted.
+The independent values are exact (`influence`). The parties are fitted anew without the levels that matter most: MixedLM
+has no measure of influence. A package's own, such as lme4's ``influence()``, leaves out every level; since it refits
+them all, it is asked for only where it is wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from concord import r
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.data.datasets import ModelRecord
 from concord.engines.answers import Absence, Answer, answer
+from concord.engines.engine import parties
 from concord.engines.fit import Fit
+from concord.engines.statements import statements
 from concord.engines.tuning import recomputed
 from concord.inference.influence import Influence, influence
 from concord.models.coding import between, same_numbers, shift
 from concord.models.model import Model
 from concord.reference import reference
 
-_R = Path(__file__).with_suffix(".R")
-
 SECTION = "influence"
-# The packages that are fitted anew.
-REFITTED = ("statsmodels", "lme4")
-# A name that no column of a table has.
-_COLUMN = ".left_out"
 
 
 def groups(comparison: Comparison) -> tuple[str, ...]:
@@ -146,7 +140,7 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
 def lines(
     comparison: Comparison, found: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
 ) -> list[Line]:
-    """Real refits by MixedLM and lme4 without the levels that matter most, beside the exact ones.
+    """Real refits by the parties without the levels that matter most, beside the exact ones.
 
     Parameters
     ----------
@@ -163,7 +157,7 @@ def lines(
         if np.isnan(found.refitted.loglik[place]):
             continue
         other = without(model, found.group, level)
-        got = {engine: fitted(other, engine) for engine in REFITTED if engine in fits}
+        got = {engine: fitted(other, engine) for engine in parties() if engine in fits}
         absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
         fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
         absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
@@ -247,78 +241,49 @@ def _units(matrix: np.ndarray, covariance: np.ndarray, residual_variance: float)
     return np.outer(unit, unit)
 
 
-def lme4_lines(comparison: Comparison, found: Influence) -> list[Line]:
-    """What lme4's own ``influence()`` says of every level: fixed effects, ``dfbeta`` and Cook's distance.
+def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
+    """What a package's own measures of influence say of every level: fixed effects, ``dfbeta`` and Cook's distance.
 
-    It refits without each level: slow with many. The refits, which stop by lme4's default rules, are held to the exact
-    ones; Cook's distance, which is quadratic in what they leave, to its definition at lme4's own refits.
+    lme4's ``influence()`` refits without each level: slow with many. The refits, which stop by lme4's default rules,
+    are held to the exact ones; Cook's distance, which is quadratic in what they leave, to its definition at lme4's own
+    refits.
 
     Parameters
     ----------
-    comparison : of fits of one model, lme4's among them
+    comparison : of fits of one model
     found : the influence of all levels, refitted for all
     """
-    fit = next((each for each in comparison.fits if each.engine == "lme4"), None)
-    if fit is None:
-        return []
-    got = fit.ask(asked_of_lme4, found.group)
-    order = [found.levels.index(level) for level in got["levels"]]
-    count, p = got["fixed"].shape
-    exact, key = found.refitted, {"group": found.group, "term": "every level"}
-    error = float(np.nanmin(exact.std_error))
-    # By the definitions, at lme4's own refits.
-    less = got["fixed"] - got["whole"]
-    spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
-    quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
-    return [
-        Line(
-            SECTION,
-            "fixed effects by lme4's influence()",
-            "influence_refits",
-            {"lme4": got["fixed"]},
-            expected={"lme4": exact.fixed[order]},
-            scale=error,
-            **key,
-        ),
-        Line(
-            SECTION,
-            "dfbeta",
-            "influence_refits",
-            {"lme4": got["dfbeta"]},
-            {"lme4": "dfbeta_of_the_opposite_sign"},
-            {"lme4": -found.dfbeta(exact)[order]},
-            scale=error,
-            **key,
-        ),
-        Line(
-            SECTION,
-            "Cook's distance",
-            "influence_measure",
-            {"lme4": got["distance"]},
-            {"lme4": "cooks_distance_by_levels"},
-            {"lme4": quadratic * (count - p) / (count * p)},
-            **key,
-        ),
-    ]
-
-
-def asked_of_lme4(fit: Fit, group: str) -> dict[str, Any]:
-    """What lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()`` say, in the model's coding: ``levels``,
-    ``whole``, shape (p,), ``fixed`` and ``dfbeta``, shapes (L, p), and ``distance``, shape (L,). It leaves rows out by
-    ``subset``, after the columns are made: poly() and scale() stay those of the whole table.
-    """
-    design = fit.model.design
-    term = next(each for each in design.terms if each.group == group)
-    frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
-    frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
-    got = r.from_r(r.call(r.source(_R)["influence_of"], fit.native, frame, _COLUMN))
-    p = design.X.shape[1]
-    given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
-    back = between(given, design.X)
-    return {
-        "levels": got["levels"],
-        "whole": back @ got["whole"],
-        "fixed": got["fixed"].reshape(-1, p) @ back.T,
-        "dfbeta": got["dfbeta"].reshape(-1, p) @ back.T,
-        "distance": got["distance"],
-    }
+    made = []
+    for fit in {each.engine: each for each in reversed(comparison.fits)}.values():
+        question = statements(fit.engine).influence
+        if question is None:
+            continue
+        got = question(fit, found.group)
+        order = [found.levels.index(level) for level in got.levels]
+        count, p = got.fixed.value.shape
+        exact, error = found.refitted, float(np.nanmin(found.refitted.std_error))
+        # By the definitions, at the package's own refits.
+        less = got.fixed.value - got.whole
+        spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
+        quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
+        of_distance = {"cooks_distance_by_levels": quadratic * (count - p) / (count * p), "": quadratic / p}
+        sign = -1 if got.dfbeta.definition == "dfbeta_of_the_opposite_sign" else 1
+        for quantity, tolerance, stated, expected, scale in (
+            (got.fixed.quantity, "influence_refits", got.fixed, exact.fixed[order], error),
+            ("dfbeta", "influence_refits", got.dfbeta, sign * found.dfbeta(exact)[order], error),
+            ("Cook's distance", "influence_measure", got.distance, of_distance[got.distance.definition], np.nan),
+        ):
+            made.append(
+                Line(
+                    SECTION,
+                    quantity,
+                    tolerance,
+                    {fit.engine: stated.value},
+                    {fit.engine: stated.definition} if stated.definition else {},
+                    {fit.engine: expected},
+                    scale=scale,
+                    group=found.group,
+                    term="every level",
+                )
+            )
+    return made

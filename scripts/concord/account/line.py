@@ -22,7 +22,8 @@ import pandas as pd
 from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
-from concord.display.records import QUANTITIES_COLUMNS, QUANTITIES_TYPE, plain
+from concord.display.media import QUANTITIES_TYPE
+from concord.display.records import QUANTITIES_COLUMNS, plain
 from concord.models.parameters import KEY
 
 # What an independent value is called where it stands beside those of the packages.

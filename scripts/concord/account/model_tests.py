@@ -14,10 +14,11 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from concord.account.line import INDEPENDENT, Line
-from concord.account.nested_models import candidate, nested, restriction, size
+from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.engines.answers import Absence, Answer, answer
+from concord.engines.engine import parties
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
 from concord.inference import criteria
@@ -27,8 +28,6 @@ from concord.models.model import Model
 from concord.reference import reference
 
 SECTION = "likelihood-ratio tests"
-# The packages whose fits of other models are made for a test.
-TESTED = ("statsmodels", "lme4")
 LINEAR = "no random effects"
 
 Fitted = Callable[[Model, str], Answer]
@@ -81,14 +80,14 @@ def tested(
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
     own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
-    mine = {engine: own.get(engine) or fitted(model, engine) for engine in TESTED}
+    mine = {engine: own.get(engine) or fitted(model, engine) for engine in parties()}
     found = []
     if linear:
         found.append(_pair(model, mine, None, {}, comparison.against))
     for other in nested(model):
         # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
         needed = model.method == "ML" or not restriction(model, other).fixed
-        theirs = {engine: fitted(other, engine) for engine in TESTED} if needed else {}
+        theirs = {engine: fitted(other, engine) for engine in parties()} if needed else {}
         found.append(_pair(model, mine, other, theirs, comparison.against))
     return found
 
@@ -102,7 +101,11 @@ def _pair(
 ) -> Tested:
     """The test of a model against another one, or against the linear model where there is no other."""
     models = [model] if other is None else [model, other]
-    names = [LINEAR, model.name] if other is None else [each.name for each in sorted((other, model), key=size)]
+    names = (
+        [LINEAR, model.name]
+        if other is None
+        else [each.name for each in sorted((other, model), key=lambda each: each.size)]
+    )
     bare = criteria.linear(model.design, model.reml, LINEAR)
 
     def ratio(candidates: Sequence[Candidate]) -> LikelihoodRatio:

@@ -28,7 +28,7 @@ def nested(model: Model) -> list[Model]:
         if record is not model.record
     ]
     found = [each for each in others if related(model, each)]
-    if not any(size(each) < size(model) for each in found):
+    if not any(each.size < model.size for each in found):
         found = [*(each for each in reduced(model) if related(model, each)), *found]
     return found
 
@@ -76,15 +76,10 @@ def restriction(model: Model, other: Model) -> Restriction:
     NotNested : neither is a special case of the other
     FormulaError : one of them has no design
     """
-    null, alternative = sorted((model, other), key=size)
+    null, alternative = sorted((model, other), key=lambda each: each.size)
     return nesting.restriction(null.design, alternative.design)
 
 
 def candidate(model: Model, loglik: float) -> Candidate:
     """A model at estimates of this log-likelihood, ready for a test."""
     return Candidate(model.name, model.design, model.reml, loglik, model.formula.text)
-
-
-def size(model: Model) -> int:
-    """How many fixed effects, variances and covariances a model has, to sort by."""
-    return model.design.X.shape[1] + nesting.count(model.design)

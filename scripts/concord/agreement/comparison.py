@@ -17,7 +17,8 @@ from concord.agreement.table import OPTIMUM, name_of
 from concord.agreement.tolerances import QuantityTolerance, allowed_gap, tolerances
 from concord.agreement.verdict import Fact, Facts, Gone, Verdict, decide, grade
 from concord.display import table as tables
-from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, MEDIA_TYPE, plain
+from concord.display.media import MEDIA_TYPE
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, plain
 from concord.engines.answers import Absence, Answer
 from concord.engines.fit import Fit
 from concord.inference.curvature import Curvature

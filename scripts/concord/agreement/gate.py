@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from concord import vocabulary
 from concord.agreement.comparison import Comparison, Disagreement, compare
 from concord.display import table
-from concord.display.records import MEDIA_TYPE
+from concord.display.media import MEDIA_TYPE
 from concord.engines.answers import answer
 from concord.models import model as models
 from concord.vocabulary import AGREE, ENGINES, IMPRECISES, SETTINGS, title

@@ -75,14 +75,16 @@ def sheet(account: Account, drawn: Bootstrap) -> Sheet:
     return Sheet(title, lines(drawn, account.level), head=account.head)
 
 
-def bootstrapped(account: Account, replicates: int, seed: int = 1, progress: bool = True) -> Bootstrapped | str:
+def bootstrapped(
+    account: Account, replicates: int, seed: int = 1, progress: bool = True, workers: int | None = None
+) -> Bootstrapped | str:
     """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence, for no replicates.
 
     There are no profiles where the account's section of intervals has nothing.
     """
     if not replicates:
         return "No bootstrap: replicates is 0."
-    drawn = parametric.bootstrap(account.comparison, replicates, seed, progress=progress)
+    drawn = parametric.bootstrap(account.comparison, replicates, seed, progress=progress, workers=workers)
     profiles, level = bool(account["intervals"].lines), account.level
     beside = intervals.table(account.comparison, level, drawn.intervals(level), with_profile=profiles)
     return Bootstrapped(drawn, beside, level, sheet(account, drawn))

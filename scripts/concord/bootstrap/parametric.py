@@ -132,12 +132,9 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], 
     ) as bar:
         yield lambda done, _: bar.update(done - bar.n)
     if shown and kernel:
-        from IPython.display import clear_output
-
-        clear_output()
+        sys.modules["IPython"].display.clear_output()
 
 
 def _shell() -> Any:
-    from IPython import get_ipython
-
-    return get_ipython()
+    """Of IPython, which every kernel has loaded."""
+    return sys.modules["IPython"].get_ipython()

@@ -1,7 +1,8 @@
 """A user's own table: a file as a pandas table, read strictly; what is wrong with it is one line.
 
-One module a format: `delimited` (CSV and its kin), `columnar` (Parquet, Feather) and `rds` (R's saved objects). A
-format's own packages are imported when a file of that format is read, so that a CSV does not wait for them.
+One module a format: `delimited` (CSV and its kin), `arrow` (Parquet, Feather) and `rds` (R's saved objects). A
+format's module is loaded by the room when a file of that format is read, so that a CSV does not wait for the others'
+packages.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import concord.data
 from concord.data.source import SourceError, shown
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
@@ -62,16 +64,10 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise SourceError(f"{where}: it cannot be unpacked ({error}): compress it anew") from None
     if suffix[0] in TEXT:
-        from concord.data import delimited
-
-        return delimited.parse(content, where, tabs=suffix[0] in (".tsv", ".tab"))
+        return concord.data.delimited.parse(content, where, tabs=suffix[0] in (".tsv", ".tab"))
     if suffix[0] in COLUMNAR:
-        from concord.data import arrow
-
-        return arrow.parse(content, where)
-    from concord.data import rds
-
-    return rds.parse(content, where)
+        return concord.data.arrow.parse(content, where)
+    return concord.data.rds.parse(content, where)
 
 
 def _content(path: Path, where: str) -> bytes:

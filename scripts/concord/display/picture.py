@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from concord.display.records import PICTURE_TYPE as MEDIA_TYPE
+from concord.display.media import PICTURE_TYPE as MEDIA_TYPE
 from concord.display.records import as_csv
 
 ROWS = 5000

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MEDIA_TYPE = "application/vnd.concord.fits+json"
+from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
 
 ESTIMATES_COLUMNS = (
     "dataset",
@@ -43,10 +43,6 @@ FITS_COLUMNS = (
     "messages",
     "verdict",
 )
-REFERENCE_TYPE = "application/vnd.concord.reference+json"
-"""Media type of a certified reference."""
-QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
-"""Media type of the lines of a `concord.account.line.Sheet`."""
 QUANTITIES_COLUMNS = (
     "dataset",
     "model",
@@ -65,9 +61,6 @@ QUANTITIES_COLUMNS = (
     "verdict",
     "reason",
 )
-PICTURE_TYPE = "application/vnd.concord.picture+json"
-"""Media type of what a picture shows in words, and of the numbers that it is drawn from; see
-`concord.display.picture`."""
 
 
 def displayed(notebooks: Iterable[Mapping[str, Any]], media_type: str) -> Iterator[Any]:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Literal, Protocol, cast
 
 import pandas as pd
@@ -47,6 +48,8 @@ class Engine(Protocol):
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
+    statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
+        has it; None where it says nothing
     """
 
     name: str
@@ -58,6 +61,7 @@ class Engine(Protocol):
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
+    statements: ModuleType | None
 
     @staticmethod
     def fit(model: Model, settings: str = "default") -> Fit:

@@ -1,25 +1,27 @@
 """What the account asks of a package, section by section, and the records in which the package's folder answers.
 
-Each engine's folder has a module ``statements`` with one `Statements`: a function a section, which takes a `Fit` of
-that engine. It asks the package's own result where that is (`Fit.ask`), carries what it says over to the model's
-coding, and names the definition of every number (`concord.account.definitions`). What a number should be by its
-definition is worked out independently, by who asks; only a number that makes sense in the package's own parameters
-alone comes with what is expected of it.
+Each engine's folder has a module ``statements`` with the functions of `Statements`, or with those of them that the
+package has an answer to. A function takes a `Fit` of that engine, asks the package's own result where that is
+(`Fit.ask`), carries what it says over to the model's coding, and names the definition of every number
+(`concord.account.definitions`). What a number should be by its definition is worked out independently, by who asks;
+only a number that makes sense in the package's own parameters alone comes with what is expected of it.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood
+from concord.models.design import DesignTerm
+from concord.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +179,134 @@ class Checks:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a package says of random effects, of the rows that were fitted, and of new ones.
+
+    Attributes
+    ----------
+    values : by name, in the model's order: ``conditional`` (by pair of effects of one level, shape (levels,)),
+        ``standardized`` (by effect, shape (levels,)), ``fitted``, ``fitted_fixed``, ``predicted``, ``residual``,
+        ``pearson``, ``scaled`` (a number a row), ``new_fixed``, ``new`` (a number a new row), ``variances`` (a dict of
+        ``fixed, random, residual``). The random effects themselves are the fit's own, `Fit.random_effects`
+    absent : by name, why it says nothing; ``random`` and ``errors`` where there are no random effects
+    definitions : by name, the definition of what is not the common one
+    parts : why it says nothing of a part: of ``conditional, across terms``, of ``new, unknown levels``, of ``errors``
+    without_offset : whether it was given the response less the model's offset
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    without_offset: bool = False
+
+
+Question = Callable[[Fit, pd.DataFrame], dict[str, Any]]
+"""Of a fit and new rows: what its package says, by name."""
+
+
+class NotStated(Exception):
+    """A package says nothing of a quantity; the message says why."""
+
+
+def collected(
+    fit: Fit,
+    new: pd.DataFrame,
+    questions: Iterable[tuple[Sequence[str], Question | str]],
+    definitions: Mapping[str, str] | None = None,
+    parts: Mapping[str, str] | None = None,
+    without_offset: bool = False,
+) -> Predictions:
+    """What a package says to questions, each of which is asked even where the package stops at another.
+
+    Parameters
+    ----------
+    fit : with the package's own result
+    new : new rows to predict at
+    questions : names of what is asked, and the question; or the names, and why nothing is said of them
+    definitions, parts, without_offset : see `Predictions`
+    """
+    values: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    for names, question in questions:
+        try:
+            if isinstance(question, str):
+                raise NotStated(question)
+            values |= question(fit, new)
+        except NotStated as reason:
+            absent |= dict.fromkeys(names, str(reason))
+        except Exception as error:  # whatever a package stops with is what it has to say
+            absent |= dict.fromkeys(names, f"it stopped with: {first_line(error)}")
+    of_response = ("fitted", "fitted_fixed", "predicted", "new_fixed", "new")
+    common = dict.fromkeys(of_response, "fitted_without_offset") if without_offset else {}
+    return Predictions(values, absent, common | dict(definitions or {}), parts or {}, without_offset)
+
+
+def of_whole_rows(question: Question) -> Question:
+    """Predictions for the rows that have all predictors, and missing numbers for the others, which some packages drop
+    without a word.
+    """
+
+    def asked(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+        uses = fit.model.formula.uses
+        whole = new[[name for name in new if "predictor" in uses.get(name, ())]].notna().all(axis=1).to_numpy()
+        if not whole.any():
+            raise NotStated("every new row lacks a predictor")
+        found = {}
+        for name, values in question(fit, new[whole].reset_index(drop=True)).items():
+            found[name] = np.full(len(whole), np.nan)
+            found[name][whole] = values
+        return found
+
+    return asked
+
+
+def first_rows(term: DesignTerm) -> np.ndarray:
+    """For every level a row that belongs to it."""
+    return np.unique(term.codes, return_index=True)[1]
+
+
+@dataclass(frozen=True, eq=False)
+class AnovaTable:
+    """A package's own analysis of nested models.
+
+    Attributes
+    ----------
+    text : as the package prints it
+    numbers : its table, one row a model, NaN where it has no number
+    names : of the models, in the order of the rows
+    said : what the package says besides
+    own : by the model's name, the independent log-likelihood at the estimates that the table rests on
+    """
+
+    text: str
+    numbers: np.ndarray
+    names: tuple[str, ...]
+    said: tuple[str, ...]
+    own: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Deletion:
+    """A package's own measures of influence, from refits without each level of a grouping factor.
+
+    Attributes
+    ----------
+    levels : of the grouping factor, in the order of the rows
+    whole : the fixed effects of all rows, shape (p,)
+    fixed : those without each level, shape (L, p)
+    dfbeta : the changes, shape (L, p)
+    distance : Cook's distances, shape (L,)
+    """
+
+    levels: tuple[str, ...]
+    whole: np.ndarray
+    fixed: Statement
+    dfbeta: Statement
+    distance: Statement
+
+
+@dataclass(frozen=True)
 class Statements:
     """What a package can be asked; None for what it says nothing of.
 
@@ -185,11 +315,17 @@ class Statements:
     uncertainty : of a fit, the independent likelihood of its model, and what rounding can do to the log-likelihood
     criteria : of a fit
     checks : of a fit, and what rounding can do to the log-likelihood
+    predictions : of a fit, and new rows to predict at
+    anova : of a fit, other models, and whether fits by REML are made anew by ML
+    influence : of a fit, and a grouping factor
     """
 
     uncertainty: Callable[[Fit, Likelihood, float], Uncertainty] | None = None
     criteria: Callable[[Fit], Criteria] | None = None
     checks: Callable[[Fit, float], Checks] | None = None
+    predictions: Callable[[Fit, pd.DataFrame], Predictions] | None = None
+    anova: Callable[[Fit, Sequence[Model], bool], AnovaTable] | None = None
+    influence: Callable[[Fit, str], Deletion] | None = None
 
 
 def first_line(error: Exception) -> str:
@@ -206,6 +342,6 @@ def permutation(back: np.ndarray) -> list[int] | None:
 
 @cache
 def statements(engine: str) -> Statements:
-    """What an engine's package can be asked."""
-    folder = engines()[engine].__package__
-    return importlib.import_module(f"{folder}.statements").STATEMENTS
+    """What an engine's package can be asked: the functions of its folder's module ``statements``."""
+    module = engines()[engine].statements
+    return Statements(**{each.name: getattr(module, each.name, None) for each in fields(Statements)})

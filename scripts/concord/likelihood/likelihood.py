@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from concord.arrays import Floats, Matrix, Vector, total
 from concord.errors import InputError
 from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
+from concord.likelihood.precise import Precise
 from concord.models.design import Design
 from concord.models.parameters import Parameters
 
@@ -190,9 +190,7 @@ class Likelihood:
         return -0.5 * (self.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
 
     @cached_property
-    def _precise(self) -> Any:
-        from concord.likelihood.precise import Precise  # high precision, which tables hardly ever need
-
+    def _precise(self) -> Precise:
         return Precise(self.design, self.reml)
 
     def gradient_at(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:

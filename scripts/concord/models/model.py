@@ -11,7 +11,7 @@ import pandas as pd
 from concord.data import datasets
 from concord.errors import InputError
 from concord.models import formula as formulas
-from concord.models import matrices
+from concord.models import matrices, nesting
 from concord.models.design import Design
 from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
@@ -62,6 +62,11 @@ class Model:
     def design(self) -> Design:
         """The model in numbers, coded as R codes it."""
         return matrices.design(self.formula, self.frame)
+
+    @property
+    def size(self) -> int:
+        """How many fixed effects, variances and covariances it has, without the residual variance."""
+        return self.design.X.shape[1] + nesting.count(self.design)
 
     def __repr__(self) -> str:
         return f"<Model {self.id}, {self.method}: {self.record.formula}>"

@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm.addressing import get_address_host_port, parse_address
+from distributed.security import Security
+from distributed.utils import get_mp_context
 
 from concord.errors import InputError
 
-if TYPE_CHECKING:
-    from distributed import Client
+__all__ = ["CPU_COUNT", "Client", "Future", "FutureCancelledError", "KilledWorker", "as_completed", "cluster"]
 
 PATIENCE = 10
 """Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
@@ -35,10 +41,6 @@ def cluster(
     ------
     InputError : the address is none, no scheduler answers there, or it has no workers
     """
-    import dask
-    from distributed import Client, LocalCluster
-    from distributed.utils import get_mp_context
-
     if scheduler:
         _check(scheduler)
         # What befalls the cluster is told by what it befalls
@@ -91,9 +93,6 @@ def _check(scheduler: str) -> None:
     ------
     InputError : it has no port, or no protocol that dask can use here
     """
-    from distributed.comm.addressing import get_address_host_port, parse_address
-    from distributed.security import Security
-
     try:
         _, port = get_address_host_port(scheduler)
         if not 0 < port < 2**16:

@@ -28,6 +28,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import concord  # R is started once a server warms up, and not where it is started
+
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """For one kernel a core: linear algebra that starts its own threads would fight with the other kernels."""
 # A fork has only the thread that forked: pyarrow, which pandas imports, must not start one that tidies memory
@@ -191,12 +193,10 @@ def warm(imports: Iterable[str]) -> None:
 
 
 def _start_r() -> None:
-    from concord import r
-
     for package in R_PACKAGES:
-        r.package(package)
+        concord.r.package(package)
     # A fork finds its temporary folder missing, and makes one of its own
-    r.call("unlink", r.call("tempdir"), recursive=True)
+    concord.r.call("unlink", concord.r.call("tempdir"), recursive=True)
 
 
 def serve(listener: socket.socket) -> dict[str, Any] | None:
@@ -300,15 +300,12 @@ def be_kernel(request: Mapping[str, Any], parent: int, before: Mapping[str, str]
     if "rpy2" in sys.modules:
         _restart_r(request["cwd"], parent)
 
-    from ipykernel.kernelapp import IPKernelApp
-
-    IPKernelApp.launch_instance(request["arguments"], parent_handle=parent)
+    # Imported by `warm`, and not by those who start a server of kernels.
+    sys.modules["ipykernel.kernelapp"].IPKernelApp.launch_instance(request["arguments"], parent_handle=parent)
 
 
 def _restart_r(cwd: str, parent: int) -> None:
-    from concord import r
-
-    r.call("tempdir", check=True)
+    concord.r.call("tempdir", check=True)
     # These two rpy2 notes when it starts R
     os.environ["PWD"] = cwd
     if session := os.environ.get("PYTHON_SESSION_INITIALIZED"):

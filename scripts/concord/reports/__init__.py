@@ -1,1 +1,7 @@
 """Notebooks executed in batch, their pages and the site; they carry records and know no statistics."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["batch", "cell_origins", "execution", "exporter", "notebooks", "page", "site", "tidying"]
+)

@@ -18,24 +18,22 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import nbformat
 from tqdm import tqdm
 
+# Rooms, whose modules load when they are first asked for: dask once the fork server is warming up, and pandas only
+# where a model is named.
+import concord.data
+import concord.processes
 from concord import errors, files
 from concord.errors import InputError
 from concord.processes import kernels
-from concord.processes.cluster import cluster
 from concord.reports import notebooks, site
 from concord.reports.execution import COMPLETED, DIED, FAILED, Execution, execute, labelled, mark_failure, stop
 from concord.reports.page import page
 from concord.vocabulary import METHODS
-
-if TYPE_CHECKING:
-    from distributed import Future
-
-# pandas, nbconvert and jinja2 are imported where they are used: by then the notebooks are running. So is dask: by then
-# the fork server is warming up. nbformat is left to concord.reports.notebooks, which knows how to import it quickly.
 
 TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
@@ -103,8 +101,7 @@ def _models(wanted: Iterable[str]) -> list[str]:
     wanted = list(dict.fromkeys(wanted))
     if not wanted:
         return []
-    from concord.data import datasets  # pandas: only where a model is named
-
+    datasets = concord.data.datasets
     known = [f"{id}-{name}" for id in datasets.catalogue() for name in datasets.load(id).models]
     if wanted == ["all"]:
         return known
@@ -137,13 +134,15 @@ def run(
             read = [notebooks.read(path) for path in {report.path for report in reports}]
             imports = dict.fromkeys(statement for notebook in read for statement in notebooks.imports(notebook))
             server = stack.enter_context(kernels.start(imports))
-        from dask.system import CPU_COUNT
-
         # No death is forgiven: a notebook that kills its worker would kill the next ones too.
-        client = stack.enter_context(cluster(scheduler, min(len(reports), CPU_COUNT), deaths=0))
+        client = stack.enter_context(
+            concord.processes.cluster.cluster(
+                scheduler, min(len(reports), concord.processes.cluster.CPU_COUNT), deaths=0
+            )
+        )
         mark = uuid.uuid4().hex
         waiting = list(reversed(reports))
-        futures: dict[Future, Report] = {}
+        futures: dict[Any, Report] = {}
         try:
             while waiting or futures:
                 finished = {future: futures.pop(future) for future in list(futures) if future.done()}
@@ -175,15 +174,12 @@ def run(
             raise
 
 
-def _outcome(future: Future, report: Report) -> Execution:
-    from distributed import KilledWorker
-    from distributed.client import FutureCancelledError
-
+def _outcome(future: Any, report: Report) -> Execution:
     try:
         return future.result(timeout=60)
-    except KilledWorker as error:
+    except concord.processes.cluster.KilledWorker as error:
         status, text = DIED, f"KilledWorker: the worker process that ran it ended ({error.last_worker.address})"
-    except (CancelledError, FutureCancelledError):
+    except (CancelledError, concord.processes.cluster.FutureCancelledError):
         status, text = DIED, "CancelledError: the cluster gave it up, or its scheduler is gone"
     except Exception as error:  # of the cluster's making: `execute` raises nothing
         status, text = FAILED, f"{type(error).__name__}: {error}"
@@ -278,8 +274,6 @@ class _Progress:
 
 def keep(report: Report, execution: Execution, output: Path) -> None:
     """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
-    import nbformat
-
     notebook = labelled(execution, report.id, report.title, report.method)
     files.write(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     files.write(output / "reports" / f"{report.id}.html", page(notebook))

@@ -14,15 +14,8 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from concord import checkout, errors, files
-from concord.display.records import (
-    MEDIA_TYPE,
-    REFERENCE_TYPE,
-    as_csv,
-    collect,
-    collect_quantities,
-    displayed,
-    unexplained,
-)
+from concord.display.media import MEDIA_TYPE, REFERENCE_TYPE
+from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
 from concord.errors import InputError
 from concord.reports import notebooks
 from concord.reports.execution import COMPLETED, Execution, execute, labelled

@@ -11,21 +11,21 @@ import csv
 import hashlib
 import html
 import io
-import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-# pandas and nbconvert are imported where they are used: a batch imports this while its notebooks start.
+from bs4 import BeautifulSoup, Tag
+from nbformat import NotebookNode
+
+# A room, whose module with nbconvert loads when the first page is made: a batch's notebooks are running by then.
+import concord.reports
 from concord.display import table as tables
+from concord.display.media import MEDIA_TYPE, PICTURE_TYPE, QUANTITIES_TYPE
 from concord.reports import cell_origins
-
-if TYPE_CHECKING:
-    import nbformat
-    from bs4 import BeautifulSoup, Tag
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
@@ -34,7 +34,7 @@ CALLS = 8
 _NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
-def page(notebook: nbformat.NotebookNode) -> str:
+def page(notebook: NotebookNode) -> str:
     """A kept notebook, which says in `metadata.concord` what came of it, as one HTML file with its pictures inside."""
     about = {"alone": False, **notebook.metadata["concord"]}
     title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
@@ -87,19 +87,6 @@ def numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     for cell in cells:
         last = found.setdefault(cell["id"], last)
     return found
-
-
-def mathematics(latex: str, display: str = "inline") -> str:
-    """LaTeX as MathML, which browsers show by themselves; what cannot be translated is shown as it was written."""
-    from latex2mathml.converter import convert
-
-    try:
-        made = convert(latex, display=display)
-    except Exception:  # whatever a parser of LaTeX stumbles over: the page still shows it
-        return f"<code>{html.escape(latex)}</code>"
-    # As the relation that it stands for, with a relation's space around it
-    made = made.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
-    return made.replace("<math ", f'<math alttext="{html.escape(" ".join(latex.split()))}" ', 1)
 
 
 def accessible(content: str, name: str) -> str:
@@ -177,13 +164,13 @@ def _mended(content: str) -> str:
     return re.sub(r'(<div aria-label=")([^"]*)(" class="scroll")', named, content)
 
 
-def _texts(notebook: nbformat.NotebookNode, alone: bool) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """The HTML of every text by its cell's id, and the anchors with the texts of the second-level headings.
 
     Anchors are unique over the whole page. What leads to another notebook leads to its reports, or is no link on a page
     that stands alone.
     """
-    markdown, contents, used = _markdown(), [], set()
+    markdown, contents, used = concord.reports.exporter.markdown, [], set()
     texts = {}
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
@@ -211,8 +198,6 @@ def _texts(notebook: nbformat.NotebookNode, alone: bool) -> tuple[dict[str, str]
 
 def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """By the id of every cell that shows a comparison: the cells whose code made it, and the calls of its fits."""
-    from concord.display.records import MEDIA_TYPE, QUANTITIES_TYPE
-
     number, found = numbers(cells), {}
     for index, cell in enumerate(cells):
         data = [output["data"] for output in cell.get("outputs", ()) if "data" in output]
@@ -232,8 +217,6 @@ def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _picture(output: Mapping[str, Any], media_type: str, cell: int) -> str:
     """A picture with its words, and under it the numbers that it is drawn from."""
-    from concord.display.records import PICTURE_TYPE
-
     record = output["data"].get(PICTURE_TYPE, {})
     words = record.get("alt") or output.get("metadata", {}).get(media_type, {}).get("alt") or NO_WORDS.format(cell)
     content = output["data"][media_type]
@@ -286,42 +269,10 @@ def _asset(name: str) -> str:
 
 
 def _soup(content: str) -> BeautifulSoup:
-    from bs4 import BeautifulSoup
-
     return BeautifulSoup(content, "html.parser")
 
 
 @cache
-def _markdown() -> Any:
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    class Renderer(IPythonRenderer):
-        def block_math(self, body: str) -> str:
-            shown = mathematics(body, "block")
-            return f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{shown}</div>\n'
-
-        def latex_environment(self, name: str, body: str) -> str:
-            return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
-
-        def inline_math(self, body: str) -> str:
-            return mathematics(body)
-
-    def markdown(source: str) -> str:
-        renderer = Renderer(escape=False, embed_images=True, exclude_anchor_links=True)
-        return MarkdownWithMath(renderer=renderer).render(source)
-
-    return markdown
-
-
-@cache
 def _exporter() -> Any:
-    # Two seconds to import, and the first notebook is running meanwhile.
-    from nbconvert import HTMLExporter
-
-    logging.getLogger("traitlets").addHandler(logging.NullHandler())
-    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True)
-    exporter.register_filter("markdown2html", _markdown())
-    exporter.register_filter("accessible", accessible)
-    exporter.register_filter("picture", _picture)
-    exporter.register_filter("reachable", _reachable)
-    return exporter
+    filters = {"accessible": accessible, "picture": _picture, "reachable": _reachable}
+    return concord.reports.exporter.exporter("report", TEMPLATES, filters)

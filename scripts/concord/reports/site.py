@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import jinja2
+from markupsafe import Markup
+
+import concord.display
 from concord import files, vocabulary
+from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
 from concord.reports import cell_origins, page
 from concord.vocabulary import LANGUAGE, LETTERS, SETTINGS, side
 
@@ -46,18 +51,16 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
 
     `began` is when the run began: what finished before is shown with its date as from an earlier run.
     """
-    from concord.display import records
-
     found = kept(output, ids)
-    estimates, fits = records.collect(notebook for _, notebook in found)
+    estimates, fits = concord.display.records.collect(notebook for _, notebook in found)
     made = {"estimates.csv": estimates, "fits.csv": fits}
-    quantities = records.collect_quantities(notebook for _, notebook in found)
+    quantities = concord.display.records.collect_quantities(notebook for _, notebook in found)
     if len(quantities):
         made[QUANTITIES] = quantities
     else:
         (output / QUANTITIES).unlink(missing_ok=True)
     for name, table in made.items():
-        files.write(output / name, records.as_csv(table))
+        files.write(output / name, concord.display.records.as_csv(table))
     files.write(output / "reports" / "index.html", index(found, began))
     files.write(output / "reports" / "code.html", code(found))
 
@@ -129,8 +132,6 @@ Key = tuple[str, str, str, str]
 def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
     """The fits of every comparison, by engine, each with the places that show it; the last one shown is the one "
     "kept."""
-    from concord.display.records import MEDIA_TYPE
-
     fits: dict[Key, dict[str, dict[str, Any]]] = {}
     for about, notebook in found:
         cells = notebook["cells"]
@@ -245,9 +246,7 @@ def _tally(shown: Mapping[Key, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[
 
 
 def _states_quantities(found: Sequence[Kept]) -> bool:
-    from concord.display import records
-
-    return any(True for _ in records.displayed((notebook for _, notebook in found), records.QUANTITIES_TYPE))
+    return any(True for _ in concord.display.records.displayed((notebook for _, notebook in found), QUANTITIES_TYPE))
 
 
 def _anchor(key: Key, *more: str) -> str:
@@ -273,9 +272,6 @@ def _rank(word: str, order: Iterable[str]) -> tuple[int, str]:
 
 
 def _render(template: str, title: str, **content: Any) -> str:
-    import jinja2
-    from markupsafe import Markup
-
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(page.TEMPLATES),
         autoescape=True,

@@ -6,6 +6,8 @@ import re
 
 from nbformat import NotebookNode
 
+from concord.display.media import MEDIA_TYPE
+
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -65,8 +67,6 @@ def plain_paths(text: str) -> str:
 
 def settle(notebook: NotebookNode) -> None:
     """Take from an executed notebook, in place, everything that changes though the notebook did not."""
-    from concord.display.records import MEDIA_TYPE  # with pandas, which a worker need not wait for
-
     forget_run(notebook)
     merge_streams(notebook)
     notebook.metadata.get("language_info", {}).pop("version", None)

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from concord.display import table as tables
+from concord.files import write
 from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
 from concord.simulation.experiment import pairs
@@ -204,8 +205,6 @@ class Findings:
 
     def write(self) -> list[Path]:
         """Write the tables as CSV into the folder; gives the files."""
-        from concord.files import write
-
         written = []
         for name in ("verdicts", "engines", "gaps", "parameters"):
             path = self.folder / f"{name}.csv"

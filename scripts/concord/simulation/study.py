@@ -14,16 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from concord.errors import shorten
-from concord.processes.cluster import PATIENCE, cluster
+from concord.processes.cluster import PATIENCE, Client, Future, cluster
 from concord.simulation.experiment import Failure, compute, unchanged
 from concord.simulation.store import Batch, Plan, Store
 from concord.simulation.work import Work
 
-if TYPE_CHECKING:
-    from distributed import Client, Future
 DEATHS = 1
 """So often a batch may lose its worker before it is divided, on the cluster of this machine."""
 FAILURES = 20

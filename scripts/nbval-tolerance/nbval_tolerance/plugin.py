@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, list[Any], list[Any]]:
     """Where nbval collects a notebook, collect it as a `TolerantNotebook`, or as a strict one."""
-    from nbval_tolerance.strict import StrictNotebook  # which stands on this module
+    from nbval_tolerance.strict import StrictNotebook  # noqa: PLC0415  which stands on this module
 
     collectors = yield
     kind = StrictNotebook if parent.config.getini("nbval_strict") else TolerantNotebook

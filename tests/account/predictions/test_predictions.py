@@ -15,14 +15,13 @@ from rpy2 import robjects
 
 from concord import r
 from concord.account.line import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
-from concord.account.predictions import sources as prediction_sources
 from concord.account.predictions.explained import shares
 from concord.account.predictions.predictions import SECTIONS, lines, predictions_table
 from concord.agreement.comparison import compare
-from concord.engines import prediction_questions
 from concord.engines.answers import Absence, answer
 from concord.engines.engine import CannotExpress, engines
-from concord.engines.prediction_questions import said
+from concord.engines.lme4.statements import random_effects as lme4_says
+from concord.engines.statements import statements
 from concord.engines.statsmodels.engine import from_native
 from concord.inference.prediction import Solution
 from concord.models import model as models
@@ -194,13 +193,13 @@ def test_at_another_optimum_predictions_differ_and_are_explained(lined):
 def test_a_value_that_its_definition_does_not_give_differs(name, quantity, change, compared, monkeypatch):
     """Moved a little, by a thousandth at most or into another order, a package's statement is a breach."""
     comparison = compared("sitka-random_intercept")
-    real = prediction_questions.said
+    real = lme4_says._predictions
 
     def moved(fit, new):
         got = real(fit, new)
-        return replace(got, values=got.values | {name: change(got.values[name])}) if fit.engine == "lme4" else got
+        return replace(got, values=got.values | {name: change(got.values[name])})
 
-    monkeypatch.setattr(prediction_sources, "said", moved)
+    monkeypatch.setattr(lme4_says, "_predictions", moved)
     assert of(lines(comparison), quantity).verdict == DIFFER
 
 
@@ -244,7 +243,7 @@ def test_the_effects_that_tables_and_pictures_show_are_those_that_are_judged(whi
 def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monkeypatch):
     """The variance that holds the fixed effects' uncertainty too, given for lme4's condVar, is told from it."""
     comparison = compared("sleepstudy-random_slope")
-    real = prediction_questions.said
+    real = lme4_says._predictions
     fit = comparison.fits[1]
     solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
     spread = solution.prediction_covariances[0]
@@ -252,9 +251,9 @@ def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monke
     def other(fit, new):
         got = real(fit, new)
         given = {((0, i), (0, j)): spread[:, i, j] for i in range(2) for j in range(i, 2)}
-        return replace(got, values=got.values | {"conditional": given}) if fit.engine == "lme4" else got
+        return replace(got, values=got.values | {"conditional": given})
 
-    monkeypatch.setattr(prediction_sources, "said", other)
+    monkeypatch.setattr(lme4_says, "_predictions", other)
     assert of(lines(comparison), "conditional variances", "Days").verdict == DIFFER
 
 
@@ -399,6 +398,7 @@ def test_predictions_for_new_rows_are_the_packages_own(compared):
 def test_what_a_package_says_can_be_carried_to_another_process(compared):
     """Question and answer are pickled whole: a fit may be in an engine's own process."""
     for fit in compared("machines-nested").fits:
+        said = statements(fit.engine).predictions
         question, got = pickle.loads(pickle.dumps((said, said(fit, new_table(fit.model)))))
         assert question is said and got.values.keys() | got.absent.keys() >= {"conditional", "variances"}
 

@@ -41,7 +41,7 @@ def lines(sources: Sources) -> list[Line]:
             lambda source, pair=((t, j), (t, j)): np.sqrt(np.maximum(expected[source.label][pair], 0.0)),
             part=lambda table, t=t, j=j: _stated(by_effect(table, design, "std_error")[t, j]),
             scale=units[t, j],
-            otherwise={"lme4": "lmer's columns are a recombination of the model's"},
+            otherwise="errors",
             **whose[t, j],
         )
     for one, other in next(iter(expected.values())):
@@ -56,23 +56,17 @@ def lines(sources: Sources) -> list[Line]:
             part=lambda spreads, pair=(one, other): spreads.get(pair),
             scale=units[one] * units[other],
             **whose[one] | {"term": first if same else f"{first}.{second}"},
-            otherwise={
-                "lme4": "ranef() of lme4 has the covariances within a term only",
-                "statsmodels": "random_effects_cov of MixedLM, of a variance component, is taken for its "
-                "variances only",
-            }
-            if one[0] != other[0]
-            else {},
+            otherwise="conditional, across terms" if one[0] != other[0] else "",
         )
     for t, j in units:
-        if all(source.fit.covariances[t][j, j] > 0 for source in sources.all if source.fit.engine == "nlme"):
+        stated = [source for source in sources.all if "standardized" in source.said.values]
+        if all(source.fit.covariances[t][j, j] > 0 for source in stated):
             found += sources.line(
                 SECTION,
                 "standardized effects",
                 "standardized_effect",
                 "standardized",
                 lambda source, t=t, j=j: source.solution.modes[t][:, j] / np.sqrt(source.fit.covariances[t][j, j]),
-                lambda source: "standardized_by_deviation",
                 part=lambda given, t=t, j=j: given[t, j],
                 **whose[t, j],
             )

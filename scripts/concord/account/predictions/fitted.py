@@ -25,7 +25,8 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.solution.fitted - (offset if source.without_offset else 0.0)
 
     def predicted(source: Source) -> np.ndarray:
-        return (marginal if source.fit.engine == "statsmodels" else conditional)(source)
+        fixed_only = source.said.definitions.get("predicted", "").startswith("predict_fixed")
+        return (marginal if fixed_only else conditional)(source)
 
     def residual(source: Source) -> np.ndarray:
         return source.solution.residuals
@@ -34,33 +35,19 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.solution.residuals / np.sqrt(source.fit.residual_variance)
 
     def pearson(source: Source) -> np.ndarray:
-        return (residual if source.fit.engine == "lme4" else scaled)(source)
-
-    def common(source: Source) -> str | None:
-        return None
-
-    def of_fitted(source: Source) -> str | None:
-        return source.of_fitted
-
-    def of_predicted(source: Source) -> str | None:
-        if source.fit.engine != "statsmodels":
-            return source.of_fitted
-        return "predict_fixed_without_offset" if source.without_offset else "predict_fixed"
-
-    def of_pearson(source: Source) -> str | None:
-        return "pearson_not_scaled" if source.fit.engine == "lme4" else None
+        return (residual if source.said.definitions.get("pearson") == "pearson_not_scaled" else scaled)(source)
 
     found = []
-    for quantity, name, expected, definition, scale in (
-        ("fitted values, fixed and random effects", "fitted", conditional, of_fitted, sources.deviation),
-        ("fitted values, fixed effects only", "fitted_fixed", marginal, of_fitted, sources.deviation),
-        ("what predict() gives", "predicted", predicted, of_predicted, sources.deviation),
-        ("residuals", "residual", residual, common, sources.deviation),
+    for quantity, name, expected, scale in (
+        ("fitted values, fixed and random effects", "fitted", conditional, sources.deviation),
+        ("fitted values, fixed effects only", "fitted_fixed", marginal, sources.deviation),
+        ("what predict() gives", "predicted", predicted, sources.deviation),
+        ("residuals", "residual", residual, sources.deviation),
         # In units of the residual deviation, or in two different ones.
-        ("residuals over their deviation", "scaled", scaled, common, np.nan),
-        ("residuals called Pearson's", "pearson", pearson, of_pearson, np.nan),
+        ("residuals over their deviation", "scaled", scaled, np.nan),
+        ("residuals called Pearson's", "pearson", pearson, np.nan),
     ):
-        found += sources.line(FITTED, quantity, "fitted_value", name, expected, definition, scale=scale)
+        found += sources.line(FITTED, quantity, "fitted_value", name, expected, scale=scale)
     return found
 
 
@@ -92,16 +79,14 @@ def new_lines(sources: Sources) -> list[Line]:
     ):
         if not which.any():
             continue
-        unknown = {"nlme": "predict() of nlme gives NA where a level is unknown"}
         found += sources.line(
             PREDICTED,
             quantity,
             "fitted_value",
             name,
             expected(random, which),
-            lambda source: source.of_fitted,
             part=where(which),
             scale=sources.deviation,
-            otherwise={} if rows.known[which].any() else unknown,
+            otherwise="" if rows.known[which].any() else "new, unknown levels",
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
-from concord.engines.prediction_questions import Said, said
+from concord.engines.statements import Predictions, first_line, statements
 from concord.inference.prediction import Solution
 
 
@@ -22,18 +22,13 @@ class Source:
 
     label: str
     fit: Fit
-    said: Said
+    said: Predictions
     solution: Solution
 
     @property
     def without_offset(self) -> bool:
-        """Whether the model has an offset and the engine none: then it was given the response less its offset."""
-        return self.solution.design.offset is not None and self.fit.engine in ("statsmodels", "nlme")
-
-    @property
-    def of_fitted(self) -> str | None:
-        """The definition of what it says of the response, where that is not the common one."""
-        return "fitted_without_offset" if self.without_offset else None
+        """Whether the package was given the response less the model's offset."""
+        return self.said.without_offset
 
 
 class Sources:
@@ -53,12 +48,16 @@ class Sources:
             if fit.violation:
                 self.absent[label] = f"its fit is of another model: {fit.violation}"
                 continue
+            question = statements(fit.engine).predictions
+            if question is None:
+                self.absent[label] = "nothing is known here of what it predicts"
+                continue
             try:
                 solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
-            self.all.append(Source(label, fit, _with_effects(fit, fit.ask(said, new)), solution))
+            self.all.append(Source(label, fit, _with_effects(fit, question(fit, new)), solution))
         self.short = comparison.apart
 
     @property
@@ -73,21 +72,19 @@ class Sources:
         tolerance: str,
         name: str,
         expected: Callable[[Source], Any],
-        definition: Callable[[Source], str | None] = lambda source: None,
         *,
         part: Callable[[Any], Any] = lambda value: value,
-        otherwise: Mapping[str, str] | None = None,
+        otherwise: str = "",
         **more: Any,
     ) -> list[Line]:
         """The line of what every package says by one name; none where nobody says it.
 
         Parameters
         ----------
-        name : its name in `Said`
+        name : its name in `Predictions`
         expected : the solution's at a source's estimates, by that source's definition
-        definition : a source's definition, where it is not the common one
         part : takes it out of what goes by the name; None where a package does not say this part
-        otherwise : by engine, why it says nothing here, where that is not what it said itself
+        otherwise : the name of the part among `Predictions.parts`, where its own reason is told there
         more : of the line
         """
         values, wanted, definitions, absent = {}, {}, {}, dict(self.absent)
@@ -95,10 +92,10 @@ class Sources:
             value = part(source.said.values[name]) if name in source.said.values else None
             if value is None:
                 why = source.said.absent.get(name, f"{source.fit.engine} does not give it")
-                absent[source.label] = (otherwise or {}).get(source.fit.engine, why)
+                absent[source.label] = source.said.parts.get(otherwise, why)
                 continue
             values[source.label], wanted[source.label] = value, expected(source)
-            if named := definition(source):
+            if named := source.said.definitions.get(name):
                 definitions[source.label] = named
         if not values:
             return []
@@ -107,7 +104,7 @@ class Sources:
         ]
 
 
-def _with_effects(fit: Fit, given: Said) -> Said:
+def _with_effects(fit: Fit, given: Predictions) -> Predictions:
     """What a package says, with the random effects that the fit holds, which tables and pictures show: ``random`` and
     ``errors``, the same table twice.
     """
@@ -116,8 +113,8 @@ def _with_effects(fit: Fit, given: Said) -> Said:
     try:
         table = fit.random_effects
     except Exception as error:  # whatever a package stops with is what it has to say
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return replace(given, absent=dict.fromkeys(("random", "errors"), f"it stopped with: {first}") | given.absent)
+        why = dict.fromkeys(("random", "errors"), f"it stopped with: {first_line(error)}")
+        return replace(given, absent=why | dict(given.absent))
     held = {name: table for name in ("random", "errors") if name not in given.absent}
     return replace(given, values={**given.values, **held})
 

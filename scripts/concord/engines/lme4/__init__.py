@@ -7,5 +7,7 @@ settings = ("default", "tuned")
 preload = (f"{__name__}.engine",)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]}
+    __name__,
+    submodules=["statements"],
+    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]},
 )

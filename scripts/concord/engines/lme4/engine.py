@@ -43,7 +43,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    optimizers = dict.fromkeys(r.from_r(r.call("names", room()["controls"])))
     return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
@@ -54,10 +54,10 @@ def optimizers() -> tuple[str, ...]:
     ------
     RError : R, lme4, or one of the packages dfoptim and optimx is missing
     """
-    room = _room()
+    here = room()
     for name in ("dfoptim", "optimx"):  # without them allFit leaves their optimizers out, and says nothing
         r.package(name)
-    return tuple(r.from_r(r.call("names", r.call(room["plain_controls"]))))
+    return tuple(r.from_r(r.call("names", r.call(here["plain_controls"]))))
 
 
 def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> Fit:
@@ -82,20 +82,21 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(_room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
+    text = r.call(room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
     return r.from_r(text)[0]
 
 
-def _room() -> Any:
+def room() -> Any:
+    """The R functions of this engine's fits."""
     r.package("lme4")
     return r.source(_R)
 
 
 def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = None, tight: bool = True) -> Fit:
-    room = _room()
+    here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(room["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
+        ran = r.call(here["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
@@ -123,7 +124,7 @@ def from_native(
     ------
     EngineError : it is a fit of something else: by another method, on other rows or groups, with other terms
     """
-    room = _room()
+    here = room()
     try:
         got = described_by(native)
     except r.RError as error:
@@ -155,7 +156,7 @@ def from_native(
         seconds=seconds,
         call=call or got["call"][0],
         shift=shift(back) if model.reml else 0.0,
-        summarize=lambda: r.from_r(r.call(room["summary_text"], native))[0],
+        summarize=lambda: r.from_r(r.call(here["summary_text"], native))[0],
         predict=partial(_random_effects, native, model, codings),
         native=native,
     )
@@ -188,7 +189,7 @@ def _covariances(got: dict[str, Any], model: Model) -> tuple[tuple[np.ndarray, .
 
 def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.DataFrame:
     """In the model's coding; where lmer had a recombination of its columns, without standard errors."""
-    given = pd.DataFrame(r.from_r(r.call(_room()["random_effects"], native)))
+    given = pd.DataFrame(r.from_r(r.call(room()["random_effects"], native)))
     tables = []
     for term, (group, columns, back) in zip(model.design.terms, codings, strict=True):
         mine = given[(given["group"] == group) & given["term"].isin(columns)]
@@ -214,7 +215,7 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
 
 def described_by(native: Any) -> dict[str, Any]:
     """What an lmer fit holds, as the R function ``describe`` has it."""
-    return r.from_r(r.call(_room()["describe"], native))
+    return r.from_r(r.call(room()["describe"], native))
 
 
 def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:

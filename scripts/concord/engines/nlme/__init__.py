@@ -7,4 +7,6 @@ settings = ("default", "tuned")
 preload = (f"{__name__}.engine",)
 optimizers = fit_by = refitters = None
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"engine": ["call", "fit", "from_native"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["statements"], submod_attrs={"engine": ["call", "fit", "from_native"]}
+)

@@ -166,7 +166,7 @@ def from_native(
     EngineError : it is a fit of something else: by another method, on other rows, with other terms
     """
     try:
-        got = r.from_r(r.call(_room()["describe"], native))
+        got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
     design = model.design
@@ -207,6 +207,11 @@ def from_native(
         predict=partial(_random_effects, native, model, got["groups"]),
         native=native,
     )
+
+
+def described_by(native: Any) -> dict[str, Any]:
+    """What an lme fit holds, as the R function ``describe`` has it."""
+    return r.from_r(r.call(_room()["describe"], native))
 
 
 def _random_effects(native: Any, model: Model, groups: list[list[str]]) -> pd.DataFrame:

@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from concord import r
 from concord.engines.error_definitions import resolution
 from concord.engines.fit import Fit
-from concord.engines.statements import NO_DEVIANCE, Criteria, ErrorOfVariance, Statement, Statements, Test, Uncertainty
+from concord.engines.nlme.engine import described_by
+from concord.engines.statements import (
+    NO_DEVIANCE,
+    Criteria,
+    ErrorOfVariance,
+    Predictions,
+    Question,
+    Statement,
+    Test,
+    Uncertainty,
+    collected,
+    first_rows,
+    of_whole_rows,
+)
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
@@ -97,7 +111,7 @@ def _places(design: Design, got: dict[str, Any]) -> list[int]:
 
 
 def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
-    """nlme's standard errors and tests; see `Statements`."""
+    """nlme's standard errors and tests; see `concord.engines.statements`."""
     said: Summary = fit.ask(summary)
     by_ml = not fit.model.reml
     own = components = ErrorOfVariance(why=said.why, tolerance="error_by_differences")
@@ -181,4 +195,57 @@ def _criteria(fit: Fit) -> Criteria:
     )
 
 
-STATEMENTS = Statements(uncertainty=uncertainty, criteria=criteria)
+# ---- random effects and predictions ----------------------------------------------------------------------------------
+
+
+def predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
+    """What nlme predicts, and the parts of the variance; see `Predictions`."""
+    return fit.ask(_predictions, new)
+
+
+def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
+    return collected(
+        fit,
+        new,
+        (
+            (("errors", "conditional"), "nlme gives no conditional variances of random effects"),
+            (("standardized",), _standardized),
+            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), _asked("rows")),
+            (("new_fixed", "new"), of_whole_rows(_new_rows)),
+            (("variances",), _variances),
+        ),
+        definitions={"standardized": "standardized_by_deviation"},
+        parts={"new, unknown levels": "predict() of nlme gives NA where a level is unknown"},
+        # lme leaves offsets out without a word: it is given the response less its offset.
+        without_offset=fit.model.design.offset is not None,
+    )
+
+
+def _asked(name: str) -> Question:
+    def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+        return r.from_r(r.call(_room()[name], fit.native))
+
+    return question
+
+
+def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    return r.from_r(r.call(_room()["new_rows"], fit.native, new))
+
+
+def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    got = r.from_r(r.call(_room()["variances"], fit.native))
+    return {"variances": {part: float(value[0]) for part, value in got.items()}}
+
+
+def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    """As the engine has the random effects themselves: by the names that nlme has for its groups."""
+    design, found = fit.model.design, {}
+    got = r.from_r(r.call(_room()["standardized"], fit.native))
+    groups = described_by(fit.native)["groups"]
+    for terms, table, names in zip(levels(design) or ((0,),), got, groups, strict=True):
+        for t in terms:
+            term = design.terms[t]
+            places = [table["level"].index(names[row]) for row in first_rows(term)]
+            for j, name in enumerate(term.names):
+                found[t, j] = table["estimate"][places, table["term"].index(name)]
+    return {"standardized": found}

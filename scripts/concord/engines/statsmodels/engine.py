@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from keyword import iskeyword
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import concord.engines.statsmodels
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.statsmodels.formula import MixedLMForm, for_mixedlm
@@ -188,9 +190,7 @@ def unfitted(
     ------
     CannotExpress : MixedLM has no way to write the model down
     """
-    import statsmodels.formula.api as smf
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
+    upstream = concord.engines.statsmodels.upstream
     form = form or _form(model)
     data = model.frame if frame is None else frame
     if form.setup:
@@ -199,8 +199,8 @@ def unfitted(
         exec("\n".join(form.setup), room)
         data = room["data"]
     groups = np.ones(len(data)) if form.group is None else data[form.group]
-    native = smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
-    free = MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
+    native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
+    free = upstream.MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
     return native, {"free": free} if form.independent else {}
 
 
@@ -262,14 +262,26 @@ def _summary(results: Any) -> str:
     return str(results.summary())
 
 
-def loglik(results: Any) -> float:
-    """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
+def results_of(fit: Fit) -> Any:
+    """MixedLM's own result, without the wrapper that statsmodels puts around it."""
+    return getattr(fit.native, "_results", fit.native)
+
+
+@contextmanager
+def as_fitted(results: Any) -> Iterator[Any]:
+    """The model object by the method of the result: it may have been fitted by the other one since."""
     made, present = results.model, results.model.reml
     try:
         made.reml = results.reml
-        return float(made.loglike(results.params_object, profile_fe=False))
+        yield made
     finally:
         made.reml = present
+
+
+def loglik(results: Any) -> float:
+    """The log-likelihood by the method that was used: `llf` reads the model object's present one."""
+    with as_fitted(results) as made:
+        return float(made.loglike(results.params_object, profile_fe=False))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,9 @@
-"""What lme4 says of a fit beyond the estimates, and lmerTest and pbkrtest of the same fit, in the model's coding."""
+"""Standard errors and tests: what lme4, lmerTest and pbkrtest state of a fit by lmer, in the model's coding."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +12,24 @@ import numpy as np
 from concord import r
 from concord.engines.error_definitions import in_factors, of_variances
 from concord.engines.fit import Fit
-from concord.engines.lme4.engine import Coding, codings, described_by
-from concord.engines.statements import (
-    Checks,
-    Criteria,
-    ErrorOfVariance,
-    Statement,
-    Statements,
-    Test,
-    Uncertainty,
-    permutation,
-)
+from concord.engines.lme4.engine import Coding, codings
+from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncertainty, permutation
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
-from concord.inference.gradients import Criterion, largest
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.design import Design, DesignTerm
+from concord.models.design import Design
 
 LMERTEST, PBKRTEST = "lmerTest", "pbkrtest"
 
-_R = Path(__file__).with_suffix(".R")
-
 # numDeriv's, in lmerTest: steps of a tenth of a parameter, or of 1e-4 where it is all but zero, halved three times.
 NUMDERIV_SHARE, NUMDERIV_LEAST, NUMDERIV_ZERO, NUMDERIV_HALVED = 0.1, 1e-4, 1.78e-5, 8
-# lme4's own: the step of its differences, the least diagonal of theta, and the largest gradient that it lets pass.
-STEP, LEAST_THETA, LARGEST_GRADIENT = 1e-4, 1e-4, 0.002
+
+_R = Path(__file__).with_suffix(".R")
 
 
 def _room() -> Any:
     r.package("lme4")
     return r.source(_R)
-
-
-# ---- standard errors and tests ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +120,7 @@ def _from_factors(design: Design, got: dict[str, Any], columns: Sequence[Coding]
 
 
 def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
-    """The standard errors and tests of lme4, lmerTest and pbkrtest; see `Statements`."""
+    """The standard errors and tests of lme4, lmerTest and pbkrtest; see `concord.engines.statements`."""
     said: Summary = fit.ask(summary)
     own = Statement(fit.std_error)
     no_errors = (
@@ -194,116 +178,3 @@ def lost_by_differences(likelihood: Likelihood, fit: Fit, value: float) -> tuple
         return off, degrees_of_freedom.satterthwaite_off(likelihood, fit.covariances, fit.residual_variance, moved)
     except (DegreesError, LikelihoodError, np.linalg.LinAlgError):
         return np.zeros(sum(len(c) * (len(c) + 1) // 2 for c in fit.covariances) + 1), np.zeros(likelihood.p)
-
-
-# ---- criteria --------------------------------------------------------------------------------------------------------
-
-
-def criteria(fit: Fit) -> Criteria:
-    """``logLik``, ``AIC``, ``BIC``, ``deviance`` (``REMLcrit``), ``df.residual`` and ``nobs`` of a fit."""
-    return fit.ask(_criteria)
-
-
-def _criteria(fit: Fit) -> Criteria:
-    got = {key: float(value[0]) for key, value in r.from_r(r.call(_room()["criteria"], fit.native)).items()}
-    return Criteria(**{each.name: Statement(got[each.name]) for each in fields(Criteria)})
-
-
-# ---- checks ----------------------------------------------------------------------------------------------------------
-
-
-def checks(fit: Fit, lost: float) -> Checks:
-    """lme4's gradient, what its check makes of it, and its boundary, in its own parameters."""
-    said: Checks = fit.ask(_checks)
-    off = 2 * lost / STEP  # differences of the deviance over twice their step
-    relative = said.relative and replace(said.relative, rounding=off * _reach(fit))
-    return replace(said, derivatives=tuple(replace(each, rounding=off) for each in said.derivatives), relative=relative)
-
-
-def _checks(fit: Fit) -> Checks:
-    got = r.from_r(r.call(_room()["checks"], fit.native))
-    described = described_by(fit.native)
-    terms = [
-        DesignTerm(group, tuple(names), matrix.reshape(len(codes), -1), np.asarray(codes, int) - 1, ())
-        for group, names, matrix, codes in zip(
-            *(described[key] for key in ("groups", "columns", "matrices", "codes")), strict=True
-        )
-    ]
-    terms = [replace(term, levels=("",) * (int(term.codes.max()) + 1)) for term in terms]
-    criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=True)
-    theta, stated = np.asarray(got["theta"], float), np.asarray(got["gradient"], float)
-    gradient, hessian = criterion.differences(theta, STEP)
-    factors = criterion.factors(theta)
-    relative = [covariance / float(described["sigma2"][0]) for covariance in described["covariances"]]
-    least, singular = min(_least_diagonal(each) for each in relative), bool(got["singular"][0])
-    derivatives, compared, largest_one = [], None, None
-    if len(stated) == len(theta):
-        compared = _checked(stated, np.asarray(got["scaled"], float))
-        derivatives.append(
-            Statement(
-                stated,
-                "gradient_in_theta_by_differences",
-                quantity="gradient of the deviance in theta",
-                expected=gradient,
-            )
-        )
-        if not math.isnan(compared):
-            derivatives.append(
-                Statement(
-                    compared,
-                    "smaller_of_gradient_and_scaled_gradient",
-                    quantity="what lme4's check compares with 0.002",
-                    expected=_checked(gradient, _scaled(gradient, hessian)),
-                )
-            )
-        largest_one = Statement(
-            largest(factors, criterion.factors(stated)),
-            "relative_gradient_by_differences",
-            expected=largest(factors, criterion.factors(gradient)),
-        )
-    return Checks(
-        derivatives=tuple(derivatives),
-        relative=largest_one,
-        least=Statement(float(np.min(got["bounded"])), quantity="smallest diagonal entry of theta", expected=least),
-        threshold=LEAST_THETA,
-        boundary=Statement(singular, "singular_by_theta", expected=least < LEAST_THETA),
-        compared=compared,
-        allowed=LARGEST_GRADIENT,
-        looked=not singular,
-    )
-
-
-def _scaled(gradient: np.ndarray, hessian: np.ndarray) -> np.ndarray:
-    """The gradient by the inverse of the Hessian's upper Cholesky factor; NaN where the Hessian has none."""
-    try:
-        return np.linalg.solve(np.linalg.cholesky(hessian).T, gradient)
-    except np.linalg.LinAlgError:
-        return np.full(len(gradient), np.nan)
-
-
-def _checked(gradient: np.ndarray, scaled: np.ndarray) -> float:
-    """What lme4's check compares with 0.002: entry by entry the smaller one, and the largest of these."""
-    return float(np.minimum(np.abs(gradient), np.abs(scaled)).max(initial=0.0))
-
-
-def _reach(fit: Fit) -> float:
-    """What an error of every derivative may be times in the largest eigenvalue of a relative gradient."""
-    found = []
-    for each in fit.covariances:
-        values, vectors = np.linalg.eigh(each / fit.residual_variance)
-        found.append(2 * math.sqrt(len(values)) * float(np.abs(vectors * np.sqrt(np.maximum(values, 0.0))).sum()))
-    return max(found, default=0.0)
-
-
-def _least_diagonal(relative: np.ndarray) -> float:
-    """The smallest diagonal entry of a Cholesky factor: the root of what is left of each variance, given the effects
-    before it. A singular matrix has one too.
-    """
-    found = []
-    for k in range(len(relative)):
-        before = np.linalg.lstsq(relative[:k, :k], relative[:k, k], rcond=1e-12)[0]
-        found.append(math.sqrt(max(float(relative[k, k] - relative[k, :k] @ before), 0.0)))
-    return min(found)
-
-
-STATEMENTS = Statements(uncertainty=uncertainty, criteria=criteria, checks=checks)

@@ -1,135 +1,26 @@
-"""What MixedLM says of a fit beyond the estimates, in the model's coding."""
+"""The optimum: MixedLM's criteria, and what it checks to say that a fit is there or on the boundary."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import linalg
 
+import concord.engines.statsmodels
 from concord.engines.fit import Fit
-from concord.engines.statements import (
-    NO_DEVIANCE,
-    Checks,
-    Criteria,
-    ErrorOfVariance,
-    Statement,
-    Statements,
-    Stop,
-    Test,
-    Uncertainty,
-    permutation,
-)
-from concord.engines.statsmodels.engine import Coding, coding_of, layout
+from concord.engines.statements import NO_DEVIANCE, Checks, Criteria, Statement, Stop
+from concord.engines.statsmodels.engine import Coding, as_fitted, coding_of, results_of
 from concord.inference.gradients import Criterion, largest
-from concord.likelihood.likelihood import Likelihood
 from concord.models.design import DesignTerm
 
 # A variance below this is on the boundary for MixedLM, in whatever units the response is.
 LEAST_VARIANCE = 0.01
-
-
-def _results(fit: Fit) -> Any:
-    return getattr(fit.native, "_results", fit.native)
-
-
-@contextmanager
-def _as_fitted(results: Any) -> Iterator[Any]:
-    """The model object by the method of the result: it may have been fitted by the other one since."""
-    made, present = results.model, results.model.reml
-    try:
-        made.reml = results.reml
-        yield made
-    finally:
-        made.reml = present
-
-
-# ---- standard errors and tests ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """What MixedLM's result states of its estimates.
-
-    Attributes
-    ----------
-    conditional : standard errors from the fixed effects' block of minus its Hessian, shape (p,)
-    z, p : its tests, shape (p,), NaN where its coding is another
-    printed : what it prints as standard errors of variances and covariances, in the order of `Fit.estimates` without
-        the residual one, NaN for a combination of several
-    raises : what ``bse_re`` raises
-    """
-
-    conditional: np.ndarray
-    z: np.ndarray
-    p: np.ndarray
-    printed: np.ndarray
-    raises: str
-
-
-def summary(fit: Fit) -> Summary:
-    """What MixedLM's result states; to be asked where the fit is."""
-    results = _results(fit)
-    back, places = layout(fit.native, fit.model)
-    p = len(back)
-    with _as_fitted(results) as made:
-        hessian = np.asarray(made.hessian(results.params_object)[0])
-    block = np.linalg.inv(-hessian[:p, :p])
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore")  # of a variance's t, which is not asked for
-        z, p_values = np.asarray(results.tvalues)[:p], np.asarray(results.pvalues)[:p]
-        in_unit, raises = np.asarray(results.bse_re), ""
-        try:
-            _ = fit.native.bse_re
-        except ValueError as error:
-            # It names variance components by the random effects' names; its summary prints the numbers all the same.
-            raises = f"bse_re raises {type(error).__name__}: {error}"
-    printed = [np.nan if each is None else abs(each[1]) * in_unit[each[0]] for each in places]
-    order = permutation(back)
-    nothing = np.full(p, np.nan)
-    return Summary(
-        conditional=np.sqrt(np.diag(back @ block @ back.T)),
-        z=nothing if order is None else z[order],
-        p=nothing if order is None else p_values[order],
-        printed=np.array(printed),
-        raises=raises,
-    )
-
-
-def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
-    """MixedLM's standard errors and tests; see `Statements`."""
-    said: Summary = fit.ask(summary)
-    none = ["its Hessian is not negative definite: it gives none" if np.isnan(each) else "" for each in fit.std_error]
-    profiled_out = "its likelihood has the residual variance profiled out: it has no error of it"
-    test = Test(
-        kind="z",
-        statistic=Statement(said.z, "z_joint"),
-        df=Statement(why="it states z, by the normal distribution: there are no degrees of freedom"),
-        p=Statement(said.p, "p_normal"),
-        std_error=Statement(fit.std_error),
-    )
-    printed = ErrorOfVariance(
-        np.append(said.printed, np.nan),
-        "error_of_ratio",
-        [*[""] * len(said.printed), profiled_out],
-        parameters="ratios",
-    )
-    return Uncertainty(
-        Statement(fit.std_error, "joint_information", none),
-        Statement(said.conditional),
-        Statement(fit.std_error, why=none),
-        (printed,),
-        (test,),
-    )
-
-
-# ---- criteria --------------------------------------------------------------------------------------------------------
 
 
 def criteria(fit: Fit) -> Criteria:
@@ -138,8 +29,8 @@ def criteria(fit: Fit) -> Criteria:
 
 
 def _criteria(fit: Fit) -> Criteria:
-    results = _results(fit)
-    with _as_fitted(results):  # AIC and BIC read `llf`, and that the model object's present method
+    results = results_of(fit)
+    with as_fitted(results):  # AIC and BIC read `llf`, and that the model object's present method
         both = [float(results.aic), float(results.bic)]
     aic, bic = (Statement(why="it gives NaN under REML") if math.isnan(each) else Statement(each) for each in both)
     held = results.freepat is not None
@@ -154,9 +45,6 @@ def _criteria(fit: Fit) -> Criteria:
     )
 
 
-# ---- checks ----------------------------------------------------------------------------------------------------------
-
-
 def checks(fit: Fit, lost: float) -> Checks:
     """MixedLM's score, in its own parameters, and its boundary; of a fit by default settings also where its first
     optimizer stopped.
@@ -168,10 +56,10 @@ def checks(fit: Fit, lost: float) -> Checks:
 
 
 def _checks(fit: Fit) -> Checks:
-    results = _results(fit)
+    results = results_of(fit)
     coding = coding_of(results.model, fit.model)
     criterion, free = _criterion(fit, results, coding)
-    with _as_fitted(results) as made:
+    with as_fitted(results) as made:
         at = results.params_object.get_packed(use_sqrt=True, has_fe=False)
         score = np.asarray(made.score(results.params_object.copy()), float)
         stopped = _stopped(made) if fit.settings == "default" else None
@@ -237,15 +125,13 @@ def _stopped(made: Any) -> np.ndarray:
     """Where MixedLM's first optimizer, bfgs from identity matrices, stops: in the factor that it moves, whose diagonal
     may have become negative, and which the result no longer tells.
     """
-    from statsmodels.base.model import LikelihoodModel
-    from statsmodels.regression.mixed_linear_model import MixedLMParams
-
-    start = MixedLMParams(made.k_fe, made.k_re, made.k_vc)
+    upstream = concord.engines.statsmodels.upstream
+    start = upstream.MixedLMParams(made.k_fe, made.k_re, made.k_vc)
     start.fe_params, start.cov_re, start.vcomp = np.zeros(made.k_fe), np.eye(made.k_re), np.ones(made.k_vc)
     packed = start.get_packed(use_sqrt=made.use_sqrt, has_fe=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
+        found = upstream.LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
     return np.atleast_1d(np.asarray(found.params, float))
 
 
@@ -256,6 +142,3 @@ def _signs(factors: Sequence[np.ndarray]) -> np.ndarray:
         rows, columns = np.tril_indices(len(factor))
         found.append(np.where(np.diag(factor) < 0, -1.0, 1.0)[columns])
     return np.concatenate(found)
-
-
-STATEMENTS = Statements(uncertainty=uncertainty, criteria=criteria, checks=checks)

@@ -1,0 +1,10 @@
+"""The media types under which an executed notebook carries what Concord puts into its outputs."""
+
+MEDIA_TYPE = "application/vnd.concord.fits+json"
+"""Of what each fit said, as rows of two tables: see `concord.display.records`."""
+QUANTITIES_TYPE = "application/vnd.concord.quantities+json"
+"""Of the lines of a `concord.account.line.Sheet`."""
+PICTURE_TYPE = "application/vnd.concord.picture+json"
+"""Of what a picture shows in words, and of the numbers that it is drawn from: see `concord.display.picture`."""
+REFERENCE_TYPE = "application/vnd.concord.reference+json"
+"""Of a certified reference."""

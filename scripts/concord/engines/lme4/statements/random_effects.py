@@ -1,0 +1,82 @@
+"""Random effects and predictions: what lme4 states of a fit, in the model's coding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord import r
+from concord.engines.fit import Fit
+from concord.engines.lme4.engine import room as engine_room
+from concord.engines.statements import NotStated, Predictions, Question, collected, first_rows, of_whole_rows
+from concord.inference import effects
+from concord.models.coding import between, same_groups
+
+_R = Path(__file__).with_suffix(".R")
+
+
+def _room() -> Any:
+    r.package("lme4")
+    return r.source(_R)
+
+
+def predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
+    """What lme4 predicts, and the parts of the variance; see `Predictions`."""
+    return fit.ask(_predictions, new)
+
+
+def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
+    return collected(
+        fit,
+        new,
+        (
+            (("conditional",), _conditional),
+            (("standardized",), "lme4 has no standardized random effects"),
+            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), _asked("rows")),
+            (("new_fixed", "new"), of_whole_rows(_new_rows)),
+            (("variances",), _variances),
+        ),
+        definitions={"pearson": "pearson_not_scaled"},
+        parts={
+            "errors": "lmer's columns are a recombination of the model's",
+            "conditional, across terms": "ranef() of lme4 has the covariances within a term only",
+        },
+    )
+
+
+def _asked(name: str) -> Question:
+    def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+        return r.from_r(r.call(_room()[name], fit.native))
+
+    return question
+
+
+def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    return r.from_r(r.call(_room()["new_rows"], fit.native, new))
+
+
+def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    got = r.from_r(r.call(_room()["variances"], fit.native, engine_room()["columns_of"]))
+    return {"variances": {part: float(value[0]) for part, value in got.items()}}
+
+
+def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    """Within every term."""
+    got = r.from_r(r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
+    found, left = {}, list(range(len(got["groups"])))
+    for t, term in enumerate(fit.model.design.terms):
+        for place in left:
+            matrix = np.asarray(got["matrices"][place]).reshape(len(term.codes), -1)
+            back = between(matrix, term.matrix)
+            if back is not None and same_groups(got["codes"][place], term.codes):
+                break
+        else:
+            raise NotStated(f"the lmer fit has no term ({', '.join(term.names)} | {term.group})")
+        left.remove(place)
+        codes = np.asarray(got["codes"][place], int) - 1
+        spread = np.moveaxis(np.asarray(got["spreads"][place]), 2, 0)[codes[first_rows(term)]]
+        found |= effects.pairs(effects.of(fit.model.design, [t]), back @ spread @ back.T)
+    return {"conditional": found}

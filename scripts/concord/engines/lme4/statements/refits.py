@@ -1,0 +1,88 @@
+"""Refits: what lme4 says of a fit by fitting anew: other models in anova(), without each group in influence()."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from concord import r
+from concord.engines.engine import EngineError
+from concord.engines.fit import Fit
+from concord.engines.lme4.engine import fit as fitted
+from concord.engines.lme4.engine import from_native
+from concord.engines.statements import AnovaTable, Deletion, Statement
+from concord.engines.tuning import recomputed
+from concord.likelihood.likelihood import Likelihood
+from concord.models.coding import between
+from concord.models.model import Model
+
+# A name that no column of a table has.
+_COLUMN = ".left_out"
+
+_R = Path(__file__).with_suffix(".R")
+
+
+def _room() -> Any:
+    r.package("lme4")
+    return r.source(_R)
+
+
+def anova(fit: Fit, others: Sequence[Model], refit: bool) -> AnovaTable:
+    """R's ``anova()`` of a fit and of lme4's fits of other models, which are made where the fit is.
+
+    Raises
+    ------
+    EngineError : lme4 gives no fit of one of them
+    """
+    return fit.ask(_anova, others, refit)
+
+
+def _anova(fit: Fit, others: Sequence[Model], refit: bool) -> AnovaTable:
+    fits = [fit, *(fitted(each, fit.settings) for each in others)]
+    ordered = sorted(fits, key=lambda each: each.model.size)
+    names = [each.model.name for each in ordered]
+    try:
+        got = r.call(_room()["anova_of"], r.interface().ListSexpVector([each.native for each in ordered]), names, refit)
+    except r.RError as error:
+        raise EngineError(f"anova() stopped with {error}") from error
+    parts = dict(zip(r.from_r(r.call("names", got)), got, strict=True))
+    own = {}
+    for each, native in zip(ordered, parts["fits"], strict=True):
+        model = replace(each.model, method="ML") if refit else each.model
+        own[model.name] = recomputed(from_native(native, model), Likelihood(model.design, model.reml))
+    return AnovaTable(
+        text=r.from_r(parts["text"])[0],
+        numbers=np.asarray(r.from_r(parts["numbers"]), float),
+        names=tuple(r.from_r(parts["names"])),
+        said=tuple(r.from_r(parts["said"]) or ()),
+        own=own,
+    )
+
+
+def influence(fit: Fit, group: str) -> Deletion:
+    """lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()``, in the model's coding. It leaves rows out by
+    ``subset``, after the columns are made: poly() and scale() stay those of the whole table.
+    """
+    return fit.ask(_influence, group)
+
+
+def _influence(fit: Fit, group: str) -> Deletion:
+    design = fit.model.design
+    term = next(each for each in design.terms if each.group == group)
+    frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
+    frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
+    got = r.from_r(r.call(_room()["influence_of"], fit.native, frame, _COLUMN))
+    p = design.X.shape[1]
+    given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
+    back = between(given, design.X)
+    return Deletion(
+        levels=tuple(got["levels"]),
+        whole=back @ got["whole"],
+        fixed=Statement(got["fixed"].reshape(-1, p) @ back.T, quantity="fixed effects by lme4's influence()"),
+        dfbeta=Statement(got["dfbeta"].reshape(-1, p) @ back.T, "dfbeta_of_the_opposite_sign"),
+        distance=Statement(got["distance"], "cooks_distance_by_levels"),
+    )

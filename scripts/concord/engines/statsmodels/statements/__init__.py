@@ -1,0 +1,12 @@
+"""What MixedLM says of a fit beyond the estimates: a module a subject."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "optimum": ["checks", "criteria"],
+        "random_effects": ["predictions"],
+        "standard_errors": ["uncertainty"],
+    },
+)

@@ -1,0 +1,7 @@
+"""What is used of statsmodels itself: half a second to import, for which only a process that fits has to wait."""
+
+import statsmodels.formula.api as smf
+from statsmodels.base.model import LikelihoodModel
+from statsmodels.regression.mixed_linear_model import MixedLMParams
+
+__all__ = ["LikelihoodModel", "MixedLMParams", "smf"]

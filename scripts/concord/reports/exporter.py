@@ -1,0 +1,50 @@
+"""What a page asks of nbconvert: Markdown with its formulas as MathML, and the exporter with a page's own filters."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+
+def exporter(template: str, folder: Path, filters: Mapping[str, Callable[..., str]]) -> HTMLExporter:
+    """The exporter of notebooks to HTML by a template of a folder, which uses these filters."""
+    logging.getLogger("traitlets").addHandler(logging.NullHandler())
+    made = HTMLExporter(template_name=template, extra_template_basedirs=[str(folder)], embed_images=True)
+    for name, function in {"markdown2html": markdown, **filters}.items():
+        made.register_filter(name, function)
+    return made
+
+
+def markdown(source: str) -> str:
+    """A cell's Markdown as HTML."""
+    renderer = _Renderer(escape=False, embed_images=True, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def mathematics(latex: str, display: str = "inline") -> str:
+    """LaTeX as MathML, which browsers show by themselves; what cannot be translated is shown as it was written."""
+    try:
+        made = convert(latex, display=display)
+    except Exception:  # whatever a parser of LaTeX stumbles over: the page still shows it
+        return f"<code>{html.escape(latex)}</code>"
+    # As the relation that it stands for, with a relation's space around it
+    made = made.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
+    return made.replace("<math ", f'<math alttext="{html.escape(" ".join(latex.split()))}" ', 1)
+
+
+class _Renderer(IPythonRenderer):
+    def block_math(self, body: str) -> str:
+        shown = mathematics(body, "block")
+        return f'<div class="formula" tabindex="0" role="group" aria-label="Formula">{shown}</div>\n'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def inline_math(self, body: str) -> str:
+        return mathematics(body)

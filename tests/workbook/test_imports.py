@@ -1,0 +1,90 @@
+"""Who may import whom: each contract in pyproject.toml holds, and is broken by an import that it forbids."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+
+from support.paths import ROOT
+
+PACKAGE = ROOT / "scripts" / "concord"
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
+# By contract, what breaks it and no other that stands before it: in which file, and what is imported there.
+BREACHES = {
+    "direction": ("files.py", "import concord.session"),
+    "circles": ("agreement/tolerances.py", "import concord.agreement.verdict, concord.agreement.comparison"),
+    "independence": ("models/design.py", "import concord.r"),
+    "roundabout": ("likelihood/newton.py", "from concord.models import get"),
+    "data": ("data/source.py", "import rpy2.rinterface"),
+    "processes": ("processes/cluster.py", "import scipy.stats"),
+    "reports": ("reports/tidying.py", "from concord.models.parameters import KEY"),
+    "engines": ("engines/lme4/engine.py", "import concord.engines.nlme.engine"),
+}
+
+
+def lint(place: Path) -> str:
+    """What the linter says of the package in a folder, without colours."""
+    environment = os.environ | {"PYTHONPATH": str(place), "NO_COLOR": "1", "COLUMNS": "200"}
+    words = [sys.executable, "-c", LINT, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
+    return subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The package where it can be changed."""
+    place = tmp_path_factory.mktemp("package")
+    shutil.copytree(PACKAGE, place / "concord", ignore=shutil.ignore_patterns("__pycache__"))
+    return place
+
+
+def test_every_contract_has_its_breach():
+    assert [contract["id"] for contract in CONTRACTS] == list(BREACHES)
+
+
+@pytest.mark.parametrize("id", BREACHES)
+def test_a_contract_is_broken_by_what_it_forbids(id, copy):
+    """One import more, and the linter names the contract; without it all are kept."""
+    (name,) = (contract["name"] for contract in CONTRACTS if contract["id"] == id)
+    file, line = BREACHES[id]
+    path = copy / "concord" / file
+    before = path.read_text(encoding="utf-8")
+    assert f"{name} KEPT" in lint(copy)
+    try:
+        path.write_text(f"{before}\n{line}\n", encoding="utf-8")
+        assert f"{name} BROKEN" in lint(copy)
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def test_the_engines_of_the_contract_are_those_that_there_are():
+    (contract,) = (contract for contract in CONTRACTS if contract["id"] == "engines")
+    folders = {path.parent.name for path in (PACKAGE / "engines").glob("*/engine.py")}
+    assert {name.rpartition(".")[2] for name in contract["modules"]} == folders
+
+
+def test_no_file_imports_itself_through_others():
+    """A file in a circle cannot be read without all the others in it."""
+    graph = grimp.build_graph("concord", cache_dir=None)
+    left = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    while leaves := [module for module, imported in left.items() if not imported & left.keys()]:
+        for module in leaves:
+            del left[module]
+    assert not left, f"in or above a circle: {sorted(left)}"
+
+
+def test_a_room_alone_loads_nothing_heavy():
+    """A command that needs no table answers at once: a room's modules load when they are first asked for."""
+    rooms = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+    code = f"import sys, {', '.join(f'concord.{room}' for room in rooms)}; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    heavy = {"numpy", "pandas", "scipy", "matplotlib", "statsmodels", "rpy2", "pyarrow", "papermill", "distributed"}
+    assert not heavy & set(loaded.stdout.split())
