@@ -7,11 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from concord.engines.engine import CannotExpress
-from concord.engines.lme4 import engine as lme4
-from concord.engines.statsmodels import engine as mixedlm
-from concord.engines.statsmodels.patsy import literal
+from concord.engines.engine import CannotExpress, party
 from concord.models.model import Model
+from concord.models.syntax import literal
 
 # So many levels are listed; of more, sorted ones, the code says that they are sorted.
 LISTED = 12
@@ -39,7 +37,7 @@ class Listings:
 
     Attributes
     ----------
-    python, r : ready to paste; a comment with the reason where MixedLM cannot express the model
+    python, r : ready to paste; a comment with the reason where Python's party cannot express the model
 
     Parameters
     ----------
@@ -61,12 +59,13 @@ class Listings:
 
 
 def _python(model: Model, source: str | None) -> str:
+    package = party("Python")
     try:
-        fitted = mixedlm.call(model)
+        fitted = package.call(model)
     except CannotExpress as error:
         return f"# {error}"
     suffix = _suffix(source)
-    imports = {"import pandas as pd", *mixedlm.imports(model), *(["import rdata"] if suffix == ".rds" else [])}
+    imports = {"import pandas as pd", *package.imports(model), *(["import rdata"] if suffix == ".rds" else [])}
     name = model.dataset.id
     columns = ", ".join(map(literal, model.formula.variables))
     lines = [f"{name} = {_PYTHON[suffix].format(file=literal(source))}"] if source else []
@@ -93,7 +92,8 @@ def _r(model: Model, source: str | None) -> str:
             of = f'sort(unique(as.character({column})), method = "radix")'
         ordered = ", ordered = TRUE" if model.frame[factor].cat.ordered else ""
         lines.append(f"{column} <- factor({column}, levels = {of}{ordered})")
-    return "\n".join(["library(lme4)", "", *lines, lme4.call(model)])
+    package = party("R")
+    return "\n".join([*package.imports(model), "", *lines, package.call(model)])
 
 
 def _factors(model: Model) -> list[str]:

@@ -344,6 +344,16 @@ def from_r(value: Any) -> Any:
     return value
 
 
+def texts(value: Any) -> tuple[str, ...]:
+    """R's texts; none for NULL."""
+    return tuple(from_r(value) or ())
+
+
+def text(value: Any) -> str:
+    """The first of R's texts."""
+    return texts(value)[0]
+
+
 def record(kind: type[Record], value: Any) -> Record:
     """A named list of R as a record, a dataclass with a field for every name, whose type says what R has there.
 
@@ -356,6 +366,11 @@ def record(kind: type[Record], value: Any) -> Record:
     """
     made: Record = _typed(kind, from_r(value))
     return made
+
+
+def records(kind: type[Record], value: Any) -> list[Record]:
+    """An unnamed list of such lists; see `record`."""
+    return [_typed(kind, each) for each in from_r(value) or ()]
 
 
 _fields = cache(get_type_hints)

@@ -33,6 +33,7 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
+from concord.engines.engine import engines, parties, party
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker
 from concord.models import formula as formulas
@@ -42,8 +43,6 @@ from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.vocabulary import METHODS, SETTINGS
 
-# Fits of a sweep: optimizers times codings, each some times slower than the default.
-SWEEPS = {"statsmodels": 15, "lme4": 40}
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -88,7 +87,7 @@ class Inquiry:
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        worker("statsmodels")  # imports while the table is read and R starts
+        worker(party("Python").name)  # imports while the table is read and R starts
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -112,7 +111,7 @@ class Inquiry:
         self._table = table_digest(prepared.frame)
 
     def compare(self, settings: str = "default") -> Comparison:
-        """Fit by MixedLM, lme4 and, where it can express the model, nlme; judge and compare.
+        """Fit by every engine that can express the model; judge and compare.
 
         Parameters
         ----------
@@ -143,7 +142,7 @@ class Inquiry:
         return found if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
-        """What MixedLM, lme4 and nlme say, in this order.
+        """What every engine says, parties first.
 
         Raises
         ------
@@ -151,20 +150,25 @@ class Inquiry:
         StrayAnswer : the table is no longer the one that the inquiry began with
         """
         _check_settings(settings)
-        asked: list[Asked] = []
+        waiting = [name for name in engines() if name not in parties()]
+        asked: dict[str, Asked] = {}
+        found: dict[str, Answer] = {}
 
-        def ask(engine: str) -> Asked:
-            asked.append(Asked(self.model, engine, settings, self._table))
-            return asked[-1]
+        def ask(engine: str) -> None:
+            asked[engine] = Asked(self.model, engine, settings, self._table)
 
         try:
-            mixedlm, lme4 = ask("statsmodels"), ask("lme4")
-            reference.of(self.model)  # found here, while both engines are at work there
-            by_lme4 = lme4.answer(self.engine_timeout)
-            nlme = ask("nlme")
-            return mixedlm.answer(self.engine_timeout), by_lme4, nlme.answer(self.engine_timeout)
+            for name in parties():
+                ask(name)
+            reference.of(self.model)  # found here, while the parties are at work there
+            # As one is done another one begins; of the parties R's is mostly the first.
+            for name in [*reversed(parties()), *waiting]:
+                found[name] = asked[name].answer(self.engine_timeout)
+                if waiting:
+                    ask(waiting.pop(0))
+            return tuple(found[name] for name in engines())
         except BaseException:
-            for each in asked:
+            for each in asked.values():
                 each.abandon()
             raise
 
@@ -194,7 +198,7 @@ class Inquiry:
         stopped = [each.engine for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
         if stopped:
             return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
-        needed = sum(SWEEPS.get(each.engine, 0) * each.seconds for each in answers if isinstance(each, Fit))
+        needed = sum(engines()[each.engine].sweep * each.seconds for each in answers if isinstance(each, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
         swept = sweep.run(self.model, self.reference)

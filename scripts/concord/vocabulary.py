@@ -8,13 +8,6 @@ ROLES = ("party", "arbiter", "guest")
 """What an engine is in a comparison: a verdict is about its parties; arbiters and guests are shown beside them."""
 LANGUAGES = ("Python", "R")
 
-ENGINES = ("statsmodels", "lme4", "nlme")
-PARTIES = ("statsmodels", "lme4")
-"""The engines that a verdict is about; nlme is an arbiter beside them."""
-LANGUAGE = {"statsmodels": "python", "lme4": "r", "nlme": "r"}
-TITLES = {"statsmodels": "MixedLM (statsmodels)", "lme4": "lme4", "nlme": "nlme"}
-"""What people call each engine."""
-
 SHORT, IMPRECISE = "short", "imprecise"
 """Grades of a fit below the reference: by so much that it could matter to a reader, or by less."""
 WARNED, SILENT = "warned", "silent"
@@ -49,12 +42,6 @@ def side(word: str) -> tuple[str, ...]:
     first = word.split()[0]
     named = word.endswith((f" {SHORT}", f" {IMPRECISE}"))
     return ("python", "r") if named and first == "both" else (first,) if named else ()
-
-
-def title(label: str) -> str:
-    """A fit's label, such as ``statsmodels default``, as it is said to people."""
-    engine, _, rest = label.partition(" ")
-    return " ".join(filter(None, [TITLES.get(engine, engine), rest]))
 
 
 def passes(word: str, strict: bool = False) -> bool:

@@ -9,10 +9,11 @@ import pytest
 
 from concord import vocabulary
 from concord.agreement.verdict import Fact, Facts, Gone, decide, grade
+from concord.engines.engine import title
 from concord.vocabulary import VERDICTS, passes, side
 
 GOOD = Fact("MixedLM (statsmodels)", "statsmodels", gap=0.0, off=0.0, digits=7.2, slope=1e-6)
-OTHER = replace(GOOD, name="lme4", engine="lme4")
+OTHER = replace(GOOD, name="lme4", engine="lme4", language="R")
 ALLOWED = 1e-6
 
 
@@ -52,7 +53,7 @@ def test_the_word_is_that_of_the_worst_and_the_reason_names_every_engine():
     assert found.word == "python short"
     assert "MixedLM (statsmodels) is short: it stopped 1.37 log-likelihood units below" in found.reason
     assert "lme4 is imprecise: it stopped 2.78e-06 log-likelihood units below the certified optimum" in found.reason
-    assert word(replace(short, engine="lme4"), replace(weak, engine="statsmodels")) == "r short"
+    assert word(replace(short, language="R"), replace(weak, language="Python")) == "r short"
     assert word(short, replace(OTHER, gap=1.0)) == "both short"
     assert word(GOOD, weak) == "r imprecise" and word(replace(GOOD, gap=1e-5), weak) == "both imprecise"
 
@@ -119,4 +120,4 @@ def test_every_word_has_a_letter_of_its_own_and_only_agreement_and_imprecision_p
     assert [each for each in VERDICTS if passes(each)] == ["agree", *vocabulary.IMPRECISES]
     assert [each for each in VERDICTS if passes(each, strict=True)] == ["agree"]
     assert side("both imprecise") == ("python", "r") and side("r short") == ("r",) and side("differ") == ()
-    assert vocabulary.title("statsmodels default 2") == "MixedLM (statsmodels) default 2"
+    assert title("statsmodels default 2") == "MixedLM (statsmodels) default 2" and title("x 2") == "x 2"

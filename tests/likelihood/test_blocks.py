@@ -101,7 +101,7 @@ def test_a_large_crossed_design_is_lme4s(method, make_model, monkeypatch):
     frame = crossed_frame(5000, 300, 200).astype({"a": "category", "b": "category"})
     model = make_model(frame, "y ~ x + (1 | a) + (1 | b)", method)
     likelihood = Likelihood(model.design, model.reml)
-    assert [type(each) for each in likelihood._blocks] == [Crossed]
+    assert [type(each) for each in likelihood.blocks] == [Crossed]
     fit = engines()["lme4"].fit(model, "tuned")
     assert likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance) == pytest.approx(
         fit.loglik, rel=0, abs=1e-8
@@ -142,7 +142,7 @@ def test_a_hundred_thousand_rows_in_groups_alike_cost_what_one_group_costs():
     held: list[Likelihood] = []
     assert peak(lambda: held.append(Likelihood(design, True))) < 100 * design.X.nbytes
     likelihood = held[0]
-    assert sum(len(each.R) for each in likelihood._blocks) < 10
+    assert sum(len(each.R) for each in likelihood.blocks) < 10
     assert peak(lambda: likelihood.criterion_and_gradient(np.array([0.7]))) < 100_000
     found = likelihood.optimum()
     y = design.y.reshape(groups, rows)
@@ -159,7 +159,7 @@ def test_with_groups_unlike_each_other_cost_grows_linearly_with_their_number():
     for groups in (1_000, 10_000):
         x = np.random.default_rng(5).normal(size=10 * groups)
         likelihood = Likelihood(grouped_design(groups, 10, x, 2), True)
-        assert sum(len(each.R) for each in likelihood._blocks) == groups
+        assert sum(len(each.R) for each in likelihood.blocks) == groups
         peaks.append(peak(lambda made=likelihood: made.criterion_and_gradient(np.array([0.7, 0.1, 0.4]))))
     assert peaks[1] < 11 * peaks[0] and peaks[1] < 10_000_000
 

@@ -113,7 +113,9 @@ def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data
     assert [line for line in axes.lines if np.allclose(line.get_ydata(), limit)]
     assert axes.get_xlabel() == "the variance"
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "MixedLM's profile_re, REML: holds the ratio to the residual variance, shown as a variance" in words
+    assert (
+        "MixedLM (statsmodels)'s profile, REML: holds the ratio to the residual variance, shown as a variance" in words
+    )
     assert "lme4's profile, ML: holds the standard deviation, shown squared" in words
     assert sum(word.startswith("independent") for word in words) == 3
     # Lines are independent, points a package's.

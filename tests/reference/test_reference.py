@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import errno
 import itertools
 import json
@@ -613,7 +612,7 @@ def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_m
 
 
 def test_a_table_without_a_folder_of_its_own_has_no_place_for_records(make_model):
-    dataset = dataclasses.replace(make_model(LINE, "y ~ x + (x | g)").dataset, place=None)
+    dataset = replace(make_model(LINE, "y ~ x + (x | g)").dataset, place=None)
     with pytest.raises(ReferenceError, match="has no references"):
         reference.write(dataset, {})
 

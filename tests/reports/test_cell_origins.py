@@ -46,9 +46,7 @@ def test_the_variable_of_a_comprehension_leads_nowhere():
 
 
 def test_a_name_that_the_magic_takes_out_of_r_leads_to_where_r_made_it():
-    story = cells(
-        "*a = smf.mixedlm('y ~ x', d).fit()", "*%%R\nb <- lmer(y ~ x + (1 | g))", "c = %R b\ncompare(a, c)"
-    )
+    story = cells("*a = smf.mixedlm('y ~ x', d).fit()", "*%%R\nb <- lmer(y ~ x + (1 | g))", "c = %R b\ncompare(a, c)")
     assert (origin(story, 2).python, origin(story, 2).r) == (0, 1)
 
 

@@ -20,6 +20,7 @@ from concord.data.columns import PreparationError
 from concord.data.source import SourceError
 from concord.engines import remote
 from concord.engines.answers import Absence
+from concord.engines.engine import engines
 from concord.engines.lme4 import engine as lme4
 from concord.engines.statsmodels import engine as mixedlm
 from concord.likelihood.likelihood import LikelihoodError
@@ -154,7 +155,7 @@ def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, m
     """Its process dies before it is asked, and the next one too."""
     (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(remote._WARM, "statsmodels", ("ends_all",))
+    monkeypatch.setattr(engines()["statsmodels"], "preload", ("ends_all",))
     made = worker.Worker.__init__
 
     def dead_at_once(self, modules):

@@ -190,7 +190,7 @@ class Line:
         if not self.same_definition:
             # Numbers of two things are explained only where each is what its own definition gives.
             return (OPTIMUM if self._moved else DEFINITION) if held else ALONE
-        if len(self.values) > 1 and not self.difference <= self._limit_across:
+        if len(self.values) > 1 and not self.difference <= self.limit_across:
             if not held or np.isnan(self.difference):
                 return DIFFER
             return OPTIMUM if self.short else ESTIMATES
@@ -204,7 +204,7 @@ class Line:
         shown = [] if np.isnan(self.independent) else [("", self.independent)]
         values = [(self.definitions.get(source, ""), value) for source, value in self.values.items()] + shown
         same = (self._distance(a, b) for (one, a), (other, b) in combinations(values, 2) if one == other)
-        return self.short and any(each > self._limit_across for each in same)
+        return self.short and any(each > self.limit_across for each in same)
 
     @property
     def reason(self) -> str:
@@ -214,10 +214,10 @@ class Line:
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
-            words.append(f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed")
+            words.append(f"difference {self.difference:.3g}, {self.limit_across:.3g} allowed")
         if self.verdict == ESTIMATES:
             words.append(
-                f"difference {self.difference:.3g}, {self._limit_across:.3g} allowed; each is what its own estimates "
+                f"difference {self.difference:.3g}, {self.limit_across:.3g} allowed; each is what its own estimates "
                 "give, and how far those may be apart is judged with them"
             )
         words += [
@@ -258,7 +258,7 @@ class Line:
         return float(self.rounding.get(source, 0.0))
 
     @property
-    def _limit_across(self) -> float:
+    def limit_across(self) -> float:
         """How far two sources may be apart: each may be off to its own side, and their estimates are not quite the
         same.
         """
@@ -376,8 +376,8 @@ class Sheet:
             if shown:
                 cells.append(tables.number(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
-            noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line._limit_across
-            difference = f"< {line._limit_across:.1e}" if noise else tables.number(line.difference, 3)
+            noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line.limit_across
+            difference = f"< {line.limit_across:.1e}" if noise else tables.number(line.difference, 3)
             answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
             alone = len(line.values) + (not np.isnan(line.independent)) < 2
             same = "" if alone or not line.values else "yes" if line.same_definition else "no"

@@ -20,13 +20,14 @@ from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE
 from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, plain
 from concord.engines.answers import Absence, Answer
+from concord.engines.engine import deciding, engines, title
 from concord.engines.fit import Fit
 from concord.inference.curvature import Curvature
 from concord.models.model import Model
 from concord.models.parameters import KEY
 from concord.reference import reference
 from concord.reference.reference import Reference
-from concord.vocabulary import AGREE, CANNOT_EXPRESS, SHORT, title
+from concord.vocabulary import AGREE, CANNOT_EXPRESS, SHORT
 
 __all__ = [
     "Comparison",
@@ -71,7 +72,7 @@ class Comparison:
     verdict : what came of it, with the reason
     table : one row per quantity, the log-likelihood first; see `agreement_table`
 
-    Beside MixedLM and lme4, nlme is an arbiter: shown in the table and judged, but no party to the verdict.
+    Beside the parties all other engines are shown in the table and judged, but are no parties to the verdict.
     """
 
     def __init__(self, *answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> None:
@@ -96,11 +97,9 @@ class Comparison:
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-        arbiter = {"statsmodels", "lme4"} <= {each.engine for each in answers}
-        self.parties = [i for i, engine in enumerate(engines) if not (arbiter and engine == "nlme")] or [
-            *range(len(fits))
-        ]
-        self.missing = [each for each in self.absent if not (arbiter and each.engine == "nlme")]
+        decides = deciding(each.engine for each in answers)
+        self.parties = [i for i, engine in enumerate(engines) if engine in decides] or [*range(len(fits))]
+        self.missing = [each for each in self.absent if each.engine in decides]
         self.allowed_gap = allowed_gap("tuned" if self.settings == "tuned" else "default", first)
         self.against = self._best_known(against or reference.of(first))
         self.judge = self._judge_of(first, self.against)
@@ -305,13 +304,13 @@ class Comparison:
             judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
             told = {"converged": fit.converged, "said_so": judgement.said_so, "messages": list(fit.messages)}
             row = {**head, **judged, **told, "verdict": self.verdict.word}
-            # The call is no column of fits.csv: it is for the page that shows the code of every fit
-            fits.append({**plain(row, FITS_COLUMNS), "call": fit.call})
+            # What is no column of fits.csv is for the site, which knows no engines.
+            fits.append({**plain(row, FITS_COLUMNS), **_kind(fit.engine), "call": fit.call})
         for each in self.absent:
             head = {**model, "settings": each.settings, "engine": each.engine}
             numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": each.seconds}
             told = {"converged": False, "said_so": "", "messages": [each.reason], "verdict": self.verdict.word}
-            fits.append(plain({**head, **numbers, **told}, FITS_COLUMNS))
+            fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(each.engine)})
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
@@ -344,6 +343,11 @@ class Comparison:
 
     def __repr__(self) -> str:
         return tables.render_text(*self._rendered())
+
+
+def _kind(engine: str) -> dict[str, str]:
+    """An engine's language and role."""
+    return {"language": engines()[engine].language, "role": engines()[engine].role}
 
 
 def compare(*answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> Comparison:

@@ -10,8 +10,9 @@ from concord.agreement.comparison import Comparison, Disagreement, compare
 from concord.display import table
 from concord.display.media import MEDIA_TYPE
 from concord.engines.answers import answer
+from concord.engines.engine import engines, title
 from concord.models import model as models
-from concord.vocabulary import AGREE, ENGINES, IMPRECISES, SETTINGS, title
+from concord.vocabulary import AGREE, IMPRECISES, SETTINGS
 
 
 class Explained(Protocol):
@@ -25,10 +26,10 @@ class Explained(Protocol):
 
 
 def everything(chosen: Iterable[models.Model] | None = None) -> Iterator[Comparison]:
-    """Every model by every method, or those chosen, at default and at tuned settings, by all three engines."""
+    """Every model by every method, or those chosen, at default and at tuned settings, by all engines."""
     for model in models.every() if chosen is None else chosen:
         for settings in SETTINGS:
-            yield compare(*(answer(model, engine, settings) for engine in ENGINES))
+            yield compare(*(answer(model, engine, settings) for engine in engines()))
 
 
 class Gate:
@@ -166,7 +167,7 @@ class Gate:
 
 
 def _rank(engine: str, settings: str) -> tuple[int, int]:
-    return SETTINGS.index(settings), ENGINES.index(engine)
+    return SETTINGS.index(settings), list(engines()).index(engine)
 
 
 def _said(comparison: Comparison) -> str:

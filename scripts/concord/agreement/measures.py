@@ -19,6 +19,7 @@ from concord.agreement.resolution import Resolution
 from concord.agreement.tolerances import of_stated
 from concord.agreement.verdict import GAP, Fact, grade
 from concord.arrays import Mask, Vector
+from concord.engines.engine import engines
 from concord.engines.error_definitions import by_joint_hessian
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed, slope
@@ -175,6 +176,7 @@ class Judge:
         fact = Fact(
             name=name,
             engine=fit.engine,
+            language=engines()[fit.engine].language,
             gap=gap,
             off=off,
             digits=digits,

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from concord.arrays import Vector
+from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import EPS, Likelihood
 from concord.models.parameters import least_eigenvalue
@@ -68,8 +69,8 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
     design, scale = likelihood.design, likelihood.scale
     X, y = np.abs(design.X), np.abs(design.y) / scale
     products, spread = X.T @ X, np.abs(inverse)
-    squared = fit.engine != "nlme"
-    unit = 2 * EPS if squared else EPS**2
+    package = engines()[fit.engine]
+    unit = 2 * EPS if not package.orthogonal else EPS**2
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         traced = unit * float(np.sum(spread * products))
         right = unit * (products @ np.abs(fit.fixed / scale) + X.T @ y)
@@ -77,12 +78,12 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
         errors = 0.5 * unit * np.diag(spread @ products @ spread) / np.diag(spread)
     if not (math.isfinite(traced + by_X) and np.isfinite(errors).all()):
         return nothing
-    if not squared:  # the condition, not its square
+    if package.orthogonal:  # the condition, not its square
         traced, errors = math.sqrt(traced), np.sqrt(errors)
     traced = traced / 2 if likelihood.reml else 0.0
     inverted = inversion(fit)
     residuals = 0.0
-    if fit.engine == "statsmodels":
+    if package.inverts:
         left = (design.y - design.X @ fit.fixed) / scale
         residuals = EPS * float(left @ left) / (2 * fit.residual_variance / scale**2)
     stated = common + traced + inverted + residuals
@@ -99,8 +100,8 @@ def _held(fit: Fit, likelihood: Likelihood) -> float:
 
 
 def inversion(fit: Fit) -> float:
-    """What the inverses of its covariance matrices can do to the log-likelihood that MixedLM searches by."""
-    if fit.engine != "statsmodels":
+    """What the inverses of its covariance matrices can do to the log-likelihood that an engine searches by."""
+    if not engines()[fit.engine].inverts:
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
     return float(

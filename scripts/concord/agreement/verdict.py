@@ -18,18 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from concord.likelihood.newton import STATIONARY
-from concord.vocabulary import (
-    AGREE,
-    CANNOT_EXPRESS,
-    DIFFER,
-    IMPRECISE,
-    LANGUAGE,
-    NO_FIT,
-    SHORT,
-    SILENT,
-    UNJUDGED,
-    WARNED,
-)
+from concord.vocabulary import AGREE, CANNOT_EXPRESS, DIFFER, IMPRECISE, NO_FIT, SHORT, SILENT, UNJUDGED, WARNED
 
 GAP = 0.01
 ERRORS = 0.1
@@ -73,6 +62,7 @@ class Fact:
     broken : what it states and does not hold at its own estimates, a clause each
     slope : the criterion's largest derivative where it stopped, in whitened coordinates
     gained : what a search that goes on from there gains; NaN where there was none
+    language : in which the engine fits
     singular : whether a covariance matrix of its is singular
     converged, doubted : what it claims, and whether it expressed doubt
     recoded : that it was given X in another coding, in a clause
@@ -81,6 +71,7 @@ class Fact:
     name: str
     engine: str
     gap: float
+    language: str = "Python"
     off: float = math.nan
     digits: float = math.nan
     rounding: float = 0.0
@@ -175,8 +166,8 @@ def decide(facts: Facts) -> Verdict:
 
 
 def _sided(below: Sequence[tuple[Fact, str]], worst: str) -> str:
-    """``python short`` where every fit that is short is MixedLM's."""
-    sides = sorted({LANGUAGE[fact.engine] for fact, given in below if given == worst})
+    """``python short`` where every fit that is short is by a package of Python."""
+    sides = sorted({fact.language.lower() for fact, given in below if given == worst})
     return f"{'both' if len(sides) > 1 else sides[0]} {worst}"
 
 

@@ -30,7 +30,7 @@ def about() -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": versions.collect((*versions.PYTHON_PACKAGES, "papermill", "distributed"), ["lme4"]),
+        "versions": versions.collect((*versions.python_packages(), "papermill", "distributed"), ["lme4"]),
     }
 
 

@@ -17,9 +17,10 @@ from typing import Any, Literal
 from concord import versions
 from concord.agreement.comparison import Comparison
 from concord.display import table
+from concord.engines import FORMERLY
+from concord.engines.engine import engines
 from concord.errors import InputError
 from concord.models.parameters import KEY
-from concord.vocabulary import ENGINES
 
 FORMAT = 1
 # A standard error may move by this share of itself between two runs: it follows variances within their tolerance.
@@ -105,7 +106,7 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
         "data": model.dataset.sha256,
         "verdict": comparison.verdict.word,
         "reason": comparison.verdict.reason,
-        "fits": {engine: fits[engine] for engine in ENGINES if engine in fits},
+        "fits": {engine: fits[engine] for engine in engines() if engine in fits},
         "quantities": quantities,
     }
 
@@ -134,13 +135,22 @@ def read(path: Path) -> Baseline:
         raise InputError(f"{path}: is no baseline: record one with --record")
     if content["format"] != FORMAT:
         raise InputError(f"{path}: is a baseline of format {content['format']!r}, not {FORMAT}: record it anew")
-    found = Baseline(content["versions"], content["comparisons"])
     try:
+        found = Baseline(content["versions"], [_renamed(each) for each in content["comparisons"]])
         changes(found, found)
         dict(found.versions)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is a damaged baseline ({type(error).__name__}: {error}): record it anew") from None
     return found
+
+
+def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry by today's names of the engines."""
+
+    def by_engine(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {FORMERLY.get(name, name): value for name, value in values.items()}
+
+    return {**entry, "fits": by_engine(entry["fits"]), "quantities": [by_engine(row) for row in entry["quantities"]]}
 
 
 def changes(then: Baseline, now: Baseline, *, partial: bool = False) -> list[Change]:

@@ -10,7 +10,8 @@ from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, sides
 from concord.commands.baseline import Baseline, Change
 from concord.commands.case import Case, headline
-from concord.vocabulary import SETTINGS, title
+from concord.engines.engine import title
+from concord.vocabulary import SETTINGS
 
 
 def summary(

@@ -20,7 +20,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "requirements",
         nargs="*",
-        default=["statsmodels"],
         metavar="REQUIREMENT",
         help="as for pip: 'statsmodels==0.14.6' 'pandas<3'; default: statsmodels, the newest",
     )
@@ -48,23 +47,24 @@ def run(given: argparse.Namespace) -> int:
     """
     from concord.commands import baseline, environment, sides
     from concord.commands.markdown import upgrade_summary
+    from concord.engines.engine import party
     from concord.errors import InputError
     from concord.files import write
     from concord.models import model
 
     for id in given.model:
         model.get(id)
-    folder = given.folder
+    folder, requirements = given.folder, given.requirements or party("Python").packages
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder: name another one with --folder")
     (folder / "summary.md").unlink(missing_ok=True)  # an earlier run's, which must not be taken for this one's
-    sides.say(f"installing {' '.join(given.requirements)} beside {sys.prefix}")
+    sides.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
     python = environment.make(folder / "environment")
-    environment.install(python, given.requirements, given.pre, folder / "pip.log")
+    environment.install(python, requirements, given.pre, folder / "pip.log")
     installed = environment.installed(python)
     upgraded = [(name, before, now) for name, before, now in installed if before != now]
     if not upgraded:
-        text = f"## Upgrade check: nothing to compare\n\n{environment.nothing_newer(given.requirements)}\n"
+        text = f"## Upgrade check: nothing to compare\n\n{environment.nothing_newer(requirements)}\n"
         write(folder / "summary.md", text)
         print(text, end="")
         return 0

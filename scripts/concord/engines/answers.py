@@ -17,7 +17,7 @@ class Absence:
     Attributes
     ----------
     model : what was to be fitted
-    engine : ``statsmodels``, ``lme4`` or ``nlme``
+    engine : its name
     settings : ``default`` or ``tuned``
     kind : ``cannot express``: there is no way to write the model down; ``failed``: it stopped with an error;
         ``stopped``: its time was over, or its process died

@@ -15,7 +15,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol, cast
 
 import pandas as pd
 
+from concord import r
 from concord.engines.fit import Fit
 from concord.engines.replicate import Refit
 from concord.models.model import Model
@@ -40,10 +41,15 @@ class Engine(Protocol):
     name : what records call it, and the name of its folder
     title : what people call it
     language : ``Python`` or ``R``
-    role : ``party``: the verdict is about it; ``arbiter``: it is asked beside the parties, and no party while they are
-        there; ``guest``: likewise, and asked only where it is named
+    role : ``party``: the verdict is about it, and each language has one; ``arbiter`` or ``guest``: it is asked and
+        judged beside the parties, and no party while they are there
     settings : ``default``, as the package ships; ``tuned``, the best of several of its optimizers
+    packages : of its language, that its fits depend on, the one that fits first
+    companions : packages that are asked about its fits too
     preload : the modules that a process imports ahead of its first fit
+    orthogonal : whether it takes least squares by orthogonal factors, and not through the normal equations
+    inverts : whether its log-likelihood takes the inverse of each covariance matrix of random effects
+    sweep : so many default fits take as long as a fit by each of its optimizers in each coding of the predictors
     optimizers : gives the names of the package's optimizers; None where they are not to be told apart
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
@@ -57,7 +63,12 @@ class Engine(Protocol):
     language: Literal["Python", "R"]
     role: Literal["party", "arbiter", "guest"]
     settings: tuple[str, ...]
+    packages: tuple[str, ...]
+    companions: tuple[str, ...]
     preload: tuple[str, ...]
+    orthogonal: bool
+    inverts: bool
+    sweep: int
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
@@ -83,8 +94,17 @@ class Engine(Protocol):
         """
 
     @staticmethod
+    def imports(model: Model) -> list[str]:
+        """The lines that the code of `call` needs before it.
+
+        Raises
+        ------
+        CannotExpress : the package has no way to write the model down
+        """
+
+    @staticmethod
     def call(model: Model) -> str:
-        """The code that fits a model, ready to paste.
+        """The code that fits a model, ready to paste, for a table called like the dataset.
 
         Raises
         ------
@@ -92,7 +112,19 @@ class Engine(Protocol):
         """
 
 
-_STATED = ("name", "title", "language", "role", "settings")
+_STATED = (
+    "name",
+    "title",
+    "language",
+    "role",
+    "settings",
+    "packages",
+    "companions",
+    "preload",
+    "orthogonal",
+    "inverts",
+    "sweep",
+)
 
 
 class EngineError(RuntimeError):
@@ -131,14 +163,32 @@ def parties() -> tuple[str, ...]:
     return tuple(name for name, engine in engines().items() if engine.role == "party")
 
 
-def arbiters() -> tuple[str, ...]:
-    """The names of the engines that are asked beside the parties."""
-    return tuple(name for name, engine in engines().items() if engine.role == "arbiter")
+def party(language: str) -> Engine:
+    """The party that fits in a language."""
+    return next(engine for engine in engines().values() if (engine.role, engine.language) == ("party", language))
 
 
-def asked() -> tuple[str, ...]:
-    """The names of the engines that are asked of every model: parties and arbiters."""
-    return (*parties(), *arbiters())
+def deciding(asked: Iterable[str]) -> set[str]:
+    """Of the engines that were asked of one model those that the verdict is about: the parties, where all are there."""
+    names = set(asked)
+    return set(parties()) if names.issuperset(parties()) else names
+
+
+def preloads() -> tuple[str, ...]:
+    """The modules that a process imports ahead of the first fit by any engine."""
+    return tuple(dict.fromkeys(module for engine in engines().values() for module in engine.preload))
+
+
+def load_r() -> None:
+    """Start R with the packages of all engines that fit there.
+
+    Raises
+    ------
+    RError : R or one of the packages is missing
+    """
+    for engine in engines().values():
+        if engine.language == "R":
+            r.package(engine.packages[0])
 
 
 def title(label: str) -> str:
@@ -166,6 +216,10 @@ def _found(folders: tuple[str, ...]) -> dict[str, Engine]:
             raise EngineError(f"{name} is no engine: it states no {', '.join(missing)}")
         if engine.name in found:
             raise EngineError(f"{name}: there is an engine of the name {engine.name} already")
+        if engine.role == "party" and any(
+            (each.role, each.language) == ("party", engine.language) for each in found.values()
+        ):
+            raise EngineError(f"{name}: {engine.language} has a party already: its role is guest")
         found[engine.name] = engine
     ranks = {each.name: (ROLES.index(each.role), LANGUAGES.index(each.language), each.name) for each in found.values()}
     return {name: found[name] for name in sorted(found, key=ranks.__getitem__)}

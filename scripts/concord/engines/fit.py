@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import numpy as np
 import pandas as pd
 
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS, Parameters
+
+Arguments = TypeVarTuple("Arguments")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Fit:
     Attributes
     ----------
     model : what was fitted
-    engine : ``statsmodels``, ``lme4`` or ``nlme``
+    engine : its name
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
     fixed : fixed effects, shape (p,), in the order of ``model.design.names``
@@ -91,7 +94,7 @@ class Fit:
     predict: Callable[[], pd.DataFrame] = field(default=lambda: pd.DataFrame(columns=RANDOM_EFFECTS), repr=False)
     elsewhere: Callable[..., Any] | None = field(default=None, repr=False)
 
-    def ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
+    def ask(self, question: Callable[[Fit, *Arguments], Answer], *arguments: *Arguments) -> Answer:
         """What the package's own result says: ``question(fit, *arguments)``, in the process where that result is.
 
         Parameters
@@ -99,7 +102,10 @@ class Fit:
         question : a function of a module, which takes a `Fit` with its `native`
         arguments : what can be pickled
         """
-        return question(self, *arguments) if self.elsewhere is None else self.elsewhere(question, *arguments)
+        if self.elsewhere is None:
+            return question(self, *arguments)
+        answer: Answer = self.elsewhere(question, *arguments)
+        return answer
 
     @property
     def parameters(self) -> Parameters:

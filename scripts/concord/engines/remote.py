@@ -16,19 +16,15 @@ import pandas as pd
 
 from concord import r
 from concord.engines.answers import Absence, Answer, answer
+from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.processes.worker import Question, Worker, WorkerStopped, number, uninterrupted
 
-# What each engine's process imports ahead of its work. An engine that is stopped takes no other one's fits with it.
-_WARM = {
-    "statsmodels": ("statsmodels.formula.api", "concord.engines.statsmodels.engine"),
-    "lme4": ("concord.engines.lme4.engine",),
-    "nlme": ("concord.engines.nlme.engine",),
-}
 # What of a fit cannot be carried to another process.
 _LEFT = {"model", "native", "summarize", "predict", "elsewhere"}
 
+# Every engine has a process of its own: one that is stopped takes no other one's fits with it.
 _workers: dict[str, Worker] = {}
 
 
@@ -42,13 +38,13 @@ class Asked:
     Parameters
     ----------
     model : what is to be fitted
-    engine : ``statsmodels``, ``lme4`` or ``nlme``
+    engine : its name
     settings : ``default`` or ``tuned``
     table : `table_digest` of the model's table, as it was when the model's design was made
 
     Raises
     ------
-    RError : R or lme4 is missing
+    RError : R or the engine's package is missing
     """
 
     def __init__(self, model: Model, engine: str, settings: str, table: str) -> None:
@@ -141,12 +137,12 @@ def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
     found = _workers.get(engine)
     if found is None or not found.alive:
-        if engine != "statsmodels":
-            r.package("lme4")  # forked, the worker has R as it is here
+        if engines()[engine].language == "R":
+            r.package(engines()[engine].packages[0])  # forked, the worker has R as it is here
         with uninterrupted():
             if found is not None:
                 found.stop()
-            found = _workers[engine] = Worker(_WARM[engine])
+            found = _workers[engine] = Worker(engines()[engine].preload)
     return found
 
 

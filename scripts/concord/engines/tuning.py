@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.arrays import Integers, Vector
 from concord.engines.engine import EngineError
 from concord.engines.fit import Attempt, Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
@@ -25,7 +26,11 @@ SAME = 1e-8
 
 
 def check(
-    what: str, model: Model, reml: bool, response: np.ndarray, groups: Iterable[tuple[DesignTerm, np.ndarray]] = ()
+    what: str,
+    model: Model,
+    reml: bool,
+    response: Vector,
+    groups: Iterable[tuple[DesignTerm, Integers | Sequence[str]]] = (),
 ) -> None:
     """A native result is one by the model's method, on its rows and their groups.
 

@@ -192,7 +192,7 @@ class _Remaining(Likelihood):
 
     def __init__(self, whole: Likelihood, blocks: Sequence[Blocks | Crossed], n: int) -> None:
         vars(self).update(vars(whole))
-        self._blocks, self.n = list(blocks), n
+        self.blocks, self.n = list(blocks), n
         self.nu = n - self.p if self.reml else n
 
 
@@ -257,7 +257,7 @@ class _Cases:
         kept = np.setdiff1d(affected, gone)
         if len(kept):
             change += self._gathered(kept)
-        return _Without(_Remaining(self.whole, [*self.whole._blocks, *change], n), change)
+        return _Without(_Remaining(self.whole, [*self.whole.blocks, *change], n), change)
 
     def _gathered(self, rows: np.ndarray) -> list[Blocks | Crossed]:
         terms: list[DesignTerm] = []

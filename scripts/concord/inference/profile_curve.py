@@ -68,7 +68,7 @@ class Parameter:
     group: str
     term: str
     label: str
-    _make: Callable[[Likelihood, Parameters], Coordinates] = field(repr=False, compare=False)
+    make: Callable[[Likelihood, Parameters], Coordinates] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Profile:
     def __init__(self, parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> None:
         given = (optimum.fixed, optimum.covariances, optimum.residual_variance)
         self.parameter, self.likelihood = parameter, likelihood
-        self._given, self._coordinates = given, parameter._make(likelihood, given)
+        self._given, self._coordinates = given, parameter.make(likelihood, given)
         self._points: list[_Point] = []  # in order of the held coordinate
         self._best = self._top()
         self._points.append(self._best)

@@ -81,7 +81,7 @@ class Exact:
 
         theta holds the lower triangles of the terms' relative covariance factors, column by column, as lme4's does.
         """
-        logdet, _, (pivots, _) = self._evaluate(variables(point, order))
+        logdet, _, (pivots, _) = self.evaluate(variables(point, order))
         constant = self.nu * (1 + (2 * arb.pi() / self.nu).log())
         value = logdet + pivots[-1].log() * arb(self.nu) + constant
         if self.reml:
@@ -92,7 +92,7 @@ class Exact:
     def estimates(self, point: Sequence[arb]) -> dict[str, Any]:
         """Everything that theta determines: ``fixed, std_error, covariances, residual_variance``, in balls."""
         theta = variables(point, 0)
-        _, cross, (pivots, lower) = self._evaluate(theta)
+        _, cross, (pivots, lower) = self.evaluate(theta)
         variance = pivots[-1].value / self.nu
         p = self.p
         # Back substitution through L' for the coefficients; columns of the inverse for their variances.
@@ -117,7 +117,7 @@ class Exact:
             covariances.append(product)
         return {"fixed": coefficients, "std_error": errors, "covariances": covariances, "residual_variance": variance}
 
-    def _evaluate(self, theta: list[Jet]) -> tuple[Jet, list[list[Jet]], tuple[list[Jet], list[list[Jet]]]]:
+    def evaluate(self, theta: list[Jet]) -> tuple[Jet, list[list[Jet]], tuple[list[Jet], list[list[Jet]]]]:
         """log |V|, the lower triangle of [X y]'V^-1[X y], and its pivots and unit lower factor."""
         width = self.p + 1
         cross = [[Jet(self.total[i][j]) for j in range(i + 1)] for i in range(width)]

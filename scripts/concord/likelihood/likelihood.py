@@ -135,8 +135,8 @@ class Likelihood:
         self.shape = search.Shape([len(term.names) for term in design.terms])
         self.m = self.shape.m
         table = np.column_stack([orthonormal, residuals / self.scale])
-        self._blocks = gather(design.terms, whitened, table)
-        self.dense = all(isinstance(blocks, Blocks) for blocks in self._blocks)
+        self.blocks = gather(design.terms, whitened, table)
+        self.dense = all(isinstance(blocks, Blocks) for blocks in self.blocks)
 
     def criterion(self, theta: Vector) -> float:
         """ML deviance or REML criterion, that is -2 log-likelihood, profiled over fixed effects and residual variance.
@@ -260,7 +260,7 @@ class Likelihood:
     def criteria(self, thetas: Matrix) -> Vector:
         """The criterion at each of several thetas, shape (k, m) to (k,); infinite where it has no value."""
         # As many at a time as the memory of a few million numbers holds.
-        at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self._blocks)))
+        at_once = max(1, HELD // max(1, sum(blocks.weight for blocks in self.blocks)))
         if not self.dense or len(thetas) == 1:
             return np.array([self._value(theta) for theta in thetas])
         if len(thetas) <= at_once:
@@ -271,7 +271,7 @@ class Likelihood:
         return np.concatenate([self.criteria(thetas[:half]), self.criteria(thetas[half:])])
 
     def _criteria(self, thetas: Matrix) -> Vector:
-        dense = [blocks.at_many(thetas) for blocks in self._blocks if isinstance(blocks, Blocks)]
+        dense = [blocks.at_many(thetas) for blocks in self.blocks if isinstance(blocks, Blocks)]
         logdet, cross = (total(each) for each in zip(*dense, strict=True))
         diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
         p = self.p
@@ -289,7 +289,7 @@ class Likelihood:
     def starts(self) -> list[Vector]:
         """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
         # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
-        cost = max(1, sum(blocks.weight for blocks in self._blocks))
+        cost = max(1, sum(blocks.weight for blocks in self.blocks))
         points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
         return [
             *search.dips(self.criteria, self.shape, points),
@@ -454,7 +454,7 @@ class Likelihood:
         # Where V is beyond what doubles can hold, nothing that follows would mean anything.
         if not theta @ theta < LARGEST:
             raise np.linalg.LinAlgError("theta is not finite, or too large")
-        parts = [blocks.at(theta) for blocks in self._blocks]
+        parts = [blocks.at(theta) for blocks in self.blocks]
         return sum(part.logdet for part in parts), total(part.cross for part in parts), parts
 
     def _solve(self, cross: Matrix) -> _Solved:

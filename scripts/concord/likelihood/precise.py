@@ -52,7 +52,7 @@ class Precise:
     def _at(self, fixed: Vector, theta: list[arb], variance: arb) -> float:
         exact = self._exact
         p = exact.p
-        logdet, cross, (pivots, _) = exact._evaluate(variables(theta, 0))
+        logdet, cross, (pivots, _) = exact.evaluate(variables(theta, 0))
         direction = arb_mat([[-arb(float(each))] for each in fixed] + [[arb(1)]])
         products = arb_mat([[cross[max(i, j)][min(i, j)].value for j in range(p + 1)] for i in range(p + 1)])
         value = logdet.value + (direction.transpose() * products * direction)[0, 0] / variance

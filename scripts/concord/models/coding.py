@@ -7,6 +7,8 @@ coding X it is larger by log |det T| = 0.5 (log |X_g'X_g| - log |X'X|).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -20,7 +22,7 @@ def same_numbers(given: Matrix, wanted: Matrix) -> bool:
     )
 
 
-def same_groups(given: Integers, wanted: Integers) -> bool:
+def same_groups(given: Integers | Sequence[str], wanted: Integers) -> bool:
     """Whether two grouping factors put the same rows together, whatever the groups are called."""
     return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
 

@@ -195,15 +195,15 @@ def _spanned(columns: Matrix, by: Matrix) -> bool:
     return bool(np.linalg.norm(columns - Q @ (Q.T @ columns), axis=0).max(initial=0.0) < OUTSIDE)
 
 
-def _nested(fine: Integers, coarse: Integers) -> bool:
+def within_groups(fine: Integers, coarse: Integers) -> bool:
     """Whether every group of the one lies within one group of the other."""
     return len(np.unique(np.column_stack([fine, coarse]), axis=0)) == len(np.unique(fine))
 
 
-def _outermost(terms: tuple[DesignTerm, ...]) -> int | None:
+def outermost(terms: tuple[DesignTerm, ...]) -> int | None:
     """A term whose factor all others are nested in, by the data; None where some are crossed."""
     order = sorted(range(len(terms)), key=lambda i: len(np.unique(terms[i].codes)))
-    return order[0] if all(_nested(each.codes, terms[order[0]].codes) for each in terms) else None
+    return order[0] if all(within_groups(each.codes, terms[order[0]].codes) for each in terms) else None
 
 
 def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
@@ -218,7 +218,7 @@ def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
         term = design.terms[i]
         if found and same_groups(term.codes, design.terms[found[-1][0]].codes):
             found[-1].append(i)
-        elif found and not _nested(term.codes, design.terms[found[-1][0]].codes):
+        elif found and not within_groups(term.codes, design.terms[found[-1][0]].codes):
             return None
         else:
             found.append([i])

@@ -409,3 +409,8 @@ def check_variables(formula: Formula, columns: Sequence[str]) -> None:
             near = difflib.get_close_matches(name.lower(), lower, n=1)
             hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(map(str, columns))}"
             raise FormulaError(f"formula {formula.text!r}: the data have no column {name!r}; {hint}")
+
+
+def literal(text: str) -> str:
+    """A string as Python code, in double quotes where nothing in it needs care."""
+    return f'"{text}"' if text.isascii() and text.isprintable() and not set(text) & set('"\\') else repr(text)

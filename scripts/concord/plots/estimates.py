@@ -17,7 +17,7 @@ from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, STYLE, _bounded, _name, _said, height_of, listed, plain, subplots
+from concord.plots.style import GREY, bounded, fit_in_words, fit_label, height_of, listed, mark, plain, subplots
 from concord.reference import reference
 
 
@@ -39,11 +39,11 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
         axes.axvline(correct["estimate"], color=GREY, linewidth=1, linestyle="--")
         for line, fit in enumerate(fits):
             row = fit.estimates.set_index(KEY).loc[key]
-            color, marker = STYLE[fit.engine]
+            color, marker = mark(fit.engine)
             filled = color if fit.settings == "tuned" else "white"
             spread = None if np.isnan(row["std_error"]) else width * row["std_error"]
             ends = (np.nan, np.nan) if spread is None else (row["estimate"] - spread, row["estimate"] + spread)
-            drawn.append((*key, _name(fit), row["estimate"], *ends, correct["estimate"]))
+            drawn.append((*key, fit_label(fit), row["estimate"], *ends, correct["estimate"]))
             axes.errorbar(
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
@@ -56,14 +56,14 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
         if missing > 0:
             axes.set_xlim(low - missing / 2, high + missing / 2)
         axes.locator_params(axis="x", nbins=4)
-    grid[0, 0].set_yticks(range(len(fits)), [_name(fit) for fit in fits])
+    grid[0, 0].set_yticks(range(len(fits)), [fit_label(fit) for fit in fits])
     grid[0, 0].set_ylim(len(fits) - 0.5, -0.5)
     figure.supxlabel(f"dashed: the reference; whiskers: {confidence:.0%} Wald interval", fontsize=9)
     table = pd.DataFrame(drawn, columns=[*KEY, "fit", "estimate", "lower", "upper", "reference"])
     alt = (
         f"{len(against)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
         "of "
-        f"{listed(list(map(_said, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
+        f"{listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
         "and "
         f"a dashed line at the reference. {_furthest(table)}"
     )
@@ -123,12 +123,12 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
             order = order or list(mine["estimate"].sort_values(kind="stable").index)
             mine = mine.loc[order]
             height = np.arange(len(mine)) + 0.35 * (number - (len(fits) - 1) / 2)
-            color, marker = STYLE[fit.engine]
+            color, marker = mark(fit.engine)
             spread = None if mine["std_error"].isna().any() else width * mine["std_error"]
-            predicted[_name(fit)] = mine["estimate"]
+            predicted[fit_label(fit)] = mine["estimate"]
             half = np.nan if spread is None else spread
             ends = {"lower": mine["estimate"] - half, "upper": mine["estimate"] + half}
-            whose = {"group": group, "term": term, "level": order, "fit": _name(fit)}
+            whose = {"group": group, "term": term, "level": order, "fit": fit_label(fit)}
             drawn.append(pd.DataFrame({**whose, "prediction": mine["estimate"].to_numpy(), **ends}))
             axes.errorbar(
                 mine["estimate"],
@@ -138,12 +138,12 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
                 color=color,
                 markersize=2.5,
                 linewidth=0.7,
-                label=_name(fit),
+                label=fit_label(fit),
             )
         values = np.stack([each.to_numpy(float) for each in predicted.values()])
         apart.append(f"{term} from {values.min():.3g} to {values.max():.3g}")
         if len(fits) > 1:
-            apart[-1] += f", the fits at most {_bounded(np.ptp(values, axis=0).max())} apart"
+            apart[-1] += f", the fits at most {bounded(np.ptp(values, axis=0).max())} apart"
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_yticks([])
         axes.set_ylabel(plain(f"{len(order or [])} levels of {group}, sorted"))
@@ -155,7 +155,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
     alt = (
         f"Caterpillar plot: the predicted random effects of every level with {confidence:.0%} intervals, sorted by "
         "those of "
-        f"{_said(fits[0])}, for {listed(list(map(_said, fits)))}. Predictions: {'; '.join(apart)}."
+        f"{fit_in_words(fits[0])}, for {listed(list(map(fit_in_words, fits)))}. Predictions: {'; '.join(apart)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
 

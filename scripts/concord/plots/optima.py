@@ -12,11 +12,12 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
-from concord.plots.style import GREY, STYLE, listed, subplots
+from concord.plots.style import listed, mark, subplots
 
 # A ratio of standard deviations is shown down to this part of the larger optimum's, and up to this multiple of it.
 DOWN, UP = 1e-4, 30.0
 POINTS = 241
+OPTIMUM = "optimum "
 
 
 def optima(comparison: Comparison) -> Figure | str:
@@ -37,8 +38,8 @@ def optima(comparison: Comparison) -> Figure | str:
     figure, axes = subplots(figsize=(7.5, 4.2))
     axes.plot(curve[label], curve["log-likelihood"], color="black", linewidth=1.5)
     for row in points.itertuples():
-        color, marker = STYLE.get(row.who, (GREY, "*"))
-        optimum = row.who not in STYLE
+        color, marker = mark(row.who)
+        optimum = row.who.startswith(OPTIMUM)
         size = 160 if optimum else 60
         axes.scatter(row.place, row.loglik, size, color, marker=marker, zorder=2 if optimum else 3, label=row.shown)
     if likelihood.m == 1:
@@ -51,7 +52,7 @@ def optima(comparison: Comparison) -> Figure | str:
     axes.set_ylabel("log-likelihood")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     gaps = [f"{found[0].loglik - each.loglik:.3g} below" for each in found[1:]]
-    stopped = points[points["who"].isin(STYLE)]
+    stopped = points[~points["who"].str.startswith(OPTIMUM)]
     alt = (
         f"Line chart of the log-likelihood over the {label}. It has {len(found)} optima: the best at "
         f"{found[0].loglik:.6g}, the others {listed(gaps)}. Where the engines stopped: "
@@ -80,7 +81,7 @@ def _points(
     """The optima and where the engines stopped: ``who, place, loglik, shown``."""
     rows = []
     for number, each in enumerate(found if likelihood.m == 1 else found[:2]):
-        rows.append((f"optimum {number + 1}", _place(likelihood, each.theta, ends), each.loglik))
+        rows.append((f"{OPTIMUM}{number + 1}", _place(likelihood, each.theta, ends), each.loglik))
     for fit in comparison.fits:
         theta = _theta(likelihood, fit)
         if theta is not None:

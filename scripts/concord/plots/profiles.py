@@ -18,8 +18,9 @@ from concord.account.intervals.profile_curves import RATIO
 from concord.account.intervals.sources import IntervalError
 from concord.account.line import INDEPENDENT
 from concord.display.picture import described
+from concord.engines.engine import party, title
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, STYLE, plain, subplots
+from concord.plots.style import GREY, mark, plain, subplots
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
@@ -134,9 +135,6 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     return figure
 
 
-_NAMES = {"statsmodels": "MixedLM's profile_re", "lme4": "lme4's profile", INDEPENDENT: "independent"}
-
-
 def _draw(
     axes: Axes, handles: dict[str, Any], points: pd.DataFrame, column: str, source: str, method: str, holds: str
 ) -> None:
@@ -145,14 +143,15 @@ def _draw(
     if holds == RATIO:
         what = "the ratio to the residual variance, shown as a variance"
     elif holds == "variance":
-        what = "the standard deviation, shown squared" if source == "lme4" else "the variance"
-    label = f"{_NAMES[source]}, {method}: holds {what}"
+        what = "the standard deviation, shown squared" if source != INDEPENDENT else "the variance"
+    whose = "independent" if source == INDEPENDENT else f"{title(source)}'s profile"
+    label = f"{whose}, {method}: holds {what}"
     if source == INDEPENDENT:
-        color = STYLE["statsmodels"][0] if holds == RATIO else "black"
+        color = mark(party("Python").name)[0] if holds == RATIO else "black"
         dash = "--" if method == "REML" else "-"
         (drawn,) = axes.plot(points["value"], points[column], dash, color=color, linewidth=1.2)
     else:
-        color, marker = STYLE[source]
+        color, marker = mark(source)
         (drawn,) = axes.plot(
             points["value"], points[column], marker, color=color, markersize=5, markerfacecolor="none", linestyle="none"
         )
@@ -171,7 +170,7 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     """
     values, logliks = np.asarray(curve).T
     figure, axes = subplots(figsize=(7, 4))
-    color, marker = STYLE["statsmodels"]
+    color, marker = mark(party("Python").name)
     axes.plot(values, -2 * (logliks - logliks.max()), marker=marker, color=color, label="MixedLM's profile_re")
     axes.axvline(estimate, color=GREY, linestyle="--", linewidth=1, label="estimate")
     level = stats.chi2.ppf(confidence, 1)

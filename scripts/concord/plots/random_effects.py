@@ -18,7 +18,7 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import Picture, described
 from concord.inference.effects import unit
 from concord.models.parameters import RANDOM_EFFECTS
-from concord.plots.style import GREY, STYLE, height_of, listed, plain, subplots
+from concord.plots.style import GREY, height_of, listed, mark, plain, subplots
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
 LEVELS = 200
@@ -144,7 +144,7 @@ def bland_altman_data(comparison: Comparison, of: Quantity = "estimate") -> pd.D
 
     Parameters
     ----------
-    comparison : fits of one model; the first two that give the quantity are taken, MixedLM and lme4 if they are there
+    comparison : fits of one model; the first two that give the quantity are taken, the parties if they are there
     of : ``estimate``, the predicted effects; or ``std_error``, their conditional standard errors
 
     Returns
@@ -189,7 +189,7 @@ def bland_altman(comparison: Comparison, of: Quantity = "estimate") -> Picture:
     figure, grid = subplots(rows, columns, figsize=(4.5 * columns, 3.4 * rows), squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    color, marker = STYLE["lme4"]
+    color, marker = _style(comparison, second)
     findings = []
     for axes, ((group, term), panel) in zip(grid.flat, panels, strict=False):
         bias, lower, upper = panel[["bias", "lower", "upper"]].iloc[0]
@@ -238,4 +238,4 @@ def _unit(comparison: Comparison, group: str, name: str) -> float:
 def _style(comparison: Comparison, source: str) -> tuple[str, str]:
     if source == INDEPENDENT:
         return _INDEPENDENT
-    return STYLE[comparison.fits[comparison.labels.index(source)].engine]
+    return mark(comparison.fits[comparison.labels.index(source)].engine)

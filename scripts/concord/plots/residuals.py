@@ -10,7 +10,7 @@ from scipy import stats
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
-from concord.plots.style import GREY, STYLE, plain, subplots
+from concord.plots.style import GREY, mark, plain, subplots
 
 # So many levels can be told apart in a picture.
 LEVELS = 60
@@ -67,7 +67,7 @@ def residuals(*fits: Fit) -> Figure:
     figure, grid = subplots(len(fits), 2, figsize=(8.5, 3.2 * len(fits)), squeeze=False)
     drawn, words = [], []
     for (left, right), fit in zip(grid, fits, strict=True):
-        color, marker = STYLE[fit.engine]
+        color, marker = mark(fit.engine)
         fitted = fit.fitted
         scaled = (fit.model.design.y - fitted) / np.sqrt(fit.residual_variance)
         left.plot(fitted, scaled, marker, color=color, markersize=3, alpha=0.5, rasterized=True)
@@ -115,7 +115,7 @@ def effects_qq(*fits: Fit) -> Figure:
             mine = table[(table["group"] == group) & (table["term"] == term)].sort_values("estimate", kind="stable")
             values, n = mine["estimate"].to_numpy(), len(mine)
             expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
-            color, marker = STYLE[fit.engine]
+            color, marker = mark(fit.engine)
             label = f"{fit.engine}, {fit.settings}"
             # Large under small: markers that coincide must both be seen.
             size = 6.5 if number == 0 else 3.5

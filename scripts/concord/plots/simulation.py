@@ -56,7 +56,7 @@ def coverage(findings: Findings) -> Picture:
         axes.axvline(level, color=style.GREY, linewidth=1, linestyle="--")
         mine = table[table["parameter"] == name].reset_index(drop=True)
         for line, row in mine.iterrows():
-            color, marker = style.STYLE[row["engine"]]
+            color, marker = style.mark(row["engine"])
             filled = color if row["settings"] == "tuned" else "white"
             ends = [min(2 * row["error"], row["coverage"])], [min(2 * row["error"], 1 - row["coverage"])]
             axes.errorbar(

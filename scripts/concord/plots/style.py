@@ -11,11 +11,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from concord.display.picture import Picture
+from concord.engines.engine import engines
 from concord.engines.fit import Fit
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
-_ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
+# Of engines that have no colour of their own above, in the order in which they are listed.
+_OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#8c564b", "X"))
+ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
+
+
+def mark(engine: str) -> tuple[str, str]:
+    """The colour and the marker of an engine."""
+    if engine in STYLE:
+        return STYLE[engine]
+    others = [name for name in engines() if name not in STYLE]
+    return _OTHERS[others.index(engine) % len(_OTHERS)] if engine in others else (GREY, "*")
 
 
 def height_of(levels: int) -> float:
@@ -23,7 +34,7 @@ def height_of(levels: int) -> float:
     return min(10.0, max(3.0, 1.4 + 0.11 * levels))
 
 
-def _gap(gap: float) -> str:
+def gap_text(gap: float) -> str:
     """A gap in log-likelihood units; below a millionth it is rounding."""
     return "no parameters" if not np.isfinite(gap) else "0" if gap < 1e-6 else f"{gap:.2g}"
 
@@ -45,28 +56,32 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), *words[-1:]])
 
 
-def _bounded(size: float) -> str:
+def bounded(size: float) -> str:
     """A difference in words that do not change with the last rounding."""
     return "1e-6" if size < 1e-6 else f"{size:.2g}"
 
 
-def _name(fit: Fit) -> str:
+def fit_label(fit: Fit) -> str:
+    """A fit's name in a legend or on an axis."""
     return f"{fit.engine}, {fit.settings}"
 
 
-def _quantity(name: str, unit: str) -> str:
+def in_unit(name: str, unit: str) -> str:
+    """A quantity with its unit, where it has one."""
     return f"{name} ({unit})" if unit else name
 
 
-def _said(fit: Fit) -> str:
+def fit_in_words(fit: Fit) -> str:
     """A fit's name in a sentence, where a comma would part it."""
     return f"{fit.engine} ({fit.settings})"
 
 
-def _with_unit(name: str, unit: str) -> str:
-    return plain(_quantity(name, unit))
+def axis_text(name: str, unit: str) -> str:
+    """A quantity with its unit, as the label of an axis."""
+    return plain(in_unit(name, unit))
 
 
-def _label(axes: Axes, x: str, y: str, units: Sequence[str]) -> None:
-    axes.set_xlabel(_with_unit(x, units[0]))
-    axes.set_ylabel(_with_unit(y, units[1]))
+def label_axes(axes: Axes, x: str, y: str, units: Sequence[str]) -> None:
+    """Name both axes."""
+    axes.set_xlabel(axis_text(x, units[0]))
+    axes.set_ylabel(axis_text(y, units[1]))

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 
 from concord.display.picture import described
 from concord.engines.fit import Fit
-from concord.plots.style import GREY, STYLE, _bounded, _label, _name, _quantity, _said, _with_unit, listed, subplots
+from concord.plots.style import (
+    GREY,
+    axis_text,
+    bounded,
+    fit_in_words,
+    fit_label,
+    in_unit,
+    label_axes,
+    listed,
+    mark,
+    subplots,
+)
 
 
 def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[str, str] = ("", "")) -> Figure:
@@ -28,11 +39,11 @@ def trajectories(frame: pd.DataFrame, x: str, y: str, group: str, units: tuple[s
     count, together = frame[group].nunique(), frame.groupby(x)[y]
     mean, spread = together.mean(), together.std()
     axes.plot(mean.index, mean, color="black", linewidth=2.5, label=f"mean of all {count}")
-    _label(axes, x, y, units)
+    label_axes(axes, x, y, units)
     axes.legend(frameon=False)
     measured = spread.dropna()
     alt = (
-        f"Line chart of {_quantity(y, units[1])} over {_quantity(x, units[0])}: a thin line for each of {count} "
+        f"Line chart of {in_unit(y, units[1])} over {in_unit(x, units[0])}: a thin line for each of {count} "
         f"levels of {group}, a thick one for their mean. The mean goes from {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g} "
         f"between {x} {mean.index[0]} and {mean.index[-1]}"
     )
@@ -67,29 +78,31 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     for axes, code in zip(grid.flat, chosen, strict=False):
         mine = np.flatnonzero(term.codes == code)
         mine = mine[np.argsort(along[mine], kind="stable")]
-        lines = {_name(fit): fit.fitted[mine] for fit in fits}
+        lines = {fit_label(fit): fit.fitted[mine] for fit in fits}
         observed = {term.group: term.levels[code], x: along[mine], f"observed {model.formula.response}": design.y[mine]}
         drawn.append(pd.DataFrame(observed | lines))
         axes.plot(along[mine], design.y[mine], "o", color=GREY, markersize=3.5, label="observed")
         # Wide under narrow: lines that coincide must both be seen.
         for fit, width, dash in zip(fits, cycle((4.5, 1.8, 1.0)), cycle(("-", "--", ":")), strict=False):
-            color, _ = STYLE[fit.engine]
+            color, _ = mark(fit.engine)
             alpha = 0.45 if width > 4 else 1.0
-            axes.plot(along[mine], fit.fitted[mine], dash, color=color, linewidth=width, alpha=alpha, label=_name(fit))
+            axes.plot(
+                along[mine], fit.fitted[mine], dash, color=color, linewidth=width, alpha=alpha, label=fit_label(fit)
+            )
         axes.set_title(f"{term.group} {term.levels[code]}", fontsize=9)
     for axes in grid[-1]:
-        axes.set_xlabel(_with_unit(x, units[0]))
-    figure.supylabel(_with_unit(model.formula.response, units[1]), fontsize=10)
+        axes.set_xlabel(axis_text(x, units[0]))
+    figure.supylabel(axis_text(model.formula.response, units[1]), fontsize=10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     table = pd.concat(drawn, ignore_index=True)
-    names = list(map(_name, fits))
+    names = list(map(fit_label, fits))
     spread = float(np.ptp(table[names].to_numpy(float), axis=1).max())
     alt = (
         f"{len(chosen)} panels, one for each of {len(chosen)} of the {len(term.levels)} levels of {term.group}, from "
         "the "
-        f"lowest to the highest mean: observed {_quantity(model.formula.response, units[1])} over "
-        f"{_quantity(x, units[0])} as dots, and the fitted lines of {listed(list(map(_said, fits)))}. "
-        + (f"The fitted lines are nowhere further apart than {_bounded(spread)}." if len(fits) > 1 else "")
+        f"lowest to the highest mean: observed {in_unit(model.formula.response, units[1])} over "
+        f"{in_unit(x, units[0])} as dots, and the fitted lines of {listed(list(map(fit_in_words, fits)))}. "
+        + (f"The fitted lines are nowhere further apart than {bounded(spread)}." if len(fits) > 1 else "")
     )
     return described(figure, alt, table)

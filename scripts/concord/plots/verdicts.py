@@ -17,7 +17,7 @@ from concord.display.picture import described
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots.estimates import COLORS
-from concord.plots.style import _ABSENT, GREY, STYLE, _gap, _name, _said, listed, subplots
+from concord.plots.style import ABSENT, GREY, fit_in_words, fit_label, gap_text, listed, mark, subplots
 from concord.vocabulary import LETTERS
 
 VERDICTS = {word: (LETTERS[word], color) for word, color in COLORS.items()}
@@ -45,10 +45,10 @@ def grid(compared: Sequence[Comparison]) -> Figure:
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=3))
         axes.text(x + 0.09, y + 0.5, letter, fontsize=17, fontweight="bold", va="center")
         lines = [
-            f"{fit.engine}: {_gap(judgement.gap)}, {judgement.worst:.0f} digits"
+            f"{fit.engine}: {gap_text(judgement.gap)}, {judgement.worst:.0f} digits"
             for fit, judgement in zip(each.fits, each.judgements, strict=True)
         ]
-        lines += [f"{absent.engine}: {_ABSENT[absent.kind]}" for absent in each.absent]
+        lines += [f"{absent.engine}: {ABSENT[absent.kind]}" for absent in each.absent]
         axes.text(x + 0.25, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
@@ -104,8 +104,8 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.clabel(drawn, fmt="%g", fontsize=8)
     axes.plot(*places[0], "*", color="black", markersize=15, label=comparison.against.noun)
     for fit, judgement, place in zip(comparison.fits, comparison.judgements, places[1:], strict=True):
-        color, marker = STYLE[fit.engine]
-        label = f"{fit.engine}, {fit.settings}: {_gap(judgement.gap)} below"
+        color, marker = mark(fit.engine)
+        label = f"{fit.engine}, {fit.settings}: {gap_text(judgement.gap)} below"
         axes.plot(*place, marker, color=color, markersize=11, markerfacecolor="none", markeredgewidth=2, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -118,7 +118,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.set_title("log-likelihood units below the optimum, at the best correlation", fontsize=10)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     stopped = [
-        f"{_said(fit)} {_gap(judgement.gap)}"
+        f"{fit_in_words(fit)} {gap_text(judgement.gap)}"
         for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True)
     ]
     alt = (
@@ -130,7 +130,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     )
     labels = [f"relative sd of {name}" for name in names]
     points = pd.DataFrame(places, columns=labels)
-    points.insert(0, "point", [comparison.against.noun, *map(_name, comparison.fits)])
+    points.insert(0, "point", [comparison.against.noun, *map(fit_label, comparison.fits)])
     points["units below the optimum"] = [0.0, *(judgement.gap for judgement in comparison.judgements)]
     mesh = np.meshgrid(first, second)
     surface = pd.DataFrame({labels[0]: mesh[0].ravel(), labels[1]: mesh[1].ravel(), "units below": fall.ravel() / 2})

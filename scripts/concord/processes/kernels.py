@@ -42,8 +42,6 @@ KERNEL = (
     # and when it shows a table or a picture
     *("matplotlib.backends.backend_agg", "pandas.io.formats.html", "pandas.io.formats.string"),
 )
-R_PACKAGES = ("lme4", "nlme")
-"""Loaded and not attached: a notebook that needs ``library(lme4)`` still needs it."""
 
 PATIENCE = 60.0
 """Seconds that a kernel may wait for the server to be ready."""
@@ -165,6 +163,11 @@ def fork(
 # The server ------------------------------------------------------------------------------------------------------
 
 
+def wants_r(imports: Iterable[str]) -> bool:
+    """Whether statements import what starts R."""
+    return any(re.search(r"\b(concord|rpy2)\b", statement) for statement in imports)
+
+
 def warm(imports: Iterable[str]) -> None:
     """Import what kernels and notebooks import, and start R.
 
@@ -176,7 +179,7 @@ def warm(imports: Iterable[str]) -> None:
     # In a kernel matplotlib finds this, which says where figures go, when it is imported
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     gc.disable()
-    if any(re.search(r"\b(concord|rpy2)\b", statement) for statement in imports):
+    if wants_r(imports):
         _start_r()  # before rpy2, imported alone, starts it in its own way
     for statement in (*(f"import {name}" for name in KERNEL), *imports):
         with suppress(ImportError):  # which the notebook will show
@@ -193,8 +196,7 @@ def warm(imports: Iterable[str]) -> None:
 
 
 def _start_r() -> None:
-    for package in R_PACKAGES:
-        concord.r.package(package)
+    concord.r.interface()
     # A fork finds its temporary folder missing, and makes one of its own
     concord.r.call("unlink", concord.r.call("tempdir"), recursive=True)
 

@@ -88,12 +88,12 @@ class Question:
         QuestionClosed : it has been answered already, or was given up
         Exception : whatever the function raised
         """
-        return self.worker._answer(self.number, timeout)
+        return self.worker.answer_of(self.number, timeout)
 
     def abandon(self) -> None:
         """Give it up: its answer is dropped, or its worker ended where that has not come within `GRACE` seconds."""
-        if self.worker._open == self.number:
-            self.worker._settle()
+        if self.worker.asked == self.number:
+            self.worker.settle()
 
 
 class Worker:
@@ -105,7 +105,7 @@ class Worker:
     """
 
     def __init__(self, modules: Iterable[str] = ()) -> None:
-        self._open = 0  # the number of the question whose answer has not come
+        self.asked = 0  # the number of the question whose answer has not come
         self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
         self._ended = ""  # why it was ended, or how it died
         self._owner = os.getpid()
@@ -132,10 +132,10 @@ class Worker:
         """
         number = next(_numbers)
         content = _HEAD.pack(number, _ASKED) + bytes(ForkingPickler.dumps((function, arguments)))
-        self._settle()
+        self.settle()
         if self._ended:
             raise WorkerStopped(self._ended)
-        self._midway, self._open = True, number
+        self._midway, self.asked = True, number
         try:
             self._pipe.send_bytes(content)
         except OSError:
@@ -159,10 +159,11 @@ class Worker:
             if os.getpid() == self._owner:
                 self._process.kill()
                 self._process.join()
-            self._open = 0
+            self.asked = 0
             self._pipe.close()
 
-    def _answer(self, number: int, timeout: float | None) -> Any:
+    def answer_of(self, number: int, timeout: float | None) -> Any:
+        """What came of a question; see `Question.answer`."""
         if self._midway:
             self.stop("ended: it was interrupted in the middle of an answer")
         if os.getpid() != self._owner:
@@ -171,7 +172,7 @@ class Worker:
         while True:
             if self._ended:
                 raise WorkerStopped(self._ended)
-            if self._open != number:
+            if self.asked != number:
                 raise QuestionClosed("a question is answered once, and not at all once it was given up")
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._pipe.poll(left):
@@ -201,18 +202,18 @@ class Worker:
         except (EOFError, OSError):
             raise self._died() from None
         about, kind = _HEAD.unpack_from(said)
-        if about == self._open and kind != _BEGAN:
-            self._open = 0
+        if about == self.asked and kind != _BEGAN:
+            self.asked = 0
         self._midway = False
         return about, kind, said[_HEAD.size :]
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Close the open question: drop its answer, or end the process where it does not come."""
         if os.getpid() != self._owner:
             self.stop("left to the process that it belongs to")
         deadline = time.monotonic() + GRACE
         with suppress(WorkerStopped):
-            while self._open and not self._ended:
+            while self.asked and not self._ended:
                 if self._midway or not self._pipe.poll(max(0.0, deadline - time.monotonic())):
                     self.stop("ended: its work was interrupted")
                 else:

@@ -37,6 +37,8 @@ from concord.vocabulary import METHODS
 
 TIMEOUT = 900.0
 """Seconds that one notebook may take unless told otherwise."""
+# What kernels have beside what their notebooks import, where these start R.
+_LOAD_R = "from concord.engines.engine import load_r; load_r()"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def run(
         if not scheduler:  # the workers of another cluster may be on other machines
             read = [notebooks.read(path) for path in {report.path for report in reports}]
             imports = dict.fromkeys(statement for notebook in read for statement in notebooks.imports(notebook))
-            server = stack.enter_context(kernels.start(imports))
+            loaded = [_LOAD_R] if kernels.wants_r(imports) else []
+            server = stack.enter_context(kernels.start([*imports, *loaded]))
         # No death is forgiven: a notebook that kills its worker would kill the next ones too.
         client = stack.enter_context(
             concord.processes.cluster.cluster(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,13 +18,11 @@ import concord.display
 from concord import files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
 from concord.reports import cell_origins, page
-from concord.vocabulary import LANGUAGE, LETTERS, SETTINGS, side
+from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
 # pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
 
 VERDICTS = LETTERS
-ENGINES = {engine: {"python": "Python", "r": "R"}[language] for engine, language in LANGUAGE.items()}
-"""Every engine with its language."""
 QUANTITIES = "quantities.csv"
 FILES = {
     "fits.csv": "a row a fit, with what its package said.",
@@ -78,9 +77,10 @@ def index(found: Sequence[Kept], began: datetime) -> str:
         reports.append(about | {"verdicts": verdicts, "earlier": earlier})
     rows, every = _rows(shown), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
     columns = _ordered({key[2:] for key in shown})
+    engines = list(dict.fromkeys(fit["engine"] for fit in sorted(chain(*shown.values()), key=_by_engine)))
     choices = {
         "verdict": _sorted({word for row in rows for word in row["verdicts"]}, VERDICTS),
-        "engine": _sorted({engine for row in rows for engine in row["short"]}, ENGINES),
+        "engine": [engine for engine in engines if any(engine in row["short"] for row in rows)],
         "dataset": sorted({row["dataset"] for row in rows}),
         "settings": list(dict.fromkeys(settings for settings, _ in columns)),
         "method": _sorted({method for _, method in columns}, vocabulary.METHODS),
@@ -92,7 +92,7 @@ def index(found: Sequence[Kept], began: datetime) -> str:
         columns=columns,
         rows=rows,
         fits=every,
-        engines=_sorted({fit["engine"] for fit in every}, ENGINES),
+        engines=engines,
         choices=choices,
         tally=_tally(shown),
         letters=VERDICTS,
@@ -108,7 +108,7 @@ def code(found: Sequence[Kept]) -> str:
         fits = [
             {
                 "engine": fit["engine"],
-                "language": ENGINES.get(fit["engine"], "Code"),
+                "language": fit.get("language", "Code"),
                 "anchor": _anchor(key, fit["engine"]),
                 "call": fit.get("call") or "",
                 "why": "" if fit["gap"] is not None else "no fit: " + " ".join(map(str, fit["messages"])),
@@ -157,7 +157,7 @@ def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
                 before = mine.get(fit["engine"], {"places": [], "call": ""})
                 call = fit.get("call") or before["call"]
                 mine[fit["engine"]] = {**fit, "call": call, "places": [*before["places"], place]}
-    return {key: sorted(mine.values(), key=lambda fit: _rank(fit["engine"], ENGINES)) for key, mine in fits.items()}
+    return {key: sorted(mine.values(), key=_by_engine) for key, mine in fits.items()}
 
 
 def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -168,13 +168,13 @@ def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _own(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str | None:
-    """The cell with a fit's own code in its package's language, where a story has it."""
-    language = {"statsmodels": "python", "lme4": "r"}.get(fit["engine"])
+    """The cell with a fit's own code in its package's language, where a story has it: a party's."""
+    language = fit["language"].lower() if fit.get("role") == "party" else ""
     return place[language] if language in place["native"] else None
 
 
 def _link(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
-    cell = _own(place, fit) or place["r" if ENGINES.get(fit["engine"]) == "R" else "python"]
+    cell = _own(place, fit) or place["r" if fit.get("language") == "R" else "python"]
     return f"{_quoted(place['report'])}.html#cell-id={_quoted(cell)}"
 
 
@@ -199,8 +199,9 @@ def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
         }
         row["verdicts"] += [word for word in words if word not in row["verdicts"]]
         for word in words:
-            sides = [{"python": "Python", "r": "R"}[each] for each in side(word)]
-            off = [fit["engine"] for fit in fits if fit["engine"] != "nlme" and ENGINES.get(fit["engine"]) in sides]
+            off = [
+                fit["engine"] for fit in fits if fit.get("role") == "party" and fit["language"].lower() in side(word)
+            ]
             row["short"] += [engine for engine in off if engine not in row["short"]]
     return list(models.values())
 
@@ -222,7 +223,7 @@ def _line(key: Key, fit: Mapping[str, Any]) -> dict[str, Any]:
         "said_so": fit.get("said_so") or "",
         **numbers,
         "id": "-".join(key[:2]),
-        "language": ENGINES.get(fit["engine"], "Code"),
+        "language": fit.get("language", "Code"),
         "code": _link(place, fit) if own else f"code.html#{_anchor(key, fit['engine'])}",
     }
 
@@ -259,6 +260,11 @@ def _quoted(text: str) -> str:
 
 def _ordered(columns: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(columns, key=lambda column: (_rank(column[0], SETTINGS), _rank(column[1], vocabulary.METHODS)))
+
+
+def _by_engine(fit: Mapping[str, Any]) -> tuple[int, int, str]:
+    """Parties first, then arbiters and guests; of each role Python's first."""
+    return (*_rank(fit.get("role", ""), ROLES)[:1], *_rank(fit.get("language", ""), LANGUAGES)[:1], fit["engine"])
 
 
 def _sorted(words: Iterable[str], order: Iterable[str]) -> list[str]:

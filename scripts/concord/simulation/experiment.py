@@ -28,7 +28,7 @@ from concord import versions
 from concord.agreement.measures import Judge, doubted, undefined, unexplained
 from concord.agreement.tolerances import allowed_gap
 from concord.agreement.verdict import Facts, Gone, decide, grade
-from concord.engines.engine import CannotExpress, EngineError
+from concord.engines.engine import CannotExpress, EngineError, deciding, engines, load_r, title
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
 from concord.likelihood.likelihood import Likelihood, Optimum
@@ -39,7 +39,7 @@ from concord.models.parameters import Parameters, names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, refitting
-from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED, title
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""
@@ -230,12 +230,16 @@ def rule(
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
     measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
     facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
-    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
     judged = dict.fromkeys(fits, Judged(math.inf))
     for fact, each in zip(facts, measured, strict=True):
         own = each.stated is not None and each.stated.loglik_holds
         judged[fact.engine] = Judged(fact.gap, grade(fact, judge.allowed), own)
-    if measured and not gone and all(each.grade != SHORT for each in judged.values()):
+    decides = deciding(fits)
+    facts = [each for each in facts if each.engine in decides]
+    measured = [each for each in measured if each.fit.engine in decides]
+    gone = [each for each in gone if each.engine in decides]
+    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
+    if measured and not gone and all(judged[each.engine].grade != SHORT for each in facts):
         beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
         found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
     return Ruling(decide(found).word, judged)
@@ -304,7 +308,9 @@ def made_with() -> dict[str, str]:
     with warnings.catch_warnings():
         # Dask's tasks run in a thread of their own, and rpy2 says that R cannot be interrupted there: it need not be
         warnings.simplefilter("ignore", UserWarning)
-        return versions.collect(in_r=("lme4", "Matrix"))
+        load_r()
+        fitting = [engines()[name] for name in refitting()]
+        return versions.collect(in_r=[name for each in fitting if each.language == "R" for name in each.packages])
 
 
 def unchanged(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from concord.engines.engine import engines, parties
+from concord.engines.engine import engines
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.tuning import SAME
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
@@ -84,8 +84,8 @@ class Refitter:
 
 
 def refitting() -> tuple[str, ...]:
-    """The names of the parties to a verdict that can be fitted to many responses."""
-    return tuple(name for name in parties() if engines()[name].refitters is not None)
+    """The names of the engines that fit a model to many responses."""
+    return tuple(name for name, engine in engines().items() if engine.refitters is not None)
 
 
 def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optimum | None:

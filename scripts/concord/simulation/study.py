@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from concord.engines.engine import preloads
 from concord.errors import shorten
 from concord.processes.cluster import PATIENCE, Client, Future, cluster
 from concord.simulation.experiment import Failure, compute, unchanged
@@ -28,8 +29,8 @@ FAILURES = 20
 """After so many replicates without a result the study stops: something is wrong with all of them."""
 
 # What workers on this machine have when they are forked.
-IMPORTED = ("concord.simulation.experiment", "statsmodels.formula.api")
-R = "from concord import r; r.package('lme4')"
+IMPORTED = "concord.simulation.experiment"
+R = "from concord.engines.engine import load_r; load_r()"
 """What they begin with: rpy2 wants R to be started by a process's main thread."""
 
 
@@ -105,7 +106,8 @@ def run(
         if workers == 0 and not scheduler:
             runner.alone()
         else:
-            with cluster(scheduler, min(workers or os.cpu_count() or 1, work.left), DEATHS, R, IMPORTED) as client:
+            count = min(workers or os.cpu_count() or 1, work.left)
+            with cluster(scheduler, count, DEATHS, R, (IMPORTED, *preloads())) as client:
                 runner.on(client)
     return progress
 

@@ -4,10 +4,12 @@ import lazy_loader
 
 name, title, language, role = "lme4", "lme4", "R", "party"
 settings = ("default", "tuned")
+packages, companions = ("lme4", "Matrix"), ("lmerTest", "pbkrtest")
 preload = (f"{__name__}.engine",)
+orthogonal, inverts, sweep = False, False, 40
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements"],
-    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]},
+    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "imports", "optimizers"], "refit": ["refitters"]},
 )

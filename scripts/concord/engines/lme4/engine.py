@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.arrays import Integers, Matrix, Vector
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.tuning import check, check_rank, tuned
@@ -22,8 +23,60 @@ from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
 
-Coding = tuple[str, tuple[str, ...], np.ndarray]
+Coding = tuple[str, tuple[str, ...], Matrix]
 """A random term as lmer has it: group, names of its columns, and the way back to the model's columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A random term as lmer has it.
+
+    Attributes
+    ----------
+    group : the grouping factor
+    columns, matrix : its columns' names, length q, and the columns, shape (n, q)
+    codes : for every row the number of its group, counted from 1, shape (n,)
+    covariance : covariance matrix of the effects, shape (q, q)
+    """
+
+    group: str
+    columns: list[str]
+    matrix: Matrix
+    codes: Integers
+    covariance: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What an lmer fit holds.
+
+    Attributes
+    ----------
+    reml, loglik : whether it is by REML, and its log-likelihood
+    plain : whether all weights are 1
+    y, offset : the response, offset included, and the offset, shape (n,)
+    X, names : the fixed effects' columns, shape (n, p), and their names
+    fixed, vcov : the fixed effects, shape (p,), and their covariance matrix, shape (p, p)
+    terms : the random terms, in lmer's order
+    sigma2 : variance of the residuals
+    converged, said : what it claims, and what it says of that
+    call : the call that made it
+    """
+
+    reml: bool
+    loglik: float
+    plain: bool
+    y: Vector
+    offset: Vector
+    X: Matrix
+    names: list[str]
+    fixed: Vector
+    vcov: Matrix
+    terms: list[Term]
+    sigma2: float
+    converged: bool
+    said: list[str]
+    call: str
 
 
 def fit(model: Model, settings: str = "default") -> Fit:
@@ -43,7 +96,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    optimizers = dict.fromkeys(r.from_r(r.call("names", room()["controls"])))
+    optimizers = dict.fromkeys(r.texts(r.call("names", room()["controls"])))
     return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
@@ -57,7 +110,7 @@ def optimizers() -> tuple[str, ...]:
     here = room()
     for name in ("dfoptim", "optimx"):  # without them allFit leaves their optimizers out, and says nothing
         r.package(name)
-    return tuple(r.from_r(r.call("names", r.call(here["plain_controls"]))))
+    return r.texts(r.call("names", r.call(here["plain_controls"])))
 
 
 def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> Fit:
@@ -83,7 +136,12 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
     text = r.call(room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
-    return r.from_r(text)[0]
+    return r.text(text)
+
+
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it: the same for every model."""
+    return ["library(lme4)"]
 
 
 def room() -> Any:
@@ -100,7 +158,7 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
-    return from_native(value, model, messages=tuple(r.from_r(messages) or ()), seconds=float(seconds[0]))
+    return from_native(value, model, messages=r.texts(messages), seconds=float(seconds[0]))
 
 
 def from_native(
@@ -129,61 +187,61 @@ def from_native(
         got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
-    design, got["names"] = model.design, got["names"] or []
-    offset = np.zeros(len(got["y"])) if design.offset is None else design.offset
-    if not got["plain"][0] or not same_numbers(got["offset"], offset):
+    design = model.design
+    offset = np.zeros(len(got.y)) if design.offset is None else design.offset
+    if not got.plain or not same_numbers(got.offset, offset):
         raise EngineError("the lmer fit has weights or an offset, which this model has not")
-    check("lmer fit", model, bool(got["reml"][0]), got["y"] - got["offset"])
-    X = got["X"].reshape(len(design.y), -1)
+    check("lmer fit", model, got.reml, got.y - got.offset)
+    X = got.X.reshape(len(design.y), -1)
     check_rank(model, X.shape[1])
     if X.shape[1] != design.X.shape[1]:
         raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
     back = between(X, design.X)
     if back is None:
-        raise EngineError(f"the lmer fit's fixed effects {', '.join(got['names'])} are not a coding of {model.id}'s")
-    covariances, codings = _covariances(got, model)
+        raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
+    covariances, codings = _covariances(got.terms, model)
     return Fit(
         model=model,
         engine="lme4",
         settings=settings,
-        loglik=float(got["loglik"][0]),
-        fixed=back @ got["fixed"],
-        std_error=np.sqrt(np.diag(back @ got["vcov"] @ back.T)),
+        loglik=got.loglik,
+        fixed=back @ got.fixed,
+        std_error=np.sqrt(np.diag(back @ got.vcov @ back.T)),
         covariances=covariances,
-        residual_variance=float(got["sigma2"][0]),
-        converged=bool(got["converged"][0]),
-        messages=tuple(got["said"] or ()) if messages is None else messages,
+        residual_variance=got.sigma2,
+        converged=got.converged,
+        messages=tuple(got.said) if messages is None else messages,
         seconds=seconds,
-        call=call or got["call"][0],
+        call=call or got.call,
         shift=shift(back) if model.reml else 0.0,
-        summarize=lambda: r.from_r(r.call(here["summary_text"], native))[0],
+        summarize=lambda: r.text(r.call(here["summary_text"], native)),
         predict=partial(_random_effects, native, model, codings),
         native=native,
     )
 
 
-def _covariances(got: dict[str, Any], model: Model) -> tuple[tuple[np.ndarray, ...], list[Coding]]:
+def _covariances(given: list[Term], model: Model) -> tuple[tuple[Matrix, ...], list[Coding]]:
     """The covariance matrices in the order of the model's terms, and how lmer has each term's columns.
 
     lmer sorts terms by their number of levels.
     """
-    found = list(zip(*(got[key] for key in ("groups", "columns", "covariances", "matrices", "codes")), strict=True))
+    left = list(given)
     covariances, codings = [], []
     for term in model.design.terms:
         wanted = f"({', '.join(term.names)} | {term.group})"
-        same = [each for each in found if each[0] == term.group and len(each[1]) == len(term.names)]
+        same = [each for each in left if each.group == term.group and len(each.columns) == len(term.names)]
         if not same:
             raise EngineError(f"the lmer fit has no random term {wanted}")
-        backs = [between(each[3].reshape(len(each[4]), -1), term.matrix) for each in same]
-        places = [i for i, back in enumerate(backs) if back is not None and same_groups(same[i][4], term.codes)]
-        if not places:
+        recoded = [(each, between(each.matrix.reshape(len(each.codes), -1), term.matrix)) for each in same]
+        fitting = [(each, back) for each, back in recoded if back is not None and same_groups(each.codes, term.codes)]
+        if not fitting:
             raise EngineError(f"the lmer fit has other groups or numbers in {wanted}")
-        chosen, back = same[places[0]], backs[places[0]]
-        found = [each for each in found if each is not chosen]
-        covariances.append(back @ chosen[2] @ back.T)
-        codings.append((term.group, tuple(chosen[1]), back))
-    if found:
-        raise EngineError(f"the lmer fit has a random term ({', '.join(found[0][1])} | {found[0][0]}) too many")
+        chosen, back = fitting[0]
+        left.remove(chosen)
+        covariances.append(back @ chosen.covariance @ back.T)
+        codings.append((term.group, tuple(chosen.columns), back))
+    if left:
+        raise EngineError(f"the lmer fit has a random term ({', '.join(left[0].columns)} | {left[0].group}) too many")
     return tuple(covariances), codings
 
 
@@ -213,12 +271,17 @@ def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.Data
     return pd.concat(tables, ignore_index=True)[RANDOM_EFFECTS]
 
 
-def described_by(native: Any) -> dict[str, Any]:
-    """What an lmer fit holds, as the R function ``describe`` has it."""
-    return r.from_r(r.call(room()["describe"], native))
+def described_by(native: Any) -> Described:
+    """What an lmer fit holds.
+
+    Raises
+    ------
+    RError : it is not an lmer fit
+    """
+    return r.record(Described, r.call(room()["describe"], native))
 
 
-def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
+def codings(native: Any, model: Model) -> tuple[Matrix, list[Coding]]:
     """How lmer has the model's columns: the way back from its fixed effects to the model's, shape (p, p), and every
     random term's coding, in the order of the model's terms.
 
@@ -227,7 +290,7 @@ def codings(native: Any, model: Model) -> tuple[np.ndarray, list[Coding]]:
     EngineError : it is a fit of something else
     """
     got = described_by(native)
-    back = between(got["X"].reshape(len(model.design.y), -1), model.design.X)
+    back = between(got.X.reshape(len(model.design.y), -1), model.design.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")
-    return back, _covariances(got, model)[1]
+    return back, _covariances(got.terms, model)[1]

@@ -63,6 +63,7 @@ columns_of <- function(fit, groups) {
 
 describe <- function(fit) {
   flist <- lme4::getME(fit, "flist")
+  groups <- flist[attr(flist, "assign")]
   convergence <- fit@optinfo$conv
   # That a fit is singular lme4 says in a message, and keeps it among the warnings of convergence.
   alarms <- grep("boundary (singular) fit", convergence$lme4$messages, fixed = TRUE, value = TRUE, invert = TRUE)
@@ -76,11 +77,12 @@ describe <- function(fit) {
     names = names(lme4::fixef(fit)),
     fixed = unname(lme4::fixef(fit)),
     vcov = unname(as.matrix(vcov(fit))),
-    covariances = unname(lapply(lme4::VarCorr(fit), function(each) matrix(as.numeric(each), nrow(each)))),
-    columns = unname(lme4::getME(fit, "cnms")),
-    matrices = unname(columns_of(fit, flist[attr(flist, "assign")])),
-    codes = unname(lapply(flist[attr(flist, "assign")], as.integer)),
-    groups = names(flist)[attr(flist, "assign")],
+    terms = unname(Map(function(group, columns, matrix, codes, covariance) {
+      list(
+        group = group, columns = columns, matrix = matrix, codes = as.integer(codes),
+        covariance = base::matrix(as.numeric(covariance), nrow(covariance))
+      )
+    }, names(groups), lme4::getME(fit, "cnms"), columns_of(fit, groups), groups, lme4::VarCorr(fit))),
     sigma2 = sigma(fit)^2,
     converged = identical(as.integer(convergence$opt), 0L) && length(alarms) == 0L,
     said = c(

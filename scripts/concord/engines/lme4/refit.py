@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from concord import r
+from concord.arrays import Integers, Matrix, Vector
 from concord.engines.engine import EngineError
 from concord.engines.replicate import Refit, Replicate
 from concord.models.coding import between, same_groups, shift
@@ -48,6 +49,19 @@ def refitters(model: Model, settings: str, *, warm: bool = False, thorough: bool
     return [_Refit(model, settings, optimizer, warm) for optimizer in (TIGHT if settings == "tuned" else [None])]
 
 
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """lmer's columns: of the fixed effects, and for every random term its group, the number of its columns, and these;
+    the levels' codes are counted from 1.
+    """
+
+    X: Matrix
+    groups: list[str]
+    widths: Integers
+    matrices: list[Matrix]
+    codes: list[Integers]
+
+
 class _Refit:
     """lme4: what ``lmer`` does with a response after it has parsed the formula, or ``refit``."""
 
@@ -62,16 +76,16 @@ class _Refit:
             self._prepared = r.call(
                 self._own["prepare"], expression(model.formula), model.dataset.id, frame, model.reml, control
             )
-            got = r.from_r(r.call(self._own["layout"], self._prepared))
+            got = r.record(_Layout, r.call(self._own["layout"], self._prepared))
         except r.RError as error:
             raise EngineError(f"lmer stopped with {error}") from error
         design = model.design
-        X = got["X"].reshape(len(design.y), -1)
+        X = got.X.reshape(len(design.y), -1)
         back = between(X, design.X)
         if back is None:
             raise EngineError(f"lmer's fixed effects are not a coding of {model.id}'s")
         self._back, self._shift = back, shift(back) if model.reml else 0.0
-        self._triangles = [(int(q), np.triu_indices(int(q))[::-1]) for q in got["widths"]]
+        self._triangles = [(q, np.triu_indices(q)[::-1]) for q in map(int, got.widths)]
         self._places = self._match(got)
         self._from = None
         if warm:
@@ -81,14 +95,14 @@ class _Refit:
             except r.RError as error:
                 raise EngineError(f"lmer stopped with {error}") from error
 
-    def _match(self, got: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
+    def _match(self, got: _Layout) -> list[tuple[int, Matrix]]:
         """For every term of the model which of lmer's it is, and the way back from its columns."""
-        left, places = list(range(len(got["groups"]))), []
+        left, places = list(range(len(got.groups))), []
         for term in self._model.design.terms:
             for i in left:
-                matrix = got["matrices"][i].reshape(len(term.codes), -1)
-                back = between(matrix, term.matrix) if got["groups"][i] == term.group else None
-                if back is not None and same_groups(got["codes"][i], term.codes):
+                matrix = got.matrices[i].reshape(len(term.codes), -1)
+                back = between(matrix, term.matrix) if got.groups[i] == term.group else None
+                if back is not None and same_groups(got.codes[i], term.codes):
                     places.append((i, back))
                     left.remove(i)
                     break
@@ -96,7 +110,7 @@ class _Refit:
                 raise EngineError(f"lmer has no random term ({', '.join(term.names)} | {term.group})")
         return places
 
-    def __call__(self, response: np.ndarray) -> Replicate:
+    def __call__(self, response: Vector) -> Replicate:
         started = time.perf_counter()
         try:
             ran = r.call(self._run, self._observe, self._prepared, np.asarray(response, float), self._from)

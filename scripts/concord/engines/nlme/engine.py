@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.arrays import Matrix, Vector
 from concord.engines import engine
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
@@ -25,6 +26,52 @@ from concord.models.parameters import RANDOM_EFFECTS
 from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """One level of grouping in an lme fit: for every row the group's name, and the effects' names and covariances."""
+
+    groups: list[str]
+    columns: list[str]
+    covariance: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What an lme fit holds.
+
+    Attributes
+    ----------
+    reml, loglik : whether it is by REML, and its log-likelihood
+    names, fixed, std_error : the fixed effects, shapes (p,)
+    y, expected : the response and what the fixed effects make of it, shapes (n,)
+    levels : the levels of grouping, outermost first
+    plain : whether the residuals have neither weights nor correlations
+    sigma2 : variance of the residuals
+    call : the call that made it
+    """
+
+    reml: bool
+    loglik: float
+    names: list[str]
+    fixed: Vector
+    std_error: Vector
+    y: Vector
+    expected: Vector
+    levels: list[Grouping]
+    plain: bool
+    sigma2: float
+    call: str
+
+
+@dataclass(frozen=True, eq=False)
+class _RandomEffects:
+    """The random effects of one level of grouping: a row a group, a column an effect."""
+
+    level: list[str]
+    term: list[str]
+    estimate: Matrix
 
 
 def fit(model: Model, settings: str = "default") -> Fit:
@@ -45,7 +92,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
     if settings == "default":
         return _run(model, None)
-    optimizers = dict.fromkeys(r.from_r(r.call("names", _room()["controls"])))
+    optimizers = dict.fromkeys(r.texts(r.call("names", _room()["controls"])))
     return tuned(model, optimizers, lambda name, _: _run(model, name))
 
 
@@ -57,7 +104,12 @@ def call(model: Model, optimizer: str | None = None) -> str:
     CannotExpress : lme has no way to write the model down, or none that is written here
     """
     arguments = (*_form(model).arguments(), model.dataset.id, model.method, optimizer)
-    return r.from_r(r.call(_room()["call_text"], *arguments))[0]
+    return r.text(r.call(_room()["call_text"], *arguments))
+
+
+def imports(model: Model) -> list[str]:
+    """The lines that the code of `call` needs before it: the same for every model."""
+    return ["library(nlme)"]
 
 
 @dataclass(frozen=True)
@@ -144,8 +196,7 @@ def _run(model: Model, optimizer: str | None) -> Fit:
         value, messages, seconds = r.call(_room()["fit"], observe, *arguments)
     except r.RError as error:
         raise EngineError(f"lme stopped with {error}") from error
-    said = tuple(r.from_r(messages) or ())
-    return from_native(value, model, messages=said, seconds=float(seconds[0]))
+    return from_native(value, model, messages=r.texts(messages), seconds=float(seconds[0]))
 
 
 def from_native(
@@ -170,61 +221,66 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
     design = model.design
-    check("lme fit", model, bool(got["reml"][0]), got["y"])
+    check("lme fit", model, got.reml, got.y)
     found = levels(design) or ((0,),)
-    if len(got["groups"]) != len(found):
-        raise EngineError(f"the lme fit has other groups than {model.id}: {len(got['groups'])} levels of grouping")
-    factors = [(design.terms[i], given) for terms, given in zip(found, got["groups"], strict=True) for i in terms]
-    check("lme fit", model, bool(got["reml"][0]), got["y"], factors)
-    if not got["plain"][0]:
+    if len(got.levels) != len(found):
+        raise EngineError(f"the lme fit has other groups than {model.id}: {len(got.levels)} levels of grouping")
+    factors = [(design.terms[i], given.groups) for terms, given in zip(found, got.levels, strict=True) for i in terms]
+    check("lme fit", model, got.reml, got.y, factors)
+    if not got.plain:
         raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
     columns = [[name for i in terms for name in design.terms[i].names] for terms in found]
-    same = all(sorted(given) == sorted(names) for given, names in zip(got["columns"], columns, strict=True))
-    if sorted(got["names"]) != sorted(design.names) or not same:
+    same = all(sorted(given.columns) == sorted(names) for given, names in zip(got.levels, columns, strict=True))
+    if sorted(got.names) != sorted(design.names) or not same:
         raise EngineError(f"the lme fit has other terms than {model.id}")
-    fixed = [got["names"].index(name) for name in design.names]
-    if not same_numbers(got["expected"], design.X @ got["fixed"][fixed]):
+    fixed = [got.names.index(name) for name in design.names]
+    if not same_numbers(got.expected, design.X @ got.fixed[fixed]):
         raise EngineError(f"the lme fit has other numbers in its fixed effects than {model.id}: another coding")
-    covariances: list[np.ndarray] = [np.empty(0)] * len(design.terms)
-    for terms, given, covariance in zip(found, got["columns"], got["covariances"], strict=True):
+    covariances: list[Matrix] = [np.empty(0)] * len(design.terms)
+    for terms, given in zip(found, got.levels, strict=True):
         for i in terms:
-            order = [given.index(name) for name in design.terms[i].names]
-            covariances[i] = covariance[np.ix_(order, order)]
+            order = [given.columns.index(name) for name in design.terms[i].names]
+            covariances[i] = given.covariance[np.ix_(order, order)]
     return Fit(
         model=model,
         engine="nlme",
         settings=settings,
-        loglik=float(got["loglik"][0]),
-        fixed=got["fixed"][fixed],
-        std_error=got["std_error"][fixed],
+        loglik=got.loglik,
+        fixed=got.fixed[fixed],
+        std_error=got.std_error[fixed],
         covariances=tuple(covariances),
-        residual_variance=float(got["sigma2"][0]),
+        residual_variance=got.sigma2,
         converged=True,
         messages=messages,
         seconds=seconds,
-        call=call or got["call"][0],
-        summarize=lambda: r.from_r(r.call(_room()["summary_text"], native))[0],
-        predict=partial(_random_effects, native, model, got["groups"]),
+        call=call or got.call,
+        summarize=lambda: r.text(r.call(_room()["summary_text"], native)),
+        predict=partial(_random_effects, native, model, [each.groups for each in got.levels]),
         native=native,
     )
 
 
-def described_by(native: Any) -> dict[str, Any]:
-    """What an lme fit holds, as the R function ``describe`` has it."""
-    return r.from_r(r.call(_room()["describe"], native))
+def described_by(native: Any) -> Described:
+    """What an lme fit holds.
+
+    Raises
+    ------
+    RError : it is not an lme fit
+    """
+    return r.record(Described, r.call(_room()["describe"], native))
 
 
 def _random_effects(native: Any, model: Model, groups: list[list[str]]) -> pd.DataFrame:
     """Without standard errors: nlme gives none."""
-    tables = r.from_r(r.call(_room()["random_effects"], native))
+    tables = r.records(_RandomEffects, r.call(_room()["random_effects"], native))
     rows = []
     for terms, given, got in zip(levels(model.design) or ((0,),), groups, tables, strict=True):
         for term in (model.design.terms[i] for i in terms):
             called = dict(zip(given, (term.levels[code] for code in term.codes), strict=True))
             for name in term.names:
-                column = got["estimate"][:, got["term"].index(name)]
+                column = got.estimate[:, got.term.index(name)]
                 rows += [
                     (term.group, called[level], name, float(value), np.nan)
-                    for level, value in zip(got["level"], column, strict=True)
+                    for level, value in zip(got.level, column, strict=True)
                 ]
     return pd.DataFrame(rows, columns=RANDOM_EFFECTS)

@@ -49,10 +49,10 @@ describe <- function(fit) {
     std_error = unname(sqrt(diag(fit$varFix))),
     y = as.numeric(nlme::getResponse(fit)),
     expected = as.numeric(fit$fitted[, "fixed"]),
-    groups = unname(lapply(fit$groups, as.character)),
+    levels = unname(Map(function(groups, covariance) {
+      list(groups = as.character(groups), columns = colnames(covariance), covariance = unname(covariance))
+    }, fit$groups, covariances)),
     plain = is.null(fit$modelStruct$varStruct) && is.null(fit$modelStruct$corStruct),
-    columns = unname(lapply(covariances, colnames)),
-    covariances = unname(lapply(covariances, unname)),
     sigma2 = fit$sigma^2,
     call = paste(deparse(fit$call, width.cutoff = 500L), collapse = " ")
   )

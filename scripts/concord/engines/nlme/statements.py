@@ -241,11 +241,11 @@ def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """As the engine has the random effects themselves: by the names that nlme has for its groups."""
     design, found = fit.model.design, {}
     got = r.from_r(r.call(_room()["standardized"], fit.native))
-    groups = described_by(fit.native)["groups"]
-    for terms, table, names in zip(levels(design) or ((0,),), got, groups, strict=True):
+    found_in = described_by(fit.native).levels
+    for terms, table, level in zip(levels(design) or ((0,),), got, found_in, strict=True):
         for t in terms:
             term = design.terms[t]
-            places = [table["level"].index(names[row]) for row in first_rows(term)]
+            places = [table["level"].index(level.groups[row]) for row in first_rows(term)]
             for j, name in enumerate(term.names):
                 found[t, j] = table["estimate"][places, table["term"].index(name)]
     return {"standardized": found}

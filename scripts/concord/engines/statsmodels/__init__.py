@@ -4,10 +4,12 @@ import lazy_loader
 
 name, title, language, role = "statsmodels", "MixedLM (statsmodels)", "Python", "party"
 settings = ("default", "tuned")
+packages, companions = ("statsmodels",), ()
 preload = ("statsmodels.formula.api", f"{__name__}.engine")
+orthogonal, inverts, sweep = False, True, 15
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements", "upstream"],
-    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "optimizers"], "refit": ["refitters"]},
+    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "imports", "optimizers"], "refit": ["refitters"]},
 )

@@ -18,12 +18,12 @@ import concord.engines.statsmodels
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.statsmodels.formula import MixedLMForm, for_mixedlm
-from concord.engines.statsmodels.patsy import literal
 from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.design import DesignTerm
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.syntax import literal
 from concord.vocabulary import SETTINGS
 
 # Each starts from scratch: MixedLM's own retries go on from the point where the first optimizer failed. bfgs and cg

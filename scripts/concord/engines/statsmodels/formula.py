@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from concord.engines.engine import CannotExpress
-from concord.engines.statsmodels.patsy import Writer, literal, rows_kept
+from concord.engines.statsmodels.patsy import Writer, rows_kept
 from concord.models.coding import same_groups
 from concord.models.design import Design
-from concord.models.nesting import _nested, _outermost
-from concord.models.syntax import Call, Formula, Name, Node, RandomTree, quoted, variables, written
+from concord.models.nesting import outermost, within_groups
+from concord.models.syntax import Call, Formula, Name, Node, RandomTree, literal, quoted, variables, written
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bo
     _refuse_repetition(formula, design)
     if len(terms) == 1:
         return _Plan(0, 0, False)
-    top = _outermost(terms)
+    top = outermost(terms)
     on_top = [] if top is None else [i for i, term in enumerate(terms) if same_groups(term.codes, terms[top].codes)]
     if constrained and all(single) and len(on_top) == len(terms):
         return _Plan(0, None, True)
@@ -210,7 +210,7 @@ def _deciding(names: list[str], i: int, design: Design, frame: pd.DataFrame, pla
     codes = {name: pd.factorize(frame[name].iloc[design.rows])[0] for name in names}
     outer = [] if plan.top is None else [design.terms[plan.top].codes]
     for name in names:
-        if len(names) > 1 and _nested(_joint([*outer, codes[name]]), design.terms[i].codes):
+        if len(names) > 1 and within_groups(_joint([*outer, codes[name]]), design.terms[i].codes):
             return [name]
     return names
 

@@ -17,15 +17,10 @@ import pandas as pd
 
 from concord.engines.engine import CannotExpress
 from concord.models.design import Design
-from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Value, options, variables
+from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Value, literal, options, variables
 
 # The names by which translated formulas call functions: a column of that name would stand in their place.
 CALLED = frozenset(["C", "I", "Q", "np"])
-
-
-def literal(text: str) -> str:
-    """A string as Python code, in double quotes where nothing in it needs care."""
-    return f'"{text}"' if text.isascii() and text.isprintable() and not set(text) & set('"\\') else repr(text)
 
 
 class Writer:

@@ -81,7 +81,8 @@ class _Refit:
             try:
                 own = with_response(model.design, response).y
                 fresh = MixedLM(own, made.exog, made.groups, made.exog_re, made.exog_vc)
-                results = fresh.fit(reml=model.reml, **self.options, **self.free)._results
+                # Without its wrapper, which makes a table of every number that it gives.
+                results = fresh.fit(reml=model.reml, **self.options, **self.free)._results  # noqa: SLF001
                 level = float(loglik(results))
                 error = None
             except Exception as raised:  # MixedLM lets whatever its optimizers and its algebra raise pass through

@@ -49,17 +49,17 @@ def _checks(fit: Fit) -> Checks:
     got = r.from_r(r.call(_room()["checks"], fit.native))
     described = described_by(fit.native)
     terms = [
-        DesignTerm(group, tuple(names), matrix.reshape(len(codes), -1), np.asarray(codes, int) - 1, ())
-        for group, names, matrix, codes in zip(
-            *(described[key] for key in ("groups", "columns", "matrices", "codes")), strict=True
+        DesignTerm(
+            each.group, tuple(each.columns), each.matrix.reshape(len(each.codes), -1), each.codes.astype(int) - 1, ()
         )
+        for each in described.terms
     ]
     terms = [replace(term, levels=("",) * (int(term.codes.max()) + 1)) for term in terms]
     criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=True)
     theta, stated = np.asarray(got["theta"], float), np.asarray(got["gradient"], float)
     gradient, hessian = criterion.differences(theta, STEP)
     factors = criterion.factors(theta)
-    relative = [covariance / float(described["sigma2"][0]) for covariance in described["covariances"]]
+    relative = [each.covariance / described.sigma2 for each in described.terms]
     least, singular = min(_least_diagonal(each) for each in relative), bool(got["singular"][0])
     derivatives, compared, largest_one = [], None, None
     if len(stated) == len(theta):
