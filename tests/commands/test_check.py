@@ -356,8 +356,8 @@ BAD = {
     "wrong type": (GROWTH.replace('"data/sleep.csv"', "1"), "model 1 (growth): data: Input should be a valid string"),
     "no formula": (GROWTH.replace("| Subject)", "|"), "model 1 (growth): formula: "),
     "method": (GROWTH + 'method = "reml"\n', "model 1 (growth): method: Input should be 'REML', 'ML' or 'both'"),
-    "verdict": (GROWTH + 'expect = "agre"\n', "model 1 (growth): expect: 'agre' is no verdict: did you mean 'agree'?"),
-    "verdict type": (GROWTH + "expect = true\n", "model 1 (growth): expect: True is no verdict: it is one of agree, "),
+    "verdict": (GROWTH + 'expect = "agre"\n', "expect: 'agre' is not a verdict: did you mean 'agree'?"),
+    "verdict type": (GROWTH + "expect = true\n", "expect: True is not a verdict: it is one of agree, "),
     "verdict by": (GROWTH + 'expect = {reml = "agree"}\n', "expect: 'reml': a table of verdicts has the keys REML and"),
     "verdict of none": (GROWTH + 'expect = {ML = "agree"}\n', "expect.ML: the model is compared by REML only"),
     "no reason": (GROWTH + 'expect = "r short"\n', "model 1 (growth): reason: say why 'r short' is expected"),
@@ -390,7 +390,7 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     assert "b.json: cannot be read: No such file" in told(file, "--baseline", given)
     for content, what in {
         "{": "not even JSON",
-        "[]": "is no baseline: record one",
+        "[]": "is not a baseline: record one",
         '{"format": 2, "versions": {}, "comparisons": []}': "of format 2, not 1",
         '{"format": 1, "versions": {}, "comparisons": [{"name": "a"}]}': "is a damaged baseline",
         recorded.text()[:-3]: "not even JSON",

@@ -31,7 +31,7 @@ class Case:
     Attributes
     ----------
     model : with what is expected of it
-    comparisons : by settings; none where the table is missing, or it or the formula cannot be used
+    comparisons : by settings; empty where the table or the formula cannot be used
     entries : what a baseline keeps of each
     unexplained : the lines of everything else that the tuned fits say which nothing explains, a sentence each
     left_out : what of everything else was not looked at, and why, in a few words; empty where all was
@@ -61,8 +61,10 @@ class Case:
         }
 
     def _as_expected(self, settings: str, word: str) -> bool:
-        """Whether a verdict is the one that is expected; or a want of precision, which is no failure unless strictly:
-        where agreement is expected, or where a file older than the word says that the same engine is short.
+        """Whether a verdict is the expected one.
+
+        A fit that is imprecise passes, but with `strict`, where agreement is expected, or where a file older than the
+        word *imprecise* says that the same engine is short.
         """
         expected = self.model.expected[settings]
         mild = word != AGREE and passes(word, self.strict)
@@ -91,7 +93,7 @@ class Case:
         return f"{count} {'lines' if count > 1 else 'line'} that nothing explains"
 
     def verdict(self, settings: str) -> str:
-        """The verdict by settings; empty where there is none."""
+        """The verdict by settings; empty where nothing was compared."""
         return self.comparisons[settings].verdict.word if settings in self.comparisons else ""
 
     def told(self, settings: str) -> str:

@@ -51,7 +51,7 @@ def run(given: argparse.Namespace) -> int:
 
     Raises
     ------
-    InputError : the team's file or the baseline cannot be used, or a file to be written has a place where none can be;
+    InputError : the team's file or the baseline cannot be used, or a file cannot be written where an option says;
         nothing is compared then
     """
     from concord.commands import baseline, junit, markdown, team

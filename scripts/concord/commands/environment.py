@@ -60,7 +60,7 @@ def install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> 
 
 
 def installed(python: Path) -> list[tuple[str, str, str]]:
-    """What pip has put there: name, version here (empty for none) and version there."""
+    """What pip has put there: name, version here (empty where it is not installed) and version there."""
     found = importlib.metadata.distributions(path=[str(_packages(python))])
     return sorted((each.metadata["Name"], _version(each.metadata["Name"]), each.version) for each in found)
 
