@@ -209,7 +209,7 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible() -> Iterator[None]:  # noqa: C901  the functions inside are counted as part of it
     """Raise an interruption once R is done, where it came while R called back into Python.
 
     There it reaches nobody: rpy2 has R stop with an error that says nothing, or Python only writes that it is ignored.

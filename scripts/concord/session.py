@@ -10,7 +10,6 @@ import hashlib
 import keyword
 import os
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -279,7 +278,7 @@ class Inquiry:
             )
         return pd.DataFrame(rows)
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, Sequence[str]]:
+    def _rendered(self) -> tables.Rendered:
         design, model = self.design, self.model
         used = len(model.design.y)
         kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"

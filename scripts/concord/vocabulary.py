@@ -18,7 +18,6 @@ SIDES = ("python", "r", "both")
 SHORTS = tuple(f"{side} {SHORT}" for side in SIDES)
 IMPRECISES = tuple(f"{side} {IMPRECISE}" for side in SIDES)
 VERDICTS = (AGREE, *SHORTS, *IMPRECISES, DIFFER, NO_FIT, CANNOT_EXPRESS)
-DISAGREEMENTS = VERDICTS[1:]
 UNJUDGED = "unjudged"
 """In a study, in the place of a verdict where the independent likelihood has no optimum for a drawn response."""
 

@@ -21,6 +21,7 @@ from concord.engines.engine import CannotExpress, engines
 from concord.engines.fit import Fit
 from concord.models import model as models
 from concord.reference import reference
+from support.estimates import changed
 from support.paths import ROOT
 
 EVERY = [pytest.param(model.id, model.method, id=f"{model.id}-{model.method}") for model in models.every()]
@@ -56,9 +57,9 @@ def test_default_fits_of_every_model_agree_or_are_declared(id, method, numbers):
 # ---- mutations -----------------------------------------------------------------------------------------------------
 
 
-def twin(fit: Fit, **changed) -> Fit:
+def twin(fit: Fit, **changes) -> Fit:
     """The same fit by the other engine: whatever differs then is what was put in."""
-    return replace(fit, engine="statsmodels", **changed)
+    return changed(fit, engine="statsmodels", **changes)
 
 
 def moved(fit: Fit, key: tuple[str, str, str], step: float) -> Fit:
@@ -70,9 +71,9 @@ def moved(fit: Fit, key: tuple[str, str, str], step: float) -> Fit:
         name = {"fixed": "fixed", "std_error": "std_error"}[effect]
         values = getattr(fit, name).copy()
         values[fit.model.design.names.index(term)] += step
-        return replace(fit, **{name: values})
+        return changed(fit, **{name: values})
     if group == "Residual":
-        return replace(fit, residual_variance=fit.residual_variance + step)
+        return changed(fit, residual_variance=fit.residual_variance + step)
     kind, _, names = term.partition("__")
     covariances = [each.copy() for each in fit.covariances]
     for design, covariance in zip(fit.model.design.terms, covariances, strict=True):
@@ -81,7 +82,7 @@ def moved(fit: Fit, key: tuple[str, str, str], step: float) -> Fit:
             i, j = (design.names.index(name) for name in wanted)
             covariance[i, j] += step
             covariance[j, i] = covariance[i, j]
-    return replace(fit, covariances=tuple(covariances))
+    return changed(fit, covariances=tuple(covariances))
 
 
 def keys(id: str) -> list[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from concord.engines.statsmodels import engine as mixedlm
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.reference import reference
+from support.estimates import changed
 
 
 def singular(fit):
@@ -120,7 +121,7 @@ def test_a_fit_stuck_where_a_variance_is_zero_is_called_so(fits):
     fit = fits("sitka-random_intercept", "ML", "lme4", "tuned")
     ols = np.linalg.lstsq(fit.model.design.X, fit.model.design.y, rcond=None)
     variance = float(ols[1][0] / len(fit.model.design.y))
-    stuck = replace(fit, fixed=ols[0], covariances=(np.zeros((1, 1)),), residual_variance=variance)
+    stuck = changed(fit, fixed=ols[0], covariances=(np.zeros((1, 1)),), residual_variance=variance)
     assert singular(stuck) and not singular(fit)
     verdict = compare(stuck, replace(fit, engine="statsmodels")).verdict
     assert verdict.word == "r short" and set(verdict.evidence) >= {"boundary", "another optimum", "silent failure"}
@@ -272,7 +273,7 @@ def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least
         warnings.simplefilter("ignore")
         made.fit(reml=False)  # which prepares the model
     stated = made.loglike(MixedLMParams.from_components(fe_params=fixed, cov_re=psi), profile_fe=False)
-    fit = replace(
+    fit = changed(
         lme4.fit(model),
         engine="statsmodels",
         loglik=stated,
@@ -292,12 +293,12 @@ def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make
     """No search by a criterion that has such an error can come nearer."""
     fit = lme4.fit(make_model(clustered(7), "y ~ x + (1 + x | g)", "ML"), "tuned")
     inside = fit.covariances[0] + 1e-9 * np.diag(np.diag(fit.covariances[0]))
-    off = replace(fit, engine="statsmodels", covariances=(inside,), loglik=fit.loglik + 1e-6)
+    off = changed(fit, engine="statsmodels", covariances=(inside,), loglik=fit.loglik + 1e-6)
     assert 2e-6 > resolution.inversion(off) > 5e-7 and judge(off).gap < 1e-8
     said = "its own log-likelihood has a rounding error of up to .e-0[67] there, for it inverts a covariance matrix"
     verdict = compare(off, fit).verdict
     assert verdict.word == "agree" and "rounding" in verdict.evidence and re.search(said, verdict.reason)
-    below = replace(off, residual_variance=1.0001 * fit.residual_variance, loglik=fit.loglik + 5e-7)
+    below = changed(off, residual_variance=1.0001 * fit.residual_variance, loglik=fit.loglik + 5e-7)
     assert 1e-6 > judge(below).gap > 1e-8 and compare(below, fit).verdict.word == "agree"
     claims = compare(replace(off, loglik=fit.loglik + 5e-6), fit).verdict
     assert claims.word == "differ" and "rounding" in claims.evidence and re.search(said, claims.reason)
@@ -307,7 +308,7 @@ def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make
         replace(below, engine="lme4"),
     ):
         assert compare(sees, fit).verdict.word in ("python imprecise", "differ")
-    wide = replace(off, covariances=(1.001 * fit.covariances[0] + 1e-5 * np.diag(np.diag(fit.covariances[0])),))
+    wide = changed(off, covariances=(1.001 * fit.covariances[0] + 1e-5 * np.diag(np.diag(fit.covariances[0])),))
     assert "rounding" not in compare(wide, fit).verdict.evidence
 
 
@@ -317,7 +318,7 @@ def test_conditional_standard_errors_are_lme4s(fits):
         for method in ("REML", "ML"):
             fit = fits(id, method, "lme4", "default")
             likelihood = Likelihood(fit.model.design, fit.model.reml)
-            got = likelihood.std_error(fit.covariances, fit.residual_variance)
+            got = likelihood.std_error(fit.parameters)
             np.testing.assert_allclose(got, fit.std_error, rtol=1e-7)
 
 
@@ -328,7 +329,7 @@ def test_nlme_is_an_arbiter_and_no_party(fits):
     """An arbiter that is short is seen, and takes nothing from a verdict between the two."""
     pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     nlme = fits("sitka-random_intercept", "REML", "nlme", "tuned")
-    off = replace(nlme, covariances=(nlme.covariances[0] * 2,), loglik=nlme.loglik - 5)
+    off = changed(nlme, covariances=(nlme.covariances[0] * 2,), loglik=nlme.loglik - 5)
     comparison = compare(*pair, off)
     assert comparison.verdict.word == "agree" and comparison.judgements[2].gap > 1
     assert "nlme" in repr(comparison)
@@ -348,10 +349,8 @@ def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fi
     assert low.verdict.word == "r short"
     assert low.judgements[0].gap == pytest.approx(0, abs=1e-9)
     # Where not even a search from there leads higher than the fit, the fit itself is the reference.
-    none = replace(weak, likelihood=found.likelihood, estimates=found.estimates)
-    assert none.surpassed(found.level, good.estimates, "the fits compared").kind.endswith(
-        "the best of the fits compared"
-    )
+    none = replace(weak, likelihood=found.likelihood)
+    assert none.surpassed(found.level, good, "the fits compared").kind.endswith("the best of the fits compared")
     # What one comparison is judged against is no other one's affair.
     assert reference.of(model) is found and compare(good, bad).against is found
 

@@ -21,19 +21,18 @@ from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.models.parameters import Parameters
 from concord.reference import reference
+from support.estimates import changed
 from support.paths import CASES
 
 
 def top_of(model) -> Curvature:
     against = reference.of(model)
-    best = against.parameters
-    return Curvature(against.likelihood, best.fixed, best.covariances, best.residual_variance, against.level)
+    return Curvature(against.likelihood, against.parameters, against.level)
 
 
 def loglik(top: Curvature, values: np.ndarray) -> float:
     """The log-likelihood at values in one vector."""
-    at = Parameters.from_packed(values, top.likelihood.design)
-    return top.likelihood.loglik(at.fixed, at.covariances, at.residual_variance)
+    return top.likelihood.loglik(Parameters.from_packed(values, top.likelihood.design))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_standard_errors_of_variances_are_those_of_the_analysis_of_variance():
 def test_one_parameter_alone_may_move_until_the_log_likelihood_has_fallen_by_so_much(id):
     """At the distance that `alone` says, either way, and beside the observed information where that exists."""
     top = top_of(models.get(id))
-    information = observed(top.likelihood, top.fixed, top.covariances, top.residual_variance)
+    information = observed(top.likelihood, top.parameters)
     np.testing.assert_allclose(top.std_error, np.sqrt(np.diag(information.covariance)), rtol=1e-6)
     for place, room in enumerate(top.alone(1e-6)):
         for sign in (1, -1):
@@ -170,7 +169,7 @@ def test_a_better_conditioned_design_has_no_floor_to_hide_under(numbers):
     for model in models.every():
         fit = numbers(model.id, model.method, "lme4", "default")
         likelihood = Likelihood(model.design, model.reml)
-        own = likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+        own = likelihood.loglik(fit.parameters)
         found = resolution.at(fit, likelihood, own, fit.loglik + fit.shift - own)
         assert found.stated < 1e-10 and found.gap < 1e-11 and found.cause == "" and found.std_error.max() < 1e-11
 
@@ -206,11 +205,11 @@ def test_a_fit_that_states_infinity_is_told_for_what_it_is(case):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_estimates_that_are_no_parameters_are_named(value, numbers):
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
-    bad = replace(fit, engine="statsmodels", fixed=np.array([fit.fixed[0], value]), loglik=value)
+    bad = changed(fit, engine="statsmodels", fixed=np.array([fit.fixed[0], value]), loglik=value)
     found = compare(bad, fit).verdict
     assert found.word == "python short" and f"Time is {value:g}" in found.reason
     assert f"it states a log-likelihood of {value:g}" in found.reason
-    negative = compare(replace(fit, engine="statsmodels", covariances=(np.array([[-1.0]]),)), fit).verdict
+    negative = compare(changed(fit, engine="statsmodels", covariances=(np.array([[-1.0]]),)), fit).verdict
     assert "the covariance matrix of ((Intercept) | tree) has a negative eigenvalue" in negative.reason
 
 

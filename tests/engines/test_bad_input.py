@@ -18,6 +18,7 @@ from concord.engines.statsmodels import engine as mixedlm_engine
 from concord.likelihood.certificate import CertificateError
 from concord.likelihood.likelihood import LikelihoodError
 from concord.reference import certification, reference
+from support.estimates import changed
 
 rng = np.random.default_rng(3)
 TABLE = pd.DataFrame({"x": np.tile([0.0, 1, 2, 3, 4], 8), "g": pd.Categorical(np.repeat(list("abcdefgh"), 5))})
@@ -58,7 +59,7 @@ def test_dependent_predictors_are_refused_by_every_engine_and_by_the_judge(metho
             ask(model)
     # Estimates from elsewhere meet the same words, and not a verdict.
     other = fit("lme4", make_model(TABLE, "y ~ x + (1 | g)", method))
-    given = replace(other, model=model, fixed=np.zeros(3), std_error=np.ones(3))
+    given = changed(other, model=model, fixed=np.zeros(3), std_error=np.ones(3))
     with pytest.raises(LikelihoodError, match="the columns of X are linearly dependent"):
         _ = compare(given, replace(given, engine="statsmodels")).verdict
 
@@ -121,7 +122,7 @@ def test_a_variance_of_zero_is_an_optimum_on_the_boundary(method, make_model, r_
         # Whether it warns or says that it has not converged hangs on the machine's last digits.
         assert default.verdict.word == "python imprecise" and default.judgements[0].said_so == "warned"
     # A fit that stays inside is short, whatever it claims.
-    inside = replace(lme4, covariances=(np.array([[1.0]]),), engine="statsmodels")
+    inside = changed(lme4, covariances=(np.array([[1.0]]),), engine="statsmodels")
     short = compare(inside, lme4)
     assert short.verdict.word == "python short"
     told(short)
@@ -196,7 +197,7 @@ ESTIMATES = {
 @pytest.mark.parametrize("case", ESTIMATES)
 def test_estimates_that_are_no_numbers_leave_their_engine_short(case, bad, good):
     """NaN or infinity in any estimate: that side is short by infinity, with the reason, and both sides if both are."""
-    spoilt = replace(good, **ESTIMATES[case](good, bad))
+    spoilt = changed(good, **ESTIMATES[case](good, bad))
     judgement = judge(spoilt)
     assert judgement.gap == np.inf and judgement.worst == 0.0
     cases = {
@@ -230,14 +231,14 @@ def test_claims_that_are_no_numbers_differ(what, bad, good):
 )
 def test_matrices_that_are_no_covariance_matrices_leave_their_engine_short(covariance, good):
     """A negative variance or a correlation beyond one is no parameter of the model."""
-    comparison = compare(replace(good, engine="statsmodels", covariances=(covariance,)), good)
+    comparison = compare(changed(good, engine="statsmodels", covariances=(covariance,)), good)
     assert comparison.verdict.word == "python short" and "no parameters" in comparison.verdict.reason
     told(comparison)
 
 
 def test_an_infinite_claim_with_an_intercept_of_zero_is_a_silent_failure(good):
     """What MixedLM's lbfgs can return: llf of infinity, intercept 0.0, converged. The likelihood is not taken in."""
-    spoilt = replace(
+    spoilt = changed(
         good, engine="statsmodels", loglik=np.inf, fixed=np.array([0.0, good.fixed[1]]), converged=True, messages=()
     )
     comparison = compare(spoilt, good)
@@ -249,7 +250,7 @@ def test_an_infinite_claim_with_an_intercept_of_zero_is_a_silent_failure(good):
 def test_a_residual_variance_of_zero_leaves_its_engine_short(good):
     """Zero or below is no residual variance."""
     for value in (0.0, -0.04):
-        comparison = compare(good, replace(good, engine="statsmodels", residual_variance=value))
+        comparison = compare(good, changed(good, engine="statsmodels", residual_variance=value))
         assert comparison.verdict.word == "python short"
         told(comparison)
 
@@ -296,8 +297,8 @@ def test_one_optimizer_that_goes_wrong_does_not_spoil_the_tuned_fit(engine, modu
             raise EngineError("it stopped")
         right = run(*arguments, **named)
         if how == "infinity":
-            return replace(right, loglik=np.inf, fixed=np.zeros(2), converged=True)
-        return replace(right, loglik=np.nan, fixed=np.full(2, np.nan), residual_variance=np.nan)
+            return changed(right, loglik=np.inf, fixed=np.zeros(2), converged=True)
+        return changed(right, loglik=np.nan, fixed=np.full(2, np.nan), residual_variance=np.nan)
 
     monkeypatch.setattr(module, "_run", first_is_bad)
     found = fit(engine, make_model(TABLE, "y ~ x + (1 | g)"), "tuned")

@@ -21,6 +21,7 @@ from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.models.parameters import ESTIMATES, KEY, RANDOM_EFFECTS
 from concord.reference import reference
+from support.estimates import changed
 
 ENGINES = engines()
 # What the defaults do on these two was measured beforehand; the other datasets are held to printed values, and their
@@ -109,8 +110,8 @@ def test_every_models_fits_keep_the_contract(id, method, numbers):
             assert (fit.std_error > 0).all() and fit.residual_variance > 0 and fit.violation is None
             smallest = min(np.linalg.eigvalsh(each).min() for each in fit.covariances)
             assert smallest > -1e-7 * fit.residual_variance
-            given = fit.fixed, fit.covariances, fit.residual_variance
-            own, other = (each.loglik(*given) - fit.loglik - fit.shift for each in likelihoods)
+            given = fit.parameters
+            own, other = (each.loglik(given) - fit.loglik - fit.shift for each in likelihoods)
             assert abs(own) < 1e-7 and abs(other) > 0.1
 
 
@@ -119,7 +120,7 @@ def test_the_method_is_honoured(id, method, engine, settings, fits):
     """The stated log-likelihood is that of the method asked for, and not that of the other one."""
     fit = fits(id, method, engine, settings)
     stated = [
-        Likelihood(fit.model.design, reml).loglik(fit.fixed, fit.covariances, fit.residual_variance) - fit.loglik
+        Likelihood(fit.model.design, reml).loglik(fit.parameters) - fit.loglik
         for reml in (fit.model.reml, not fit.model.reml)
     ]
     assert abs(stated[0]) < 1e-8 and abs(stated[1]) > 1
@@ -531,7 +532,7 @@ FIRST = {"statsmodels": "lbfgs", "lme4": "nloptwrap", "nlme": "nlminb"}
 
 
 def zeroed(**more):
-    return lambda fit: replace(fit, fixed=0 * fit.fixed, loglik=np.inf, converged=True, **more)
+    return lambda fit: changed(fit, fixed=0 * fit.fixed, loglik=np.inf, converged=True, **more)
 
 
 @pytest.mark.parametrize(
@@ -540,7 +541,7 @@ def zeroed(**more):
         zeroed(),
         zeroed(residual_variance=np.inf),
         zeroed(covariances=(np.full((1, 1), np.nan),)),
-        lambda fit: replace(fit, residual_variance=2 * fit.residual_variance, loglik=fit.loglik + 5, converged=True),
+        lambda fit: changed(fit, residual_variance=2 * fit.residual_variance, loglik=fit.loglik + 5, converged=True),
         lambda fit: replace(fit, violation="constraint ignored", loglik=fit.loglik + 5),
     ],
     ids=["zeroed", "infinite variance", "missing variance", "claims more", "violates"],
@@ -637,7 +638,7 @@ def test_among_equals_the_one_at_rest_that_says_so_is_taken(fits):
     good = fits("sitka-random_intercept", "ML", "lme4", "tuned")
     likelihood = reference.of(good.model).likelihood
     alarm = replace(good, converged=False, messages=("false alarm",))
-    worse = replace(good, residual_variance=1.01 * good.residual_variance)
+    worse = changed(good, residual_variance=1.01 * good.residual_variance)
     for order in ([alarm, good, worse], [worse, good, alarm]):
         chosen = tuning.best([(str(i), fit) for i, fit in enumerate(order)], [], likelihood)
         assert chosen.converged and chosen.residual_variance == good.residual_variance

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from concord.engines.fit import Fit
 from concord.models import model as models
-from concord.models.parameters import ESTIMATES, RANDOM_EFFECTS
+from concord.models.parameters import ESTIMATES, RANDOM_EFFECTS, Parameters
+from support.estimates import changed
 
 
 def made(model: models.Model, covariances, **more) -> Fit:
-    given = {"loglik": -1.0, "residual_variance": 5.0, "converged": True, "messages": (), "seconds": 0.1, "call": "f()"}
+    given = {"loglik": -1.0, "converged": True, "messages": (), "seconds": 0.1, "call": "f()"}
     return Fit(
         model,
         "lme4",
         "default",
-        fixed=np.array([1.0, 2.0]),
+        parameters=Parameters(np.array([1.0, 2.0]), covariances, 5.0),
         std_error=np.array([0.1, 0.2]),
-        covariances=covariances,
         **given | more,
     )
 
@@ -61,9 +59,9 @@ def test_a_table_needs_as_many_estimates_as_names():
     """A fit with an estimate too few is an error, not a shorter table."""
     fit = made(models.get("dietox-random_slope"), (np.eye(2),))
     with pytest.raises(ValueError):
-        _ = replace(fit, fixed=np.array([1.0])).estimates
+        _ = changed(fit, fixed=np.array([1.0])).estimates
     with pytest.raises(ValueError):
-        _ = replace(fit, covariances=()).estimates
+        _ = changed(fit, covariances=()).estimates
 
 
 def test_summary_and_random_effects_are_made_when_asked_for_and_once():

@@ -18,8 +18,10 @@ from concord.inference import information
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
+from concord.models.parameters import Parameters
 from concord.reference import reference
 from support import paths
+from support.estimates import changed
 
 PUBLISHED = paths.PUBLISHED / "degrees"
 ROWS = list(csv.DictReader((PUBLISHED / "tests_of_fixed_effects.csv").open(encoding="utf-8")))
@@ -77,13 +79,13 @@ def test_a_published_test_holds(row, solved):
     k = likelihood.design.names.index(row["term"])
     quantity, _, kind = row["quantity"].partition(" ")
     std_error = optimum.std_error[k]
-    given = optimum.covariances, optimum.residual_variance
+    given = optimum.parameters
     df = np.nan
     if kind == "kenward_roger":
-        covariance, found = degrees.kenward_roger(likelihood.design, *given)
+        covariance, found = degrees.kenward_roger(likelihood.design, given)
         std_error, df = np.sqrt(covariance[k, k]), found[k]
     elif kind:
-        df = degrees.satterthwaite(likelihood, *given)[k]
+        df = degrees.satterthwaite(likelihood, given)[k]
     t = optimum.fixed[k] / std_error
     value = {"df": df, "F": t**2, "p": 2 * stats.t.sf(abs(t), df), "std_error": std_error}[quantity]
     assert value == pytest.approx(float(row["value"]), abs=float(row["off"]) * unit(row["value"]))
@@ -104,9 +106,9 @@ def test_a_balanced_design_has_the_degrees_of_freedom_of_its_analysis_of_varianc
     model = models.get(id)
     likelihood = reference.of(model).likelihood
     optimum = likelihood.optimum()
-    given = optimum.covariances, optimum.residual_variance
-    by_expected = degrees.kenward_roger(model.design, *given)
-    for found in (degrees.satterthwaite(likelihood, *given), by_expected[1]):
+    given = optimum.parameters
+    by_expected = degrees.kenward_roger(model.design, given)
+    for found in (degrees.satterthwaite(likelihood, given), by_expected[1]):
         for df, wanted in zip(found, expected, strict=True):
             assert wanted is None or df == pytest.approx(wanted, rel=1e-6)
     # Nothing is to be adjusted there.
@@ -128,11 +130,11 @@ def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits)
     for method in vocabulary.METHODS:
         fit = fits(id, method, "lme4", settings)
         said = lme4.summary(fit)
-        given = fit.covariances, fit.residual_variance
-        found = degrees.satterthwaite(reference.of(fit.model).likelihood, *given)
+        given = fit.parameters
+        found = degrees.satterthwaite(reference.of(fit.model).likelihood, given)
         np.testing.assert_allclose(found, said.satterthwaite[:, 2], rtol=3e-6)
         if method == "REML":
-            adjusted, found = degrees.kenward_roger(fit.model.design, *given)
+            adjusted, found = degrees.kenward_roger(fit.model.design, given)
             np.testing.assert_allclose(found, said.kenward_roger[:, 2], rtol=1e-9)
             np.testing.assert_allclose(np.sqrt(np.diag(adjusted)), said.kenward_roger[:, 1], rtol=1e-9)
 
@@ -144,7 +146,7 @@ def test_satterthwaites_do_not_depend_on_the_parameters_that_are_differentiated(
     likelihood = reference.of(model).likelihood
     optimum = likelihood.optimum()
     p = likelihood.p
-    A = information.at(likelihood, optimum).covariance[p:, p:]
+    A = information.observed(likelihood, optimum.parameters).covariance[p:, p:]
     (covariance,), scale = optimum.covariances, optimum.residual_variance
     gradient = np.empty((len(A), p))
     for k, place in enumerate([(0, 0), (1, 1), (0, 1), None]):
@@ -159,10 +161,10 @@ def test_satterthwaites_do_not_depend_on_the_parameters_that_are_differentiated(
             else:
                 moved[place] += sign * step
                 moved[place[::-1]] = moved[place]
-            values.append(likelihood.std_error([moved], residual) ** 2)
+            values.append(likelihood.std_error(Parameters(optimum.fixed, (moved,), residual)) ** 2)
         gradient[k] = (values[0] - values[1]) / (2 * step)
     expected = 2 * optimum.std_error**4 / np.einsum("ik,ij,jk->k", gradient, A, gradient)
-    found = degrees.satterthwaite(likelihood, optimum.covariances, scale)
+    found = degrees.satterthwaite(likelihood, optimum.parameters)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -171,11 +173,11 @@ def test_contrasts_of_several_effects_are_one_hypothesis_each():
     model = models.get("dietox-random_slope")
     likelihood = reference.of(model).likelihood
     optimum = likelihood.optimum()
-    given = optimum.covariances, optimum.residual_variance
+    given = optimum.parameters
     at_five = np.array([[1.0, 5.0], [0.0, 2.0]])
-    plain, moved = (degrees.satterthwaite(likelihood, *given, contrasts) for contrasts in (None, at_five))
+    plain, moved = (degrees.satterthwaite(likelihood, given, contrasts) for contrasts in (None, at_five))
     assert moved[1] == pytest.approx(plain[1], rel=1e-9) and moved[0] != pytest.approx(plain[0], rel=1e-6)
-    plain, moved = (degrees.kenward_roger(model.design, *given, each)[1] for each in (None, at_five))
+    plain, moved = (degrees.kenward_roger(model.design, given, each)[1] for each in (None, at_five))
     assert moved[1] == pytest.approx(plain[1], rel=1e-9) and moved[0] != pytest.approx(plain[0], rel=1e-6)
 
 
@@ -183,12 +185,12 @@ def test_the_sparse_likelihood_gives_the_same(monkeypatch):
     model = models.get("penicillin-crossed")
     dense = reference.of(model).likelihood
     optimum = dense.optimum()
-    given = optimum.covariances, optimum.residual_variance
-    expected = degrees.satterthwaite(dense, *given)
+    given = optimum.parameters
+    expected = degrees.satterthwaite(dense, given)
     monkeypatch.setattr("concord.likelihood.blocks.LARGE", 1)
     sparse = Likelihood(model.design, True)
     assert not sparse.dense
-    np.testing.assert_allclose(degrees.satterthwaite(sparse, *given), expected, rtol=1e-6)
+    np.testing.assert_allclose(degrees.satterthwaite(sparse, given), expected, rtol=1e-6)
 
 
 def test_what_cannot_be_had_is_said():
@@ -196,7 +198,7 @@ def test_what_cannot_be_had_is_said():
     likelihood = reference.of(model).likelihood
     optimum = likelihood.optimum()
     with pytest.raises(DegreesError, match="not near an optimum"):
-        degrees.satterthwaite(likelihood, optimum.covariances, 9 * optimum.residual_variance)
+        degrees.satterthwaite(likelihood, changed(optimum, residual_variance=9 * optimum.residual_variance).parameters)
     with pytest.raises(DegreesError, match="crossed"):
         degrees.inner_outer(models.get("penicillin-crossed").design)
 
@@ -205,9 +207,9 @@ def test_large_blocks_are_refused_before_anything_is_formed(monkeypatch):
     optimum = reference.of(models.get("penicillin-crossed")).likelihood.optimum()
     monkeypatch.setattr(degrees, "LARGEST_BLOCK", 100)
     with pytest.raises(DegreesError, match="144 rows that are correlated with each other are more than 100"):
-        degrees.kenward_roger(models.get("penicillin-crossed").design, optimum.covariances, optimum.residual_variance)
+        degrees.kenward_roger(models.get("penicillin-crossed").design, optimum.parameters)
     # Groups of 10 rows each, however many.
-    degrees.kenward_roger(models.get("sleepstudy-random_intercept").design, [np.eye(1)], 1.0)
+    degrees.kenward_roger(models.get("sleepstudy-random_intercept").design, Parameters(np.zeros(2), (np.eye(1),), 1.0))
 
 
 COUNTED = ["cake-split_plot_linear", "machines-nested", "oats-split_plot", "orthodont-interaction", "pastes-nested"]
@@ -241,9 +243,9 @@ def test_another_unit_of_the_response_changes_no_degrees_of_freedom(make_model):
     model = make_model(frame, "Reaction ~ Days + (1 + Days | Subject)")
     likelihood = Likelihood(model.design, True)
     optimum = likelihood.optimum()
-    given = optimum.covariances, optimum.residual_variance
-    np.testing.assert_allclose(degrees.satterthwaite(likelihood, *given), 17, rtol=1e-5)
-    np.testing.assert_allclose(degrees.kenward_roger(model.design, *given)[1], 17, rtol=1e-5)
+    given = optimum.parameters
+    np.testing.assert_allclose(degrees.satterthwaite(likelihood, given), 17, rtol=1e-5)
+    np.testing.assert_allclose(degrees.kenward_roger(model.design, given)[1], 17, rtol=1e-5)
 
 
 ROUNDED = """function(data) {

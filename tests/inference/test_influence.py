@@ -13,7 +13,7 @@ from concord import r
 from concord.inference.influence import influence
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model
-from concord.models.parameters import KEY
+from concord.models.parameters import KEY, Parameters
 
 FACTORS = [
     ("sleepstudy-random_slope", "Subject"),
@@ -99,9 +99,9 @@ def test_likelihoods_are_those_of_the_estimates(id, group, method, found):
     for level in (0, 2):
         other = Likelihood(without(likelihood.design, term.codes == level), method == "REML")
         for of in (result.held, result.refitted):
-            at = of.fixed[level], [each[level] for each in of.covariances], of.residual_variance[level]
-            assert of.loglik[level] == pytest.approx(other.loglik(*at), rel=1e-11)
-            assert of.all_rows[level] == pytest.approx(likelihood.loglik(*at), rel=1e-11)
+            at = Parameters(of.fixed[level], tuple(each[level] for each in of.covariances), of.residual_variance[level])
+            assert of.loglik[level] == pytest.approx(other.loglik(at), rel=1e-11)
+            assert of.all_rows[level] == pytest.approx(likelihood.loglik(at), rel=1e-11)
     assert (result.refitted.loglik >= result.held.loglik - 1e-9).all()
     for of in (result.held, result.refitted):
         displacement = result.displacement(of)

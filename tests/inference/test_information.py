@@ -16,6 +16,8 @@ from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models import model as models
+from concord.models.parameters import Parameters
+from support.estimates import changed
 
 rng = np.random.default_rng(20261122)
 # Unbalanced: only there do the two standard errors of a fixed effect differ.
@@ -27,7 +29,7 @@ SMALL["y"] += np.array([1.5, -1, 0.5, -2, 2, 0])[SMALL["g"].cat.codes] * SMALL["
 def at_optimum(model):
     likelihood = Likelihood(model.design, model.reml)
     optimum = likelihood.optimum()
-    return likelihood, optimum, information.at(likelihood, optimum)
+    return likelihood, optimum, information.observed(likelihood, optimum.parameters)
 
 
 @pytest.mark.parametrize("method", vocabulary.METHODS)
@@ -57,7 +59,7 @@ def test_a_balanced_one_way_layout_has_the_information_of_its_closed_form(method
                 [across, k * outer, inner + outer],
             ]
         )
-        found = information.observed(likelihood, np.array([m]), [np.array([[variance]])], s)
+        found = information.observed(likelihood, Parameters(np.array([m]), (np.array([[variance]]),), s))
         np.testing.assert_allclose(found.matrix, expected, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(found.covariance, np.linalg.inv(expected), rtol=1e-9, atol=1e-9)
 
@@ -111,7 +113,7 @@ def test_the_information_is_the_dense_densitys_in_forty_digits(formula, reml, ma
             return (at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)) / (4 * h * h)
 
         expected = np.array([[float(-second(min(a, b), max(a, b))) for b in range(k)] for a in range(k)])
-    found = information.observed(likelihood, np.array(point[:2]), [covariance], point[-1])
+    found = information.observed(likelihood, Parameters(np.array(point[:2]), (covariance,), point[-1]))
     scale = np.sqrt(np.abs(np.outer(np.diag(expected), np.diag(expected))))
     np.testing.assert_allclose(found.matrix / scale, expected / scale, rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(found.covariance @ found.matrix, np.eye(k), atol=1e-9)
@@ -144,7 +146,7 @@ def test_mixedlms_standard_errors_are_the_joint_ones_and_those_of_its_ratios(id,
     """
     fit = fits(id, method, "statsmodels", "tuned")
     likelihood = Likelihood(fit.model.design, fit.model.reml)
-    found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+    found = information.observed(likelihood, fit.parameters)
     np.testing.assert_allclose(found.joint, fit.joint_std_error, rtol=1e-7)
     q = len(fit.covariances[0])
     # MixedLM has the lower triangle row by row; in X's own coding the columns of these models are in our order.
@@ -194,7 +196,7 @@ def test_conditional_standard_errors_are_lme4s(id, numbers):
     """At lme4's estimates its own standard errors are ours to 7 digits."""
     fit = numbers(id, "REML", "lme4", "tuned")
     likelihood = Likelihood(fit.model.design, True)
-    found = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+    found = information.observed(likelihood, fit.parameters)
     np.testing.assert_allclose(found.conditional, fit.std_error, rtol=1e-7)
 
 
@@ -270,12 +272,13 @@ def test_names_with_dots_and_covariances_of_zero_are_no_trouble(make_model):
     frame = SMALL.rename(columns={"x": "x.1"})
     likelihood = Likelihood(make_model(frame, "y ~ x.1 + (1 + x.1 | g)").design, True)
     optimum = likelihood.optimum()
-    found = information.at(likelihood, optimum)
+    found = information.observed(likelihood, optimum.parameters)
     assert list(found.components("sd")["term"])[:3] == ["sd__(Intercept)", "sd__x.1", "cor__(Intercept).x.1"]
     design = models.get("sleepstudy-random_slope").design
     likelihood = Likelihood(design, True)
     covariance = np.diag(np.diag(likelihood.optimum().covariances[0]))
-    found = information.observed(likelihood, likelihood.optimum().fixed, [covariance], 650.0)
+    at = Parameters(likelihood.optimum().fixed, (covariance,), 650.0)
+    found = information.observed(likelihood, at)
     table = found.components("sd").set_index("term")
     spread = found.components().set_index("term")["std_error"]["cov__(Intercept).Days"]
     correlation = table.loc["cor__(Intercept).Days"]
@@ -300,14 +303,14 @@ def test_on_the_boundary_there_are_no_wald_standard_errors():
     """A variance of zero and a correlation of one are told by their term."""
     likelihood = Likelihood(models.get("dyestuff2-random_intercept").design, True)
     with pytest.raises(InformationError, match=r"\(\(Intercept\) \| Batch\) is singular.*Wald standard errors are"):
-        information.at(likelihood, likelihood.optimum())
+        information.observed(likelihood, likelihood.optimum().parameters)
     likelihood = Likelihood(models.get("sleepstudy-random_slope").design, True)
     optimum = likelihood.optimum()
     singular = np.array([[400.0, 80.0], [80.0, 16.0]])
     with pytest.raises(InformationError, match=r"\(\(Intercept\), Days \| Subject\) is singular"):
-        information.observed(likelihood, optimum.fixed, [singular], optimum.residual_variance)
+        information.observed(likelihood, changed(optimum, covariances=(singular,)).parameters)
     with pytest.raises(LikelihoodError, match="not a covariance matrix"):
-        information.observed(likelihood, optimum.fixed, [-singular], optimum.residual_variance)
+        information.observed(likelihood, changed(optimum, covariances=(-singular,)).parameters)
 
 
 def test_far_from_an_optimum_there_is_no_information():
@@ -315,7 +318,7 @@ def test_far_from_an_optimum_there_is_no_information():
     likelihood = Likelihood(models.get("sleepstudy-random_slope").design, True)
     optimum = likelihood.optimum()
     with pytest.raises(InformationError, match="not near an optimum"):
-        information.observed(likelihood, optimum.fixed, optimum.covariances, 9 * optimum.residual_variance)
+        information.observed(likelihood, changed(optimum, residual_variance=9 * optimum.residual_variance).parameters)
 
 
 def test_another_unit_of_the_response_multiplies_standard_errors():
@@ -323,6 +326,6 @@ def test_another_unit_of_the_response_multiplies_standard_errors():
     design = models.get("sleepstudy-random_slope").design
     plain = Likelihood(design, True)
     large = Likelihood(replace(design, y=1000 * design.y), True)
-    before, after = (information.at(each, each.optimum()) for each in (plain, large))
+    before, after = (information.observed(each, each.optimum().parameters) for each in (plain, large))
     np.testing.assert_allclose(after.joint, 1e3 * before.joint, rtol=1e-7)
     np.testing.assert_allclose(after.components()["std_error"], 1e6 * before.components()["std_error"], rtol=1e-6)

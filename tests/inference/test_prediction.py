@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from concord.models import model as models
 from concord.models.design import Design, DesignTerm, NewRows
 from concord.models.formula import parse
 from concord.models.matrices import design, new_rows
+from concord.models.parameters import Parameters
 from concord.models.syntax import FormulaError
 
 IDS = [
@@ -35,24 +37,24 @@ def from_fit(fit, text: str):
     return r.from_r(r.call(robjects.r(text), fit.native))
 
 
-def dense(design, covariances, residual_variance):
+def dense(design, given):
     """Z and the covariance matrix of all random effects, written out."""
     Z = []
     for term in design.terms:
         for level in range(len(term.levels)):
             Z.append(term.matrix * (term.codes == level)[:, None])
-    blocks = [c for term, c in zip(design.terms, covariances, strict=True) for _ in term.levels]
+    blocks = [c for term, c in zip(design.terms, given.covariances, strict=True) for _ in term.levels]
     return np.hstack(Z), linalg.block_diag(*blocks)
 
 
-def henderson(design, covariances, residual_variance):
+def henderson(design, given):
     """The inverse of the mixed-model equations' matrix (Henderson 1975), written out; the fixed effects first."""
-    Z, G = dense(design, covariances, residual_variance)
+    Z, G = dense(design, given)
     both = np.hstack([design.X, Z])
-    C = both.T @ both / residual_variance
+    C = both.T @ both / given.residual_variance
     p = design.X.shape[1]
     C[p:, p:] += np.linalg.inv(G)
-    return Z, G, np.linalg.inv(C), np.linalg.solve(C, both.T @ design.y / residual_variance)
+    return Z, G, np.linalg.inv(C), np.linalg.solve(C, both.T @ design.y / given.residual_variance)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def solved():
 
     def of(id):
         found = Likelihood(models.get(id).design, True).optimum()
-        return Solution(found.design, found.fixed, found.covariances, found.residual_variance)
+        return Solution(found.design, found.parameters)
 
     return of
 
@@ -74,7 +76,7 @@ def test_random_effects_and_both_covariances_solve_hendersons_equations(id, solv
     """Nested, crossed and with slopes, modes, conditional covariances and those of prediction are the dense ones."""
     solution = solved(id)
     made = solution.design
-    Z, G, inverse, effects = henderson(made, solution.covariances, solution.residual_variance)
+    Z, G, inverse, effects = henderson(made, solution.parameters)
     p = made.X.shape[1]
     conditional = np.linalg.inv(Z.T @ Z / solution.residual_variance + np.linalg.inv(G))
     np.testing.assert_allclose(solution.fixed, effects[:p], rtol=1e-8)
@@ -107,7 +109,7 @@ def test_what_is_solved_a_few_columns_at_a_time_is_the_same(solved, monkeypatch)
 def test_effects_of_uncorrelated_terms_covary_given_the_data(solved):
     """Intercept and slope of one subject, independent beforehand, have the dense conditional covariance afterwards."""
     solution = solved("sleepstudy-uncorrelated")
-    Z, G = dense(solution.design, solution.covariances, solution.residual_variance)
+    Z, G = dense(solution.design, solution.parameters)
     conditional = np.linalg.inv(Z.T @ Z / solution.residual_variance + np.linalg.inv(G))
     [(terms, given, _)] = solution.by_group
     places = [0, len(solution.design.terms[0].levels)]
@@ -118,7 +120,7 @@ def test_effects_of_uncorrelated_terms_covary_given_the_data(solved):
 
 def at(fit) -> Solution:
     """The solution at an engine's estimates."""
-    return Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+    return Solution(fit.model.design, fit.parameters)
 
 
 def largest_difference(given, solution: Solution, uncertain_fixed: bool = False):
@@ -163,16 +165,16 @@ def test_where_a_variance_is_zero_its_effects_are_zero():
     """At a singular covariance matrix, which has no inverse, effects are still predicted, along what it leaves."""
     made = models.get("sleepstudy-random_slope").design
     psi = np.array([[600.0, 60.0], [60.0, 6.0]])
-    solution = Solution(made, [251.0, 10.5], [psi], 650.0)
+    solution = Solution(made, Parameters(np.array([251.0, 10.5]), (psi,), 650.0))
     np.testing.assert_allclose(solution.modes[0][:, 1], 0.1 * solution.modes[0][:, 0], rtol=1e-9)
     V = 650.0 * np.eye(180)
     codes, M = made.terms[0].codes, made.terms[0].matrix
     V += (codes[:, None] == codes) * (M @ psi @ M.T)
     np.testing.assert_allclose(solution.residuals, 650 * np.linalg.solve(V, solution.marginal_residuals), atol=1e-8)
-    nothing = Solution(made, [251.0, 10.5], [np.zeros((2, 2))], 650.0)
+    nothing = Solution(made, Parameters(np.array([251.0, 10.5]), (np.zeros((2, 2)),), 650.0))
     assert not nothing.modes[0].any() and not nothing.conditional_covariances[0].any()
     with pytest.raises(ValueError, match="not a covariance matrix"):
-        Solution(made, [251.0, 10.5], [np.array([[1.0, 2.0], [2.0, 1.0]])], 650.0)
+        Solution(made, Parameters(np.array([251.0, 10.5]), (np.array([[1.0, 2.0], [2.0, 1.0]]),), 650.0))
 
 
 # ---- fitted values and predictions ---------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_errors_of_predictions_are_those_of_the_mixed_model_equations(made_fit):
     """Of the mean: k'C k of Henderson's inverse C; then with the variance of unknown levels, and of an observation."""
     model, solution = made_fit.model, at(made_fit)
     rows = new_rows(model.formula, model.design, model.frame, NEW)
-    Z, G, inverse, _ = henderson(model.design, solution.covariances, solution.residual_variance)
+    Z, G, inverse, _ = henderson(model.design, solution.parameters)
     k = np.zeros((len(NEW), len(inverse)))
     p = model.design.X.shape[1]
     k[:, :p] = rows.X
@@ -307,9 +309,9 @@ def test_a_new_row_may_join_groups_that_no_row_of_the_data_joins():
         DesignTerm("h", ("(Intercept)",), ones, h, tuple("pqrs")),
     )
     made = Design(rng.normal(size=16), ones, ("(Intercept)",), terms, np.arange(16))
-    covariances = [np.array([[2.0]]), np.array([[0.5]])]
-    *_, inverse, effects = henderson(made, covariances, 1.5)
-    solution = Solution(made, effects[:1], covariances, 1.5)
+    given = Parameters(np.zeros(1), (np.array([[2.0]]), np.array([[0.5]])), 1.5)
+    *_, inverse, effects = henderson(made, given)
+    solution = Solution(made, replace(given, fixed=effects[:1]))
     new = np.ones((2, 1))
     rows = NewRows(new, (new, new), (np.array([0, 1]), np.array([3, 0])), np.zeros(2))
     k = np.zeros((2, 9))
@@ -353,13 +355,13 @@ def test_new_rows_that_the_model_has_no_columns_for_are_refused(change, words, m
 def test_explained_variance_is_the_published_one(r_table, make_model):
     """R-squared and ICC of two models as the tests of the R package performance hold them, to all printed digits."""
     found = Likelihood(models.get("sleepstudy-random_slope").design, True).optimum()
-    solution = Solution(found.design, found.fixed, found.covariances, found.residual_variance)
+    solution = Solution(found.design, found.parameters)
     # easystats/performance, tests/testthat/test-bootstrapped_icc_ci.R and test-icc.R
     assert solution.r_squared[0] == pytest.approx(0.27865, abs=6e-6)
     assert solution.icc == pytest.approx((0.72166, 0.52057), abs=6e-6)
     iris = make_model(r_table("datasets::iris"), "Sepal.Length ~ Petal.Length + (1 | Species)")
     found = Likelihood(iris.design, True).optimum()
-    solution = Solution(found.design, found.fixed, found.covariances, found.residual_variance)
+    solution = Solution(found.design, found.parameters)
     # the same, test-r2_nakagawa.R and test-icc.R; from an lmer fit, so to that fit's digits
     assert solution.r_squared == pytest.approx((0.65846169440315, 0.969409477972726), rel=1e-5)
     assert solution.icc == pytest.approx((0.910433109183341, 0.310947768161385), rel=1e-5)
@@ -369,7 +371,7 @@ def test_explained_variance_is_the_published_one(r_table, make_model):
 def test_the_random_share_is_the_mean_of_the_dense_diagonal(id, solved):
     """Johnson (2014): the mean of the diagonal of Z Psi Z', over all terms."""
     solution = solved(id)
-    Z, G = dense(solution.design, solution.covariances, solution.residual_variance)
+    Z, G = dense(solution.design, solution.parameters)
     assert solution.variances["random"].sum() == pytest.approx(np.trace(Z @ G @ Z.T) / len(Z), rel=1e-12)
 
 
@@ -393,9 +395,9 @@ def test_ten_thousand_groups_take_seconds():
     crossed = DesignTerm("i", ("(Intercept)",), ones, item, tuple(map(str, range(items))))
     psi = np.array([[2.0, 0.3], [0.3, 0.5]])
     started = time.perf_counter()
-    alone = Solution(made(subject), [1.0, 2.0], [psi], 1.0)
+    alone = Solution(made(subject), Parameters(np.array([1.0, 2.0]), (psi,), 1.0))
     assert alone.predict().shape == (rows, 4) and alone.random_effects(uncertain_fixed=True).shape == (20_000, 5)
-    both = Solution(made(subject, crossed), [1.0, 2.0], [psi, np.array([[0.7]])], 1.0)
+    both = Solution(made(subject, crossed), Parameters(np.array([1.0, 2.0]), (psi, np.array([[0.7]])), 1.0))
     spread = both.prediction_covariances
     assert time.perf_counter() - started < 20
     # One subject's block by the definition, from one solution of the equations.

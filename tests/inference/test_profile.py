@@ -17,6 +17,8 @@ from concord.inference.profile_curve import Profile, ProfileError
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.models.formula import expression
+from concord.models.parameters import Parameters
+from support.estimates import changed
 
 CHI = stats.chi2.ppf(0.95, 1)
 
@@ -238,7 +240,7 @@ def test_published_intervals_hold(id):
 
 
 def deviance(likelihood, covariance, residual_variance, fixed):
-    return -2 * likelihood.loglik(fixed, [covariance], residual_variance)
+    return -2 * likelihood.loglik(Parameters(fixed, (covariance,), residual_variance))
 
 
 def brute(likelihood, held: str, value: float, starts) -> float:
@@ -491,7 +493,7 @@ def test_values_and_levels_that_there_are_not_are_refused():
 def test_an_optimum_that_is_none_is_refused():
     """Estimates from which a search finds a larger log-likelihood are found out, as by lme4's profile."""
     likelihood, optimum = of("sleepstudy-random_slope")
-    short = replace(optimum, residual_variance=2 * optimum.residual_variance, loglik=optimum.loglik - 5)
+    short = changed(optimum, residual_variance=2 * optimum.residual_variance, loglik=optimum.loglik - 5)
     with pytest.raises(
         ProfileError, match=r"\.sig01: the log-likelihood is -875.9.* where the optimum is said to have"
     ):

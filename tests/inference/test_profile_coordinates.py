@@ -29,7 +29,7 @@ def machines(make_model):
     frame = model.get("machines-unstructured").frame
     likelihood = Likelihood(make_model(frame, "score ~ Machine + (1 + Machine | Worker)", "ML").design, False)
     optimum = likelihood.optimum()
-    return likelihood, optimum, (optimum.fixed, optimum.covariances, optimum.residual_variance)
+    return likelihood, optimum, optimum.parameters
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,7 +112,7 @@ def test_a_deviation_of_zero_and_a_correlation_of_one_are_within():
     ):
         likelihood = Likelihood(model.get(id).design, True)
         optimum = likelihood.optimum()
-        made = make(likelihood, (optimum.fixed, optimum.covariances, optimum.residual_variance))
+        made = make(likelihood, optimum.parameters)
         assert edge in made.limits
         z = np.append(made.start[:-1], edge)
         value, gradient, hessian = made.expand(z)
@@ -125,9 +125,7 @@ def test_a_correlation_whose_effect_has_turned_its_sign_is_wrong():
     """Beyond a standard deviation of zero the same coordinate means the opposite correlation, and is told."""
     likelihood = Likelihood(model.get("sleepstudy-random_slope").design, True)
     optimum = likelihood.optimum()
-    made = profile_coordinates.correlation(
-        likelihood, (optimum.fixed, optimum.covariances, optimum.residual_variance), 0, 0, 1
-    )
+    made = profile_coordinates.correlation(likelihood, optimum.parameters, 0, 0, 1)
     turned = made.start.copy()
     turned[1] *= -1
     assert made.wrong(turned) and not made.wrong(made.start)

@@ -103,10 +103,8 @@ def test_a_large_crossed_design_is_lme4s(method, make_model, monkeypatch):
     likelihood = Likelihood(model.design, model.reml)
     assert [type(each) for each in likelihood.blocks] == [Crossed]
     fit = engines()["lme4"].fit(model, "tuned")
-    assert likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance) == pytest.approx(
-        fit.loglik, rel=0, abs=1e-8
-    )
-    theta = likelihood.theta_at(fit.covariances, fit.residual_variance)
+    assert likelihood.loglik(fit.parameters) == pytest.approx(fit.loglik, rel=0, abs=1e-8)
+    theta = likelihood.theta_at(fit.parameters)
     found = likelihood.optimum([theta])
     assert found.loglik == pytest.approx(fit.loglik, rel=0, abs=1e-8)
     np.testing.assert_allclose(found.std_error, fit.std_error, rtol=1e-6)

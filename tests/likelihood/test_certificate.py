@@ -189,7 +189,7 @@ def test_gradient_and_hessian_are_those_of_the_dense_criterion(case, reml, make_
 
 
 def double(likelihood: Likelihood, theta, sizes) -> float:
-    return likelihood.criterion(likelihood.theta_at([np.array(each, float) for each in squared(theta, sizes)], 1.0))
+    return likelihood.criterion(likelihood.theta_of([np.array(each, float) for each in squared(theta, sizes)]))
 
 
 @pytest.mark.parametrize("reml", METHODS)
@@ -295,7 +295,7 @@ def rows_by_group(frame: pd.DataFrame, y: str, group: str) -> list[list[fmpq]]:
 def certified(model: models.Model):
     """The certificate of the decimals, from the optimum that the likelihood finds in double precision."""
     optimum = Likelihood(model.design, model.reml).optimum()
-    design, order, theta = reference.factored(model.design, optimum)
+    design, order, theta = reference.factored(model.design, optimum.parameters)
     return certify(design, model.reml, theta, Columns(model.formula, model.frame, model.design)), order
 
 

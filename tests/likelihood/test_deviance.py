@@ -8,6 +8,7 @@ import pytest
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model
+from concord.models.parameters import Parameters
 
 CASES = ["sleepstudy-random_slope", "penicillin-crossed", "oats-split_plot", "machines-unstructured"]
 
@@ -46,7 +47,7 @@ def test_it_is_minus_twice_the_loglikelihood_at_any_parameters(id, reml):
         covariances.append(variance * root @ root.T)
     fixed = deviance.coefficients(u)
     value = deviance.joint(theta, log_sigma, u)[0]
-    assert value == pytest.approx(-2 * likelihood.loglik(fixed, covariances, variance), rel=1e-12)
+    assert value == pytest.approx(-2 * likelihood.loglik(Parameters(fixed, tuple(covariances), variance)), rel=1e-12)
     np.testing.assert_allclose(deviance.orthonormalized(fixed), u, rtol=1e-9, atol=1e-12)
 
 

@@ -15,6 +15,7 @@ from concord import vocabulary
 from concord.engines.engine import engines
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models import model as models
+from concord.models.parameters import Parameters
 from concord.reference import reference
 from support.paths import PUBLISHED
 
@@ -33,9 +34,7 @@ def test_at_an_engines_estimates_it_gives_that_engines_loglikelihood(id, method,
     """MixedLM, lme4 and nlme state to 1e-8 what the likelihood says at their own estimates, however far they got."""
     fit = numbers(id, method, engine, settings)
     likelihood = Likelihood(fit.model.design, fit.model.reml)
-    assert likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance) == pytest.approx(
-        fit.loglik, rel=0, abs=1e-8
-    )
+    assert likelihood.loglik(fit.parameters) == pytest.approx(fit.loglik, rel=0, abs=1e-8)
 
 
 @pytest.mark.parametrize("row", OPTIMA, ids=[row["model"] for row in OPTIMA])
@@ -155,7 +154,7 @@ def test_the_loglikelihood_is_the_normal_density_in_dense_matrices(case, reml, m
     for fixed in ([51.0, 2.5], [40.0, -1.0]):
         fixed = fixed[: likelihood.p]
         expected = dense_loglik(formula, terms, mpmath.mpf("1.75"), fixed, reml)
-        assert likelihood.loglik(np.array(fixed), covariances, 1.75) == pytest.approx(
+        assert likelihood.loglik(Parameters(np.array(fixed), tuple(covariances), 1.75)) == pytest.approx(
             float(expected), rel=1e-12, abs=1e-10
         )
 
@@ -166,7 +165,7 @@ def test_the_criterion_is_the_profiled_one_in_dense_matrices(case, reml, make_mo
     """With fixed effects and residual variance at their best, it is -2 times the dense log-likelihood there."""
     formula, terms = CASES[case]
     likelihood = Likelihood(make_model(SMALL, formula).design, reml)
-    theta = likelihood.theta_at([np.array(covariance, float) for *_, covariance in terms], 1.0)
+    theta = likelihood.theta_of([np.array(covariance, float) for *_, covariance in terms])
     assert likelihood.criterion(theta) == pytest.approx(float(dense_criterion(formula, terms, reml)), rel=1e-12)
     assert likelihood.criterion_and_gradient(theta)[0] == pytest.approx(likelihood.criterion(theta), rel=1e-14)
 
@@ -178,7 +177,7 @@ def test_the_gradient_is_that_of_the_dense_criterion(case, reml, make_model):
     formula, terms = CASES[case]
     likelihood = Likelihood(make_model(SMALL, formula).design, reml)
     covariances = [np.array(covariance, float) for *_, covariance in terms]
-    gradient = likelihood.gradient_at(covariances, 1.0)
+    gradient = likelihood.criterion_and_gradient(likelihood.theta_of(covariances))[1]
     for number, covariance in enumerate(covariances):
         for i, j in zip(*np.tril_indices(len(covariance)), strict=True):
 
@@ -190,8 +189,8 @@ def test_the_gradient_is_that_of_the_dense_criterion(case, reml, make_model):
                 return changed
 
             def theta(step, moved=moved):
-                return likelihood.theta_at(
-                    [np.array(each.tolist(), float).reshape(each.rows, -1) for each in moved(step)], 1.0
+                return likelihood.theta_of(
+                    [np.array(each.tolist(), float).reshape(each.rows, -1) for each in moved(step)]
                 )
 
             def dense(step, moved=moved):
@@ -424,16 +423,16 @@ def test_estimates_that_are_no_parameters_have_no_likelihood(make_model):
     """A negative variance, a correlation beyond one, a missing value give -inf, and no theta."""
     likelihood = Likelihood(design_of(make_model, "y ~ x + (x | g)"), True)
     fixed, good = np.array([50.0, 3.0]), PSI
-    assert np.isfinite(likelihood.loglik(fixed, [good], 1.0))
+    assert np.isfinite(likelihood.loglik(Parameters(fixed, (good,), 1.0)))
     bad = (-good, np.array([[1.0, 2.0], [2.0, 1.0]]), np.full((2, 2), np.nan), np.diag([1.0, np.inf]))
     for covariance in bad:
-        assert likelihood.loglik(fixed, [covariance], 1.0) == -np.inf
+        assert likelihood.loglik(Parameters(fixed, (covariance,), 1.0)) == -np.inf
         with pytest.raises(LikelihoodError, match="not a covariance matrix"):
-            likelihood.theta_at([covariance], 1.0)
-    assert likelihood.loglik(fixed, [1e200 * good], 1.0) == -np.inf  # more than doubles can square
+            likelihood.theta_of([covariance])
+    assert likelihood.loglik(Parameters(fixed, (1e200 * good,), 1.0)) == -np.inf  # more than doubles can square
     for variance in (0.0, -1.0, np.nan, np.inf):
-        assert likelihood.loglik(fixed, [good], variance) == -np.inf
-    assert likelihood.loglik(np.array([np.nan, 3.0]), [good], 1.0) == -np.inf
+        assert likelihood.loglik(Parameters(fixed, (good,), variance)) == -np.inf
+    assert likelihood.loglik(Parameters(np.array([np.nan, 3.0]), (good,), 1.0)) == -np.inf
 
 
 def test_a_singular_estimate_that_rounding_made_slightly_negative_is_a_parameter(make_model):
@@ -441,8 +440,8 @@ def test_a_singular_estimate_that_rounding_made_slightly_negative_is_a_parameter
     likelihood = Likelihood(design_of(make_model, "y ~ x + (x | g)"), True)
     exact = np.array([[4.0, 2.0], [2.0, 1.0]])
     rounded = exact - 1e-13 * np.eye(2)
-    fixed = np.array([50.0, 3.0])
-    assert likelihood.loglik(fixed, [rounded], 1.0) == pytest.approx(likelihood.loglik(fixed, [exact], 1.0), rel=1e-7)
+    found, expected = (likelihood.loglik(Parameters(np.array([50.0, 3.0]), (each,), 1.0)) for each in (rounded, exact))
+    assert found == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from dataclasses import replace
 from functools import cache
 
 import mpmath
@@ -20,7 +19,9 @@ import pytest
 from concord.agreement.comparison import compare
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood
+from concord.models.parameters import Parameters
 from stress import make_tables, truth
+from support.estimates import changed
 from support.paths import STRESS
 
 TABLES = json.loads((STRESS / "tables.json").read_text())
@@ -207,10 +208,8 @@ def placed(model, optimum: dict, engine: str) -> Fit:
         engine=engine,
         settings="default",
         loglik=float(optimum["loglik"]),
-        fixed=fixed,
+        parameters=Parameters(fixed, tuple(covariances), variance),
         std_error=errors,
-        covariances=covariances,
-        residual_variance=variance,
         converged=True,
         messages=(),
         seconds=0.0,
@@ -222,7 +221,7 @@ def words(model, *optima: dict, **changes: float) -> tuple[str, tuple[str, ...],
     """The verdict's word and evidence on MixedLM's and lme4's fits at two optima, and their gaps."""
     fits = [placed(model, each, engine) for each, engine in zip(optima, ("statsmodels", "lme4"), strict=True)]
     if changes:
-        fits[0] = replace(fits[0], **changes)
+        fits[0] = changed(fits[0], **changes)
     comparison = compare(*fits)
     return comparison.verdict.word, comparison.verdict.evidence, [each.gap for each in comparison.judgements]
 

@@ -58,7 +58,7 @@ def made(make_model):
 
 def certified(model: models.Model):
     optimum = Likelihood(model.design, model.reml).optimum()
-    design, _, theta = reference.factored(model.design, optimum)
+    design, _, theta = reference.factored(model.design, optimum.parameters)
     return certify(design, model.reml, theta, columns_of(model))
 
 

@@ -15,6 +15,7 @@ from concord.account.intervals.sources import IntervalError
 from concord.account.line import INDEPENDENT
 from concord.agreement.comparison import compare
 from concord.likelihood.likelihood import Likelihood
+from concord.models.parameters import Parameters
 from concord.plots import profiles
 
 LABEL = ".sig01"
@@ -82,7 +83,7 @@ def test_the_independent_curve_is_the_largest_likelihood_with_the_variance_held(
         for value, deviance in own[["value", "deviance"]].to_numpy():
             # Balanced: the fixed effects are the same at every variance.
             residuals = top.residual_variance * np.linspace(0.9, 1.1, 201)
-            found = max(likelihood.loglik(top.fixed, [np.array([[value]])], each) for each in residuals)
+            found = max(likelihood.loglik(Parameters(top.fixed, (np.array([[value]]),), each)) for each in residuals)
             assert 2 * (top.loglik - found) == pytest.approx(deviance, abs=1e-4)
 
 

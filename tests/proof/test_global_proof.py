@@ -61,8 +61,8 @@ def certified(design, reml: bool, start: list[float]):
         for column in range(len(term.names)):
             factor[column:, column] = [next(entries) for _ in range(column, len(term.names))]
         factors.append(factor @ factor.T)
-    optimum = found.optimum([found.theta_at(factors, 1.0)])
-    ordered, _, theta = reference.factored(design, optimum)
+    optimum = found.optimum([found.theta_of(factors)])
+    ordered, _, theta = reference.factored(design, optimum.parameters)
     return ordered, certify(ordered, reml, theta)
 
 
@@ -349,7 +349,7 @@ def violations(cover, model, cells, rng) -> tuple[int, int]:
         own = [W @ each @ W.T for W, each in zip(back, matrices, strict=True)]
         # A matrix on the cone's edge is no covariance matrix but for rounding.
         own = [each + 1e-12 * np.trace(each) * np.eye(len(each)) for each in own]
-        return likelihood.criterion(likelihood.theta_at(own, 1.0))
+        return likelihood.criterion(likelihood.theta_of(own))
 
     best = criterion(
         [

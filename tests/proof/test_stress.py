@@ -7,7 +7,6 @@ decimals of the file, and every lower one is refused with a better one beside it
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from concord.models import formula as formulas
 from concord.models import matrices, preparation
 from concord.models.decimals import Columns
 from concord.models.formula import parse
+from concord.models.parameters import Parameters
 from concord.proof import covering, stationary
 from concord.proof.global_proof import BetterOptimumError, of
 from concord.reference import reference
@@ -67,9 +67,8 @@ def candidate(make_model):
         formula = TABLES[name]["formula"]
         model = make_model(preparation.prepare(frame, parse(formula)).frame, formula, method, id=name)
         optimum = TRUTH[name][method][k]
-        covariances = [np.array(each, float) for each in optimum["covariances"]]
-        variance = float(optimum["residual_variance"])
-        found = SimpleNamespace(covariances=covariances, residual_variance=variance)
+        covariances = tuple(np.array(each, float) for each in optimum["covariances"])
+        found = Parameters(np.empty(0), covariances, float(optimum["residual_variance"]))
         design, _, theta = reference.factored(model.design, found)
         columns = Columns(model.formula, model.frame, model.design)
         assert columns.source == "decimals"

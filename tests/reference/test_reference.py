@@ -64,9 +64,7 @@ def test_it_is_stationary_and_has_every_estimate(id, method):
     assert (variances == 0).sum() == found.boundary and (variances >= 0).all()
     optimum = found.likelihood.optimum()
     assert optimum.gradient < 1e-5
-    assert found.likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance) == pytest.approx(
-        found.loglik, rel=0, abs=1e-9
-    )
+    assert found.likelihood.loglik(optimum.parameters) == pytest.approx(found.loglik, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("id", "method"), EVERY)
@@ -74,7 +72,7 @@ def test_far_starts_lead_to_the_same_optimum(id, method):
     """From factors far from its own starts it ends in the same place: no better optimum nearby."""
     found = reference.of(models.get(id, method))
     likelihood = found.likelihood
-    far = likelihood.theta_at([100.0 * np.eye(len(term.names)) for term in likelihood.design.terms], 1.0)
+    far = likelihood.theta_of([100.0 * np.eye(len(term.names)) for term in likelihood.design.terms])
     for start in (far, 0.01 * far):
         assert likelihood.optimum([start]).loglik == pytest.approx(found.loglik, rel=0, abs=1e-9)
 
@@ -559,7 +557,7 @@ def test_a_record_says_how_far_it_is_proved(place):
     edit(place, claim(proved="reference", not_proved="the rest"), sign=True)
     found = reference.of(model_in(place))
     assert (found.proved, found.boxes, found.noun) == ("reference", 0, "certified optimum")
-    better = replace(found, proved="global", boxes=7).surpassed(found.level + 1, found.estimates, "all")
+    better = replace(found, proved="global", boxes=7).surpassed(found.level + 1, found, "all")
     assert (better.proved, better.boxes) == ("", 0) and "not certified" in better.kind
 
 

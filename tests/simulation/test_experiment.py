@@ -27,6 +27,7 @@ from concord.simulation.scenarios import Scenario
 from concord.simulation.store import Plan
 from concord.simulation.study import run
 from concord.vocabulary import UNJUDGED
+from support.estimates import changed
 
 DEFAULT = pairs(("default",))
 MADE = {"seconds", "added"}
@@ -132,8 +133,8 @@ def judged(sleepstudy):
     optimum = best_known(likelihood, [])
     fits = [Refitter(model, engine).refit(response) for engine in ("statsmodels", "lme4")]
 
-    def word(**changed):
-        given = [replace(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changed.items()}), fits[1]]
+    def word(changes):
+        given = [changed(fits[0], **{key: change(getattr(fits[0], key)) for key, change in changes.items()}), fits[1]]
         return rule(model, likelihood, optimum, "default", {fit.engine: fit for fit in given}).word
 
     word.parts = model, likelihood, optimum, fits
@@ -141,7 +142,7 @@ def judged(sleepstudy):
 
 
 @pytest.mark.parametrize(
-    ("changed", "word"),
+    ("changes", "word"),
     [
         ({}, "agree"),
         ({"loglik": lambda value: value + 5e-6}, "differ"),
@@ -158,8 +159,8 @@ def judged(sleepstudy):
         ({"covariances": lambda value: (-value[0],)}, "python short"),
     ],
 )
-def test_whatever_is_off_is_told_by_the_verdict(judged, changed, word):
-    assert judged(**changed) == word
+def test_whatever_is_off_is_told_by_the_verdict(judged, changes, word):
+    assert judged(changes) == word
 
 
 def test_a_study_and_a_comparison_give_one_verdict_of_the_same_numbers(judged):
@@ -172,7 +173,7 @@ def test_a_study_and_a_comparison_give_one_verdict_of_the_same_numbers(judged):
     for name, factor in [("std_error", 1.03), ("std_error", 1.08), ("residual_variance", 1.02), ("fixed", 1.0002)]:
         for which in ((0,), (1,), (0, 1)):
             given = [
-                replace(fit, **{name: factor * getattr(fit, name)}) if i in which else fit for i, fit in enumerate(fits)
+                changed(fit, **{name: factor * getattr(fit, name)}) if i in which else fit for i, fit in enumerate(fits)
             ]
             word = rule(model, likelihood, optimum, "default", {fit.engine: fit for fit in given}).word
             assert word == compare(*(fit.as_fit(drawn) for fit in given)).verdict.word != "agree"
@@ -191,7 +192,7 @@ def test_a_verdict_without_an_optimum_or_without_a_fit_says_so(judged):
     left = replace(one, error="constraint ignored: a covariance is 0.1")
     assert of(left).word == "python short"
     assert {engine: each.grade for engine, each in of(left).of.items()} == {"statsmodels": "short", "lme4": ""}
-    worse = replace(optimum, fixed=optimum.fixed + 0.1)
+    worse = changed(optimum, fixed=optimum.fixed + 0.1)
     assert rule(model, likelihood, worse, "default", {"statsmodels": one, "lme4": other}).word == "differ"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from concord import r
 from concord.engines.lme4 import engine as lme4
-from concord.engines.replicate import Replicate, columns, likelihood_of
+from concord.engines.replicate import likelihood_of
 from concord.engines.statsmodels import engine as mixedlm
 from concord.models import model as models
 from concord.models.parameters import Parameters
@@ -17,6 +17,7 @@ from concord.reference import reference
 from concord.simulation import refitter as replicates
 from concord.simulation.refitter import Refitter, best_known, gap, refitting
 from concord.simulation.responses import draw, symmetric_root
+from support.estimates import changed
 
 SEED = 20
 
@@ -114,7 +115,7 @@ def agree_exactly(replicate, fit):
     assert replicate.error is None
     assert replicate.converged == fit.converged
     np.testing.assert_allclose(replicate.loglik, fit.loglik + fit.shift, rtol=1e-13)
-    np.testing.assert_allclose(replicate.flat, fit.estimates["estimate"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(replicate.parameters.packed, fit.estimates["estimate"], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(replicate.std_error, fit.std_error, rtol=1e-9)
     assert set(replicate.messages) == set(fit.messages)
 
@@ -156,7 +157,7 @@ def test_a_warm_refit_is_lme4s_own(pastes):
     by_hand = r.from_r(r.call("eval", r.call("parse", text=code), envir=room))
     own = [found.loglik, found.fixed[0], found.std_error[0]]
     np.testing.assert_allclose(own, by_hand[:3], rtol=1e-13)
-    np.testing.assert_allclose(np.sort(found.flat[1:]), np.sort(by_hand[3:]), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(np.sort(found.parameters.packed[1:]), np.sort(by_hand[3:]), rtol=1e-12, atol=1e-12)
 
 
 def test_what_refit_states_under_reml_is_a_criterion_of_its_own_degrees_of_freedom(sleepstudy):
@@ -193,8 +194,8 @@ def test_a_saddle_is_no_rest():
     y = model.design.y
     likelihood = likelihood_of(model, y)
     optimum = Refitter(model, "lme4", "tuned").refit(y)
-    zero = replace(optimum, fixed=np.array([y.mean()]), covariances=(np.zeros((1, 1)),), residual_variance=y.var())
-    assert np.abs(likelihood.gradient_at(zero.covariances, zero.residual_variance)).max() < 1e-12
+    zero = changed(optimum, fixed=np.array([y.mean()]), covariances=(np.zeros((1, 1)),), residual_variance=y.var())
+    assert np.abs(likelihood.gradient_at(zero.parameters)).max() < 1e-12
     assert gap(zero, likelihood, likelihood.optimum()) > 1
     assert replicates._at_rest(optimum, likelihood) and not replicates._at_rest(zero, likelihood)
 
@@ -218,11 +219,11 @@ def test_the_best_known_is_the_optimum_and_where_a_fit_is_better_that(pastes):
     likelihood = likelihood_of(pastes, response)
     found = best_known(likelihood, [])
     for factor in (0.98, 1.02):
-        moved = [each * factor for each in found.covariances]
-        assert likelihood.loglik(found.fixed, moved, found.residual_variance) < found.loglik
+        moved = changed(found, covariances=tuple(each * factor for each in found.covariances))
+        assert likelihood.loglik(moved.parameters) < found.loglik
     fit = Refitter(pastes, "lme4", "tuned").refit(response)
     lower = SimpleNamespace(n=likelihood.n, loglik=likelihood.loglik, theta_at=likelihood.theta_at)
-    stuck = replace(found, fixed=found.fixed + 1.0)
+    stuck = changed(found, fixed=found.fixed + 1.0)
     lower.optimum = lambda starts=None: likelihood.optimum(starts) if starts else stuck
     assert gap(fit, likelihood, stuck) < -1
     assert best_known(lower, [fit]).loglik == pytest.approx(found.loglik, abs=1e-9)
@@ -242,7 +243,7 @@ def test_the_offset_is_part_of_the_response(make_model):
     for engine in refitting():
         one = Refitter(model, engine).refit(response)
         other = Refitter(plain, engine).refit(response - frame["w"].to_numpy())
-        np.testing.assert_allclose(one.flat, other.flat, rtol=1e-6)
+        np.testing.assert_allclose(one.parameters.packed, other.parameters.packed, rtol=1e-6)
         np.testing.assert_allclose(one.loglik, other.loglik, rtol=1e-10)
 
 
@@ -260,24 +261,9 @@ def test_what_fails_says_why_and_stops_nothing(pastes):
         # MixedLM says nothing and returns NaN; that is no error of its making, and no estimate either.
         assert (engine == "statsmodels") == (failed.error is None)
         assert not failed.finite and not failed.converged
-        assert failed.flat.shape == (4,) and np.isnan(failed.flat).all()
+        assert failed.parameters.packed.shape == (4,) and np.isnan(failed.parameters.packed).all()
         assert gap(failed, likelihood, optimum) == np.inf
-        assert refitter.refit(response).flat.tolist() == before.flat.tolist()
-
-
-def test_flat_stands_in_the_order_of_a_fits_estimates(numbers):
-    """Column by column the names of `Fit.estimates`, with covariances after the variances of a term."""
-    fit = numbers("dietox-random_slope", "REML", "lme4", "tuned")
-    replicate = Replicate(
-        "lme4", "tuned", fit.loglik, fit.fixed, fit.std_error, fit.covariances, fit.residual_variance, True, 0.0
-    )
-    keyed = columns(fit.model.design)
-    assert keyed.equals(fit.estimates[["effect", "group", "term"]])
-    np.testing.assert_array_equal(replicate.flat, fit.estimates["estimate"])
-    square = np.arange(16.0).reshape(4, 4)
-    wide = Replicate("lme4", "tuned", 0.0, np.zeros(1), np.zeros(1), (square @ square.T,), 7.0, True, 0.0)
-    pairs = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
-    assert wide.flat.tolist() == [0, *np.diag(square @ square.T), *((square @ square.T)[pair] for pair in pairs), 7]
+        assert refitter.refit(response).parameters.packed.tolist() == before.parameters.packed.tolist()
 
 
 def test_an_unknown_engine_or_settings_is_refused(pastes):

@@ -43,7 +43,7 @@ def begun(case, tmp_path_factory) -> Path:
     [
         ({"seed": 2}, "holds another study: seed is 1 there, 2 here"),
         ({"pairs": pairs()}, "holds another study: fits is ['statsmodels default', 'lme4 default'] there"),
-        ({"cases": "dyestuff2-random_intercept"}, f"holds another study: there is no {NAME} here"),
+        ({"cases": "dyestuff2-random_intercept"}, f"holds another study: {NAME} is missing here"),
     ],
 )
 def test_a_folder_with_another_study_is_one_line_that_says_what_differs(begun, case, changed, message):
@@ -109,7 +109,7 @@ def test_a_part_that_is_no_whole_parquet_file_is_one_line_and_computed_anew_with
     for replicates in (2, 4):  # all are there, and it is only told of them; some are not
         assert main([*given, "--replicates", str(replicates)]) == 2
         said = capsys.readouterr()
-        why = "cannot be read: Is a directory" if damage == "folder" else "is no whole Parquet file: delete it, and"
+        why = "cannot be read: Is a directory" if damage == "folder" else "is not a whole Parquet file: delete it, and"
         assert said.out == "" and said.err.count("\n") == 1 and said.err.startswith(f"concord: {here}: {why}")
     if damage != "empty":
         return
@@ -271,7 +271,7 @@ def truncated(folder: Path, _: Path) -> None:
     [
         (copied_over, "000000002-000000004.parquet: holds replicates 0 to 1, and its name says 2 to 3: delete it, and"),
         (copied_beyond, "000000008-000000010.parquet: holds replicates 0 to 1, and its name says 8 to 9: delete it"),
-        (copied_under_a_free_name, "copy.parquet: is no name of a part: move it elsewhere"),
+        (copied_under_a_free_name, "copy.parquet: is not the name of a part: move it elsewhere"),
         (from_another_seed, "belongs to another study: seed is 2 there, 1 in this one: move it elsewhere"),
         (among_another_case, f"belongs to {NAME}, and lies with penicillin: move it elsewhere"),
         (another_case, "belongs to penicillin, which this study does not have: move it elsewhere"),
@@ -284,7 +284,7 @@ def truncated(folder: Path, _: Path) -> None:
         (message_changed, "has other values than were written: delete it"),
         (of_an_older_format, "has format 2, and this version 3: delete it"),
         (without_a_word, "does not say which study it belongs to: delete it"),
-        (truncated, "is no whole Parquet file: delete it"),
+        (truncated, "is not a whole Parquet file: delete it"),
     ],
 )
 @pytest.mark.parametrize("manifest", ["there", "gone"])
@@ -308,7 +308,7 @@ def test_a_part_that_does_not_belong_is_one_line_and_never_counted(
 def test_a_study_without_its_manifest_does_not_adopt_another_seed_s_parts(case, studied, tmp_path):
     folder = shutil.copytree(studied, tmp_path / "copy")
     (folder / "manifest.json").unlink()
-    with pytest.raises(InputError, match="there is none: the simulate command that computed the parts beside it"):
+    with pytest.raises(InputError, match="not found: the simulate command that computed the parts beside it"):
         Findings(folder)
     with pytest.raises(InputError, match="belongs to another study: seed is 1 there, 2 in this one"):
         run(Plan((case,), 2, 8, DEFAULT), folder, workers=0)

@@ -481,7 +481,7 @@ for address in sys.argv[1:]:
     )
     assert (done.returncode, done.stderr) == (0, "") and time.monotonic() - began < 15
     for line, (address, why) in zip(done.stdout.splitlines(), reasons.items(), strict=True):
-        assert line.startswith(f"{address}: is no address of a dask scheduler: ") and why in line
+        assert line.startswith(f"{address}: is not the address of a dask scheduler: ") and why in line
 
 
 @pytest.mark.parametrize(

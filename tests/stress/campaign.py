@@ -233,7 +233,7 @@ def descend(likelihood: Likelihood, S: np.ndarray) -> tuple[float, np.ndarray] |
         inside = S + 1e-6 * np.diag(
             np.maximum(np.diag(S), 1e-6 / np.mean(likelihood.design.terms[0].matrix ** 2, axis=0))
         )
-        found = likelihood.optimum([likelihood.theta_at([inside], 1.0)])
+        found = likelihood.optimum([likelihood.theta_of([inside])])
     except (LikelihoodError, np.linalg.LinAlgError):
         return None
     # Where a variance ratio runs away, the model reproduces the response and there is no optimum.

@@ -26,6 +26,7 @@ from concord.account.line import Line
 from concord.account.predictions import predictions
 from concord.agreement.comparison import Comparison, compare
 from concord.engines.fit import Fit
+from support.estimates import changed
 
 BEYOND, WITHIN = 1.1, 0.9
 # Sections that ask packages, and that can be made again in a moment; of intervals those that need no profile.
@@ -95,11 +96,11 @@ def moved(fit: Fit, key: tuple[str, str, str], by: float) -> Fit:
     if effect in ("fixed", "std_error"):
         step = by * (np.array(fit.model.design.names) == term)
         if effect == "fixed":
-            return replace(fit, fixed=fit.fixed + step)
+            return changed(fit, fixed=fit.fixed + step)
         joint = None if fit.joint_std_error is None else fit.joint_std_error + step
         return replace(fit, std_error=fit.std_error + step, joint_std_error=joint)
     if group == "Residual":
-        return replace(fit, residual_variance=fit.residual_variance + by)
+        return changed(fit, residual_variance=fit.residual_variance + by)
     kind, _, names = term.partition("__")
     covariances = []
     for each, covariance in zip(fit.model.design.terms, fit.covariances, strict=True):
@@ -111,7 +112,7 @@ def moved(fit: Fit, key: tuple[str, str, str], by: float) -> Fit:
                     covariance[i, j] += by
                     covariance[j, i] = covariance[i, j]
         covariances.append(covariance)
-    return replace(fit, covariances=tuple(covariances))
+    return changed(fit, covariances=tuple(covariances))
 
 
 # ---- lines ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,3 +90,15 @@ def test_a_room_alone_loads_nothing_heavy():
     loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     heavy = {"numpy", "pandas", "scipy", "matplotlib", "statsmodels", "rpy2", "pyarrow", "papermill", "distributed"}
     assert not heavy & set(loaded.stdout.split())
+
+
+def test_the_packages_readme_has_every_room_in_the_contracts_order():
+    """The rooms that there are, from the top to the ground, and a sentence at the head of each folder."""
+    (layers,) = (contract["layers"] for contract in CONTRACTS if contract["id"] == "direction")
+    rooms = [room for layer in layers for room in layer.split(" | ")]
+    listed = (PACKAGE / "README.md").read_text(encoding="utf-8").partition("\n## The way")[0]
+    assert re.findall(r"^\| `(\w+)", listed, re.MULTILINE) == rooms
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders | {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(rooms)
+    for folder in folders:
+        assert ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))), folder

@@ -19,7 +19,7 @@ from concord import vocabulary
 from concord.agreement.judgement import judge
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
-from concord.models.parameters import KEY
+from concord.models.parameters import KEY, Parameters
 from concord.reference import reference
 from support.paths import PUBLISHED
 
@@ -154,7 +154,9 @@ def test_the_sitka_slope_that_was_printed_as_the_truth_is_14_units_below_the_opt
     covariance[0, 1] = covariance[1, 0] = printed["correlation", "tree", "(Intercept).Time"] * covariance[0, 1]
     model, optimum = fitted("sitka-random_slope", "REML", "optimum")
     likelihood = Likelihood(model.design, True)
-    value = likelihood.loglik(optimum.likelihood.optimum().fixed, [covariance], printed["variance", "Residual", ""])
+    value = likelihood.loglik(
+        Parameters(optimum.likelihood.optimum().fixed, (covariance,), printed["variance", "Residual", ""])
+    )
     assert value == pytest.approx(-printed["criterion", "", ""] / 2, abs=0.1)
     assert optimum.loglik - value == pytest.approx(14.2, abs=0.1)
     # The engine that printed it knew: its own gradient said so, today as then.
@@ -192,7 +194,7 @@ def test_the_printed_standard_error_of_a_variance_is_none(fits):
 
     def loglik(change) -> float:
         pig, residual = variances * (1 + change)
-        return found.likelihood.loglik(fixed, [np.array([[pig]])], residual)
+        return found.likelihood.loglik(Parameters(fixed, (np.array([[pig]]),), residual))
 
     def mixed(a, b) -> float:
         return loglik(a + b) - loglik(a - b) - loglik(b - a) + loglik(-a - b)

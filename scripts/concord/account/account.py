@@ -245,7 +245,7 @@ class Summary:
                 sheet.check()
         return self
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         table = self.table
         rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
         notes = [f"{breach}." for breach in self.unexplained]

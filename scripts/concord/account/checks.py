@@ -98,7 +98,7 @@ def _at_reference(comparison: Comparison) -> float:
     likelihood = comparison.against.likelihood
     best = comparison.against.parameters
     try:
-        theta = likelihood.theta_at(best.covariances, best.residual_variance)
+        theta = likelihood.theta_at(best)
     except LikelihoodError:
         return math.nan
     sizes = [len(term.names) for term in comparison.model.design.terms]

@@ -118,7 +118,7 @@ class _Degrees:
     """Degrees of freedom by every definition at a fit's estimates, each worked out where it is asked for."""
 
     def __init__(self, known: Reading, fit: Fit) -> None:
-        self._known, self._given = known, (fit.covariances, fit.residual_variance)
+        self._known, self._given = known, fit.parameters
 
     def by(self, definition: str) -> np.ndarray | None:
         """By the definition of a name; None where there are none."""
@@ -126,7 +126,7 @@ class _Degrees:
             return None if self.kenward_roger is None else self.kenward_roger[1]
         try:
             if definition == "df_satterthwaite":
-                return degrees_of_freedom.satterthwaite(self._known.likelihood, *self._given)
+                return degrees_of_freedom.satterthwaite(self._known.likelihood, self._given)
             return degrees_of_freedom.inner_outer(self._known.design) if definition == "df_inner_outer" else None
         except (DegreesError, LikelihoodError):
             return None
@@ -135,7 +135,7 @@ class _Degrees:
     def kenward_roger(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The adjusted covariance matrix of the fixed effects, shape (p, p), and the degrees of freedom."""
         try:
-            return degrees_of_freedom.kenward_roger(self._known.design, *self._given)
+            return degrees_of_freedom.kenward_roger(self._known.design, self._given)
         except (DegreesError, LikelihoodError):
             return None
 

@@ -26,6 +26,7 @@ from concord.engines.tuning import recomputed
 from concord.inference.influence import Influence, influence
 from concord.models.coding import between, same_numbers, shift
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 from concord.reference import reference
 
 SECTION = "influence"
@@ -48,7 +49,7 @@ def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Infl
     against, design = comparison.against, comparison.model.design
     likelihood = against.likelihood
     best = against.parameters
-    optimum = likelihood.optimum([likelihood.theta_at(best.covariances, best.residual_variance)])
+    optimum = likelihood.optimum([likelihood.theta_at(best)])
     group = group or design.terms[0].group
     held = influence(likelihood, optimum, group, refit=False)
     return influence(likelihood, optimum, group, refit=most(held, refit)) if refit else held
@@ -129,11 +130,11 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
     backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
     if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
         return None
+    covariances = (each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True))
     return replace(
         fit,
-        fixed=back @ fit.fixed,
+        parameters=Parameters(back @ fit.fixed, tuple(covariances), fit.residual_variance),
         shift=fit.shift + (shift(back) if model.reml else 0.0),
-        covariances=tuple(each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True)),
     )
 
 
@@ -264,7 +265,7 @@ def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
         exact, error = found.refitted, float(np.nanmin(found.refitted.std_error))
         # By the definitions, at the package's own refits.
         less = got.fixed.value - got.whole
-        spread = comparison.against.likelihood.fixed_covariance(fit.covariances, fit.residual_variance)
+        spread = comparison.against.likelihood.fixed_covariance(fit.parameters)
         quadratic = np.einsum("ij,ij->i", less, np.linalg.solve(spread, less.T).T)
         of_distance = {"cooks_distance_by_levels": quadratic * (count - p) / (count * p), "": quadratic / p}
         sign = -1 if got.dfbeta.definition == "dfbeta_of_the_opposite_sign" else 1

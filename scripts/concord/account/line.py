@@ -366,7 +366,7 @@ class Sheet:
                     rows.append(plain({**self.head, **key, **missing, **told}, QUANTITIES_COLUMNS))
         return rows
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         shown = any(not np.isnan(line.independent) for line in self.lines)
         header = ["quantity", "group", "term", *self.sources, *([INDEPENDENT] if shown else [])]
         header += ["difference", "same definition?", "agree?"]

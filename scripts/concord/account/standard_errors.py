@@ -89,7 +89,7 @@ class Reading:
     def best(self) -> Information | None:
         """The observed information there; None on the boundary."""
         try:
-            return information.at(self.likelihood, self.optimum)
+            return information.observed(self.likelihood, self.optimum.parameters)
         except InformationError:
             return None
 
@@ -259,7 +259,7 @@ def components_table(fit: Fit) -> pd.DataFrame | str:
     """
     likelihood = reference.of(fit.model).likelihood
     try:
-        table = information.observed(likelihood, fit.fixed, fit.covariances, fit.residual_variance).ratios
+        table = information.observed(likelihood, fit.parameters).ratios
     except InformationError as error:
         return f"No table: {error}."
     question = statements(fit.engine).uncertainty

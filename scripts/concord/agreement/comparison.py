@@ -115,7 +115,7 @@ class Comparison:
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
         best = against.parameters
-        top = Curvature(against.likelihood, best.fixed, best.covariances, best.residual_variance, against.level)
+        top = Curvature(against.likelihood, best, against.level)
         return Judge(model, top, self.allowed_gap)
 
     def _measured(self, fit: Fit) -> Measure:
@@ -313,7 +313,7 @@ class Comparison:
             fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(each.engine)})
         return {"estimates": estimates, "fits": fits}
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         labels = [*self.labels, *([OPTIMUM] if self.alone else [])]
         header, rows = agreement_table.rendered(self.table if self.fits else None, labels)
         notes = []

@@ -135,9 +135,9 @@ class Gate:
             lines.append([engine, settings, f"{len(there)} of {len(there) + len(short)}", ", ".join(short) or "none"])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> table.Rendered:
         wrong = {each.comparison.title: len(each.unexplained) for each in self.accounts if each.unexplained}
-        rows: list[list[object]] = []
+        rows: list[table.Row] = []
         for each in self.comparisons:
             word, expected = each.verdict.word, _expected(each)
             if each.title in wrong:

@@ -196,7 +196,7 @@ class Judge:
 
     def off(self, fit: Fit) -> float:
         """The largest distance of an estimate from the reference, in the reference's standard errors."""
-        distance = np.abs(self.flat(fit) - self.top.estimates)
+        distance = np.abs(fit.parameters.packed - self.top.estimates)
         errors = self.top.std_error
         with np.errstate(divide="ignore", invalid="ignore"):
             counted = distance[errors > 0] / errors[errors > 0]
@@ -227,9 +227,7 @@ class Judge:
             return self.top.alone(self.allowed)
         left = self.allowed - max(gap, 0.0)
         try:
-            matrix, slopes = information.curvature(
-                self.top.likelihood, fit.fixed, fit.covariances, fit.residual_variance
-            )
+            matrix, slopes = information.curvature(self.top.likelihood, fit.parameters)
         except (InformationError, LikelihoodError, np.linalg.LinAlgError):
             # What lies below the top already has so much less room, in the worst direction.
             return self.top.alone(self.allowed) * (1 - math.sqrt(max(gap, 0.0) / self.allowed))
@@ -245,18 +243,14 @@ class Judge:
         """
         fit, top = measured.fit, self.top
         own = top.level - measured.gap
-        here = Curvature(top.likelihood, fit.fixed, fit.covariances, fit.residual_variance, own)
+        here = Curvature(top.likelihood, fit.parameters, own)
         far = 3 * top.explained(4 * self.allowed)[place]
         down, up = (here.fallen(place, sign, self.allowed - measured.gap, far) for sign in (-1.0, 1.0))
         return down, up
 
-    def flat(self, fit: Fit) -> Vector:
-        """A fit's estimates in the order of `Fit.estimates`, shape (k,)."""
-        return fit.parameters.packed
-
     def _stated(self, fit: Fit, own: float, claimed: float, gap: float, resolved: Resolution) -> Stated:
         likelihood = self.top.likelihood
-        conditional = likelihood.std_error(fit.covariances, fit.residual_variance)
+        conditional = likelihood.std_error(fit.parameters)
         joint = np.zeros(len(conditional), bool)
         if fit.joint_std_error is not None:
             joint = fit.std_error == fit.joint_std_error
@@ -314,11 +308,11 @@ class Judge:
         if not measured.gap > self.allowed + measured.resolution.gap:
             return 0.0, []
         with suppress(LikelihoodError, np.linalg.LinAlgError):
-            solution = likelihood.solution(fit.covariances, fit.residual_variance)
-            best = likelihood.loglik(solution, fit.covariances, fit.residual_variance)
+            solution = likelihood.solution(fit.parameters)
+            best = likelihood.loglik(replace(fit.parameters, fixed=solution))
             cost = best - (self.top.level - measured.gap)
             if cost > self.allowed + measured.resolution.gap:
-                away = np.abs(fit.fixed - solution) / likelihood.std_error(fit.covariances, fit.residual_variance)
+                away = np.abs(fit.fixed - solution) / likelihood.std_error(fit.parameters)
                 off = [
                     f"{likelihood.design.names[place]} is {fit.fixed[place]:.4g}, the solution {solution[place]:.4g}"
                     for place in np.argsort(-away)[:NAMED]
@@ -334,7 +328,7 @@ class Judge:
         """What a search that goes on from where a fit stopped gains; NaN where it leads nowhere."""
         likelihood = self.top.likelihood
         with suppress(LikelihoodError, np.linalg.LinAlgError):
-            theta = likelihood.theta_at(fit.covariances, fit.residual_variance)
+            theta = likelihood.theta_at(fit.parameters)
             return likelihood.optimum([theta]).loglik - (self.top.level - gap)
         return math.nan
 
@@ -364,11 +358,11 @@ def unexplained(judge: Judge, measured: Sequence[Measure]) -> Mask:
     """Which estimates, in the order of `Fit.estimates`, are apart by more than the fits' gaps explain, and by more than
     the tolerance of one alone; shape (k,). A fit below the reference is not held to the others.
     """
-    far: Mask = ~np.all([np.isfinite(judge.flat(each.fit)) for each in measured], axis=0)
+    far: Mask = ~np.all([np.isfinite(each.fit.parameters.packed) for each in measured], axis=0)
     measured = [each for each in measured if each.gap <= judge.allowed + each.resolution.gap]
     if len(measured) < 2:
         return far
-    values = np.array([judge.flat(each.fit) for each in measured])
+    values = np.array([each.fit.parameters.packed for each in measured])
     reach = np.array([judge.explained(each) for each in measured])
     for i, j in combinations(range(len(measured)), 2):
         far |= np.abs(values[i] - values[j]) > reach[i] + reach[j]

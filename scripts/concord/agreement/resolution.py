@@ -63,7 +63,7 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
     common = 4 * EPS * (abs(own) + likelihood.n) + _held(fit, likelihood)
     nothing = Resolution(common, 0.0, np.zeros(p))
     try:
-        inverse = likelihood.fixed_covariance(fit.covariances, fit.residual_variance) / fit.residual_variance
+        inverse = likelihood.fixed_covariance(fit.parameters) / fit.residual_variance
     except (ValueError, np.linalg.LinAlgError):
         return nothing
     design, scale = likelihood.design, likelihood.scale

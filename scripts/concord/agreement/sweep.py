@@ -69,7 +69,7 @@ class Sweep:
         """Which rows are at the optimum, within the tolerance."""
         return self.table["gap"] <= self.tolerance
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         rows = []
         for row, reached in zip(self.table.to_dict("records"), self.reached, strict=True):
             # Below the tolerance a gap, and the digits with it, is the noise of the last steps.
@@ -131,7 +131,7 @@ def run(model: Model, against: Reference | None = None) -> Sweep:
     best = int(np.argmin([row["gap"] for row in rows])) if rows else 0
     highest = tried[best][1] if rows else None
     if highest is not None and not against.certified and rows[best]["gap"] < -allowed:
-        against = against.surpassed(against.level - rows[best]["gap"], highest.estimates, "the sweep")
+        against = against.surpassed(against.level - rows[best]["gap"], highest, "the sweep")
         rows = [_judged(row, fit, against) for row, fit in tried]
     return Sweep(model, against, allowed, pd.DataFrame(rows, columns=list(COLUMNS)), tuple(notes))
 

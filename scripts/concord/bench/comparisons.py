@@ -51,7 +51,7 @@ def compare_to_verdict(folder: Path, notebooks: Path | None) -> float:
     with subprocess.Popen(
         words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        said = process.stdout.readline()
+        said = process.stdout.readline() if process.stdout else ""
         seconds = time.perf_counter() - began
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()

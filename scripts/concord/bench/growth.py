@@ -99,7 +99,8 @@ def measured(what: str, rows: int) -> dict[str, float]:
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise SideFailed(f"{what}, {rows} rows, exit status {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

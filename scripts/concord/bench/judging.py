@@ -11,7 +11,7 @@ import numpy as np
 from concord import r
 from concord.bench.sides import SideFailed
 from concord.inference import profile
-from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models import model as models
 from concord.models.formula import expression
 
@@ -31,12 +31,12 @@ FIT = """function(formula, data, reml) {
 def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the log-likelihood at a fit's estimates, on a prepared likelihood."""
     likelihood, optimum = _judged()
-    given = optimum.fixed, optimum.covariances, optimum.residual_variance
+    given = optimum.parameters
     for _ in range(EVALUATIONS // 10):
-        likelihood.loglik(*given)
+        likelihood.loglik(given)
     began = time.perf_counter()
     for _ in range(EVALUATIONS):
-        likelihood.loglik(*given)
+        likelihood.loglik(given)
     return (time.perf_counter() - began) / EVALUATIONS
 
 
@@ -103,7 +103,7 @@ def _profiled() -> tuple[float, list[float]]:
 
 
 @cache
-def _judged():
+def _judged() -> tuple[Likelihood, Optimum]:
     """The likelihood of the model that is judged, and its optimum for a fit."""
     model = models.get(JUDGED)
     likelihood = Likelihood(model.design, model.reml)

@@ -14,6 +14,7 @@ from concord.processes.cluster import cluster
 from concord.simulation import case, store, study
 from concord.simulation import experiment as simulation
 from concord.simulation.experiment import Experiment
+from concord.simulation.refitter import Refitter
 
 MODEL = "sleepstudy-random_slope"
 REPLICATES, WORKERS = 60, 2
@@ -23,7 +24,7 @@ FIRST = 8  # of them, before the clock starts
 def study_on_workers(folder: Path, notebooks: Path | None) -> float:
     """A study by default and tuned settings goes on, on two workers that have the model and have done some of it."""
     with cluster(None, WORKERS, study.DEATHS, study.R, study.IMPORTED) as client:
-        address = client.scheduler.address
+        address = client.scheduler_info()["address"]
         study.run(_plan(FIRST), folder / "study", scheduler=address, batch=1)
         began = time.perf_counter()
         outcome = study.run(_plan(FIRST + REPLICATES), folder / "study", scheduler=address)
@@ -64,11 +65,11 @@ def study_inside(folder: Path, notebooks: Path | None) -> float:
     return _inside_and_outside()[0]
 
 
-def _plan(replicates: int):  # noqa: ANN202 (study is not imported before the threads are set)
+def _plan(replicates: int) -> store.Plan:
     return store.Plan((case.Case.of(model.get(MODEL)),), 1, replicates, simulation.pairs())
 
 
-def _experiment():  # noqa: ANN202
+def _experiment() -> Experiment:
     plan = _plan(1)
     made = Experiment(plan.cases[0], plan.seed, plan.pairs)
     made.replicate(0)  # packages are loaded, R is started
@@ -81,7 +82,8 @@ def _bare(first: int, stop: int) -> float:
     for number in range(first, stop):
         response = experiment.response(number)
         for refitter in experiment.refitters.values():
-            refitter.refit(response)
+            if isinstance(refitter, Refitter):
+                refitter.refit(response)
     return time.perf_counter() - began
 
 

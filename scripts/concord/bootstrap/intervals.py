@@ -19,7 +19,7 @@ from concord.display import table as tables
 def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     """Both ends of every parameter's percentile interval, by every engine and independently, on the same draws.
 
-    What an engine is expected to give is the end that the independent optima give, but for those replicates in which
+    An engine is expected to give the end that the independent optima give, but for those replicates in which
     the engine is short of the optimum: there it is the engine's own estimate, if that is where the engine's stated
     log-likelihood is. So an interval that differs because replicates ended elsewhere is one of another optimum, and one
     that differs otherwise differs. A replicate that failed for one engine is left out of all, so that they stay

@@ -1,6 +1,6 @@
 """The parametric bootstrap: responses drawn from a model at its estimates, and every engine refitted to the same draws.
 
-An interval is what its replicates are. One that failed is left out; one that stopped short of the optimum of its
+A replicate that failed is left out of the intervals; one that stopped short of the optimum of its
 response stays in, as it does in any bootstrap, but is counted: every replicate is held against the optimum that the
 independent likelihood has for the same response. Replicates are computed as those of a study (`concord.simulation`).
 """
@@ -107,7 +107,7 @@ def _absent(model: Model, names: Sequence[str]) -> dict[str, str]:
 
 
 def _case(subject: Model | Comparison | Fit) -> tuple[Case, str]:
-    """What is drawn from, and whose estimates these are, in words."""
+    """The model with the parameters to draw from, and whose estimates these are, in words."""
     if isinstance(subject, Fit):
         origin = f"the estimates of {subject.engine}, {subject.settings} settings"
         return Case("bootstrap", subject.model, subject.parameters), origin

@@ -1,4 +1,4 @@
-"""What a parametric bootstrap came to: the replicates of every source, their failures, and percentile intervals.
+"""The result of a parametric bootstrap: the replicates of every source, their failures, and percentile intervals.
 
 Percentile intervals have the quantiles of their replicates as ends (Efron and Tibshirani 1993, An Introduction to the
 Bootstrap, chapter 13; quantiles of R's type 7), and an end has a Monte-Carlo error, for there are only so many
@@ -26,7 +26,7 @@ from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT
 
 LEVEL = 0.95
-# What a message says anew in every replicate.
+# The numbers in a message, which are others in every replicate.
 _NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?")
 
 
@@ -36,7 +36,7 @@ class Bootstrap:
 
     Attributes
     ----------
-    case : what was drawn from and refitted
+    case : the model, and the parameters that were drawn from
     origin : whose estimates the draws are from, in words
     seed, settings : of the draws, and of the engines
     sources : the engines, and ``independent``
@@ -57,7 +57,7 @@ class Bootstrap:
 
     @property
     def model(self) -> Model:
-        """What was drawn from and refitted."""
+        """The model that was drawn from and refitted."""
         return self.case.model
 
     @property
@@ -67,13 +67,13 @@ class Bootstrap:
 
     @cached_property
     def key(self) -> pd.DataFrame:
-        """What is estimated: ``effect, group, term``, as in `Fit.estimates`."""
+        """The parameters: ``effect, group, term``, as in `Fit.estimates`."""
         return pd.DataFrame(keys(self.model.design), columns=KEY)
 
     @property
     def replicates(self) -> int:
         """How many responses were drawn."""
-        return self.rows["replicate"].nunique()
+        return int(self.rows["replicate"].nunique())
 
     @property
     def allowed(self) -> float:
@@ -107,7 +107,7 @@ class Bootstrap:
         """By source how many replicates failed or are doubtful, and the worst gap.
 
         ``error``: it stopped with one, or its estimates leave the model; ``not finite``: an estimate or the stated
-        log-likelihood is no number; both are left out of the intervals, which leaves ``kept``. ``short`` and
+        log-likelihood is not finite; both are left out of the intervals, which leaves ``kept``. ``short`` and
         ``imprecise``: it is below the optimum of its response, as a verdict grades it; ``not converged``: the package
         says so; all are kept.
         ``unsaid``: it is short, and the package claims to have converged.
@@ -131,8 +131,8 @@ class Bootstrap:
 
     @property
     def errors(self) -> pd.DataFrame:
-        """What the engines said, numbers left out, and how often: ``source, kind, text, count``; `kind` is ``error`` or
-        ``message``.
+        """Errors and messages of the engines, numbers left out, and how often each came: ``source, kind, text, count``,
+        where `kind` is ``error`` or ``message``.
         """
         told = []
         for source, rows in self.by_source.items():
@@ -160,7 +160,7 @@ class Bootstrap:
             Monte-Carlo standard errors, and how many replicates they are from
         """
         if not 0 < level < 1:
-            raise ValueError(f"a level of {level:g} is none")
+            raise ValueError(f"a level of {level:g}: give a number between 0 and 1")
         at = np.array([(1 - level) / 2, (1 + level) / 2])
         tables_ = []
         for source, values in self.values.items():
@@ -179,7 +179,7 @@ class Bootstrap:
             [*KEY, "estimate", "source", "lower", "upper", "lower_error", "upper_error", "replicates"]
         ]
 
-    def _rendered(self) -> tuple[str, list[str], list[list[object]], int, list[str]]:
+    def _rendered(self) -> tables.Rendered:
         found = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
         rows = []
         for place, (effect, group, term) in enumerate(self.key.itertuples(index=False)):

@@ -86,7 +86,7 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
     name : of the model, by which it is found again
     """
     model = comparison.model
-    fits = {
+    fits: dict[str, dict[str, Any]] = {
         judgement.fit.engine: {"gap": _finite(judgement.gap), "converged": judgement.fit.converged, "absent": None}
         for judgement in comparison.judgements
     }
@@ -115,7 +115,7 @@ def _movement(row: Mapping[str, Any], comparison: Comparison) -> float:
     """How far a quantity may move between two runs: as far as two fits at the optimum may be apart in it."""
     if math.isfinite(row["limit"]):
         return float(row["limit"])
-    return ERROR_MOVES * abs(row[comparison.labels[0]])
+    return ERROR_MOVES * abs(float(row[comparison.labels[0]]))
 
 
 def read(path: Path) -> Baseline:

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _told(given: argparse.Namespace) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
-        return given.command(given)
+        return int(given.command(given))
     except InputError as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2

@@ -46,7 +46,8 @@ def install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> 
     ------
     InputError : it cannot
     """
-    command = [python, "-m", "pip", "install", "--upgrade", "--progress-bar", "off", *(["--pre"] if pre else [])]
+    command: list[str | Path] = [python, "-m", "pip", "install", "--upgrade", "--progress-bar", "off"]
+    command += ["--pre"] if pre else []
     # What needs no other version keeps the one that is here: pip's own way, stated since it can be configured.
     command += ["--upgrade-strategy", "only-if-needed", "--", *requirements]
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def check_import(python: Path, upgraded: Sequence[tuple[str, str, str]]) -> None
 
 def nothing_newer(requirements: Sequence[str]) -> str:
     """The sentence for requirements that are met already."""
-    names = [re.match(r"[A-Za-z0-9._-]*", each).group() for each in requirements]
+    names = [re.split(r"[^A-Za-z0-9._-]", each, maxsplit=1)[0] for each in requirements]
     have = [f"{name} {version}" for name in names if (version := _version(name))]
     return f"pip finds nothing newer than what is installed: {', '.join(have) or ', '.join(requirements)}."
 

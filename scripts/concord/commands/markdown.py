@@ -39,14 +39,14 @@ def summary(
     parts += ["### Expected, and why", "\n".join(known)] if known else []
     parts += ["### Not looked at", "\n".join(left)] if left else []
     if then is not None and changes is not None:
-        parts += ["### Since the baseline", *changed(changes)]
+        parts += ["### Since the baseline", *as_lists(changes)]
         moved = baseline.versions_changed(then.versions, now.versions)
         parts += [table(["", "then", "now"], moved)] if moved else ["All versions are the same."]
     parts += ["Versions: " + ", ".join(f"{name} {version}" for name, version in now.versions.items()) + "."]
     return "\n\n".join(parts) + "\n"
 
 
-def changed(changes: Sequence[Change]) -> list[str]:
+def as_lists(changes: Sequence[Change]) -> list[str]:
     """Changes as paragraphs and lists, the verdicts first."""
     if not changes:
         return ["Nothing has changed: no verdict, no gap, no estimate beyond its tolerance."]
@@ -117,13 +117,13 @@ def upgrade_summary(
     ----------
     upgraded : name, version here and version there of every package that is another one
     """
-    names = ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
+    what_changed = ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
     count = len(other.entries)
     changed = len({(each.name, each.method, each.settings) for each in changes})
     verdict = sum(each.kind == "verdict" for each in changes)
     words = f"{verdict} of {count} verdicts change, and {changed} comparisons in anything beyond tolerance"
-    parts = [f"## Upgrade check: {names}", f"{words[0].upper()}{words[1:]}."]
-    parts += changed(changes)
+    parts = [f"## Upgrade check: {what_changed}", f"{words[0].upper()}{words[1:]}."]
+    parts += as_lists(changes)
     values, share, what = baseline.nearest(present, other)
     parts.append(f"Of {values} values in both, the largest move is {share:.2g} of its tolerance: {what}.")
     names = list(dict.fromkeys([*present.versions, *other.versions, *(name for name, _, _ in upgraded)]))

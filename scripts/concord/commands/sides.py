@@ -39,7 +39,7 @@ def compare(python: Path, folder: Path, ids: Sequence[str]) -> dict[str, Baselin
     for file in files.values():
         file.unlink(missing_ok=True)
     more = [word for id in ids for word in ("--model", id)]
-    commands = {
+    commands: dict[str, Sequence[str | Path]] = {
         side: [each, "-m", "concord", "verdicts", "--output", files[side].absolute(), *more]
         for side, each in pythons.items()
     }
@@ -69,13 +69,13 @@ class _Side:
         return self.process.poll()
 
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self.process.stdout or ():
             found = re.match(r"\[(\d+)/(\d+)\] (.*)", line)
             if found:
                 self.done, self.all, self.latest = int(found[1]), int(found[2]), found[3]
 
     def _hear(self) -> None:
-        self.said = self.process.stderr.read()
+        self.said = self.process.stderr.read() if self.process.stderr else ""
 
     def end(self) -> None:
         if self.process.poll() is None:

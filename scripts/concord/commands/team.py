@@ -20,8 +20,6 @@ from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.vocabulary import METHODS, VERDICTS
 
-FILE = "concord.toml"
-
 _Text = Annotated[str, Field(min_length=1)]
 
 
@@ -166,11 +164,11 @@ def _told(error: ValidationError, content: dict[str, Any]) -> str:
     what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
     what = " ".join(what.removeprefix("Value error, ").split())
     where = []
-    if place[:1] == ["models"] and len(place) > 1:
-        given = content["models"][place[1]]
+    if place[:1] == ["models"] and len(place) > 1 and isinstance(number := place[1], int):
+        given = content["models"][number]
         name = given.get("name") if isinstance(given, dict) else None
         named = f" ({name})" if isinstance(name, str) and name and name.isprintable() else ""
-        where.append(f"model {place[1] + 1}{named}")
+        where.append(f"model {number + 1}{named}")
         place = place[2:]
     if place:
         where.append(".".join(map(str, place)))

@@ -13,6 +13,7 @@ import io
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -261,15 +262,7 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
     if not rows:
         raise DatasetError(f"{table}: it is empty")
     header, rows = rows[0], rows[1:]
-    for name in header:
-        if header.count(name) > 1:
-            raise DatasetError(f"{table}: two columns are called {name!r}")
-    for name in record.columns:
-        if name not in header:
-            raise DatasetError(f"{table}: column {name!r} is missing, {toml.name} describes it under columns.{name}")
-    for name in header:
-        if name not in record.columns:
-            raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
+    _check_header(header, table, toml, record)
     if len(rows) != record.rows:
         raise DatasetError(f"{table}: {len(rows)} rows, {toml.name} has {record.rows} under rows")
     for line, row in enumerate(rows, 2):
@@ -281,6 +274,19 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
         name for name in header if record.columns[name].type == "number" and printed(values[name])
     )
     return frame
+
+
+def _check_header(header: Sequence[str], table: Path, toml: Path, record: _DatasetRecord) -> None:
+    """The table has the columns that its record describes, each once, and no others."""
+    for name in header:
+        if header.count(name) > 1:
+            raise DatasetError(f"{table}: two columns are called {name!r}")
+    for name in record.columns:
+        if name not in header:
+            raise DatasetError(f"{table}: column {name!r} is missing, {toml.name} describes it under columns.{name}")
+    for name in header:
+        if name not in record.columns:
+            raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
 
 
 def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
@@ -296,7 +302,7 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
 
     if column.type in ("factor", "ordered"):
         for value in given:
-            if value is not None and value not in column.levels:
+            if value is not None and value not in (column.levels or ()):
                 raise DatasetError(f"{toml}: columns.{name}.levels: {value!r} is missing, the table has it")
         return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
     if column.type == "string":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ class _Text:
     delimiter: str
     quoted_na: str
 
-    def reader(self):
+    def reader(self) -> Any:
         # newline="": CR, LF and CRLF all end a line, and a line break within quotes stays as it is.
         return csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter, strict=True)
 
@@ -52,7 +53,7 @@ class _Text:
         reader = self.reader()
         for _ in range(records):
             next(reader)
-        return reader.line_num + 1
+        return int(reader.line_num) + 1
 
     def line(self, row: int) -> int:
         """The line on which a record begins; records are counted from 0, the header is the first."""
@@ -241,20 +242,25 @@ def _column(values: Sequence[str], name: str, given: _Text) -> _Column:
     return _Column(pd.array(texts, dtype="str"), tuple(notes))
 
 
-def _masked(values, present, convert, dtype, array):
+def _masked(
+    values: Sequence[str],
+    present: Sequence[str],
+    convert: Callable[[str], object],
+    dtype: Any,
+    array: Callable[..., Any],
+) -> Any:
     """The converted values as a numpy array, or where some are missing as pandas' array with a mask."""
-    found = np.array([convert(value) for value in present], dtype)
+    found: Any = np.array([convert(value) for value in present], dtype)
     if len(present) == len(values):
         return found
     missing = np.array([not value or value == "NA" for value in values])
-    whole = np.zeros(len(values), dtype)
+    whole: Any = np.zeros(len(values), dtype)
     whole[~missing] = found
     return array(whole, missing)
 
 
 def _number(values: Sequence[str], present: list[str], name: str, given: _Text) -> _Column | None:
     """The column as numbers; None if one of its values is none."""
-    notes = []
     letters = set("".join(present))
     if letters & {" ", "\t"}:
         values = [value.strip(" \t") for value in values]
@@ -265,18 +271,30 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
             return _Column(_masked(values, present, int, np.int64, pd.arrays.IntegerArray))
         except (ValueError, OverflowError):
             return None
-    special = SPECIAL
-    if not letters <= NUMBER | {","}:
-        special = SPECIAL | {given.quoted_na: np.nan}
-        present = [value for value in present if value not in special]
-        letters = set("".join(present))
-        if not present and not any(np.isinf(special[value]) for value in values):
-            return None
-        if quoted := sum(value == given.quoted_na for value in values) if given.quoted_na != "NA" else 0:
-            notes.append(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})')
+    if letters <= NUMBER | {","}:
+        return _real(values, letters, SPECIAL, given.delimiter)
+    special = SPECIAL | {given.quoted_na: np.nan}
+    present = [value for value in present if value not in special]
+    if not present and not any(np.isinf(special[value]) for value in values):
+        return None
+    found = _real(values, set("".join(present)), special, given.delimiter)
+    quoted = sum(value == given.quoted_na for value in values) if given.quoted_na != "NA" else 0
+    if found is None or not quoted:
+        return found
+    return replace(found, notes=(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})',))
+
+
+def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Column | None:
+    """The column as doubles; None if one of its values is no number.
+
+    Parameters
+    ----------
+    letters : of all values that are not special
+    special : what is no number in digits, and what it is
+    """
     sign = "." if "." in letters else ""
     if "," in letters:
-        if given.delimiter == ",":
+        if delimiter == ",":
             return None
         values, letters, sign = [value.replace(",", ".") for value in values], letters - {","}, ","
     if not letters <= NUMBER:
@@ -285,7 +303,7 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
         found = np.array([special[value] if value in special else float(value) for value in values])
     except ValueError:
         return None
-    return _Column(found, tuple(notes), sign, printed([value for value in values if value not in special]))
+    return _Column(found, (), sign, printed([value for value in values if value not in special]))
 
 
 def printed(texts: Sequence[str]) -> bool:

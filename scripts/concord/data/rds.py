@@ -117,9 +117,14 @@ def _what(value: RObject, classes: list[str | None]) -> str:
 
 
 def _attributes(value: RObject) -> dict[str, RObject]:
-    found, node = {}, value.attributes
+    found: dict[str, RObject] = {}
+    node = value.attributes
     while node is not None and node.info.type is RObjectType.LIST:
-        tag = node.tag.referenced_object if node.tag.info.type is RObjectType.REF else node.tag
+        tag = node.tag
+        if tag is not None and tag.info.type is RObjectType.REF:
+            tag = tag.referenced_object
+        if tag is None:
+            raise ValueError("an attribute without a name")
         found[tag.value.value.decode()], node = node.value
     return found
 
@@ -158,10 +163,8 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
     attributes = _attributes(value)
     kind = value.info.type
     classes = {each for each in _texts(attributes["class"], encoding) if each} if "class" in attributes else set()
-    if "dim" in attributes:
-        shape = [int(each) for each in attributes["dim"].value]
-        if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):  # scale(x) has one column
-            return Unusable.column("a matrix", rows)
+    if _is_matrix(attributes):
+        return Unusable.column("a matrix", rows)
     if kind is RObjectType.STR and classes <= _PLAIN:
         return pd.array(_texts(value, encoding), dtype="str")
     if kind is RObjectType.LGL and not classes:
@@ -179,6 +182,12 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
     if what is None:
         what = f"an object of class {min(classes)!r}" if classes else _OTHER.get(kind, "lists")
     return Unusable.column(what, rows)
+
+
+def _is_matrix(attributes: dict[str, RObject]) -> bool:
+    """Whether it has more than one column: scale(x) has one."""
+    shape = [int(each) for each in attributes["dim"].value] if "dim" in attributes else [0]
+    return len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1)
 
 
 def _masked(values: np.ndarray, dtype: type, array: type) -> Any:
@@ -217,7 +226,7 @@ def _sequence(of: str) -> Any:
 def _deferred_string(state: RObject) -> tuple[RObjectInfo, list[RObject]]:
     """``as.character`` of numbers that R put off: here with R's 15 digits, and NA left NA."""
     numbers = state.value[0].value
-    plain = dict(object=False, attributes=False, tag=False, reference=0)
+    plain: dict[str, Any] = dict(object=False, attributes=False, tag=False, reference=0)
     missing = np.ma.getmaskarray(numbers) if np.ma.isMaskedArray(numbers) else np.isnan(numbers)
     texts = [None if lost else _as_character(number).encode() for number, lost in zip(numbers, missing, strict=True)]
     return RObjectInfo(type=RObjectType.STR, gp=0, **plain), [

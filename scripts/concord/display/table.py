@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 
 Row = Sequence[object]
+Rendered = tuple[str, Sequence[str], Sequence[Row], int, Sequence[str]]
+"""What `render_html` and `render_text` take: a caption, the header, rows, how many columns hold words, and notes."""
 
 
 class Number(str):
@@ -25,7 +27,7 @@ class Number(str):
         return made
 
 
-def number(value: float, digits: int = 7) -> str:
+def number(value: float | None, digits: int = 7) -> str:
     """A number with so many significant digits, as short as they allow; empty for a missing one.
 
     What is left out of it is not lost: in HTML it goes with the shown text, and is what a page copies and downloads.

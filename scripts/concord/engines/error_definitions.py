@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -35,13 +36,13 @@ class Errors:
     @cached_property
     def conditional(self) -> np.ndarray:
         """Of the fixed effects, the variances taken for known, shape (p,)."""
-        return self._likelihood.std_error(self._fit.covariances, self._fit.residual_variance)
+        return self._likelihood.std_error(self._fit.parameters)
 
     @cached_property
     def _observed(self) -> Information | str:
         fit = self._fit
         try:
-            return information.observed(self._likelihood, fit.fixed, fit.covariances, fit.residual_variance)
+            return information.observed(self._likelihood, fit.parameters)
         except (InformationError, LikelihoodError) as error:
             return str(error)
 
@@ -55,7 +56,7 @@ class Errors:
         if self.why:
             return *by_joint_hessian(self._likelihood, self._fit), None
         p = self._likelihood.p
-        errors = _from_information(_in_ratios(self._likelihood, self._fit, self._fit.covariances))
+        errors = _from_information(_in_ratios(self._likelihood, self._fit.parameters))
         return errors[:p], True, math.sqrt(self._fit.residual_variance) * errors[p:]
 
     @property
@@ -98,7 +99,7 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
     """
     try:
         try:
-            matrix = _in_ratios(likelihood, fit, fit.covariances)
+            matrix = _in_ratios(likelihood, fit.parameters)
         except InformationError:
             matrix = 0.0
             for weight, distance in ((8 / 3, 1e-4), (-2, 2e-4), (1 / 3, 4e-4)):
@@ -106,7 +107,7 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
                     each + distance * fit.residual_variance * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
                     for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
                 ]
-                matrix = matrix + weight * _in_ratios(likelihood, fit, inside)
+                matrix = matrix + weight * _in_ratios(likelihood, replace(fit.parameters, covariances=tuple(inside)))
         errors = _from_information(matrix)[: likelihood.p]
     except (InformationError, LikelihoodError, np.linalg.LinAlgError):
         return None, True
@@ -119,13 +120,12 @@ def _from_information(matrix: np.ndarray) -> np.ndarray:
         return np.sqrt(np.diag(np.linalg.inv(matrix)))
 
 
-def _in_ratios(likelihood: Likelihood, fit: Fit, covariances: Sequence[np.ndarray]) -> np.ndarray:
+def _in_ratios(likelihood: Likelihood, at: Parameters) -> np.ndarray:
     """Minus the Hessian in MixedLM's parameters, shape (p + k, p + k): fixed effects and ratios to the residual
-    variance, which is profiled out. Fixed effects and residual variance are the fit's.
+    variance, which is profiled out.
     """
-    p, scale = likelihood.p, fit.residual_variance
-    matrix, slopes = information.curvature(likelihood, fit.fixed, covariances, scale)
-    values = Parameters(fit.fixed, tuple(covariances), scale).packed
+    p, scale, values = likelihood.p, at.residual_variance, at.packed
+    matrix, slopes = information.curvature(likelihood, at)
     jacobian = np.eye(len(values))
     jacobian[p:-1, p:-1] *= scale
     jacobian[p:-1, -1] = values[p:-1] / scale
@@ -140,7 +140,7 @@ def _in_ratios(likelihood: Likelihood, fit: Fit, covariances: Sequence[np.ndarra
 def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
     """Standard errors of variances and covariances by way of (theta, sigma), lme4's parameters."""
     try:
-        covariance = degrees_of_freedom.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
+        covariance = degrees_of_freedom.factor_covariance(likelihood, fit.parameters)
     except DegreesError:
         return None
     _, jacobian = in_factors(fit)

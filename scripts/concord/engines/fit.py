@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS, Parameters
+from concord.models.parameters import RANDOM_EFFECTS, Estimated, Parameters
 
 Arguments = TypeVarTuple("Arguments")
 Answer = TypeVar("Answer")
@@ -45,7 +45,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(Estimated):
     """The tidy result of one engine on one model.
 
     Attributes
@@ -54,10 +54,8 @@ class Fit:
     engine : its name
     settings : ``default``, ``tuned``, or whatever made a native result
     loglik : log-likelihood as the engine states it (the REML one under REML)
-    fixed : fixed effects, shape (p,), in the order of ``model.design.names``
-    std_error : their standard errors, shape (p,)
-    covariances : for every random term its covariance matrix, shape (q, q)
-    residual_variance : variance of the residuals
+    parameters : its estimates of all parameters of ``model.design``
+    std_error : standard errors of the fixed effects, shape (p,)
     converged : what the engine claims
     messages : everything that it said: R's messages and warnings, or Python's warnings
     seconds : wall time of the fit
@@ -77,10 +75,8 @@ class Fit:
     engine: str
     settings: str
     loglik: float
-    fixed: np.ndarray
+    parameters: Parameters
     std_error: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
     converged: bool
     messages: tuple[str, ...]
     seconds: float
@@ -106,11 +102,6 @@ class Fit:
             return question(self, *arguments)
         answer: Answer = self.elsewhere(question, *arguments)
         return answer
-
-    @property
-    def parameters(self) -> Parameters:
-        """The estimates of all parameters."""
-        return Parameters(self.fixed, self.covariances, self.residual_variance)
 
     @property
     def estimates(self) -> pd.DataFrame:

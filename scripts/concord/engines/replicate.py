@@ -11,17 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import KEY, tidy
+from concord.models.parameters import Estimated, Parameters, keys
 
 
 @dataclass(frozen=True, eq=False)
-class Replicate:
+class Replicate(Estimated):
     """One engine's fit of a model to one response.
 
     Attributes
@@ -29,9 +28,8 @@ class Replicate:
     engine : the engine's name, or ``independent``
     settings : ``default`` or ``tuned``
     loglik : log-likelihood as the engine states it, for the model's own coding of X (the REML one under REML)
-    fixed, std_error : fixed effects and their standard errors as the engine states them, shape (p,)
-    covariances : for every random term its covariance matrix, shape (q, q)
-    residual_variance : variance of the residuals
+    parameters : its estimates of all parameters
+    std_error : standard errors of the fixed effects as the engine states them, shape (p,)
     converged : what the engine claims
     seconds : wall time of the package's own work
     error : why there are no estimates, or how they leave the model; None where all is well
@@ -42,10 +40,8 @@ class Replicate:
     engine: str
     settings: str
     loglik: float
-    fixed: np.ndarray
+    parameters: Parameters
     std_error: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
     converged: bool
     seconds: float
     error: str | None = None
@@ -63,30 +59,18 @@ class Replicate:
         messages: Sequence[str] = (),
     ) -> Replicate:
         """A replicate of which there are no estimates, and why."""
-        nothing = np.full(len(model.design.names), np.nan)
-        covariances = tuple(np.full((len(term.names),) * 2, np.nan) for term in model.design.terms)
-        return cls(
-            engine, settings, np.nan, nothing, nothing, covariances, np.nan, False, seconds, error, tuple(messages)
-        )
-
-    @property
-    def flat(self) -> np.ndarray:
-        """All estimates in the order of `columns`: fixed effects, covariance parameters, residual variance."""
-        parts = [self.fixed]
-        for covariance in self.covariances:
-            rows, columns = _pairs(len(covariance))
-            parts += [np.diag(covariance), covariance[rows, columns]]
-        return np.concatenate([*parts, [self.residual_variance]])
+        nothing = Parameters.from_packed(np.full(len(keys(model.design)), np.nan), model.design)
+        return cls(engine, settings, np.nan, nothing, nothing.fixed, False, seconds, error, tuple(messages))
 
     @property
     def finite(self) -> bool:
         """Whether it has estimates, and all of them are numbers."""
-        return self.error is None and bool(np.isfinite(self.flat).all() and np.isfinite(self.loglik))
+        return self.error is None and self.parameters.finite and math.isfinite(self.loglik)
 
     @property
     def absent(self) -> bool:
         """Whether there are no estimates at all, because the engine failed."""
-        return self.error is not None and not np.isfinite(self.flat).any()
+        return self.error is not None and not np.isfinite(self.parameters.packed).any()
 
     def as_fit(self, model: Model) -> Fit:
         """The same as a `Fit` of the model, to be measured as one."""
@@ -95,10 +79,8 @@ class Replicate:
             self.engine,
             self.settings,
             self.loglik,
-            self.fixed,
+            self.parameters,
             self.std_error,
-            self.covariances,
-            self.residual_variance,
             self.converged,
             self.messages,
             self.seconds,
@@ -106,19 +88,6 @@ class Replicate:
             joint_std_error=self.std_error if self.joint else None,
             violation=self.error,
         )
-
-
-def columns(design: Design) -> pd.DataFrame:
-    """What the numbers of `Replicate.flat` are: ``effect, group, term``, as in `Fit.estimates`."""
-    zeros = [np.zeros((len(term.names), len(term.names))) for term in design.terms]
-    nothing = np.zeros(len(design.names))
-    return tidy(design, nothing, nothing, zeros, 0.0)[KEY]
-
-
-def _pairs(q: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the covariances of q effects, in the order of `Fit.estimates`."""
-    column, row = np.tril_indices(q, -1)
-    return row, column
 
 
 def likelihood_of(model: Model, response: np.ndarray) -> Likelihood:

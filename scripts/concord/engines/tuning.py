@@ -71,13 +71,13 @@ def check_rank(model: Model, count: int) -> None:
 
 def recomputed(fit: Fit, likelihood: Likelihood) -> float:
     """The log-likelihood at a fit's estimates in the independent likelihood; -inf where they leave the model."""
-    return -np.inf if fit.violation else likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+    return -np.inf if fit.violation else likelihood.loglik(fit.parameters)
 
 
 def slope(fit: Fit, likelihood: Likelihood) -> float:
     """Largest absolute derivative of the criterion at a fit's estimates, in whitened coordinates; inf where none is."""
     try:
-        return float(np.abs(likelihood.gradient_at(fit.covariances, fit.residual_variance)).max(initial=0.0))
+        return float(np.abs(likelihood.gradient_at(fit.parameters)).max(initial=0.0))
     except LikelihoodError:
         return np.inf
 
@@ -136,7 +136,7 @@ def _rested(fit: Fit, top: float, likelihood: Likelihood) -> bool:
     value = recomputed(fit, likelihood)
     if not (value >= top - SAME and slope(fit, likelihood) < STATIONARY):
         return False
-    theta = likelihood.theta_at(fit.covariances, fit.residual_variance)
+    theta = likelihood.theta_at(fit.parameters)
     if min(np.diag(each).min() for each in likelihood.factors(theta)) ** 2 > ZERO:
         return True
     try:

@@ -24,7 +24,7 @@ from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import EPS, Likelihood, LikelihoodError
-from concord.models.parameters import Parameters, entries
+from concord.models.parameters import Estimated, Parameters, entries
 
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
 FLAT = 1e-12
@@ -33,26 +33,24 @@ SLACK = 1.1
 
 
 @dataclass(frozen=True, eq=False)
-class Curvature:
+class Curvature(Estimated):
     """The top of one log-likelihood.
 
     Attributes
     ----------
     likelihood : the independent likelihood
-    fixed, covariances, residual_variance : where its top is
+    parameters : where its top is
     level : the log-likelihood there
     """
 
     likelihood: Likelihood
-    fixed: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: float
+    parameters: Parameters
     level: float
 
     @cached_property
     def estimates(self) -> np.ndarray:
         """The parameters in the order of `Fit.estimates`, shape (k,)."""
-        return Parameters(self.fixed, self.covariances, self.residual_variance).packed
+        return self.parameters.packed
 
     @property
     def rounding(self) -> float:
@@ -68,7 +66,7 @@ class Curvature:
     @cached_property
     def conditional(self) -> np.ndarray:
         """Standard errors of the fixed effects conditional on the variances at the top, shape (p,)."""
-        return self.likelihood.std_error(self.covariances, self.residual_variance)
+        return self.likelihood.std_error(self.parameters)
 
     def errors_explained(self, gap: float) -> np.ndarray:
         """How far the standard errors conditional on the variances may be from those at the top, shape (p,), at
@@ -100,7 +98,7 @@ class Curvature:
     def alone(self, allowed: float) -> np.ndarray:
         """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,)."""
         try:
-            matrix, _ = information.curvature(self.likelihood, self.fixed, self.covariances, self.residual_variance)
+            matrix, _ = information.curvature(self.likelihood, self.parameters)
         except (InformationError, LikelihoodError, np.linalg.LinAlgError):
             return self._searched(allowed)
         bends = np.diag(matrix)
@@ -111,7 +109,7 @@ class Curvature:
     @cached_property
     def _theta(self) -> np.ndarray:
         """The top in whitened coordinates, shape (m,)."""
-        return self.likelihood.theta_at(self.covariances, self.residual_variance)
+        return self.likelihood.theta_at(self.parameters)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
@@ -184,5 +182,4 @@ class Curvature:
         """The log-likelihood with one parameter moved."""
         values = self.estimates.copy()
         values[place] += step
-        moved = Parameters.from_packed(values, self.likelihood.design)
-        return self.likelihood.loglik(moved.fixed, moved.covariances, moved.residual_variance)
+        return self.likelihood.loglik(Parameters.from_packed(values, self.likelihood.design))

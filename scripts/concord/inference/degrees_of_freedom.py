@@ -30,7 +30,7 @@ from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
-from concord.models.parameters import ZERO
+from concord.models.parameters import ZERO, Parameters
 
 LARGEST_BLOCK = 1500
 """Rows of one independent block beyond which Kenward and Roger's matrices, all of them dense, are not formed."""
@@ -40,13 +40,8 @@ class DegreesError(ValueError):
     """There are no degrees of freedom by this definition; the message says why."""
 
 
-def satterthwaite(
-    likelihood: Likelihood,
-    covariances: Sequence[np.ndarray],
-    residual_variance: float,
-    contrasts: np.ndarray | None = None,
-) -> np.ndarray:
-    """Satterthwaite's degrees of freedom at an engine's estimates, shape (k,).
+def satterthwaite(likelihood: Likelihood, at: Parameters, contrasts: np.ndarray | None = None) -> np.ndarray:
+    """Satterthwaite's degrees of freedom at given variances, shape (k,).
 
     The covariance's parameters are the relative factors' entries and sigma, as lmerTest has them. At an optimum inside
     the parameter space the choice does not matter, for A and g change together. On its boundary it does: as the
@@ -55,8 +50,7 @@ def satterthwaite(
 
     Parameters
     ----------
-    covariances : one covariance matrix a random term, shape (q, q)
-    residual_variance : variance of the residuals
+    at : where the variances are taken from
     contrasts : one hypothesis a row, shape (k, p); by default every fixed effect
 
     Raises
@@ -64,17 +58,15 @@ def satterthwaite(
     DegreesError : the deviance does not bend up in every direction: these estimates are near no optimum
     LikelihoodError : the estimates are no parameters of the model
     """
-    theta = likelihood.theta_at(covariances, residual_variance)
-    jacobian, inverse = _of_factors(likelihood, theta, covariances, residual_variance)
-    variances, gradients = _conditional(likelihood, theta, math.sqrt(residual_variance), contrasts)
+    theta = likelihood.theta_at(at)
+    jacobian, inverse = _of_factors(likelihood, theta, at)
+    variances, gradients = _conditional(likelihood, theta, math.sqrt(at.residual_variance), contrasts)
     gradients = gradients @ jacobian
     with np.errstate(divide="ignore"):
         return 2 * variances**2 / np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
 
 
-def satterthwaite_off(
-    likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float, moved: np.ndarray
-) -> np.ndarray:
+def satterthwaite_off(likelihood: Likelihood, at: Parameters, moved: np.ndarray) -> np.ndarray:
     """By how much `satterthwaite` of every fixed effect moves, to the first order, where the covariance matrix of
     (theta, sigma) may be off by so much, entry by entry; shape (p,).
 
@@ -82,9 +74,9 @@ def satterthwaite_off(
     ----------
     moved : not negative, shape (m + 1, m + 1)
     """
-    theta = likelihood.theta_at(covariances, residual_variance)
-    jacobian, inverse = _of_factors(likelihood, theta, covariances, residual_variance)
-    variances, gradients = _conditional(likelihood, theta, math.sqrt(residual_variance), None)
+    theta = likelihood.theta_at(at)
+    jacobian, inverse = _of_factors(likelihood, theta, at)
+    variances, gradients = _conditional(likelihood, theta, math.sqrt(at.residual_variance), None)
     gradients = gradients @ jacobian
     whole = np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,9 +84,7 @@ def satterthwaite_off(
     return np.where(np.isfinite(off), off, 0.0)
 
 
-def factor_covariance(
-    likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float
-) -> np.ndarray:
+def factor_covariance(likelihood: Likelihood, at: Parameters) -> np.ndarray:
     """The covariance matrix of (theta, sigma), shape (m + 1, m + 1), from the observed information.
 
     theta are the terms' relative factors, lower triangles column by column, as lme4 has them; the fixed effects are at
@@ -104,19 +94,16 @@ def factor_covariance(
     ------
     DegreesError : the deviance does not bend up in every direction: these estimates are near no optimum
     """
-    theta = likelihood.theta_at(covariances, residual_variance)
-    return _of_factors(likelihood, theta, covariances, residual_variance)[1]
+    return _of_factors(likelihood, likelihood.theta_at(at), at)[1]
 
 
-def _of_factors(
-    likelihood: Likelihood, theta: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_factors(likelihood: Likelihood, theta: np.ndarray, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """The derivatives of (whitened theta, log sigma) with respect to (theta in the columns' own coding, sigma), and the
     latter's covariance matrix, shapes (m + 1, m + 1).
     """
-    sigma = math.sqrt(residual_variance)
+    sigma = math.sqrt(at.residual_variance)
     _, slopes, hessian = Deviance(likelihood).profiled(theta, math.log(sigma))
-    jacobian, bent = _own_coordinates(likelihood, covariances, residual_variance, slopes[:-1])
+    jacobian, bent = _own_coordinates(likelihood, at.relative, slopes[:-1])
     jacobian = linalg.block_diag(jacobian, 1 / sigma)
     hessian = jacobian.T @ hessian @ jacobian
     hessian[:-1, :-1] += bent
@@ -158,7 +145,7 @@ def _conditional(
 
 
 def _own_coordinates(
-    likelihood: Likelihood, covariances: Sequence[np.ndarray], residual_variance: float, slopes: np.ndarray
+    likelihood: Likelihood, matrices: Sequence[np.ndarray], slopes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The derivatives of whitened theta with respect to the relative factors' entries in the columns' own coding, shape
     (m, m), and what its second derivatives, weighted by the slopes, add to a Hessian, shape (m, m).
@@ -166,11 +153,10 @@ def _own_coordinates(
     Where a covariance matrix is singular the coordinates stay whitened; its slopes are then those of an optimum, zero.
     """
     jacobians, bents, start = [], [], 0
-    for covariance, whitener in zip(covariances, likelihood.whiteners, strict=True):
-        q = len(covariance)
+    for relative, whitener in zip(matrices, likelihood.whiteners, strict=True):
+        q = len(relative)
         count = q * (q + 1) // 2
         weight, start = slopes[start : start + count], start + count
-        relative = covariance / residual_variance
         if q == 1:
             jacobians.append(whitener[:1, :1])
             bents.append(np.zeros((1, 1)))
@@ -225,9 +211,7 @@ def _differences(
     return jacobian, second
 
 
-def kenward_roger(
-    design: Design, covariances: Sequence[np.ndarray], residual_variance: float, contrasts: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def kenward_roger(design: Design, at: Parameters, contrasts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Kenward and Roger's adjusted covariance matrix of the fixed effects, shape (p, p), and their degrees of freedom.
 
     The covariance is linear in its parameters, so that their R_ij, the second derivatives, vanish. Every
@@ -236,8 +220,7 @@ def kenward_roger(
     Parameters
     ----------
     design : the model in numbers
-    covariances : one covariance matrix a random term, shape (q, q)
-    residual_variance : variance of the residuals
+    at : where the variances are taken from
     contrasts : one hypothesis a row, shape (k, p); by default every fixed effect
 
     Raises
@@ -254,16 +237,16 @@ def kenward_roger(
     orthonormal, R = np.linalg.qr(design.X)
     p = len(R)
     # By parameter: the term and the two columns; the residual variance is the last.
-    parameters = [(t, i, j) for t, each in enumerate(covariances) for j in range(len(each)) for i in range(j + 1)]
+    parameters = [(t, i, j) for t, each in enumerate(at.covariances) for j in range(len(each)) for i in range(j + 1)]
     count = len(parameters) + 1
     information, traces = np.zeros((p, p)), np.zeros((count, count))
     P, Q = np.zeros((count, p, p)), np.zeros((count, count, p, p))
     order = np.argsort(block, kind="stable")
     for rows in np.split(order, np.cumsum(sizes)[:-1]):
         derivatives = _derivatives(design, rows, parameters)
-        V = residual_variance * np.eye(len(rows))
+        V = at.residual_variance * np.eye(len(rows))
         for (t, i, j), derivative in zip(parameters, derivatives, strict=False):
-            V += covariances[t][i, j] * derivative
+            V += at.covariances[t][i, j] * derivative
         inverse = linalg.cho_solve(linalg.cho_factor(V, lower=True), np.eye(len(rows)))
         X = orthonormal[rows]
         left = inverse @ X

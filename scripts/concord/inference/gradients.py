@@ -76,7 +76,7 @@ class Criterion:
     def __call__(self, packed: np.ndarray) -> float:
         """The criterion at factors in one vector, shape (m,)."""
         relative = [factor @ factor.T for factor in self.factors(packed)]
-        return self._likelihood.criterion(self._likelihood.theta_at(relative, 1.0))
+        return self._likelihood.criterion(self._likelihood.theta_of(relative))
 
     def factors(self, packed: np.ndarray) -> list[np.ndarray]:
         """The factor of every term, shapes (q, q)."""

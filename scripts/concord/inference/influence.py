@@ -23,7 +23,7 @@ from concord.likelihood.blocks import Blocks, components, gather
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.likelihood.sparse_blocks import Crossed
 from concord.models.design import Design, DesignTerm
-from concord.models.parameters import KEY
+from concord.models.parameters import KEY, Parameters, entries
 
 # Eigenvalues of the remaining rows' share in an orthonormal X below this: a fixed effect rests on the level left out.
 SINGULAR = 1e-10
@@ -107,13 +107,12 @@ class Influence:
         """
         values = [of.fixed]
         for covariances in of.covariances:
-            q = covariances.shape[1]
-            later, earlier = np.tril_indices(q, -1)
-            values += [covariances[:, range(q), range(q)], covariances[:, earlier, later]]
+            rows, columns = np.transpose(entries(covariances.shape[1]))
+            values.append(covariances[:, rows, columns])
         whole = self.optimum.estimates
-        columns = pd.MultiIndex.from_frame(whole[KEY])
+        named = pd.MultiIndex.from_frame(whole[KEY])
         without = np.column_stack([*values, of.residual_variance])
-        return pd.DataFrame(whole["estimate"].to_numpy() - without, index=list(self.levels), columns=columns)
+        return pd.DataFrame(whole["estimate"].to_numpy() - without, index=list(self.levels), columns=named)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -204,7 +203,7 @@ class _Without:
     change: list[Blocks | Crossed] | None  # None where all blocks are made anew
 
 
-_One = tuple[np.ndarray, np.ndarray, Sequence[np.ndarray], float, float, float]
+_One = tuple[Parameters, np.ndarray, float, float]
 
 
 class _Cases:
@@ -224,7 +223,7 @@ class _Cases:
         ]
         self.counts = [np.bincount(term.codes) for term in design.terms]
         self.logdet, self.cross, _ = likelihood.evaluate(optimum.theta)
-        self.relative = [each / optimum.residual_variance for each in optimum.covariances]
+        self.relative = optimum.parameters.relative
         inverse = np.linalg.inv(self.cross[:-1, :-1])
         self.spread = optimum.residual_variance * self._coded(inverse)
 
@@ -282,14 +281,13 @@ class _Cases:
         std_error = np.sqrt(residual_variance * np.diag(self._coded(inverse)))
         loglik = self._loglik(of, logdet, cross, direction, residual_variance)
         all_rows = self._loglik(whole, self.logdet, self.cross, direction, residual_variance)
-        covariances = [residual_variance * each for each in self.relative]
-        return fixed, std_error, covariances, residual_variance, loglik, all_rows
+        covariances = tuple(residual_variance * each for each in self.relative)
+        return Parameters(fixed, covariances, residual_variance), std_error, loglik, all_rows
 
     def refitted(self, remaining: _Without) -> _One:
         """The estimates by a search from the whole's theta."""
         found = remaining.likelihood.optimum([self.optimum.theta])
-        all_rows = self.whole.loglik(found.fixed, found.covariances, found.residual_variance)
-        return found.fixed, found.std_error, found.covariances, found.residual_variance, found.loglik, all_rows
+        return found.parameters, found.std_error, found.loglik, self.whole.loglik(found.parameters)
 
     def _coded(self, inverse: np.ndarray) -> np.ndarray:
         """(X'V^-1 X)^-1 in the coding of X."""
@@ -308,12 +306,14 @@ class _Cases:
 
 
 def _stacked(cases: Sequence[_One | None], optimum: Optimum) -> Estimates:
-    missing = (
-        np.full(len(optimum.fixed), np.nan),
-        np.full(len(optimum.fixed), np.nan),
-        [np.full(each.shape, np.nan) for each in optimum.covariances],
-        *[np.nan] * 3,
+    shapes = [each.shape for each in optimum.covariances]
+    nothing = np.full(len(optimum.fixed), np.nan)
+    missing = (Parameters(nothing, tuple(np.full(each, np.nan) for each in shapes), np.nan), nothing, np.nan, np.nan)
+    parameters, std_error, *logliks = zip(*(each or missing for each in cases), strict=True)
+    return Estimates(
+        np.array([each.fixed for each in parameters]),
+        np.array(std_error),
+        tuple(np.array(each) for each in zip(*(each.covariances for each in parameters), strict=True)),
+        np.array([each.residual_variance for each in parameters]),
+        *(np.array(each) for each in logliks),
     )
-    fixed, std_error, covariances, *numbers = zip(*(each or missing for each in cases), strict=True)
-    stacked = tuple(np.array(each) for each in zip(*covariances, strict=True))
-    return Estimates(np.array(fixed), np.array(std_error), stacked, *(np.array(each) for each in numbers))

@@ -30,7 +30,6 @@ variance, which falls as the ratio rises, 6.939.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +37,7 @@ import pandas as pd
 from scipy import linalg
 
 from concord.likelihood.deviance import Deviance
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import KEY, ZERO, Parameters, entries
 
 SCALES = ("variance", "sd", "log-sd")
@@ -152,23 +151,15 @@ class Information:
         )
 
 
-def observed(
-    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-) -> Information:
-    """The observed information at an engine's estimates.
-
-    Parameters
-    ----------
-    fixed : fixed effects, shape (p,)
-    covariances : one covariance matrix a random term, shape (q, q)
-    residual_variance : variance of the residuals
+def observed(likelihood: Likelihood, at: Parameters) -> Information:
+    """The observed information at values of all parameters.
 
     Raises
     ------
     InformationError : a covariance matrix is singular, or the log-likelihood does not bend down in every direction
     LikelihoodError : the estimates are no parameters of the model
     """
-    whitened, _ = _whitened(likelihood, fixed, covariances, residual_variance)
+    whitened, _ = _whitened(likelihood, at)
     try:
         root = np.linalg.cholesky(whitened)
     except np.linalg.LinAlgError as error:
@@ -177,39 +168,35 @@ def observed(
         ) from error
     back, forth = _coding(likelihood)
     half = np.linalg.solve(root, back.T)
-    given = Parameters(fixed, tuple(covariances), residual_variance)
     return Information(
-        estimates=given.table(likelihood.design).drop(columns="std_error"),
+        estimates=at.table(likelihood.design).drop(columns="std_error"),
         matrix=forth.T @ whitened @ forth,
         covariance=half.T @ half,
-        conditional=likelihood.std_error(covariances, residual_variance),
+        conditional=likelihood.std_error(at),
         nu=likelihood.nu,
     )
 
 
-def curvature(
-    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-) -> tuple[np.ndarray, np.ndarray]:
+def curvature(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """Minus the Hessian of the log-likelihood, shape (k, k), and its gradient, shape (k,), bent down or not.
 
-    Parameters as for `observed`, their order as in `Information`.
+    Both at values of all parameters and in their order.
 
     Raises
     ------
     InformationError : a covariance matrix is singular
     LikelihoodError : the estimates are no parameters of the model
     """
-    whitened, slopes = _whitened(likelihood, fixed, covariances, residual_variance)
+    whitened, slopes = _whitened(likelihood, at)
     _, forth = _coding(likelihood)
     return forth.T @ whitened @ forth, forth.T @ slopes
 
 
-def _whitened(
-    likelihood: Likelihood, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
     """As `curvature`, in (u, lower triangles of every covariance matrix in whitened coordinates, sigma^2)."""
     design, deviance = likelihood.design, Deviance(likelihood)
-    theta, log_sigma = likelihood.theta_at(covariances, residual_variance), 0.5 * math.log(residual_variance)
+    residual_variance = at.residual_variance
+    theta, log_sigma = likelihood.theta_at(at), 0.5 * math.log(residual_variance)
     m, p = likelihood.m, likelihood.p
     factors = likelihood.factors(theta)
     for term, factor in zip(design.terms, factors, strict=True):
@@ -219,7 +206,7 @@ def _whitened(
                 "the parameter space the estimate is not normal in any sample size, and Wald standard errors are "
                 "undefined; take the profile"
             )
-    _, gradient, hessian = deviance.joint(theta, log_sigma, deviance.orthonormalized(fixed))
+    _, gradient, hessian = deviance.joint(theta, log_sigma, deviance.orthonormalized(at.fixed))
     # From x = (theta, log sigma, u) to y = (u, lower triangles of every Omega = sigma^2 L L', sigma^2), Omega being the
     # covariance matrix in whitened coordinates.
     jacobian = np.zeros((p + m + 1, m + 1 + p))
@@ -253,11 +240,6 @@ def _whitened(
     backwards = np.linalg.inv(jacobian)
     whitened = backwards.T @ (hessian - bent) @ backwards / 2
     return (whitened + whitened.T) / 2, -slopes / 2
-
-
-def at(likelihood: Likelihood, optimum: Optimum) -> Information:
-    """The observed information at an optimum; see `observed`."""
-    return observed(likelihood, optimum.fixed, optimum.covariances, optimum.residual_variance)
 
 
 def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:

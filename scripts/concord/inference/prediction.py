@@ -25,20 +25,18 @@ from scipy import linalg
 
 from concord.inference.mixed_model_equations import Equations, relative_factor
 from concord.models.design import Design, NewRows, own_rows
-from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.parameters import RANDOM_EFFECTS, Estimated, Parameters
 
 PREDICTIONS = ["estimate", "std_error", "std_error_level", "std_error_observation"]
 
 
-class Solution:
+class Solution(Estimated):
     """The independent solution of a model at given estimates.
 
     Parameters
     ----------
     design : the model in numbers
-    fixed : fixed effects, shape (p,)
-    covariances : one covariance matrix a random term, shape (q, q)
-    residual_variance : variance of the residuals
+    parameters : the estimates
 
     Attributes
     ----------
@@ -51,13 +49,9 @@ class Solution:
     ValueError : one of the matrices is no covariance matrix
     """
 
-    def __init__(
-        self, design: Design, fixed: np.ndarray, covariances: Sequence[np.ndarray], residual_variance: float
-    ) -> None:
-        self.design, self.fixed = design, np.asarray(fixed, float)
-        self.covariances = tuple(np.asarray(each, float) for each in covariances)
-        self.residual_variance = float(residual_variance)
-        factors = [relative_factor(each, residual_variance) for each in self.covariances]
+    def __init__(self, design: Design, parameters: Parameters) -> None:
+        self.design, self.parameters = design, parameters
+        factors = [relative_factor(each, self.residual_variance) for each in self.covariances]
         self._equations = equations = Equations(design.terms, factors, len(design.y))
         self.marginal_residuals = design.y - design.X @ self.fixed
         Q, R = np.linalg.qr(design.X)
@@ -181,8 +175,7 @@ class Solution:
             of_fixed = (rows.X - W @ self._B) @ self._half
             mean = (of_fixed**2).sum(1) + self._equations.quadratic(W)
         level = mean.copy()
-        relative = [each / self.residual_variance for each in self.covariances]
-        for matrix, code, covariance in zip(rows.matrices, codes, relative, strict=True):
+        for matrix, code, covariance in zip(rows.matrices, codes, self.parameters.relative, strict=True):
             level += np.where(code < 0, np.einsum("ij,jk,ik->i", matrix, covariance, matrix), 0.0)
         variances = self.residual_variance * np.column_stack([mean, level, level + 1.0])
         return pd.DataFrame(np.column_stack([estimate, np.sqrt(variances)]), columns=PREDICTIONS)

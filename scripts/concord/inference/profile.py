@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from concord.inference import profile_coordinates
-from concord.inference.profile_coordinates import Coordinates, Parameters
+from concord.inference.profile_coordinates import Coordinates
 from concord.inference.profile_curve import Parameter, Profile, ProfileError
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
-from concord.models.parameters import ZERO
+from concord.models.parameters import ZERO, Parameters
 
 SCALES = ("sd", "variance")
 
@@ -118,8 +118,8 @@ def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -
     """Whether it is a correlation or covariance beside a variance of zero."""
     if not parameter.term.startswith(("cor__", "cov__")):
         return False
-    for term, covariance in zip(likelihood.design.terms, optimum.covariances, strict=True):
-        shares = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / optimum.residual_variance
+    design = likelihood.design
+    for term, shares in zip(design.terms, optimum.parameters.shares(design), strict=True):
         for i, second in enumerate(term.names):
             for j, first in enumerate(term.names[:i]):
                 if (parameter.group, parameter.term[5:]) == (term.group, f"{first}.{second}"):

@@ -26,10 +26,7 @@ import numpy as np
 
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
-from concord.models.parameters import ZERO
-
-Parameters = tuple[np.ndarray, tuple[np.ndarray, ...], float]
-"""Fixed effects, shape (p,), one covariance matrix a term, and the residual variance."""
+from concord.models.parameters import ZERO, Parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,15 +202,15 @@ def fixed_effect(likelihood: Likelihood, given: Parameters, index: int) -> Coord
     given : parameters to start from
     index : the effect's number, counted from 0
     """
-    design, (fixed, covariances, residual_variance) = likelihood.design, given
+    design = likelihood.design
     order = np.append(np.delete(np.arange(likelihood.p), index), index)
     made = Likelihood(replace(design, X=design.X[:, order]), likelihood.reml)
-    x = np.append(made.theta_at(covariances, residual_variance), 0.5 * math.log(residual_variance))
+    x = np.append(made.theta_at(given), 0.5 * math.log(given.residual_variance))
     # u = R_pp (ols - b) / scale
     unit, ols = -made.R[-1, -1] / made.scale, made.ols[-1]
     return Coordinates(
         Deviance(made),
-        np.append(x, fixed[index]),
+        np.append(x, given.fixed[index]),
         (-math.inf, math.inf),
         _same,
         _same,
@@ -224,11 +221,10 @@ def fixed_effect(likelihood: Likelihood, given: Parameters, index: int) -> Coord
 
 def residual_deviation(likelihood: Likelihood, given: Parameters) -> Coordinates:
     """The residual standard deviation is held; the held coordinate is its logarithm."""
-    _, covariances, residual_variance = given
-    theta = likelihood.theta_at(covariances, residual_variance)
+    theta = likelihood.theta_at(given)
     return Coordinates(
         Deviance(likelihood),
-        np.append(theta, 0.5 * math.log(residual_variance)),
+        np.append(theta, 0.5 * math.log(given.residual_variance)),
         (-math.inf, math.inf),
         math.exp,
         math.log,
@@ -274,7 +270,7 @@ def correlation(likelihood: Likelihood, given: Parameters, term: int, first: int
 def covariance(likelihood: Likelihood, given: Parameters, term: int, first: int, second: int) -> Coordinates:
     """The covariance of two random effects is held."""
     made, x, place, w = _coded(likelihood, given, term, (first, second))
-    start = np.append(np.delete(x, place + 1), given[1][term][first, second])
+    start = np.append(np.delete(x, place + 1), given.covariances[term][first, second])
     chart = _Covariance(place, w[:2, :2])
     return Coordinates(Deviance(made), start, (-math.inf, math.inf), _same, _same, chart)
 
@@ -290,7 +286,7 @@ def _coded(
     """The model with one term coded anew, x = (theta, log sigma) of the parameters in it, shape (m + 1,), the place of
     the term's first entry in theta, and W, shape (q, q).
     """
-    design, (_, covariances, residual_variance) = likelihood.design, given
+    design = likelihood.design
     term = design.terms[number]
     order = [*leading, *(i for i in range(len(term.names)) if i not in leading)]
     # The columns backwards, so that the triangle is a lower one.
@@ -300,9 +296,10 @@ def _coded(
     coded = replace(term, names=tuple(term.names[i] for i in order), matrix=(Q * signs)[:, ::-1] * root)
     terms = [coded if i == number else each for i, each in enumerate(design.terms)]
     made = Likelihood(replace(design, terms=tuple(terms)), likelihood.reml)
-    matrices = list(covariances)
-    matrices[number] = w @ covariances[number][np.ix_(order, order)] @ w.T
-    x = np.append(made.theta_at(matrices, residual_variance), 0.5 * math.log(residual_variance))
+    matrices = list(given.covariances)
+    matrices[number] = w @ matrices[number][np.ix_(order, order)] @ w.T
+    moved = replace(given, covariances=tuple(matrices))
+    x = np.append(made.theta_at(moved), 0.5 * math.log(given.residual_variance))
     sizes = [len(each.names) for each in design.terms[:number]]
     return made, x, sum(q * (q + 1) // 2 for q in sizes), w
 

@@ -25,11 +25,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.inference.profile_coordinates import Coordinates, Parameters
+from concord.inference.profile_coordinates import Coordinates
 from concord.likelihood import newton
 from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.models.design import Design
-from concord.models.parameters import ZERO
+from concord.models.parameters import ZERO, Parameters
 
 # A search believes its quadratic model of the deviance where it has no more than this to gain: the rest is 3e-11.
 ENOUGH = 1e-7
@@ -106,9 +106,8 @@ class Profile:
     """
 
     def __init__(self, parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> None:
-        given = (optimum.fixed, optimum.covariances, optimum.residual_variance)
         self.parameter, self.likelihood = parameter, likelihood
-        self._given, self._coordinates = given, parameter.make(likelihood, given)
+        self._given, self._coordinates = optimum.parameters, parameter.make(likelihood, optimum.parameters)
         self._points: list[_Point] = []  # in order of the held coordinate
         self._best = self._top()
         self._points.append(self._best)
@@ -254,7 +253,7 @@ class Profile:
     @cached_property
     def _rough(self) -> bool:
         """Whether a covariance matrix is singular at the optimum: around it the deviance has several valleys."""
-        factors = self.likelihood.factors(self.likelihood.theta_at(*self._given[1:]))
+        factors = self.likelihood.factors(self.likelihood.theta_at(self._given))
         return any(len(each) > 1 and np.diag(each).min() ** 2 < ZERO * np.square(each).sum() for each in factors)
 
     @cached_property
@@ -330,13 +329,7 @@ class Profile:
     def _crossing(self, root: float, sign: int) -> tuple[float, bool]:
         """The held coordinate where zeta is `sign` times `root`; else the limit, and that it is not reached."""
         limit = self._coordinates.limits[sign > 0]
-        inner, outer = self._best, None
-        for each in self._points[:: -1 if sign < 0 else 1]:
-            if sign * (each.held - self._best.held) > 0:
-                if abs(each.zeta) >= root:
-                    outer = each
-                    break
-                inner = each
+        inner, outer = self._around(root, sign)
         if inner.held == limit:
             return limit, False
         stride = sign * root / max(self._best.rate, 1e-300)
@@ -347,10 +340,9 @@ class Profile:
             if abs(miss) < NEAR and near.rate > 0:
                 return held, True
             if outer is None:
-                if not 0 < sign * (held - inner.held) <= 4 * abs(stride):
-                    held = inner.held + 2 * stride
-                if sign * (held - limit) >= 0:
-                    held = limit
+                ahead = 0 < sign * (held - inner.held) <= 4 * abs(stride)
+                held = held if ahead else inner.held + 2 * stride
+                held = limit if sign * (held - limit) >= 0 else held
             elif not 0 < (held - inner.held) / (outer.held - inner.held) < 1:
                 held = (inner.held + outer.held) / 2
                 if held in (inner.held, outer.held):
@@ -364,6 +356,16 @@ class Profile:
             else:
                 outer = point
         raise ProfileError(f"{self.parameter.label}: no end of the interval was found")
+
+    def _around(self, root: float, sign: int) -> tuple[_Point, _Point | None]:
+        """The known points on a side of the estimate between which zeta reaches a size; there may be no outer one."""
+        inner = self._best
+        for each in self._points[:: -1 if sign < 0 else 1]:
+            if sign * (each.held - self._best.held) > 0:
+                if abs(each.zeta) >= root:
+                    return inner, each
+                inner = each
+        return inner, None
 
     def _inside(self, value: float) -> float:
         """The held coordinate of a value."""

@@ -27,7 +27,7 @@ from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.likelihood.precise import Precise
 from concord.models.design import Design
-from concord.models.parameters import Parameters
+from concord.models.parameters import Estimated, Parameters
 
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
@@ -48,16 +48,15 @@ class LikelihoodError(InputError):
 
 
 @dataclass(frozen=True, eq=False)
-class Optimum:
-    """Where the criterion is smallest, in the parameters of a `Fit`.
+class Optimum(Estimated):
+    """Where the criterion is smallest.
 
     Attributes
     ----------
     design : the model in numbers
     loglik : log-likelihood (the REML one under REML)
-    fixed, std_error : fixed effects and their standard errors conditional on theta, shape (p,)
-    covariances : one matrix a random term
-    residual_variance : variance of the residuals
+    parameters : the values of all parameters there
+    std_error : standard errors of the fixed effects conditional on theta, shape (p,)
     theta : where the search ended, in whitened coordinates, shape (m,)
     gradient : largest absolute derivative of the criterion there
     slope : the same, for an entry of theta beyond 1 with respect to its logarithm
@@ -65,18 +64,11 @@ class Optimum:
 
     design: Design
     loglik: float
-    fixed: Vector
+    parameters: Parameters
     std_error: Vector
-    covariances: tuple[Matrix, ...]
-    residual_variance: float
     theta: Vector
     gradient: float
     slope: float = 0.0
-
-    @property
-    def parameters(self) -> Parameters:
-        """The values of all parameters there."""
-        return Parameters(self.fixed, self.covariances, self.residual_variance)
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -162,52 +154,59 @@ class Likelihood:
         """
         return self._expand(theta)[2]
 
-    def loglik(self, fixed: Vector, covariances: Sequence[Matrix], residual_variance: float) -> float:
-        """The log-likelihood at an engine's estimates; -inf where they are no parameters of the model.
+    def loglik(self, at: Parameters) -> float:
+        """The log-likelihood at values of all parameters; -inf where they leave the parameter space.
 
         Nothing is profiled out: fixed effects that are not the generalized least-squares solution lower it, also under
         REML, by half of their generalized squared distance from it.
-
-        Parameters
-        ----------
-        fixed : fixed effects, shape (p,)
-        covariances : one covariance matrix a random term, shape (q, q)
-        residual_variance : variance of the residuals
         """
-        if not (0 < residual_variance < math.inf and np.isfinite(fixed).all()):
+        variance = at.residual_variance
+        if not (0 < variance < math.inf and np.isfinite(at.fixed).all()):
             return -math.inf
-        theta = self._theta(covariances, residual_variance)
+        theta = self._theta(at.covariances, variance)
         if theta is None:
             return -math.inf
-        if self.rounding(residual_variance) > DOUBTFUL and self.n <= PRECISE_ROWS:
+        if self.rounding(variance) > DOUBTFUL and self.n <= PRECISE_ROWS:
             with suppress(ArithmeticError):
-                return float(self._precise.loglik(fixed, covariances, residual_variance))
+                return float(self._precise.loglik(at))
         logdet, cross, _ = self.evaluate(theta)
-        direction = np.append(self.R @ (self.ols - fixed) / self.scale, 1.0)
-        quadratic = float(direction @ cross @ direction) * self.scale**2 / residual_variance
+        direction = np.append(self.R @ (self.ols - at.fixed) / self.scale, 1.0)
+        quadratic = float(direction @ cross @ direction) * self.scale**2 / variance
         if self.reml:
             logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self.logdet_X
-        return -0.5 * (self.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
+        return -0.5 * (self.nu * math.log(2 * math.pi * variance) + logdet + quadratic)
 
     @cached_property
     def _precise(self) -> Precise:
         return Precise(self.design, self.reml)
 
-    def gradient_at(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
-        """Derivatives of the criterion at an engine's covariance matrices, with respect to whitened theta, shape (m,).
+    def gradient_at(self, at: Parameters) -> Vector:
+        """Derivatives of the criterion at given variances, with respect to whitened theta, shape (m,).
 
         Zero at an optimum; half of its inner product with a step is what the step gains in log-likelihood.
         """
-        return self.criterion_and_gradient(self.theta_at(covariances, residual_variance))[1]
+        return self.criterion_and_gradient(self.theta_at(at))[1]
 
-    def theta_at(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
-        """Whitened theta, shape (m,), of covariance matrices and a residual variance.
+    def theta_at(self, at: Parameters) -> Vector:
+        """Whitened theta, shape (m,), of given variances.
 
         Raises
         ------
-        LikelihoodError : one of the matrices is no covariance matrix
+        LikelihoodError : one of the matrices is not a covariance matrix
         """
-        theta = self._theta(covariances, residual_variance)
+        return self._defined(self._theta(at.covariances, at.residual_variance))
+
+    def theta_of(self, relative: Sequence[Matrix]) -> Vector:
+        """Whitened theta, shape (m,), of the terms' covariance matrices relative to the residual variance.
+
+        Raises
+        ------
+        LikelihoodError : one of them is not a covariance matrix
+        """
+        return self._defined(self._theta(relative, 1.0))
+
+    @staticmethod
+    def _defined(theta: Vector | None) -> Vector:
         if theta is None:
             raise LikelihoodError("not a covariance matrix")
         return theta
@@ -216,36 +215,37 @@ class Likelihood:
         """The terms' relative factors in whitened coordinates, lower triangles, shapes (q, q)."""
         return self.shape.factors(theta)
 
-    def std_error(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
-        """Standard errors of the fixed effects conditional on covariance matrices and residual variance, shape (p,).
+    def std_error(self, at: Parameters) -> Vector:
+        """Standard errors of the fixed effects conditional on given variances, shape (p,).
 
-        sqrt(diag(sigma^2 (X'V^-1 X)^-1)), as lme4 gives them; NaN where they are no parameters of the model.
+        sqrt(diag(sigma^2 (X'V^-1 X)^-1)), as lme4 gives them; NaN where the variances leave the parameter space.
         """
-        theta = self._theta(covariances, residual_variance)
+        theta = self._theta(at.covariances, at.residual_variance)
         if theta is None:
             return np.full(self.p, np.nan)
-        return np.sqrt(residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
+        return np.sqrt(at.residual_variance * np.diag(self._spread(self._solve(self.evaluate(theta)[1]))))
 
-    def solution(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector:
-        """The generalized least-squares solution for the fixed effects at covariance matrices, shape (p,).
+    def solution(self, at: Parameters) -> Vector:
+        """The generalized least-squares solution for the fixed effects at given variances, shape (p,).
 
         Raises
         ------
-        LikelihoodError : they are no parameters of the model
+        LikelihoodError : the variances leave the parameter space
         """
-        solved = self._solve(self.evaluate(self.theta_at(covariances, residual_variance))[1])
+        solved = self._solve(self.evaluate(self.theta_at(at))[1])
         direction: Vector = linalg.solve_triangular(self.R, -solved.direction[:-1])
         return self.ols + self.scale * direction
 
-    def fixed_covariance(self, covariances: Sequence[Matrix], residual_variance: float) -> Matrix:
-        """The covariance matrix of the fixed effects conditional on the variances, sigma^2 (X'V^-1 X)^-1, shape (p, p).
+    def fixed_covariance(self, at: Parameters) -> Matrix:
+        """The covariance matrix of the fixed effects conditional on given variances, sigma^2 (X'V^-1 X)^-1, shape
+        (p, p).
 
         Raises
         ------
-        LikelihoodError : they are no parameters of the model
+        LikelihoodError : the variances leave the parameter space
         """
-        theta = self.theta_at(covariances, residual_variance)
-        return residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
+        theta = self.theta_at(at)
+        return at.residual_variance * self._spread(self._solve(self.evaluate(theta)[1]))
 
     def spread_at(self, theta: Vector) -> Matrix:
         """(X'V^-1 X)^-1 at a whitened theta, shape (p, p)."""
@@ -300,13 +300,14 @@ class Likelihood:
         """The best optimum that is found, in double precision; see `optima`."""
         return self.optima(starts)[0]
 
-    def optima(self, starts: Sequence[Vector] | None = None) -> list[Optimum]:
+    def optima(self, starts: Sequence[Vector] | None = None, along: bool = False) -> list[Optimum]:
         """All distinct local optima that are found, in double precision, best first.
 
         Parameters
         ----------
         starts : whitened thetas, shape (m,), to search from and nowhere else; by default those of `starts`, and then
             every dip along one effect from each optimum found
+        along : search from these dips after given starts too
 
         Raises
         ------
@@ -315,7 +316,7 @@ class Likelihood:
         found: list[newton.Minimum] = []
         for start in self.starts() if starts is None else starts:
             self._follow(np.asarray(start, float), found)
-        if starts is None and self.m > 1 and self.dense:
+        if (starts is None or along) and self.m > 1 and self.dense:
             for each in list(found):
                 for start in search.along(self.criteria, self.shape, each.point):
                     self._follow(start, found)
@@ -386,10 +387,8 @@ class Likelihood:
         return Optimum(
             self.design,
             -minimum.value / 2,
-            fixed,
+            Parameters(fixed, tuple(covariances), residual_variance),
             std_error,
-            tuple(covariances),
-            residual_variance,
             theta,
             float(np.abs(minimum.gradient).max(initial=0.0)),
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),

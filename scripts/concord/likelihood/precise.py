@@ -4,14 +4,13 @@ them that the cross-products of doubles hold no digit of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flint import arb, arb_mat, ctx
 
 from concord.arrays import Matrix, Vector
 from concord.likelihood.certificate import Exact
 from concord.likelihood.jets import variables
 from concord.models.design import Design
+from concord.models.parameters import Parameters
 
 BITS = 320
 
@@ -32,8 +31,8 @@ class Precise:
         finally:
             ctx.prec = kept
 
-    def loglik(self, fixed: Vector, covariances: Sequence[Matrix], residual_variance: float) -> float:
-        """The log-likelihood at fixed effects, shape (p,), covariance matrices and a residual variance.
+    def loglik(self, at: Parameters) -> float:
+        """The log-likelihood at values of all parameters.
 
         Raises
         ------
@@ -41,9 +40,9 @@ class Precise:
         """
         kept, ctx.prec = ctx.prec, BITS
         try:
-            variance = arb(float(residual_variance))
-            theta = [each for covariance in covariances for each in _triangle(covariance, variance)]
-            return self._at(fixed, theta, variance)
+            variance = arb(float(at.residual_variance))
+            theta = [each for covariance in at.covariances for each in _triangle(covariance, variance)]
+            return self._at(at.fixed, theta, variance)
         except ValueError as error:
             raise ArithmeticError(str(error)) from error
         finally:

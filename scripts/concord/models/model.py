@@ -66,7 +66,7 @@ class Model:
     @property
     def size(self) -> int:
         """How many fixed effects, variances and covariances it has, without the residual variance."""
-        return self.design.X.shape[1] + nesting.count(self.design)
+        return int(self.design.X.shape[1]) + nesting.count(self.design)
 
     def __repr__(self) -> str:
         return f"<Model {self.id}, {self.method}: {self.record.formula}>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,11 +101,36 @@ class Parameters:
         A variance is zero where its effect's mean square in the response is less than `ZERO` residual variances; a
         matrix is singular where the least eigenvalue of its correlations is. Neither depends on the effects' units.
         """
-        for term, covariance in zip(design.terms, self.covariances, strict=True):
-            share = np.diag(covariance) * np.mean(term.matrix**2, axis=0) / self.residual_variance
-            if share.min() <= ZERO or least_eigenvalue(covariance) <= ZERO:
-                return True
-        return False
+        both = zip(self.shares(design), self.covariances, strict=True)
+        return any(share.min() <= ZERO or least_eigenvalue(covariance) <= ZERO for share, covariance in both)
+
+    def shares(self, design: Design) -> list[Vector]:
+        """For every random term the mean squares of its effects in the response, in residual variances, shape (q,)."""
+        return [
+            np.diag(covariance) * np.mean(term.matrix**2, axis=0) / self.residual_variance
+            for term, covariance in zip(design.terms, self.covariances, strict=True)
+        ]
+
+
+class Estimated:
+    """What has values of all parameters: its `parameters`, and each of the three kinds by its own name."""
+
+    parameters: Parameters
+
+    @property
+    def fixed(self) -> Vector:
+        """Fixed effects, shape (p,)."""
+        return self.parameters.fixed
+
+    @property
+    def covariances(self) -> tuple[Matrix, ...]:
+        """For every random term the covariance matrix of its effects, shape (q, q)."""
+        return self.parameters.covariances
+
+    @property
+    def residual_variance(self) -> float:
+        """Variance of the residuals."""
+        return self.parameters.residual_variance
 
 
 def entries(q: int) -> list[tuple[int, int]]:
@@ -164,10 +188,3 @@ def spectrum(covariance: Matrix) -> tuple[Vector, Matrix, Vector]:
     if values.min(initial=0.0) < -INDEFINITE:
         raise ValueError("not a covariance matrix: it has a negative eigenvalue")
     return unit, vectors, np.sqrt(np.maximum(values, 0.0))
-
-
-def tidy(
-    design: Design, fixed: Vector, std_error: Vector, covariances: Sequence[Matrix], residual_variance: float
-) -> pd.DataFrame:
-    """Estimates as a table with one row per parameter, columns ``effect, group, term, estimate, std_error``."""
-    return Parameters(fixed, tuple(covariances), residual_variance).table(design, std_error)

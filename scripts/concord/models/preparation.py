@@ -146,29 +146,35 @@ def _prepared(name: str, column: Column, uses: set[str], rows: Integers) -> tupl
     if uses <= {"group"}:
         return _groups(column), notes
     if column.kind in (LEVELS, TRUTH):
-        used, codes = np.unique(column.values, return_inverse=True)
-        levels = [level_name(bool(each)) if column.kind == TRUTH else column.levels[each] for each in used]
-        if len(levels) == 1:
-            raise PreparationError(
-                f"factor {name!r} has one level only, {levels[0]!r}, in the {len(rows)} rows that are used: "
-                "take it out of the formula"
-            )
-        if column.kind == TRUTH:
-            return column.values, notes
-        if column.text and all(_DATE.match(level) for level in levels):
-            notes.append(f"{name}: dates are taken for the {len(levels)} levels of a factor; for a trend, count days")
-        if column.text and (other := min(levels, key=_alphabetical)) != levels[0]:
-            notes.append(
-                f"{name}: the levels are sorted by code point, so {levels[0]!r} is the first, the baseline, in both "
-                f"languages; R by itself would in most languages sort {other!r} first"
-            )
-        return pd.Categorical.from_codes(codes, levels, ordered=column.ordered), notes
+        return _factor(name, column, len(rows))
     values = column.values.astype(np.float64)
     if column.kind == WHOLE and (rounded := _rounded(column.values, values)):
         notes.append(f"{name}: {counted(rounded, 'whole number')} beyond 2^53, rounded to the nearest double")
     if "group" in uses:
         _check_merging(name, values)
     return values, notes
+
+
+def _factor(name: str, column: Column, rows: int) -> tuple[Any, list[str]]:
+    """A predictor of levels, or of truth values."""
+    notes: list[str] = []
+    used, codes = np.unique(column.values, return_inverse=True)
+    levels = [level_name(bool(each)) if column.kind == TRUTH else column.levels[each] for each in used]
+    if len(levels) == 1:
+        raise PreparationError(
+            f"factor {name!r} has one level only, {levels[0]!r}, in the {rows} rows that are used: "
+            "take it out of the formula"
+        )
+    if column.kind == TRUTH:
+        return column.values, notes
+    if column.text and all(_DATE.match(level) for level in levels):
+        notes.append(f"{name}: dates are taken for the {len(levels)} levels of a factor; for a trend, count days")
+    if column.text and (other := min(levels, key=_alphabetical)) != levels[0]:
+        notes.append(
+            f"{name}: the levels are sorted by code point, so {levels[0]!r} is the first, the baseline, in both "
+            f"languages; R by itself would in most languages sort {other!r} first"
+        )
+    return pd.Categorical.from_codes(codes, levels, ordered=column.ordered), notes
 
 
 def _rounded(whole: Vector, doubles: Vector) -> int:

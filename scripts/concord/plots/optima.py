@@ -85,7 +85,7 @@ def _points(
     for fit in comparison.fits:
         theta = _theta(likelihood, fit)
         if theta is not None:
-            level = likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+            level = likelihood.loglik(fit.parameters)
             rows.append((fit.engine, _place(likelihood, theta, ends), level))
     table = pd.DataFrame(rows, columns=["who", "place", "loglik"])
     return table.assign(shown=[f"{row.who}, {row.loglik:.5g}" for row in table.itertuples()])
@@ -100,5 +100,5 @@ def _place(likelihood: Likelihood, theta: np.ndarray, ends: list[np.ndarray]) ->
 
 def _theta(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:
     with suppress(LikelihoodError):
-        return likelihood.theta_at(fit.covariances, fit.residual_variance)
+        return likelihood.theta_at(fit.parameters)
     return None

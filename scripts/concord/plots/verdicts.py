@@ -144,11 +144,11 @@ def _relative(given: Parameters) -> list[float]:
 def _fall(likelihood: Likelihood, a: float, b: float, correlated: bool) -> float:
     """The criterion at two relative standard deviations, at the best correlation."""
     if not correlated:
-        return likelihood.criterion(likelihood.theta_at([np.array([[a * a]]), np.array([[b * b]])], 1.0))
+        return likelihood.criterion(likelihood.theta_of([np.array([[a * a]]), np.array([[b * b]])]))
 
     def at(transformed: float) -> float:
         covariance = a * b * np.tanh(transformed)
-        return likelihood.criterion(likelihood.theta_at([np.array([[a * a, covariance], [covariance, b * b]])], 1.0))
+        return likelihood.criterion(likelihood.theta_of([np.array([[a * a, covariance], [covariance, b * b]])]))
 
     # Fisher's z, wide enough for the narrow ridges that a predictor far from zero makes.
     return float(optimize.minimize_scalar(at, bounds=(-4.0, 4.0), method="bounded", options={"xatol": 1e-3}).fun)

@@ -39,11 +39,11 @@ def cluster(
 
     Raises
     ------
-    InputError : the address is none, no scheduler answers there, or it has no workers
+    InputError : the address is malformed, no scheduler answers there, or the scheduler has no workers
     """
     if scheduler:
         _check(scheduler)
-        # What befalls the cluster is told by what it befalls
+        # A failure of the cluster is told by the study or the report that it befalls
         for name in ("distributed.client", "distributed.core", "distributed.utils", "distributed.batched", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
@@ -87,7 +87,7 @@ def cluster(
 
 
 def _check(scheduler: str) -> None:
-    """Refuse what is no address: a client that fails on it would end with a traceback, long after.
+    """Refuse a malformed address: a client that fails on it would end with a traceback, long after.
 
     Raises
     ------
@@ -102,6 +102,6 @@ def _check(scheduler: str) -> None:
             raise ValueError(f"dask's configuration has no certificates for {protocol}")
     except (ValueError, ImportError, OSError) as error:
         raise InputError(
-            f"{scheduler}: is no address of a dask scheduler: {error}: give one such as tcp://host:8786, "
+            f"{scheduler}: is not the address of a dask scheduler: {error}: give one such as tcp://host:8786, "
             "or leave SCHEDULER out"
         ) from error

@@ -81,7 +81,8 @@ def start(imports: Iterable[str] = ()) -> Iterator[str]:
                 yield address
             finally:
                 early = server.poll()
-                server.stdin.close()
+                if server.stdin is not None:
+                    server.stdin.close()
                 server.terminate()  # heard only while it warms up
                 try:
                     server.wait(END)
@@ -107,7 +108,7 @@ class Forked:
         """The exit status, negative for a signal's, or None while it runs."""
         return self._receive(0)
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         """Wait for its end."""
         return self._receive(None)
 
@@ -216,32 +217,18 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
         while True:
             for key, _ in selector.select():
                 if key.fileobj == sys.stdin.fileno():
-                    for pid in kernels:
-                        _end(pid)
+                    _end_all(kernels)
                     return None
                 if key.fileobj == reading:
                     os.read(reading, 512)
-                    for pid, status in _ended():
-                        if connection := kernels.pop(pid, None):
-                            selector.unregister(connection)
-                            with connection, suppress(OSError):  # who asked for it may be gone
-                                connection.sendall(str(status).encode())
+                    _tell_ends(kernels, selector)
                 elif key.fileobj is listener:
                     connection, request = _accept(listener)
                     if not request:
                         continue
                     pid = os.fork()
                     if not pid:
-                        os.setsid()  # before anybody knows its number, by which it is ended with all that it starts
-                        with suppress(OSError):  # who asked is gone, and the server will notice
-                            connection.sendall(str(os.getpid()).rjust(_PID_WIDTH).encode())
-                        for each in (connection, *kernels.values()):
-                            each.close()
-                        signal.set_wakeup_fd(-1)
-                        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                        os.close(reading)
-                        os.close(writing)
+                        _leave_server(connection, kernels.values(), (reading, writing))
                         return request
                     kernels[pid] = connection
                     selector.register(connection, selectors.EVENT_READ, pid)
@@ -249,6 +236,34 @@ def serve(listener: socket.socket) -> dict[str, Any] | None:
                     selector.unregister(key.fileobj)
                     kernels.pop(key.data).close()
                     _end(key.data)
+
+
+def _end_all(kernels: Iterable[int]) -> None:
+    for pid in kernels:
+        _end(pid)
+
+
+def _tell_ends(kernels: dict[int, socket.socket], selector: selectors.BaseSelector) -> None:
+    """Tell those who asked for the kernels that have ended."""
+    for pid, status in _ended():
+        if connection := kernels.pop(pid, None):
+            selector.unregister(connection)
+            with connection, suppress(OSError):  # who asked for it may be gone
+                connection.sendall(str(status).encode())
+
+
+def _leave_server(connection: socket.socket, others: Iterable[socket.socket], pipe: Iterable[int]) -> None:
+    """In a fork: tell who asked its number, and give back all that is the server's."""
+    os.setsid()  # before anybody knows its number, by which it is ended with all that it starts
+    with suppress(OSError):  # who asked is gone, and the server will notice
+        connection.sendall(str(os.getpid()).rjust(_PID_WIDTH).encode())
+    for each in (connection, *others):
+        each.close()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for file in pipe:
+        os.close(file)
 
 
 def _accept(listener: socket.socket) -> tuple[socket.socket, dict[str, Any] | None]:
@@ -292,7 +307,8 @@ def be_kernel(request: Mapping[str, Any], parent: int, before: Mapping[str, str]
     for key in before.keys() - wanted.keys():
         os.environ.pop(key, None)
     os.environ.update((key, value) for key, value in wanted.items() if before.get(key) != value)
-    sys.argv = [importlib.util.find_spec(LAUNCHER).origin, *request["arguments"]]
+    launcher = importlib.util.find_spec(LAUNCHER)
+    sys.argv = [str(launcher and launcher.origin), *request["arguments"]]
 
     # What each process draws or makes for itself when it starts, and what a fork would share. Python's own random
     # numbers start anew by themselves, and R's when the first one is drawn.

@@ -64,7 +64,7 @@ class QuestionClosed(RuntimeError):
 
 
 class Question:
-    """What a worker has been sent, and the only thing that its answer can be had for.
+    """A piece of work that a worker has been sent; its answer can be had for nothing else.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class Worker:
             self._pipe.close()
 
     def answer_of(self, number: int, timeout: float | None) -> Any:
-        """What came of a question; see `Question.answer`."""
+        """The answer to a question; see `Question.answer`."""
         if self._midway:
             self.stop("ended: it was interrupted in the middle of an answer")
         if os.getpid() != self._owner:
@@ -243,8 +243,8 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are for the main thread
         return
     came: list[tuple[Any, ...]] = []
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    before = {each: handler for each, handler in before.items() if callable(handler)}
+    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
     try:
         for each in before:
             signal.signal(each, lambda *given: came.append(given))

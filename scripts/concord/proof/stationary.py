@@ -155,20 +155,10 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
         if time.perf_counter() > until:
             spent = time.perf_counter() - begin
             raise CertificateError(f"gave up after {spent:.0f} s with {len(boxes) + 1} boxes left")
-        if high is None:
-            if _none_beyond(low, last):
-                continue
-            cut = line.at((low.gamma * arb(STEP)).mid())
-        else:
-            if _none_between(low, high):
-                continue
-            if _monotone(low, high):
-                if low.slope > 0 and high.slope < 0 or low.slope < 0 and high.slope > 0:
-                    found.append(Stationary(_enclosed(line, low, high), bool(high.slope > 0)))
-                    continue
-                if low.slope > 0 and high.slope > 0 or low.slope < 0 and high.slope < 0:
-                    continue
-            cut = line.at(_between(low, high))
+        place = _examine(line, low, high, last, found)
+        if place is None:
+            continue
+        cut = line.at(place)
         for a, b in ((low, cut), (cut, high)):
             heapq.heappush(boxes, (depth + 1, next(order), a, b))
     found.sort(key=lambda each: float(each.gamma.mid()))
@@ -176,6 +166,21 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
     if not found or [each.minimum for each in found] != [k % 2 == 0 for k in range(len(found))] or len(found) % 2 == 0:
         raise CertificateError("minima and maxima do not take turns: the isolation is wrong")
     return found, examined
+
+
+def _examine(line: Line, low: _Values, high: _Values | None, last: arb, found: list[Stationary]) -> arb | None:
+    """Where a box is to be cut; None where it is settled, and the point in it, if there is one, is among the found."""
+    if high is None:
+        return None if _none_beyond(low, last) else (low.gamma * arb(STEP)).mid()
+    if _none_between(low, high):
+        return None
+    if _monotone(low, high):
+        if low.slope > 0 and high.slope < 0 or low.slope < 0 and high.slope > 0:
+            found.append(Stationary(_enclosed(line, low, high), bool(high.slope > 0)))
+            return None
+        if low.slope > 0 and high.slope > 0 or low.slope < 0 and high.slope < 0:
+            return None
+    return _between(low, high)
 
 
 def _none_beyond(low: _Values, last: arb) -> bool:

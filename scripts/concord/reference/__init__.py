@@ -1,4 +1,4 @@
-"""The certified optimum that every fit is held to: its record, and how it is certified anew."""
+"""The certified optimum that every fit is held to: its record, and how it is certified anew; no fit is judged here."""
 
 import lazy_loader
 

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -56,24 +57,24 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     starts = [*likelihood.starts(), *grid(likelihood)]
     for fit in answers(model):
         with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
-            starts.append(likelihood.theta_at(fit.covariances, fit.residual_variance))
+            starts.append(likelihood.theta_at(fit.parameters))
     try:
-        found = likelihood.merged([*likelihood.optima(), *likelihood.optima(starts)])
+        found = likelihood.optima(starts, along=True)
         for _ in range(ANEW):
-            proved, order, extent = _proved(model, found[0], seconds)
-            better = extent.pop("better", None)
-            if better is None:
+            proof = _proved(model, found[0], seconds)
+            if proof.better is None:
                 break
-            found = likelihood.merged([*found, *likelihood.optima([better])])
+            found = likelihood.merged([*found, *likelihood.optima([proof.better])])
         else:
             raise CertificateError("the proof goes on finding better optima")
     except (LikelihoodError, CertificateError) as error:
         raise CertificateError(f"{model.id}, {model.method}: {error}") from error
     others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
+    proved = proof.certificate
     record = {
         "formula": model.record.formula,
         "data_sha256": model.dataset.sha256,
-        **_numbers(model, proved, order),
+        **_numbers(model, proved, proof.places),
         "checks": {
             "starts": len(starts),
             "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
@@ -83,7 +84,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
             "radius": proved.radius,
             "hessian": "positive definite on the box",
             "boundary": list(proved.boundary),
-            **extent,
+            **proof.extent,
             "double_precision": _apart(found[0], proved),
         },
         "provenance": {
@@ -94,16 +95,28 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     return {**record, "checksum": checksum(record)}
 
 
-def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate, list[Integers], dict[str, Any]]:
-    """An optimum solved and proved from the table's exact numbers.
+@dataclass(frozen=True, eq=False)
+class _Proof:
+    """What is proved of an optimum.
 
-    Returns
-    -------
-    the certificate; for every term the place of each effect in the order that it is for; and how far the optimum is
-    proved, as entries of the record's checks, or where a ``better`` one was found its whitened theta
+    Attributes
+    ----------
+    certificate : that it is a strict local optimum
+    places : for every term the place of each effect in the order that the certificate is for, shape (q,)
+    extent : how far it is proved, as entries of the record's checks
+    better : whitened theta, shape (m,), of a better optimum that the proof found; None where it found none
     """
+
+    certificate: Certificate
+    places: list[Integers]
+    extent: dict[str, Any]
+    better: Vector | None = None
+
+
+def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
+    """An optimum solved and proved from the table's exact numbers."""
     columns = Columns(model.formula, model.frame, model.design)
-    design, places, theta = factored(model.design, optimum)
+    design, places, theta = factored(model.design, optimum.parameters)
     proved = prove(design, model.reml, theta, columns)
     if proved.agreed < DIGITS:
         raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
@@ -113,12 +126,11 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> tuple[Certificate
         proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
         relative = [each @ each.T for each in factors(error.theta, [np.argsort(place).tolist() for place in places])]
-        start = Likelihood(model.design, model.reml).theta_at(relative, 1.0)
-        return proved, places, {"better": start}
+        return _Proof(proved, places, {}, Likelihood(model.design, model.reml).theta_of(relative))
     except CertificateError as error:
-        return proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"}
+        return _Proof(proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"})
     extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
-    return proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})}
+    return _Proof(proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})})
 
 
 def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> dict[str, Any]:

@@ -23,13 +23,13 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from concord import files
-from concord.arrays import Integers, Matrix
+from concord.arrays import Integers, Matrix, Vector
 from concord.data import datasets
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import KEY, Parameters, keys
+from concord.models.parameters import ESTIMATES, KEY, Estimated, Parameters, keys
 from concord.vocabulary import METHODS
 
 # Log-likelihoods closer than this, found in double precision, are one optimum.
@@ -49,7 +49,7 @@ class ReferenceError(datasets.DatasetError):
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class Reference(Estimated):
     """The optimum of a model, with how it is known.
 
     Attributes
@@ -57,7 +57,8 @@ class Reference:
     likelihood : the independent likelihood that it maximises
     loglik : log-likelihood there
     level : the same as the independent likelihood evaluates it in double precision, for gaps free of its rounding
-    estimates : one row per parameter: ``effect, group, term, estimate, std_error``
+    parameters : the values of all parameters there
+    std_error : standard errors of the fixed effects conditional on theta, shape (p,)
     kind : how it is known, in words
     optima : all distinct local optima that the search found, best first
     radius : proved radius of theta; NaN where nothing is proved
@@ -70,7 +71,8 @@ class Reference:
     likelihood: Likelihood
     loglik: float
     level: float
-    estimates: pd.DataFrame
+    parameters: Parameters
+    std_error: Vector
     kind: str
     optima: tuple[Optimum, ...] = ()
     radius: float = float("nan")
@@ -79,20 +81,28 @@ class Reference:
     boxes: int = 0
 
     @cached_property
-    def parameters(self) -> Parameters:
-        """The estimates of all parameters."""
-        return Parameters.from_table(self.estimates, self.likelihood.design)
+    def estimates(self) -> pd.DataFrame:
+        """One row per parameter: ``effect, group, term, estimate, std_error``."""
+        return self.parameters.table(self.likelihood.design, self.std_error)
 
     @property
     def certified(self) -> bool:
         """Whether it is proved to be an optimum."""
         return math.isfinite(self.radius)
 
-    def surpassed(self, level: float, estimates: pd.DataFrame, by: str) -> Reference:
+    def surpassed(self, level: float, fit: Fit | Reference, by: str) -> Reference:
         """The reference in its place where a fit is better; `by` says the best of what that is."""
-        kind, nothing = f"not certified: the best of {by}", float("nan")
-        changed = {"loglik": level, "level": level, "estimates": estimates, "kind": kind}
-        return replace(self, **changed, radius=nothing, proved="", boxes=0)
+        return replace(
+            self,
+            loglik=level,
+            level=level,
+            parameters=fit.parameters,
+            std_error=fit.std_error,
+            kind=f"not certified: the best of {by}",
+            radius=float("nan"),
+            proved="",
+            boxes=0,
+        )
 
     def searched_from(self, fits: Sequence[Fit]) -> Reference:
         """The reference after searches from where fits of its very model stopped too.
@@ -106,16 +116,16 @@ class Reference:
         optima, best = list(self.optima), self
         for fit in fits:
             with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
-                start = self.likelihood.theta_at(fit.covariances, fit.residual_variance)
+                start = self.likelihood.theta_at(fit.parameters)
                 optima = self.likelihood.merged([*optima, *self.likelihood.optima([start])])
         if optima and optima[0].loglik > self.loglik + SAME:
             best = _uncertified(self.likelihood, optima)
         elif len(optima) > len(self.optima):
             best = replace(self, optima=tuple(optima), kind=self.kind if self.certified else _kind(len(optima)))
         for fit in fits:
-            level = self.likelihood.loglik(fit.fixed, fit.covariances, fit.residual_variance)
+            level = self.likelihood.loglik(fit.parameters)
             if level > best.level + SAME:
-                best = best.surpassed(level, fit.estimates, "the fits compared")
+                best = best.surpassed(level, fit, "the fits compared")
         return best
 
     @property
@@ -230,26 +240,21 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
     at, model = best.theta, likelihood
     if not all(map(_only_trailing, likelihood.factors(at))):
         # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
-        design, _, theta = factored(likelihood.design, best)
+        design, _, theta = factored(likelihood.design, best.parameters)
         model = Likelihood(design, likelihood.reml)
         relative = [each @ each.T for each in factors(theta, [range(len(term.names)) for term in design.terms])]
-        at = model.theta_at(relative, 1.0)
+        at = model.theta_of(relative)
     scale = np.maximum(1.0, np.abs(at))
     bends = np.linalg.eigvalsh(scale[:, None] * model.hessian(at) * scale)
     if bends.min(initial=np.inf) < FLAT:
         raise LikelihoodError(
             "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
-    level = likelihood.loglik(best.fixed, best.covariances, best.residual_variance)
-    boundary = any(map(_is_singular, likelihood.factors(best.theta)))
-    kind = _kind(len(optima))
-    return Reference(likelihood, best.loglik, level, best.estimates, kind, tuple(optima), boundary=boundary)
-
-
-def _is_singular(factor: Matrix) -> bool:
-    """Whether a whitened relative factor is singular: its least variance is none of the residuals', or rounding."""
-    variances = np.linalg.svd(factor, compute_uv=False) ** 2
-    return bool(variances[-1] <= max(ZERO, 1e-14 * variances[0]))
+    level = likelihood.loglik(best.parameters)
+    boundary, kind = best.parameters.singular(likelihood.design), _kind(len(optima))
+    return Reference(
+        likelihood, best.loglik, level, best.parameters, best.std_error, kind, tuple(optima), boundary=boundary
+    )
 
 
 def _only_trailing(factor: Matrix) -> bool:
@@ -322,7 +327,7 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         (each.effect, each.group, each.term, float(each.estimate), float(each.std_error or "nan"))
         for each in record.estimates
     ]
-    estimates = pd.DataFrame(rows, columns=["effect", "group", "term", "estimate", "std_error"])
+    estimates = pd.DataFrame(rows, columns=ESTIMATES)
     likelihood = Likelihood(model.design, model.reml)
     loglik = float(record.loglik)
     # A record that is whole and yet wrong: its entries must belong together.
@@ -330,7 +335,7 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     if wrong:
         raise ReferenceError(f"{where}.{wrong}: run `make certify`")
     at = Parameters.from_table(estimates, model.design)
-    recomputed = likelihood.loglik(at.fixed, at.covariances, at.residual_variance)
+    recomputed = likelihood.loglik(at)
     if not abs(recomputed - loglik) <= 1e-11 * max(1.0, abs(loglik)):
         raise ReferenceError(
             f"{where}.loglik: it is {loglik!r}, at the estimates it is {recomputed!r}: run `make certify`"
@@ -343,7 +348,8 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         likelihood,
         loglik,
         recomputed,
-        estimates,
+        at,
+        estimates["std_error"].to_numpy()[: likelihood.p],
         kind,
         _told_optima(likelihood, record),
         checks.radius,
@@ -357,7 +363,7 @@ def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]
     """All optima that a record tells of, best first, in double precision."""
     order = record.order or [list(range(len(term.names))) for term in likelihood.design.terms]
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
-    starts = [likelihood.theta_at(relative, 1.0), *(np.array(each.theta) for each in record.checks.other_optima)]
+    starts = [likelihood.theta_of(relative), *(np.array(each.theta) for each in record.checks.other_optima)]
     return tuple(likelihood.optima(starts))
 
 
@@ -376,7 +382,7 @@ def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
     return None
 
 
-def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
+def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:  # noqa: C901
     """Which entry of a record does not belong to the others, and how; None where they belong together."""
     design = likelihood.design
     sizes = [len(term.names) for term in design.terms]
@@ -401,7 +407,7 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
     variance = given.residual_variance
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
     try:
-        found = likelihood.optimum([likelihood.theta_at(relative, 1.0)])
+        found = likelihood.optimum([likelihood.theta_of(relative)])
     except LikelihoodError as error:
         return f"theta: {error}"
     if not np.all(np.abs(given.fixed - found.fixed) <= HELD * found.std_error):
@@ -470,7 +476,7 @@ def told(checks: dict[str, Any]) -> str:
     return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
 
 
-def factored(design: Design, optimum: Optimum) -> tuple[Design, list[Integers], list[float]]:
+def factored(design: Design, given: Parameters) -> tuple[Design, list[Integers], list[float]]:
     """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
 
     Returns
@@ -478,8 +484,7 @@ def factored(design: Design, optimum: Optimum) -> tuple[Design, list[Integers], 
     the design, for every term the place of each original column in the new order, and theta with exact zeros
     """
     terms, places, theta = [], [], []
-    for term, covariance in zip(design.terms, optimum.covariances, strict=True):
-        relative = covariance / optimum.residual_variance
+    for term, relative in zip(design.terms, given.relative, strict=True):
         q = len(relative)
         order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
         own = np.diag(relative).copy()

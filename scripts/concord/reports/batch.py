@@ -179,7 +179,8 @@ def run(
 
 def _outcome(future: Any, report: Report) -> Execution:
     try:
-        return future.result(timeout=60)
+        execution: Execution = future.result(timeout=60)
+        return execution
     except concord.processes.cluster.KilledWorker as error:
         status, text = DIED, f"KilledWorker: the worker process that ran it ended ({error.last_worker.address})"
     except (CancelledError, concord.processes.cluster.FutureCancelledError):

@@ -20,9 +20,10 @@ from typing import Any
 
 import nbformat
 import papermill
-from jupyter_client import AsyncKernelManager
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import NoSuchKernel
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
@@ -180,7 +181,7 @@ def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after:
     except NoSuchKernel as failure:
         return FAILED, f"NoSuchKernel: no Jupyter kernel is called {failure.name!r} here", False
     except _CallerFailed as failure:
-        raise failure.__cause__ from None
+        raise (failure.__cause__ or failure) from None
     except Exception as failure:
         # nbclient tells of a kernel that does not start by RuntimeError only
         status = TIMED_OUT if run.late else DIED if run.stopped or "ernel died" in str(failure) else FAILED
@@ -189,8 +190,9 @@ def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after:
 
 
 def _papermill_cell(failure: Any, path: str) -> NotebookNode:
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if not _is_papermill_marker(cell)]
-    return cells[failure.cell_index]
+    cells: list[NotebookNode] = nbformat.read(path, as_version=4).cells
+    cell: NotebookNode = [each for each in cells if not _is_papermill_marker(each)][failure.cell_index]
+    return cell
 
 
 def _is_papermill_marker(cell: NotebookNode) -> bool:
@@ -262,7 +264,7 @@ def mark_failure(
 
 def labelled(execution: Execution, id: str, name: str, method: str | None, **more: Any) -> NotebookNode:
     """The executed notebook with what came of it in `metadata.concord`; `more` goes there too."""
-    notebook = nbformat.reads(execution.notebook, as_version=4)
+    notebook: NotebookNode = nbformat.reads(execution.notebook, as_version=4)
     notebook.metadata["concord"] = {
         "id": id,
         "name": name,
@@ -300,7 +302,7 @@ class _Client(PapermillNotebookClient):
         self.run = run
 
     def execute_cell(self, cell: NotebookNode, cell_index: int, **more: Any) -> NotebookNode:
-        executed = super().execute_cell(cell, cell_index, **more)
+        executed: NotebookNode = super().execute_cell(cell, cell_index, **more)
         if self.run.done and _has_to_run(cell) and not _is_added(cell):
             # A copy: a later cell may still change what this one displays, found by its place among the outputs
             told = copy.deepcopy(cell)
@@ -317,14 +319,15 @@ class _Provisioner(LocalProvisioner):
 
     run: _Run
 
-    async def launch_kernel(self, cmd: list[str], **given: Any) -> dict[str, Any]:
+    async def launch_kernel(self, cmd: list[str], **given: Any) -> KernelConnectionInfo:
         forked = None
         if self.run.server:
             patience = min(kernels.PATIENCE, self.run.remaining() or kernels.PATIENCE)
             forked = kernels.fork(self.run.server, cmd, given["cwd"], given["env"], patience)
         if forked is None:
             return await super().launch_kernel(cmd, **given)
-        self.process, self.cwd = forked, given["cwd"]
+        self.process = forked  # type: ignore[assignment]  # it has what of Popen is used there
+        self.cwd = given["cwd"]
         self.pid = self.pgid = forked.pid
         return self.connection_info
 
@@ -333,7 +336,9 @@ class _Engine(NBClientEngine):
     """Papermill's own engine, with a kernel that opens no port, computes in one thread and does not outlive its run."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, run: _Run, start_timeout: float = 60, **_: Any):
+    def execute_managed_notebook(
+        cls, nb_man: Any, kernel_name: str, *, run: _Run, start_timeout: float = 60, **_: Any
+    ) -> Any:
         def begin(cell: NotebookNode, cell_index: int) -> None:
             run.cell = cell_index
             if run.stopped:  # `stop` may come before there is a kernel to end

@@ -67,7 +67,7 @@ def read(path: Path) -> NotebookNode:
 
 def parse(text: str) -> NotebookNode:
     """The notebook in a text, see `read`; raises what nbformat raises for other text."""
-    notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
+    notebook: NotebookNode = nbformat.reads(text, as_version=4, capture_validation_error={})
     if not isinstance(notebook.get("cells"), list):
         raise ValueError("it has no list of cells")
     seen: set[str] = set()

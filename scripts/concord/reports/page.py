@@ -109,8 +109,8 @@ def accessible(content: str, name: str) -> str:
             caption = soup.new_tag("caption", attrs={"class": "unseen"})
             caption.string = name if len(found) == 1 else f"{name}, {number} of {len(found)}"
             table.insert(0, caption)
-        words = table.caption.strong or table.caption
-        label = " ".join(words.get_text(" ").split())
+        words = table.select_one("caption strong") or table.select_one("caption")
+        label = " ".join(words.get_text(" ").split()) if words else name
         card = table.wrap(soup.new_tag("div", attrs={"class": "card"}))
         card.wrap(soup.new_tag("div", attrs=_region(label)))
     for pre in soup.find_all("pre"):
@@ -139,7 +139,7 @@ def _headed(soup: BeautifulSoup, table: Tag) -> None:
         elif "scope" not in cell.attrs:
             above = cell.find_parent("thead") is not None
             spans = "colspan" if above else "rowspan"
-            cell["scope"] = ("col" if above else "row") + ("group" if int(cell.get(spans, 1)) > 1 else "")
+            cell["scope"] = ("col" if above else "row") + ("group" if int(str(cell.get(spans, "1"))) > 1 else "")
     for cell in table.find_all(["td", "th"]):
         if _NUMBER.fullmatch(cell.get_text(strip=True)):
             cell["class"] = "number"
@@ -147,7 +147,8 @@ def _headed(soup: BeautifulSoup, table: Tag) -> None:
 
 def _mended(content: str) -> str:
     """A page in which no heading is more than one level below the one before it, and no two frames have one name."""
-    level, met = 0, {}
+    level = 0
+    met: dict[str, int] = {}
 
     def heading(match: re.Match[str]) -> str:
         nonlocal level
@@ -191,7 +192,7 @@ def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tu
             if alone:
                 link.unwrap()
             else:
-                link["href"] = f"index.html#report-{link['href'].removesuffix('.ipynb')}"
+                link["href"] = f"index.html#report-{str(link['href']).removesuffix('.ipynb')}"
         texts[cell.id] = str(soup)
     return texts, contents
 
@@ -255,7 +256,8 @@ def _number(field: str) -> str:
 
 
 def _tags(cell: Mapping[str, Any]) -> Sequence[str]:
-    return cell["metadata"].get("tags", ())
+    tags: Sequence[str] = cell["metadata"].get("tags", ())
+    return tags
 
 
 def _reachable(content: str, label: str) -> str:

@@ -1,4 +1,4 @@
-"""Studies: responses drawn from known parameters, refitted, judged, stored and counted."""
+"""Studies: responses drawn from known parameters, refitted, judged, stored and counted; the judge is agreement's."""
 
 import lazy_loader
 

@@ -23,14 +23,14 @@ from concord.simulation.scenarios import Scenario
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What responses are drawn from.
+    """A model with the true values of its parameters, from which responses are drawn.
 
     Attributes
     ----------
-    name : what its rows are called by; plain enough for the name of a file
+    name : stands in its rows, and is the name of a folder
     model : the formula on a table; its own response plays no part
     parameters : their true values
-    factors : of a scenario, what it is made from
+    factors : of a scenario, by name
     origin : the case whose responses are drawn in the place of its own: the same model with its predictors in another
         unit or from another zero, which has the same distribution and, drawn anew, other numbers
     """
@@ -47,7 +47,7 @@ class Case:
 
         Raises
         ------
-        LikelihoodError, ReferenceError : it has none
+        LikelihoodError, ReferenceError : the model has no optimum
         """
         return cls(f"{model.id}-{model.method}", model, reference.of(model).parameters)
 
@@ -86,11 +86,11 @@ GRID = "grid"
 
 
 def cases(model: str, method: str, seed: int, grid: Path | None = None) -> list[Case]:
-    """What a study draws from: one model of the workbook at its optimum, or every scenario of a grid.
+    """The cases of a study: one model of the workbook at its optimum, or every scenario of a grid.
 
     Raises
     ------
-    InputError : a grid's file for a model, or one that is no grid
+    InputError : a grid's file is given for a model, or its content is not a grid
     ModelError, DatasetError : there is no such model or method
     """
     if model == GRID:
@@ -104,7 +104,7 @@ def cases(model: str, method: str, seed: int, grid: Path | None = None) -> list[
 
 
 def made_up(scenario: Scenario, method: str, seed: int) -> Case:
-    """A scenario as what is drawn from."""
+    """The case of a scenario."""
     fixed, covariance, residual_variance = scenario.truth
     plain = replace(scenario, scale=1.0, shift=0.0)
     return Case(

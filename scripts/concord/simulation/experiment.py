@@ -1,7 +1,7 @@
 """Replicates of a case: a response drawn, refitted by every engine, judged, and written as rows.
 
-A study and a bootstrap are made of these rows. What is here runs in one process and knows nothing of others: a `Case`
-is what is drawn from, an `Experiment` holds its engines ready, and `compute` makes the rows of some replicates. Every
+A study and a bootstrap are made of these rows. This module runs in one process and knows nothing of others: responses
+are drawn from a `Case`, an `Experiment` holds the engines ready, and `compute` makes the rows of some replicates. Every
 replicate has a seed of its own, and every fit begins where the engine always begins, so that a row depends on its
 replicate's number alone.
 """
@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ from concord.likelihood.likelihood import Likelihood, Optimum
 from concord.likelihood.newton import STATIONARY
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import Parameters, names
+from concord.models.parameters import names
 from concord.simulation.case import Case
 from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, refitting
@@ -88,7 +88,7 @@ class Experiment:
 
     Parameters
     ----------
-    case : what is drawn from
+    case : the model and its true parameters
     seed : of all its draws
     pairs : engines and settings: ``("lme4", "default")``
     thorough : see `Refitter`
@@ -103,7 +103,7 @@ class Experiment:
         self._random = [f"estimate: {name}" for name in names(design)[len(design.names) :]]
 
     def _refitter(self, pair: tuple[str, str], thorough: bool) -> Refitter | Replicate | str:
-        """An engine held ready, or what comes of every response: a failed fit, or that it cannot express the model."""
+        """An engine held ready; or a failed fit, where it cannot be; or why it cannot express the model."""
         try:
             return Refitter(self.case.model, *pair, thorough=thorough)
         except CannotExpress as error:
@@ -115,7 +115,7 @@ class Experiment:
         """The response of the replicate with this number, shape (n,)."""
         return self.case.response(self.seed, replicate)
 
-    def replicate(self, number: int) -> list[dict[str, object]]:
+    def replicate(self, number: int) -> list[dict[str, Any]]:
         """The rows of one replicate: one of the optimum, and one an engine and settings."""
         response = self.response(number)
         started = time.perf_counter()
@@ -177,7 +177,7 @@ class Experiment:
     def _numbers(self, fit: Replicate | Optimum) -> dict[str, object]:
         covers = np.abs(fit.fixed - self.case.parameters.fixed) <= WIDTH * fit.std_error
         known = [bool(flag) if np.isfinite(e) else None for flag, e in zip(covers, fit.std_error, strict=True)]
-        packed = Parameters(fit.fixed, fit.covariances, fit.residual_variance).packed.tolist()
+        packed = fit.parameters.packed.tolist()
         values = [*fit.fixed.tolist(), *fit.std_error.tolist(), *known, *packed[len(fit.fixed) :]]
         named = zip([*self._fixed, *self._random], values, strict=True)
         return {"loglik": float(fit.loglik), **dict(named)}
@@ -223,8 +223,8 @@ def rule(
     """
     if optimum is None:
         return Ruling(UNJUDGED, dict.fromkeys(fits, Judged(math.nan)))
-    point = optimum.fixed, tuple(optimum.covariances), optimum.residual_variance
-    judge = Judge(model, Curvature(likelihood, *point, likelihood.loglik(*point)), allowed_gap(settings, model))
+    point = optimum.parameters
+    judge = Judge(model, Curvature(likelihood, point, likelihood.loglik(point)), allowed_gap(settings, model))
     gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
     given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
     gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
@@ -268,8 +268,8 @@ def compute(
 
     Returns
     -------
-    a part (see `concord.simulation.parts`), the seconds that a replicate took, the making of the experiment left out,
-    and the versions of all that made them; or a `Failure`: not every exception survives the way to another process
+    a part (see `concord.simulation.parts`), the seconds that a replicate took, without the making of the experiment,
+    and the versions of the software; or a `Failure`: not every exception survives the way to another process
     """
     try:
         with _alone:

@@ -43,7 +43,7 @@ class Findings:
 
     Attributes
     ----------
-    manifest : what the study is
+    manifest : cases, draws and fits of the study
     replicates : how many there are, over all cases
     draws : how many of them are independent: those of one number share their draws
     factors : of a grid, those that take several values, with these

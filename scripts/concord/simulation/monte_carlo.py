@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Vector
+
 
 @dataclass
 class Sums:
@@ -30,7 +32,7 @@ class Sums:
 
     @classmethod
     def empty(cls, size: int) -> Sums:
-        """Of no replicates."""
+        """The sums of no replicates."""
         return cls(*(np.zeros(size) for _ in range(3)))
 
     def add(self, values: np.ndarray) -> None:
@@ -43,22 +45,25 @@ class Sums:
 
     @property
     def mean(self) -> np.ndarray:
-        """Means of what is there; NaN of nothing."""
+        """Means of the numbers that are not missing; NaN where all are."""
         with np.errstate(invalid="ignore"):
-            return self.total / self.count
+            mean: Vector = self.total / self.count
+        return mean
 
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviations; NaN of fewer than two."""
         with np.errstate(invalid="ignore", divide="ignore"):
             squares = np.maximum(self.squares - self.total**2 / self.count, 0.0)
-            return np.sqrt(np.where(self.count > 1, squares / (self.count - 1), np.nan))
+            deviation: Vector = np.sqrt(np.where(self.count > 1, squares / (self.count - 1), np.nan))
+        return deviation
 
     @property
     def error(self) -> np.ndarray:
         """Monte-Carlo errors of the means."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.deviation / np.sqrt(self.count)
+            error: Vector = self.deviation / np.sqrt(self.count)
+        return error
 
 
 @dataclass
@@ -70,7 +75,7 @@ class ClusteredSums:
 
     @classmethod
     def empty(cls, size: int, replicates: int) -> ClusteredSums:
-        """Of none of so many replicates."""
+        """The sums of no replicates, with room for so many."""
         return cls(np.zeros((size, replicates)), np.zeros((size, replicates), int))
 
     def add(self, numbers: np.ndarray, values: np.ndarray) -> None:
@@ -82,9 +87,10 @@ class ClusteredSums:
 
     @property
     def mean(self) -> np.ndarray:
-        """Means of what is there; NaN of nothing."""
+        """Means of the numbers that are not missing; NaN where all are."""
         with np.errstate(invalid="ignore"):
-            return self.totals.sum(axis=1) / self.counts.sum(axis=1)
+            mean: Vector = self.totals.sum(axis=1) / self.counts.sum(axis=1)
+        return mean
 
     @property
     def error(self) -> np.ndarray:
@@ -97,7 +103,7 @@ class ClusteredSums:
 
 
 def share_error(count: Any, of: Any) -> Any:
-    """The Monte-Carlo error of a share, or of an array of them; NaN of none."""
+    """The Monte-Carlo error of a share, or of an array of shares; NaN where nothing was counted."""
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.divide(count, of)
         return np.sqrt(share * (1 - share) / of)
@@ -117,7 +123,7 @@ def clustered_error(outcomes: Sequence[np.ndarray]) -> float:
 
     Parameters
     ----------
-    outcomes : of every scenario, by number of the replicate: 1 or 0, and -1 where there is none
+    outcomes : of every scenario, by number of the replicate: 1 or 0, and -1 where the replicate is missing
 
     NaN of fewer than two draws.
     """

@@ -40,7 +40,7 @@ _MAGIC = b"PAR1"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a part belongs to.
+    """The study, the case and the replicates of a part.
 
     Attributes
     ----------
@@ -117,15 +117,15 @@ def _flat(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
 
 
 def identify(path: Path) -> Identity:
-    """What a part belongs to, as it says itself; its rows are not read, which `read` does.
+    """The identity that a part states; its rows are not read, which `read` does.
 
     Raises
     ------
-    InputError : it is no whole Parquet file, says nothing, or has another name than its replicates
+    InputError : it is not a whole Parquet file, states no identity, or has another name than its replicates
     """
     match = _NAME.fullmatch(path.name)
     if not match:
-        raise InputError(f"{path}: is no name of a part: {ELSEWHERE}")
+        raise InputError(f"{path}: is not the name of a part: {ELSEWHERE}")
     identity = _said(path, _metadata(path))[0]
     if identity.name != path.name:
         last, named = identity.stop - 1, int(match[2]) - 1
@@ -186,7 +186,7 @@ def read(path: Path) -> pa.Table:
 
 
 def _metadata(path: Path) -> Mapping[bytes, bytes]:
-    """What a part says beside its rows, where it begins and ends as Parquet does.
+    """The metadata of a part, after a check that it begins and ends as Parquet does.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def _metadata(path: Path) -> Mapping[bytes, bytes]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}: {ANEW}") from error
     if head != _MAGIC or tail != _MAGIC or not 0 < int.from_bytes(length, "little") <= size - 12:
-        raise InputError(f"{path}: is no whole Parquet file: {ANEW}")
+        raise InputError(f"{path}: is not a whole Parquet file: {ANEW}")
     try:
         return pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
@@ -209,7 +209,7 @@ def _metadata(path: Path) -> Mapping[bytes, bytes]:
 
 
 def _said(path: Path, metadata: Mapping[bytes, bytes]) -> tuple[Identity, str]:
-    """What a part says it belongs to, and the digest of its rows."""
+    """The identity that a part states, and the digest of its rows."""
     try:
         said = json.loads(metadata[_KEY])
         there = said["format"]
@@ -224,7 +224,7 @@ def _said(path: Path, metadata: Mapping[bytes, bytes]) -> tuple[Identity, str]:
 
 
 def _other_rows(table: pa.Table, identity: Identity) -> str:
-    """What is wrong with rows that are not exactly one of the optimum and one of each fit, a replicate, in order."""
+    """The error where rows are not, in order, one of the optimum and one of each fit a replicate; or empty."""
     fits = [(INDEPENDENT, OPTIMUM), *(tuple(each.split(" ")) for each in identity.fits)]
     numbers = range(identity.first, identity.stop)
     wanted = {

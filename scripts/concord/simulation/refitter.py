@@ -23,7 +23,7 @@ from concord.vocabulary import SETTINGS
 
 # A relative factor's diagonal below this, in whitened coordinates, is looked at beyond its slope.
 SINGULAR = 1e-3
-# A second derivative above minus this is no descent: rounding, or a direction that does not matter at all.
+# A second derivative above minus this is not a descent: it is rounding, or a direction that does not matter.
 FLAT = 1e-2
 
 
@@ -60,7 +60,7 @@ class Refitter:
         self._ways = given.refitters(model, settings, **options)
 
     def refit(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
-        """The model fitted to a response. What an engine raises is in the replicate's `error`.
+        """The model fitted to a response. An exception of the engine is in the replicate's `error`.
 
         Parameters
         ----------
@@ -89,10 +89,9 @@ def refitting() -> tuple[str, ...]:
 
 
 def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optimum | None:
-    """The best optimum that is known of a response; None where there is none.
+    """The best optimum that is known of a response; None where no search led to one.
 
-    That is the one that the independent likelihood finds, unless an engine's fit lies above it: then that was none, and
-    a search goes on from there.
+    The independent likelihood finds it. Where an engine's fit lies higher, a search goes on from that fit.
 
     Parameters
     ----------
@@ -107,7 +106,7 @@ def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optim
     for each in replicates:
         if each.finite and (best is None or gap(each, likelihood, best) < -rounding):
             with suppress(LikelihoodError, np.linalg.LinAlgError):
-                found = likelihood.optimum([likelihood.theta_at(each.covariances, each.residual_variance)])
+                found = likelihood.optimum([likelihood.theta_at(each.parameters)])
                 best = found if best is None or found.loglik > best.loglik else best
     return best
 
@@ -123,14 +122,14 @@ def gap(replicate: Replicate, likelihood: Likelihood, optimum: Optimum) -> float
     likelihood : the independent likelihood of the same response (`likelihood_of`)
     optimum : its optimum
     """
-    level = likelihood.loglik(optimum.fixed, optimum.covariances, optimum.residual_variance)
+    level = likelihood.loglik(optimum.parameters)
     return level - _level(replicate, likelihood)
 
 
 def _level(replicate: Replicate, likelihood: Likelihood) -> float:
     if not replicate.finite:
         return -math.inf
-    return likelihood.loglik(replicate.fixed, replicate.covariances, replicate.residual_variance)
+    return likelihood.loglik(replicate.parameters)
 
 
 def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
@@ -138,7 +137,7 @@ def _at_rest(replicate: Replicate, likelihood: Likelihood) -> bool:
     if not replicate.finite:
         return False
     try:
-        theta = likelihood.theta_at(replicate.covariances, replicate.residual_variance)
+        theta = likelihood.theta_at(replicate.parameters)
         if not np.abs(likelihood.criterion_and_gradient(theta)[1]).max(initial=0.0) < STATIONARY:
             return False
         diagonals = np.concatenate([np.diag(factor) for factor in likelihood.factors(theta)])

@@ -15,9 +15,10 @@ import hashlib
 import itertools
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,15 +156,19 @@ def _lost(order: np.ndarray, codes: np.ndarray, count: int) -> list[int]:
     return lost
 
 
-def _whole(least: int, most: int) -> tuple[object, str]:
+Limit = tuple[Callable[[Any], bool], str]
+"""What holds of a value, and what to say of one of which it does not."""
+
+
+def _whole(least: int, most: int) -> Limit:
     return lambda value: isinstance(value, int) and least <= value <= most, f"a whole number from {least} to {most}"
 
 
-def _within(least: float, most: float, wanted: str) -> tuple[object, str]:
+def _within(least: float, most: float, wanted: str) -> Limit:
     return lambda value: isinstance(value, int | float) and least <= value <= most, wanted
 
 
-_LIMITS = {
+_LIMITS: dict[str, Limit] = {
     "groups": _whole(3, 100_000),
     "size": _whole(3, 10_000),
     "ratio": _within(0.0, 1e6, "a number from 0 to 1e6"),
@@ -189,7 +194,8 @@ def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
             raise InputError(f"a grid's {name} is {values!r}: give a list of values, such as [1, 10]")
         if any(isinstance(value, bool) for value in values) or len(set(values)) < len(values):
             raise InputError(f"a grid's {name} is {list(values)!r}: give different numbers")
-    return [Scenario(**dict(zip(factors, chosen, strict=True))) for chosen in itertools.product(*factors.values())]
+    made: list[Any] = [dict(zip(factors, chosen, strict=True)) for chosen in itertools.product(*factors.values())]
+    return [Scenario(**each) for each in made]
 
 
 def read(path: Path) -> list[Scenario]:
@@ -197,7 +203,7 @@ def read(path: Path) -> list[Scenario]:
 
     Raises
     ------
-    InputError : the file cannot be read or is no TOML, or what stands in it is no grid
+    InputError : the file cannot be read or is not TOML, or its content is not a grid
     """
     try:
         return cross(tomllib.loads(path.read_text(encoding="utf-8")))

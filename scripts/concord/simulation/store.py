@@ -32,11 +32,11 @@ ANOTHER = "name another folder with --output, or delete this one"
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study is.
+    """A study: its cases, its draws and its fits.
 
     Attributes
     ----------
-    cases : what is drawn from
+    cases : models with true parameters
     seed : of all draws
     replicates : of every case
     pairs : engines and settings
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What is written in the folder."""
+        """The manifest of the folder: all that tells this study from another."""
         return {
             "format": FORMAT,
             "method": self.cases[0].model.method,
@@ -109,7 +109,7 @@ class Store:
 
     Parameters
     ----------
-    folder : is made where there is none
+    folder : is made where it is missing
     """
 
     def __init__(self, folder: Path) -> None:
@@ -121,13 +121,13 @@ class Store:
 
         Raises
         ------
-        InputError : there is none, or it is not of this format
+        InputError : the manifest is missing, or is not of this format
         """
         try:
-            content = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+            content: Any = json.loads(self.manifest_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             advice = ": the simulate command that computed the parts beside it writes it anew" if self._places() else ""
-            raise InputError(f"{self.manifest_file}: there is none{advice}") from error
+            raise InputError(f"{self.manifest_file}: not found{advice}") from error
         except OSError as error:
             raise InputError(f"{self.manifest_file}: cannot be read: {error.strerror}") from error
         except ValueError as error:
@@ -138,7 +138,7 @@ class Store:
                 f"{self.folder}: was begun by an older version of Concord (format {there}, here it is {FORMAT}), whose "
                 f"parts do not count in this one: {ANOTHER}"
             )
-        if there != FORMAT:
+        if not isinstance(content, dict) or there != FORMAT:
             raise InputError(f"{self.manifest_file}: is not the manifest of a study of this version")
         return content
 
@@ -192,7 +192,7 @@ class Store:
         for name in names:
             if name not in there["cases"] or name not in here["cases"]:
                 where = "here" if name in there["cases"] else "there"
-                raise InputError(f"{self.folder}: holds another study: there is no {name} {where}: {ANOTHER}")
+                raise InputError(f"{self.folder}: holds another study: {name} is missing {where}: {ANOTHER}")
             if there["cases"][name]["digest"] != here["cases"][name]["digest"]:
                 raise InputError(
                     f"{self.folder}: holds another study: the table or the truth of {name} is another one: {ANOTHER}"
@@ -220,7 +220,7 @@ class Store:
 
         Raises
         ------
-        InputError : a replicate is in two parts; or a part is no whole Parquet file, or belongs elsewhere
+        InputError : a replicate is in two parts; or a part is not a whole Parquet file, or belongs elsewhere
         """
         found = []
         for path in sorted((self.folder / "parts" / case).glob("*.parquet")):

@@ -1,6 +1,6 @@
 """A study: replicates of many cases, computed on a cluster and kept in a folder, batch by batch.
 
-What is left to do is what no part of the folder holds: see `concord.simulation.store`.
+The replicates that no part of the folder holds are left to do: see `concord.simulation.store`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from concord.engines.engine import preloads
 from concord.errors import shorten
-from concord.processes.cluster import PATIENCE, Client, Future, cluster
+from concord.processes.cluster import PATIENCE, Client, cluster
 from concord.simulation.experiment import Failure, compute, unchanged
 from concord.simulation.store import Batch, Plan, Store
 from concord.simulation.work import Work
@@ -28,14 +28,14 @@ DEATHS = 1
 FAILURES = 20
 """After so many replicates without a result the study stops: something is wrong with all of them."""
 
-# What workers on this machine have when they are forked.
+# Modules that workers on this machine have when they are forked.
 IMPORTED = "concord.simulation.experiment"
 R = "from concord.engines.engine import load_r; load_r()"
-"""What they begin with: rpy2 wants R to be started by a process's main thread."""
+"""The statement that they begin with: rpy2 wants R to be started by a process's main thread."""
 
 
 class StudyStopped(RuntimeError):
-    """The study could not go on; one line that says why. What was computed is kept."""
+    """The study could not go on; one line that says why. All computed replicates are kept."""
 
 
 class Lost(NamedTuple):
@@ -128,16 +128,16 @@ class _Runner:
             self._take(batch, compute(batch.case.content, *self._asked(batch)))
 
     def _asked(self, batch: Batch) -> tuple[Any, ...]:
-        """What `compute` has to know of a batch beside its case."""
+        """The arguments of `compute` for a batch, after the content of its case."""
         plan = self.plan
         return batch.case.digest, plan.seed, plan.pairs, plan.thorough, batch.first, batch.stop
 
     def on(self, client: Client) -> None:
         """On the workers of a cluster, a few batches more in flight than there are workers."""
         mark = uuid.uuid4().hex[:8]
-        came: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        flying: dict[Future, Batch] = {}
-        held: dict[str, Future] = {}
+        came: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        flying: dict[Any, Batch] = {}
+        held: dict[str, Any] = {}
         count, seen, looked = 0, time.monotonic(), 0.0
         _check(client)
         try:
@@ -169,7 +169,7 @@ class _Runner:
             with suppress(Exception):
                 client.cancel(list(flying))
 
-    def _submit(self, client: Client, batch: Batch, held: dict[str, Future], mark: str) -> Future:
+    def _submit(self, client: Client, batch: Batch, held: dict[str, Any], mark: str) -> Any:
         case = batch.case
         if case.digest not in held:
             # A task, and no scattered value: what a lost worker held of it is made again
@@ -177,7 +177,7 @@ class _Runner:
         key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
         return client.submit(compute, held[case.digest], *self._asked(batch), key=key, pure=False)
 
-    def _received(self, client: Client, future: Future, batch: Batch) -> None:
+    def _received(self, client: Client, future: Any, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):
             raise StudyStopped("the scheduler is gone")
         try:

@@ -11,7 +11,7 @@ from concord.display import table as tables
 from concord.simulation.experiment import LEVEL
 
 # What `tables.render_text` and `tables.render_html` take.
-Rendered = tuple[str, list[str], list[list[object]], int, list[str]]
+Rendered = tables.Rendered
 
 
 def verdicts(table: pd.DataFrame, caption: str, shared: tuple[int, int] | None = None) -> Rendered:
@@ -58,7 +58,7 @@ def short(table: pd.DataFrame) -> Rendered:
         "no fit: no estimates of the model; short: below the optimum by 0.01 log-likelihood units or more, or a "
         "tenth of a standard error; imprecise: by less, and by more than the tolerance; silent: short "
         "without a word of doubt; false alarm: at the optimum, with a word of doubt. Doubt is about convergence: a "
-        "note that estimates lie on the boundary, or that a covariance matrix is singular, is none."
+        "note that estimates lie on the boundary, or that a covariance matrix is singular, is not one."
     ]
     header = ["engine", "settings", "no fit", "short", "share", "imprecise", "silent", "false alarm"]
     return "Short of the optimum", header, rows, 2, notes

@@ -1,4 +1,4 @@
-"""What is counted of one engine's fits in a study, replicate by replicate."""
+"""Counts and sums of one engine's fits in a study, replicate by replicate."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DECADES = np.array([1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0])
 """Where gaps are counted apart, in log-likelihood units."""
 GAPS = ("up to 1e-8", "to 1e-6", "to 1e-4", "to 0.01", "to 1", "to 100", "above", "no estimates")
 COUNTS = ["replicates", "failed", "short", "imprecise", "silent", "false_alarm"]
-"""What of a `Tally` is a number of fits."""
+"""The attributes of a `Tally` that are numbers of fits."""
 
 
 @dataclass
 class Tally:
-    """What is counted of one engine at one of its settings, on the replicates of one case."""
+    """Counts and sums of one engine at one of its settings, on the replicates of one case."""
 
     truth: np.ndarray
     replicates: int = 0
@@ -36,7 +36,7 @@ class Tally:
     def __post_init__(self) -> None:
         self.numbers = Sums.empty(2)
         self.deviations, self.errors, self.covers = (Sums.empty(len(self.truth)) for _ in range(3))
-        # By number of the replicate, where `kept` of them are: 1 or 0, and -1 where there is none.
+        # By number of the replicate, where `kept` of them are: 1 or 0, and -1 where the replicate is missing.
         self.shorts = np.full(self.kept, -1, np.int8)
         self.words = np.full(self.kept, -1, np.int8)
         self.covered = np.full((len(self.truth), self.kept), -1, np.int8)
@@ -56,8 +56,8 @@ class Tally:
         self.largest = max(self.largest, np.max(gap[np.isfinite(gap)], initial=0.0))
         for word, count in rows["verdict"].value_counts().items():
             self.verdicts[word] = self.verdicts.get(word, 0) + int(count)
-        places = np.where(np.isfinite(gap), np.searchsorted(DECADES, gap), len(DECADES) + 1)
-        self.gaps += np.bincount(places, minlength=len(GAPS))
+        decades = np.where(np.isfinite(gap), np.searchsorted(DECADES, gap), len(DECADES) + 1)
+        self.gaps += np.bincount(decades, minlength=len(GAPS))
         self.numbers.add(measured(rows))
         self.deviations.add(rows[[f"estimate: {name}" for name in names]].to_numpy(float) - self.truth)
         nothing = np.full((len(rows), len(names) - fixed), np.nan)
@@ -74,7 +74,7 @@ class Tally:
             self.covered[:, numbers] = np.where(np.isfinite(values), values, -1).T  # the last of the two are the covers
 
     def verdict(self, word: str) -> np.ndarray:
-        """By number of the replicate: 1 where the verdict is this one, 0 where another, -1 where there is none."""
+        """By number of the replicate: 1 where the verdict is this one, 0 where another, -1 where it is missing."""
         places = {each: place for place, each in enumerate(self.verdicts)}
         return np.where(self.words < 0, -1, self.words == places.get(word, -2)).astype(np.int8)
 

@@ -15,9 +15,6 @@ SHORT = 0.5
 LARGEST = 1000
 
 
-# What is to be done ----------------------------------------------------------------------------------------------
-
-
 class Work:
     """The batches that are left, made when they are asked for: a million replicates take no more room than ten.
 

@@ -25,14 +25,10 @@ def differences(old: Any, new: Any, rtol: float = RTOL, atol: float = ATOL) -> l
 
 def _walk(place: str, old: Any, new: Any, rtol: float, atol: float) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
-            if key not in new:
-                yield f"{place}.{key} is gone"
-            elif key not in old:
-                yield f"{place}.{key} is new"
-        for key in old:
-            if key in new:
-                yield from _walk(f"{place}.{key}", old[key], new[key], rtol, atol)
+        yield from (f"{place}.{key} is gone" for key in old.keys() - new.keys())
+        yield from (f"{place}.{key} is new" for key in new.keys() - old.keys())
+        for key in (key for key in old if key in new):
+            yield from _walk(f"{place}.{key}", old[key], new[key], rtol, atol)
     elif isinstance(old, list) and isinstance(new, list):
         if len(old) != len(new):
             yield f"{place}: {len(old)} items became {len(new)}"

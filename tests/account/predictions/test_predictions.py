@@ -245,7 +245,7 @@ def test_errors_of_prediction_are_not_taken_for_conditional_ones(compared, monke
     comparison = compared("sleepstudy-random_slope")
     real = lme4_says._predictions
     fit = comparison.fits[1]
-    solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+    solution = Solution(fit.model.design, fit.parameters)
     spread = solution.prediction_covariances[0]
 
     def other(fit, new):

@@ -68,7 +68,7 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
         fit = known.fit(engine)
         if fit is None or given is None:
             continue
-        error = likelihood.std_error(fit.covariances, fit.residual_variance)[place]
+        error = likelihood.std_error(fit.parameters)[place]
         quantile, name = width, ""
         if engine == "nlme":
             df = degrees_of_freedom.inner_outer(known.design)[place]

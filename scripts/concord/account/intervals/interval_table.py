@@ -13,6 +13,7 @@ from scipy import stats
 from concord.account.intervals.sources import STEP, IntervalError, Intervals, wald
 from concord.account.line import INDEPENDENT
 from concord.engines.interval_questions import STEPS
+from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
@@ -92,48 +93,55 @@ def _rows(
 
 
 def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
-    def row(source: str, ends: Sequence[float], note: str, term: str = each.term) -> _Row:
-        return _Row(each, term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
-
-    def unheld(engine: str) -> str:
-        """Why an interval is held to nothing."""
-        fit = known.fit(engine)
-        at = "" if fit is None else known.information(fit)
-        return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) and at else ""
-
-    own = known.information()
-    width, found = stats.norm.ppf((1 + known.level) / 2), []
+    own, width = known.information(), stats.norm.ppf((1 + known.level) / 2)
     if each.effect == "fixed":
-        key = ("", each.term)
-        if key in known.wald_mixedlm:
-            found.append(row("statsmodels", known.wald_mixedlm[key], "joint Hessian"))
-        if each.term in known.wald_lme4:
-            found.append(row("lme4", known.wald_lme4[each.term], "conditional on the variances"))
-        if key in known.wald_nlme:
-            found.append(row("nlme", known.wald_nlme[key], "conditional on the variances, Student's t"))
-        likelihood, optimum = known.optima[known.method]
-        place = known.design.names.index(each.term)
-        errors = [(optimum.std_error[place], "conditional on the variances")]
-        if not isinstance(own, str):
-            errors.append((own.joint[place], "joint Hessian"))
-        b = optimum.fixed[place]
-        return found + [row(INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+        return _wald_of_fixed(known, each, own, width)
+    found = []
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
     if (each.group, variance) in known.wald_mixedlm:
-        ends = known.wald_mixedlm[each.group, variance]
-        found.append(
-            row("statsmodels", ends, "of the ratio, times the residual variance" + unheld("statsmodels"), variance)
-        )
+        ends, note = known.wald_mixedlm[each.group, variance], "of the ratio, times the residual variance"
+        found.append(_wald(known, each, "statsmodels", ends, note + _unheld(known, "statsmodels"), variance))
     if (each.group, each.term) in known.wald_nlme:
-        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + unheld("nlme")
+        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + _unheld(known, "nlme")
         if known.rounded((each.group, each.term)):
             better = known.wider_nlme[each.group, each.term]
             note += f", lost in rounding: {better[0]:.6g} to {better[1]:.6g} with .relStep = {STEP:g}"
-        found.append(row("nlme", ends, note))
+        found.append(_wald(known, each, "nlme", ends, note))
     if not isinstance(own, str):
-        found.append(row(INDEPENDENT, wald(own, "variance", each, width), "of the variance", variance))
-        found.append(row(INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
+        ends = wald(own, "variance", each, width)
+        found.append(_wald(known, each, INDEPENDENT, ends, "of the variance", variance))
+        found.append(_wald(known, each, INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
     return found
+
+
+def _wald_of_fixed(known: Intervals, each: Parameter, own: Information | str, width: float) -> list[_Row]:
+    found, key = [], ("", each.term)
+    if key in known.wald_mixedlm:
+        found.append(_wald(known, each, "statsmodels", known.wald_mixedlm[key], "joint Hessian"))
+    if each.term in known.wald_lme4:
+        found.append(_wald(known, each, "lme4", known.wald_lme4[each.term], "conditional on the variances"))
+    if key in known.wald_nlme:
+        found.append(_wald(known, each, "nlme", known.wald_nlme[key], "conditional on the variances, Student's t"))
+    _, optimum = known.optima[known.method]
+    place = known.design.names.index(each.term)
+    errors = [(optimum.std_error[place], "conditional on the variances")]
+    if not isinstance(own, str):
+        errors.append((own.joint[place], "joint Hessian"))
+    b = optimum.fixed[place]
+    return found + [_wald(known, each, INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+
+
+def _wald(
+    known: Intervals, each: Parameter, source: str, ends: Sequence[float], note: str, term: str | None = None
+) -> _Row:
+    return _Row(each, term or each.term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
+
+
+def _unheld(known: Intervals, engine: str) -> str:
+    """Why an interval is held to nothing."""
+    fit = known.fit(engine)
+    at = "" if fit is None else known.information(fit)
+    return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) and at else ""
 
 
 def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> list[_Row]:

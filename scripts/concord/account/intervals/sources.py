@@ -129,9 +129,7 @@ class Intervals:
             likelihood, optimum = self.optima[self.method]
             given = optimum if fit is None else fit
             try:
-                self._informations[key] = information.observed(
-                    likelihood, given.fixed, given.covariances, given.residual_variance
-                )
+                self._informations[key] = information.observed(likelihood, given.parameters)
             except (InformationError, LikelihoodError, np.linalg.LinAlgError) as error:
                 self._informations[key] = str(error)
         return self._informations[key]

@@ -53,7 +53,7 @@ class Sources:
                 self.absent[label] = "nothing is known here of what it predicts"
                 continue
             try:
-                solution = Solution(fit.model.design, fit.fixed, fit.covariances, fit.residual_variance)
+                solution = Solution(fit.model.design, fit.parameters)
             except ValueError as error:
                 self.absent[label] = f"its estimates are no parameters of the model: {error}"
                 continue
@@ -123,6 +123,6 @@ def at_reference(comparison: Comparison) -> Solution | None:
     """The solution at the reference's estimates; None where those are no parameters of the model."""
     best = comparison.against.parameters
     try:
-        return Solution(comparison.model.design, best.fixed, best.covariances, best.residual_variance)
+        return Solution(comparison.model.design, best)
     except ValueError:
         return None

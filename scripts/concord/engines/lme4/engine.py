@@ -18,7 +18,7 @@ from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.formula import expression
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
@@ -205,10 +205,8 @@ def from_native(
         engine="lme4",
         settings=settings,
         loglik=got.loglik,
-        fixed=back @ got.fixed,
+        parameters=Parameters(back @ got.fixed, covariances, got.sigma2),
         std_error=np.sqrt(np.diag(back @ got.vcov @ back.T)),
-        covariances=covariances,
-        residual_variance=got.sigma2,
         converged=got.converged,
         messages=tuple(got.said) if messages is None else messages,
         seconds=seconds,

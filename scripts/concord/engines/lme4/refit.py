@@ -15,6 +15,7 @@ from concord.engines.replicate import Refit, Replicate
 from concord.models.coding import between, same_groups, shift
 from concord.models.formula import expression
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 
 _R = Path(__file__).with_suffix(".R")
 
@@ -136,10 +137,8 @@ class _Refit:
             "lme4",
             self._settings,
             loglik + self._shift,
-            self._back @ fixed,
+            Parameters(self._back @ fixed, tuple(covariances), residual_variance),
             np.sqrt(np.diag(spread)),
-            tuple(covariances),
-            residual_variance,
             bool(converged),
             seconds,
             None,

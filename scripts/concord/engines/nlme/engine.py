@@ -22,7 +22,7 @@ from concord.models.coding import same_numbers
 from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.nesting import levels
-from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 from concord.vocabulary import SETTINGS
 
 _R = Path(__file__).with_name("fit.R")
@@ -246,10 +246,8 @@ def from_native(
         engine="nlme",
         settings=settings,
         loglik=got.loglik,
-        fixed=got.fixed[fixed],
+        parameters=Parameters(got.fixed[fixed], tuple(covariances), got.sigma2),
         std_error=got.std_error[fixed],
-        covariances=tuple(covariances),
-        residual_variance=got.sigma2,
         converged=True,
         messages=messages,
         seconds=seconds,

@@ -22,7 +22,7 @@ from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.design import DesignTerm
 from concord.models.model import Model
-from concord.models.parameters import RANDOM_EFFECTS
+from concord.models.parameters import RANDOM_EFFECTS, Parameters
 from concord.models.syntax import literal
 from concord.vocabulary import SETTINGS
 
@@ -241,11 +241,9 @@ def from_native(
         engine="statsmodels",
         settings=settings,
         loglik=loglik(results),
-        fixed=fixed,
+        parameters=Parameters(fixed, covariances, float(results.scale)),
         std_error=std_error,
         joint_std_error=std_error,
-        covariances=covariances,
-        residual_variance=float(results.scale),
         converged=bool(results.converged),
         messages=messages,
         seconds=seconds,

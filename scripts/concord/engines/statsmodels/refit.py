@@ -15,6 +15,7 @@ from concord.engines.statsmodels.engine import DERIVATIVE_FREE, GRADIENT_BASED, 
 from concord.engines.statsmodels.formula import for_mixedlm
 from concord.models.coding import shift
 from concord.models.model import Model
+from concord.models.parameters import Parameters
 
 
 def refitters(model: Model, settings: str, *, warm: bool = False, thorough: bool = False) -> list[Refit]:
@@ -98,10 +99,8 @@ class _Refit:
             "statsmodels",
             self.settings,
             level + moved,
-            fixed,
+            Parameters(fixed, tuple(covariances), float(results.scale)),
             std_error,
-            covariances,
-            float(results.scale),
             bool(results.converged),
             seconds,
             violation,

@@ -169,12 +169,12 @@ def lost_by_differences(likelihood: Likelihood, fit: Fit, value: float) -> tuple
     """
     try:
         at, jacobian = in_factors(fit)
-        covariance = degrees_of_freedom.factor_covariance(likelihood, fit.covariances, fit.residual_variance)
+        covariance = degrees_of_freedom.factor_covariance(likelihood, fit.parameters)
         # The narrowest of numDeriv's steps, from which Richardson's extrapolation takes its digits.
         steps = np.where(np.abs(at) < NUMDERIV_ZERO, NUMDERIV_LEAST, NUMDERIV_SHARE * np.abs(at)) / NUMDERIV_HALVED
         moved = np.abs(covariance) @ (8 * value / np.outer(steps, steps)) @ np.abs(covariance)
         errors = np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
         off = np.diag(np.abs(jacobian) @ moved @ np.abs(jacobian).T) / (2 * errors)
-        return off, degrees_of_freedom.satterthwaite_off(likelihood, fit.covariances, fit.residual_variance, moved)
+        return off, degrees_of_freedom.satterthwaite_off(likelihood, fit.parameters, moved)
     except (DegreesError, LikelihoodError, np.linalg.LinAlgError):
         return np.zeros(sum(len(c) * (len(c) + 1) // 2 for c in fit.covariances) + 1), np.zeros(likelihood.p)
