@@ -1,4 +1,10 @@
-"""What several test files share: fits, each made once a session, and models on tables made in a test."""
+"""Fixtures of all tests: fits, each made once, models on tables made in a test, and a folder for its kernels.
+
+A room of the package has its tests in the folder of its name, ``tests/<room>/test_<module>.py``; what belongs to no
+room alone (README, the set-up, printed values, hostile input) is in ``tests/workbook``. No test file imports from
+another: what several need is in ``tests/support``, and is imported as ``from support.paths import CASES``. ``cases``
+has tables, ``published`` printed values with their sources, ``stress`` tables with many optima and what made them.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +32,18 @@ with suppress(r.RError):
     r.interface()
 
 
+# Those that take longest begin first, so that none is left to run alone at the end.
+LONGEST = ("workbook/test_readme", "notebooks/agreement", "commands/test_compare", "reports/test_batch")
+LONGEST += ("simulation/test_study", "commands/test_check", "session/test_session", "reports/test_site")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files in the order of `LONGEST`, then the others as they were found."""
+    files = {each.path for each in items}
+    rank = {file: i for i, name in enumerate(LONGEST) for file in files if name in file.as_posix()}
+    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
+
+
 @cache
 def _fit(id: str, method: str, engine: str, settings: str) -> Fit:
     return engines()[engine].fit(model.get(id, method), settings)
@@ -43,7 +61,7 @@ def fits(_shelf):
     @cache
     def of(*key: str) -> Fit:
         fit = _fit(*key)
-        _shelf.numbers("-".join(key), lambda: fit)
+        _shelf.kept("-".join(key), lambda: fit)
         return fit
 
     return of
@@ -51,11 +69,11 @@ def fits(_shelf):
 
 @pytest.fixture(scope="session")
 def numbers(_shelf):
-    """As `fits`, without the package's own result, summary and predictions: from whichever process or run made it."""
+    """As `fits`, without the package's own result: from whichever process or run has made it."""
 
     @cache
     def of(*key: str) -> Fit:
-        return Fit(model=model.get(*key[:2]), **_shelf.numbers("-".join(key), lambda: _fit(*key)))
+        return _shelf.fit(model.get(*key[:2]), "-".join(key), lambda: _fit(*key))
 
     return of
 

@@ -40,6 +40,7 @@ from concord.models import preparation, syntax
 from concord.models.model import Model, ModelError
 from concord.models.syntax import FormulaError
 from concord.reference import reference
+from concord.reference.record import told
 from concord.vocabulary import METHODS, SETTINGS
 
 # So many levels a caterpillar can have.
@@ -310,7 +311,7 @@ class Certificate:
         self.model, self.record = model, record
 
     def __repr__(self) -> str:
-        return f"certified: logLik {self.record['loglik']}, {reference.told(self.record['checks'])}"
+        return f"certified: logLik {self.record['loglik']}, {told(self.record['checks'])}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         content = {self.model.name: {self.model.method: self.record}}

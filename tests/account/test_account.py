@@ -12,7 +12,7 @@ import pytest
 from rpy2 import robjects
 
 from concord import r
-from concord.account import account
+from concord.account import account, checks, definitions
 from concord.account import line as quantities
 from concord.account.account import SECTIONS, Account
 from concord.account.intervals import intervals
@@ -22,11 +22,14 @@ from concord.agreement.comparison import Disagreement, compare
 from concord.bootstrap import bootstrapped
 from concord.display.media import QUANTITIES_TYPE
 from concord.engines.answers import answer
+from concord.engines.engine import engines
+from concord.engines.statements import statements
 from concord.models import model as models
 from concord.plots import influence
 from concord.session import Inquiry
 from support.paths import NOTEBOOKS
 
+ENGINES = ("statsmodels", "lme4", "nlme")
 SOURCE = Path(account.__file__).parent
 # Those that fit nothing anew, or hardly.
 QUICK = ("standard errors", "tests of fixed effects", "random effects", "criteria", "checks")
@@ -122,6 +125,32 @@ def test_quick_sections_explain_every_kind_of_model_at_default_settings(id, fits
         assert quantities.OPTIMUM in verdicts
 
 
+@pytest.fixture
+def mute(monkeypatch):
+    """An engine of which nothing is known beyond its fits: nlme, as it is here, without its statements."""
+    monkeypatch.setattr(engines()["nlme"], "statements", None)
+    statements.cache_clear()
+    yield "nlme"
+    statements.cache_clear()
+
+
+def test_an_engine_that_states_nothing_is_shown_as_saying_nothing_in_every_section(mute, fits):
+    """Its lines stand, with the reason; those of the others are what they are without it."""
+    key = "sleepstudy-random_slope", "REML"
+    comparison, others = (compare(*(fits(*key, each, "tuned") for each in ENGINES[:n])) for n in (3, 2))
+    found, without = Account(comparison), Account(others)
+    for section in QUICK:
+        lines = [line for line in found[section].check().lines if mute in (*line.values, *line.absent)]
+        assert lines, section
+        # What every fit holds, its log-likelihood, is shown all the same.
+        assert all(mute in line.absent or line.quantity == "log-likelihood" for line in lines)
+        kept = [{k: v for k, v in line.values.items() if k != mute} for line in found[section].lines]
+        assert [line.values.keys() for line in without[section].lines] == [each.keys() for each in kept]
+    table = checks.table(comparison)
+    assert set(table.loc[table["source"] == mute, "check"]) == {"convergence"}
+    assert f"{mute}: nothing is known here of what it states." in found.tests.attrs["notes"]
+
+
 def test_a_fit_in_another_process_is_asked_there():
     """An inquiry's engines are processes of their own; what they say comes through all the same."""
     inquiry = Inquiry("sleepstudy", "Reaction ~ Days + (1 | Subject)")
@@ -158,14 +187,14 @@ def test_the_summary_raises_where_a_line_is_unexplained(fits):
 def test_every_definition_and_tolerance_is_used_and_said_in_full():
     """What stands in the two tables for readers is what the lines use: nothing is left from earlier."""
     written = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.parent.rglob("*.py"))
-    for name, each in quantities.definitions().items():
+    for name, each in definitions.definitions().items():
         # Those of the tests of fixed effects are put together: "df_" or "p_", and the kind.
         kind = name.partition("_")[2]
         assert f'"{name}"' in written or f'"{kind}"' in written, name
         assert each.title and each.formula and each.source
     for name in tolerances.tolerances()["quantities"]:
         assert f'"{name}"' in written, name
-    table = quantities.conversions()
+    table = definitions.conversions()
     assert (table["conversion"] != "").all() and len(table) > 20
 
 

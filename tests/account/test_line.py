@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from concord.account import line as quantities
-from concord.account.line import Definition, Line, Sheet
+from concord.account.definitions import Definition
+from concord.account.line import Line, Sheet
 from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display.media import QUANTITIES_TYPE

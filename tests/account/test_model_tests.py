@@ -100,7 +100,10 @@ def test_a_fit_that_is_short_has_another_optimum_and_counts_the_same(compared):
 def test_a_stated_value_that_no_definition_explains_differs(compared):
     """An engine that says another log-likelihood than its estimates have is found out, agreed with or not."""
     comparison = compared("sleepstudy-random_slope")
-    wrong = [replace(fit, loglik=fit.loglik + 1e-4) if fit.engine == "statsmodels" else fit for fit in comparison.fits]
+    wrong = [
+        replace(fit, stated_loglik=fit.stated_loglik + 1e-4) if fit.engine == "statsmodels" else fit
+        for fit in comparison.fits
+    ]
     found = verdicts(criteria.lines(compare(*wrong)))
     assert found["log-likelihood", ""] == "differ" and found["AIC", ""] == "agree"
 

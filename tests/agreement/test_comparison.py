@@ -66,7 +66,7 @@ def moved(fit: Fit, key: tuple[str, str, str], step: float) -> Fit:
     """The fit with one quantity moved by so much, away from zero."""
     effect, group, term = key
     if effect == "loglik":
-        return replace(fit, loglik=fit.loglik + step)
+        return replace(fit, stated_loglik=fit.stated_loglik + step)
     if effect in ("fixed", "std_error"):
         name = {"fixed": "fixed", "std_error": "std_error"}[effect]
         values = getattr(fit, name).copy()
@@ -195,7 +195,7 @@ def test_both_standard_errors_or_both_log_likelihoods_off_together_are_red(setti
         ]
         assert compare(*off).verdict.word == "differ"
     for step in (5e-6, -5e-6):
-        assert compare(*(replace(fit, loglik=fit.loglik + step) for fit in pair)).verdict.word == "differ"
+        assert compare(*(replace(fit, stated_loglik=fit.stated_loglik + step) for fit in pair)).verdict.word == "differ"
 
 
 @pytest.mark.parametrize("key", keys("dietox-random_intercept"), ids=lambda key: " ".join(filter(None, key)))
@@ -256,7 +256,7 @@ def test_fixed_effects_alone_never_pass_a_fit(numbers):
 def test_a_wrong_claim_is_red_with_all_estimates_right(numbers):
     """A stated log-likelihood half a unit off is a disagreement although every estimate is equal."""
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
-    comparison = compare(fit, twin(fit, loglik=fit.loglik + 0.5))
+    comparison = compare(fit, twin(fit, stated_loglik=fit.stated_loglik + 0.5))
     assert comparison.verdict.word == "differ" and "states a log-likelihood of" in comparison.verdict.reason
     with pytest.raises(Disagreement, match="states a log-likelihood"):
         comparison.check()
@@ -405,7 +405,7 @@ def test_a_fit_that_leaves_the_model_is_short_with_the_violation_as_reason(numbe
 def test_two_fits_of_one_engine_and_settings_are_told_apart(numbers):
     """Each keeps a column and a label of its own, and a breach shows both values."""
     fit = numbers("sitka-random_intercept", "REML", "lme4", "default")
-    comparison = compare(fit, replace(fit, loglik=fit.loglik - 1))
+    comparison = compare(fit, replace(fit, stated_loglik=fit.stated_loglik - 1))
     assert comparison.labels == ["lme4 default 1", "lme4 default 2"]
     assert comparison.table.columns.is_unique
     with pytest.raises(Disagreement, match="lme4 default 1 -82.3884.*, lme4 default 2 -83.3884"):
@@ -446,7 +446,7 @@ def test_the_record_is_rows_of_the_two_tables(numbers):
 def test_a_missing_number_is_null_in_the_record(numbers):
     """NaN and infinity, which JSON has not, become null."""
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
-    bad = twin(fit, loglik=np.nan, fixed=np.array([np.nan, np.inf]), seconds=np.nan)
+    bad = twin(fit, stated_loglik=np.nan, fixed=np.array([np.nan, np.inf]), seconds=np.nan)
     record = compare(fit, bad).record()
     (row,) = [each for each in record["fits"] if each["engine"] == "statsmodels"]
     assert row["loglik"] is row["gap"] is row["seconds"] is None
@@ -512,7 +512,9 @@ def test_a_gap_may_grow_with_the_rows_as_stopping_rules_do():
 def test_the_same_wrong_claim_by_both_is_red(numbers):
     """Two engines that state one and the same wrong log-likelihood agree with each other, and not with the judge."""
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
-    comparison = compare(replace(fit, loglik=fit.loglik + 1), twin(fit, loglik=fit.loglik + 1))
+    comparison = compare(
+        replace(fit, stated_loglik=fit.stated_loglik + 1), twin(fit, stated_loglik=fit.stated_loglik + 1)
+    )
     assert comparison.table["difference"].max() == 0 and comparison.verdict.word == "differ"
     assert comparison.table["ok"].tolist() == [False] + 6 * [True]
     with pytest.raises(Disagreement, match="states a log-likelihood"):

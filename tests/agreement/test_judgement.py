@@ -276,7 +276,7 @@ def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least
     fit = changed(
         lme4.fit(model),
         engine="statsmodels",
-        loglik=stated,
+        stated_loglik=stated,
         fixed=fixed,
         covariances=(psi * size / n,),
         residual_variance=size / n,
@@ -293,18 +293,18 @@ def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make
     """No search by a criterion that has such an error can come nearer."""
     fit = lme4.fit(make_model(clustered(7), "y ~ x + (1 + x | g)", "ML"), "tuned")
     inside = fit.covariances[0] + 1e-9 * np.diag(np.diag(fit.covariances[0]))
-    off = changed(fit, engine="statsmodels", covariances=(inside,), loglik=fit.loglik + 1e-6)
+    off = changed(fit, engine="statsmodels", covariances=(inside,), stated_loglik=fit.stated_loglik + 1e-6)
     assert 2e-6 > resolution.inversion(off) > 5e-7 and judge(off).gap < 1e-8
     said = "its own log-likelihood has a rounding error of up to .e-0[67] there, for it inverts a covariance matrix"
     verdict = compare(off, fit).verdict
     assert verdict.word == "agree" and "rounding" in verdict.evidence and re.search(said, verdict.reason)
-    below = changed(off, residual_variance=1.0001 * fit.residual_variance, loglik=fit.loglik + 5e-7)
+    below = changed(off, residual_variance=1.0001 * fit.residual_variance, stated_loglik=fit.stated_loglik + 5e-7)
     assert 1e-6 > judge(below).gap > 1e-8 and compare(below, fit).verdict.word == "agree"
-    claims = compare(replace(off, loglik=fit.loglik + 5e-6), fit).verdict
+    claims = compare(replace(off, stated_loglik=fit.stated_loglik + 5e-6), fit).verdict
     assert claims.word == "differ" and "rounding" in claims.evidence and re.search(said, claims.reason)
     # One that states the log-likelihood well there can see well enough to go on; so can lme4.
     for sees in (
-        replace(below, loglik=reference.of(fit.model).level - judge(below).gap),
+        replace(below, stated_loglik=reference.of(fit.model).level - judge(below).gap),
         replace(below, engine="lme4"),
     ):
         assert compare(sees, fit).verdict.word in ("python imprecise", "differ")
@@ -329,7 +329,7 @@ def test_nlme_is_an_arbiter_and_no_party(fits):
     """An arbiter that is short is seen, and takes nothing from a verdict between the two."""
     pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     nlme = fits("sitka-random_intercept", "REML", "nlme", "tuned")
-    off = changed(nlme, covariances=(nlme.covariances[0] * 2,), loglik=nlme.loglik - 5)
+    off = changed(nlme, covariances=(nlme.covariances[0] * 2,), stated_loglik=nlme.stated_loglik - 5)
     comparison = compare(*pair, off)
     assert comparison.verdict.word == "agree" and comparison.judgements[2].gap > 1
     assert "nlme" in repr(comparison)

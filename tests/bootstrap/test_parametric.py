@@ -1,6 +1,5 @@
 """The parametric bootstrap: the same for any number of workers, with intervals that others find too."""
 
-import os
 import re
 from dataclasses import replace
 
@@ -277,7 +276,6 @@ def test_no_bar_is_left_where_nobody_looks(model, capsys, monkeypatch):
     shown = capsys.readouterr().err
     assert "dyestuff-random_intercept" in shown and shown.split("\r")[-1].strip() == ""
     monkeypatch.setattr(module, "_shell", lambda: type("Shell", (), {"kernel": None})())
-    monkeypatch.setitem(sys.modules, "ipykernel", os)
     for name in ("JPY_SESSION_NAME", "VSCODE_PID"):
         monkeypatch.delenv(name, raising=False)
     bootstrap(model, 2, engines=("independent",), workers=0)

@@ -451,6 +451,21 @@ def test_a_baseline_reads_back_as_it_was_written_and_nothing_has_changed(recorde
     assert (count, share) == (2 * (9 * 3 + 9 * 3 + crossed_values(recorded)), 0.0)
 
 
+def test_a_baseline_from_when_statsmodels_engine_had_another_name_is_read(recorded, tmp_path):
+    """As ``mixedlm``, both where its fits are kept and where its estimates are."""
+
+    def older(values: dict) -> dict:
+        return {"mixedlm" if name == "statsmodels" else name: value for name, value in values.items()}
+
+    content = json.loads(recorded.text())
+    for entry in content["comparisons"]:
+        entry["fits"], entry["quantities"] = older(entry["fits"]), [older(row) for row in entry["quantities"]]
+    file = tmp_path / "older.json"
+    file.write_text(json.dumps(content))
+    assert '"mixedlm": ' in file.read_text()
+    assert baseline.changes(baseline.read(file), recorded) == []
+
+
 def crossed_values(recorded: Baseline) -> int:
     entry = next(each for each in recorded.entries if each["name"] == "crossed")
     return len(entry["quantities"]) * sum(fit["absent"] is None for fit in entry["fits"].values())

@@ -184,7 +184,7 @@ ESTIMATES = {
     "all covariances": lambda good, bad: {"covariances": (np.full((2, 2), bad),)},
     "residual": lambda good, bad: {"residual_variance": bad},
     "everything": lambda good, bad: {
-        "loglik": bad,
+        "stated_loglik": bad,
         "fixed": np.full(2, bad),
         "std_error": np.full(2, bad),
         "covariances": (np.full((2, 2), bad),),
@@ -211,16 +211,18 @@ def test_estimates_that_are_no_numbers_leave_their_engine_short(case, bad, good)
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("what", ["loglik", "std_error"])
+@pytest.mark.parametrize("what", ["stated_loglik", "std_error"])
 def test_claims_that_are_no_numbers_differ(what, bad, good):
     """NaN or infinity as log-likelihood or standard error, at the right estimates: no shortfall, and no agreement."""
-    spoilt = replace(good, **{what: bad if what == "loglik" else np.array([good.std_error[0], bad])})
+    spoilt = replace(good, **{what: bad if what == "stated_loglik" else np.array([good.std_error[0], bad])})
     for comparison in (
         compare(replace(spoilt, engine="statsmodels"), good),
         compare(replace(spoilt, engine="statsmodels"), spoilt),
     ):
         assert comparison.verdict.word == "differ"
-        assert {"loglik": "log-likelihood", "std_error": "standard error Time"}[what] in comparison.verdict.reason
+        assert {"stated_loglik": "log-likelihood", "std_error": "standard error Time"}[
+            what
+        ] in comparison.verdict.reason
         told(comparison)
 
 
@@ -239,7 +241,12 @@ def test_matrices_that_are_no_covariance_matrices_leave_their_engine_short(covar
 def test_an_infinite_claim_with_an_intercept_of_zero_is_a_silent_failure(good):
     """What MixedLM's lbfgs can return: llf of infinity, intercept 0.0, converged. The likelihood is not taken in."""
     spoilt = changed(
-        good, engine="statsmodels", loglik=np.inf, fixed=np.array([0.0, good.fixed[1]]), converged=True, messages=()
+        good,
+        engine="statsmodels",
+        stated_loglik=np.inf,
+        fixed=np.array([0.0, good.fixed[1]]),
+        converged=True,
+        messages=(),
     )
     comparison = compare(spoilt, good)
     assert comparison.verdict.word == "python short" and "claims to have converged" in comparison.verdict.reason
@@ -297,8 +304,8 @@ def test_one_optimizer_that_goes_wrong_does_not_spoil_the_tuned_fit(engine, modu
             raise EngineError("it stopped")
         right = run(*arguments, **named)
         if how == "infinity":
-            return changed(right, loglik=np.inf, fixed=np.zeros(2), converged=True)
-        return changed(right, loglik=np.nan, fixed=np.full(2, np.nan), residual_variance=np.nan)
+            return changed(right, stated_loglik=np.inf, fixed=np.zeros(2), converged=True)
+        return changed(right, stated_loglik=np.nan, fixed=np.full(2, np.nan), residual_variance=np.nan)
 
     monkeypatch.setattr(module, "_run", first_is_bad)
     found = fit(engine, make_model(TABLE, "y ~ x + (1 | g)"), "tuned")

@@ -13,7 +13,7 @@ from support.estimates import changed
 
 
 def made(model: models.Model, covariances, **more) -> Fit:
-    given = {"loglik": -1.0, "converged": True, "messages": (), "seconds": 0.1, "call": "f()"}
+    given = {"stated_loglik": -1.0, "converged": True, "messages": (), "seconds": 0.1, "call": "f()"}
     return Fit(
         model,
         "lme4",

@@ -21,7 +21,7 @@ sys.addaudithook(lambda event, given: opened.add(str(given[0])) if event == "ope
 from concord.engines.engine import engines
 from concord.models import model
 for engine in engines().values():
-    for settings in engine.SETTINGS:
+    for settings in engine.settings:
         engine.fit(model.get("dyestuff-random_intercept"), settings)
 opened.update(str(each.__file__) for name, each in sys.modules.items() if name.startswith("concord"))
 print(*sorted(each for each in opened if each.startswith({str(ROOT)!r})), sep="\\n")
@@ -39,7 +39,7 @@ def checkout(tmp_path):
 
 
 def fit(value: float) -> SimpleNamespace:
-    return SimpleNamespace(**dict.fromkeys(shelf.NUMBERS, value))
+    return SimpleNamespace(**dict.fromkeys(shelf.NUMBERS, value), summary="said", random_effects=[value])
 
 
 def test_all_that_a_fit_reads_is_among_the_sources():
@@ -78,23 +78,23 @@ def test_of_two_that_want_a_fit_one_makes_it_and_the_other_waits(tmp_path):
         return fit(2.5)
 
     with ThreadPoolExecutor() as pool:
-        asked = [pool.submit(shelf.Shelf(tmp_path / "key").numbers, "a", make) for _ in range(2)]
+        asked = [pool.submit(shelf.Shelf(tmp_path / "key").kept, "a", make) for _ in range(2)]
     assert len(made) == 1
-    assert [each.result() for each in asked] == [dict.fromkeys(shelf.NUMBERS, 2.5)] * 2
+    assert [each.result() for each in asked] == [(dict.fromkeys(shelf.NUMBERS, 2.5), ["said", [2.5]])] * 2
 
 
 def test_a_fit_that_fails_or_is_not_written_to_its_end_is_made_anew(tmp_path):
     own = shelf.Shelf(tmp_path / "key")
     with pytest.raises(ZeroDivisionError):
-        own.numbers("a", lambda: 1 / 0)
-    assert own.numbers("a", lambda: fit(1.0))["loglik"] == 1
+        own.kept("a", lambda: 1 / 0)
+    assert own.kept("a", lambda: fit(1.0))[0]["stated_loglik"] == 1
     whole = (tmp_path / "key" / "a").read_bytes()
     (tmp_path / "key" / "a").write_bytes(whole[: len(whole) // 2])
-    assert own.numbers("a", lambda: fit(3.0))["loglik"] == 3
-    assert own.numbers("a", lambda: 1 / 0)["loglik"] == 3
+    assert own.kept("a", lambda: fit(3.0))[0]["stated_loglik"] == 3
+    assert own.kept("a", lambda: 1 / 0)[0]["stated_loglik"] == 3
 
 
 def test_what_another_state_has_left_is_removed(tmp_path):
-    shelf.Shelf(tmp_path / "one").numbers("a", lambda: fit(1.0))
+    shelf.Shelf(tmp_path / "one").kept("a", lambda: fit(1.0))
     shelf.Shelf(tmp_path / "two")
     assert [each.name for each in tmp_path.iterdir()] == ["two"]

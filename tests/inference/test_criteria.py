@@ -28,7 +28,7 @@ def from_fit(fit, text: str):
 
 def at(fit) -> Candidate:
     """What an engine says."""
-    return nested_models.candidate(fit.model, fit.loglik + fit.shift)
+    return nested_models.candidate(fit.model, fit.loglik)
 
 
 def candidate(formula: str, dataset: str = "sleepstudy-random_slope", reml: bool = False, **change) -> Candidate:

@@ -207,7 +207,7 @@ def placed(model, optimum: dict, engine: str) -> Fit:
         model=model,
         engine=engine,
         settings="default",
-        loglik=float(optimum["loglik"]),
+        stated_loglik=float(optimum["loglik"]),
         parameters=Parameters(fixed, tuple(covariances), variance),
         std_error=errors,
         converged=True,

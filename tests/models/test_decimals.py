@@ -20,6 +20,7 @@ from concord.models import model as models
 from concord.models import preparation
 from concord.models.decimals import Columns, InexactError
 from concord.models.formula import parse
+from concord.reference import record as record_file
 from concord.reference import reference
 
 DIGITS = 50
@@ -219,7 +220,7 @@ def test_decimal_commas_and_missing_values_leave_the_decimals(made):
 
 def test_every_record_says_what_it_certifies_and_how_far_double_precision_is():
     for model in models.every():
-        record = json.loads(reference.path(model.dataset).read_text(encoding="utf-8"))[model.name][model.method]
+        record = json.loads(record_file.path(model.dataset).read_text(encoding="utf-8"))[model.name][model.method]
         assert record["data"] == "decimals", model.id
         apart = record["checks"]["double_precision"]
         exact, doubles = Decimal(record["loglik"]), Likelihood(model.design, model.reml).optimum().loglik

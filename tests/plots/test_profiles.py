@@ -43,8 +43,11 @@ def sitka(fits):
 @pytest.fixture(scope="module")
 def data(sitka):
     comparison, curve, points = sitka
-    given = {"profile_re": {LABEL: curve}, "by_lme4": {LABEL: points}}
-    return profile_curves.curves(comparison, [LABEL], **given)
+    return profile_curves.curves(comparison, [LABEL], given(curve, points))
+
+
+def given(curve: np.ndarray, points: pd.DataFrame) -> dict:
+    return {"statsmodels": {LABEL: curve}, "lme4": {LABEL: points}}
 
 
 def of(data: pd.DataFrame, source: str, method: str, holds: str = "variance") -> pd.DataFrame:
@@ -90,7 +93,7 @@ def test_the_independent_curve_is_the_largest_likelihood_with_the_variance_held(
 def test_lines_explain_every_point_and_see_a_curve_that_is_none(sitka):
     """At MixedLM's points both packages are on the curves of their definitions; a point that is off is found."""
     comparison, curve, points = sitka
-    sheet = profile_curves.sheet(comparison, LABEL, curve, points).check()
+    sheet = profile_curves.sheet(comparison, LABEL, given(curve, points)).check()
     assert [line.verdict for line in sheet.lines] == ["by definition"] * 5
     assert {tuple(line.definitions.values()) for line in sheet.lines} == {("ratio_held", "profile_by_ml")}
     assert len(sheet.record()) == 10 and sheet.record()[0]["dataset"] == "sitka"
@@ -98,9 +101,9 @@ def test_lines_explain_every_point_and_see_a_curve_that_is_none(sitka):
     assert sheet.lines[0].independent < sheet.lines[0].values["statsmodels"] - 0.5
     off = curve.copy()
     off[0, 1] += 0.01
-    assert [line.verdict for line in profile_curves.lines(comparison, LABEL, off, points)].count("differ") == 1
+    assert [line.verdict for line in profile_curves.lines(comparison, LABEL, given(off, points))].count("differ") == 1
     shifted = points.assign(**{LABEL: points[LABEL] * 1.002})
-    assert "differ" in [line.verdict for line in profile_curves.lines(comparison, LABEL, curve, shifted)]
+    assert "differ" in [line.verdict for line in profile_curves.lines(comparison, LABEL, given(curve, shifted))]
 
 
 def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data):
@@ -128,7 +131,7 @@ def test_a_deviance_plot_has_a_point_for_every_row_and_the_chi_squared_line(data
 def test_a_zeta_plot_has_a_panel_a_parameter_and_a_pair_of_lines_a_level(sitka):
     """Under REML fixed effects have lme4's and the independent curve by ML only; a straight one for a mean."""
     comparison, _, points = sitka
-    data = profile_curves.curves(comparison, [LABEL, "Time"], by_lme4={LABEL: points}, scale="sd")
+    data = profile_curves.curves(comparison, [LABEL, "Time"], {"lme4": {LABEL: points}}, scale="sd")
     figure = profiles.zeta(data, levels=(0.5, 0.95))
     assert len(figure.axes) == 2
     for axes in figure.axes:

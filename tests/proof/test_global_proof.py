@@ -24,6 +24,7 @@ from concord.proof.covering import _Cover
 from concord.proof.global_proof import BetterOptimumError, of
 from concord.proof.regions import Interval, Shell, regions
 from concord.proof.surface import Surface, limit
+from concord.reference import record as record_file
 from concord.reference import reference
 from support.paths import CASES
 
@@ -44,7 +45,7 @@ def exact_of(design, reml: bool) -> Exact:
 
 def committed(model: models.Model) -> tuple[Design, list[arb]]:
     """The design with its effects in the record's order, and the record's theta."""
-    record = json.loads(reference.path(model.dataset).read_text(encoding="utf-8"))[model.name][model.method]
+    record = json.loads(record_file.path(model.dataset).read_text(encoding="utf-8"))[model.name][model.method]
     kept, ctx.prec = ctx.prec, 200
     try:
         return model.design, [arb(each).mid() for each in record["theta"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import itertools
 import json
 import math
@@ -29,8 +30,9 @@ from concord.models import model as models
 from concord.models.decimals import Columns
 from concord.models.parameters import ESTIMATES
 from concord.reference import certification as certifying
+from concord.reference import record as record_file
 from concord.reference import reference
-from concord.reference.reference import ReferenceError
+from concord.reference.record import ReferenceError
 from support.paths import PUBLISHED
 from support.tables import LINE, MIRROR
 
@@ -333,7 +335,7 @@ def test_certifying_anew_gives_the_same_record():
     record, kept = certifying.certify(model), committed(model.id, "ML")
     for key in ("formula", "data_sha256", "loglik", "theta", "estimates"):
         assert record[key] == kept[key], key
-    assert set(record) == set(kept) and record["checksum"] == reference.checksum(record)
+    assert set(record) == set(kept) and record["checksum"] == record_file.checksum(record)
     for key in ("bits", "digits_agreed", "krawczyk_box", "hessian", "boundary", "other_optima"):
         assert record["checks"][key] == kept["checks"][key], key
     checks = record["checks"]
@@ -373,7 +375,7 @@ def edit(place: Path, change, sign: bool = False) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
     change(content[NAME][METHOD])
     if sign:
-        content[NAME][METHOD]["checksum"] = reference.checksum(content[NAME][METHOD])
+        content[NAME][METHOD]["checksum"] = record_file.checksum(content[NAME][METHOD])
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -571,7 +573,7 @@ def test_a_changed_formula_or_table_is_noticed(place):
     table = place / "sitka.csv"
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
     table.write_text("".join([lines[0], *lines[:1:-1], lines[1]]), encoding="utf-8")
-    digest = reference.hashlib.sha256(table.read_bytes()).hexdigest()
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
     toml.write_text(re.sub('sha256 = ".*"', f'sha256 = "{digest}"', text), encoding="utf-8")
     assert refused(place).startswith(f"{NAME}.{METHOD}: certified on another table")
 
@@ -600,7 +602,7 @@ def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_m
         model = models.Model(replace(made.dataset, place=tmp_path), "model", made.record, "REML")
         record = certifying.certify(model)
         assert record.get("order") == order and len(record["checks"]["boundary"]) == terms
-        reference.write(model.dataset, {("model", "REML"): record})
+        record_file.write(model.dataset, {("model", "REML"): record})
         found = reference.of(model)
         assert found.kind.startswith("certified") and found.boundary
         (tmp_path / "reference.json").unlink()
@@ -612,7 +614,7 @@ def test_a_singular_optimums_record_is_believed_when_read_again(tmp_path, make_m
 def test_a_table_without_a_folder_of_its_own_has_no_place_for_records(make_model):
     dataset = replace(make_model(LINE, "y ~ x + (x | g)").dataset, place=None)
     with pytest.raises(ReferenceError, match="has no references"):
-        reference.write(dataset, {})
+        record_file.write(dataset, {})
 
 
 def test_writing_one_record_keeps_the_others(place):
@@ -621,7 +623,7 @@ def test_writing_one_record_keeps_the_others(place):
     before = json.loads(file.read_text(encoding="utf-8"))
     record = {**before[NAME][METHOD], "checksum": "new"}
     file.write_text(json.dumps({"gone": {"REML": {}}, **dict(reversed(before.items()))}), encoding="utf-8")
-    assert reference.write(dataset, {(NAME, METHOD): record}) == file
+    assert record_file.write(dataset, {(NAME, METHOD): record}) == file
     after = json.loads(file.read_text(encoding="utf-8"))
     assert list(after) == list(dataset.models) and after[NAME][METHOD] == record
     before[NAME][METHOD] = record
@@ -634,7 +636,7 @@ def test_what_cannot_be_read_is_written_anew(spoilt, place):
     file = place / "reference.json"
     record = json.loads(file.read_text(encoding="utf-8"))[NAME][METHOD]
     file.write_text(spoilt, encoding="utf-8")
-    reference.write(datasets.read(place), {(NAME, METHOD): record})
+    record_file.write(datasets.read(place), {(NAME, METHOD): record})
     assert json.loads(file.read_text(encoding="utf-8")) == {NAME: {METHOD: record}}
     assert reference.of(model_in(place)).kind.startswith("certified")
 
@@ -650,7 +652,7 @@ def test_what_fails_leaves_the_old_file(place, monkeypatch):
     dataset = datasets.read(place)
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        reference.write(dataset, {(NAME, METHOD): record})
+        record_file.write(dataset, {(NAME, METHOD): record})
     assert (place / "reference.json").read_bytes() == before and sorted(place.iterdir()) == beside
 
 
@@ -660,7 +662,7 @@ def test_a_new_record_takes_the_place_of_what_was_read_before(place):
     (place / "reference.json").rename(place / "kept.json")
     assert reference.of(model).kind.startswith("not certified")
     record = json.loads((place / "kept.json").read_text(encoding="utf-8"))[NAME][METHOD]
-    reference.write(model.dataset, {(NAME, METHOD): record})
+    record_file.write(model.dataset, {(NAME, METHOD): record})
     assert reference.of(model).kind.startswith("certified")
 
 

@@ -26,7 +26,7 @@ class Checkout:
 
     def __init__(self, folder: Path, **notebooks: nbformat.NotebookNode | Path):
         self.folder = folder
-        made = (".git", ".venv", "build", "notebooks", ".setup.lock", "__pycache__", ".*_cache", ".ipynb_checkpoints")
+        made = (".git", ".venv", "build", "notebooks", ".setup.lock", ".*_cache", ".ipynb_checkpoints")
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*made))
         (folder / "notebooks").mkdir()
         # A clone: what .gitignore names is nobody's concern

@@ -92,7 +92,7 @@ def moved(fit: Fit, key: tuple[str, str, str], by: float) -> Fit:
     """A fit that states one number more, or less."""
     effect, group, term = key
     if effect == "loglik":
-        return replace(fit, loglik=fit.loglik + by)
+        return replace(fit, stated_loglik=fit.stated_loglik + by)
     if effect in ("fixed", "std_error"):
         step = by * (np.array(fit.model.design.names) == term)
         if effect == "fixed":

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from concord import r
 from concord.engines.fit import Fit
+from concord.models.model import Model
 from support.paths import ROOT
 
 KEPT = ROOT / "build" / "fits"
@@ -28,6 +29,7 @@ ABOVE = {"account", "agreement", "bench", "bootstrap", "commands", "plots", "ref
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 # What hangs on the package's own result stays in the process that made it.
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
+SAID = ("summary", "random_effects")
 
 
 def sources(root: Path = ROOT) -> list[Path]:
@@ -72,8 +74,13 @@ class Shelf:
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def numbers(self, name: str, make: Callable[[], Fit]) -> dict[str, object]:
-        """The numbers of a fit; where they are not there yet, it is made while all others that want it wait."""
+    def fit(self, model: Model, name: str, make: Callable[[], Fit]) -> Fit:
+        """A fit of a model without the package's own result: what that says is kept with it."""
+        numbers, (summary, effects) = self.kept(name, make)
+        return Fit(model=model, **numbers, summarize=lambda: summary, predict=lambda: effects.copy())
+
+    def kept(self, name: str, make: Callable[[], Fit]) -> tuple[dict[str, object], list[object]]:
+        """The numbers of a fit and what it says; not there yet, it is made while all others that want it wait."""
         with (self.folder / name).open("a+b") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             held.seek(0)
@@ -81,6 +88,6 @@ class Shelf:
                 return pickle.load(held)
             made = make()
             held.truncate(0)
-            numbers = {name: getattr(made, name) for name in NUMBERS}
-            held.write(pickle.dumps(numbers))
-            return numbers
+            content = {name: getattr(made, name) for name in NUMBERS}, [getattr(made, name) for name in SAID]
+            held.write(pickle.dumps(content))
+            return content

@@ -102,3 +102,10 @@ def test_the_packages_readme_has_every_room_in_the_contracts_order():
     assert folders | {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} == set(rooms)
     for folder in folders:
         assert ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))), folder
+
+
+def test_the_independent_side_loads_nothing_by_name():
+    """What is imported by its name in a string is seen by no contract."""
+    for room in ("likelihood", "inference", "proof"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            assert not re.search(r"importlib|lazy_loader|__import__|\bexec\(", path.read_text(encoding="utf-8")), path

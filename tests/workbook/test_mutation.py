@@ -38,26 +38,18 @@ ENTRIES = 9 if ALL else 2
 
 # What packages say on the way to what is shown, by engine, question and key: moved, it is no number that anybody sees.
 NOT_SHOWN = {
-    "statsmodels ask_mixedlm_wald estimates": "tells whether its columns are the model's",
-    "statsmodels ask_mixedlm_wald cov_re": "tells which interval is whose",
-    "statsmodels ask_mixedlm_wald vcomp": "tells which interval is whose",
-    "statsmodels ask_mixedlm_wald pairs": "tells which interval is whose",
-    "lme4 ask_lme4_parameters estimates": "tells whether its parameters are the model's",
     "statsmodels _checks threshold": "its own constant",
     "lme4 _checks threshold": "its own constant",
     "lme4 _checks allowed": "its own constant",
     "lme4 _checks compared": "among the derivatives, which are shown",
     "lme4 summary satterthwaite 0": "the estimate; the fit's own is shown",
     "lme4 summary kenward_roger 0": "the estimate; the fit's own is shown",
-    "nlme ask_nlme_wald df": "those of its summary are shown",
-    "nlme ask_nlme_wald, 2 df": "those of its summary are shown",
-    "nlme ask_nlme_wald, 2 ends": "wider steps matter for variances",
-    "nlme ask_nlme_wald, 2 sigma": "wider steps matter where its own are lost in rounding",
-    "nlme ask_nlme_wald, 2 components": "wider steps matter where its own are lost in rounding",
+    "nlme _intervals, 2 fixed": "wider steps matter for variances",
+    "nlme _intervals, 2 components": "wider steps matter where its own are lost in rounding",
 }
 # Matrices, of which some entries matter little to the standard errors that are shown of them; and those errors by steps
 # whose digits may be lost, which is said.
-PARTLY = ("nlme summary stated", "nlme summary wide", "nlme summary at", "nlme ask_nlme_wald components")
+PARTLY = ("nlme summary stated", "nlme summary wide", "nlme summary at", "nlme _intervals components")
 
 
 @cache
@@ -194,7 +186,7 @@ def _immaterial(account: Account, each: mutants.OfAnswer) -> bool:
     """At a covariance matrix that is singular there is no error of a variance, and no share of one that is zero."""
     if not account.comparison.against.boundary:
         return False
-    whole = any(word in each.name for word in ("summary", "wald"))
+    whole = any(word in each.name for word in ("summary", "_intervals"))
     return whole or each.path[-1] == "residual"
 
 

@@ -17,5 +17,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "nested_models",
         "standard_errors",
     ],
-    submod_attrs={"account": ["Account", "SECTIONS"], "line": ["Line", "Sheet", "conversions"]},
+    submod_attrs={"account": ["Account", "SECTIONS"], "definitions": ["conversions"], "line": ["Line", "Sheet"]},
 )

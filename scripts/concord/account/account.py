@@ -105,10 +105,16 @@ class Account:
         return effect_tests.tests_table(self.comparison)
 
     @cached_property
+    def tested(self) -> list[model_tests.Tested]:
+        """The likelihood-ratio tests of the model with its relatives, each of which is fitted once."""
+        return model_tests.tested(self.comparison)
+
+    @cached_property
     def anova(self) -> anova.RAnova | str:
-        """R's own anova() of lme4's fits; or a sentence, where there is none."""
+        """R's own anova() of fits; or a sentence, where there is none."""
         try:
-            return anova.anova(self.comparison) or "No anova(): there is no other model, or no fit by lme4."
+            found = anova.anova(self.comparison)
+            return found or "No anova(): there is no other model, or no fit by a package that has one."
         except criteria.NotComparable as error:
             return f"No anova(): {error}."
 
@@ -165,7 +171,7 @@ class Account:
             "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
             "random effects": lambda: predictions.lines(self.comparison),
             "criteria": lambda: criteria_module.lines(self.comparison),
-            "tests of models": lambda: [*model_tests.test_lines(self.comparison), *self._anova_lines],
+            "tests of models": lambda: [*model_tests.test_lines(self.tested), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
             "influence": lambda: [
                 line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
@@ -183,7 +189,7 @@ class Account:
         if section == "intervals" and not self.profiled:
             return ("Left out, as asked: profile intervals.",)
         if section == "tests of models":
-            refused = model_tests.tests_table(self.comparison)
+            refused = model_tests.tests_table(self.tested)
             refused = refused[refused["note"].str.startswith("not tested")]
             return tuple(f"{row.null} in {row.alternative}, {row.note}." for row in refused.itertuples())
         return ()

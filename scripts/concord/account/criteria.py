@@ -46,7 +46,7 @@ def lines(comparison: Comparison) -> list[Line]:
         values, expected, definitions, absent = {}, {}, {}, {}
         for label, fit in found.items():
             # What the fit itself holds is what is shown of it everywhere.
-            said = Statement(fit.loglik) if key == "loglik" else getattr(stated.get(label), key, NOTHING)
+            said = Statement(fit.stated_loglik) if key == "loglik" else getattr(stated.get(label), key, NOTHING)
             if said.value is None:
                 absent[label] = said.reason()
                 continue

@@ -1,8 +1,8 @@
 """Deletion: what leaving out a group does to the estimates, as the packages find it by refitting.
 
-The independent values are exact (`influence`). The parties are fitted anew without the levels that matter most: MixedLM
-has no measure of influence. A package's own, such as lme4's ``influence()``, leaves out every level; since it refits
-them all, it is asked for only where it is wanted.
+The independent values are exact (`influence`). All engines but arbiters are fitted anew without the levels that matter
+most. A package's own measures, such as lme4's ``influence()``, leave out every level; since it refits them all, they
+are asked for only where they are wanted. MixedLM has none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.data.datasets import ModelRecord
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import parties
+from concord.engines.engine import contenders
 from concord.engines.fit import Fit
 from concord.engines.statements import statements
 from concord.engines.tuning import recomputed
@@ -141,7 +141,7 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
 def lines(
     comparison: Comparison, found: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
 ) -> list[Line]:
-    """Real refits by the parties without the levels that matter most, beside the exact ones.
+    """Real refits without the levels that matter most, beside the exact ones.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def lines(
         if np.isnan(found.refitted.loglik[place]):
             continue
         other = without(model, found.group, level)
-        got = {engine: fitted(other, engine) for engine in parties() if engine in fits}
+        got = {engine: fitted(other, engine) for engine in contenders() if engine in fits}
         absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
         fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
         absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
@@ -179,7 +179,7 @@ def lines(
                 SECTION,
                 "log-likelihood",
                 "criterion",
-                {e: fit.loglik + fit.shift for e, fit in there.items()},
+                {e: fit.loglik for e, fit in there.items()},
                 expected={engine: own if engine in short else top for engine, own in levels.items()},
                 independent=float(top),
                 absent=absent,

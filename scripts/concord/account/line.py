@@ -8,17 +8,15 @@ definition is never called a disagreement, and one that no definition explains i
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from concord.account.definitions import definitions
 from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
@@ -34,43 +32,6 @@ LOST = "differ: lost in rounding"
 # Each is right at its own estimates, which are apart though no fit is short: a matter of these, and judged with them.
 ESTIMATES = "by estimates"
 VERDICTS = (AGREE, DEFINITION, OPTIMUM, ESTIMATES, LOST, ALONE, DIFFER)
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What a number is, so that two of them can be told to be numbers of one thing or of two.
-
-    Attributes
-    ----------
-    title : in a few words
-    formula : what it is, in the notation of the tables
-    conversion : how to come from here to the definition that the others have; empty where this is the common one
-    source : where it is written down
-    """
-
-    title: str
-    formula: str
-    conversion: str = ""
-    source: str = ""
-
-
-@cache
-def definitions() -> Mapping[str, Definition]:
-    """All definitions by name, from ``definitions.toml``."""
-    content = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
-    return {name: Definition(**each) for name, each in content.items()}
-
-
-def conversions(names: Iterable[str] | None = None) -> pd.DataFrame:
-    """How every definition that is not the common one leads to it: ``title, formula, conversion, source``, by name.
-
-    Parameters
-    ----------
-    names : of definitions; by default all
-    """
-    chosen = {name: definitions()[name] for name in (definitions() if names is None else names)}
-    rows = {name: vars(each) for name, each in chosen.items() if each.conversion}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "formula", "conversion", "source"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,10 +349,13 @@ class Sheet:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
         found = [each for each in map(definitions().get, met) if each.conversion]
-        notes = [f"{_capital(each.title)}: {each.formula}. To convert: {each.conversion}." for each in found]
+        names = tuple({source.split()[0].rstrip(",") for source in self.sources})
+        notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
         # What is no tick is told in a sentence, with the right value.
-        told = [f"{_capital(line.title)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)]
+        told = [
+            f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)
+        ]
         return [*told, *notes, *absent]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -406,9 +370,9 @@ class Sheet:
         return tables.render_text(*self._rendered())
 
 
-def _capital(text: str) -> str:
-    """A sentence's beginning; a package's own name stays as it is written."""
-    return text if text.startswith(("lme4", "nlme", "lmerTest", "pbkrtest")) else text[:1].upper() + text[1:]
+def _capital(text: str, names: tuple[str, ...]) -> str:
+    """A sentence's beginning; the name of a package that is among the sources stays as it is written."""
+    return text if text.startswith(names) else text[:1].upper() + text[1:]
 
 
 def _scalar(value: Any) -> float:

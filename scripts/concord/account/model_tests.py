@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -18,7 +17,7 @@ from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import parties
+from concord.engines.engine import contenders, parties
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
 from concord.inference import criteria
@@ -75,19 +74,20 @@ def tested(
     ----------
     comparison : of fits of one model; its own fits are used where they are by `settings`, others are made
     settings : of the fits that the tests are made from
-    fitted : how another model is fitted; by default here and now, by both packages
+    fitted : how another model is fitted; by default here and now
     linear : whether to test the model against the one without random effects too
     """
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
     own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
-    mine = {engine: own.get(engine) or fitted(model, engine) for engine in parties()}
+    asked = [engine for engine in contenders() if engine in own or engine in parties()]
+    mine = {engine: own.get(engine) or fitted(model, engine) for engine in asked}
     found = []
     if linear:
         found.append(_pair(model, mine, None, {}, comparison.against))
     for other in nested(model):
         # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
         needed = model.method == "ML" or not restriction(model, other).fixed
-        theirs = {engine: fitted(other, engine) for engine in parties()} if needed else {}
+        theirs = {engine: fitted(other, engine) for engine in asked} if needed else {}
         found.append(_pair(model, mine, other, theirs, comparison.against))
     return found
 
@@ -131,21 +131,14 @@ def _pair(
         limits = [allowed_gap(fit.settings, fit.model) for fit in fits]
         short |= any(not top.level - level <= limit for top, level, limit in zip(tops, levels, limits, strict=True))
         noise = max(noise, 4 * max(limits))
-        ratios[engine] = ratio([candidate(fit.model, fit.loglik + fit.shift) for fit in fits])
+        ratios[engine] = ratio([candidate(fit.model, fit.loglik) for fit in fits])
         expected[engine] = ratio([candidate(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
     return Tested(*names, ratios, expected, independent, absent, "", short, noise)
 
 
-_tested: WeakKeyDictionary[Comparison, list[Tested]] = WeakKeyDictionary()
-
-
 def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
-    """Tests that were made, or those of a comparison, made once."""
-    if not isinstance(given, Comparison):
-        return given
-    if given not in _tested:
-        _tested[given] = tested(given)
-    return _tested[given]
+    """Tests that were made, or those of a comparison."""
+    return tested(given) if isinstance(given, Comparison) else given
 
 
 def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from concord.engines.fit import Fit
 from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, statements
 from concord.inference import information
 from concord.inference.information import Information, InformationError
-from concord.likelihood.likelihood import Optimum
+from concord.likelihood.optimum import Optimum
 from concord.models.parameters import KEY, keys
 from concord.reference import reference
 

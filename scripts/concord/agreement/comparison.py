@@ -139,8 +139,8 @@ class Comparison:
         if not fit.shift or measured.stated is None or not measured.stated.loglik_holds:
             return fact
         recoded = (
-            f"was given X in another coding: its REML log-likelihood, {fit.loglik:.6g}, is shifted by the difference "
-            f"of 0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
+            f"was given X in another coding: its REML log-likelihood, {fit.stated_loglik:.6g}, is shifted by the "
+            f"difference of 0.5 log |X'X|, {fit.shift:.6g}, and by nothing else"
         )
         return replace(fact, recoded=recoded)
 
@@ -188,9 +188,7 @@ class Comparison:
             comparable=all(self.same_model(each.fit) for each in parties),
             within=bool(self.fits) and not any(self.grades[i] for i in self.parties),
         )
-        shown = [
-            (label, fit.loglik + fit.shift, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)
-        ]
+        shown = [(label, fit.loglik, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)]
         labels = [self.labels[i] for i in self.parties]
         if self.alone:
             shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
@@ -301,7 +299,12 @@ class Comparison:
         for fit, judgement in zip(self.fits, self.judgements, strict=True):
             head = {**model, "settings": fit.settings, "engine": fit.engine}
             estimates += [plain({**head, **row}, ESTIMATES_COLUMNS) for row in fit.estimates.to_dict("records")]
-            judged = {"loglik": fit.loglik, "gap": judgement.gap, "digits": judgement.worst, "seconds": fit.seconds}
+            judged = {
+                "loglik": fit.stated_loglik,
+                "gap": judgement.gap,
+                "digits": judgement.worst,
+                "seconds": fit.seconds,
+            }
             told = {"converged": fit.converged, "said_so": judgement.said_so, "messages": list(fit.messages)}
             row = {**head, **judged, **told, "verdict": self.verdict.word}
             # What is no column of fits.csv is for the site, which knows no engines.

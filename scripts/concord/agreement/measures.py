@@ -156,7 +156,7 @@ class Judge:
         if not math.isfinite(own):
             # What is claimed is told even where the estimates mean nothing.
             return Measure(fit, gap, math.nan, Resolution(0.0, 0.0, np.zeros(likelihood.p)), None)
-        claimed = fit.loglik + fit.shift
+        claimed = fit.loglik
         resolved = resolution.at(fit, likelihood, own, claimed - own)
         return Measure(fit, gap, slope(fit, likelihood), resolved, self._stated(fit, own, claimed, gap, resolved))
 
@@ -283,7 +283,7 @@ class Judge:
         """What a fit states and does not hold at its own estimates, a clause each."""
         stated, fit = measured.stated, measured.fit
         if stated is None:
-            claimed = fit.loglik + fit.shift
+            claimed = fit.loglik
             return [] if math.isfinite(claimed) else [f"states a log-likelihood of {claimed:g}"]
         clauses = []
         if not stated.loglik_holds:

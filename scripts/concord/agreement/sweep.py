@@ -210,7 +210,7 @@ def _try(
         seconds = time.perf_counter() - started
         return {**row, **nothing, "seconds": seconds, "converged": False, "error": str(error)}, None
     said = {"message": fit.messages[0] if fit.messages else "", "converged": fit.converged, "seconds": fit.seconds}
-    return {**row, **nothing, "loglik": fit.loglik + fit.shift, **said}, fit
+    return {**row, **nothing, "loglik": fit.loglik, **said}, fit
 
 
 def _judged(row: dict[str, Any], fit: Fit | None, against: Reference) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from concord import checkout, session
 from concord.agreement.comparison import compare
 from concord.bench.sides import ENVIRONMENT, SideFailed, command
 from concord.engines.answers import answer
+from concord.engines.engine import engines
 
 FORMULA = "Reaction ~ Days + (1 + Days | Subject)"
 # What a reader would write to fit the model once in each package.
@@ -90,7 +91,7 @@ def _large() -> tuple[float, float]:
     def asked(table: Path, formula: str) -> tuple[float, float]:
         began = time.perf_counter()
         model = pickle.loads(pickle.dumps(session.Inquiry(table, formula).model))
-        answers = [answer(model, engine, "default") for engine in ("statsmodels", "lme4", "nlme")]
+        answers = [answer(model, engine, "default") for engine in engines()]
         comparison = compare(*answers)
         repr(comparison)
         if comparison.absent:

@@ -11,7 +11,8 @@ import numpy as np
 from concord import r
 from concord.bench.sides import SideFailed
 from concord.inference import profile
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models import model as models
 from concord.models.formula import expression
 

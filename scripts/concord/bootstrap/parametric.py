@@ -122,7 +122,7 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], 
 
     A notebook that a program executes is to be read later: there a bar would only be left as output.
     """
-    kernel = "ipykernel" in sys.modules and hasattr(_shell(), "kernel")
+    kernel = hasattr(_shell(), "kernel")
     watched = (
         bool(os.environ.get("JPY_SESSION_NAME") or os.environ.get("VSCODE_PID")) if kernel else sys.stderr.isatty()
     )
@@ -136,5 +136,6 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], 
 
 
 def _shell() -> Any:
-    """Of IPython, which every kernel has loaded."""
-    return sys.modules["IPython"].get_ipython()
+    """IPython's shell, where it is loaded, as in every kernel."""
+    loaded = sys.modules.get("IPython")
+    return loaded and loaded.get_ipython()

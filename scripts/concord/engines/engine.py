@@ -52,6 +52,7 @@ class Engine(Protocol):
     sweep : so many default fits take as long as a fit by each of its optimizers in each coding of the predictors
     optimizers : gives the names of the package's optimizers; None where they are not to be told apart
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
+    statements : a module with what the package says of a fit (`concord.engines.statements.Statements`)
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
     statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
@@ -72,6 +73,7 @@ class Engine(Protocol):
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
+    statements: ModuleType
     statements: ModuleType | None
 
     @staticmethod
@@ -166,6 +168,11 @@ def parties() -> tuple[str, ...]:
 def party(language: str) -> Engine:
     """The party that fits in a language."""
     return next(engine for engine in engines().values() if (engine.role, engine.language) == ("party", language))
+
+
+def contenders() -> tuple[str, ...]:
+    """The names of the engines that are fitted to other models and to parts of a table too: all but the arbiters."""
+    return tuple(name for name, engine in engines().items() if engine.role != "arbiter")
 
 
 def deciding(asked: Iterable[str]) -> set[str]:

@@ -189,4 +189,4 @@ def resolution(fit: Fit) -> float:
     add up as independent errors do.
     """
     groups = max(len(term.levels) for term in fit.model.design.terms)
-    return float(np.finfo(float).eps * max(abs(fit.loglik), len(fit.model.design.y)) * math.sqrt(groups))
+    return float(np.finfo(float).eps * max(abs(fit.stated_loglik), len(fit.model.design.y)) * math.sqrt(groups))

@@ -53,15 +53,15 @@ class Fit(Estimated):
     model : what was fitted
     engine : its name
     settings : ``default``, ``tuned``, or whatever made a native result
-    loglik : log-likelihood as the engine states it (the REML one under REML)
+    stated_loglik : log-likelihood as the engine states it (the REML one under REML)
     parameters : its estimates of all parameters of ``model.design``
     std_error : standard errors of the fixed effects, shape (p,)
     converged : what the engine claims
     messages : everything that it said: R's messages and warnings, or Python's warnings
     seconds : wall time of the fit
     call : the code that ran
-    shift : what to add to `loglik` to have it for the model's own coding of X: log |det T| under REML where the engine
-        was given other columns (`concord.models.coding`), else 0
+    shift : what to add to `stated_loglik` to have `loglik`, that for the model's own coding of X: log |det T| under
+        REML where the engine was given other columns (`concord.models.coding`), else 0
     joint_std_error : standard errors from the inverse of the joint Hessian of all parameters, shape (p,), where that is
         what the engine has; None where its standard errors are conditional on theta
     violation : how the estimates leave the model that was asked for, where they do
@@ -74,7 +74,7 @@ class Fit(Estimated):
     model: Model
     engine: str
     settings: str
-    loglik: float
+    stated_loglik: float
     parameters: Parameters
     std_error: np.ndarray
     converged: bool
@@ -102,6 +102,11 @@ class Fit(Estimated):
             return question(self, *arguments)
         answer: Answer = self.elsewhere(question, *arguments)
         return answer
+
+    @property
+    def loglik(self) -> float:
+        """The log-likelihood that the engine states, for the model's own coding of X."""
+        return self.stated_loglik + self.shift
 
     @property
     def estimates(self) -> pd.DataFrame:
@@ -141,4 +146,5 @@ class Fit(Estimated):
         return covariance / np.outer(deviation, deviation)
 
     def __repr__(self) -> str:
-        return f"<Fit of {self.model.id}, {self.model.method}: {self.engine} {self.settings}, logLik {self.loglik:.6f}>"
+        who = f"{self.engine} {self.settings}, logLik {self.stated_loglik:.6f}"
+        return f"<Fit of {self.model.id}, {self.model.method}: {who}>"

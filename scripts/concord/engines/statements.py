@@ -266,6 +266,56 @@ def first_rows(term: DesignTerm) -> np.ndarray:
     return np.unique(term.codes, return_index=True)[1]
 
 
+OTHER_CODING = "the fit has its columns in another coding than the model"
+
+
+@dataclass(frozen=True, eq=False)
+class WaldIntervals:
+    """A package's intervals by standard errors; the value of each statement is the lower and the upper end.
+
+    Attributes
+    ----------
+    fixed : of the fixed effects, by name
+    components : of other parameters, by group and term: ``var__`` and ``cov__``, or ``sd__`` and ``cor__``, as the
+        package has them; several where it has other arithmetic for the same, with its own `source`. The rounding is
+        that of the standard error on the logarithm's scale
+    without : why it has none of a variance
+    why : why it has none at all
+    """
+
+    fixed: Mapping[str, Statement] = field(default_factory=dict)
+    components: Mapping[tuple[str, str], tuple[Statement, ...]] = field(default_factory=dict)
+    without: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class StatedProfile:
+    """A package's profile of one parameter, on the scale of standard deviations and correlations, by ML.
+
+    Attributes
+    ----------
+    value, zeta : its points, shape (k,); None where it has none
+    possible : of each point 0 where the package's search ended at correlations that no covariance matrix has
+    ends, crossed : of the interval that the package makes of it, shape (2,), and whether the profile crosses the
+        quantile there
+    at : zeta at the values asked for, by the package's interpolation
+    said : what the package says besides
+    note : how it was made
+    why : why there is none
+    """
+
+    value: np.ndarray | None = None
+    zeta: np.ndarray | None = None
+    possible: np.ndarray | None = None
+    ends: np.ndarray | None = None
+    crossed: np.ndarray | None = None
+    at: np.ndarray | None = None
+    said: tuple[str, ...] = ()
+    note: str = ""
+    why: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class AnovaTable:
     """A package's own analysis of nested models.
@@ -316,6 +366,14 @@ class Statements:
     criteria : of a fit
     checks : of a fit, and what rounding can do to the log-likelihood
     predictions : of a fit, and new rows to predict at
+    intervals : of a fit, a level, and what rounding can do to the log-likelihood
+    profiles : of a fit, lme4's names of parameters, a level, and whether in finer steps than the package's own: by name
+    spline_ends : of the points of a profile, value and zeta, and a level: the ends, NaN where there are none, by the
+        interpolation that the package makes intervals by
+    ratio_profile : of a fit, group and term of a variance, how far below and above the estimate: the points ``value,
+        loglik`` of a profile that holds the ratio to the residual variance; every point is a fit
+    own_profile : of a profile that the package itself returned, and lme4's name of the parameter: its points, ``value,
+        zeta``, or ``value, loglik`` where the ratio is held
     anova : of a fit, other models, and whether fits by REML are made anew by ML
     influence : of a fit, and a grouping factor
     """
@@ -324,6 +382,11 @@ class Statements:
     criteria: Callable[[Fit], Criteria] | None = None
     checks: Callable[[Fit, float], Checks] | None = None
     predictions: Callable[[Fit, pd.DataFrame], Predictions] | None = None
+    intervals: Callable[[Fit, float, float], WaldIntervals] | None = None
+    profiles: Callable[[Fit, Sequence[str], float, bool], Mapping[str, StatedProfile]] | None = None
+    spline_ends: Callable[[np.ndarray, np.ndarray, float], np.ndarray] | None = None
+    ratio_profile: Callable[[Fit, tuple[str, str], float, float], pd.DataFrame] | None = None
+    own_profile: Callable[[Any, str], pd.DataFrame] | None = None
     anova: Callable[[Fit, Sequence[Model], bool], AnovaTable] | None = None
     influence: Callable[[Fit, str], Deletion] | None = None
 

@@ -97,7 +97,7 @@ def likelihood_of(model: Model) -> Likelihood:
 
 def attempt(optimizer: str, fit: Fit, likelihood: Likelihood) -> Attempt:
     """What one optimizer gave, as a row for the record."""
-    return Attempt(optimizer, recomputed(fit, likelihood), fit.loglik, fit.converged, fit.seconds, fit.messages)
+    return Attempt(optimizer, recomputed(fit, likelihood), fit.stated_loglik, fit.converged, fit.seconds, fit.messages)
 
 
 def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood: Likelihood) -> Fit:

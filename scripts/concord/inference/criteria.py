@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from concord.arrays import Matrix
 from concord.likelihood.likelihood import Likelihood
 from concord.models import nesting
 from concord.models.design import Design
@@ -51,7 +52,7 @@ class Candidate:
     @property
     def p(self) -> int:
         """Number of fixed effects."""
-        return self.design.X.shape[1]
+        return int(self.design.X.shape[1])
 
     @property
     def df(self) -> int:
@@ -251,6 +252,6 @@ def mixture_p(statistic: float, weights: Sequence[tuple[int, float]]) -> float:
     )
 
 
-def _logdet_gram(X: np.ndarray) -> float:
+def _logdet_gram(X: Matrix) -> float:
     """log |X'X|."""
     return 2 * float(np.log(np.abs(np.diag(np.linalg.qr(X, mode="r")))).sum())

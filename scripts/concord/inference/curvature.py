@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from concord.arrays import Matrix, Vector
 from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.deviance import Deviance
@@ -48,7 +49,7 @@ class Curvature(Estimated):
     level: float
 
     @cached_property
-    def estimates(self) -> np.ndarray:
+    def estimates(self) -> Vector:
         """The parameters in the order of `Fit.estimates`, shape (k,)."""
         return self.parameters.packed
 
@@ -58,17 +59,17 @@ class Curvature(Estimated):
         return 8 * EPS * max(abs(self.level), float(self.likelihood.n))
 
     @cached_property
-    def std_error(self) -> np.ndarray:
+    def std_error(self) -> Vector:
         """Standard errors of every parameter from the observed information, shape (k,)."""
         first, _ = self._spread
         return np.sqrt(np.diag(first))
 
     @cached_property
-    def conditional(self) -> np.ndarray:
+    def conditional(self) -> Vector:
         """Standard errors of the fixed effects conditional on the variances at the top, shape (p,)."""
         return self.likelihood.std_error(self.parameters)
 
-    def errors_explained(self, gap: float) -> np.ndarray:
+    def errors_explained(self, gap: float) -> Vector:
         """How far the standard errors conditional on the variances may be from those at the top, shape (p,), at
         variances that lie `gap` below it; by the delta method.
         """
@@ -81,21 +82,22 @@ class Curvature(Estimated):
             ahead, behind = self._errors_at(theta + step), self._errors_at(theta - step)
             jacobian[:, place] = (ahead - behind) / (2 * step[place])
         inverse = self._inverse[: m + 1, : m + 1]
-        return SLACK * np.sqrt(2 * max(gap, 0.0) * np.einsum("ij,jk,ik->i", jacobian, inverse, jacobian))
+        moved: Vector = np.einsum("ij,jk,ik->i", jacobian, inverse, jacobian)
+        return SLACK * np.sqrt(2 * max(gap, 0.0) * moved)
 
-    def _errors_at(self, theta: np.ndarray) -> np.ndarray:
+    def _errors_at(self, theta: Vector) -> Vector:
         """Conditional standard errors at a whitened theta, the residual variance held."""
         likelihood = self.likelihood
         spread = likelihood.spread_at(theta)
         return np.sqrt(self.residual_variance * np.diag(spread))
 
-    def explained(self, gap: float) -> np.ndarray:
+    def explained(self, gap: float) -> Vector:
         """How far from the top each parameter of estimates may be that lie `gap` below it, shape (k,)."""
         first, second = self._spread
         room = 2 * (max(gap, 0.0) + self.rounding)
         return SLACK * np.sqrt(room * np.diag(first)) + room * second
 
-    def alone(self, allowed: float) -> np.ndarray:
+    def alone(self, allowed: float) -> Vector:
         """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,)."""
         try:
             matrix, _ = information.curvature(self.likelihood, self.parameters)
@@ -107,12 +109,12 @@ class Curvature(Estimated):
         return room if (bends > 0).all() else self._searched(allowed)
 
     @cached_property
-    def _theta(self) -> np.ndarray:
+    def _theta(self) -> Vector:
         """The top in whitened coordinates, shape (m,)."""
         return self.likelihood.theta_at(self.parameters)
 
     @cached_property
-    def _inverse(self) -> np.ndarray:
+    def _inverse(self) -> Matrix:
         """Covariance matrix of (theta, log sigma, u), shape (m + 1 + p, m + 1 + p); NaN where nothing is known."""
         likelihood, deviance = self.likelihood, Deviance(self.likelihood)
         count = likelihood.m + 1 + likelihood.p
@@ -122,10 +124,11 @@ class Curvature(Estimated):
         except (LikelihoodError, np.linalg.LinAlgError):  # beyond what doubles can hold
             return np.full((count, count), np.nan)
         values, vectors = np.linalg.eigh(hessian / 2)
-        return (vectors / np.maximum(values, FLAT * values.max())) @ vectors.T
+        inverse: Matrix = (vectors / np.maximum(values, FLAT * values.max())) @ vectors.T
+        return inverse
 
     @cached_property
-    def _spread(self) -> tuple[np.ndarray, np.ndarray]:
+    def _spread(self) -> tuple[Matrix, Vector]:
         """The covariance matrix of the estimates, shape (k, k), and by how much each may move in the second order, a
         unit of what the log-likelihood falls, shape (k,).
         """
@@ -156,7 +159,7 @@ class Curvature(Estimated):
             row, start = row + len(at), start + len(rows)
         return jacobian @ inverse @ jacobian.T, second * float(np.linalg.eigvalsh(inverse[:m, :m]).max(initial=0.0))
 
-    def _searched(self, allowed: float) -> np.ndarray:
+    def _searched(self, allowed: float) -> Vector:
         """As `alone`, by bisection in both directions in which the parameter can go; the nearer one counts."""
         room = np.empty(len(self.estimates))
         farthest = self.explained(4 * allowed)

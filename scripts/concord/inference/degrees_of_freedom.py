@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import linalg
 
+from concord.arrays import Array, Floats, Integers, Matrix, Vector, total
 from concord.likelihood.blocks import components
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
@@ -40,7 +42,7 @@ class DegreesError(ValueError):
     """There are no degrees of freedom by this definition; the message says why."""
 
 
-def satterthwaite(likelihood: Likelihood, at: Parameters, contrasts: np.ndarray | None = None) -> np.ndarray:
+def satterthwaite(likelihood: Likelihood, at: Parameters, contrasts: Matrix | None = None) -> Vector:
     """Satterthwaite's degrees of freedom at given variances, shape (k,).
 
     The covariance's parameters are the relative factors' entries and sigma, as lmerTest has them. At an optimum inside
@@ -63,10 +65,11 @@ def satterthwaite(likelihood: Likelihood, at: Parameters, contrasts: np.ndarray 
     variances, gradients = _conditional(likelihood, theta, math.sqrt(at.residual_variance), contrasts)
     gradients = gradients @ jacobian
     with np.errstate(divide="ignore"):
-        return 2 * variances**2 / np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
+        degrees: Vector = 2 * variances**2 / np.einsum("ki,ij,kj->k", gradients, inverse, gradients)
+    return degrees
 
 
-def satterthwaite_off(likelihood: Likelihood, at: Parameters, moved: np.ndarray) -> np.ndarray:
+def satterthwaite_off(likelihood: Likelihood, at: Parameters, moved: Array) -> Matrix:
     """By how much `satterthwaite` of every fixed effect moves, to the first order, where the covariance matrix of
     (theta, sigma) may be off by so much, entry by entry; shape (p,).
 
@@ -84,7 +87,7 @@ def satterthwaite_off(likelihood: Likelihood, at: Parameters, moved: np.ndarray)
     return np.where(np.isfinite(off), off, 0.0)
 
 
-def factor_covariance(likelihood: Likelihood, at: Parameters) -> np.ndarray:
+def factor_covariance(likelihood: Likelihood, at: Parameters) -> Matrix:
     """The covariance matrix of (theta, sigma), shape (m + 1, m + 1), from the observed information.
 
     theta are the terms' relative factors, lower triangles column by column, as lme4 has them; the fixed effects are at
@@ -97,7 +100,7 @@ def factor_covariance(likelihood: Likelihood, at: Parameters) -> np.ndarray:
     return _of_factors(likelihood, likelihood.theta_at(at), at)[1]
 
 
-def _of_factors(likelihood: Likelihood, theta: np.ndarray, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def _of_factors(likelihood: Likelihood, theta: Vector, at: Parameters) -> tuple[Matrix, Matrix]:
     """The derivatives of (whitened theta, log sigma) with respect to (theta in the columns' own coding, sigma), and the
     latter's covariance matrix, shapes (m + 1, m + 1).
     """
@@ -122,8 +125,8 @@ def _of_factors(likelihood: Likelihood, theta: np.ndarray, at: Parameters) -> tu
 
 
 def _conditional(
-    likelihood: Likelihood, theta: np.ndarray, sigma: float, contrasts: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+    likelihood: Likelihood, theta: Vector, sigma: float, contrasts: Matrix | None
+) -> tuple[Vector, Matrix]:
     """Variances of the contrasts given the covariance, shape (k,), and their derivatives with respect to (whitened
     theta, log sigma), shape (k, m + 1).
     """
@@ -137,16 +140,14 @@ def _conditional(
     gradients = np.empty((len(wanted), m + 1))
     gradients[:, m] = 2 * variances
     share = np.zeros((p + 1, p + 1))
-    of_logdet = sum(part.slopes(share) for part in parts)
+    of_logdet = total(part.slopes(share) for part in parts)
     for i, each in enumerate(solved):
         share[:p, :p] = np.outer(each, each)
-        gradients[i, :m] = -(sigma**2) * (sum(part.slopes(share) for part in parts) - of_logdet)
+        gradients[i, :m] = -(sigma**2) * (total(part.slopes(share) for part in parts) - of_logdet)
     return variances, gradients
 
 
-def _own_coordinates(
-    likelihood: Likelihood, matrices: Sequence[np.ndarray], slopes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _own_coordinates(likelihood: Likelihood, matrices: Sequence[Matrix], slopes: Vector) -> tuple[Matrix, Matrix]:
     """The derivatives of whitened theta with respect to the relative factors' entries in the columns' own coding, shape
     (m, m), and what its second derivatives, weighted by the slopes, add to a Hessian, shape (m, m).
 
@@ -169,19 +170,22 @@ def _own_coordinates(
         rows, columns = np.triu_indices(q)[::-1]
         sizes = np.linalg.norm(factor, axis=1)[rows]
 
-        def whitened(entries, whitener=whitener, sizes=sizes, rows=rows, columns=columns, q=q):
-            own = np.zeros((q, q))
-            own[rows, columns] = entries * sizes
-            moved = whitener @ own
-            return np.linalg.cholesky(moved @ moved.T)[rows, columns]
-
+        whitened = partial(_whitened, whitener, sizes, rows, columns)
         jacobian, bent = _differences(whitened, factor[rows, columns] / sizes, weight)
         jacobians.append(jacobian / sizes)
         bents.append(bent / np.outer(sizes, sizes))
     return linalg.block_diag(*jacobians), linalg.block_diag(*bents)
 
 
-def _cholesky(matrix: np.ndarray) -> np.ndarray | None:
+def _whitened(whitener: Matrix, sizes: Vector, rows: Integers, columns: Integers, entries: Vector) -> Floats:
+    """The lower triangle of a whitened factor from that of a factor in the columns' own coding, in units of `sizes`."""
+    own = np.zeros_like(whitener)
+    own[rows, columns] = entries * sizes
+    moved = whitener @ own
+    return np.linalg.cholesky(moved @ moved.T)[rows, columns]
+
+
+def _cholesky(matrix: Matrix) -> Floats | None:
     """The factor of a covariance matrix; None where it is singular to rounding."""
     try:
         factor = np.linalg.cholesky(matrix)
@@ -191,9 +195,7 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray | None:
     return factor if shares.min() > ZERO else None
 
 
-def _differences(
-    function: Callable[[np.ndarray], np.ndarray], at: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _differences(function: Callable[[Vector], Floats], at: Vector, weight: Vector) -> tuple[Matrix, Matrix]:
     """First derivatives, shape (m, m), and second ones of the weighted sum, shape (m, m), by central differences of a
     map that costs nothing. The smallest pivot bounds the step, for the map is not smooth where it is zero.
     """
@@ -211,7 +213,7 @@ def _differences(
     return jacobian, second
 
 
-def kenward_roger(design: Design, at: Parameters, contrasts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = None) -> tuple[Matrix, Matrix]:
     """Kenward and Roger's adjusted covariance matrix of the fixed effects, shape (p, p), and their degrees of freedom.
 
     The covariance is linear in its parameters, so that their R_ij, the second derivatives, vanish. Every
@@ -277,7 +279,7 @@ def kenward_roger(design: Design, at: Parameters, contrasts: np.ndarray | None =
     return back @ adjusted @ back.T, degrees
 
 
-def _derivatives(design: Design, rows: np.ndarray, parameters: Sequence[tuple[int, int, int]]) -> np.ndarray:
+def _derivatives(design: Design, rows: Integers, parameters: Sequence[tuple[int, int, int]]) -> Array:
     """The derivatives of a block's covariance matrix with respect to every parameter, shape (k, n, n)."""
     made = np.empty((len(parameters) + 1, len(rows), len(rows)))
     for k, (t, i, j) in enumerate(parameters):
@@ -291,7 +293,7 @@ def _derivatives(design: Design, rows: np.ndarray, parameters: Sequence[tuple[in
     return made
 
 
-def inner_outer(design: Design) -> np.ndarray:
+def inner_outer(design: Design) -> Vector:
     """Every fixed effect's denominator degrees of freedom by inner and outer levels, as nlme counts them, shape (p,).
 
     A column is estimated at the innermost level within whose groups it changes, or else between the outermost groups.
@@ -324,16 +326,17 @@ def inner_outer(design: Design) -> np.ndarray:
         degrees[0] -= 1
     elif p:
         degrees[1:] += 1
-    return np.where(constant, degrees.max(), degrees[stratum]).astype(float)
+    within: Vector = np.where(constant, degrees.max(), degrees[stratum]).astype(float)
+    return within
 
 
-def _same(column: np.ndarray) -> bool:
+def _same(column: Vector) -> bool:
     """Whether a column is constant."""
     first = column[0]
     return bool(np.all(np.abs(column - first) <= 1.5e-8 * abs(first)))
 
 
-def _same_within(column: np.ndarray, codes: np.ndarray) -> bool:
+def _same_within(column: Vector, codes: Integers) -> bool:
     """Whether a column is constant in every group."""
     order = np.argsort(codes, kind="stable")
     column, codes = column[order], codes[order]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Array, Matrix
 from concord.models.design import Design
 
 # One of the effects that a level has: the number of its term, and of its column there.
@@ -20,13 +21,13 @@ def of(design: Design, terms: Iterable[int] | None = None) -> list[Effect]:
     return [(t, j) for t in every for j in range(len(design.terms[t].names))]
 
 
-def pairs(effects: Sequence[Effect], matrices: np.ndarray) -> dict[tuple[Effect, Effect], np.ndarray]:
+def pairs(effects: Sequence[Effect], matrices: Matrix) -> dict[tuple[Effect, Effect], Array]:
     """The entries of covariance matrices, shape (levels, w, w), by pair of effects."""
     every = itertools.combinations_with_replacement(enumerate(effects), 2)
     return {(one, other): matrices[:, a, b] for (a, one), (b, other) in every}
 
 
-def by_effect(table: pd.DataFrame, design: Design, column: str) -> dict[Effect, np.ndarray]:
+def by_effect(table: pd.DataFrame, design: Design, column: str) -> dict[Effect, Array]:
     """A column of a table of random effects, for every effect in the order of its levels: missing where the table has
     no row for a level, and throughout where it has a row too many.
     """

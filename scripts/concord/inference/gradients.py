@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from concord.arrays import Floats, Matrix, Vector
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design, DesignTerm
 
@@ -19,7 +20,7 @@ from concord.models.design import Design, DesignTerm
 _SHARE = 1e-3
 
 
-def relative_gradient(factor: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+def relative_gradient(factor: Matrix, slopes: Matrix) -> Floats:
     """Eigenvalues of 2 F' G F, shape (q,), from the derivatives with respect to the lower triangle of F.
 
     The derivatives of a function of F F' are 2 G F, of which the lower triangle, multiplied by F', gives that of the
@@ -34,7 +35,7 @@ def relative_gradient(factor: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     return np.linalg.eigvalsh(product + np.tril(product, -1).T)
 
 
-def largest(factors: Sequence[np.ndarray], slopes: Sequence[np.ndarray]) -> float:
+def largest(factors: Sequence[Matrix], slopes: Sequence[Matrix]) -> float:
     """The largest absolute eigenvalue of all terms' relative gradients."""
     found = [
         np.abs(relative_gradient(factor, slope)).max(initial=0.0) for factor, slope in zip(factors, slopes, strict=True)
@@ -42,7 +43,7 @@ def largest(factors: Sequence[np.ndarray], slopes: Sequence[np.ndarray]) -> floa
     return float(max(found, default=0.0))
 
 
-def filled(values: np.ndarray, sizes: Sequence[int], by_column: bool) -> list[np.ndarray]:
+def filled(values: Vector, sizes: Sequence[int], by_column: bool) -> list[Matrix]:
     """Lower triangles out of one vector, each column by column or row by row."""
     made, start = [], 0
     for q in sizes:
@@ -73,16 +74,16 @@ class Criterion:
         rows = [np.triu_indices(q)[1] if by_column else np.tril_indices(q)[0] for q in self.sizes]
         self.units = np.concatenate([unit[row] for unit, row in zip(units, rows, strict=True)])
 
-    def __call__(self, packed: np.ndarray) -> float:
+    def __call__(self, packed: Vector) -> float:
         """The criterion at factors in one vector, shape (m,)."""
         relative = [factor @ factor.T for factor in self.factors(packed)]
         return self._likelihood.criterion(self._likelihood.theta_of(relative))
 
-    def factors(self, packed: np.ndarray) -> list[np.ndarray]:
+    def factors(self, packed: Vector) -> list[Matrix]:
         """The factor of every term, shapes (q, q)."""
         return filled(packed, self.sizes, self.by_column)
 
-    def slopes(self, packed: np.ndarray) -> np.ndarray:
+    def slopes(self, packed: Vector) -> Vector:
         """Derivatives by differences of four values, with steps in the units of the effects, shape (m,)."""
         found = np.zeros(len(packed))
         for i, unit in enumerate(self.units):
@@ -91,7 +92,7 @@ class Criterion:
             found[i] = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
         return found
 
-    def differences(self, packed: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    def differences(self, packed: Vector, step: float) -> tuple[Vector, Matrix]:
         """Gradient and Hessian by differences with one step for all, shapes (m,) and (m, m)."""
         m, here = len(packed), self(packed)
         ahead, behind = ([self(packed + s * step * e) for e in np.eye(m)] for s in (1, -1))

@@ -19,8 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Array, Floats, Integers, Matrix, Vector, total
 from concord.likelihood.blocks import Blocks, components, gather
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.likelihood.sparse_blocks import Crossed
 from concord.models.design import Design, DesignTerm
 from concord.models.parameters import KEY, Parameters, entries
@@ -42,12 +44,12 @@ class Estimates:
     all_rows : log-likelihood of all rows at the estimates without the level, shape (L,)
     """
 
-    fixed: np.ndarray
-    std_error: np.ndarray
-    covariances: tuple[np.ndarray, ...]
-    residual_variance: np.ndarray
-    loglik: np.ndarray
-    all_rows: np.ndarray
+    fixed: Matrix
+    std_error: Matrix
+    covariances: tuple[Array, ...]
+    residual_variance: Vector
+    loglik: Vector
+    all_rows: Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,35 +69,36 @@ class Influence:
 
     group: str
     levels: tuple[str, ...]
-    rows: np.ndarray
+    rows: Integers
     optimum: Optimum
-    spread: np.ndarray
+    spread: Matrix
     held: Estimates
     refitted: Estimates
     reasons: dict[str, str]
 
-    def dfbeta(self, of: Estimates) -> np.ndarray:
+    def dfbeta(self, of: Estimates) -> Matrix:
         """The fixed effects less those without the level, shape (L, p) (Belsley, Kuh and Welsch 1980, Regression
         Diagnostics, equation 2.1). lme4's ``dfbeta()`` of ``influence()`` has the opposite sign.
         """
         return self.optimum.fixed - of.fixed
 
-    def dfbetas(self, of: Estimates) -> np.ndarray:
+    def dfbetas(self, of: Estimates) -> Matrix:
         """The same in units of the standard errors without the level, shape (L, p) (Nieuwenhuis, te Grotenhuis and
         Pelzer 2012, The R Journal 4(2), 38-47, as influence.ME has it; lme4's with the opposite sign).
         """
         return self.dfbeta(of) / of.std_error
 
-    def cooks_distance(self, of: Estimates) -> np.ndarray:
+    def cooks_distance(self, of: Estimates) -> Vector:
         """Cook's distance, d' Cov(b)^-1 d / p with d = `dfbeta` and the covariance matrix of all rows, shape (L,).
 
         Demidenko and Stukel (2005); influence.ME and HLMdiag have the same. lme4's ``cooks.distance()`` of an
         ``influence()`` is (L - p) / L times this, for L levels.
         """
         d = self.dfbeta(of)
-        return np.einsum("ij,ij->i", d, np.linalg.solve(self.spread, d.T).T) / d.shape[1]
+        distance: Vector = np.einsum("ij,ij->i", d, np.linalg.solve(self.spread, d.T).T) / d.shape[1]
+        return distance
 
-    def displacement(self, of: Estimates) -> np.ndarray:
+    def displacement(self, of: Estimates) -> Vector:
         """Likelihood displacement, 2 (l(all) - l(without the level)), both of all rows, shape (L,) (Cook 1986, Journal
         of the Royal Statistical Society B 48, 133-169).
         """
@@ -130,7 +133,7 @@ class Influence:
 def influence(
     likelihood: Likelihood,
     optimum: Optimum,
-    group: str | tuple[Sequence[str], np.ndarray],
+    group: str | tuple[Sequence[str], Integers],
     refit: bool | Collection[str] = True,
 ) -> Influence:
     """The influence of every level of a grouping factor.
@@ -153,7 +156,9 @@ def influence(
     name, levels, codes = _factor(likelihood.design, group)
     chosen = set(levels if refit is True else () if refit is False else refit)
     cases = _Cases(likelihood, optimum)
-    held, refitted, reasons = [], [], {}
+    held: list[_One | None] = []
+    refitted: list[_One | None] = []
+    reasons: dict[str, str] = {}
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(levels)))[:-1])
     for level, gone in zip(levels, members, strict=True):
         reason = cases.impossible(gone)
@@ -168,11 +173,11 @@ def influence(
             except LikelihoodError as error:
                 reasons[level] = str(error)
     rows = np.array([len(gone) for gone in members])
-    stacked = [_stacked(each, optimum) for each in (held, refitted)]
-    return Influence(name, levels, rows, optimum, cases.spread, *stacked, reasons)
+    without, anew = _stacked(held, optimum), _stacked(refitted, optimum)
+    return Influence(name, levels, rows, optimum, cases.spread, without, anew, reasons)
 
 
-def _factor(design: Design, group: str | tuple[Sequence[str], np.ndarray]) -> tuple[str, tuple[str, ...], np.ndarray]:
+def _factor(design: Design, group: str | tuple[Sequence[str], Integers]) -> tuple[str, tuple[str, ...], Integers]:
     if not isinstance(group, str):
         levels, codes = group
         return "", tuple(levels), np.asarray(codes)
@@ -203,7 +208,7 @@ class _Without:
     change: list[Blocks | Crossed] | None  # None where all blocks are made anew
 
 
-_One = tuple[Parameters, np.ndarray, float, float]
+_One = tuple[Parameters, Vector, float, float]
 
 
 class _Cases:
@@ -227,7 +232,7 @@ class _Cases:
         inverse = np.linalg.inv(self.cross[:-1, :-1])
         self.spread = optimum.residual_variance * self._coded(inverse)
 
-    def impossible(self, gone: np.ndarray) -> str | None:
+    def impossible(self, gone: Integers) -> str | None:
         """Why there are no estimates without the rows numbered `gone`; None where there are."""
         X = self.table[gone, :-1]
         if np.linalg.eigvalsh(np.eye(X.shape[1]) - X.T @ X).min(initial=1.0) < SINGULAR:
@@ -241,7 +246,7 @@ class _Cases:
                 return f"of {term.group} one level is left"
         return None
 
-    def without(self, gone: np.ndarray) -> _Without:
+    def without(self, gone: Integers) -> _Without:
         """The likelihood without the rows numbered `gone`."""
         n = self.whole.n - len(gone)
         if not self.whole.dense:
@@ -249,16 +254,17 @@ class _Cases:
             return _Without(_Remaining(self.whole, self._gathered(kept), n), None)
         affected = np.concatenate([self.rows_of[block] for block in np.unique(self.block[gone])])
         # A block that is taken away is one that counts negatively: all that an evaluation sums is linear in these.
-        change = [
+        change: list[Blocks | Crossed] = [
             replace(each, count=-each.count, products=-each.products, outside=-each.outside)
             for each in self._gathered(affected)
+            if isinstance(each, Blocks)
         ]
         kept = np.setdiff1d(affected, gone)
         if len(kept):
             change += self._gathered(kept)
         return _Without(_Remaining(self.whole, [*self.whole.blocks, *change], n), change)
 
-    def _gathered(self, rows: np.ndarray) -> list[Blocks | Crossed]:
+    def _gathered(self, rows: Integers) -> list[Blocks | Crossed]:
         terms: list[DesignTerm] = []
         for term in self.whole.design.terms:
             present, codes = np.unique(term.codes[rows], return_inverse=True)
@@ -273,7 +279,7 @@ class _Cases:
         else:
             parts = [each.at(theta) for each in remaining.change]
             logdet = self.logdet + sum(part.logdet for part in parts)
-            cross = self.cross + sum(part.cross for part in parts)
+            cross = self.cross + total(part.cross for part in parts)
         inverse = np.linalg.inv(cross[:-1, :-1])
         direction = np.append(-inverse @ cross[:-1, -1], 1.0)
         residual_variance = whole.scale**2 * float(direction @ cross @ direction) / of.nu
@@ -289,15 +295,13 @@ class _Cases:
         found = remaining.likelihood.optimum([self.optimum.theta])
         return found.parameters, found.std_error, found.loglik, self.whole.loglik(found.parameters)
 
-    def _coded(self, inverse: np.ndarray) -> np.ndarray:
+    def _coded(self, inverse: Floats) -> Matrix:
         """(X'V^-1 X)^-1 in the coding of X."""
         half = np.linalg.solve(self.whole.R, inverse)
         return np.linalg.solve(self.whole.R, half.T)
 
     @staticmethod
-    def _loglik(
-        of: Likelihood, logdet: float, cross: np.ndarray, direction: np.ndarray, residual_variance: float
-    ) -> float:
+    def _loglik(of: Likelihood, logdet: float, cross: Matrix, direction: Vector, residual_variance: float) -> float:
         """`Likelihood.loglik` where log |V| and the cross-products are at hand."""
         if of.reml:
             logdet = logdet + float(np.linalg.slogdet(cross[:-1, :-1])[1]) + of.logdet_X

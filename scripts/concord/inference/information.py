@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
+from concord.arrays import Matrix, Vector
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import KEY, ZERO, Parameters, entries
@@ -62,13 +63,13 @@ class Information:
     """
 
     estimates: pd.DataFrame
-    matrix: np.ndarray
-    covariance: np.ndarray
-    conditional: np.ndarray
+    matrix: Matrix
+    covariance: Matrix
+    conditional: Vector
     nu: int
 
     @property
-    def joint(self) -> np.ndarray:
+    def joint(self) -> Vector:
         """Standard errors of the fixed effects from the joint Hessian, shape (p,), as MixedLM defines them."""
         p = len(self.conditional)
         return np.sqrt(np.diag(self.covariance)[:p])
@@ -177,7 +178,7 @@ def observed(likelihood: Likelihood, at: Parameters) -> Information:
     )
 
 
-def curvature(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def curvature(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Vector]:
     """Minus the Hessian of the log-likelihood, shape (k, k), and its gradient, shape (k,), bent down or not.
 
     Both at values of all parameters and in their order.
@@ -192,7 +193,7 @@ def curvature(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     return forth.T @ whitened @ forth, forth.T @ slopes
 
 
-def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.ndarray]:
+def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Matrix]:
     """As `curvature`, in (u, lower triangles of every covariance matrix in whitened coordinates, sigma^2)."""
     design, deviance = likelihood.design, Deviance(likelihood)
     residual_variance = at.residual_variance
@@ -242,7 +243,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[np.ndarray, np.nd
     return (whitened + whitened.T) / 2, -slopes / 2
 
 
-def _coding(likelihood: Likelihood) -> tuple[np.ndarray, np.ndarray]:
+def _coding(likelihood: Likelihood) -> tuple[Matrix, Matrix]:
     """The derivatives of (fixed effects, variances and covariances in their order, residual variance) with respect to
     (u, entries of Omega, sigma^2), and their inverse: beta = ols - scale R^-1 u, and Psi = W^-1 Omega W^-T for the
     whitener W.

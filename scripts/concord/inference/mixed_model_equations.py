@@ -12,6 +12,7 @@ what the solution holds in a block is what that block's own column would have gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import cvxopt
@@ -19,6 +20,7 @@ import numpy as np
 from cvxopt import cholmod
 from scipy import sparse
 
+from concord.arrays import Array, Floats, Integers, Matrix, Vector
 from concord.likelihood.blocks import components, ranks_within
 from concord.models.design import DesignTerm
 from concord.models.parameters import spectrum
@@ -27,7 +29,7 @@ from concord.models.parameters import spectrum
 HELD = 2**22
 
 
-def relative_factor(covariance: np.ndarray, residual_variance: float) -> np.ndarray:
+def relative_factor(covariance: Matrix, residual_variance: float) -> Floats:
     """A factor L of a covariance matrix relative to the residual variance, Psi / sigma^2 = L L', shape (q, q).
 
     Lower triangular, or of no special form where Psi is singular.
@@ -39,10 +41,9 @@ def relative_factor(covariance: np.ndarray, residual_variance: float) -> np.ndar
     relative = np.asarray(covariance, float) / residual_variance
     if not np.isfinite(relative).all():
         raise ValueError("a covariance matrix or the residual variance is not finite, or the latter is zero")
-    try:
-        return np.linalg.cholesky(relative)
-    except np.linalg.LinAlgError:
-        pass
+    with suppress(np.linalg.LinAlgError):
+        factor: Floats = np.linalg.cholesky(relative)
+        return factor
     unit, vectors, roots = spectrum(relative)
     return unit[:, None] * vectors * roots
 
@@ -62,7 +63,7 @@ class Equations:
     places : for every term where its columns stand, shape (levels, q)
     """
 
-    def __init__(self, terms: Sequence[DesignTerm], factors: Sequence[np.ndarray], n: int) -> None:
+    def __init__(self, terms: Sequence[DesignTerm], factors: Sequence[Floats], n: int) -> None:
         self._terms, self._factors = tuple(terms), tuple(factors)
         widths = [len(term.names) for term in terms]
         starts = np.cumsum([0, *(len(term.levels) * q for term, q in zip(terms, widths, strict=True))])
@@ -80,7 +81,7 @@ class Equations:
             for term, place in zip(terms, self.places, strict=True):
                 self._block[place[term.codes]] = block[:, None]
 
-    def rows(self, matrices: Sequence[np.ndarray], codes: Sequence[np.ndarray], n: int) -> sparse.csr_array:
+    def rows(self, matrices: Sequence[Matrix], codes: Sequence[Integers], n: int) -> sparse.csr_array:
         """Z Lambda of any rows, shape (n, Q); a level numbered -1 has no column.
 
         Parameters
@@ -98,7 +99,7 @@ class Equations:
         entries = (np.concatenate(value), (np.concatenate(row), np.concatenate(column)))
         return sparse.csr_array(entries, shape=(n, self.size))
 
-    def solve(self, right: np.ndarray) -> np.ndarray:
+    def solve(self, right: Matrix) -> Matrix:
         """A^-1 times dense columns, shape (Q, k)."""
         if not right.size:
             return np.zeros(right.shape)
@@ -106,11 +107,11 @@ class Equations:
         cholmod.solve(self._factorization, solution)
         return np.array(solution).reshape(right.shape)
 
-    def by_level(self, stacked: np.ndarray) -> list[np.ndarray]:
+    def by_level(self, stacked: Array) -> list[Array]:
         """Lambda times columns of length Q, by term, shapes (levels, q, k): from spherical to random effects."""
         return [factor @ stacked[place] for factor, place in zip(self._factors, self.places, strict=True)]
 
-    def inverse_blocks(self) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    def inverse_blocks(self) -> list[tuple[tuple[int, ...], Array]]:
         """Lambda A^-1 Lambda' within every level of every grouping factor.
 
         Returns
@@ -136,7 +137,7 @@ class Equations:
                 families.append([t])
         return sorted(families, key=lambda terms: -sum(self.places[t].size for t in terms))
 
-    def _inverse_blocks(self) -> list[np.ndarray]:
+    def _inverse_blocks(self) -> list[Array]:
         """The blocks of A^-1, by family.
 
         The columns of all families but the first are solved for. Between the levels of the first one A has no entries:
@@ -175,7 +176,7 @@ class Equations:
         leading = np.linalg.solve(D, np.eye(width) - mixed)
         return [(each + each.transpose(0, 2, 1)) / 2 for each in (leading, *found)]
 
-    def quadratic(self, rows: sparse.csr_array) -> np.ndarray:
+    def quadratic(self, rows: sparse.csr_array) -> Vector:
         """w'A^-1 w for every row w of a sparse matrix, shape (k,)."""
         rows = rows.tocoo()
         count = rows.shape[0]
@@ -215,5 +216,5 @@ def _factorized(A: sparse.csr_array) -> object:
     return factorization
 
 
-def _block_diagonal(matrices: Sequence[np.ndarray]) -> np.ndarray:
+def _block_diagonal(matrices: Sequence[Floats]) -> Floats:
     return np.asarray(sparse.block_diag(matrices).todense()) if len(matrices) > 1 else matrices[0]

@@ -16,13 +16,14 @@ their notation, with u = Lambda v for all random effects, S = (X'V^-1 X)^-1 for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy import linalg
 
+from concord.arrays import Array, Vector
 from concord.inference.mixed_model_equations import Equations, relative_factor
 from concord.models.design import Design, NewRows, own_rows
 from concord.models.parameters import RANDOM_EFFECTS, Estimated, Parameters
@@ -70,7 +71,7 @@ class Solution(Estimated):
     # ---- random effects ----------------------------------------------------------------------------------------------
 
     @cached_property
-    def by_group(self) -> list[tuple[tuple[int, ...], np.ndarray, np.ndarray]]:
+    def by_group(self) -> list[tuple[tuple[int, ...], Array, Array]]:
         """Covariance matrices of every level's random effects, for every grouping factor.
 
         Returns
@@ -88,22 +89,23 @@ class Solution(Estimated):
         return found
 
     @property
-    def conditional_covariances(self) -> tuple[np.ndarray, ...]:
+    def conditional_covariances(self) -> tuple[Array, ...]:
         """For every term its levels' covariance matrices given the data, fixed effects known, shape (levels, q, q)."""
-        return self._of_terms(1)
+        return self._of_terms((terms, known) for terms, known, _ in self.by_group)
 
     @property
-    def prediction_covariances(self) -> tuple[np.ndarray, ...]:
+    def prediction_covariances(self) -> tuple[Array, ...]:
         """For every term its levels' covariance matrices of the errors of prediction, shape (levels, q, q)."""
-        return self._of_terms(2)
+        return self._of_terms((terms, errors) for terms, _, errors in self.by_group)
 
-    def _of_terms(self, which: int) -> tuple[np.ndarray, ...]:
-        found: dict[int, np.ndarray] = {}
-        for family in self.by_group:
+    def _of_terms(self, families: Iterable[tuple[tuple[int, ...], Array]]) -> tuple[Array, ...]:
+        """For every term the covariance matrices of its own effects, out of those of a grouping factor's."""
+        found: dict[int, Array] = {}
+        for terms, covariances in families:
             start = 0
-            for t in family[0]:
+            for t in terms:
                 mine = slice(start, start + len(self.design.terms[t].names))
-                found[t] = family[which][:, mine, mine]
+                found[t] = covariances[:, mine, mine]
                 start = mine.stop
         return tuple(found[t] for t in range(len(self.design.terms)))
 
@@ -126,15 +128,17 @@ class Solution(Estimated):
     # ---- fitted values and predictions -------------------------------------------------------------------------------
 
     @cached_property
-    def fitted(self) -> np.ndarray:
+    def fitted(self) -> Vector:
         """Fitted values of the rows used, on the response's scale (with its offset, as R's), shape (n,)."""
         offset = 0.0 if self.design.offset is None else self.design.offset
-        return self.design.X @ self.fixed + self._equations.W @ self._v + offset
+        fitted: Vector = self.design.X @ self.fixed + self._equations.W @ self._v + offset
+        return fitted
 
     @property
-    def residuals(self) -> np.ndarray:
+    def residuals(self) -> Vector:
         """The response less its fitted values, shape (n,)."""
-        return self.marginal_residuals - self._equations.W @ self._v
+        residuals: Vector = self.marginal_residuals - self._equations.W @ self._v
+        return residuals
 
     def predict(
         self, rows: NewRows | None = None, random: bool | Sequence[int] = True, errors: bool = True
@@ -183,7 +187,7 @@ class Solution(Estimated):
     # ---- explained variance ------------------------------------------------------------------------------------------
 
     @cached_property
-    def variances(self) -> dict[str, float | np.ndarray]:
+    def variances(self) -> dict[str, float | Array]:
         """The shares of the response's variance, in its squared unit.
 
         Returns
@@ -222,5 +226,5 @@ class Solution(Estimated):
         return random / (total - fixed), random / total
 
     def _shares(self) -> tuple[float, float, float]:
-        fixed, random = self.variances["fixed"], float(self.variances["random"].sum())
+        fixed, random = float(self.variances["fixed"]), float(np.sum(self.variances["random"]))
         return fixed, random, fixed + random + self.residual_variance

@@ -12,7 +12,8 @@ import numpy as np
 from concord.inference import profile_coordinates
 from concord.inference.profile_coordinates import Coordinates
 from concord.inference.profile_curve import Parameter, Profile, ProfileError
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.parameters import ZERO, Parameters
 
@@ -111,7 +112,9 @@ def _order(design: Design) -> list[int]:
     """The terms in lme4's order: as they are if their numbers of levels do not rise, else backwards by these."""
     levels = np.array([len(each.levels) for each in design.terms])
     order = np.arange(len(levels))
-    return (np.argsort(levels, kind="stable")[::-1] if (np.diff(levels) > 0).any() else order).tolist()
+    if (np.diff(levels) > 0).any():
+        order = np.argsort(levels, kind="stable")[::-1]
+    return [int(each) for each in order]
 
 
 def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> bool:

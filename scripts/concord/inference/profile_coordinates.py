@@ -24,6 +24,7 @@ from functools import partial
 
 import numpy as np
 
+from concord.arrays import Matrix, Vector
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import ZERO, Parameters
@@ -44,7 +45,7 @@ class Coordinates:
     """
 
     deviance: Deviance
-    start: np.ndarray
+    start: Vector
     limits: tuple[float, float]
     value: Callable[[float], float]
     at: Callable[[float], float]
@@ -52,7 +53,7 @@ class Coordinates:
     _last: bool = False
     instead: tuple[Callable[[Likelihood, Parameters], Coordinates], ...] = ()
 
-    def expand(self, z: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def expand(self, z: Vector) -> tuple[float, Vector, Matrix]:
         """The deviance, minimised over fixed effects that are not held, with gradient, shape (k,), and Hessian, shape
         (k, k), in z.
 
@@ -66,13 +67,16 @@ class Coordinates:
         inner = jacobian.T @ hessian @ jacobian + bend(gradient)
         return value, gradient @ jacobian, inner
 
-    def sigma(self, z: np.ndarray) -> float:
+    def sigma(self, z: Vector) -> float:
         """The residual standard deviation at z."""
         return math.exp(self._chart(z)[0][self.deviance.m])
 
-    def wrong(self, z: np.ndarray) -> bool:
+    def wrong(self, z: Vector) -> bool:
         """Whether z has left the half of the coordinates in which the held one means what it says."""
         return self._chart.wrong(z)
+
+
+Charted = tuple[Vector, Matrix, Callable[[Vector], Matrix]]
 
 
 class _Chart:
@@ -80,10 +84,10 @@ class _Chart:
     its second derivatives weighted by a gradient, shape (k, k).
     """
 
-    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    def __call__(self, z: Vector) -> Charted:
         raise NotImplementedError
 
-    def wrong(self, z: np.ndarray) -> bool:
+    def wrong(self, z: Vector) -> bool:
         return False
 
 
@@ -95,7 +99,7 @@ class _Moved(_Chart):
     offset: float = 0.0
     unit: float = 1.0
 
-    def __call__(self, z):
+    def __call__(self, z: Vector) -> Charted:
         k = len(z)
         order = np.append(np.delete(np.arange(k), self.place), self.place)
         x, jacobian = np.empty(k), np.zeros((k, k))
@@ -112,14 +116,14 @@ class _Deviation(_Chart):
     place: int
     w11: float
 
-    def __call__(self, z):
+    def __call__(self, z: Vector) -> Charted:
         k, place = len(z), self.place
         x, jacobian, _ = _Moved(place)(z)
         per = self.w11 * math.exp(-x[-1])
         x[place] = per * z[-1]
         jacobian[place, -2:] = -x[place], per
 
-        def bend(gradient):
+        def bend(gradient: Vector) -> Matrix:
             second = np.zeros((k, k))
             second[-2, -2] = gradient[place] * x[place]
             second[-2, -1] = second[-1, -2] = -gradient[place] * per
@@ -134,9 +138,9 @@ class _Correlation(_Chart):
 
     place: int  # of theta_11; theta_21 follows it
     diagonal: int  # place of theta_22
-    w: np.ndarray  # (2, 2): the first rows of W
+    w: Matrix  # (2, 2): the first rows of W
 
-    def __call__(self, z):
+    def __call__(self, z: Vector) -> Charted:
         k, first, second = len(z), self.place, self.place + 1
         x, jacobian, _ = _Moved(self.diagonal)(z)
         rho, sine, cosine = z[second], math.sin(z[-1]), math.cos(z[-1])
@@ -146,7 +150,7 @@ class _Correlation(_Chart):
         jacobian[second, [first, second, -1]] = w[1, 0] / w[0, 0], w[1, 1] * sine, w[1, 1] * rho * cosine
         jacobian[self.diagonal, [second, -1]] = w[1, 1] * cosine, -w[1, 1] * rho * sine
 
-        def bend(gradient):
+        def bend(gradient: Vector) -> Matrix:
             out = np.zeros((k, k))
             below, corner = w[1, 1] * gradient[second], w[1, 1] * gradient[self.diagonal]
             out[second, -1] = out[-1, second] = below * cosine - corner * sine
@@ -155,9 +159,9 @@ class _Correlation(_Chart):
 
         return x, jacobian, bend
 
-    def wrong(self, z):
+    def wrong(self, z: Vector) -> bool:
         """Where one standard deviation has gone through zero, r stands for -r."""
-        return z[self.place] * z[self.place + 1] < 0
+        return bool(z[self.place] * z[self.place + 1] < 0)
 
 
 @dataclass(frozen=True)
@@ -165,9 +169,9 @@ class _Covariance(_Chart):
     """A covariance c: theta_21 = W_21 theta_11 / W_11 + W_22 W_11 c / (sigma^2 theta_11); log sigma is next to last."""
 
     place: int
-    w: np.ndarray
+    w: Matrix
 
-    def __call__(self, z):
+    def __call__(self, z: Vector) -> Charted:
         k, first, second, w = len(z), self.place, self.place + 1, self.w
         x, jacobian, _ = _Moved(second)(z)
         lead = x[first]
@@ -178,7 +182,7 @@ class _Covariance(_Chart):
         x[second] = straight * lead + part
         jacobian[second, [first, -2, -1]] = straight - part / lead, -2 * part, per
 
-        def bend(gradient):
+        def bend(gradient: Vector) -> Matrix:
             out = np.zeros((k, k))
             at = [first, -2, -1]
             out[np.ix_(at, at)] = gradient[second] * np.array(
@@ -282,7 +286,7 @@ def squared(held: Coordinates) -> Coordinates:
 
 def _coded(
     likelihood: Likelihood, given: Parameters, number: int, leading: tuple[int, ...]
-) -> tuple[Likelihood, np.ndarray, int, np.ndarray]:
+) -> tuple[Likelihood, Matrix, int, Vector]:
     """The model with one term coded anew, x = (theta, log sigma) of the parameters in it, shape (m + 1,), the place of
     the term's first entry in theta, and W, shape (q, q).
     """

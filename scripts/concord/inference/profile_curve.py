@@ -25,9 +25,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from concord.arrays import Matrix, Vector
 from concord.inference.profile_coordinates import Coordinates
 from concord.likelihood import newton
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.parameters import ZERO, Parameters
 
@@ -92,8 +94,8 @@ class _Point:
     deviance: float
     zeta: float
     rate: float  # d zeta / d held
-    free: np.ndarray
-    ahead: np.ndarray  # d free / d held
+    free: Vector
+    ahead: Vector  # d free / d held
 
 
 class Profile:
@@ -137,7 +139,8 @@ class Profile:
         root = math.sqrt(stats.chi2.ppf(level, 1))
         ends = [self._crossing(root, sign) for sign in (-1, 1)]
         (lower, below), (upper, above) = ends
-        return Interval(level, *(float(self._coordinates.value(each)) for each in (lower, upper)), (below, above))
+        value = self._coordinates.value
+        return Interval(level, float(value(lower)), float(value(upper)), (below, above))
 
     def walk(self, farthest: float | None = None) -> None:
         """Fill `points` out to where zeta is `farthest`, in eighths of it; by default to lme4's own farthest."""
@@ -176,7 +179,7 @@ class Profile:
         found = newton.descend(made.expand, start, self.likelihood.nu, ENOUGH / 100)
         return self._made(found, None)
 
-    def _descend(self, held: float, free: np.ndarray, best: _Point | None) -> _Point:
+    def _descend(self, held: float, free: Vector, best: _Point | None) -> _Point:
         """The point at a held coordinate, by a search over the others that begins at `free`."""
         start = np.append(free, held)
         found = newton.descend(self._coordinates.expand, start, self.likelihood.nu, ENOUGH, slice(-1))
@@ -257,7 +260,7 @@ class Profile:
         return any(len(each) > 1 and np.diag(each).min() ** 2 < ZERO * np.square(each).sum() for each in factors)
 
     @cached_property
-    def _elsewhere(self) -> np.ndarray:
+    def _elsewhere(self) -> Matrix:
         """Ways off from the free coordinates of a point, shape (TRIES, k)."""
         return np.random.default_rng(0).normal(size=(TRIES, len(self._best.free)))
 
@@ -303,7 +306,7 @@ class Profile:
         """Its deviance; infinite where the held coordinate does not mean what it says."""
         return math.inf if self._coordinates.wrong(np.append(point.free, point.held)) else point.deviance
 
-    def _lowest(self, point: _Point, starts: Iterable[np.ndarray]) -> _Point:
+    def _lowest(self, point: _Point, starts: Iterable[Vector]) -> _Point:
         """The lowest of a point and of what searches from other free coordinates find beside the same held one."""
         for free in starts:
             try:
@@ -387,7 +390,7 @@ def _count(design: Design) -> int:
     return len(design.names) + 1 + sum(len(each.names) * (len(each.names) + 1) // 2 for each in design.terms)
 
 
-def _predicted(held: float, near: _Point, others: Sequence[_Point]) -> np.ndarray:
+def _predicted(held: float, near: _Point, others: Sequence[_Point]) -> Vector:
     """The free coordinates at a held one: on the cubic through two points with their slopes, if they are not too close
     to each other for that; else on the nearest one's tangent.
     """
@@ -402,8 +405,9 @@ def _predicted(held: float, near: _Point, others: Sequence[_Point]) -> np.ndarra
     return near.free + away * near.ahead
 
 
-def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _solve(matrix: Matrix, right: Vector) -> Vector:
     """The least solution of a symmetric system: some coordinates mean nothing where a factor is singular."""
     values, vectors = np.linalg.eigh(matrix)
     kept = np.abs(values) > 1e-10 * np.abs(values).max(initial=0.0)
-    return vectors[:, kept] @ ((right @ vectors[:, kept]) / values[kept])
+    solution: Vector = vectors[:, kept] @ ((right @ vectors[:, kept]) / values[kept])
+    return solution

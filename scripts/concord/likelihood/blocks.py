@@ -132,7 +132,7 @@ def curvatures(parts: Sequence[Part], share: Matrix) -> tuple[Vector, Array, Mat
     return slopes, crosses, second
 
 
-def gather(terms: Sequence[DesignTerm], whitened: Sequence[Matrix], table: Matrix) -> list[Blocks | Crossed]:
+def gather(terms: Sequence[DesignTerm], whitened: Sequence[Floats], table: Matrix) -> list[Blocks | Crossed]:
     """The independent blocks, those with the same layout together and those with the same R as one.
 
     Parameters

@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from scipy import linalg, optimize
 
 from concord.arrays import Floats, Matrix, Vector, total
 from concord.errors import InputError
 from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
+from concord.likelihood.optimum import Optimum
 from concord.likelihood.precise import Precise
 from concord.models.design import Design
-from concord.models.parameters import Estimated, Parameters
+from concord.models.parameters import Parameters
 
 # Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
 LARGEST = 1e100
@@ -45,35 +45,6 @@ DEAR = 2000
 
 class LikelihoodError(InputError):
     """The likelihood of a model is not defined; the message says why."""
-
-
-@dataclass(frozen=True, eq=False)
-class Optimum(Estimated):
-    """Where the criterion is smallest.
-
-    Attributes
-    ----------
-    design : the model in numbers
-    loglik : log-likelihood (the REML one under REML)
-    parameters : the values of all parameters there
-    std_error : standard errors of the fixed effects conditional on theta, shape (p,)
-    theta : where the search ended, in whitened coordinates, shape (m,)
-    gradient : largest absolute derivative of the criterion there
-    slope : the same, for an entry of theta beyond 1 with respect to its logarithm
-    """
-
-    design: Design
-    loglik: float
-    parameters: Parameters
-    std_error: Vector
-    theta: Vector
-    gradient: float
-    slope: float = 0.0
-
-    @property
-    def estimates(self) -> pd.DataFrame:
-        """One row per parameter: ``effect, group, term, estimate, std_error``."""
-        return self.parameters.table(self.design, self.std_error)
 
 
 @dataclass(frozen=True, eq=False)

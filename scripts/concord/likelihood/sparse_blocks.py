@@ -18,7 +18,7 @@ import numpy as np
 from cvxopt import cholmod
 from scipy import sparse
 
-from concord.arrays import Array, Integers, Matrix, Vector
+from concord.arrays import Array, Floats, Integers, Matrix, Vector
 
 # Numbers of A^-1 held at a time: bounds the memory of a gradient.
 HELD = 2**22
@@ -37,7 +37,7 @@ class Crossed:
 
     def __init__(
         self,
-        matrices: Sequence[Matrix],
+        matrices: Sequence[Floats],
         codes: Sequence[Integers],
         table: Matrix,
         rows: Integers,

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from concord.agreement.comparison import Comparison
 from concord.display.picture import described
 from concord.engines.fit import Fit
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.plots.style import listed, mark, subplots
 
 # A ratio of standard deviations is shown down to this part of the larger optimum's, and up to this multiple of it.

@@ -18,13 +18,15 @@ from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.likelihood.certificate import Certificate, CertificateError
 from concord.likelihood.certificate import certify as prove
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.models.decimals import Columns
 from concord.models.model import Model
 from concord.models.parameters import KEY, Parameters, keys
 from concord.models.syntax import FormulaError
 from concord.proof import global_proof
-from concord.reference.reference import FLAT, NOT_PROVED, SAME, ReferenceError, checksum, factored, factors, told, write
+from concord.reference.record import NOT_PROVED, ReferenceError, checksum, told, write
+from concord.reference.reference import FLAT, SAME, factored, factors
 
 DIGITS = 30
 # A proof that finds a better optimum is begun anew from there, so often.

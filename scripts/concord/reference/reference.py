@@ -9,43 +9,36 @@ log-likelihood.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from concord import files
 from concord.arrays import Integers, Matrix, Vector
-from concord.data import datasets
 from concord.engines.fit import Fit
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import ESTIMATES, KEY, Estimated, Parameters, keys
-from concord.vocabulary import METHODS
+from concord.reference.record import Record, ReferenceError, checksum, path, unknown
 
 # Log-likelihoods closer than this, found in double precision, are one optimum.
 SAME = 1e-6
 # A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
 ZERO = 1e-8
-NOT_PROVED = "that no better optimum lies elsewhere: the starts found none, and the proof"
 # The criterion is flat where its second derivative is less than this: rounding. A whitened coordinate beyond 1 is taken
 # relative to itself: at a large ratio of standard deviations nothing else is a change.
 FLAT = 1e-6
 # How far a record may be from the quick solve that starts at it, in units of standard errors and of variances.
 HELD = 1e-9
-
-
-class ReferenceError(datasets.DatasetError):
-    """A reference.json is corrupt, edited or out of date; or an optimum could not be certified."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,74 +132,9 @@ class Reference(Estimated):
         return f"{several} found (not certified)"
 
 
-_Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _Parameter(_Strict):
-    effect: Literal["fixed", "ran_pars"]
-    group: str
-    term: str
-    estimate: _Decimal
-    std_error: _Decimal | None = None
-
-
-class _Other(_Strict):
-    loglik: float
-    theta: list[float]
-
-
-class _DoublePrecision(_Strict):
-    loglik: float
-    standard_errors: float
-
-
-class _Checks(_Strict):
-    starts: int
-    other_optima: list[_Other]
-    bits: list[int]
-    digits_agreed: int
-    krawczyk_box: float
-    radius: float
-    hessian: Literal["positive definite on the box"]
-    boundary: list[int]
-    proved: Literal["global", "reference"] = "reference"
-    # Of the proof that no better optimum exists: how many boxes, how long, how; all stationary points of one variance.
-    boxes: Annotated[int, Field(ge=0)] = 0
-    seconds: Annotated[float, Field(ge=0)] = 0.0
-    method: str = ""
-    stationary: Annotated[int, Field(ge=1)] | None = None
-    not_proved: str | None = None
-    # How far the optimum of the doubles, in double precision, is from the certified one: in log-likelihood units, and
-    # in standard errors the farthest fixed effect.
-    double_precision: _DoublePrecision
-
-
-class _Provenance(_Strict):
-    date: str
-    versions: dict[str, str]
-
-
-class _Record(_Strict):
-    formula: str
-    data_sha256: str
-    # What was certified: the decimals that the table prints, or the doubles nearest to them.
-    data: Literal["decimals", "doubles"]
-    loglik: _Decimal
-    theta: list[_Decimal]
-    # Where a covariance matrix is singular: for every term the order of its effects in its factor, counted from 0.
-    order: list[list[int]] | None = None
-    estimates: list[_Parameter]
-    checks: _Checks
-    provenance: _Provenance
-    checksum: str
-
-
-# What has been read or found before; it is never anything but what `of` would find anew.
-_kept: dict[tuple[str, str], tuple[Model, Reference]] = {}
+# What has been read or found before, and the file as it was then. A search takes seconds, and every comparison of a
+# model asks for its reference; what is kept is never anything but what `of` would find anew.
+_kept: dict[tuple[str, str], tuple[Model, tuple[int, int] | None, Reference]] = {}
 
 
 def of(model: Model) -> Reference:
@@ -217,11 +145,20 @@ def of(model: Model) -> Reference:
     ReferenceError : there is a record, and it is corrupt, edited or out of date
     LikelihoodError : the model's likelihood is not defined, or no optimum was found, or there is no single one
     """
-    kept = _kept.get((model.id, model.method))
+    kept, stamp = _kept.get((model.id, model.method)), _stamp(model)
     # Two tables may go by one name: what is kept serves only the very table that it was computed from.
-    if kept is None or kept[0].dataset is not model.dataset or kept[0].record is not model.record:
-        kept = _kept[model.id, model.method] = (model, _certified(model) or _found(model))
-    return kept[1]
+    if kept is None or kept[0].dataset is not model.dataset or kept[0].record is not model.record or kept[1] != stamp:
+        kept = _kept[model.id, model.method] = (model, stamp, _certified(model) or _found(model))
+    return kept[2]
+
+
+def _stamp(model: Model) -> tuple[int, int] | None:
+    """When the file of a model's references was written, and its size; None where there is none."""
+    try:
+        state = path(model.dataset).stat() if model.dataset.place else None
+    except OSError:
+        return None
+    return (state.st_mtime_ns, state.st_size) if state else None
 
 
 def _found(model: Model) -> Reference:
@@ -271,18 +208,6 @@ def _kind(count: int) -> str:
     return f"not certified: {found} that a wide search found, in double precision"
 
 
-def path(dataset: datasets.Dataset) -> Path:
-    """Where a dataset's references stand.
-
-    Raises
-    ------
-    ReferenceError : it is a table without a folder of its own
-    """
-    if dataset.place is None:
-        raise ReferenceError(f"{dataset.id}: a table that is no dataset of the workbook has no references")
-    return dataset.place / "reference.json"
-
-
 def _certified(model: Model) -> Reference | None:
     """The committed reference, checked; None where there is no record for the model."""
     if model.dataset.place is None:
@@ -294,7 +219,7 @@ def _certified(model: Model) -> Reference | None:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ReferenceError(f"{file}: not a reference file ({error}): run `make certify`") from None
-    problem = _unknown(content, model.dataset)
+    problem = unknown(content, model.dataset)
     if problem:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")
     if model.method not in content.get(model.name, {}):
@@ -310,7 +235,7 @@ def from_record(model: Model, record: dict[str, Any]) -> Reference:
 def _believed(model: Model, raw: Any, file: Path) -> Reference:
     """What a record says, once everything in it has been checked."""
     try:
-        record = _Record.model_validate(raw)
+        record = Record.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in (model.name, model.method, *first["loc"]))
@@ -359,7 +284,7 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     )
 
 
-def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]:
+def _told_optima(likelihood: Likelihood, record: Record) -> tuple[Optimum, ...]:
     """All optima that a record tells of, best first, in double precision."""
     order = record.order or [list(range(len(term.names))) for term in likelihood.design.terms]
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
@@ -367,26 +292,11 @@ def _told_optima(likelihood: Likelihood, record: _Record) -> tuple[Optimum, ...]
     return tuple(likelihood.optima(starts))
 
 
-def _unknown(content: Any, dataset: datasets.Dataset) -> str | None:
-    """Which key of a reference.json is no model of the dataset or no method; None where all are."""
-    if not isinstance(content, dict):
-        return "it is no table of models"
-    for name, methods in content.items():
-        if name not in dataset.models:
-            return f"{name}: the dataset has no such model"
-        if not isinstance(methods, dict):
-            return f"{name}: it is no table of methods"
-        for method in methods:
-            if method not in METHODS:
-                return f"{name}.{method}: a method is one of {', '.join(METHODS)}"
-    return None
-
-
-def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:  # noqa: C901
-    """Which entry of a record does not belong to the others, and how; None where they belong together."""
+def _wrong_entry(record: Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
+    """Which entry of a record is not one of the model, or contradicts another in what it says."""
     design = likelihood.design
     sizes = [len(term.names) for term in design.terms]
-    order = record.order or [list(range(q)) for q in sizes]
+    order = _order(record, design)
     if [tuple(row) for row in estimates[KEY].to_numpy()] != keys(design):
         return "estimates: they are not those of the model's parameters"
     if len(record.theta) != likelihood.m:
@@ -403,6 +313,20 @@ def _wrong(record: _Record, estimates: pd.DataFrame, likelihood: Likelihood) -> 
         return "checks.proved: what is not proved is not said"
     if any(len(each.theta) != likelihood.m for each in checks.other_optima):
         return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
+    return None
+
+
+def _order(record: Record, design: Design) -> list[list[int]]:
+    """For every term the order of its effects in its factor, counted from 0."""
+    return record.order or [list(range(len(term.names))) for term in design.terms]
+
+
+def _wrong(record: Record, estimates: pd.DataFrame, likelihood: Likelihood) -> str | None:
+    """Which entry of a record does not belong to the others, and how; None where they belong together."""
+    if entry := _wrong_entry(record, estimates, likelihood):
+        return entry
+    design = likelihood.design
+    order = _order(record, design)
     given = Parameters.from_table(estimates, design)
     variance = given.residual_variance
     relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
@@ -437,43 +361,6 @@ def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[Matr
             factor[at[column:], column] = [next(entries) for _ in at[column:]]
         factors.append(factor)
     return factors
-
-
-def checksum(record: dict[str, Any]) -> str:
-    """SHA-256 of a record without its checksum, in canonical JSON."""
-    content = {key: value for key, value in record.items() if key != "checksum"}
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, Any]]) -> Path:
-    """Put records, by model and method, into a dataset's reference.json, whole or not at all; others there stay."""
-    file = path(dataset)
-    try:
-        old = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        old = {}
-    # What cannot be read, and what is no model or method of the dataset any more, is left out.
-    content: dict[str, dict[str, Any]] = {}
-    for name in dataset.models:
-        kept = old.get(name) if isinstance(old, dict) else None
-        kept = kept if isinstance(kept, dict) else {}
-        both = {method: records.get((name, method), kept.get(method)) for method in METHODS}
-        if any(both.values()):
-            content[name] = {method: record for method, record in both.items() if record}
-    files.write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    _kept.clear()  # what was read before is not what stands there now
-    return file
-
-
-def told(checks: dict[str, Any]) -> str:
-    """What a record's checks prove, in words."""
-    within = f"proved within {checks['radius']:.0e}"
-    if checks.get("proved") == "global":
-        return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
-    found = 1 + len(checks["other_optima"])
-    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
-    return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"
 
 
 def factored(design: Design, given: Parameters) -> tuple[Design, list[Integers], list[float]]:

@@ -31,8 +31,9 @@ from concord.agreement.verdict import Facts, Gone, decide, grade
 from concord.engines.engine import CannotExpress, EngineError, deciding, engines, load_r, title
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.inference.curvature import Curvature
-from concord.likelihood.likelihood import Likelihood, Optimum
+from concord.likelihood.likelihood import Likelihood
 from concord.likelihood.newton import STATIONARY
+from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import names

@@ -16,8 +16,9 @@ import numpy as np
 from concord.engines.engine import engines
 from concord.engines.replicate import Replicate, likelihood_of
 from concord.engines.tuning import SAME
-from concord.likelihood.likelihood import Likelihood, LikelihoodError, Optimum
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.newton import STATIONARY
+from concord.likelihood.optimum import Optimum
 from concord.models.model import Model
 from concord.vocabulary import SETTINGS
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,16 +12,16 @@ from scipy import stats
 from concord import r
 from concord.account import line as quantities
 from concord.account.intervals import interval_lines, intervals, sources
-from concord.account.intervals import sources as interval_sources
-from concord.account.intervals.interval_lines import FINER, WIDER
 from concord.account.intervals.interval_table import COLUMNS
 from concord.account.intervals.sources import IntervalError
 from concord.agreement.comparison import compare
-from concord.engines import interval_questions
 from concord.engines.answers import Absence, answer
+from concord.engines.lme4.statements.confidence import profiles_by
+from concord.engines.nlme import statements as nlme_says
 from concord.models import model as models
 
 Z = stats.norm.ppf(0.975)
+FINER, WIDER = "lme4, finer steps", "nlme, wider steps"
 
 CONFINT = """function(fit, which) {
   fit@optinfo$optimizer <- "nloptwrap"
@@ -82,7 +84,7 @@ def test_lme4s_profile_intervals_are_confints_and_agree_with_the_independent_one
     """
     comparison = compared(id, method, "lme4")
     made = intervals.of(comparison)
-    theirs = in_r(CONFINT, made.fit("lme4").native, labels)
+    theirs = in_r(CONFINT, made.fits["lme4"].native, labels)
     order = {each.label: (each.group, each.term) for each in made.parameters}
     own = profile_of(comparison, which=labels)
     assert set(theirs["names"]) == set(labels)
@@ -135,15 +137,15 @@ def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(com
     comparison = compared("sitka-random_intercept", "ML", "lme4")
     made = sources.Intervals(comparison)
     each = made.parameters[0]
-    found = dict(intervals.of(comparison).lme4(each.label))
-    zeta = np.where(found["zeta"] < -1, found["zeta"] * 1.1, found["zeta"])
-    wrong = {**found, "zeta": zeta, "ends": found["ends"] + [0.02, 0]}
-    monkeypatch.setattr(made, "lme4", lambda label, steps=8: wrong)
+    found = intervals.of(comparison).stated_profile("lme4", each.label)
+    zeta = np.where(found.zeta < -1, found.zeta * 1.1, found.zeta)
+    wrong = [replace(found, zeta=zeta, ends=found.ends + [0.02, 0])]
+    monkeypatch.setattr(made, "stated_profile", lambda engine, label, fine=False: wrong[-1])
     absent: dict[str, str] = {}
-    assert interval_lines._held_to_lme4(made, each, "", absent) == {}
+    assert interval_lines._held(made, "lme4", each, absent) == {}
     assert absent["lme4"].startswith("with .sig01 held at 0.")
-    wrong["zeta"] = found["zeta"]
-    monkeypatch.setattr(made, "ask_lme4", lambda labels, steps=8: None)
+    wrong.append(replace(wrong[-1], zeta=found.zeta))
+    monkeypatch.setattr(made, "ask_profiles", lambda labels, fine=False: None)
     lower, upper = (line for line in interval_lines.lines(made, [".sig01"]) if line.quantity.startswith("profile"))
     assert (lower.verdict, upper.verdict) == ("differ", "agree")
 
@@ -157,19 +159,19 @@ def test_a_default_fit_that_is_short_has_no_profile_and_r_says_why(compared):
     row = profile_of(comparison, which=[".sig03"]).iloc[0]
     assert np.isnan(row["lower"]) and "profiling detected new, lower deviance" in row["note"]
     with pytest.raises(IntervalError, match="new, lower deviance"):
-        made.lme4(".sig03")
+        made.stated_profile("lme4", ".sig03")
 
 
 def test_sitkas_slope_has_its_profile_in_nloptrs_tightened_steps_and_not_in_bobyqas(fits):
     """Time is far from zero: with bobyqa's defaults the profile of the intercept's deviation loses its lower end."""
     fit = fits("sitka-random_slope", "ML", "lme4", "tuned")
-    (good,) = fit.ask(interval_questions.ask_lme4_profiles, [".sig03"], 0.95)["profiles"].values()
+    (good,) = fit.ask(profiles_by, [".sig03"], 0.95).values()
     absent = Absence(fit.model, "statsmodels", "tuned", "stopped", "it was not asked")
     made = intervals.of(compare(fit, absent))
     (slope,) = (each for each in made.parameters if each.label == ".sig03")
     ours = made.interval(slope, "ML")
-    assert good["ends"] == pytest.approx([ours.lower, ours.upper], rel=1e-5)
-    assert good["optimizer"] == ["nloptwrap"] and not good["said"]
+    assert good.ends == pytest.approx([ours.lower, ours.upper], rel=1e-5)
+    assert good.note.startswith("optimizer nloptwrap,") and not good.said
 
 
 # ---- MixedLM's own profile -----------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
         0
     ]
     assert row["lower"] == pytest.approx(lower.values["statsmodels"] ** 2)
-    native, fit = made.fit("statsmodels").native, made.fit("statsmodels")
+    native, fit = made.fits["statsmodels"].native, made.fits["statsmodels"]
     shown = float(native.cov_re.iloc[0, 0])
     # profile_re's arguments are distances of the ratio times the estimated residual variance.
     own, ends = made.ratio(made.parameters[0])
@@ -220,7 +222,7 @@ def test_wald_intervals_are_what_each_package_says(compared):
     """MixedLM's conf_int (ratios, times the residual variance), lme4's confint and nlme's intervals, by their names."""
     comparison = compared("orthodont-interaction", "REML", "statsmodels", "lme4", "nlme")
     made, found = intervals.of(comparison), wald(comparison)
-    python, lmer, lme = (made.fit(engine) for engine in ("statsmodels", "lme4", "nlme"))
+    python, lmer, lme = (made.fits[engine] for engine in ("statsmodels", "lme4", "nlme"))
     ends = python.native.conf_int()
     p, scale = len(python.fixed), python.residual_variance
     for name, both in zip(comparison.model.design.names, ends.to_numpy()[:p], strict=True):
@@ -301,15 +303,12 @@ def test_on_the_boundary_wald_intervals_are_left_out_with_the_reason(compared):
     assert variances and {line.verdict for line in variances} == {"not compared"}
 
 
-def test_an_interval_that_reaches_to_infinity_can_be_asked_whether_it_is_rounded(compared, monkeypatch):
+def test_an_interval_that_reaches_to_infinity_can_be_asked_whether_it_is_rounded():
     """As nlme's of a variance of zero may, from machine to machine; in wider steps too it bounds nothing."""
-    known = intervals.of(compared("dyestuff2-random_intercept", "REML", "lme4", "nlme"))
-    key = ("Batch", "sd__(Intercept)")
     for own in ((0.0, np.inf), (1e-218, 2e209)):
-        monkeypatch.setattr(type(known), "wald_nlme", {key: own})
-        monkeypatch.setattr(type(known), "wider_nlme", {key: (0.0, np.inf)})
         with np.errstate(all="raise"):
-            assert not known.rounded(key)
+            assert not nlme_says.is_lost(own, (0.0, np.inf))
+    assert nlme_says.is_lost((1.0, 2.1), (1.0, 2.0)) and not nlme_says.is_lost((1.0, 2.0001), (1.0, 2.0))
 
 
 # ---- published -----------------------------------------------------------------------------------------------------
@@ -410,10 +409,14 @@ def test_a_missing_package_is_an_absence_with_its_reason(fits):
 def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, monkeypatch):
     """The reason is known before the lines of the first parameter are made, whichever that is."""
 
-    def stopped(fit, level, step=None):
-        raise r.RError("no second derivatives")
+    def stopped(function, *arguments):
+        if function is wald:
+            raise r.RError("no second derivatives")
+        return call(function, *arguments)
 
-    monkeypatch.setattr(interval_sources, "ask_nlme_wald", stopped)
+    wald, call = nlme_says._room()["wald"], r.call
+    monkeypatch.setattr(nlme_says, "_room", lambda: {"wald": wald})
+    monkeypatch.setattr(r, "call", stopped)
     made = sources.Intervals(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"))
     lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
     assert lines

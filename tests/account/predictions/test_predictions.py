@@ -14,7 +14,8 @@ import pytest
 from rpy2 import robjects
 
 from concord import r
-from concord.account.line import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet, definitions
+from concord.account.definitions import definitions
+from concord.account.line import AGREE, DEFINITION, DIFFER, OPTIMUM, Sheet
 from concord.account.predictions.explained import shares
 from concord.account.predictions.predictions import SECTIONS, lines, predictions_table
 from concord.agreement.comparison import compare

@@ -13,21 +13,16 @@ from concord import r
 from concord.account import standard_errors
 from concord.account.intervals.sources import IntervalError, Intervals, varied, wald, wald_of_ratio
 from concord.account.line import Line
-from concord.engines.fit import Fit
-from concord.engines.interval_questions import ask_spline
+from concord.engines.statements import StatedProfile, statements
 from concord.inference import degrees_of_freedom
 from concord.inference.profile_curve import Parameter
 
 SECTION = "intervals"
-FINER = "lme4, finer steps"
-WIDER = "nlme, wider steps"
-# A number of steps at which lme4's spline has the profile's digits.
-FINE = 32
-# Of the interval's width: what lme4's spline may be off before it is asked in finer steps.
+# Of the interval's width: what a package's spline may be off before it is asked in finer steps.
 DIGITS = 1e-4
-# Definitions that nlme's second differences are behind.
+# Definitions that second differences are behind.
 _DIFFERENCED = ("interval_of_logarithm",)
-# An lme4 search that ends so far above the profile, in zeta, has stopped short.
+# A search that ends so far above the profile, in zeta, has stopped short.
 STOPPED = 1e-3
 
 
@@ -37,7 +32,7 @@ def lines(
     """The lines of `concord.account.intervals.intervals.lines`, from the intervals of a comparison."""
     found: list[Line] = []
     if with_profile:
-        known.ask_lme4([each.label for each in known.chosen(which)])
+        known.ask_profiles([each.label for each in known.chosen(which)])
     for each in known.chosen(which):
         found += _fixed_lines(known, each) if each.effect == "fixed" else _component_lines(known, each)
         if with_profile or with_profile_re:
@@ -49,69 +44,62 @@ def _fixed_lines(known: Intervals, each: Parameter) -> list[Line]:
     place, width = known.design.names.index(each.term), stats.norm.ppf((1 + known.level) / 2)
     stated: dict[str, Any] = {}
     absent = dict(known.absent)
-
-    def around(fit: Fit, error: float, quantile: float) -> tuple[float, float]:
-        return fit.fixed[place] - quantile * error, fit.fixed[place] + quantile * error
-
     likelihood, optimum = known.optima[known.method]
-    fit, key = known.fit("statsmodels"), ("", each.term)
-    if fit is not None and "statsmodels" not in absent:
-        joint = known.joint_mixedlm
-        if key not in known.wald_mixedlm:
-            absent["statsmodels"] = "the fit has its columns in another coding than the model"
-        elif joint is None:
-            absent["statsmodels"] = f"its joint Hessian means nothing here: {known.information(fit)}"
-        else:
-            expected = around(fit, joint[place], width)
-            stated["statsmodels"] = (known.wald_mixedlm[key], "interval_joint", expected)
-    for engine, given in (("lme4", known.wald_lme4.get(each.term)), ("nlme", known.wald_nlme.get(key))):
-        fit = known.fit(engine)
-        if fit is None or given is None:
+    for engine, said in known.wald.items():
+        fit, given = known.fits[engine], said.fixed.get(each.term)
+        if given is None:
             continue
-        error = likelihood.std_error(fit.parameters)[place]
-        quantile, name = width, ""
-        if engine == "nlme":
-            df = degrees_of_freedom.inner_outer(known.design)[place]
-            quantile, name = stats.t.ppf((1 + known.level) / 2, df), "interval_student"
-        stated[engine] = (given, name, around(fit, error, quantile))
+        if given.value is None:
+            absent[engine] = given.reason()
+            continue
+        quantile = width
+        if given.definition == "interval_joint":
+            joint = known.joint(engine)
+            if joint is None:
+                absent[engine] = f"its joint Hessian means nothing here: {known.information(fit)}"
+                continue
+            error = joint[place]
+        else:
+            error = likelihood.std_error(fit.parameters)[place]
+            if given.definition == "interval_student":
+                quantile = stats.t.ppf((1 + known.level) / 2, degrees_of_freedom.inner_outer(known.design)[place])
+        expected = fit.fixed[place] - quantile * error, fit.fixed[place] + quantile * error
+        stated[engine] = (given.value, given.definition, expected)
     b, error = optimum.fixed[place], optimum.std_error[place]
     shown = (b - width * error, b + width * error)
     return _pair(known, "Wald", each, each.term, "interval_wald", stated, independent=shown, absent=absent)
 
 
 def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
-    """Variances on their own scale, where MixedLM's ratios and nlme's standard deviations meet; correlations are
-    nlme's alone, covariances MixedLM's.
+    """Variances on their own scale, where ratios to the residual variance and standard deviations meet; correlations
+    and covariances each on its own.
     """
     width, absent = stats.norm.ppf((1 + known.level) / 2), {**known.without, **known.absent}
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
     deviation = each.term.startswith("sd__")
     own = known.information()
     stated: dict[str, Any] = {}
-    fit, given = known.fit("statsmodels"), known.wald_mixedlm.get((each.group, variance))
-    if fit is not None and given is not None and given != (0.0, 0.0):
-        at = known.information(fit)
-        if isinstance(at, str):
-            absent["statsmodels"] = f"its Hessian means nothing here: {at}"
-        else:
-            stated["statsmodels"] = (given, "interval_of_ratio", wald_of_ratio(at, each.group, variance, width))
     correlations: dict[str, Any] = {}
-    fit, given = known.fit("nlme"), known.wald_nlme.get((each.group, each.term))
-    if fit is not None and given is not None:
-        at = known.information(fit)
-        if isinstance(at, str) or isinstance(own, str):
-            absent["nlme"] = f"its Hessian means nothing here: {at if isinstance(at, str) else standard_errors.NEAR}"
-        else:
-            expected, said = wald(at, "log-sd", each, width), {"nlme": given}
-            rounding = {"nlme": known.lost_by_nlme(each, at)}
-            if known.rounded((each.group, each.term)):
-                said[WIDER] = known.wider_nlme[each.group, each.term]
+    for engine, said in known.wald.items():
+        at = known.information(known.fits[engine])
+        for given in said.components.get((each.group, variance), ()):
+            if given.value == (0.0, 0.0):
+                continue
+            if isinstance(at, str):
+                absent[engine] = f"its Hessian means nothing here: {at}"
+            else:
+                stated[engine] = given.value, given.definition, wald_of_ratio(at, each.group, variance, width)
+        for given in said.components.get((each.group, each.term), ()):
+            if isinstance(at, str) or isinstance(own, str):
+                nothing = at if isinstance(at, str) else standard_errors.NEAR
+                absent[engine] = f"its Hessian means nothing here: {nothing}"
+                continue
+            expected, lost = (wald(at, "log-sd", each, width, more) for more in (0.0, given.rounding or 0.0))
             on = np.square if deviation else np.asarray
+            off = np.abs(np.subtract(on(lost), on(expected)))
             target = stated if deviation else correlations
-            for source, ends in said.items():
-                lost = rounding.get(source, expected)
-                off = np.abs(np.subtract(on(lost), on(expected)))
-                target[source] = tuple(on(ends)), "interval_of_logarithm", tuple(on(expected)), tuple(off)
+            ends = tuple(on(given.value))
+            target[given.source or engine] = ends, given.definition, tuple(on(expected)), tuple(off)
     shown = None if isinstance(own, str) else wald(own, "variance", each, width)
     made = _pair(known, "Wald", each, variance, "interval_wald_variance", stated, independent=shown, absent=absent)
     if deviation:
@@ -122,21 +110,20 @@ def _component_lines(known: Intervals, each: Parameter) -> list[Line]:
 def _profile_lines(known: Intervals, each: Parameter, with_profile: bool, with_profile_re: bool) -> list[Line]:
     stated: dict[str, Any] = {}
     absent = dict(known.absent)
-    by_ml = "" if known.method == "ML" else "profile_by_ml"
-    if with_profile and known.fit("lme4") is not None:
+    for engine in known.profiling if with_profile else ():
         try:
-            stated |= _held_to_lme4(known, each, by_ml, absent)
+            stated |= _held(known, engine, each, absent)
         except IntervalError as error:
-            absent["lme4"] = str(error)
-    if with_profile_re and known.fit("statsmodels") is not None and varied(each):
+            absent[engine] = str(error)
+    for engine in known.profiling_ratios if with_profile_re and varied(each) else ():
         try:
-            got, (made, ends) = known.of_profile_re(each), known.ratio(each)
+            got, (made, ends) = known.ratio_interval(engine, each), known.ratio(each)
             both = zip((ends.lower, ends.upper), ends.reached, strict=True)
             shown = [end * made.residual_variance(end) if reached else 0.0 for end, reached in both]
             ours = tuple(np.sqrt([got.lower, got.upper]))
-            stated["statsmodels"] = (ours, "ratio_held", tuple(np.sqrt(shown)))
+            stated[engine] = (ours, "ratio_held", tuple(np.sqrt(shown)))
         except IntervalError as error:
-            absent["statsmodels"] = str(error)
+            absent[engine] = str(error)
     try:
         found = known.interval(each, known.method)
         independent = (found.lower, found.upper)
@@ -145,59 +132,60 @@ def _profile_lines(known: Intervals, each: Parameter, with_profile: bool, with_p
     return _pair(known, "profile", each, each.term, "interval_profile", stated, independent=independent, absent=absent)
 
 
-def _held_to_lme4(known: Intervals, each: Parameter, by_ml: str, absent: dict[str, str]) -> dict[str, Any]:
-    """lme4's ends against the independent profile by ML.
+def _held(known: Intervals, engine: str, each: Parameter, absent: dict[str, str]) -> dict[str, Any]:
+    """A package's ends against the independent profile by ML.
 
     Where its own steps are too wide for four digits: against the same spline through points of the independent
     profile, and once more in finer steps. Where its search, the parameter held, stops above the smallest deviance, or
     at correlations that no covariance matrix has, its points are none of the profile: in finer steps, if these are, and
     else left out with the reason.
     """
-    got, found = known.lme4(each.label), known.interval(each, "ML")
+    got, found = known.stated_profile(engine, each.label), known.interval(each, "ML")
     exact = (found.lower, found.upper)
+    by_ml = "" if known.method == "ML" else "profile_by_ml"
 
     def agrees(ends: np.ndarray, expected: tuple[float, float]) -> bool:
         return bool(np.abs(np.subtract(ends, expected)).max() <= DIGITS * (exact[1] - exact[0]))
 
-    if agrees(got["ends"], exact):
-        return {"lme4": (got["ends"], by_ml, exact)}
-    finer = known.lme4(each.label, FINE)["ends"]
-    stated = {FINER: (finer, by_ml, exact)} if agrees(finer, exact) else {}
-    if not got["possible"].all():
-        count, of = int((got["possible"] == 0).sum()), len(got["possible"])
-        absent["lme4"] = (
+    if agrees(got.ends, exact):
+        return {engine: (got.ends, by_ml, exact)}
+    finer = known.stated_profile(engine, each.label, fine=True).ends
+    stated = {f"{engine}, finer steps": (finer, by_ml, exact)} if agrees(finer, exact) else {}
+    if not got.possible.all():
+        count, of = int((got.possible == 0).sum()), len(got.possible)
+        absent[engine] = (
             f"at {count} of its {of} points its search, which bounds every correlation alone, ended at correlations "
             "that no covariance matrix has: the deviance there is another matrix's, and no point of the profile"
         )
         return stated
-    spline = _by_spline(known, each, got, exact)
-    if agrees(got["ends"], spline):
-        return {"lme4": (got["ends"], "profile_spline", spline), **stated}
+    spline = _by_spline(known, engine, each, got, exact)
+    if agrees(got.ends, spline):
+        return {engine: (got.ends, "profile_spline", spline), **stated}
     value, above = _above(known, each, got)
     if above > STOPPED:
-        absent["lme4"] = (
+        absent[engine] = (
             f"with {each.label} held at {value:.6g} its search ends {above:.2g} above the smallest zeta there is, "
-            "so that lme4's spline goes through points that are not the profile's"
+            f"so that {engine}'s spline goes through points that are not the profile's"
         )
         return stated
     if known.short and len(known.comparison.against.optima) > 1:
-        absent["lme4"] = (
-            "the likelihood has several optima and a fit is at a lower one: lme4's profile goes over another hill than "
-            "the independent one"
+        absent[engine] = (
+            f"the likelihood has several optima and a fit is at a lower one: {engine}'s profile goes over another hill "
+            "than the independent one"
         )
         return stated
-    return {"lme4": (got["ends"], by_ml, exact)}
+    return {engine: (got.ends, by_ml, exact)}
 
 
-def _above(known: Intervals, each: Parameter, got: dict[str, Any]) -> tuple[float, float]:
-    """Where, and by how much of zeta, lme4's points lie farthest above the independent profile by ML: that the
+def _above(known: Intervals, each: Parameter, got: StatedProfile) -> tuple[float, float]:
+    """Where, and by how much of zeta, a package's points lie farthest above the independent profile by ML: that the
     deviance can be smaller is shown by the point that has it.
     """
     own = known.profile(each, "ML")
     # All points count: the spline goes through every one, and bends elsewhere because of it.
     above = [
         (abs(zeta) - abs(own.zeta(value)), value)
-        for value, zeta in zip(got["value"], got["zeta"], strict=True)
+        for value, zeta in zip(got.value, got.zeta, strict=True)
         if np.isfinite(zeta)
     ]
     most, value = max(above, default=(0.0, math.nan))
@@ -205,14 +193,15 @@ def _above(known: Intervals, each: Parameter, got: dict[str, Any]) -> tuple[floa
 
 
 def _by_spline(
-    known: Intervals, each: Parameter, got: dict[str, Any], exact: tuple[float, float]
+    known: Intervals, engine: str, each: Parameter, got: StatedProfile, exact: tuple[float, float]
 ) -> tuple[float, float]:
-    """The ends by R's spline through the independent zeta, at the values that lme4 held."""
+    """The ends by the package's spline through the independent zeta, at the values that the package held."""
     own = known.profile(each, "ML")
-    values = np.unique(got["value"][np.isfinite(got["zeta"])])
+    values = np.unique(got.value[np.isfinite(got.zeta)])
     zeta = np.array([own.zeta(value) for value in values])
+    question = statements(engine).spline_ends
     try:
-        ends = ask_spline(values, zeta, known.level)
+        ends = question(values, zeta, known.level) if question else exact
     except r.RError:
         return exact
     return tuple(exact[i] if np.isnan(ends[i]) else float(ends[i]) for i in range(2))

@@ -10,15 +10,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.intervals.sources import STEP, IntervalError, Intervals, wald
+from concord.account.intervals.sources import IntervalError, Intervals, wald
 from concord.account.line import INDEPENDENT
-from concord.engines.interval_questions import STEPS
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
 from concord.vocabulary import METHODS
 
+NOTES = {
+    "": "conditional on the variances",
+    "interval_joint": "joint Hessian",
+    "interval_student": "conditional on the variances, Student's t",
+    "interval_of_ratio": "of the ratio, times the residual variance",
+    "interval_of_logarithm": "of the logarithm",
+}
+"""What is said of a Wald interval, by its definition."""
 COLUMNS = [*KEY, "kind", "source", "method", "lower", "upper", "lower_reached", "upper_reached", "scale", "note"]
 
 
@@ -84,7 +91,7 @@ def _rows(
     """Every interval but a bootstrap's."""
     found: list[_Row] = []
     if with_profile:
-        known.ask_lme4([each.label for each in known.chosen(which)])
+        known.ask_profiles([each.label for each in known.chosen(which)])
     for each in known.chosen(which):
         found += _wald_rows(known, each)
         if with_profile:
@@ -98,15 +105,16 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
         return _wald_of_fixed(known, each, own, width)
     found = []
     variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
-    if (each.group, variance) in known.wald_mixedlm:
-        ends, note = known.wald_mixedlm[each.group, variance], "of the ratio, times the residual variance"
-        found.append(_wald(known, each, "statsmodels", ends, note + _unheld(known, "statsmodels"), variance))
-    if (each.group, each.term) in known.wald_nlme:
-        ends, note = known.wald_nlme[each.group, each.term], "of the logarithm" + _unheld(known, "nlme")
-        if known.rounded((each.group, each.term)):
-            better = known.wider_nlme[each.group, each.term]
-            note += f", lost in rounding: {better[0]:.6g} to {better[1]:.6g} with .relStep = {STEP:g}"
-        found.append(_wald(known, each, "nlme", ends, note))
+    for engine, said in known.wald.items():
+        for term in (variance, each.term):
+            given, *others = said.components.get((each.group, term), (None,))
+            if given is None:
+                continue
+            note = NOTES[given.definition] + _unheld(known, engine)
+            for better in others:
+                low, high = better.value
+                note += f", lost in rounding: {low:.6g} to {high:.6g} with {better.quantity}"
+            found.append(_wald(known, each, engine, given.value, note, term))
     if not isinstance(own, str):
         ends = wald(own, "variance", each, width)
         found.append(_wald(known, each, INDEPENDENT, ends, "of the variance", variance))
@@ -115,13 +123,11 @@ def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
 
 
 def _wald_of_fixed(known: Intervals, each: Parameter, own: Information | str, width: float) -> list[_Row]:
-    found, key = [], ("", each.term)
-    if key in known.wald_mixedlm:
-        found.append(_wald(known, each, "statsmodels", known.wald_mixedlm[key], "joint Hessian"))
-    if each.term in known.wald_lme4:
-        found.append(_wald(known, each, "lme4", known.wald_lme4[each.term], "conditional on the variances"))
-    if key in known.wald_nlme:
-        found.append(_wald(known, each, "nlme", known.wald_nlme[key], "conditional on the variances, Student's t"))
+    found = []
+    for engine, said in known.wald.items():
+        given = said.fixed.get(each.term)
+        if given is not None and given.value is not None:
+            found.append(_wald(known, each, engine, given.value, NOTES[given.definition]))
     _, optimum = known.optima[known.method]
     place = known.design.names.index(each.term)
     errors = [(optimum.std_error[place], "conditional on the variances")]
@@ -139,36 +145,34 @@ def _wald(
 
 def _unheld(known: Intervals, engine: str) -> str:
     """Why an interval is held to nothing."""
-    fit = known.fit(engine)
-    at = "" if fit is None else known.information(fit)
-    return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) and at else ""
+    at = known.information(known.fits[engine])
+    return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) else ""
 
 
 def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> list[_Row]:
     found = []
-    try:
-        got = known.lme4(each.label)
-        refitted = "" if known.method == "ML" else "refitted by ML; "
-        optimizers = ", ".join(np.atleast_1d(got["optimizer"]))
-        note = f"{refitted}optimizer {optimizers}, in {STEPS} steps"
-        crossed = tuple(bool(end) for end in got["crossed"])
-        found.append(_Row(each, each.term, "profile", "lme4", "ML", tuple(map(float, got["ends"])), crossed, note))
-    except IntervalError as error:
-        if known.fit("lme4") is not None:
-            found.append(_Row(each, each.term, "profile", "lme4", "ML", (math.nan,) * 2, (False, False), str(error)))
+    for engine in known.profiling:
+        try:
+            got = known.stated_profile(engine, each.label)
+            note = got.note if known.method == "ML" else f"refitted by ML; {got.note}"
+            low, high = map(float, got.ends)
+            crossed = bool(got.crossed[0]), bool(got.crossed[1])
+            found.append(_Row(each, each.term, "profile", engine, "ML", (low, high), crossed, note))
+        except IntervalError as error:
+            found.append(_Row(each, each.term, "profile", engine, "ML", (math.nan,) * 2, (False, False), str(error)))
     for method in METHODS:
         try:
             got = known.interval(each, method)
         except IntervalError:
             continue
         found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (got.lower, got.upper), got.reached))
-    if with_profile_re and known.fit("statsmodels") is not None:
+    for engine in known.profiling_ratios if with_profile_re else ():
         try:
-            got = known.of_profile_re(each)
+            got = known.ratio_interval(engine, each)
             variance = each.term.replace("sd__", "var__")
             ends = (got.lower, got.upper)
             note = "profile_re: the ratio held, shown times the residual variance there"
-            found.append(_Row(each, variance, "profile", "statsmodels", known.method, ends, got.reached, note))
+            found.append(_Row(each, variance, "profile", engine, known.method, ends, got.reached, note))
         except IntervalError:
             pass
     return found

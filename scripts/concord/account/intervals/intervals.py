@@ -25,27 +25,13 @@ from functools import lru_cache
 import pandas as pd
 
 from concord.account.intervals import interval_lines, interval_table
-from concord.account.intervals.interval_lines import FINER, SECTION, WIDER
+from concord.account.intervals.interval_lines import SECTION
 from concord.account.intervals.interval_table import COLUMNS
 from concord.account.intervals.sources import IntervalError, Intervals, signed_root
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
-from concord.engines.interval_questions import ask_lme4_profiles, ask_mixedlm_profile
 
-__all__ = [
-    "COLUMNS",
-    "FINER",
-    "SECTION",
-    "WIDER",
-    "IntervalError",
-    "Intervals",
-    "ask_lme4_profiles",
-    "ask_mixedlm_profile",
-    "lines",
-    "of",
-    "signed_root",
-    "table",
-]
+__all__ = ["COLUMNS", "SECTION", "IntervalError", "Intervals", "lines", "of", "signed_root", "table"]
 
 
 def of(comparison: Comparison, level: float = 0.95) -> Intervals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from concord.account.intervals.interval_lines import SECTION
 from concord.account.intervals.sources import IntervalError, Intervals, signed_root
 from concord.account.line import INDEPENDENT, Line, Sheet
 from concord.agreement.comparison import Comparison
+from concord.engines.statements import statements
 from concord.inference.profile_curve import Parameter, Profile
 from concord.models.parameters import KEY
 
@@ -28,13 +30,16 @@ NOTHING = 1e-5
 OUT = 4.0
 
 
+Given = Mapping[str, Mapping[str, Any]]
+"""By engine and by lme4's name of a parameter, a profile that the package itself returned."""
+
+
 def curves(
     comparison: Comparison,
     which: Sequence[str] | None = None,
+    given: Given | None = None,
     *,
     scale: str = "variance",
-    profile_re: Mapping[str, np.ndarray] | None = None,
-    by_lme4: Mapping[str, pd.DataFrame] | None = None,
     with_profile_re: bool = False,
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -44,79 +49,88 @@ def curves(
     ----------
     comparison : fits of one model
     which : lme4's names, ``.sig01``, ..., ``.sigma`` and the fixed effects'; by default every parameter
+    given : what a package's own function gave: MixedLM's ``profile_re``, or lme4's
+        ``as.data.frame(profile(fit, which = name))``; else the packages are asked
     scale : ``variance`` or ``sd``: on which variances are shown. Correlations and fixed effects stay what they are
-    profile_re : by name, what MixedLM's ``profile_re`` gave: value and log-likelihood, shape (k, 2)
-    by_lme4 : by name, lme4's ``as.data.frame(profile(fit, which = name))``; else lme4 is asked
-    with_profile_re : whether to ask MixedLM for its own curve of every variance that `profile_re` has none of; each
-        point is a fit
+    with_profile_re : whether to ask MixedLM for its own curve of every variance of which none is given; each point is a
+        fit
     level : how far MixedLM's curve goes, where it is asked
 
     Returns
     -------
-    DataFrame : ``effect, group, term``; ``source`` (independent, lme4, statsmodels); ``method`` (ML, REML); what the
-        curve ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta
-        squared
+    DataFrame : ``effect, group, term``; ``source`` (independent, or the engine); ``method`` (ML, REML); what the curve
+        ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta squared
     """
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     made, rows = intervals.of(comparison, level), []
     for each in made.chosen(which):
-        rows += _of_one(made, each, scale, profile_re or {}, by_lme4 or {}, with_profile_re)
+        rows += _of_one(made, each, scale, given or {}, with_profile_re)
     return pd.DataFrame(rows, columns=CURVES)
 
 
-def _of_one(
-    made: Intervals,
-    each: Parameter,
-    scale: str,
-    profile_re: Mapping[str, np.ndarray],
-    by_lme4: Mapping[str, pd.DataFrame],
-    with_profile_re: bool,
-) -> list[tuple[Any, ...]]:
-    deviation = each.term.startswith("sd__")
-    squared = deviation and scale == "variance"
-    kind, _, name = each.term.partition("__")
-    term = f"var__{name}" if squared else each.term
-    holds = "fixed effect" if each.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
-    rows: list[tuple[Any, ...]] = []
+def _points(given: Given, engine: str, label: str) -> pd.DataFrame | None:
+    """The points of a package's own profile, if one is given."""
+    question = statements(engine).own_profile
+    return question(given[engine][label], label) if question and label in given.get(engine, {}) else None
 
-    def add(source: str, method: str, held: str, value: np.ndarray, zeta: np.ndarray) -> None:
+
+class _Curves:
+    """The rows of one parameter's curves: how it is called and shown, and the points as they are added."""
+
+    def __init__(self, made: Intervals, each: Parameter, scale: str) -> None:
+        kind, _, name = each.term.partition("__")
+        self.made, self.each = made, each
+        self.squared = kind == "sd" and scale == "variance"
+        self.term = f"var__{name}" if self.squared else each.term
+        self.holds = "fixed effect" if each.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
+        self.rows: list[tuple[Any, ...]] = []
+
+    def add(self, source: str, method: str, holds: str, value: np.ndarray, zeta: np.ndarray) -> None:
+        """Points of a curve, as they are shown."""
         kept = np.isfinite(zeta) & (np.abs(zeta) <= OUT)
+        head = (self.each.effect, self.each.group, self.term, source, method, holds)
         for v, z in zip(np.asarray(value)[kept], np.asarray(zeta)[kept], strict=True):
-            rows.append((each.effect, each.group, term, source, method, held, float(v), float(z), float(z * z)))
+            self.rows.append((*head, float(v), float(z), float(z * z)))
 
-    given = pd.DataFrame(profile_re[each.label], columns=["value", "loglik"]) if each.label in profile_re else None
-    if given is None and with_profile_re:
-        try:
-            given = made.mixedlm_profile(each)
-        except IntervalError:
-            given = None
-    if given is not None:
-        zeta = signed_root(given, int(given["loglik"].to_numpy().argmax()))
-        value = given["value"].to_numpy()
-        add("statsmodels", made.method, RATIO, value if squared else np.sqrt(value), zeta)
-        own, _ = made.ratio(each)
+    def add_ratio(self, engine: str, curve: pd.DataFrame) -> None:
+        """A package's curve of a ratio to the residual variance, and the independent one."""
+        zeta = signed_root(curve, int(curve["loglik"].to_numpy().argmax()))
+        value = curve["value"].to_numpy()
+        self.add(engine, self.made.method, RATIO, value if self.squared else np.sqrt(value), zeta)
+        own, _ = self.made.ratio(self.each)
         ratios, roots = _smooth(own)
         shown = np.array([ratio * own.residual_variance(ratio) for ratio in ratios])
-        add(INDEPENDENT, made.method, RATIO, shown if squared else np.sqrt(shown), roots)
-    try:
-        if each.label in by_lme4:
-            table = by_lme4[each.label]
-            value, zeta = table[each.label].to_numpy(float), table[".zeta"].to_numpy(float)
-        else:
-            found = made.lme4(each.label)
-            # Where its search ended outside of what a model can be, it has no point of any profile.
-            value, zeta = (np.where(found["possible"] == 1, found[key], np.nan) for key in ("value", "zeta"))
-        add("lme4", "ML", holds, np.square(value) if squared else value, zeta)
-    except IntervalError:
-        pass
-    for method in dict.fromkeys(("ML", made.method)):
-        try:
-            value, zeta = _smooth(made.profile(each, method))
-        except IntervalError:
+        self.add(INDEPENDENT, self.made.method, RATIO, shown if self.squared else np.sqrt(shown), roots)
+
+    def add_profile(self, source: str, method: str, value: np.ndarray, zeta: np.ndarray) -> None:
+        """A curve of the parameter itself."""
+        self.add(source, method, self.holds, np.square(value) if self.squared else value, zeta)
+
+
+def _of_one(made: Intervals, each: Parameter, scale: str, given: Given, with_profile_re: bool) -> list[tuple[Any, ...]]:
+    drawn = _Curves(made, each, scale)
+    for engine in made.profiling_ratios:
+        curve = _points(given, engine, each.label)
+        with suppress(IntervalError):
+            if curve is None and with_profile_re:
+                curve = made.ratio_profile(engine, each)
+        if curve is not None:
+            drawn.add_ratio(engine, curve)
+    for engine in made.profiling:
+        curve = _points(given, engine, each.label)
+        if curve is not None:
+            drawn.add_profile(engine, "ML", curve["value"].to_numpy(), curve["zeta"].to_numpy())
             continue
-        add(INDEPENDENT, method, holds, np.square(value) if squared else value, zeta)
-    return rows
+        with suppress(IntervalError):
+            found = made.stated_profile(engine, each.label)
+            # Where its search ended outside of what a model can be, it has no point of any profile.
+            value, zeta = (np.where(found.possible == 1, points, np.nan) for points in (found.value, found.zeta))
+            drawn.add_profile(engine, "ML", value, zeta)
+    for method in dict.fromkeys(("ML", made.method)):
+        with suppress(IntervalError):
+            drawn.add_profile(INDEPENDENT, method, *_smooth(made.profile(each, method)))
+    return drawn.rows
 
 
 def _smooth(own: Profile) -> tuple[np.ndarray, np.ndarray]:
@@ -127,26 +141,29 @@ def _smooth(own: Profile) -> tuple[np.ndarray, np.ndarray]:
     return values, np.array([own.zeta(value) for value in values])
 
 
-def lines(
-    comparison: Comparison, label: str, profile_re: np.ndarray, by_lme4: pd.DataFrame, level: float = 0.95
-) -> list[Line]:
-    """MixedLM's and lme4's curves of one variance at common points: twice the fall of the log-likelihood from its top.
+def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95) -> list[Line]:
+    """The packages' curves of one variance at common points: twice the fall of the log-likelihood from its top.
 
-    The points are MixedLM's. lme4's curve is read there by a cubic spline through its own points; each is held to the
-    independent curve of what that package holds, by its method.
+    The points are those of the profile that holds the ratio to the residual variance, MixedLM's. The other curves are
+    read there by a cubic spline through their own points; each is held to the independent curve of what that package
+    holds, by its method.
 
     Parameters
     ----------
     comparison : fits of one model
     label : lme4's name of the standard deviation, such as ``.sig01``
-    profile_re : what MixedLM's ``profile_re`` of the variance gave, shape (k, 2)
-    by_lme4 : lme4's ``as.data.frame(profile(fit, which = label))``
+    given : as in `curves`, at least one profile of the ratio
     """
     made = intervals.of(comparison, level)
     (each,) = made.chosen([label])
-    curve = pd.DataFrame(profile_re, columns=["value", "loglik"], dtype=float)
-    points = by_lme4.dropna(subset=[".zeta", label]).drop_duplicates(label).sort_values(label)
-    spline = interpolate.CubicSpline(points[label], points[".zeta"], bc_type="natural")
+    curves = {engine: curve for engine in given if (curve := _points(given, engine, label)) is not None}
+    at, curve = next((engine, curve) for engine, curve in curves.items() if "loglik" in curve)
+    splines = {}
+    for engine, points in curves.items():
+        if "zeta" in points:
+            points = points.dropna().drop_duplicates("value").sort_values("value")
+            spline = interpolate.CubicSpline(points["value"], points["zeta"], bc_type="natural")
+            splines[engine] = spline, points["value"].min(), points["value"].max()
     ratio, _ = made.ratio(each)
     variance, by_ml = made.profile(each, made.method), made.profile(each, "ML")
     top, found = float(curve["loglik"].max()), []
@@ -154,17 +171,15 @@ def lines(
     for value, loglik in curve.to_numpy():
         s = float(np.sqrt(value))
         fall = variance.zeta(s) ** 2
-        stated, expected = (
-            {"statsmodels": 2 * (top - loglik)},
-            {"statsmodels": ratio.zeta(_ratio_at(ratio, value)) ** 2},
-        )
-        definitions, absent = {"statsmodels": "ratio_held"}, {}
-        if points[label].min() <= s <= points[label].max():
-            stated["lme4"], expected["lme4"] = float(spline(s)) ** 2, by_ml.zeta(s) ** 2
+        stated, expected = {at: 2 * (top - loglik)}, {at: ratio.zeta(_ratio_at(ratio, value)) ** 2}
+        definitions, absent = {at: "ratio_held"}, {}
+        for engine, (spline, low, high) in splines.items():
+            if not low <= s <= high:
+                absent[engine] = "its points do not go so far"
+                continue
+            stated[engine], expected[engine] = float(spline(s)) ** 2, by_ml.zeta(s) ** 2
             if name:
-                definitions["lme4"] = name
-        else:
-            absent["lme4"] = "its points do not go so far"
+                definitions[engine] = name
         found.append(
             Line(
                 SECTION,
@@ -184,14 +199,12 @@ def lines(
     return found
 
 
-def sheet(
-    comparison: Comparison, label: str, profile_re: np.ndarray, by_lme4: pd.DataFrame, level: float = 0.95
-) -> Sheet:
+def sheet(comparison: Comparison, label: str, given: Given, level: float = 0.95) -> Sheet:
     """`lines` as a sheet."""
     model = comparison.model
     head = {"dataset": model.dataset.id, "model": model.name, "method": model.method, "settings": comparison.settings}
     title = f"Twice the fall of the log-likelihood at MixedLM's points, {comparison.title}"
-    return Sheet(title, lines(comparison, label, profile_re, by_lme4, level), head=head)
+    return Sheet(title, lines(comparison, label, given, level), head=head)
 
 
 def _ratio_at(own: Profile, value: float) -> float:

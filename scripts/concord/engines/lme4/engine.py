@@ -204,7 +204,7 @@ def from_native(
         model=model,
         engine="lme4",
         settings=settings,
-        loglik=got.loglik,
+        stated_loglik=got.loglik,
         parameters=Parameters(back @ got.fixed, covariances, got.sigma2),
         std_error=np.sqrt(np.diag(back @ got.vcov @ back.T)),
         converged=got.converged,

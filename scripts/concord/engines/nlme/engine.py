@@ -245,7 +245,7 @@ def from_native(
         model=model,
         engine="nlme",
         settings=settings,
-        loglik=got.loglik,
+        stated_loglik=got.loglik,
         parameters=Parameters(got.fixed[fixed], tuple(covariances), got.sigma2),
         std_error=got.std_error[fixed],
         converged=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from concord.engines.statements import (
     Statement,
     Test,
     Uncertainty,
+    WaldIntervals,
     collected,
     first_rows,
     of_whole_rows,
@@ -30,12 +31,15 @@ from concord.engines.statements import (
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
-from concord.models.parameters import entries
+from concord.models.parameters import entries, keys
 
 _R = Path(__file__).with_suffix(".R")
 
 # The steps of nlme's numerical Hessian (lmeControl's .relStep and minAbsParApVar).
 STEP, LEAST = np.finfo(float).eps ** (1 / 3), 0.05
+# These are so small that they lose the derivatives in rounding where the log-likelihood is large; and this is a step in
+# which they do not. By how much of its width an interval may be off.
+WIDE, ROUNDED = 1e-4, 1e-3
 
 
 def _room() -> Any:
@@ -249,3 +253,71 @@ def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
             for j, name in enumerate(term.names):
                 found[t, j] = table["estimate"][places, table["term"].index(name)]
     return {"standardized": found}
+
+
+# ---- intervals -------------------------------------------------------------------------------------------------------
+
+
+def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
+    """nlme's ``intervals``; where those of standard deviations and correlations are lost in the rounding of its
+    differences, the same in wider steps beside them.
+    """
+    own: WaldIntervals = fit.ask(_intervals, level, None)
+    if not own.components:
+        return own
+    wider: WaldIntervals = fit.ask(_intervals, level, WIDE)
+    said, design = fit.ask(summary), fit.model.design
+    off = np.zeros(len(keys(design)))
+    if said.at is not None and said.stated is not None:
+        off = rounding(said.at, said.stated, np.eye(len(said.at)), fit, lost)
+    places = {key[1:]: k for k, key in enumerate(keys(design)[len(design.names) :])}
+    components = {}
+    for (group, term), (stated,) in own.components.items():
+        lost_here = float(off[places[group, term.replace("sd__", "var__").replace("cor__", "cov__")]])
+        components[group, term] = (replace(stated, rounding=lost_here),)
+        for other in wider.components.get((group, term), ()):
+            if is_lost(stated.value, other.value):
+                better = replace(other, source=f"{fit.engine}, wider steps", quantity=f".relStep = {WIDE:g}")
+                components[group, term] += (better,)
+    return replace(own, components=components)
+
+
+def is_lost(own: tuple[float, float], wider: tuple[float, float]) -> bool:
+    """Whether an interval is lost in the rounding of nlme's differences: its own, in wider steps, is another."""
+    # At a variance of zero its interval may reach from 0 to infinity, which none can be held against.
+    if not np.isfinite(wider).all():
+        return False
+    apart = np.abs(np.subtract(own, wider)) / np.maximum(np.abs(wider), np.finfo(float).tiny)
+    return bool(
+        np.abs(np.subtract(own, wider)).max() > ROUNDED / 4 * (wider[1] - wider[0]) or apart.max() > ROUNDED / 4
+    )
+
+
+def _intervals(fit: Fit, level: float, step: float | None) -> WaldIntervals:
+    """Of fixed effects by name; by group and term, of standard deviations and correlations.
+
+    Parameters
+    ----------
+    step : relative step of nlme's differences, for which it fits anew; None for its own
+    """
+    design = fit.model.design
+    try:
+        got = r.from_r(r.call(_room()["wald"], fit.native, level, step))
+    except r.RError as error:
+        return WaldIntervals(without=f"R stopped with: {error}")
+    ends = zip(got["fixed"], got["ends"], strict=True)
+    fixed = {name: Statement((float(a), float(b)), "interval_student") for name, (a, b) in ends}
+    if got["reason"]:
+        return WaldIntervals(fixed, without=" ".join(got["reason"][0].split()))
+    found = {("Residual", "sd__Observation"): got["sigma"]}
+    for terms, names, both in zip(levels(design) or ((0,),), got["names"], got["components"], strict=True):
+        own = dict(zip(names, both.reshape(-1, 2), strict=True))
+        for term in (design.terms[i] for i in terms):
+            for i, second in enumerate(term.names):
+                found[term.group, f"sd__{second}"] = own[f"sd({second})"]
+                for first in term.names[:i]:
+                    pair = own.get(f"cor({first},{second})", own.get(f"cor({second},{first})"))
+                    found[term.group, f"cor__{first}.{second}"] = pair
+    return WaldIntervals(
+        fixed, {key: (Statement(tuple(map(float, pair)), "interval_of_logarithm"),) for key, pair in found.items()}
+    )

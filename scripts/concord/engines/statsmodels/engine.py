@@ -240,7 +240,7 @@ def from_native(
         model=model,
         engine="statsmodels",
         settings=settings,
-        loglik=loglik(results),
+        stated_loglik=loglik(results),
         parameters=Parameters(fixed, covariances, float(results.scale)),
         std_error=std_error,
         joint_std_error=std_error,

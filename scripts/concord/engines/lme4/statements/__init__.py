@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "confidence": ["intervals", "own_profile", "profiles", "spline_ends"],
         "optimum": ["checks", "criteria"],
         "random_effects": ["predictions"],
         "refits": ["anova", "influence"],

@@ -1,0 +1,268 @@
+"""A fourth engine, from a folder outside of the package: asked, judged, shown and kept wherever the others are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+import concord.engines
+from concord.account.account import SECTIONS, Account
+from concord.agreement import gate
+from concord.agreement.comparison import compare
+from concord.bootstrap import bootstrap
+from concord.commands import baseline
+from concord.data import datasets
+from concord.engines import remote
+from concord.engines.answers import answer
+from concord.engines.engine import EngineError, deciding, engines, parties, title
+from concord.models import model
+from concord.plots import estimates, random_effects, residuals, trajectories, verdicts
+from concord.plots.style import STYLE, mark
+from concord.session import compare_formula
+from concord.simulation.case import Case
+from concord.simulation.experiment import pairs
+from concord.simulation.findings import Findings
+from concord.simulation.store import Plan
+from concord.simulation.study import run
+from support.notebooks import notebook
+
+GUEST = '''
+"""lme4's fits under another name."""
+
+from dataclasses import replace
+
+from concord.engines import lme4
+from concord.engines.lme4 import call, imports, statements
+
+name, title, language, role = "copycat", "The copycat", "R", "guest"
+settings = ("default", "tuned")
+packages, companions, preload = ("lme4",), (), ("concord.engines.lme4.engine",)
+orthogonal, inverts, sweep = False, False, 0
+optimizers = fit_by = None
+
+
+def fit(model, settings="default"):
+    return replace(lme4.fit(model, settings), engine=name)
+
+
+def from_native(native, model, **more):
+    return replace(lme4.from_native(native, model, **more), engine=name)
+
+
+def refitters(model, settings, **options):
+    def renamed(way):
+        return lambda response: replace(way(response), engine=name)
+
+    return [renamed(way) for way in lme4.refitters(model, settings, **options)]
+'''
+SLOPE = "Reaction ~ Days + (1 + Days | Subject)"
+EVERY = ["statsmodels", "lme4", "nlme", "copycat"]
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return written(tmp_path_factory.mktemp("engines"), "copycat", GUEST)
+
+
+@pytest.fixture(scope="module")
+def guest(folder):
+    """The engine in this process and in those that it starts, and afterwards in none of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONCORD_ENGINES", str(folder))
+        remote.stop_workers()
+        yield engines()["copycat"]
+        remote.stop_workers()
+    concord.engines.__path__.remove(str(folder))
+    del sys.modules["concord.engines.copycat"], concord.engines.copycat
+    assert "copycat" not in engines()
+
+
+@pytest.fixture(scope="module")
+def slopes(guest):
+    """What all four say of sleepstudy's random slope, tuned."""
+    found = model.get("sleepstudy-random_slope")
+    return compare(*(answer(found, name, "tuned") for name in engines()))
+
+
+# ---- found ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_stands_behind_the_parties_and_the_arbiter(guest):
+    assert list(engines()) == EVERY and parties() == ("statsmodels", "lme4")
+    assert deciding(EVERY) == {"statsmodels", "lme4"} and deciding(["lme4", "copycat"]) == {"lme4", "copycat"}
+    assert title("copycat tuned") == "The copycat tuned"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "other"', "is no engine: it states no title, language"),
+        (GUEST.replace('"copycat"', '"lme4"'), "there is an engine of the name lme4 already"),
+        (GUEST.replace('"guest"', '"party"'), "R has a party already: its role is guest"),
+    ],
+    ids=["no engine", "twice", "third party"],
+)
+def test_what_is_no_engine_is_told(tmp_path, text, message):
+    """A third party would be named by a verdict that has words for two."""
+    code = "from concord.engines.engine import EngineError, engines\ntry: engines()\nexcept EngineError as e: print(e)"
+    environment = os.environ | {"CONCORD_ENGINES": str(written(tmp_path, "other", text))}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert message in told.stdout
+
+
+def test_an_installed_package_brings_an_engine_by_an_entry_point(tmp_path):
+    """Under its own module's name, which no folder of Concord's has."""
+    written(tmp_path, "their_engine", GUEST)
+    (tmp_path / "theirs-1.dist-info").mkdir()
+    (tmp_path / "theirs-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (tmp_path / "theirs-1.dist-info" / "entry_points.txt").write_text("[concord.engines]\ncopycat = their_engine\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "CONCORD_ENGINES": ""}
+    code = "from concord.engines.engine import engines; e = engines(); print(*e, e['copycat'].__name__)"
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [*EVERY, "their_engine"]
+
+
+# ---- judged --------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_fitted_and_judged_beside_the_others(slopes):
+    assert slopes.labels == EVERY and slopes.verdict.word == "agree" and len(slopes.parties) == 2
+    assert np.isfinite(slopes.judgements[3].gap) and slopes.judgements[3].gap < 1e-8
+
+
+def test_at_fault_it_is_named_and_moves_no_verdict_of_the_parties(slopes):
+    """Alone with one party it is a party; beside both it is shown, graded, and decides nothing."""
+    python, lmer, _, own = slopes.fits
+    worse = replace(own, parameters=replace(own.parameters, residual_variance=1.2 * own.residual_variance))
+    alone = compare(python, worse).verdict
+    assert alone.word == "r short" and "The copycat is short: it stopped 1.15 log-likelihood units" in alone.reason
+    beside = compare(python, lmer, worse)
+    assert beside.verdict.word == "agree" and beside.grades == ["", "", "short"] and beside.breaches == []
+    assert "copycat 1.149" in repr(beside)
+
+
+def test_without_a_fit_it_is_told_and_moves_no_verdict(slopes, guest, monkeypatch):
+    def burst(*_):
+        raise EngineError("it burst")
+
+    monkeypatch.setattr(guest, "fit", burst)
+    absent = answer(slopes.model, "copycat", "tuned")
+    found = compare(*slopes.fits[:2], absent)
+    assert found.verdict.word == "agree" and "copycat gave no fit: it burst" in repr(found)
+
+
+def test_the_gate_asks_it_of_every_model(guest):
+    default, tuned = gate.everything([model.get("sleepstudy-random_intercept")])
+    for found in (default, tuned):
+        assert [fit.engine for fit in found.fits] == EVERY and found.verdict.word == "agree"
+
+
+# ---- in every section, picture and record --------------------------------------------------------------------------
+
+
+def test_every_section_of_the_account_has_it(slopes):
+    """With a number of its own, judged as lme4's is."""
+    account = Account(slopes)
+    for section in (each for each in SECTIONS if each != "intervals"):
+        lines = account[section].lines
+        values = [line.values["copycat"] for line in lines if "copycat" in line.values]
+        assert any(value is not None for value in values), section
+    assert account.unexplained == []
+
+
+def test_every_picture_has_it_in_a_colour_of_its_own(slopes):
+    color, marker = mark("copycat")
+    assert (color, marker) not in STYLE.values()
+    drawn = {
+        "estimates": estimates.estimates(*slopes.fits),
+        "residuals": residuals.residuals(*slopes.fits),
+        "random effects": random_effects.caterpillar(slopes),
+        "fitted": trajectories.fitted(*slopes.fits, x="Days"),
+        "contours": verdicts.contours(slopes),
+    }
+    for what, figure in drawn.items():
+        used = {line.get_color() for axes in figure.axes for line in axes.lines}
+        assert color in used or what == "random effects", what
+
+
+def test_records_and_a_baseline_keep_it(slopes):
+    fits = slopes.record()["fits"]
+    assert [(row["engine"], row["language"], row["role"]) for row in fits][2:] == [
+        ("nlme", "R", "arbiter"),
+        ("copycat", "R", "guest"),
+    ]
+    assert list(baseline.entry("sleep", slopes)["fits"]) == EVERY
+
+
+# ---- in other processes --------------------------------------------------------------------------------------------
+
+
+def test_a_formula_on_a_table_of_ones_own_is_fitted_by_it_in_a_process_of_its_own(guest):
+    found = compare_formula(datasets.load("sleepstudy").frame, SLOPE)
+    assert found.labels == EVERY and found.fits[3].elsewhere is not None
+    assert "Subject" in found.fits[3].summary and len(found.fits[3].random_effects) == 36
+
+
+def test_a_study_and_a_bootstrap_refit_it_in_worker_processes(guest, tmp_path):
+    case = Case.of(model.get("sleepstudy-random_intercept"))
+    plan = Plan((case,), 1, 2, pairs(("default",)))
+    assert [engine for engine, _ in plan.pairs] == ["statsmodels", "lme4", "copycat"]
+    run(plan, tmp_path / "study", workers=1)
+    rows = Findings(tmp_path / "study").by()
+    assert rows.set_index("engine")["replicates"].to_dict() == {"statsmodels": 2, "lme4": 2, "copycat": 2}
+    assert "copycat" in bootstrap(case.model, 2, workers=0).sources
+
+
+def test_a_forked_kernel_and_the_site_have_it(folder, tmp_path):
+    """Its fit is on the front page, and its code on the page of all code; also where it is at fault."""
+    cells = (
+        "from concord.agreement import gate",
+        "from concord.models import model",
+        'gate.Gate(gate.everything([model.get("sleepstudy-random_intercept")]))',
+    )
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook(*cells), tmp_path / "notebooks" / "four.ipynb")
+    command = [sys.executable, "-m", "concord", "reports", "--folder", "notebooks", "--output", "build"]
+    environment = os.environ | {"CONCORD_ENGINES": str(folder)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    fits = pd.read_csv(tmp_path / "build" / "fits.csv")
+    assert fits["engine"].value_counts().to_dict() == dict.fromkeys(EVERY, 2)
+    front, code = ((tmp_path / "build" / "reports" / f"{page}.html").read_text() for page in ("index", "code"))
+    assert "copycat" in front and 'id="sleepstudy-random_intercept-default-REML-copycat"' in code
+
+
+def test_the_check_command_counts_it_and_is_not_moved_by_it(folder, tmp_path):
+    datasets.load("sleepstudy").frame.to_csv(tmp_path / "sleep.csv", index=False)
+    (tmp_path / "concord.toml").write_text(
+        dedent(f"""
+        details = false
+
+        [[models]]
+        name = "sleep"
+        data = "sleep.csv"
+        formula = "{SLOPE}"
+        method = "ML"
+        """)
+    )
+    command = [sys.executable, "-m", "concord", "check", "--record", "baseline.json"]
+    environment = os.environ | {"CONCORD_ENGINES": str(folder)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    kept = baseline.read(tmp_path / "baseline.json")
+    assert all(list(entry["fits"]) == EVERY for entry in kept.entries)
