@@ -27,34 +27,12 @@ from concord.commands.cli import main, parser
 from concord.data import datasets
 from concord.engines.answers import Answer
 from concord.errors import InputError
-from concord.files import check_place
 from concord.session import Inquiry
 from support.paths import CASES, ROOT
 from support.processes import session, until
+from support.team import GROWTH
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("CONCORD")}
-
-GROWTH = """
-[[models]]
-name = "growth"
-data = "data/sleep.csv"
-formula = "Reaction ~ Days + (1 + Days | Subject)"
-"""
-PIGS = """
-[[models]]
-name = "pigs"
-data = "data/pigs.csv"
-formula = "Weight ~ Time + (1 + Time | Pig)"
-"""
-CROSSED = """
-[[models]]
-name = "crossed"
-data = "data/sleep.csv"
-formula = "Reaction ~ Days + (1 + Days | Subject) + (1 + Days | week)"
-expect = "cannot express"
-reason = "correlated slopes of two crossed factors"
-details = false
-"""
 MISSING = """
 [[models]]
 name = "lost"
@@ -83,18 +61,6 @@ def check(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*words), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
     )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A team's repository."""
-    folder = tmp_path_factory.mktemp("team")
-    (folder / "data").mkdir()
-    sleep = datasets.load("sleepstudy").frame
-    sleep.assign(week=[f"w{i % 3}" for i in range(len(sleep))]).to_csv(folder / "data" / "sleep.csv", index=False)
-    datasets.load("dietox").frame.to_csv(folder / "data" / "pigs.csv", index=False)
-    (folder / "concord.toml").write_text(GROWTH + PIGS + CROSSED)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -343,38 +309,6 @@ raise SystemExit(command.main(["check"]))
 
 # ---- concord.toml, read strictly
 
-BAD = {
-    "no TOML": ("[[models]\n", "not valid TOML: "),
-    "no models": ("", "models: this key is missing"),
-    "empty": ("models = []\n", "models: List should have at least 1 item"),
-    "one table": (GROWTH.replace("[[models]]", "[models]"), "models: Input should be a valid list"),
-    "unknown table": (GROWTH + "[settings]\n", "settings: unknown key: there are details, models"),
-    "unknown key": (GROWTH + 'formla = "y ~ x"\n', "model 1 (growth): formla: unknown key: did you mean 'formula'?"),
-    "missing key": ('[[models]]\nname = "a"\ndata = "data/sleep.csv"\n', "model 1 (a): formula: this key is missing"),
-    "no name": ('[[models]]\ndata = "data/sleep.csv"\n', "model 1: name: this key is missing"),
-    "name of two lines": (GROWTH.replace('"growth"', '"a\\nb"'), "name: 'a\\nb': a name is one line"),
-    "wrong type": (GROWTH.replace('"data/sleep.csv"', "1"), "model 1 (growth): data: Input should be a valid string"),
-    "no formula": (GROWTH.replace("| Subject)", "|"), "model 1 (growth): formula: "),
-    "method": (GROWTH + 'method = "reml"\n', "model 1 (growth): method: Input should be 'REML', 'ML' or 'both'"),
-    "verdict": (GROWTH + 'expect = "agre"\n', "expect: 'agre' is not a verdict: did you mean 'agree'?"),
-    "verdict type": (GROWTH + "expect = true\n", "expect: True is not a verdict: it is one of agree, "),
-    "verdict by": (GROWTH + 'expect = {reml = "agree"}\n', "expect: 'reml': a table of verdicts has the keys REML and"),
-    "verdict of none": (GROWTH + 'expect = {ML = "agree"}\n', "expect.ML: the model is compared by REML only"),
-    "no reason": (GROWTH + 'expect = "r short"\n', "model 1 (growth): reason: say why 'r short' is expected"),
-    "twice": (GROWTH + PIGS + GROWTH, "model 3 (growth): name: model 1 has it already"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_what_does_not_hold_is_one_line_with_the_file_and_the_key(case, place, capsys):
-    text, what = BAD[case]
-    file = place / "bad.toml"
-    file.write_text(text)
-    assert main(["check", str(file), "--junit-xml", str(place / "bad.xml")]) == 2
-    out, said = capsys.readouterr()
-    assert out == "" and said.count("\n") == 1 and said.startswith(f"concord: {file}: ") and what in said
-    assert not (place / "bad.xml").exists()
-
 
 def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorded, tmp_path, capsys):
     def told(*words: str | Path) -> str:
@@ -400,36 +334,6 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     assert "is a folder: name a file" in told(file, "--summary", tmp_path)
     pigs = place / "data" / "pigs.csv"
     assert "a baseline holds all models" in told(file, "--record", given, "--changed", pigs)
-
-
-@pytest.mark.parametrize("option", ["--junit-xml", "--summary", "--record"])
-def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_compared(option, place, tmp_path, capsys):
-    (tmp_path / "file").write_text("here")
-    for path, why in {
-        "/proc/x/j": "No such file or directory",
-        "/proc/j": "No such file or directory",
-        tmp_path / "file" / "sub" / "j": "Not a directory",
-        tmp_path / ("j" * 250): "File name too long",
-    }.items():
-        assert main(["check", str(place / "concord.toml"), option, str(path)]) == 2
-        out, said = capsys.readouterr()
-        assert (out, said) == ("", f"concord: {path}: cannot be written: {why}: name another file with {option}\n")
-    check_place(tmp_path / "new" / ".." / "other" / "j", option)
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_model_is_chosen_by_its_table_and_all_by_the_file_that_lists_them(place, monkeypatch):
-    monkeypatch.chdir(place)
-    file = Path("concord.toml")
-    models = team.read(file)
-
-    def chosen(*changed: str) -> list[str]:
-        return [each.name for each in team.touched(models, file, map(Path, changed))]
-
-    assert chosen("data/pigs.csv", "README") == ["pigs"]
-    assert chosen("data/../data/sleep.csv") == ["growth", "crossed"]
-    assert chosen("./concord.toml") == ["growth", "pigs", "crossed"]
-    assert chosen("pigs.csv", "other/concord.toml") == []
 
 
 # ---- baselines

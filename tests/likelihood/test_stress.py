@@ -31,10 +31,11 @@ SEVERAL = [each for each in EVERY if len(TRUTH[each.values[0]][each.values[1]]) 
 EPS = float(np.finfo(float).eps)
 
 
-def numbers(optimum: dict) -> tuple[np.ndarray, tuple[np.ndarray, ...], float]:
-    """Fixed effects, covariance matrices and residual variance of a record."""
+def numbers(optimum: dict) -> Parameters:
+    """The parameters of a record."""
     fixed = np.array([float(each) for each in optimum["fixed"].values()])
-    return fixed, tuple(np.array(each, float) for each in optimum["covariances"]), float(optimum["residual_variance"])
+    covariances = tuple(np.array(each, float) for each in optimum["covariances"])
+    return Parameters(fixed, covariances, float(optimum["residual_variance"]))
 
 
 @cache
@@ -60,7 +61,7 @@ def floor(design, optimum: dict) -> float:
     their sizes. And where predictors or several factors have to be told from groups that are r times what is left
     within them, cross-products lose r^2 EPS. Groups alone lose nothing: deviations from a mean are exact enough.
     """
-    fixed, _, variance = numbers(optimum)
+    fixed, variance = numbers(optimum).fixed, numbers(optimum).residual_variance
     n, sd = len(design.y), np.sqrt(variance)
     sizes = np.abs(design.y).max() + (np.abs(design.X) * np.abs(fixed)).sum(1).max()
     Q = np.linalg.qr(design.X / np.abs(design.X).max(0))[0]
@@ -114,8 +115,10 @@ def test_a_balance_is_the_closed_form_of_analysis_of_variance():
     within = float((rows.var() / 3).sum())
     between = 2 * rows.mean().var()
     found = TRUTH["balance"]["REML"][0]
-    assert numbers(found)[2] == pytest.approx(within, rel=1e-9) and within == pytest.approx(0.00015, rel=1e-9)
-    assert numbers(found)[1][0][0, 0] == pytest.approx((between - within) / 2, rel=1e-12)
+    assert numbers(found).residual_variance == pytest.approx(within, rel=1e-9) and within == pytest.approx(
+        0.00015, rel=1e-9
+    )
+    assert numbers(found).covariances[0][0, 0] == pytest.approx((between - within) / 2, rel=1e-12)
     assert float(found["loglik"]) == pytest.approx(-4.686697, abs=5e-7)
 
 
@@ -165,7 +168,7 @@ def test_every_optimum_is_found(name, method, model_of):
     for found, expected in zip(optima, known, strict=True):
         assert found.loglik == pytest.approx(float(expected["loglik"]), rel=0, abs=allowed(design, expected))
         errors = np.array([float(each) for each in expected["std_error"].values()])
-        apart = np.abs(found.fixed - numbers(expected)[0]) / errors
+        apart = np.abs(found.fixed - numbers(expected).fixed) / errors
         assert apart.max() < 1e-4 + np.sqrt(2 * floor(design, expected))
 
 
@@ -196,19 +199,27 @@ def test_public_tables_with_a_better_optimum_far_away(data, formula, method, log
     assert -value / 2 == pytest.approx(found.loglik, rel=1e-8)
 
 
+@pytest.mark.parametrize(("name", "method"), EVERY)
+def test_an_optimum_is_on_the_boundary_where_the_truth_has_it(name, method, model_of):
+    """By the ranks of its covariance matrices, which dense matrices of many digits gave: also where a predictor is in
+    thousandths or millions, or far from zero, so that entries nearly cancel.
+    """
+    design, known = model_of(name, method).design, TRUTH[name][method]
+    assert [numbers(each).singular(design) for each in known] == [each["boundary"] for each in known]
+
+
 # ---- verdicts ------------------------------------------------------------------------------------------------------
 
 
 def placed(model, optimum: dict, engine: str) -> Fit:
     """A fit by an engine that ended at an optimum of the truth."""
-    fixed, covariances, variance = numbers(optimum)
     errors = np.array([float(each) for each in optimum["std_error"].values()])
     return Fit(
         model=model,
         engine=engine,
         settings="default",
         stated_loglik=float(optimum["loglik"]),
-        parameters=Parameters(fixed, tuple(covariances), variance),
+        parameters=numbers(optimum),
         std_error=errors,
         converged=True,
         messages=(),

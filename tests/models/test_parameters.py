@@ -116,6 +116,26 @@ def regular(design: Design, given: Parameters) -> list[np.ndarray]:
     return [np.diag(given.residual_variance / np.mean(term.matrix**2, axis=0)) for term in design.terms]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_zeros_and_the_units_of_predictors_do_not_matter(seed):
+    """Columns coded anew, with the same effects: on the boundary before and after, or neither."""
+    stream, q, n = np.random.default_rng(seed), 2, 40
+    x = stream.standard_normal(n)
+    root = stream.standard_normal((q, q)) + 2 * np.eye(q)
+    zero, unit = 10.0 ** stream.integers(0, 5), 10.0 ** stream.integers(-3, 4)
+    coding = np.array([[1.0, zero * unit], [0.0, unit]])  # from (1, x) to (1, (x + zero) unit)
+    back = np.linalg.inv(coding)
+    for rank in range(1, q + 1):
+        matrix = root[:, :rank] @ root[:, :rank].T
+        for columns, covariance in (
+            (np.column_stack([np.ones(n), x]), matrix),
+            (np.column_stack([np.ones(n), x]) @ coding, back @ matrix @ back.T),
+        ):
+            term = DesignTerm("g", ("(Intercept)", "x"), columns, np.arange(n) // 4, tuple(map(str, range(10))))
+            design = Design(x, columns[:, :1], ("(Intercept)",), (term,), np.arange(n))
+            assert Parameters(np.zeros(1), (covariance,), 1.0).singular(design) == (rank < q)
+
+
 @pytest.mark.parametrize(("share", "singular"), [(2e-8, False), (0.5e-8, True), (0.0, True)])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_units_of_the_response_and_of_a_predictor_do_not_matter(share, singular, scale):
@@ -128,7 +148,7 @@ def test_the_units_of_the_response_and_of_a_predictor_do_not_matter(share, singu
         assert Parameters(np.zeros(1), (np.array([[variance]]),), unit**2).singular(design) is singular
 
 
-@pytest.mark.parametrize(("left", "singular"), [(1e-7, False), (1e-9, True), (0.0, True)])
+@pytest.mark.parametrize(("left", "singular"), [(1e-6, False), (1e-10, True), (0.0, True)])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_correlation_of_one_is_on_the_boundary(left, singular, sign):
     """By what it leaves of one: the least eigenvalue of two effects' correlations is 1 - |r|."""

@@ -109,3 +109,18 @@ def test_the_independent_side_loads_nothing_by_name():
     for room in ("likelihood", "inference", "proof"):
         for path in (PACKAGE / room).rglob("*.py"):
             assert not re.search(r"importlib|lazy_loader|__import__|\bexec\(", path.read_text(encoding="utf-8")), path
+
+
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scripts" / "nbval-tolerance" / "nbval_tolerance").rglob("*.py")])
+
+
+def test_a_name_with_an_underscore_is_its_files_own():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.startswith("_")], path
+
+
+def test_no_file_is_longer_than_a_reader_holds_in_mind():
+    long = {path.name: count for path in FILES if (count := len(path.read_text(encoding="utf-8").splitlines())) > 500}
+    assert not long

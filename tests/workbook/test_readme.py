@@ -11,8 +11,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import tomllib
 import urllib.request
@@ -24,18 +22,14 @@ import pytest
 from jupyter_client import BlockingKernelClient
 
 from concord import vocabulary
-from concord.agreement.comparison import compare
 from concord.commands import refresh
 from concord.data import datasets
-from concord.engines.engine import engines
-from concord.errors import InputError
-from concord.models import model as models
 from support.checkout import IN_CONDA, Checkout
 from support.notebooks import notebook
 from support.paths import ROOT
 from support.processes import kernels, until
+from support.readme import README, blocks, commands
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 METHOD = 'method = "REML"  # "REML" or "ML"'
 FITS = """from concord import models
 from concord.agreement import compare
@@ -43,16 +37,6 @@ from concord.engines import lme4, mixedlm
 
 model = models.get("dietox-random_intercept", method)
 compare(mixedlm.fit(model), lme4.fit(model)).check()"""
-
-
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def commands(text: str = README) -> list[str]:
-    """Every command in README's `sh` blocks, once, without its comment."""
-    lines = [line.split(" #")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]
-    return list(dict.fromkeys(filter(None, lines)))
 
 
 # Which command is run by which test: `@runs` beside the test, or the reason here.
@@ -65,7 +49,6 @@ NOT_RUN = {
     'make upgrade-check UPGRADE="statsmodels==0.14.4 scipy<1.16"': "as the one before",
 }
 RUN: list[str] = []
-
 TINY = "| model | default, REML |\n| --- | --- |\n| made-up | **differ** by 0.5 |"
 
 
@@ -398,94 +381,11 @@ def test_certify_proves_one_model_again_and_leaves_the_others(checkout, given):
             assert after[name][method]["estimates"] == record["estimates"]
 
 
-# ---- the examples
-
-
-def test_the_python_examples_print_what_readme_says():
-    own, workbook, account, slurm = blocks("python")
-    compile(slurm, "cluster.py", "exec")  # it needs a cluster
-    id, method = re.search(r'models\.get\("([\w-]+)", method="(\w+)"\)', workbook).groups()
-    assert verdict(own) == "agree"
-    assert verdict(workbook) == grid(README)[id, f"default, {method}"][0]
-    said = output(account)
-    assert "5 by definition, 5 agree" in said and "Kenward-Roger" in said
-
-
-def verdict(code: str) -> str:
-    """The word that an example prints last."""
-    return output(code).splitlines()[-1].partition(": ")[0]
-
-
-def output(code: str) -> str:
-    """What an example prints, run where README stands."""
-    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkeypatch):
-    toml = next(block for block in blocks("toml") if "[models." in block and "[[" not in block)
-    place = shutil.copytree(ROOT / "datasets" / "sitka", tmp_path / "sitka")
-    with (place / "dataset.toml").open("a") as file:
-        file.write(f"\n{toml}")
-    monkeypatch.setenv("CONCORD_DATASETS", str(tmp_path))
-    (name,) = tomllib.loads(toml)["models"]
-    for method in vocabulary.METHODS:
-        model = models.get(f"sitka-{name}", method)
-        comparison = compare(*(engine.fit(model, "tuned") for engine in engines().values())).check()
-        assert comparison.verdict.word == "agree"
-        assert ("fixed", "", "Time:treatozone") in set(
-            comparison.table[["effect", "group", "term"]].itertuples(index=False, name=None)
-        )
-
-
 # ---- the grid, the links, the first screen
-
-
-def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
-    """Verdict and gap by model and column."""
-    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines()]
-    cells = {}
-    for id, *values in rows:
-        for column, value in zip(header[1:], values, strict=True):
-            if column == "said so?":
-                assert (value == "") == (id.split()[-1] == "models"), id
-                continue
-            # What comes after the first gap is another engine's.
-            word, _, gap = value.replace("**", "").partition(", ")[0].partition(" by ")
-            cells[id, column] = (word, float(gap or 0))
-    return cells
-
-
-def test_the_grid_is_the_one_that_the_front_page_shows():
-    """agreement.ipynb's own grid, which nbval holds against a new run, has every model by every method."""
-    page = nbformat.read(ROOT / "notebooks" / "agreement.ipynb", as_version=4)
-    assert refresh.written(README) == refresh.shown(page)
-    told = grid(README)
-    assert all(word == "agree" for (_, column), (word, _) in told.items() if column.startswith("tuned"))
-    every = list(models.every())
-    declared = {model.id for model in every if model.record.known}
-    calm = len({model.id for model in every} - declared)
-    rest = f"{calm} of {calm + len(declared)} models"
-    assert {id for id, _ in told} == declared | {rest}
-    assert all(word == "agree" for (id, _), (word, _) in told.items() if id == rest)
-    for model in every:
-        if model.record.known:
-            word, gap = told[model.id, f"default, {model.method}"]
-            known = model.record.known_by(model.method)
-            assert word == (known.verdict if known else "agree")
-            assert (gap > 0) == (word != "agree")
 
 
 def test_refresh_takes_the_grid_from_the_front_page(refreshed):
     assert refresh.written((refreshed.folder / "README.md").read_text(encoding="utf-8")) == TINY
-
-
-def test_a_front_page_without_a_grid_is_one_clear_error(tmp_path):
-    with pytest.raises(InputError, match="no cell tagged 'grid'"):
-        refresh.shown(notebook("shown = 1"))
-    with pytest.raises(InputError, match="put them where the grid belongs"):
-        refresh.written("no markers")
 
 
 def test_refresh_writes_the_grid_and_nothing_else(refreshed):
@@ -493,29 +393,3 @@ def test_refresh_writes_the_grid_and_nothing_else(refreshed):
         return text.replace(refresh.written(text), "")
 
     assert around((refreshed.folder / "README.md").read_text(encoding="utf-8")) == around(README)
-
-
-def test_every_relative_link_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not re.match(r"[a-z]+:", link)]
-    assert len(links) >= 4
-    titles = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    anchors = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    files = [link.partition("#")[0] for link in links if link not in anchors]
-    missing = [file for file in files if not file or not (ROOT / file).exists()]
-    assert missing == []
-
-
-def test_every_file_that_readme_names_is_there():
-    # In backticks, with a folder before it; what `make` builds is not in a checkout
-    named = [path for path in re.findall(r"`([\w.]+/[\w./]+)`", README) if not path.startswith(("build/", ".venv/"))]
-    assert len(named) >= 4
-    assert [path for path in named if not (ROOT / path).exists()] == []
-
-
-def test_the_first_screen_has_the_question_the_grid_and_both_commands():
-    screen = "\n".join(README.splitlines()[:50])
-    assert "**Do statsmodels and lme4 agree on this mixed model, and if not, which one is right?**" in screen
-    assert refresh.END in screen
-    assert {"make reports", "make test"} <= set(commands(screen))
-    # Words of the grid are told where the grid stands
-    assert all(f"*{word}*" in screen for word in ("short", "imprecise", "default", "tuned", "REML", "ML"))

@@ -18,7 +18,7 @@ from concord.inference import degrees_of_freedom, information
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.inference.information import Information, InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.parameters import Parameters, entries
+from concord.models.parameters import Parameters, entries, triangle
 
 
 class Errors:
@@ -153,7 +153,7 @@ def in_factors(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """
     sigma = math.sqrt(fit.residual_variance)
     factors = [np.linalg.cholesky(each) / sigma for each in fit.covariances]
-    at = [factor[np.triu_indices(len(factor))[::-1]] for factor in factors]
+    at = [factor[triangle(len(factor))] for factor in factors]
     return np.r_[(*at, sigma)], of_variances(factors, sigma, [np.eye(len(each)) for each in factors])
 
 
@@ -164,7 +164,7 @@ def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np
     for factor, back in zip(factors, backs, strict=True):
         q = len(factor)
         size = q * (q + 1) // 2
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         at = entries(q)
         for k, (a, b) in enumerate(zip(rows, columns, strict=True)):
             unit = np.zeros((q, q))

@@ -14,9 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from concord import r
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import engines
+from concord.engines.engine import engines, load_r, title
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.processes.worker import Question, Worker, WorkerStopped, number, uninterrupted
@@ -82,8 +81,8 @@ class Asked:
         if about != self.fingerprint:
             self._question.worker.stop("ended: it answered another question")
             raise StrayAnswer(
-                f"{self.engine} answered another question than the one asked: its table, formula, method or settings "
-                "are others"
+                f"{title(self.engine)} answered another question than the one asked: its table, formula, method or "
+                "settings are others"
             )
         if isinstance(got, Absence):
             return replace(got, model=self.model)
@@ -137,8 +136,7 @@ def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
     found = _workers.get(engine)
     if found is None or not found.alive:
-        if engines()[engine].language == "R":
-            r.package(engines()[engine].packages[0])  # forked, the worker has R as it is here
+        load_r(engine)  # forked, the worker has R as it is here
         with uninterrupted():
             if found is not None:
                 found.stop()

@@ -25,7 +25,7 @@ from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import EPS, Likelihood, LikelihoodError
-from concord.models.parameters import Estimated, Parameters, entries
+from concord.models.parameters import Estimated, Parameters, entries, triangle
 
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
 FLAT = 1e-12
@@ -145,7 +145,7 @@ class Curvature(Estimated):
             q = len(factor)
             back = sigma * linalg.solve_triangular(whitener, np.eye(q))
             lengths = np.linalg.norm(back, axis=1)
-            rows, columns = np.triu_indices(q)[::-1]
+            rows, columns = triangle(q)
             at = entries(q)
             whole = back @ factor @ factor.T @ back.T
             for place, (i, j) in enumerate(at, row):

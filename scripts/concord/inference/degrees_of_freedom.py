@@ -32,7 +32,7 @@ from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.nesting import levels
-from concord.models.parameters import ZERO, Parameters
+from concord.models.parameters import ZERO, Parameters, triangle
 
 LARGEST_BLOCK = 1500
 """Rows of one independent block beyond which Kenward and Roger's matrices, all of them dense, are not formed."""
@@ -167,7 +167,7 @@ def _own_coordinates(likelihood: Likelihood, matrices: Sequence[Matrix], slopes:
             jacobians.append(np.eye(count))
             bents.append(np.zeros((count, count)))
             continue
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         sizes = np.linalg.norm(factor, axis=1)[rows]
 
         whitened = partial(_whitened, whitener, sizes, rows, columns)

@@ -15,6 +15,7 @@ import numpy as np
 from concord.arrays import Floats, Matrix, Vector
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design, DesignTerm
+from concord.models.parameters import triangle
 
 # A factor's diagonal is measured on what it adds to the response; steps of differences are this share of that.
 _SHARE = 1e-3
@@ -47,7 +48,7 @@ def filled(values: Vector, sizes: Sequence[int], by_column: bool) -> list[Matrix
     """Lower triangles out of one vector, each column by column or row by row."""
     made, start = [], 0
     for q in sizes:
-        rows, columns = np.triu_indices(q)[::-1] if by_column else np.tril_indices(q)
+        rows, columns = triangle(q) if by_column else np.tril_indices(q)
         matrix = np.zeros((q, q))
         matrix[rows, columns] = values[start : start + len(rows)]
         made.append(matrix)

@@ -39,7 +39,7 @@ from scipy import linalg
 from concord.arrays import Matrix, Vector
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import Likelihood
-from concord.models.parameters import KEY, ZERO, Parameters, entries
+from concord.models.parameters import KEY, ZERO, Parameters, entries, triangle
 
 SCALES = ("variance", "sd", "log-sd")
 
@@ -215,7 +215,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Matrix]:
     jacobian[p + m, m] = 2 * residual_variance
     start = 0
     for factor in factors:
-        rows, columns = np.triu_indices(len(factor))[::-1]
+        rows, columns = triangle(len(factor))
         for i, (a, b) in enumerate(zip(rows, columns, strict=True), start):
             for j, (r, c) in enumerate(zip(rows, columns, strict=True), start):
                 jacobian[p + i, j] = residual_variance * ((a == r) * factor[b, c] + (b == r) * factor[a, c])
@@ -228,7 +228,7 @@ def _whitened(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Matrix]:
     start = 0
     for factor in factors:
         q = len(factor)
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         own = slice(start, start + len(rows))
         weight = np.zeros((q, q))
         weight[rows, columns] = slopes[p:][own] / 2
@@ -252,7 +252,7 @@ def _coding(likelihood: Likelihood) -> tuple[Matrix, Matrix]:
     blocks_forth = [-likelihood.R / likelihood.scale]
     for whitener in likelihood.whiteners:
         q = len(whitener)
-        rows, columns = np.triu_indices(q)[::-1]
+        rows, columns = triangle(q)
         tidied = entries(q)
         inverse = linalg.solve_triangular(whitener, np.eye(q))
         back, forth = np.empty((len(rows), len(rows))), np.empty((len(rows), len(rows)))

@@ -23,6 +23,7 @@ from scipy import ndimage
 from scipy.stats import qmc
 
 from concord.arrays import Array, Matrix, Vector
+from concord.models.parameters import triangle
 
 # A relative standard deviation that is as good as zero.
 NEARLY_ZERO = 1e-3
@@ -59,17 +60,17 @@ class Shape:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
         self.effects = sum(sizes)
-        self.triangles = [np.triu_indices(q)[::-1] for q in sizes]
+        self.triangles = [triangle(q) for q in sizes]
         self.m = sum(len(rows) for rows, _ in self.triangles)
 
     def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' factors, shapes (q, q)."""
         made, start = [], 0
-        for q, triangle in zip(self.sizes, self.triangles, strict=True):
+        for q, (rows, columns) in zip(self.sizes, self.triangles, strict=True):
             factor = np.zeros((q, q))
-            factor[triangle] = theta[start : start + len(triangle[0])]
+            factor[rows, columns] = theta[start : start + len(rows)]
             made.append(factor)
-            start += len(triangle[0])
+            start += len(rows)
         return made
 
     def flat(self, factors: Sequence[Matrix]) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from concord.arrays import Matrix, Vector
+from concord.arrays import Integers, Matrix, Vector
 from concord.models.design import Design
 
 KEY = ["effect", "group", "term"]
@@ -96,13 +96,10 @@ class Parameters:
 
     def singular(self, design: Design) -> bool:
         """Whether the values lie on the boundary of the parameter space: a variance is zero, or a covariance matrix is
-        singular.
-
-        A variance is zero where its effect's mean square in the response is less than `ZERO` residual variances; a
-        matrix is singular where the least eigenvalue of its correlations is. Neither depends on the effects' units.
+        singular. It depends neither on the effects' units nor on the zeros of the predictors.
         """
-        both = zip(self.shares(design), self.covariances, strict=True)
-        return any(share.min() <= ZERO or least_eigenvalue(covariance) <= ZERO for share, covariance in both)
+        terms = zip(design.terms, self.relative, strict=True)
+        return any(_is_singular(relative, term.matrix) for term, relative in terms)
 
     def shares(self, design: Design) -> list[Vector]:
         """For every random term the mean squares of its effects in the response, in residual variances, shape (q,)."""
@@ -140,6 +137,12 @@ def entries(q: int) -> list[tuple[int, int]]:
     return [(i, i) for i in range(q)] + [(i, j) for j in range(q) for i in range(j)]
 
 
+def triangle(q: int) -> tuple[Integers, Integers]:
+    """Rows and columns of the lower triangle of a factor of q effects, column by column: the order of lme4's theta."""
+    columns, rows = np.triu_indices(q)
+    return rows, columns
+
+
 def keys(design: Design) -> list[tuple[str, str, str]]:
     """The parameters of a design: effect, group and term of each.
 
@@ -167,6 +170,22 @@ def least_eigenvalue(covariance: Matrix) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(covariance == 0, np.eye(len(covariance)), covariance / np.outer(deviation, deviation))
     return float(np.linalg.eigvalsh(correlation)[0]) if np.isfinite(correlation).all() else math.nan
+
+
+def _is_singular(relative: Matrix, columns: Matrix) -> bool:
+    """Whether a covariance matrix relative to the residual variance is singular, as far as its doubles tell.
+
+    It is taken for the effects of columns that are orthonormal, but for a factor, over the rows, shape (n, q). There
+    the variance of some combination of effects is less than `ZERO`, or than what the rounding of the matrix's entries
+    leaves unknown; or so is the least eigenvalue of the correlations.
+    """
+    if not np.isfinite(relative).all():
+        return False
+    whitener = np.asarray(np.linalg.qr(columns, mode="r")) / math.sqrt(len(columns))
+    whitened = whitener @ relative @ whitener.T
+    rounding = 8 * np.finfo(float).eps * (np.abs(whitener) @ np.abs(relative) @ np.abs(whitener.T)).max()
+    least = np.linalg.eigvalsh((whitened + whitened.T) / 2)[0]
+    return bool(least <= max(ZERO, rounding) or least_eigenvalue(whitened) <= ZERO)
 
 
 def spectrum(covariance: Matrix) -> tuple[Vector, Matrix, Vector]:

@@ -97,7 +97,7 @@ def _furthest(table: pd.DataFrame) -> str:
     off = (table["estimate"] - table["reference"]).abs() / correct.where(correct > 0, correct.max())
     words = []
     for fit, mine in off.groupby(table["fit"], sort=False):
-        name = "{} ({})".format(*fit.split(", "))
+        name = fit.replace(", ", " ")
         row = table.loc[mine.idxmax()] if mine.notna().any() else None
         if row is None or mine.max() < 1e-3:
             words.append(f"{name} is within 0.1 % of the reference everywhere")

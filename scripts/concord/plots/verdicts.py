@@ -105,7 +105,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.plot(*places[0], "*", color="black", markersize=15, label=comparison.against.noun)
     for fit, judgement, place in zip(comparison.fits, comparison.judgements, places[1:], strict=True):
         color, marker = mark(fit.engine)
-        label = f"{fit.engine}, {fit.settings}: {gap_text(judgement.gap)} below"
+        label = f"{fit_label(fit)}: {gap_text(judgement.gap)} below"
         axes.plot(*place, marker, color=color, markersize=11, markerfacecolor="none", markeredgewidth=2, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")

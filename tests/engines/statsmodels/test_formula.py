@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from concord import r
-from concord.engines.engine import CannotExpress, EngineError, engines
-from concord.engines.statsmodels.formula import for_mixedlm
-from concord.models import formula
+from concord.engines.engine import CannotExpress, EngineError
 from concord.models.coding import between
+from support.translated import LME4, MIXEDLM, NLME, TABLE, N, built, form
 
-MIXEDLM, LME4, NLME = (engines()[name] for name in ("statsmodels", "lme4", "nlme"))
 HOSTILE = 'x")+__import__("os").system("touch MARKER'
-
-rng = np.random.default_rng(5)
-N = 240
-TABLE = pd.DataFrame(
-    {
-        "g": np.repeat([f"g{i}" for i in range(10)], 24),
-        "b": np.tile(np.repeat(list("uvwx"), 6), 10),
-        "h": np.tile([f"h{i}" for i in range(12)], 20),
-        "x": rng.normal(3, 0.6, N).round(2),
-        "z": rng.uniform(1, 5, N).round(2),
-        "k": rng.integers(1, 9, N),
-        "flag": rng.integers(0, 2, N).astype(bool),
-        "f": pd.Categorical(rng.choice(list("abc"), N), ["c", "a", "b"]),
-        "unused": pd.Categorical(rng.choice(list("pq"), N), ["q", "o", "p"]),
-        "o": pd.Categorical(rng.choice(["lo", "mid", "hi", "top"], N), ["lo", "mid", "hi", "top"], ordered=True),
-        "s": rng.choice(["B", "a", "c"], N),
-    }
-)
-TABLE["gb"] = pd.Categorical(TABLE["g"] + TABLE["b"])
-TABLE["number"] = TABLE["g"].str[1:].astype(int)
-TABLE["half"], TABLE["side"] = TABLE["number"] / 2, TABLE["number"] > 4
-TABLE["no"] = TABLE["g"].replace({"g0": "None", "g1": "NA", "g2": ""})
-
-
-def effects(column: str, spread: float) -> np.ndarray:
-    return spread * rng.normal(size=TABLE[column].nunique())[pd.factorize(TABLE[column])[0]]
-
-
-TABLE["y"] = 10 + TABLE["x"] + effects("g", 2) + effects("gb", 1) + effects("h", 1.5) + rng.normal(size=N)
-TABLE["y"] += (effects("g", 1) + effects("gb", 0.8)) * TABLE["z"]
-
-
-def form(model):
-    return for_mixedlm(model.formula, model.design, model.frame)
-
-
-def built(model):
-    """MixedLM's model object, not fitted, as the engine makes it."""
-    import statsmodels.formula.api as smf
-
-    made = form(model)
-    room = {"np": np, "data": model.frame.copy()}
-    exec("\n".join(made.setup), room)
-    data = room["data"]
-    groups = np.ones(len(data)) if made.group is None else data[made.group]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return smf.mixedlm(
-            made.fixed, data, groups=groups, re_formula=made.re_formula, vc_formula=made.vc_formula or None
-        )
 
 
 # ---- the random part -----------------------------------------------------------------------------------------------
@@ -391,145 +334,6 @@ def test_rows_that_r_leaves_out_are_left_out_by_the_setup(fixed, make_model):
     T = between(made.exog, model.design.X)
     assert T is not None and np.isin(T, (0.0, 1.0)).all()
     assert [each.term for each in MIXEDLM._components(made, model)] == [1]
-
-
-# ---- the code ------------------------------------------------------------------------------------------------------
-
-PASTED = [
-    "y ~ x + (1 | g)",
-    "y ~ x + (z || g)",
-    "y ~ x + (1 | g/b)",
-    "y ~ z + (1 | b) + (1 | h)",
-    "log(y + 5) ~ poly(x, 2) + scale(z) * o + unused + (1 | g:b)",
-    "y ~ s + C + factor(k) + offset(z) + (scale(x) | g)",
-    "missing ~ `day 1` + (1 | g) + (0 + scale(missing2) | gb)",
-]
-
-
-def test_the_code_runs_where_it_is_pasted(make_model, tmp_path):
-    """In a fresh Python and a fresh R, with nothing but the imports and the table, it gives the fits' likelihoods."""
-    frame = TABLE.assign(
-        C=TABLE["f"], missing=TABLE["y"].where(TABLE["k"] > 1), missing2=TABLE["x"].where(TABLE["k"] < 8)
-    )
-    frame["day 1"] = frame["z"]
-    models = [make_model(frame, text, id="cows") for text in PASTED]
-    frame.to_pickle(tmp_path / "table.pickle")
-    r.call("saveRDS", frame, str(tmp_path / "table.rds"))
-    python, code_in_r = ["import pandas as pd, warnings", "warnings.simplefilter('ignore')"], ["library(lme4)"]
-    for model in models:
-        *before, last = MIXEDLM.call(model).splitlines()
-        python += MIXEDLM.imports(model)
-        python += [f"cows = pd.read_pickle({str(tmp_path / 'table.pickle')!r})", *before, f"print(repr({last}.llf))"]
-        python += [
-            f"del {name}" for name in ("np", "MixedLMParams") if any(name in each for each in MIXEDLM.imports(model))
-        ]
-        code_in_r += [f"cows <- readRDS('{tmp_path / 'table.rds'}')"]
-        code_in_r += [f"cat(format(as.numeric(logLik({LME4.call(model)})), digits = 15), '\\n')"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = {
-        MIXEDLM: subprocess.run(
-            [sys.executable, "-c", "\n".join(python)], capture_output=True, text=True, env=environment, cwd=tmp_path
-        ),
-        LME4: subprocess.run(
-            ["Rscript", "--vanilla", "-e", "\n".join(code_in_r)], capture_output=True, text=True, cwd=tmp_path
-        ),
-    }
-    for engine, run in done.items():
-        assert run.returncode == 0, run.stderr
-        told = [float(each.removeprefix("np.float64(").rstrip(") ")) for each in run.stdout.splitlines()]
-        expected = [engine.fit(model).loglik for model in models]
-        np.testing.assert_allclose(told, expected, rtol=1e-10)
-
-
-# ---- what it cannot ------------------------------------------------------------------------------------------------
-
-INEXPRESSIBLE = {
-    "(z | g) + (1 | h)": (
-        "(z | g): correlated effects of a factor that is crossed with h",
-        "y ~ x + (1 | g) + (0 + z | g) + (1 | h)",
-    ),
-    "(z | gb) + (1 | g)": (
-        "(z | gb): correlated effects of a factor that is nested in g",
-        "y ~ x + (1 | gb) + (0 + z | gb) + (1 | g)",
-    ),
-    "(z | g/b)": (
-        "(z | b:g): correlated effects of a factor that is nested in g",
-        "y ~ x + (1 | b:g) + (0 + z | b:g) + (z | g)",
-    ),
-    "(1 + z | g) + (0 + x + k | g)": (
-        "(1 + z | g) + (0 + x + k | g): it has one set of correlated effects, not several",
-        "y ~ x + (1 + z | g) + (0 + x | g) + (0 + k | g)",
-    ),
-    "(1 + f + z | h) + (1 | g)": (
-        "(1 + f + z | h): correlated effects of a factor that is crossed with g",
-        "y ~ x + (1 | h) + (1 | h:f) + (0 + z | h) + (1 | g)",
-    ),
-    "(0 + f | h) + (1 | g)": (
-        "(0 + f | h): correlated effects of a factor that is crossed with g",
-        "y ~ x + (1 | h) + (1 | h:f) + (1 | g)",
-    ),
-    "(poly(z, 2) | h) + (1 | g)": ("(poly(z, 2) | h): correlated effects of a factor that is crossed with g", None),
-    "(1 | g) + (1 | g)": ("(1 | g) + (1 | g): the effect (Intercept) of g twice", "y ~ x + (1 | g)"),
-    "(z | g) + (z || g)": ("(z | g) + (1 | g) + (0 + z | g): the effect (Intercept) of g twice", "y ~ x + (z | g)"),
-    "(z | g) + (k | g)": ("(z | g) + (k | g): the effect (Intercept) of g twice", None),
-    "(z | `day 1`) + (1 | h)": (
-        "(z | `day 1`): correlated effects of a factor that is crossed with h",
-        "y ~ x + (1 | `day 1`) + (0 + z | `day 1`) + (1 | h)",
-    ),
-    "(1 | g) + x * 1": ("the number 1 in the place of a term", None),
-}
-
-
-@pytest.mark.parametrize("random", INEXPRESSIBLE)
-def test_what_mixedlm_cannot_express_is_said_with_the_nearest_that_it_can(random, make_model):
-    """The verdict names the term and its reason, and the formula that it offers is one that can be translated."""
-    what, nearest = INEXPRESSIBLE[random]
-    frame = TABLE.assign(**{"day 1": TABLE["g"]})
-    model = make_model(frame, f"y ~ x + {random}")
-    for ask in (lambda: MIXEDLM.fit(model), lambda: MIXEDLM.call(model), lambda: form(model)):
-        with pytest.raises(CannotExpress) as caught:
-            ask()
-        assert (caught.value.engine, caught.value.what, caught.value.nearest) == ("MixedLM", what, nearest)
-    if nearest:
-        near = make_model(frame, nearest)
-        assert len(MIXEDLM._components(built(near), near)) == len(form(near).vc_formula)
-
-
-# ---- without R -----------------------------------------------------------------------------------------------------
-
-
-def test_a_model_is_fitted_by_mixedlm_where_there_is_no_r(tmp_path, r_table, make_model):
-    """Pickled with its formula and design, a process that cannot import rpy2 fits it, and the fit comes back."""
-    model = make_model(r_table("lme4::Pastes"), "strength ~ 1 + (1 | batch/cask)")
-    assert model.formula and model.design
-    given, taken = tmp_path / "model", tmp_path / "fit"
-    given.write_bytes(pickle.dumps(model))
-    code = f"""
-import pathlib, pickle, sys
-sys.modules["rpy2"] = None
-from concord.engines import mixedlm
-from concord.models.formula import expression
-model = pickle.loads(pathlib.Path({str(given)!r}).read_bytes())
-pathlib.Path({str(taken)!r}).write_bytes(pickle.dumps(mixedlm.fit(model)))
-try:
-    expression(model.formula)
-except Exception as error:
-    print(type(error).__name__)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "RError\n"
-    fit = pickle.loads(taken.read_bytes())
-    assert fit.loglik == pytest.approx(LME4.fit(model).loglik, rel=0, abs=1e-5)
-    assert "Mixed Linear Model" in fit.summary and len(fit.random_effects) == 40
-    variables = r.from_r(r.call("all.vars", formula.expression(pickle.loads(given.read_bytes()).formula)))
-    assert variables == ["strength", "batch", "cask"]
-
-
-def test_what_cannot_be_expressed_comes_out_of_another_process_whole():
-    """The error keeps its engine, what it is of and the nearest formula when it is sent."""
-    error = pickle.loads(pickle.dumps(CannotExpress("MixedLM", "this", "y ~ x + (1 | g)")))
-    assert str(error) == "MixedLM cannot express this; the nearest that it can is y ~ x + (1 | g)"
-    assert (error.engine, error.what, error.nearest) == ("MixedLM", "this", "y ~ x + (1 | g)")
 
 
 # ---- nlme ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from concord import r
 from concord.arrays import Integers, Matrix, Vector
 from concord.engines.engine import EngineError
 from concord.engines.replicate import Refit, Replicate
+from concord.likelihood.search import Shape
 from concord.models.coding import between, same_groups, shift
 from concord.models.formula import expression
 from concord.models.model import Model
@@ -86,7 +87,7 @@ class _Refit:
         if back is None:
             raise EngineError(f"lmer's fixed effects are not a coding of {model.id}'s")
         self._back, self._shift = back, shift(back) if model.reml else 0.0
-        self._triangles = [(q, np.triu_indices(q)[::-1]) for q in map(int, got.widths)]
+        self._shape = Shape(list(map(int, got.widths)))
         self._places = self._match(got)
         self._from = None
         if warm:
@@ -121,13 +122,8 @@ class _Refit:
         numbers, messages = np.array(ran[0]), tuple(str(each) for each in ran[1])
         loglik, residual_variance, converged, seconds = numbers[:4].tolist()
         p = len(self._back)
-        start, factors = 4, []
-        for q, triangle in self._triangles:
-            factor = np.zeros((q, q))
-            factor[triangle] = numbers[start : start + len(triangle[0])]
-            factors.append(factor)
-            start += len(triangle[0])
-        fixed, unscaled = numbers[start : start + p], numbers[start + p :].reshape(p, p)
+        factors, rest = self._shape.factors(numbers[4:]), numbers[4 + self._shape.m :]
+        fixed, unscaled = rest[:p], rest[p:].reshape(p, p)
         covariances = []
         for i, back in self._places:
             half = back @ factors[i]

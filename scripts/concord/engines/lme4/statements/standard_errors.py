@@ -18,6 +18,7 @@ from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models.design import Design
+from concord.models.parameters import triangle
 
 LMERTEST, PBKRTEST = "lmerTest", "pbkrtest"
 
@@ -111,7 +112,7 @@ def _from_factors(design: Design, got: dict[str, Any], columns: Sequence[Coding]
         q = len(names)
         places.append(start + np.arange(q * (q + 1) // 2))
         factor = np.zeros((q, q))
-        factor[np.triu_indices(q)[::-1]] = theta[places[-1]]
+        factor[triangle(q)] = theta[places[-1]]
         factors.append(factor)
     order = [*np.concatenate(places), len(theta)]
     covariance = np.atleast_2d(got["covariance"])[np.ix_(order, order)]

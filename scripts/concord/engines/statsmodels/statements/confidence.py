@@ -10,7 +10,7 @@ import pandas as pd
 
 from concord.engines.fit import Fit
 from concord.engines.statements import OTHER_CODING, NotStated, Statement, WaldIntervals
-from concord.engines.statsmodels.engine import results_of
+from concord.engines.statsmodels.result import results_of
 from concord.models.coding import same_numbers
 
 # Points on either side of the estimate.
