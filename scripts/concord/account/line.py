@@ -23,9 +23,8 @@ from concord.display import table as tables
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, plain
 from concord.models.parameters import KEY
+from concord.vocabulary import INDEPENDENT
 
-# What an independent value is called where it stands beside those of the packages.
-INDEPENDENT = "independent"
 AGREE, DEFINITION, OPTIMUM, DIFFER, ALONE = "agree", "by definition", "another optimum", "differ", "not compared"
 # Explained, and yet no agreement: the number is not the right one, and what the source computes with cannot do better.
 LOST = "differ: lost in rounding"

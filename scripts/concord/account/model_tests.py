@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from concord.account.line import INDEPENDENT, Line
+from concord.account.line import Line
 from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
@@ -25,6 +25,7 @@ from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable
 from concord.likelihood.likelihood import LikelihoodError
 from concord.models.model import Model
 from concord.reference import reference
+from concord.vocabulary import INDEPENDENT
 
 SECTION = "likelihood-ratio tests"
 LINEAR = "no random effects"

@@ -11,12 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from concord.account.intervals.sources import IntervalError, Intervals, wald
-from concord.account.line import INDEPENDENT
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
-from concord.vocabulary import METHODS
+from concord.vocabulary import INDEPENDENT, METHODS
 
 NOTES = {
     "": "conditional on the variances",
