@@ -71,7 +71,8 @@ class Reading:
     def _sources(self) -> dict[tuple[str, str], str]:
         names: dict[tuple[str, str], str] = {}
         for label, said in self.stated.items():
-            for source in dict.fromkeys(each.source for each in (*said.components, *said.tests)):
+            sources = [*(each.source for each in said.components), *(each.source for each in said.tests)]
+            for source in dict.fromkeys(sources):
                 name = label.replace(self.fits[label].engine, source, 1) if source else label
                 names[label, source] = f"{name} of {label}" if name in names.values() else name
         return names
@@ -88,7 +89,7 @@ class Reading:
         except InformationError:
             return None
 
-    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, str], **given: Any) -> Line | None:
+    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, Any], **given: Any) -> Line | None:
         """A line of what is a number and of what is expected of it; None where no source is asked for one."""
         absent = {source: why for source, why in given.pop("absent", {}).items() if why}
         values = {}

@@ -16,6 +16,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -52,7 +53,6 @@ class Engine(Protocol):
     sweep : so many default fits take as long as a fit by each of its optimizers in each coding of the predictors
     optimizers : gives the names of the package's optimizers; None where they are not to be told apart
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
-    statements : a module with what the package says of a fit (`concord.engines.statements.Statements`)
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
     statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
@@ -73,7 +73,6 @@ class Engine(Protocol):
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
-    statements: ModuleType
     statements: ModuleType | None
 
     @staticmethod
@@ -186,16 +185,18 @@ def preloads() -> tuple[str, ...]:
     return tuple(dict.fromkeys(module for engine in engines().values() for module in engine.preload))
 
 
-def load_r() -> None:
-    """Start R with the packages of all engines that fit there.
+def load_r(*names: str) -> None:
+    """Start R with the packages of engines that fit there, by default of all; a guest's may be missing.
 
     Raises
     ------
-    RError : R or one of the packages is missing
+    RError : R is missing, or the package of a party or an arbiter
     """
-    for engine in engines().values():
+    for engine in (engines()[name] for name in names or engines()):
         if engine.language == "R":
-            r.package(engine.packages[0])
+            r.interface()
+            with suppress(*([r.RError] if engine.role == "guest" else [])):
+                r.package(engine.packages[0])
 
 
 def title(label: str) -> str:
