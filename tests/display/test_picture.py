@@ -122,7 +122,7 @@ def test_words_tell_what_the_data_tell(fits):
     assert made.alt.endswith("Of 1 comparisons: 1 r short.")
     assert made.data[TITLE].set_index("engine")["gap"]["lme4"] == pytest.approx(14.2, abs=0.1)
     made = verdicts.contours(comparison, 3)
-    assert "lme4 (default) 14" in made.alt and len(made.data["The surface"]) == 9
+    assert "lme4 default 14" in made.alt and len(made.data["The surface"]) == 9
     made = residuals.residuals(python)
     assert made.data[TITLE]["residual / sigma"].iloc[0] == pytest.approx(
         (size.iloc[0] - python.fitted[0]) / np.sqrt(python.residual_variance)

@@ -13,7 +13,7 @@ from concord.engines import FORMERLY, lme4, statsmodels
 from concord.engines.engine import engines
 
 PACKAGE = Path(concord.__file__).parent
-NAMED = {"engines", "bench", "plots/style.py", "account"}
+NAMED = {"engines", "bench", "plots/style.py"}
 """Where engines have names: their room, what times the packages, and the colours."""
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from concord.arrays import Matrix, Vector
 from concord.engines.fit import Fit
 from concord.inference import degrees_of_freedom, information
 from concord.inference.degrees_of_freedom import DegreesError
@@ -101,7 +102,7 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
         try:
             matrix = _in_ratios(likelihood, fit.parameters)
         except InformationError:
-            matrix = 0.0
+            matrix = np.zeros(())
             for weight, distance in ((8 / 3, 1e-4), (-2, 2e-4), (1 / 3, 4e-4)):
                 inside = [
                     each + distance * fit.residual_variance * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
@@ -117,7 +118,8 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
 def _from_information(matrix: np.ndarray) -> np.ndarray:
     """Square roots of the diagonal of the inverse, NaN of what is negative."""
     with np.errstate(invalid="ignore"):
-        return np.sqrt(np.diag(np.linalg.inv(matrix)))
+        errors: Vector = np.sqrt(np.diag(np.linalg.inv(matrix)))
+    return errors
 
 
 def _in_ratios(likelihood: Likelihood, at: Parameters) -> np.ndarray:
@@ -134,7 +136,8 @@ def _in_ratios(likelihood: Likelihood, at: Parameters) -> np.ndarray:
     matrix[p:-1, -1] -= slopes[p:-1]
     matrix[-1, p:-1] -= slopes[p:-1]
     # The residual variance profiled out: the Schur complement.
-    return matrix[:-1, :-1] - np.outer(matrix[:-1, -1], matrix[-1, :-1]) / matrix[-1, -1]
+    profiled: Matrix = matrix[:-1, :-1] - np.outer(matrix[:-1, -1], matrix[-1, :-1]) / matrix[-1, -1]
+    return profiled
 
 
 def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:

@@ -73,7 +73,7 @@ class Asked:
         """
         try:
             if self._question is None:
-                raise self._stop
+                raise self._stop or WorkerStopped("the engine's process has ended")
             about, got = self._question.answer(timeout)
         except WorkerStopped as stop:
             seconds = timeout if stop.late and timeout is not None else float("nan")
@@ -127,7 +127,7 @@ class Held:
     def summary(self) -> str:
         """The package's own summary; a sentence, where the process has ended."""
         try:
-            return self.ask(_summary)
+            return str(self.ask(_summary))
         except WorkerStopped as stop:
             return f"no summary: {stop}"
 
@@ -178,7 +178,7 @@ def _answer(model: Model, engine: str, settings: str) -> tuple[str, Any]:
     about = fingerprint(model, engine, settings, table_digest(model.frame))
     got = answer(model, engine, settings)
     if isinstance(got, Absence):
-        return about, replace(got, model=None)
+        return about, replace(got, model=None)  # type: ignore[arg-type]  # who asked has the model, and puts it back
     _fits[number()] = about, got
     return about, {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in _LEFT}
 

@@ -295,7 +295,7 @@ class StatedProfile:
 
     Attributes
     ----------
-    value, zeta : its points, shape (k,); None where it has none
+    value, zeta : its points, shape (k,); k is 0 where it has none
     possible : of each point 0 where the package's search ended at correlations that no covariance matrix has
     ends, crossed : of the interval that the package makes of it, shape (2,), and whether the profile crosses the
         quantile there
@@ -305,12 +305,12 @@ class StatedProfile:
     why : why there is none
     """
 
-    value: np.ndarray | None = None
-    zeta: np.ndarray | None = None
-    possible: np.ndarray | None = None
-    ends: np.ndarray | None = None
-    crossed: np.ndarray | None = None
-    at: np.ndarray | None = None
+    value: np.ndarray = field(default_factory=lambda: np.empty(0))
+    zeta: np.ndarray = field(default_factory=lambda: np.empty(0))
+    possible: np.ndarray = field(default_factory=lambda: np.empty(0))
+    ends: np.ndarray = field(default_factory=lambda: np.empty(0))
+    crossed: np.ndarray = field(default_factory=lambda: np.empty(0))
+    at: np.ndarray = field(default_factory=lambda: np.empty(0))
     said: tuple[str, ...] = ()
     note: str = ""
     why: str = ""

@@ -188,7 +188,7 @@ class Intervals:
         if label not in self._profiled.setdefault((engine, fine), {}):
             self.ask_profiles([label], fine)
         found = self._profiled[engine, fine][label]
-        if found.value is None:
+        if not len(found.value):
             raise IntervalError(found.why)
         return found
 
@@ -271,7 +271,8 @@ class Intervals:
 def signed_root(curve: pd.DataFrame, centre: int) -> np.ndarray:
     """The signed root of twice the fall from the centre of a curve ``value, loglik``, shape (k,)."""
     fall = 2 * (curve["loglik"].iloc[centre] - curve["loglik"].to_numpy())
-    return np.sign(np.arange(len(curve)) - centre) * np.sqrt(np.maximum(fall, 0.0))
+    root: np.ndarray = np.sign(np.arange(len(curve)) - centre) * np.sqrt(np.maximum(fall, 0.0))
+    return root
 
 
 def wald(own: Information, scale: str, each: Parameter, width: float, more: float = 0.0) -> tuple[float, float]:

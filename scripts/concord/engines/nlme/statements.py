@@ -176,7 +176,8 @@ def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: 
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
     variances = np.diag(jacobian @ covariance @ jacobian.T)
-    return moved / (2 * np.sqrt(variances))
+    errors: np.ndarray = moved / (2 * np.sqrt(variances))
+    return errors
 
 
 # ---- criteria --------------------------------------------------------------------------------------------------------
@@ -227,13 +228,15 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
 
 def _asked(name: str) -> Question:
     def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-        return r.from_r(r.call(_room()[name], fit.native))
+        said: dict[str, Any] = r.from_r(r.call(_room()[name], fit.native))
+        return said
 
     return question
 
 
 def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    return r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    said: dict[str, Any] = r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    return said
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -271,7 +274,7 @@ def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
     if said.at is not None and said.stated is not None:
         off = rounding(said.at, said.stated, np.eye(len(said.at)), fit, lost)
     places = {key[1:]: k for k, key in enumerate(keys(design)[len(design.names) :])}
-    components = {}
+    components: dict[tuple[str, str], tuple[Statement, ...]] = {}
     for (group, term), (stated,) in own.components.items():
         lost_here = float(off[places[group, term.replace("sd__", "var__").replace("cor__", "cov__")]])
         components[group, term] = (replace(stated, rounding=lost_here),)

@@ -27,13 +27,16 @@ from concord.vocabulary import SETTINGS
 
 # Each starts from scratch: MixedLM's own retries go on from the point where the first optimizer failed. bfgs and cg
 # with a tight gradient tolerance; statsmodels 0.15 drops lbfgs's tolerances (pgtol, factr) before they reach it.
-GRADIENT_BASED = {
+GRADIENT_BASED: dict[str, dict[str, Any]] = {
     "bfgs": {"gtol": 1e-9, "maxiter": 2000},
     "cg": {"gtol": 1e-9, "maxiter": 2000},
     "lbfgs": {"maxiter": 2000},
 }
 # Slow, and deaf to `free=`: asked only where none of the others came to rest, and not with `free=`.
-DERIVATIVE_FREE = {"powell": {"ftol": 1e-14, "maxiter": 2000}, "nm": {"ftol": 1e-14, "maxiter": 4000}}
+DERIVATIVE_FREE: dict[str, dict[str, Any]] = {
+    "powell": {"ftol": 1e-14, "maxiter": 2000},
+    "nm": {"ftol": 1e-14, "maxiter": 4000},
+}
 
 
 def fit(model: Model, settings: str = "default") -> Fit:
@@ -152,7 +155,7 @@ def _random(form: MixedLMForm, write: Callable[[str], str] = str) -> dict[str, A
     """
     if not form.vc_formula:
         return {} if form.re_formula == "1" else {"re_formula": write(f"~{form.re_formula}")}
-    components = {write(name): write(text) for name, text in form.vc_formula.items()}
+    components: Any = {write(name): write(text) for name, text in form.vc_formula.items()}
     if write is not str:
         components = f"{{{', '.join(f'{name}: {text}' for name, text in components.items())}}}"
     if form.re_formula is None:

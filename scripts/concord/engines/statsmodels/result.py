@@ -233,7 +233,7 @@ def layout(native: Any, model: Model) -> tuple[np.ndarray, list[tuple[int, float
     components = {each.term: (number, each.ratio) for number, each in enumerate(coding.components)}
     alone = (np.count_nonzero(random, axis=0) == 1).all()
     # MixedLM has the lower triangle row by row, then the variance components.
-    packed = {pair: k for k, pair in enumerate(zip(*np.tril_indices(made.k_re), strict=True))}
+    packed = {(int(i), int(j)): k for k, (i, j) in enumerate(zip(*np.tril_indices(made.k_re), strict=True))}
     found: list[tuple[int, float] | None] = []
     start = 0
     for number, term in enumerate(design.terms):

@@ -125,7 +125,8 @@ def spline_ends(value: np.ndarray, zeta: np.ndarray, level: float) -> np.ndarray
     ------
     RError : the points bear no spline
     """
-    return r.from_r(r.call(_room()["ends_by_spline"], value, zeta, level))
+    ends: np.ndarray = r.from_r(r.call(_room()["ends_by_spline"], value, zeta, level))
+    return ends
 
 
 def own_profile(given: pd.DataFrame, label: str) -> pd.DataFrame:

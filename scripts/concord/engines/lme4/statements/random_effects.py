@@ -49,13 +49,15 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
 
 def _asked(name: str) -> Question:
     def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-        return r.from_r(r.call(_room()[name], fit.native))
+        said: dict[str, Any] = r.from_r(r.call(_room()[name], fit.native))
+        return said
 
     return question
 
 
 def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    return r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    said: dict[str, Any] = r.from_r(r.call(_room()["new_rows"], fit.native, new))
+    return said
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -66,7 +68,8 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Within every term."""
     got = r.from_r(r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
-    found, left = {}, list(range(len(got["groups"])))
+    found: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
+    left = list(range(len(got["groups"])))
     for t, term in enumerate(fit.model.design.terms):
         for place in left:
             matrix = np.asarray(got["matrices"][place]).reshape(len(term.codes), -1)

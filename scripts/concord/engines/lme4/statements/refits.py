@@ -79,6 +79,8 @@ def _influence(fit: Fit, group: str) -> Deletion:
     p = design.X.shape[1]
     given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
     back = between(given, design.X)
+    if back is None:
+        raise EngineError(f"the lmer fit's fixed effects are not a coding of {fit.model.id}'s")
     return Deletion(
         levels=tuple(got["levels"]),
         whole=back @ got["whole"],

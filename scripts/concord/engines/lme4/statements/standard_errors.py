@@ -81,9 +81,9 @@ def summary(fit: Fit) -> Summary:
         )
     return Summary(
         np.full(len(back), np.nan) if order is None else own[order],
-        by_satterthwaite and by_satterthwaite["table"],
-        by_kenward_roger and by_kenward_roger["table"],
-        by_satterthwaite and _from_factors(fit.model.design, by_satterthwaite, columns),
+        None if by_satterthwaite is None else by_satterthwaite["table"],
+        None if by_kenward_roger is None else by_kenward_roger["table"],
+        None if by_satterthwaite is None else _from_factors(fit.model.design, by_satterthwaite, columns),
         why_not,
         why,
         (*said, *more),
@@ -136,7 +136,8 @@ def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
         (PBKRTEST, "Kenward-Roger", said.kenward_roger, said.why_kenward_roger, "kenward_roger"),
     ):
         if table is None:
-            tests.append(Test(source, "", *[Statement(why=why)] * 3))
+            nothing = Statement(why=why)
+            tests.append(Test(source, "", nothing, nothing, nothing))
             continue
         _, error, df, t, p = table.T
         adjusted = key == "kenward_roger"
