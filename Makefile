@@ -69,10 +69,11 @@ mutate: setup ## move every number that is shown just beyond its tolerance, and 
 	CONCORD_MUTATE=all $(PYTHON) -m pytest -n 2 --timeout 0 --junit-xml build/mutate.xml \
 	  $$(grep -rl --include='test_*.py' CONCORD_MUTATE tests)
 
-lint: setup ## ruff over the code and the notebooks, and who imports whom
+lint: setup ## ruff over the code and the notebooks, who imports whom, and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	PYTHONPATH=scripts $(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache
+	$(PYTHON) -m mypy
 
 # In a container everybody is root, and Jupyter refuses root without --allow-root; to others the option means nothing.
 lab: setup ## JupyterLab on the notebooks; prints its address where there is no browser

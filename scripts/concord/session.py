@@ -32,7 +32,7 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
-from concord.engines.engine import engines, parties, party
+from concord.engines.engine import engines, parties, party, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker
 from concord.models import formula as formulas
@@ -195,7 +195,7 @@ class Inquiry:
         what every optimizer gave; or a sentence, where it would take longer
         """
         answers = self._answered["default"] if "default" in self._answered else self.answers("default")
-        stopped = [each.engine for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
+        stopped = [title(each.engine) for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
         if stopped:
             return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
         needed = sum(engines()[each.engine].sweep * each.seconds for each in answers if isinstance(each, Fit))

@@ -7,6 +7,8 @@ SETTINGS = ("default", "tuned")
 ROLES = ("party", "arbiter", "guest")
 """What an engine is in a comparison: a verdict is about its parties; arbiters and guests are shown beside them."""
 LANGUAGES = ("Python", "R")
+INDEPENDENT = "independent"
+"""In the place of an engine's name: the independent likelihood."""
 
 SHORT, IMPRECISE = "short", "imprecise"
 """Grades of a fit below the reference: by so much that it could matter to a reader, or by less."""

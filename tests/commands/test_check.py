@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from concord.commands import baseline, team
-from concord.commands import check as check_command
+from concord.commands import baseline, junit, markdown, team
+from concord.commands import case as cases
 from concord.commands.baseline import Baseline
 from concord.commands.cli import main, parser
 from concord.data import datasets
@@ -246,7 +246,7 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(check_command, "Inquiry", broken)
+    monkeypatch.setattr(cases, "Inquiry", broken)
     assert main(["check", str(place / "concord.toml"), "--junit-xml", str(place / "crash.xml")]) == 1
     assert capsys.readouterr().out.count("error: ZeroDivisionError: a bug") == 3
     error = ElementTree.parse(place / "crash.xml").getroot().find("testsuite/testcase/error")
@@ -257,10 +257,10 @@ def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_s
     model = team.TeamModel(
         "a|b<i>", Path("a.csv"), "a.csv", "y ~ x", "REML", {"default": "agree", "tuned": "agree"}, ""
     )
-    case = check_command.Case(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
-    text = check_command.junit_xml([case], {"R": "4"}, datetime.now(UTC))
+    case = cases.Case(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
+    text = junit.junit_xml([case], {"R": "4"}, datetime.now(UTC))
     assert ElementTree.fromstring(text).find("testsuite/testcase").get("classname") == "concord.a|b<i>"
-    row = check_command.markdown([case], Baseline({"R": "4"}, ())).splitlines()[4]
+    row = markdown.summary([case], Baseline({"R": "4"}, ())).splitlines()[4]
     assert row == r"| error | a\|b&lt;i&gt; | REML |  |  | agree |  |"
 
 
@@ -324,7 +324,7 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     assert "b.json: cannot be read: No such file" in told(file, "--baseline", given)
     for content, what in {
         "{": "not even JSON",
-        "[]": "is no baseline: record one",
+        "[]": "is not a baseline: record one",
         '{"format": 2, "versions": {}, "comparisons": []}': "of format 2, not 1",
         '{"format": 1, "versions": {}, "comparisons": [{"name": "a"}]}': "is a damaged baseline",
         recorded.text()[:-3]: "not even JSON",

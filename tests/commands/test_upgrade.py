@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from concord.commands import baseline
-from concord.commands import upgrade as upgrade_check
+from concord.commands import baseline, sides
 from concord.commands.cli import main
-from concord.commands.upgrade import markdown
+from concord.commands.markdown import upgrade_summary
 from concord.errors import InputError
 from support.paths import ROOT
 from support.processes import session, until
@@ -89,7 +88,7 @@ def test_another_default_changes_a_verdict_and_the_estimates_and_says_so(tmp_pat
     )
     # An intercept with its error, two variances, the log-likelihood; by three engines and two methods.
     assert baseline.changes(before, after) == [] and baseline.nearest(before, after)[:2] == (30, 0.0)
-    text = markdown(before, after, [("statsmodels", "0.15", "99.0")], [])
+    text = upgrade_summary(before, after, [("statsmodels", "0.15", "99.0")], [])
     assert "0 of 2 verdicts change, and 0 comparisons" in text and "Nothing has changed: no verdict, no gap" in text
 
 
@@ -121,7 +120,7 @@ def test_an_environment_that_dies_is_told_by_its_last_words_and_takes_the_other_
     dying.write_text("#!/bin/sh\necho '[1/4] one' \necho 'out of luck' >&2\nexit 3\n")
     dying.chmod(0o755)
     with pytest.raises(InputError, match="^the upgraded environment ended before .* everything: out of luck$"):
-        upgrade_check._both(dying, tmp_path, [MODEL])
+        sides.compare(dying, tmp_path, [MODEL])
     assert not (tmp_path / "present.json").exists()
     assert not [pid for pid in session(os.getsid(0)) if str(tmp_path / "present.json").encode() in command_of(pid)]
 

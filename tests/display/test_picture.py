@@ -116,13 +116,13 @@ def test_words_tell_what_the_data_tell(fits):
     assert "each of 79 levels of tree" in made.alt and f"from {early:.4g} to" in made.alt
     assert made.data["The mean of all"]["mean size"].iloc[0] == pytest.approx(early)
     made = estimates.estimates(python, r)
-    assert "lme4 (default) is furthest off" in made.alt and "statsmodels (default) is within 0.1 %" in made.alt
+    assert "lme4 default is furthest off" in made.alt and "(statsmodels) default is within 0.1 %" in made.alt
     assert len(made.data[TITLE]) == 2 * len(python.estimates)
     made = verdicts.grid([comparison])
     assert made.alt.endswith("Of 1 comparisons: 1 r short.")
     assert made.data[TITLE].set_index("engine")["gap"]["lme4"] == pytest.approx(14.2, abs=0.1)
     made = verdicts.contours(comparison, 3)
-    assert "lme4 (default) 14" in made.alt and len(made.data["The surface"]) == 9
+    assert "lme4 default 14" in made.alt and len(made.data["The surface"]) == 9
     made = residuals.residuals(python)
     assert made.data[TITLE]["residual / sigma"].iloc[0] == pytest.approx(
         (size.iloc[0] - python.fitted[0]) / np.sqrt(python.residual_variance)

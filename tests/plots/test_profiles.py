@@ -12,11 +12,11 @@ from scipy import stats
 from concord import r
 from concord.account.intervals import profile_curves
 from concord.account.intervals.sources import IntervalError
-from concord.account.line import INDEPENDENT
 from concord.agreement.comparison import compare
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots import profiles
+from concord.vocabulary import INDEPENDENT
 
 LABEL = ".sig01"
 IN_R = """function(fit) {

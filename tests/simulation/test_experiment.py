@@ -21,12 +21,11 @@ from concord.simulation import scenarios
 from concord.simulation.case import Case, cases, made_up
 from concord.simulation.experiment import Experiment, pairs, rule, table
 from concord.simulation.findings import Findings
-from concord.simulation.parts import INDEPENDENT
 from concord.simulation.refitter import Refitter, best_known
 from concord.simulation.scenarios import Scenario
 from concord.simulation.store import Plan
 from concord.simulation.study import run
-from concord.vocabulary import UNJUDGED
+from concord.vocabulary import INDEPENDENT, UNJUDGED
 from support.estimates import changed
 
 DEFAULT = pairs(("default",))

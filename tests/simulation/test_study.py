@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -311,6 +312,25 @@ def test_a_worker_with_another_layout_of_the_package_stops_the_study(case, tmp_p
 def test_a_study_has_the_version_of_the_project(case):
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert Plan((case,), 1, 1, DEFAULT).manifest["versions"]["concord"] == project["version"]
+
+
+def test_threads_of_one_worker_refit_one_after_the_other(case, monkeypatch):
+    """R is one interpreter, and a worker of somebody's cluster may have several threads."""
+    replicate, inside, most = Experiment.replicate, [], []
+
+    def watched(self, number):
+        inside.append(number)
+        time.sleep(0.05)
+        most.append(len(inside))
+        rows = replicate(self, number)
+        inside.remove(number)
+        return rows
+
+    monkeypatch.setattr(Experiment, "replicate", watched)
+    with ThreadPoolExecutor(2) as pool:
+        asked = (case.content, case.digest, 1, DEFAULT, True)
+        parts_ = list(pool.map(lambda number: experiment.compute(*asked, number, number + 1), range(4)))
+    assert most == [1, 1, 1, 1] and not any(isinstance(each, experiment.Failure) for each in parts_)
 
 
 def test_where_every_replicate_fails_the_study_stops_early(case, tmp_path, monkeypatch):

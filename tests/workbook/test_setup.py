@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -424,3 +425,18 @@ def test_the_base_environment_of_conda_is_not_used(machine, tmp_path):
     machine.add_all_that_is_needed()
     run = machine.set_up(CONDA_PREFIX=str(tmp_path), CONDA_DEFAULT_ENV="base")
     assert run.stdout.splitlines()[-1].startswith("==> ready: .venv")
+
+
+# ---- what a person cites
+
+
+def test_how_to_cite_says_the_version_and_the_licence_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    record = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert record["license"] == project["license"] and project["description"] in record["title"].replace(": do", ": Do")
+    assert f"Version {project['version']}. Software, BSD 3-clause" in readme.replace("\n> ", " ")
+    for each in record["related_identifiers"]:
+        assert f"https://doi.org/{each['identifier']}" in readme
+    changes = (ROOT / ".github" / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", changes, re.MULTILINE)[0] == project["version"]

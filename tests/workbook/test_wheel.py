@@ -64,7 +64,7 @@ def test_a_wheel_holds_the_package_and_all_that_it_reads(wheel):
     )
     wanted = {path.removeprefix("scripts/") for path in listed.stdout.splitlines() if (ROOT / path).is_file()}
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert found == wanted | {"concord/commands/compare.ipynb"}
+    assert found == wanted | {"concord/reports/compare.ipynb"}
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert build["build-system"]["requires"][0] in build["project"]["optional-dependencies"]["test"]
 

@@ -191,8 +191,8 @@ def _of_p(tests: list[_Held], k: int) -> dict[str, float]:
 
 def _p(t: np.ndarray, df: np.ndarray) -> np.ndarray:
     """Two-sided p-values of t."""
-    found: np.ndarray = 2 * stats.t.sf(np.abs(t), df)
-    return found
+    p: np.ndarray = 2 * stats.t.sf(np.abs(t), df)
+    return p
 
 
 def tests_table(comparison: Comparison) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pandas as pd
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
+from concord.arrays import Mask, Matrix
 from concord.data.datasets import ModelRecord
 from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import contenders
@@ -113,10 +115,11 @@ def without(model: Model, group: str, level: str) -> Model:
     return Model(replace(model.dataset, frame=frame, place=None), name, record, model.method)
 
 
-def _rows_of(model: Model, group: str, level: str) -> np.ndarray:
+def _rows_of(model: Model, group: str, level: str) -> Mask:
     """Which rows of the design are of a level, shape (n,)."""
     term = next(each for each in model.design.terms if each.group == group)
-    return term.codes == term.levels.index(level)
+    rows: Mask = term.codes == term.levels.index(level)
+    return rows
 
 
 def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit | None:
@@ -128,9 +131,13 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
     design = other.design
     back = between(design.X, model.design.X[kept])
     backs = [between(own.matrix, term.matrix[kept]) for own, term in zip(design.terms, model.design.terms, strict=True)]
-    if not same_numbers(design.y, model.design.y[kept]) or back is None or any(each is None for each in backs):
+    if not same_numbers(design.y, model.design.y[kept]) or back is None:
         return None
-    covariances = (each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True))
+    covariances = [
+        each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True) if each is not None
+    ]
+    if len(covariances) < len(backs):
+        return None
     return replace(
         fit,
         parameters=Parameters(back @ fit.fixed, tuple(covariances), fit.residual_variance),
@@ -173,7 +180,8 @@ def lines(
             levels[engine] = recomputed(fit, likelihood) + held.shift - fit.shift
         top, allowed = found.refitted.loglik[place], allowed_gap("tuned", other)
         short = {engine: top - own for engine, own in levels.items() if not top - own <= allowed}
-        exact, key = found.refitted, {"group": found.group, "term": f"without {level}"}
+        exact = found.refitted
+        key: dict[str, Any] = {"group": found.group, "term": f"without {level}"}
         made.append(
             Line(
                 SECTION,
@@ -212,9 +220,7 @@ def lines(
             name = f"variances and covariances of ({', '.join(term.names)} | {term.group})"
             # Correlations and shares of the response: a variance that is zero has no size of its own.
             unit = _units(term.matrix, wanted, exact.residual_variance[place])
-            quantities.append(
-                (name, "refitted_variance", lambda fit, i=i, u=unit: fit.covariances[i] / u, wanted / unit, 1.0)
-            )
+            quantities.append((name, "refitted_variance", partial(_in_units, i, unit), wanted / unit, 1.0))
         for name, tolerance, value, wanted, scale in quantities:
             values = {engine: value(fit) for engine, fit in there.items()}
             expected = dict.fromkeys(values, wanted)
@@ -233,6 +239,10 @@ def lines(
                 )
             )
     return made
+
+
+def _in_units(term: int, unit: Matrix, fit: Fit) -> Matrix:
+    return fit.covariances[term] / unit
 
 
 def _units(matrix: np.ndarray, covariance: np.ndarray, residual_variance: float) -> np.ndarray:

@@ -23,9 +23,8 @@ from concord.display import table as tables
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, plain
 from concord.models.parameters import KEY
+from concord.vocabulary import INDEPENDENT
 
-# What an independent value is called where it stands beside those of the packages.
-INDEPENDENT = "independent"
 AGREE, DEFINITION, OPTIMUM, DIFFER, ALONE = "agree", "by definition", "another optimum", "differ", "not compared"
 # Explained, and yet no agreement: the number is not the right one, and what the source computes with cannot do better.
 LOST = "differ: lost in rounding"
@@ -91,7 +90,9 @@ class Line:
     @property
     def allowed(self) -> QuantityTolerance:
         """Its tolerance."""
-        return tolerances()["quantities"][self.tolerance]
+        allowed = tolerances()["quantities"][self.tolerance]
+        assert isinstance(allowed, QuantityTolerance)
+        return allowed
 
     @property
     def same_definition(self) -> bool:
@@ -348,7 +349,7 @@ class Sheet:
     def _conversions(self) -> list[str]:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        found = [each for each in map(definitions().get, met) if each.conversion]
+        found = [each for each in (definitions()[name] for name in met) if each.conversion]
         names = tuple({source.split()[0].rstrip(",") for source in self.sources})
         notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())

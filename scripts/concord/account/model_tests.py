@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
-from concord.account.line import INDEPENDENT, Line
+from concord.account.line import Line
 from concord.account.nested_models import candidate, nested, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.tolerances import allowed_gap
@@ -25,6 +26,7 @@ from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable
 from concord.likelihood.likelihood import LikelihoodError
 from concord.models.model import Model
 from concord.reference import reference
+from concord.vocabulary import INDEPENDENT
 
 SECTION = "likelihood-ratio tests"
 LINEAR = "no random effects"
@@ -101,11 +103,8 @@ def _pair(
 ) -> Tested:
     """The test of a model against another one, or against the linear model where there is no other."""
     models = [model] if other is None else [model, other]
-    names = (
-        [LINEAR, model.name]
-        if other is None
-        else [each.name for each in sorted((other, model), key=lambda each: each.size)]
-    )
+    smaller, larger = (None, model) if other is None else sorted((other, model), key=lambda each: each.size)
+    names = (smaller.name if smaller else LINEAR), larger.name
     bare = criteria.linear(model.design, model.reml, LINEAR)
 
     def ratio(candidates: Sequence[Candidate]) -> LikelihoodRatio:
@@ -116,14 +115,19 @@ def _pair(
         tops = [against, *(reference.of(each) for each in models[1:])]
         independent = ratio([candidate(each, top.level) for each, top in zip(models, tops, strict=True)])
     except NotComparable as error:
-        return Tested(*names, {}, {}, None, {}, str(error))
+        return Tested(*names, {}, {}, None, {}, refused=str(error))
     except LikelihoodError as error:
-        return Tested(*names, {}, {}, None, {}, f"the independent likelihood of {other.name} has no optimum: {error}")
-    ratios, expected, absent, short, noise = {}, {}, {}, False, 0.0
+        why = f"the independent likelihood of {models[-1].name} has no optimum: {error}"
+        return Tested(*names, {}, {}, None, {}, refused=why)
+    ratios: dict[str, LikelihoodRatio] = {}
+    expected: dict[str, LikelihoodRatio] = {}
+    absent: dict[str, str] = {}
+    short, noise = False, 0.0
     for engine in mine:
-        fits = [mine[engine]] if other is None else [mine[engine], theirs[engine]]
-        reasons = [each.reason for each in fits if isinstance(each, Absence)]
-        reasons += [f"{fit.model.name}: {fit.violation}" for fit in fits if isinstance(fit, Fit) and fit.violation]
+        said = [mine[engine]] if other is None else [mine[engine], theirs[engine]]
+        fits = [each for each in said if isinstance(each, Fit)]
+        reasons = [each.reason for each in said if isinstance(each, Absence)]
+        reasons += [f"{fit.model.name}: {fit.violation}" for fit in fits if fit.violation]
         if reasons:
             absent[engine] = reasons[0]
             continue
@@ -133,7 +137,7 @@ def _pair(
         noise = max(noise, 4 * max(limits))
         ratios[engine] = ratio([candidate(fit.model, fit.loglik) for fit in fits])
         expected[engine] = ratio([candidate(fit.model, level) for fit, level in zip(fits, levels, strict=True)])
-    return Tested(*names, ratios, expected, independent, absent, "", short, noise)
+    return Tested(*names, ratios, expected, independent, absent, short=short, noise=noise)
 
 
 def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
@@ -155,7 +159,7 @@ def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
     """
     rows = []
     for each in _of(given):
-        head = {"null": each.null, "alternative": each.alternative}
+        head: dict[str, Any] = {"null": each.null, "alternative": each.alternative}
         if each.refused:
             rows.append({**head, "note": f"not tested: {each.refused}"})
             continue
@@ -245,4 +249,4 @@ def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
     return made
 
 
-test_lines.__test__ = False  # it is no test of pytest's
+test_lines.__test__ = False  # type: ignore[attr-defined]  # it is no test of pytest's

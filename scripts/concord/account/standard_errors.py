@@ -19,7 +19,6 @@ from concord.engines.fit import Fit
 from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, statements
 from concord.inference import information
 from concord.inference.information import Information, InformationError
-from concord.likelihood.optimum import Optimum
 from concord.models.parameters import KEY, keys
 from concord.reference import reference
 
@@ -39,7 +38,8 @@ class Reading:
     def __init__(self, comparison: Comparison) -> None:
         self.comparison, self.model = comparison, comparison.model
         self.design = self.model.design
-        self.likelihood = reference.of(self.model).likelihood
+        self.against = comparison.against
+        self.likelihood = self.against.likelihood
         self.short = comparison.apart
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
         self.resolved = {
@@ -71,8 +71,8 @@ class Reading:
     def _sources(self) -> dict[tuple[str, str], str]:
         names: dict[tuple[str, str], str] = {}
         for label, said in self.stated.items():
-            speakers = [each.source for each in said.components] + [each.source for each in said.tests]
-            for source in dict.fromkeys(speakers):
+            sources = [*(each.source for each in said.components), *(each.source for each in said.tests)]
+            for source in dict.fromkeys(sources):
                 name = label.replace(self.fits[label].engine, source, 1) if source else label
                 names[label, source] = f"{name} of {label}" if name in names.values() else name
         return names
@@ -82,19 +82,14 @@ class Reading:
         return self._sources[label, source]
 
     @cached_property
-    def optimum(self) -> Optimum:
-        """Of the independent likelihood."""
-        return self.likelihood.optimum()
-
-    @cached_property
     def best(self) -> Information | None:
-        """The observed information there; None on the boundary."""
+        """The observed information at the reference; None on the boundary."""
         try:
-            return information.observed(self.likelihood, self.optimum.parameters)
+            return information.observed(self.likelihood, self.against.parameters)
         except InformationError:
             return None
 
-    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, str], **given: Any) -> Line | None:
+    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, Any], **given: Any) -> Line | None:
         """A line of what is a number and of what is expected of it; None where no source is asked for one."""
         absent = {source: why for source, why in given.pop("absent", {}).items() if why}
         values = {}
@@ -107,8 +102,9 @@ class Reading:
             return None
         expected = {s: float(value) for s, value in given.pop("expected").items() if s in values and value is not None}
         defined = {source: name for source, name in given.pop("definitions", {}).items() if source in values and name}
-        given = {**row, **given}
-        return Line(section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **given)
+        return Line(
+            section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row, **given
+        )
 
 
 @lru_cache(maxsize=8)
@@ -130,14 +126,14 @@ def lines(comparison: Comparison) -> list[Line]:
 
 
 def _of_fixed(known: Reading) -> list[Line | None]:
-    best = known.best
+    best, conditional = known.best, known.likelihood.std_error(known.against.parameters)
     made: list[Line | None] = []
     for k, term in enumerate(known.design.names):
         lost = {
             label: 2 * float(known.resolved[label].std_error[k] * known.expected[label].conditional[k])
             for label in known.fits
         }
-        plain, joint = known.optimum.std_error[k], np.nan if best is None else best.joint[k]
+        plain, joint = conditional[k], np.nan if best is None else best.joint[k]
         for quantity, attribute, independent in (
             ("standard error", "fixed", plain),
             ("standard error, conditional on the variances", "conditional", plain),

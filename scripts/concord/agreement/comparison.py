@@ -330,7 +330,9 @@ class Comparison:
             graded = [each for each, given in zip(self.judged, self.grades, strict=True) if given]
             said = [f"{label} {judgement.said_so}" for label, judgement in graded]
             notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
-        notes += [f"{each.engine} gave no fit: {each.reason}." for each in self.absent if each not in self.missing]
+        notes += [
+            f"{title(each.engine)} gave no fit: {each.reason}." for each in self.absent if each not in self.missing
+        ]
         notes += self.notes
         if self.known:
             notes.append(f"Known: {self.known}.")

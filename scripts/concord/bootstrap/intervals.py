@@ -10,10 +10,11 @@ import pandas as pd
 
 from concord.account.account import Account
 from concord.account.intervals import intervals
-from concord.account.line import INDEPENDENT, Line, Sheet
+from concord.account.line import Line, Sheet
 from concord.bootstrap import parametric
 from concord.bootstrap.result import LEVEL, Bootstrap
 from concord.display import table as tables
+from concord.vocabulary import INDEPENDENT
 
 
 def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:

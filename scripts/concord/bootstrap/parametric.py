@@ -30,10 +30,10 @@ from concord.models.model import Model
 from concord.reference import reference
 from concord.simulation.case import Case
 from concord.simulation.experiment import schema
-from concord.simulation.parts import INDEPENDENT
 from concord.simulation.refitter import refitting
 from concord.simulation.store import Plan, Store
 from concord.simulation.study import run
+from concord.vocabulary import INDEPENDENT
 
 
 def bootstrap(

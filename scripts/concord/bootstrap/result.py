@@ -23,7 +23,7 @@ from concord.display import table as tables
 from concord.models.model import Model
 from concord.models.parameters import KEY, keys
 from concord.simulation.case import Case
-from concord.simulation.parts import INDEPENDENT
+from concord.vocabulary import INDEPENDENT
 
 LEVEL = 0.95
 # The numbers in a message, which are others in every replicate.

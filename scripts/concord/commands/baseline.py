@@ -123,16 +123,16 @@ def read(path: Path) -> Baseline:
 
     Raises
     ------
-    InputError : there is no such file, or it is no baseline that this version reads
+    InputError : there is no such file, or it is not a baseline that this version reads
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # no JSON, or no UTF-8
-        raise InputError(f"{path}: is no baseline, not even JSON: {error}") from None
+        raise InputError(f"{path}: is not a baseline, not even JSON: {error}") from None
     if not isinstance(content, dict) or not {"format", "versions", "comparisons"} <= content.keys():
-        raise InputError(f"{path}: is no baseline: record one with --record")
+        raise InputError(f"{path}: is not a baseline: record one with --record")
     if content["format"] != FORMAT:
         raise InputError(f"{path}: is a baseline of format {content['format']!r}, not {FORMAT}: record it anew")
     try:
@@ -191,9 +191,17 @@ def nearest(then: Baseline, now: Baseline) -> tuple[int, float, str]:
 
 
 def versions_changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """The packages whose version is another: name, then, now; empty text where there was or is none."""
+    """The packages whose version has changed: name, version then and now; empty where a side lacks the package."""
     names = [*now, *(name for name in then if name not in now)]
     return [(name, then.get(name, ""), now.get(name, "")) for name in names if then.get(name) != now.get(name)]
+
+
+def told(then: Baseline, now: Baseline, changes: Sequence[Change]) -> list[str]:
+    """What has changed, a line each, below a line with the packages whose version has."""
+    moved = versions_changed(then.versions, now.versions)
+    packages = ", ".join(f"{name} {old or 'none'} to {new or 'none'}" for name, old, new in moved)
+    lines = [f"since the baseline, {packages or 'with the same versions'}: {len(changes) or 'no'} changes"]
+    return lines + [f"  {each}" for each in changes]
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
@@ -238,7 +246,7 @@ class _Move:
     Attributes
     ----------
     row : what it is
-    then, now : its values; None where there is none
+    then, now : its values; None where a side lacks it
     allowed : by how much it may move, in its own unit
     """
 

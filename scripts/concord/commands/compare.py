@@ -1,164 +1,60 @@
-"""The compare command: compare.ipynb on a user's table, with the verdicts told as they come and the report kept."""
+"""The compare command: compare.ipynb on a person's table, with the verdicts told as they come and the report kept."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
-from typing import Any
 
-from nbformat import NotebookNode
-from tqdm import tqdm
-
-from concord import checkout, errors, files
-from concord.display.media import MEDIA_TYPE
-from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
-from concord.errors import InputError
-from concord.reports import notebooks
-from concord.reports.execution import COMPLETED, Execution, execute, labelled
-from concord.vocabulary import passes
-
-NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
-AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
+from concord.commands import arguments
 
 
-def notebook_file() -> Path:
-    """compare.ipynb: the checkout's, or the copy that a wheel brings beside this module."""
-    folder = checkout.path("notebooks") if checkout.root() else Path(__file__).parent
-    return folder / f"{NOTEBOOK}.ipynb"
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="fit one lme4 formula to your own table by both engines, and judge",
+        description="Fit one lme4 formula to your own table by MixedLM and lme4, and judge both. Prints the verdicts; "
+        "writes the executed notebook, its HTML page, estimates.csv and fits.csv. Exit status: 0 agree, and all that "
+        "the fits say is explained; 1 any other verdict, or a line that nothing explains; 2 input that cannot be used.",
+    )
+    parser.add_argument("data", metavar="DATA", help="CSV, TSV, Parquet, Feather or R's .rds; or a dataset's id")
+    parser.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')
+    parser.add_argument("--method", choices=("REML", "ML", "both"), default="REML", help="default: REML")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
+    )
+    parser.add_argument(
+        "--sweep",
+        type=arguments.seconds_or_none,
+        default=60.0,
+        metavar="SECONDS",
+        help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
+    )
+    parser.add_argument(
+        "--details",
+        type=arguments.seconds_or_none,
+        default=300.0,
+        metavar="SECONDS",
+        help="standard errors, tests, intervals and all else that fits say: a section, if it would take no longer; 0: "
+        "none; default: %(default)g",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=arguments.whole,
+        default=0,
+        metavar="REPLICATES",
+        help="intervals by the parametric bootstrap of both engines; default: none",
+    )
+    parser.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
+    arguments.add_fits(parser)
+    parser.set_defaults(command=run)
 
 
-def run(
-    data: str,
-    formula: str,
-    methods: Sequence[str],
-    output: Path,
-    engine_timeout: float,
-    sweep: float,
-    details: float,
-    replicates: int = 0,
-    certify: bool = False,
-    strict: bool = False,
-) -> int:
-    """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
+def run(given: argparse.Namespace) -> int:
+    """Compare both engines on one formula and one table; see `concord.reports.own_table.compare`."""
+    from concord.reports.own_table import compare
 
-    Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
-    end: for every method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and
-    ``quantities.csv``, everything that the fits say beyond their estimates.
-
-    Parameters
-    ----------
-    data : a file, or the id of a dataset of the workbook
-    methods : ``REML``, ``ML`` or both
-    output : folder; made where there is none
-    engine_timeout : seconds that an engine may take for one fit
-    sweep : seconds that the sweep over all optimizers may take, as estimated; 0 leaves it out
-    details : seconds that each section of everything else may take, as estimated; 0 leaves them out
-    replicates : of the parametric bootstrap; 0 leaves it out
-    certify : prove the optimum, and write ``reference.json``
-    strict : a fit that is imprecise fails too
-
-    Returns
-    -------
-    exit status: 0 where every verdict is ``agree``, or imprecise and not `strict`, and every line of everything else is
-    explained; 1 where one is not or a notebook fails, 2 for input that cannot be used (nothing is written then), 130
-    where it was interrupted
-
-    Raises
-    ------
-    InputError : the output cannot be a folder
-    """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is not a folder: name another one with --output")
-    source = notebook_file()
-    notebook = notebooks.read(source)
-    cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
-    # The notebook runs in a folder of its own.
-    place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
-    limits = {"engine_timeout": float(engine_timeout), "sweep_seconds": float(sweep), "details_seconds": float(details)}
-    given = {"data": place, "formula": formula, **limits, "replicates": replicates, "certify": certify}
-    text = source.read_text(encoding="utf-8")
-    executions: dict[str, Execution] = {}
-    for method in methods:
-        parameters = {**given, "method": method}
-        notebooks.check(parameters, notebooks.parameters(notebook), NOTEBOOK)
-        with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-            bar.set_postfix_str(f"{method}: reading, fitting")
-
-            said: dict[str, str] = {}
-
-            def done(cell: NotebookNode, index: int, bar: tqdm = bar, said: dict[str, str] = said) -> None:
-                bar.update()
-                text = _told(cell, said)
-                if text:
-                    bar.clear()
-                    print(f"{text}\n", flush=True)
-
-            executions[method] = execution = execute(text, parameters, done=done)
-        if execution.status != COMPLETED:
-            if execution.unusable:
-                print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
-                return BAD_INPUT
-            where = f", cell {execution.cell}" if execution.cell else ""
-            print(f"concord: {method} {execution.status}{where}: {errors.shorten(execution.error)}", file=sys.stderr)
-    verdicts, unexplained = _write(executions, _stem(data), output)
-    for line in unexplained:
-        print(f"nothing explains: {line}")
-    complete = all(execution.status == COMPLETED for execution in executions.values())
-    passed = verdicts and all(passes(word, strict) for word in verdicts) and not unexplained
-    return AGREE if complete and passed else DISAGREE
-
-
-def _told(cell: NotebookNode, said: dict[str, str]) -> str:
-    """What of a cell is to be told: the first verdict with its table, of the next ones the verdict and its reason, and
-    of all at the end only where one has changed; the summary of everything else. `said` keeps the verdicts told, by
-    settings.
-    """
-    tags = cell.metadata.get("tags", ())
-    if VERDICT not in tags and SUMMARY not in tags:
-        return ""
-    text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
-    if SUMMARY in tags:
-        return text
-    found = {
-        row["settings"]: row["verdict"] for each in displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
-    }
-    first, known = not said, found.items() <= said.items()
-    said.update(found)
-    return text if first else "" if known else text.split("\n\n")[0]
-
-
-def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
-    """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
-    import nbformat
-
-    from concord.display.media import REFERENCE_TYPE
-    from concord.reports.page import page
-
-    executed = []
-    for method, execution in executions.items():
-        notebook = labelled(execution, f"{stem}-{method}", stem, method, alone=True)
-        executed.append(notebook)
-        files.write(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
-        files.write(output / f"{stem}-{method}.html", page(notebook))
-        print(output / f"{stem}-{method}.html")
-    estimates, fits = collect(executed)
-    files.write(output / "estimates.csv", as_csv(estimates))
-    files.write(output / "fits.csv", as_csv(fits))
-    lines = collect_quantities(executed)
-    files.write(output / "quantities.csv", as_csv(lines))
-    references: dict[str, Any] = {}
-    for record in displayed(executed, REFERENCE_TYPE):
-        for name, methods in record.items():
-            references.setdefault(name, {}).update(methods)
-    if references:
-        content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
-        files.write(output / "reference.json", content)
-    return set(fits["verdict"]), unexplained(lines)
-
-
-def _stem(data: str) -> str:
-    """The name of the files written: the table's, without what a file name should not hold."""
-    return re.sub(r"[^\w.-]+", "_", Path(data).name.split(".")[0]).strip("._-") or "data"
+    limits = {"engine_timeout": given.engine_timeout, "sweep_seconds": given.sweep, "details_seconds": given.details}
+    parameters = {"formula": given.formula, **limits, "replicates": given.bootstrap, "certify": given.certify}
+    methods = ("REML", "ML") if given.method == "both" else (given.method,)
+    return compare(given.data, methods, parameters, given.output, given.strict)

@@ -1,16 +1,65 @@
-"""The grid of verdicts in README.md, which is the one that agreement.ipynb shows."""
+"""The refresh command: the committed notebooks executed anew, and README's grid taken from agreement.ipynb."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from concord.errors import InputError
+from concord import checkout
+from concord.commands import arguments
+from concord.errors import InputError, shorten
 from concord.files import write
 
 BEGIN, END = "<!-- grid: from notebooks/agreement.ipynb, by `make refresh` -->", "<!-- end of the grid -->"
 SOURCE, TAG = "agreement", "grid"
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "refresh",
+        help="execute the committed notebooks anew, in place, and take README's grid from them",
+        description="Execute the committed notebooks anew, in place, with their defaults; one that fails is left. "
+        "README's grid of verdicts is taken from agreement.ipynb.",
+    )
+    arguments.add_notebooks(parser)
+    parser.set_defaults(command=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Execute notebooks in place; one that fails is left as it was.
+
+    Returns
+    -------
+    exit status: 0 where all complete, 1 where one does not
+
+    Raises
+    ------
+    InputError : there is no such notebook, or no place for the grid
+    """
+    from concord.reports import execution, notebooks
+
+    found = notebooks.discover(given.folder)
+    failed = []
+    for name in [notebooks.choose(name, found) for name in given.notebook] or list(found):
+        done = execution.refresh(found[name], given.timeout)
+        print(f"{name} {done.status}, {done.seconds:.1f} s", file=sys.stderr, flush=True)
+        if done.status != execution.COMPLETED:
+            failed.append((found[name], done))
+    for path, done in failed:
+        where = f", cell {done.cell}" if done.cell else ""
+        print(f"concord: {path}{where}: {shorten(done.error)}; left as it was", file=sys.stderr)
+    if failed:
+        return 1
+    if SOURCE in found and not given.folder and (not given.notebook or SOURCE in given.notebook):
+        readme = checkout.path("README.md")
+        put(readme, shown(json.loads(found[SOURCE].read_text(encoding="utf-8"))))
+        print(f"{readme.name}: the grid is written", file=sys.stderr)
+    return 0
 
 
 def shown(notebook: Mapping[str, Any]) -> str:
@@ -39,7 +88,7 @@ def written(text: str) -> str:
     return text[slice(*_place(text))].strip()
 
 
-def refresh(path: Path, new: str) -> None:
+def put(path: Path, new: str) -> None:
     """Put a new grid in place of the one in README, whole or not at all."""
     text = path.read_text(encoding="utf-8")
     start, stop = _place(text)

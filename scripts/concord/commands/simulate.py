@@ -2,49 +2,63 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from concord.simulation.case import GRID, cases
-from concord.simulation.experiment import pairs
-from concord.simulation.store import Plan, Store
-from concord.simulation.study import Progress, StudyStopped, run
-from concord.vocabulary import SETTINGS
+from concord.commands import arguments
 
 FOLDER = Path("build") / "simulation"
 # Without a terminal a line is written so often, in seconds.
 OFTEN = 30.0
 
 
-def simulate(
-    model: str,
-    method: str,
-    replicates: int,
-    seed: int,
-    settings: str | None = None,
-    output: Path | None = None,
-    grid: Path | None = None,
-    scheduler: str | None = None,
-    workers: int | None = None,
-    batch: int | None = None,
-) -> int:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "simulate",
+        help="draw responses from a model, fit them by both engines, and count verdicts, gaps, bias and coverage",
+        description="Draw responses from a model of the workbook at its optimum, or from a grid of made-up designs; "
+        "fit each by both engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
+        "replicates are there, 1 some are not, 2 input that cannot be used.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model's id, such as sleepstudy-random_slope; or grid")
+    parser.add_argument("--method", choices=("REML", "ML"), default="REML", help="default: REML")
+    parser.add_argument(
+        "--replicates",
+        type=arguments.count,
+        default=200,
+        metavar="N",
+        help="of the model, or of every scenario; default: 200",
+    )
+    parser.add_argument("--seed", type=arguments.whole, default=1, metavar="SEED", help="of all draws; default: 1")
+    parser.add_argument(
+        "--settings",
+        choices=("default", "tuned", "both"),
+        help="as the packages ship, or the best of several of their optimizers; default: both, and of a grid default",
+    )
+    parser.add_argument("--grid", type=Path, metavar="FILE", help="with `grid`: TOML, a list of values a factor")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD")
+    parser.add_argument(
+        "--workers",
+        type=arguments.whole,
+        metavar="N",
+        help="processes on this machine; default: one a core; 0: in this one",
+    )
+    parser.add_argument(
+        "--batch", type=arguments.count, metavar="N", help="replicates a task; default: as many as take some seconds"
+    )
+    arguments.add_scheduler(parser)
+    parser.set_defaults(command=run)
+
+
+def run(given: argparse.Namespace) -> int:
     """Run a study, or go on with it; print what it says and write that as CSV beside it.
 
-    Parameters
-    ----------
-    model : id of a model of the workbook, or ``grid``
-    method : ``REML`` or ``ML``
-    replicates : of the model, or of every scenario
-    seed : of all draws
-    settings : ``default``, ``tuned`` or ``both``; by default both of a model, and ``default`` of a grid, whose tuned
-        fits at the boundary would take most of the time
-    output : folder; by default one in build/simulation, named after the model
-    grid : a TOML file with the factors' values, see `concord.simulation.scenarios.read`
-    scheduler, workers, batch : see `concord.simulation.study.run`
+    Tuned fits of a grid at the boundary would take most of the time, so a grid has default settings by default.
 
     Returns
     -------
@@ -53,22 +67,31 @@ def simulate(
 
     Raises
     ------
-    InputError, ModelError, DatasetError : what is asked for cannot be
+    InputError : what is asked for cannot be
     """
-    settings = settings or ("default" if model == GRID else "both")
+    from concord.simulation import study
+    from concord.simulation.case import GRID, cases
+    from concord.simulation.experiment import pairs
+    from concord.simulation.store import Plan, Store
+    from concord.vocabulary import SETTINGS
+
+    settings = given.settings or ("default" if given.model == GRID else "both")
     chosen = SETTINGS if settings == "both" else (settings,)
-    plan = Plan(tuple(cases(model, method, seed, grid)), seed, replicates, pairs(chosen))
-    name = GRID if model == GRID else model
-    folder = output or FOLDER / f"{name}-{method}"
-    came, stopped = Progress(), ""
+    plan = Plan(
+        tuple(cases(given.model, given.method, given.seed, given.grid)), given.seed, given.replicates, pairs(chosen)
+    )
+    folder = given.output or FOLDER / f"{given.model}-{given.method}"
+    came, stopped = study.Progress(), ""
     with _Progress() as progress:
         try:
-            came = run(plan, folder, scheduler=scheduler, workers=workers, batch=batch, tell=progress.tell)
+            came = study.run(
+                plan, folder, scheduler=given.scheduler, workers=given.workers, batch=given.batch, tell=progress.tell
+            )
         except KeyboardInterrupt:
             stopped = "interrupted"
-        except StudyStopped as error:
+        except study.StudyStopped as error:
             stopped = str(error)
-    total = replicates * len(plan.cases)
+    total = given.replicates * len(plan.cases)
     if stopped:
         kept = Store(folder).count(plan)  # as the folder has it: a part may have been written just before the end
         _say(f"concord: {stopped}: {kept} of {total} replicates are kept in {folder}; the same command goes on")
@@ -99,7 +122,7 @@ class _Progress(AbstractContextManager["_Progress"]):
 
     def __init__(self) -> None:
         self.done, self._told = 0, time.monotonic()
-        self._bar: tqdm | None = None
+        self._bar: Any = None
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
@@ -107,6 +130,8 @@ class _Progress(AbstractContextManager["_Progress"]):
 
     def tell(self, done: int, total: int) -> None:
         """So many replicates of all that are wanted are there."""
+        from tqdm import tqdm
+
         terminal = sys.stderr.isatty()
         if self._bar is None:
             self._bar = tqdm(

@@ -61,7 +61,7 @@ class _ModelTable(_Strict):
             if verdict not in VERDICTS:
                 near = difflib.get_close_matches(str(verdict), VERDICTS, 1)
                 advice = f": did you mean {near[0]!r}?" if near else f": it is one of {', '.join(VERDICTS)}"
-                raise ValueError(f"{verdict!r} is no verdict{advice}")
+                raise ValueError(f"{verdict!r} is not a verdict{advice}")
         return table
 
     @model_validator(mode="after")

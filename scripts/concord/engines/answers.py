@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from concord.engines import FORMERLY
 from concord.engines.engine import CannotExpress, EngineError, engines
 from concord.engines.fit import Fit
 from concord.models.model import Model
+from concord.r import RError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +41,19 @@ Answer = Fit | Absence
 
 
 def answer(model: Model, engine: str, settings: str) -> Answer:
-    """What the engine with this name says of a model."""
+    """What the engine with this name says of a model.
+
+    Raises
+    ------
+    RError : R is missing, or the package of a party or an arbiter
+    """
+    engine = FORMERLY.get(engine, engine)
+    asked = engines()[engine]
     try:
-        return engines()[engine].fit(model, settings)
+        return asked.fit(model, settings)
     except CannotExpress as error:
         return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
-    except EngineError as error:
+    except (EngineError, RError) as error:
+        if isinstance(error, RError) and asked.role != "guest":
+            raise
         return Absence(model, engine, settings, "failed", str(error))

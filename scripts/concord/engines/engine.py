@@ -16,6 +16,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -184,16 +185,18 @@ def preloads() -> tuple[str, ...]:
     return tuple(dict.fromkeys(module for engine in engines().values() for module in engine.preload))
 
 
-def load_r() -> None:
-    """Start R with the packages of all engines that fit there.
+def load_r(*names: str) -> None:
+    """Start R with the packages of engines that fit there, by default of all; a guest's may be missing.
 
     Raises
     ------
-    RError : R or one of the packages is missing
+    RError : R is missing, or the package of a party or an arbiter
     """
-    for engine in engines().values():
+    for engine in (engines()[name] for name in names or engines()):
         if engine.language == "R":
-            r.package(engine.packages[0])
+            r.interface()
+            with suppress(*([r.RError] if engine.role == "guest" else [])):
+                r.package(engine.packages[0])
 
 
 def title(label: str) -> str:

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from concord.arrays import Matrix, Vector
 from concord.engines.fit import Fit
 from concord.inference import degrees_of_freedom, information
 from concord.inference.degrees_of_freedom import DegreesError
@@ -117,7 +118,7 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
 def _from_information(matrix: np.ndarray) -> np.ndarray:
     """Square roots of the diagonal of the inverse, NaN of what is negative."""
     with np.errstate(invalid="ignore"):
-        errors: np.ndarray = np.sqrt(np.diag(np.linalg.inv(matrix)))
+        errors: Vector = np.sqrt(np.diag(np.linalg.inv(matrix)))
     return errors
 
 
@@ -135,8 +136,8 @@ def _in_ratios(likelihood: Likelihood, at: Parameters) -> np.ndarray:
     matrix[p:-1, -1] -= slopes[p:-1]
     matrix[-1, p:-1] -= slopes[p:-1]
     # The residual variance profiled out: the Schur complement.
-    complement: np.ndarray = matrix[:-1, :-1] - np.outer(matrix[:-1, -1], matrix[-1, :-1]) / matrix[-1, -1]
-    return complement
+    profiled: Matrix = matrix[:-1, :-1] - np.outer(matrix[:-1, -1], matrix[-1, :-1]) / matrix[-1, -1]
+    return profiled
 
 
 def _by_factors(likelihood: Likelihood, fit: Fit) -> np.ndarray | None:

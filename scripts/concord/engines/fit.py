@@ -15,6 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Matrix, Vector
 from concord.models.model import Model
 from concord.models.parameters import RANDOM_EFFECTS, Estimated, Parameters
 
@@ -124,7 +125,7 @@ class Fit(Estimated):
         return self.predict()
 
     @property
-    def fitted(self) -> np.ndarray:
+    def fitted(self) -> Vector:
         """Fitted values of every row used, fixed and predicted random effects together, shape (n,)."""
         design = self.model.design
         values = design.X @ self.fixed
@@ -135,15 +136,16 @@ class Fit(Estimated):
         return values
 
     @property
-    def residuals(self) -> np.ndarray:
+    def residuals(self) -> Vector:
         """The response less its fitted values, shape (n,)."""
         return self.model.design.y - self.fitted
 
-    def correlation(self, term: int = 0) -> np.ndarray:
+    def correlation(self, term: int = 0) -> Matrix:
         """Correlations of the random effects of one random term, shape (q, q)."""
         covariance = self.covariances[term]
         deviation = np.sqrt(np.diag(covariance))
-        return covariance / np.outer(deviation, deviation)
+        correlation: Matrix = covariance / np.outer(deviation, deviation)
+        return correlation
 
     def __repr__(self) -> str:
         who = f"{self.engine} {self.settings}, logLik {self.stated_loglik:.6f}"

@@ -14,9 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from concord import r
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import engines
+from concord.engines.engine import engines, load_r, title
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.processes.worker import Question, Worker, WorkerStopped, number, uninterrupted
@@ -74,7 +73,7 @@ class Asked:
         """
         try:
             if self._question is None:
-                raise self._stop
+                raise self._stop or WorkerStopped("the engine's process has ended")
             about, got = self._question.answer(timeout)
         except WorkerStopped as stop:
             seconds = timeout if stop.late and timeout is not None else float("nan")
@@ -82,8 +81,8 @@ class Asked:
         if about != self.fingerprint:
             self._question.worker.stop("ended: it answered another question")
             raise StrayAnswer(
-                f"{self.engine} answered another question than the one asked: its table, formula, method or settings "
-                "are others"
+                f"{title(self.engine)} answered another question than the one asked: its table, formula, method or "
+                "settings are others"
             )
         if isinstance(got, Absence):
             return replace(got, model=self.model)
@@ -128,7 +127,7 @@ class Held:
     def summary(self) -> str:
         """The package's own summary; a sentence, where the process has ended."""
         try:
-            return self.ask(_summary)
+            return str(self.ask(_summary))
         except WorkerStopped as stop:
             return f"no summary: {stop}"
 
@@ -137,8 +136,7 @@ def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
     found = _workers.get(engine)
     if found is None or not found.alive:
-        if engines()[engine].language == "R":
-            r.package(engines()[engine].packages[0])  # forked, the worker has R as it is here
+        load_r(engine)  # forked, the worker has R as it is here
         with uninterrupted():
             if found is not None:
                 found.stop()
@@ -180,7 +178,7 @@ def _answer(model: Model, engine: str, settings: str) -> tuple[str, Any]:
     about = fingerprint(model, engine, settings, table_digest(model.frame))
     got = answer(model, engine, settings)
     if isinstance(got, Absence):
-        return about, replace(got, model=None)
+        return about, replace(got, model=None)  # type: ignore[arg-type]  # who asked has the model, and puts it back
     _fits[number()] = about, got
     return about, {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in _LEFT}
 

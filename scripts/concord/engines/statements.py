@@ -295,23 +295,25 @@ class StatedProfile:
 
     Attributes
     ----------
-    value, zeta : its points, shape (k,)
+    value, zeta : its points, shape (k,); k is 0 where it has none
     possible : of each point 0 where the package's search ended at correlations that no covariance matrix has
     ends, crossed : of the interval that the package makes of it, shape (2,), and whether the profile crosses the
         quantile there
     at : zeta at the values asked for, by the package's interpolation
     said : what the package says besides
     note : how it was made
+    why : why there is none
     """
 
-    value: np.ndarray
-    zeta: np.ndarray
-    possible: np.ndarray
-    ends: np.ndarray
-    crossed: np.ndarray
-    at: np.ndarray
-    said: tuple[str, ...]
-    note: str
+    value: np.ndarray = field(default_factory=lambda: np.empty(0))
+    zeta: np.ndarray = field(default_factory=lambda: np.empty(0))
+    possible: np.ndarray = field(default_factory=lambda: np.empty(0))
+    ends: np.ndarray = field(default_factory=lambda: np.empty(0))
+    crossed: np.ndarray = field(default_factory=lambda: np.empty(0))
+    at: np.ndarray = field(default_factory=lambda: np.empty(0))
+    said: tuple[str, ...] = ()
+    note: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,8 +367,7 @@ class Statements:
     checks : of a fit, and what rounding can do to the log-likelihood
     predictions : of a fit, and new rows to predict at
     intervals : of a fit, a level, and what rounding can do to the log-likelihood
-    profiles : of a fit, lme4's names of parameters, a level, and whether in finer steps than the package's own: by
-        name, or why there is none
+    profiles : of a fit, lme4's names of parameters, a level, and whether in finer steps than the package's own: by name
     spline_ends : of the points of a profile, value and zeta, and a level: the ends, NaN where there are none, by the
         interpolation that the package makes intervals by
     ratio_profile : of a fit, group and term of a variance, how far below and above the estimate: the points ``value,
@@ -382,7 +383,7 @@ class Statements:
     checks: Callable[[Fit, float], Checks] | None = None
     predictions: Callable[[Fit, pd.DataFrame], Predictions] | None = None
     intervals: Callable[[Fit, float, float], WaldIntervals] | None = None
-    profiles: Callable[[Fit, Sequence[str], float, bool], Mapping[str, StatedProfile | str]] | None = None
+    profiles: Callable[[Fit, Sequence[str], float, bool], Mapping[str, StatedProfile]] | None = None
     spline_ends: Callable[[np.ndarray, np.ndarray, float], np.ndarray] | None = None
     ratio_profile: Callable[[Fit, tuple[str, str], float, float], pd.DataFrame] | None = None
     own_profile: Callable[[Any, str], pd.DataFrame] | None = None

@@ -27,15 +27,15 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
     Whiskers are Wald intervals of the fixed effects; variances and covariances have none, since only one of the
     packages prints standard errors for them. `against` is the reference, by default that of the fits' model.
     """
-    against = (against or reference.of(fits[0].model)).estimates.set_index(KEY)
-    columns = min(3, len(against))
-    rows = -(-len(against) // columns)
+    right = (against or reference.of(fits[0].model)).estimates.set_index(KEY)
+    columns = min(3, len(right))
+    rows = -(-len(right) // columns)
     figure, grid = subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
-    for axes in grid.flat[len(against) :]:
+    for axes in grid.flat[len(right) :]:
         axes.set_visible(False)
     width = stats.norm.ppf(0.5 + confidence / 2)
     drawn = []
-    for axes, (key, correct) in zip(grid.flat, against.iterrows(), strict=False):
+    for axes, (key, correct) in zip(grid.flat, right.iterrows(), strict=False):
         axes.axvline(correct["estimate"], color=GREY, linewidth=1, linestyle="--")
         for line, fit in enumerate(fits):
             row = fit.estimates.set_index(KEY).loc[key]
@@ -52,7 +52,7 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
         axes.tick_params(labelsize=8)
         axes.margins(x=0.15)
         low, high = axes.get_xlim()
-        missing = _least_width(fits[0].model, key, against["estimate"]) - (high - low)
+        missing = _least_width(fits[0].model, key, right["estimate"]) - (high - low)
         if missing > 0:
             axes.set_xlim(low - missing / 2, high + missing / 2)
         axes.locator_params(axis="x", nbins=4)
@@ -61,7 +61,7 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
     figure.supxlabel(f"dashed: the reference; whiskers: {confidence:.0%} Wald interval", fontsize=9)
     table = pd.DataFrame(drawn, columns=[*KEY, "fit", "estimate", "lower", "upper", "reference"])
     alt = (
-        f"{len(against)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
+        f"{len(right)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
         "of "
         f"{listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
         "and "
@@ -78,7 +78,7 @@ def _least_width(model: Model, key: tuple[str, str, str], correct: pd.Series) ->
     standard deviation, in the mean square over rows.
     """
     effect, group, term = key
-    size, design = abs(correct[key]), model.design
+    size, design = abs(float(correct[key])), model.design
     kind, _, name = term.partition("__")
     if effect != "fixed":
         residual = correct[("ran_pars", "Residual", "var__Observation")]
@@ -97,7 +97,7 @@ def _furthest(table: pd.DataFrame) -> str:
     off = (table["estimate"] - table["reference"]).abs() / correct.where(correct > 0, correct.max())
     words = []
     for fit, mine in off.groupby(table["fit"], sort=False):
-        name = "{} ({})".format(*fit.split(", "))
+        name = fit.replace(", ", " ")
         row = table.loc[mine.idxmax()] if mine.notna().any() else None
         if row is None or mine.max() < 1e-3:
             words.append(f"{name} is within 0.1 % of the reference everywhere")

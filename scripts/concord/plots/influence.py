@@ -94,7 +94,7 @@ def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
         axes.set_xticks([])
     figure.supxlabel(plain(f"{count} levels of {found.group}, in their own order"), fontsize=9)
     figure.supylabel("change in standard errors", fontsize=9)
-    i, j = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
+    i, j = map(int, np.unravel_index(np.nanargmax(np.abs(values)), values.shape))
     alt = (
         f"{p} stem plots, one for each fixed effect, of the change that leaving out each of {count} levels of "
         f"{found.group} undoes, in standard errors. The largest is {values[i, j]:.3g}, in {names[j]}, by "

@@ -16,11 +16,11 @@ from scipy import stats
 
 from concord.account.intervals.profile_curves import RATIO
 from concord.account.intervals.sources import IntervalError
-from concord.account.line import INDEPENDENT
 from concord.display.picture import described
 from concord.engines.engine import party, title
 from concord.models.parameters import KEY
 from concord.plots.style import GREY, mark, plain, subplots
+from concord.vocabulary import INDEPENDENT
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.line import INDEPENDENT
 from concord.account.predictions.sources import at_reference
 from concord.agreement.comparison import Comparison
 from concord.display.picture import Picture, described
 from concord.inference.effects import unit
 from concord.models.parameters import RANDOM_EFFECTS
 from concord.plots.style import GREY, height_of, listed, mark, plain, subplots
+from concord.vocabulary import INDEPENDENT
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
 LEVELS = 200

@@ -10,7 +10,7 @@ from scipy import stats
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
-from concord.plots.style import GREY, mark, plain, subplots
+from concord.plots.style import GREY, fit_in_words, fit_label, mark, plain, subplots
 
 # So many levels can be told apart in a picture.
 LEVELS = 60
@@ -73,7 +73,7 @@ def residuals(*fits: Fit) -> Figure:
         left.plot(fitted, scaled, marker, color=color, markersize=3, alpha=0.5, rasterized=True)
         left.axhline(0, color="black", linewidth=1)
         left.set_xlabel("fitted value")
-        left.set_ylabel(f"residual / sigma\n({fit.engine}, {fit.settings})")
+        left.set_ylabel(f"residual / sigma\n({fit_label(fit)})")
         n = len(scaled)
         expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
         right.plot(expected, np.sort(scaled), marker, color=color, markersize=3, alpha=0.5, rasterized=True)
@@ -82,10 +82,10 @@ def residuals(*fits: Fit) -> Figure:
         right.set_ylabel("residual quantile")
         quantile = np.empty(n)
         quantile[np.argsort(scaled, kind="stable")] = expected
-        table = {"fit": f"{fit.engine}, {fit.settings}", "fitted value": fitted, "residual / sigma": scaled}
+        table = {"fit": fit_label(fit), "fitted value": fitted, "residual / sigma": scaled}
         drawn.append(pd.DataFrame({**table, "normal quantile": quantile}))
         words.append(
-            f"{fit.engine} ({fit.settings}) from {scaled.min():.3g} to {scaled.max():.3g}, "
+            f"{fit_in_words(fit)} from {scaled.min():.3g} to {scaled.max():.3g}, "
             f"{(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution has {0.0026998 * n:.2g}"
         )
     alt = (
@@ -116,7 +116,7 @@ def effects_qq(*fits: Fit) -> Figure:
             values, n = mine["estimate"].to_numpy(), len(mine)
             expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
             color, marker = mark(fit.engine)
-            label = f"{fit.engine}, {fit.settings}"
+            label = fit_label(fit)
             # Large under small: markers that coincide must both be seen.
             size = 6.5 if number == 0 else 3.5
             face = "none" if number == 0 else color

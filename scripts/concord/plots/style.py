@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from concord.display.picture import Picture
-from concord.engines.engine import engines
+from concord.engines.engine import engines, title
 from concord.engines.fit import Fit
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
@@ -63,7 +63,7 @@ def bounded(size: float) -> str:
 
 def fit_label(fit: Fit) -> str:
     """A fit's name in a legend or on an axis."""
-    return f"{fit.engine}, {fit.settings}"
+    return f"{title(fit.engine)}, {fit.settings}"
 
 
 def in_unit(name: str, unit: str) -> str:
@@ -73,7 +73,7 @@ def in_unit(name: str, unit: str) -> str:
 
 def fit_in_words(fit: Fit) -> str:
     """A fit's name in a sentence, where a comma would part it."""
-    return f"{fit.engine} ({fit.settings})"
+    return title(f"{fit.engine} {fit.settings}")
 
 
 def axis_text(name: str, unit: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     axes.plot(*places[0], "*", color="black", markersize=15, label=comparison.against.noun)
     for fit, judgement, place in zip(comparison.fits, comparison.judgements, places[1:], strict=True):
         color, marker = mark(fit.engine)
-        label = f"{fit.engine}, {fit.settings}: {gap_text(judgement.gap)} below"
+        label = f"{fit_label(fit)}: {gap_text(judgement.gap)} below"
         axes.plot(*place, marker, color=color, markersize=11, markerfacecolor="none", markeredgewidth=2, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -129,12 +130,12 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
         f"{places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: {'; '.join(stopped)}."
     )
     labels = [f"relative sd of {name}" for name in names]
-    points = pd.DataFrame(places, columns=labels)
-    points.insert(0, "point", [comparison.against.noun, *map(fit_label, comparison.fits)])
-    points["units below the optimum"] = [0.0, *(judgement.gap for judgement in comparison.judgements)]
+    stops = pd.DataFrame(places, columns=labels)
+    stops.insert(0, "point", [comparison.against.noun, *map(fit_label, comparison.fits)])
+    stops["units below the optimum"] = [0.0, *(judgement.gap for judgement in comparison.judgements)]
     mesh = np.meshgrid(first, second)
     surface = pd.DataFrame({labels[0]: mesh[0].ravel(), labels[1]: mesh[1].ravel(), "units below": fall.ravel() / 2})
-    return described(figure, alt, {"Where the fits stopped": points, "The surface": surface})
+    return described(figure, alt, {"Where the fits stopped": stops, "The surface": surface})
 
 
 def _relative(given: Parameters) -> list[float]:
@@ -199,7 +200,7 @@ def sweep(swept: Sweep) -> Figure:
         f"dashed: the tolerance, {swept.tolerance:.0e}",
         fontsize=9,
     )
-    shown = {"linestyle": "none", "markersize": 6, "markeredgewidth": 1.3}
+    shown: dict[str, Any] = {"linestyle": "none", "markersize": 6, "markeredgewidth": 1.3}
     handles = [Line2D([], [], color=CODINGS[each][0], marker=CODINGS[each][1], label=each, **shown) for each in codings]
     for label, face in (("says that it has converged", GREY), ("says that it has not", "white")):
         handles.append(Line2D([], [], color=GREY, marker="D", markerfacecolor=face, label=label, **shown))

@@ -1,4 +1,7 @@
-"""Origins: which cells of a notebook ran the Python and the R code behind what another cell shows."""
+"""Origins: which cells of a notebook ran the Python and the R code behind what another cell shows.
+
+Cells that fit are tagged ``fits``, in either language.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_FITS = re.compile(r"\.fit\(|\beverything\(|\.compare\(")
-_FITS_IN_R = re.compile(r"\b(g?lmer|lme)\(")
+TAG = "fits"
+# statsmodels' own names for its model.
 _NATIVE = re.compile(r"\b(mixedlm|MixedLM)\(")
 _ASSIGNED_IN_R = re.compile(r"^\s*([A-Za-z.][\w.]*)\s*(?:<-|=(?!=))", re.MULTILINE)
 
@@ -21,8 +24,8 @@ class Origin:
     Attributes
     ----------
     shown : the cell itself
-    python, r : the cell that ran the code of that language, the last one before it where there are several; the cell
-        itself where it fits, or where nothing else is found
+    python, r : the tagged cell that ran the code of that language, the last one before it where there are several; the
+        cell itself where it is tagged, or where none is found
     native : of ``python`` and ``r``, the languages whose own code stands there, not only Concord's engine
     """
 
@@ -48,12 +51,12 @@ def origin(cells: Sequence[Mapping[str, Any]], index: int) -> Origin:
             if made & wanted:
                 path.append(i)
                 wanted = (wanted - made) | _used(source)
-    sources = {i: _source(cells[i]) for i in path}
-    python = [i for i in path if not _is_r(sources[i]) and _FITS.search(sources[i])]
+    tagged = [i for i in path if TAG in cells[i].get("metadata", {}).get("tags", ())]
+    python = [i for i in tagged if not _is_r(_source(cells[i]))]
     first = (python or path)[0]
-    if not _NATIVE.search(sources[first]):  # an engine of Concord's runs both languages
+    if not _NATIVE.search(_source(cells[first])):  # an engine of Concord's runs both languages
         return Origin(index, first, first)
-    r = [i for i in path if _is_r(sources[i]) and _FITS_IN_R.search(sources[i])]
+    r = [i for i in tagged if _is_r(_source(cells[i]))]
     return Origin(index, first, r[0], ("python", "r")) if r else Origin(index, first, first, ("python",))
 
 
@@ -67,7 +70,8 @@ def _is_r(source: str) -> bool:
 
 
 def _parsed(source: str) -> ast.Module | None:
-    """The Python of a cell without its magics; None where it is no Python."""
+    """The Python of a cell without its magics, what it asks R for as a name; None where it is not Python."""
+    source = re.sub(r"= *%R +", "= ", source)
     lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
     try:
         return ast.parse("\n".join(lines))

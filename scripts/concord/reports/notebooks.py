@@ -28,7 +28,7 @@ from concord.vocabulary import METHODS
 def discover(folder: Path | None = None) -> dict[str, Path]:
     """Every notebook of the folder (default: the repository's `notebooks/`), by name, sorted.
 
-    Raises InputError where there is none, and where there is no repository.
+    Raises InputError where the folder has no notebook, and where the package was installed without its repository.
     """
     folder = checkout.path("notebooks") if folder is None else Path(folder)
     found = {path.stem: path for path in sorted(folder.glob("*.ipynb")) if not path.name.startswith(".")}
@@ -66,7 +66,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def parse(text: str) -> NotebookNode:
-    """The notebook in a text, see `read`; whatever nbformat raises where it is none."""
+    """The notebook in a text, see `read`; raises what nbformat raises for other text."""
     notebook: NotebookNode = nbformat.reads(text, as_version=4, capture_validation_error={})
     if not isinstance(notebook.get("cells"), list):
         raise ValueError("it has no list of cells")

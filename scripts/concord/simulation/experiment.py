@@ -38,9 +38,9 @@ from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import names
 from concord.simulation.case import Case
-from concord.simulation.parts import INDEPENDENT, OPTIMUM, Identity, encode
+from concord.simulation.parts import OPTIMUM, Identity, encode
 from concord.simulation.refitter import Refitter, best_known, refitting
-from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, SETTINGS, SHORT, UNJUDGED
+from concord.vocabulary import CANNOT_EXPRESS, IMPRECISE, INDEPENDENT, SETTINGS, SHORT, UNJUDGED
 
 LEVEL = 0.95
 """Level of the Wald intervals whose coverage is counted."""

@@ -26,12 +26,11 @@ from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
 from concord.simulation.experiment import pairs
 from concord.simulation.monte_carlo import ClusteredSums, clustered_error, share_error, with_shares
-from concord.simulation.parts import INDEPENDENT
 from concord.simulation.store import Plan, Store
 from concord.simulation.study import run
 from concord.simulation.tables import Rendered
 from concord.simulation.tally import COUNTS, GAPS, Tally, measured
-from concord.vocabulary import SETTINGS
+from concord.vocabulary import INDEPENDENT, SETTINGS
 
 
 class Findings:

@@ -23,11 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from concord.errors import InputError, shorten
+from concord.vocabulary import INDEPENDENT
 
 FORMAT = 3
 """Of a study's folder: 2 since parts carry what they belong to, 3 since rows say more of each fit."""
-INDEPENDENT, OPTIMUM = "independent", "optimum"
-"""Engine and settings of the rows that hold the optimum which the others are judged against."""
+OPTIMUM = "optimum"
+"""In the place of settings: the row of `INDEPENDENT` with the optimum that the others are judged against."""
 
 ANEW = "delete it, and the simulate command computes it anew"
 ELSEWHERE = "move it elsewhere, or delete it: the simulate command computes what is missing"

@@ -12,6 +12,7 @@ import pytest
 
 from concord import r
 from concord.engines.engine import CannotExpress
+from concord.engines.statsmodels.result import _components
 from concord.models import formula
 from support.translated import LME4, MIXEDLM, TABLE, built, form
 
@@ -114,7 +115,7 @@ def test_what_mixedlm_cannot_express_is_said_with_the_nearest_that_it_can(random
         assert (caught.value.engine, caught.value.what, caught.value.nearest) == ("MixedLM", what, nearest)
     if nearest:
         near = make_model(frame, nearest)
-        assert len(MIXEDLM._components(built(near), near)) == len(form(near).vc_formula)
+        assert len(_components(built(near), near)) == len(form(near).vc_formula)
 
 
 # ---- without R -----------------------------------------------------------------------------------------------------

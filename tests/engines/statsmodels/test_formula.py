@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from concord.engines.engine import CannotExpress, EngineError
+from concord.engines.statsmodels.result import _components
 from concord.models.coding import between
 from support.translated import LME4, MIXEDLM, NLME, TABLE, N, built, form
 
@@ -120,7 +121,7 @@ def test_groups_of_every_kind_of_column_are_the_designs(random, make_model):
     model = make_model(TABLE, f"y ~ x + {random}")
     assert form(model).group == SAME_GROUPS[random]
     made = built(model)
-    matched = {each.term for each in MIXEDLM._components(made, model)}
+    matched = {each.term for each in _components(made, model)}
     rest = [term for i, term in enumerate(model.design.terms) if i not in matched]
     columns = np.column_stack([np.empty((N, 0)), *(term.matrix for term in rest)])
     given = made.exog_re if made.k_re else columns[:, :0]
@@ -140,10 +141,10 @@ def test_a_component_of_something_else_is_refused(make_model):
         for name, components in {"": right, **cases}.items():
             made = smf.mixedlm("y ~ x", TABLE, groups=TABLE["g"], re_formula="1", vc_formula=components)
             if not name:
-                assert [each.term for each in MIXEDLM._components(made, model)] == [1, 2]
+                assert [each.term for each in _components(made, model)] == [1, 2]
                 continue
             with pytest.raises(EngineError, match=f"variance components '{name}' is no term of made-model"):
-                MIXEDLM._components(made, model)
+                _components(made, model)
 
 
 def test_a_component_in_another_unit_is_carried_back(make_model):
@@ -333,7 +334,7 @@ def test_rows_that_r_leaves_out_are_left_out_by_the_setup(fixed, make_model):
         made = built(model)
     T = between(made.exog, model.design.X)
     assert T is not None and np.isin(T, (0.0, 1.0)).all()
-    assert [each.term for each in MIXEDLM._components(made, model)] == [1]
+    assert [each.term for each in _components(made, model)] == [1]
 
 
 # ---- nlme ----------------------------------------------------------------------------------------------------------

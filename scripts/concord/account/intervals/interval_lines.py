@@ -152,7 +152,7 @@ def _held(known: Intervals, engine: str, each: Parameter, absent: dict[str, str]
     finer = known.stated_profile(engine, each.label, fine=True).ends
     stated = {f"{engine}, finer steps": (finer, by_ml, exact)} if agrees(finer, exact) else {}
     if not got.possible.all():
-        count, of = int((got.possible == 0).sum()), len(got.possible)
+        count, of = int(np.sum(got.possible == 0)), len(got.possible)
         absent[engine] = (
             f"at {count} of its {of} points its search, which bounds every correlation alone, ended at correlations "
             "that no covariance matrix has: the deviance there is another matrix's, and no point of the profile"
@@ -204,8 +204,8 @@ def _by_spline(
         ends = question(values, zeta, known.level) if question else exact
     except r.RError:
         return exact
-    low, high = (own if np.isnan(end) else float(end) for own, end in zip(exact, ends, strict=True))
-    return low, high
+    lower, upper = (own if np.isnan(end) else float(end) for own, end in zip(exact, ends, strict=True))
+    return lower, upper
 
 
 def _pair(

@@ -11,12 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from concord.account.intervals.sources import IntervalError, Intervals, wald
-from concord.account.line import INDEPENDENT
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
 from concord.models.parameters import KEY
-from concord.vocabulary import METHODS
+from concord.vocabulary import INDEPENDENT, METHODS
 
 NOTES = {
     "": "conditional on the variances",
@@ -162,17 +161,17 @@ def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> l
             found.append(_Row(each, each.term, "profile", engine, "ML", (math.nan,) * 2, (False, False), str(error)))
     for method in METHODS:
         try:
-            ours = known.interval(each, method)
+            own = known.interval(each, method)
         except IntervalError:
             continue
-        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (ours.lower, ours.upper), ours.reached))
+        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (own.lower, own.upper), own.reached))
     for engine in known.profiling_ratios if with_profile_re else ():
         try:
-            implied = known.ratio_interval(engine, each)
+            ratio = known.ratio_interval(engine, each)
             variance = each.term.replace("sd__", "var__")
-            ends = (implied.lower, implied.upper)
+            ends = (ratio.lower, ratio.upper)
             note = "profile_re: the ratio held, shown times the residual variance there"
-            found.append(_Row(each, variance, "profile", engine, known.method, ends, implied.reached, note))
+            found.append(_Row(each, variance, "profile", engine, known.method, ends, ratio.reached, note))
         except IntervalError:
             pass
     return found

@@ -13,11 +13,12 @@ from scipy import interpolate, optimize
 from concord.account.intervals import intervals
 from concord.account.intervals.interval_lines import SECTION
 from concord.account.intervals.sources import IntervalError, Intervals, signed_root
-from concord.account.line import INDEPENDENT, Line, Sheet
+from concord.account.line import Line, Sheet
 from concord.agreement.comparison import Comparison
 from concord.engines.statements import statements
 from concord.inference.profile_curve import Parameter, Profile
 from concord.models.parameters import KEY
+from concord.vocabulary import INDEPENDENT
 
 SCALES = ("sd", "variance")
 # How many points a drawn curve has, and how far out in zeta it goes unless a package's points go farther.

@@ -51,7 +51,7 @@ class Intervals:
         self.parameters = profile.parameters(self.design)
         self._profiles: dict[tuple[str, str, str], Profile | str] = {}
         self._informations: dict[int | None, Information | str] = {}
-        self._profiled: dict[tuple[str, bool], dict[str, StatedProfile | str]] = {}
+        self._profiled: dict[tuple[str, bool], dict[str, StatedProfile]] = {}
         self._ratios: dict[tuple[str, str], pd.DataFrame] = {}
         self._joint: dict[str, np.ndarray | None] = {}
 
@@ -188,8 +188,8 @@ class Intervals:
         if label not in self._profiled.setdefault((engine, fine), {}):
             self.ask_profiles([label], fine)
         found = self._profiled[engine, fine][label]
-        if isinstance(found, str):
-            raise IntervalError(found)
+        if not len(found.value):
+            raise IntervalError(found.why)
         return found
 
     def ask_profiles(self, labels: Sequence[str], fine: bool = False) -> None:

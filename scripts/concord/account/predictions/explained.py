@@ -14,19 +14,20 @@ QUANTITIES = ("marginal R-squared", "conditional R-squared", "ICC, adjusted", "I
 def lines(sources: Sources) -> list[Line]:
     """R-squared and ICC: no package computes them itself."""
     against = at_reference(sources.comparison)
-    found = []
-    for i, name in enumerate(QUANTITIES):
-        found += sources.line(
+
+    def line(i: int, name: str) -> list[Line]:
+        return sources.line(
             SECTION,
             name,
             "explained_variance",
             "variances",
-            lambda source, i=i: (*source.solution.r_squared, *source.solution.icc)[i],
-            part=lambda variances, i=i: shares(**variances)[i],
+            lambda source: (*source.solution.r_squared, *source.solution.icc)[i],
+            part=lambda variances: shares(**variances)[i],
             independent=(*against.r_squared, *against.icc)[i] if against else np.nan,
             scale=1.0,
         )
-    return found
+
+    return [each for i, name in enumerate(QUANTITIES) for each in line(i, name)]
 
 
 def shares(fixed: float, random: float, residual: float) -> tuple[float, float, float, float]:

@@ -32,7 +32,8 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.solution.residuals
 
     def scaled(source: Source) -> np.ndarray:
-        return source.solution.residuals / np.sqrt(source.fit.residual_variance)
+        residuals: np.ndarray = source.solution.residuals / np.sqrt(source.fit.residual_variance)
+        return residuals
 
     def pearson(source: Source) -> np.ndarray:
         return (residual if source.said.definitions.get("pearson") == "pearson_not_scaled" else scaled)(source)
@@ -59,7 +60,8 @@ def new_lines(sources: Sources) -> list[Line]:
     def expected(random: bool, which: np.ndarray) -> Callable[[Source], np.ndarray]:
         def at(source: Source) -> np.ndarray:
             values = source.solution.predict(rows, random, errors=False)["estimate"].to_numpy()
-            return (values - (rows.offset if source.without_offset else 0.0))[which]
+            shown: np.ndarray = (values - (rows.offset if source.without_offset else 0.0))[which]
+            return shown
 
         return at
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from concord.account.line import INDEPENDENT, Line
+from concord.account.line import Line
 from concord.account.predictions import effects, explained, fitted
 from concord.account.predictions.sources import Sources, at_reference
 from concord.agreement.comparison import Comparison
 from concord.models.matrices import new_rows
 from concord.models.new_rows import new_table
+from concord.vocabulary import INDEPENDENT
 
 SECTIONS = (effects.SECTION, fitted.FITTED, fitted.PREDICTED, explained.SECTION)
 

@@ -176,8 +176,8 @@ def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: 
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
     variances = np.diag(jacobian @ covariance @ jacobian.T)
-    off: np.ndarray = moved / (2 * np.sqrt(variances))
-    return off
+    errors: np.ndarray = moved / (2 * np.sqrt(variances))
+    return errors
 
 
 # ---- criteria --------------------------------------------------------------------------------------------------------
@@ -277,11 +277,11 @@ def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
     components: dict[tuple[str, str], tuple[Statement, ...]] = {}
     for (group, term), (stated,) in own.components.items():
         lost_here = float(off[places[group, term.replace("sd__", "var__").replace("cor__", "cov__")]])
-        both = [replace(stated, rounding=lost_here)]
+        components[group, term] = (replace(stated, rounding=lost_here),)
         for other in wider.components.get((group, term), ()):
             if is_lost(stated.value, other.value):
-                both.append(replace(other, source=f"{fit.engine}, wider steps", quantity=f".relStep = {WIDE:g}"))
-        components[group, term] = tuple(both)
+                better = replace(other, source=f"{fit.engine}, wider steps", quantity=f".relStep = {WIDE:g}")
+                components[group, term] += (better,)
     return replace(own, components=components)
 
 

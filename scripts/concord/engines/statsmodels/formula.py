@@ -152,7 +152,7 @@ def _write(formula: Formula, design: Design, frame: pd.DataFrame, plan: _Plan, w
     components: dict[str, str] = {}
     if plan.independent:
         slopes = [_slope(each, writer) for each in tree.random if not each.intercept]
-        block = " + ".join(["1" if any(each.intercept for each in tree.random) else "0", *slopes])
+        block: str | None = " + ".join(["1" if any(each.intercept for each in tree.random) else "0", *slopes])
     else:
         block = None if plan.block is None else writer.terms(tree.random[plan.block].columns)
         for i in range(len(tree.random)):

@@ -188,7 +188,7 @@ class Writer:
         if not isinstance(power, Value) or not float(power.value).is_integer() or power.value < 0:
             return False
         if isinstance(base, Name) and pd.api.types.is_integer_dtype(self._frame.get(base.name)):
-            return float(self._frame[base.name].abs().max()) ** float(power.value) < 2**53
+            return bool(float(self._frame[base.name].abs().max()) ** float(power.value) < 2**53)
         return not isinstance(base, Value)
 
     def _number(self, node: Node, name: Callable[[str], str]) -> str:

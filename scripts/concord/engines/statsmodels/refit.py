@@ -11,8 +11,9 @@ import numpy as np
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from concord.engines.replicate import Refit, Replicate, with_response
-from concord.engines.statsmodels.engine import DERIVATIVE_FREE, GRADIENT_BASED, coding_of, loglik, unfitted
+from concord.engines.statsmodels.engine import DERIVATIVE_FREE, GRADIENT_BASED, unfitted
 from concord.engines.statsmodels.formula import for_mixedlm
+from concord.engines.statsmodels.result import coding_of, loglik
 from concord.models.coding import shift
 from concord.models.model import Model
 from concord.models.parameters import Parameters

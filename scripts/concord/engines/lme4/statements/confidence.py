@@ -65,10 +65,9 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.allclose(one[both], other[both], rtol=1e-6, atol=1e-8))
 
 
-def profiles(fit: Fit, labels: Sequence[str], level: float, fine: bool = False) -> Mapping[str, StatedProfile | str]:
-    """lme4's profiles of parameters, by name, or why there is none; each is by ML, whatever the fit."""
-    found: dict[str, StatedProfile | str] = fit.ask(profiles_by, list(labels), level, FINE if fine else STEPS)
-    return found
+def profiles(fit: Fit, labels: Sequence[str], level: float, fine: bool = False) -> Mapping[str, StatedProfile]:
+    """lme4's profiles of parameters, by name; each is by ML, whatever the fit."""
+    return fit.ask(profiles_by, list(labels), level, FINE if fine else STEPS)
 
 
 def profiles_by(
@@ -78,8 +77,8 @@ def profiles_by(
     steps: int = STEPS,
     at: np.ndarray | None = None,
     optimizer: str | None = None,
-) -> dict[str, StatedProfile | str]:
-    """lme4's profiles of parameters, or why there is none; to be asked where the fit is.
+) -> dict[str, StatedProfile]:
+    """lme4's profiles of parameters; to be asked where the fit is.
 
     Parameters
     ----------
@@ -93,13 +92,14 @@ def profiles_by(
     try:
         got = r.from_r(r.call(_room()["profile_each"], fit.native, list(labels), level, steps, values, optimizer))
     except r.RError as error:
-        return dict.fromkeys(labels, _stopped([str(error)]))
+        return dict.fromkeys(labels, StatedProfile(why=_stopped([str(error)])))
     return {label: _profile(got["profiles"][label], steps) for label in labels}
 
 
-def _profile(got: dict[str, Any], steps: int) -> StatedProfile | str:
+def _profile(got: dict[str, Any], steps: int) -> StatedProfile:
+    said = tuple(got["said"] or ())
     if got.get("value") is None or len(got["ends"]) != 2:
-        return _stopped(got["reason"])
+        return StatedProfile(said=said, why=_stopped(got["reason"]))
     return StatedProfile(
         value=got["value"],
         zeta=got["zeta"],
@@ -107,7 +107,7 @@ def _profile(got: dict[str, Any], steps: int) -> StatedProfile | str:
         ends=got["ends"],
         crossed=got["crossed"],
         at=got["at"],
-        said=tuple(got["said"] or ()),
+        said=said,
         note=f"optimizer {', '.join(np.atleast_1d(got['optimizer']))}, in {steps} steps",
     )
 

@@ -13,7 +13,6 @@ from concord.engines.fit import Fit
 from concord.engines.lme4.engine import room as engine_room
 from concord.engines.statements import NotStated, Predictions, Question, collected, first_rows, of_whole_rows
 from concord.inference import effects
-from concord.inference.effects import Effect
 from concord.models.coding import between, same_groups
 
 _R = Path(__file__).with_suffix(".R")
@@ -69,7 +68,7 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Within every term."""
     got = r.from_r(r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
-    found: dict[tuple[Effect, Effect], np.ndarray] = {}
+    found: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
     left = list(range(len(got["groups"])))
     for t, term in enumerate(fit.model.design.terms):
         for place in left:

@@ -136,8 +136,8 @@ def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
         (PBKRTEST, "Kenward-Roger", said.kenward_roger, said.why_kenward_roger, "kenward_roger"),
     ):
         if table is None:
-            none = Statement(why=why)
-            tests.append(Test(source, "", none, none, none))
+            nothing = Statement(why=why)
+            tests.append(Test(source, "", nothing, nothing, nothing))
             continue
         _, error, df, t, p = table.T
         adjusted = key == "kenward_roger"

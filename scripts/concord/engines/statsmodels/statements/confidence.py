@@ -10,7 +10,7 @@ import pandas as pd
 
 from concord.engines.fit import Fit
 from concord.engines.statements import OTHER_CODING, NotStated, Statement, WaldIntervals
-from concord.engines.statsmodels.engine import results_of
+from concord.engines.statsmodels.result import results_of
 from concord.models.coding import same_numbers
 
 # Points on either side of the estimate.
@@ -63,7 +63,7 @@ def _places(fit: Fit, results: Any) -> list[tuple[tuple[str, str], int, str, int
     ]
     variances = zip(results.model.exog_vc.names, np.asarray(results.vcomp, float).reshape(-1), strict=True)
     found += [(place(value, "var__"), number, "vc", name) for number, (name, value) in enumerate(variances, len(pairs))]
-    return [(key, number, kind, which) for key, number, kind, which in found if key]
+    return [(key, number, part, which) for key, number, part, which in found if key]
 
 
 def ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) -> pd.DataFrame:

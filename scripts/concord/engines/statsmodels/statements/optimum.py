@@ -15,7 +15,7 @@ from scipy import linalg
 import concord.engines.statsmodels
 from concord.engines.fit import Fit
 from concord.engines.statements import NO_DEVIANCE, Checks, Criteria, Statement, Stop
-from concord.engines.statsmodels.engine import Coding, as_fitted, coding_of, results_of
+from concord.engines.statsmodels.result import Coding, as_fitted, coding_of, results_of
 from concord.inference.gradients import Criterion, largest
 from concord.models.design import DesignTerm
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from concord.engines.fit import Fit
 from concord.engines.statements import NotStated, Predictions, collected, first_rows, of_whole_rows
-from concord.engines.statsmodels.engine import results_of
 from concord.engines.statsmodels.formula import for_mixedlm
+from concord.engines.statsmodels.result import results_of
 from concord.inference import effects
 from concord.inference.effects import Effect
 from concord.models.coding import between, same_groups

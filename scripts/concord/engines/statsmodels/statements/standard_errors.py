@@ -9,7 +9,7 @@ import numpy as np
 
 from concord.engines.fit import Fit
 from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncertainty, permutation
-from concord.engines.statsmodels.engine import as_fitted, layout, results_of
+from concord.engines.statsmodels.result import as_fitted, layout, results_of
 from concord.likelihood.likelihood import Likelihood
 
 

@@ -1,0 +1,48 @@
+"""The verdicts command: every model of the workbook compared, and what came of it written as a baseline."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from concord.commands import arguments
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "verdicts",
+        help="compare every model of the workbook, and write verdicts and estimates as JSON",
+        description="Compare every model of the workbook at default and at tuned settings, and write a baseline.",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="the JSON to write")
+    arguments.add_models(parser)
+    parser.set_defaults(command=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Compare models of the workbook, at default and at tuned settings, and write what came of it as a baseline.
+
+    A line for each comparison goes to stdout as soon as it is done; the file is written at the end, in one step.
+
+    Returns
+    -------
+    exit status: 0, whatever the verdicts are
+
+    Raises
+    ------
+    InputError : there is no such model
+    """
+    from concord.agreement.gate import everything
+    from concord.commands import baseline
+    from concord.files import write
+    from concord.models import model
+    from concord.vocabulary import METHODS
+
+    chosen = [model.get(id, method) for id in given.model for method in METHODS] or list(model.every())
+    entries = []
+    for comparison in everything(chosen):
+        entries.append(baseline.entry(comparison.model.id, comparison))
+        print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
+    write(given.output, baseline.of(entries).text())
+    return 0
