@@ -30,7 +30,7 @@ WRONG = {
     ),
     "a row of MixedLM's random effects dropped": (
         "concord.engines.statsmodels.engine",
-        "old = module._random_effects\nmodule._random_effects = lambda *given: old(*given).drop(index=2)",
+        "old = module.random_effects\nmodule.random_effects = lambda *given: old(*given).drop(index=2)",
         ["random effects, predicted effects"],
     ),
     "lmerTest's p and df + 50 %": (
