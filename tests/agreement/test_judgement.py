@@ -29,9 +29,9 @@ def singular(fit):
     return fit.parameters.singular(fit.model.design)
 
 
-def defaults(fits, id, method="REML", engines=("statsmodels", "lme4")):
+def defaults(numbers, id, method="REML", engines=("statsmodels", "lme4")):
     """Default fits by some engines, side by side."""
-    return compare(*(fits(id, method, engine, "default") for engine in engines))
+    return compare(*(numbers(id, method, engine, "default") for engine in engines))
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_correct_digits_are_the_log_relative_error(value, correct, digits):
     assert lre(value, correct) == pytest.approx(digits, abs=1e-4)
 
 
-def test_a_judgement_counts_the_digits_of_every_estimate(fits):
+def test_a_judgement_counts_the_digits_of_every_estimate(numbers):
     """The default lme4 fit of the Sitka slope has not one digit of its variances and many of its coefficients."""
-    judgement = judge(fits("sitka-random_slope", "REML", "lme4", "default"))
+    judgement = judge(numbers("sitka-random_slope", "REML", "lme4", "default"))
     assert judgement.worst == judgement.digits.min() < 0.1
     assert judgement.digits["fixed", "", "Time"] > 4
     assert judgement.digits["ran_pars", "tree", "var__Time"] < 0.5 and len(judgement.digits) == 6
-    tuned = judge(fits("sitka-random_slope", "REML", "lme4", "tuned"))
+    tuned = judge(numbers("sitka-random_slope", "REML", "lme4", "tuned"))
     assert tuned.worst > 5.5 and tuned.slope < 1e-4 < judgement.slope
 
 
@@ -78,10 +78,10 @@ def test_a_judgement_counts_the_digits_of_every_estimate(fits):
         ("sitka-uncorrelated", "ML", "r short", ("stopped early",), "0.351"),
     ],
 )
-def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evidence, gained):
+def test_a_short_fit_is_shown_to_have_stopped_early(numbers, id, method, word, evidence, gained):
     """The gap, the derivative that is left, and what a search that goes on from there gains: all of the gap."""
-    verdict = defaults(fits, id, method).verdict
-    short = max(defaults(fits, id, method).judgements, key=lambda each: each.gap)
+    verdict = defaults(numbers, id, method).verdict
+    short = max(defaults(numbers, id, method).judgements, key=lambda each: each.gap)
     # Whether an optimizer that fails says so in the end depends on the machine's last digits.
     silent = () if short.doubted else ("silent failure",)
     assert (verdict.word, verdict.evidence) == (word, (*evidence, *silent))
@@ -93,32 +93,32 @@ def test_a_short_fit_is_shown_to_have_stopped_early(fits, id, method, word, evid
     assert verdict.reason.startswith(f"{who} is short: ")
 
 
-def test_a_warning_at_the_certified_optimum_is_a_false_alarm(fits):
+def test_a_warning_at_the_certified_optimum_is_a_false_alarm(numbers):
     """lme4's warning of a failure to converge at Sitka's optimum is one; MixedLM's note of a boundary is none."""
-    tuned = compare(*(fits("sitka-random_slope", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")))
+    tuned = compare(*(numbers("sitka-random_slope", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")))
     assert tuned.verdict.word == "agree" and "false alarm" in tuned.verdict.evidence
     # What MixedLM's own optimizers say on the way there hangs on the machine's last digits.
     assert tuned.judgements[1].said_so == "warned"
     assert any("converge" in message for message in tuned.fits[1].messages)
     noted = "ConvergenceWarning: The MLE may be on the boundary of the parameter space."
     assert not doubted(True, [noted]) and doubted(True, ["warning: Model failed to converge with max|grad| = 1"])
-    assert "false alarm" not in defaults(fits, "sitka-random_slope").verdict.evidence
-    calm = fits("sitka-random_intercept", "ML", "lme4", "tuned")
+    assert "false alarm" not in defaults(numbers, "sitka-random_slope").verdict.evidence
+    calm = numbers("sitka-random_intercept", "ML", "lme4", "tuned")
     assert compare(calm, replace(calm, engine="statsmodels")).verdict.evidence == ()
     assert compare(calm, replace(calm, engine="statsmodels", converged=False)).verdict.evidence == ("false alarm",)
 
 
-def test_an_ignored_constraint_is_the_evidence(fits):
+def test_an_ignored_constraint_is_the_evidence(numbers):
     """MixedLM's powell ignores `free`: the correlated fit is no fit of the uncorrelated model, however high."""
-    fit = fits("dietox-uncorrelated", "REML", "statsmodels", "tuned")
+    fit = numbers("dietox-uncorrelated", "REML", "statsmodels", "tuned")
     ignored = replace(fit, violation="constraint ignored: a covariance that the model holds at zero is 0.29")
-    verdict = compare(ignored, fits("dietox-uncorrelated", "REML", "lme4", "tuned")).verdict
+    verdict = compare(ignored, numbers("dietox-uncorrelated", "REML", "lme4", "tuned")).verdict
     assert verdict.word == "python short" and verdict.evidence[0] == "constraint ignored"
 
 
-def test_a_fit_stuck_where_a_variance_is_zero_is_called_so(fits):
+def test_a_fit_stuck_where_a_variance_is_zero_is_called_so(numbers):
     """A zero variance is a stationary point in theta; where the optimum has none, the verdict names the boundary."""
-    fit = fits("sitka-random_intercept", "ML", "lme4", "tuned")
+    fit = numbers("sitka-random_intercept", "ML", "lme4", "tuned")
     ols = np.linalg.lstsq(fit.model.design.X, fit.model.design.y, rcond=None)
     variance = float(ols[1][0] / len(fit.model.design.y))
     stuck = changed(fit, fixed=ols[0], covariances=(np.zeros((1, 1)),), residual_variance=variance)
@@ -141,7 +141,7 @@ def test_an_optimum_on_the_boundary_is_named(make_model, r_table):
 
 
 @pytest.mark.parametrize("engine", ["statsmodels", "lme4"])
-def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
+def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, numbers):
     """Centred and scaled, Sitka's predictor shifts the REML log-likelihood by 0.5 log |X'X| and nothing else."""
     model = models.get("sitka-random_slope", "REML")
     frame = model.frame.assign(t=(model.frame["Time"] - 200) / 30)
@@ -159,7 +159,7 @@ def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
     X = np.column_stack([np.ones(len(frame)), frame["t"]])
     shift = 0.5 * (np.linalg.slogdet(X.T @ X)[1] - np.linalg.slogdet(model.design.X.T @ model.design.X)[1])
     assert fit.shift == pytest.approx(shift, abs=1e-10) and abs(shift) > 3
-    own = fits("sitka-random_slope", "REML", "nlme", "tuned")
+    own = numbers("sitka-random_slope", "REML", "nlme", "tuned")
     comparison = compare(
         fit, replace(own, engine="lme4" if engine == "statsmodels" else "statsmodels", settings=fit.settings)
     )
@@ -168,7 +168,7 @@ def test_another_coding_of_X_is_a_shift_of_exactly_half_log_det(engine, fits):
     assert comparison.check() is comparison
 
 
-def test_random_effects_come_back_from_another_coding(fits):
+def test_random_effects_come_back_from_another_coding(numbers):
     """Predictions and their standard errors are those of the model's own columns."""
     model = models.get("sitka-random_slope", "REML")
     frame = model.frame.assign(t=(model.frame["Time"] - 200) / 30)
@@ -176,7 +176,9 @@ def test_random_effects_come_back_from_another_coding(fits):
         warnings.simplefilter("ignore")
         native = smf.mixedlm("size ~ t", frame, groups=frame["tree"], re_formula="~t").fit(gtol=1e-9)
     got = mixedlm.from_native(native, model).random_effects.set_index(["term", "level"]).sort_index()
-    own = fits("sitka-random_slope", "REML", "lme4", "tuned").random_effects.set_index(["term", "level"]).sort_index()
+    own = (
+        numbers("sitka-random_slope", "REML", "lme4", "tuned").random_effects.set_index(["term", "level"]).sort_index()
+    )
     np.testing.assert_allclose(got["estimate"], own["estimate"], rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(got["std_error"], own["std_error"], rtol=1e-3)
 
@@ -312,11 +314,11 @@ def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make
     assert "rounding" not in compare(wide, fit).verdict.evidence
 
 
-def test_conditional_standard_errors_are_lme4s(fits):
+def test_conditional_standard_errors_are_lme4s(numbers):
     """The independent likelihood's standard errors at lme4's own estimates are those that lme4 prints."""
     for id in ("dietox-random_slope", "sitka-uncorrelated"):
         for method in ("REML", "ML"):
-            fit = fits(id, method, "lme4", "default")
+            fit = numbers(id, method, "lme4", "default")
             likelihood = Likelihood(fit.model.design, fit.model.reml)
             got = likelihood.std_error(fit.parameters)
             np.testing.assert_allclose(got, fit.std_error, rtol=1e-7)
@@ -325,10 +327,10 @@ def test_conditional_standard_errors_are_lme4s(fits):
 # ---- who is judged, and against what -------------------------------------------------------------------------------
 
 
-def test_nlme_is_an_arbiter_and_no_party(fits):
+def test_nlme_is_an_arbiter_and_no_party(numbers):
     """An arbiter that is short is seen, and takes nothing from a verdict between the two."""
-    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
-    nlme = fits("sitka-random_intercept", "REML", "nlme", "tuned")
+    pair = [numbers("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
+    nlme = numbers("sitka-random_intercept", "REML", "nlme", "tuned")
     off = changed(nlme, covariances=(nlme.covariances[0] * 2,), stated_loglik=nlme.stated_loglik - 5)
     comparison = compare(*pair, off)
     assert comparison.verdict.word == "agree" and comparison.judgements[2].gap > 1
@@ -336,7 +338,7 @@ def test_nlme_is_an_arbiter_and_no_party(fits):
     assert compare(pair[0], off).verdict.word == "r short"
 
 
-def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fits, make_model):
+def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(numbers, make_model):
     """And the word says so: a search that stopped below a fit is no judge of it."""
     table = models.get("sitka-random_slope").frame
     model = make_model(table, "size ~ Time + (1 + Time | tree)")
@@ -355,9 +357,9 @@ def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(fi
     assert reference.of(model) is found and compare(good, bad).against is found
 
 
-def test_two_equal_comparisons_have_equal_verdicts_whenever_they_are_read(fits):
+def test_two_equal_comparisons_have_equal_verdicts_whenever_they_are_read(numbers):
     """A reference that comes up between the two readings changes neither, and one that is handed in changes its own."""
-    pair = [fits("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
+    pair = [numbers("sitka-random_intercept", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")]
     first, second = compare(*pair), compare(*pair)
     known = reference.of(pair[0].model)
     read = first.verdict

@@ -20,8 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from concord.commands import baseline, junit, markdown, team
-from concord.commands import case as cases
+from concord.commands import baseline, checked, junit, markdown, team
 from concord.commands.baseline import Baseline
 from concord.commands.cli import main, parser
 from concord.data import datasets
@@ -246,7 +245,7 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cases, "Inquiry", broken)
+    monkeypatch.setattr(checked, "Inquiry", broken)
     assert main(["check", str(place / "concord.toml"), "--junit-xml", str(place / "crash.xml")]) == 1
     assert capsys.readouterr().out.count("error: ZeroDivisionError: a bug") == 3
     error = ElementTree.parse(place / "crash.xml").getroot().find("testsuite/testcase/error")
@@ -257,7 +256,7 @@ def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_s
     model = team.TeamModel(
         "a|b<i>", Path("a.csv"), "a.csv", "y ~ x", "REML", {"default": "agree", "tuned": "agree"}, ""
     )
-    case = cases.Case(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
+    case = checked.CheckedModel(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
     text = junit.junit_xml([case], {"R": "4"}, datetime.now(UTC))
     assert ElementTree.fromstring(text).find("testsuite/testcase").get("classname") == "concord.a|b<i>"
     row = markdown.summary([case], Baseline({"R": "4"}, ())).splitlines()[4]

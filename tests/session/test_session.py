@@ -218,7 +218,7 @@ def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_wor
     """Every optimizer would take at least as long, and a sweep is not stopped."""
     made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)
     made.compare()
-    assert made.sweep(1e9) == "No sweep: statsmodels did not even end its default fit in the time it had."
+    assert made.sweep(1e9) == "No sweep: MixedLM (statsmodels) did not even end its default fit in the time it had."
 
 
 def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):

@@ -21,7 +21,7 @@ from concord.agreement import tolerances as tolerances_module
 from concord.agreement.comparison import Disagreement, compare
 from concord.agreement.gate import Gate
 from concord.agreement.tolerances import tolerances
-from concord.commands.case import Case
+from concord.commands.checked import CheckedModel
 from concord.commands.team import TeamModel
 from concord.display import records
 from concord.display.media import QUANTITIES_TYPE
@@ -122,7 +122,7 @@ def test_a_red_line_turns_compare_check_and_the_notebooks_red(account, counted):
     comparison = account.comparison
     whole = {section: account[section] for section in SECTIONS}
     expected = dict.fromkeys(("default", "tuned"), "agree")
-    calm = Case(
+    calm = CheckedModel(
         TeamModel("a", None, "a.csv", "y ~ x", "REML", expected, ""), {"tuned": comparison}, (), account.unexplained
     )
     assert calm.passed and not _named(whole) and Gate([comparison], [account]).check()

@@ -55,7 +55,7 @@ def run(given: argparse.Namespace) -> int:
         nothing is compared then
     """
     from concord.commands import baseline, junit, markdown, team
-    from concord.commands.case import compared, headline
+    from concord.commands.checked import compared, headline
     from concord.errors import InputError
     from concord.files import check_place, write
 

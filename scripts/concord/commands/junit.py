@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from xml.etree import ElementTree
 
-from concord.commands.case import Case
+from concord.commands.checked import CheckedModel
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit_xml(cases: Sequence[Case], versions: Mapping[str, str], began: datetime) -> str:
+def junit_xml(cases: Sequence[CheckedModel], versions: Mapping[str, str], began: datetime) -> str:
     """The cases as a suite of tests.
 
     A verdict that is not expected is a failure; a table that cannot be used, or a crash, is an error.

@@ -9,13 +9,13 @@ from typing import Any
 from concord.agreement.tolerances import allowed_gap
 from concord.commands import baseline, sides
 from concord.commands.baseline import Baseline, Change
-from concord.commands.case import Case, headline
+from concord.commands.checked import CheckedModel, headline
 from concord.engines.engine import title
 from concord.vocabulary import SETTINGS
 
 
 def summary(
-    cases: Sequence[Case], now: Baseline, then: Baseline | None = None, changes: Sequence[Change] | None = None
+    cases: Sequence[CheckedModel], now: Baseline, then: Baseline | None = None, changes: Sequence[Change] | None = None
 ) -> str:
     """The summary: a row a model and method, what is not as expected, what has changed, and the versions."""
     rows = [[*_row(case)] for case in cases]
@@ -73,7 +73,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _row(case: Case) -> list[str]:
+def _row(case: CheckedModel) -> list[str]:
     model = case.model
     words = list(dict.fromkeys(model.expected.values()))
     expected = words[0] if len(words) == 1 else f"{words[0]}, tuned {words[1]}"
@@ -82,12 +82,12 @@ def _row(case: Case) -> list[str]:
     return [mark, _text(model.name), model.method, *verdicts, expected, _gaps(case)]
 
 
-def _verdict(case: Case, settings: str) -> str:
+def _verdict(case: CheckedModel, settings: str) -> str:
     word = case.verdict(settings)
     return f"**{word}**" if settings in case.failures else word
 
 
-def _gaps(case: Case) -> str:
+def _gaps(case: CheckedModel) -> str:
     """How far below the optimum each engine's default fit is."""
     comparison = case.comparisons.get("default")
     if comparison is None:

@@ -3,5 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["parameters"], submod_attrs={"model": ["Model", "ModelError", "every", "get"]}
+    __name__,
+    submodules=["parameters"],
+    submod_attrs={"model": ["Model", "ModelError", "every", "get"], "parameters": ["Parameters"]},
 )

@@ -27,13 +27,11 @@ from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
 from concord.models.design import Design
 from concord.models.model import Model
-from concord.models.parameters import ESTIMATES, KEY, Estimated, Parameters, keys
+from concord.models.parameters import ESTIMATES, KEY, ZERO, Estimated, Parameters, keys
 from concord.reference.record import Record, ReferenceError, checksum, path, unknown
 
 # Log-likelihoods closer than this, found in double precision, are one optimum.
 SAME = 1e-6
-# A variance is zero, and the optimum on the boundary, where less than this share of it is its own.
-ZERO = 1e-8
 # The criterion is flat where its second derivative is less than this: rounding. A whitened coordinate beyond 1 is taken
 # relative to itself: at a large ratio of standard deviations nothing else is a change.
 FLAT = 1e-6

@@ -180,6 +180,10 @@ def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after:
         return DIED, "DeadKernelError: the kernel's process ended while this cell ran", False
     except NoSuchKernel as failure:
         return FAILED, f"NoSuchKernel: no Jupyter kernel is called {failure.name!r} here", False
+    except KeyboardInterrupt:
+        # The task of the interrupted cell ends with its kernel, and asyncio would print that nobody asked how.
+        logging.getLogger("asyncio").addHandler(_SILENT)
+        raise
     except _CallerFailed as failure:
         raise (failure.__cause__ or failure) from None
     except Exception as failure:

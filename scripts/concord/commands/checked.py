@@ -1,4 +1,4 @@
-"""A case: one of a team's models compared by one method, against what the team expects of it."""
+"""One of a team's models, compared by one method and held to the verdict that the team expects."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DETAILS = 300.0
 
 
 @dataclass
-class Case:
-    """What came of one model by one method.
+class CheckedModel:
+    """A team's model with its comparisons by one method.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Case:
         return [f"{what}: {why}" for what, why in self.wrong.items()]
 
 
-def compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = False) -> list[Case]:
+def compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = False) -> list[CheckedModel]:
     """The cases of all models, each told on stdout as soon as it is done."""
     cases = []
     try:
@@ -139,10 +139,10 @@ def compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = 
     return cases
 
 
-def judged(model: TeamModel, engine_timeout: float, strict: bool = False) -> Case:
+def judged(model: TeamModel, engine_timeout: float, strict: bool = False) -> CheckedModel:
     """One model compared at both settings; whatever stops it is told in its case."""
     started = time.perf_counter()
-    case = Case(model, strict=strict)
+    case = CheckedModel(model, strict=strict)
     try:
         inquiry = Inquiry(model.data, model.formula, model.method, engine_timeout=engine_timeout)
         for settings in SETTINGS:
@@ -161,7 +161,7 @@ def judged(model: TeamModel, engine_timeout: float, strict: bool = False) -> Cas
     return case
 
 
-def _look_closer(case: Case, inquiry: Inquiry) -> None:
+def _look_closer(case: CheckedModel, inquiry: Inquiry) -> None:
     """Everything that the tuned fits say beyond their estimates, profile intervals excepted, for a line that nothing
     explains.
     """
@@ -176,7 +176,7 @@ def _look_closer(case: Case, inquiry: Inquiry) -> None:
         case.unexplained = [shorten(f"details could not be looked at: {type(error).__name__}: {error}")]
 
 
-def headline(cases: Sequence[Case], models: int) -> str:
+def headline(cases: Sequence[CheckedModel], models: int) -> str:
     """How many cases there are of all models, and how many of them are as expected."""
     if not cases:
         return "no model's table is among the changed files: nothing to compare"
