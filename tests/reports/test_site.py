@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,7 @@ from concord.plots import estimates
 from concord.plots.trajectories import trajectories
 from concord.reports import page as pages
 from concord.reports import site
+from concord.reports.cell_origins import TAG
 from concord.reports.execution import Execution, labelled, mark_failure
 from support.paths import NOTEBOOKS
 
@@ -47,8 +48,9 @@ def text(source: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_markdown_cell(source)
 
 
-def code(source: str, *outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source, outputs=list(outputs), execution_count=1)
+def code(source: str, *outputs: nbformat.NotebookNode, tags: Sequence[str] = ()) -> nbformat.NotebookNode:
+    metadata = {"tags": list(tags)}
+    return nbformat.v4.new_code_cell(source, outputs=list(outputs), execution_count=1, metadata=metadata)
 
 
 def stream(content: str, name: str = "stdout") -> nbformat.NotebookNode:
@@ -81,8 +83,16 @@ def built(tmp_path_factory, comparisons) -> Path:
             + "$$"
         ),
         text("### Too deep\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n## Again\n\n## Again"),
-        code("python = smf.mixedlm('size ~ Time', sitka, groups=sitka['tree']).fit()", stream("printed\n" + long)),
-        code("%%R -i sitka\nr <- lmer(size ~ Time + (1 | tree), data = sitka)", stream("a warning\n", "stderr")),
+        code(
+            "python = smf.mixedlm('size ~ Time', sitka, groups=sitka['tree']).fit()",
+            stream("printed\n" + long),
+            tags=[TAG],
+        ),
+        code(
+            "%%R -i sitka\nr <- lmer(size ~ Time + (1 | tree), data = sitka)",
+            stream("a warning\n", "stderr"),
+            tags=[TAG],
+        ),
         code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
         code("everything()", *(shown(each) for each in comparisons.values())),
         code("plots.trajectories(sitka)", shown(figure)),

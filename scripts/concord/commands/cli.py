@@ -15,7 +15,7 @@ COMMANDS = (reports, compare, check, verdicts, upgrade, simulate, refresh, certi
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> None:  # type: ignore[override]  # argparse's own never returns
         """One line, like every other error, in place of the usage."""
         self.exit(2, f"concord: {message}: see `{self.prog} --help`\n")
 

@@ -66,7 +66,7 @@ class Described:
 
 
 @dataclass(frozen=True, eq=False)
-class _RandomEffects:
+class RandomEffects:
     """The random effects of one level of grouping: a row a group, a column an effect."""
 
     level: list[str]
@@ -270,7 +270,7 @@ def described_by(native: Any) -> Described:
 
 def _random_effects(native: Any, model: Model, groups: list[list[str]]) -> pd.DataFrame:
     """Without standard errors: nlme gives none."""
-    tables = r.records(_RandomEffects, r.call(_room()["random_effects"], native))
+    tables = r.records(RandomEffects, r.call(_room()["random_effects"], native))
     rows = []
     for terms, given, got in zip(levels(model.design) or ((0,),), groups, tables, strict=True):
         for term in (model.design.terms[i] for i in terms):

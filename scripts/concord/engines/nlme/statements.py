@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.arrays import Matrix, Vector
 from concord.engines.error_definitions import resolution
 from concord.engines.fit import Fit
-from concord.engines.nlme.engine import described_by
+from concord.engines.nlme.engine import RandomEffects, described_by
 from concord.engines.statements import (
     NO_DEVIANCE,
     Criteria,
@@ -74,30 +75,50 @@ class Summary:
     why_wide: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """nlme's summary as R has it: the fixed effects' table by their names; `at` and `covariance` of `Summary.stated`,
+    in nlme's order, or `why` there are none; of every level of grouping, innermost first, the effects and whether they
+    are independent.
+    """
+
+    terms: list[str]
+    table: Matrix
+    why: str | None
+    covariance: Matrix | None
+    at: Vector | None
+    columns: list[list[str]]
+    independent: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class _Wide:
+    covariance: Matrix
+    at: Vector
+
+
 def summary(fit: Fit) -> Summary:
     """What nlme's summary of a fit states; to be asked where the fit is."""
     room, design = _room(), fit.model.design
-    got = r.from_r(r.call(room["summary_table"], fit.native))
-    order = [got["terms"].index(name) for name in design.names]
-    _, std_error, df, t, p = got["table"][order].T
-    if got["covariance"] is None:
-        return Summary(std_error, df, t, p, why=(got["why"] or [""])[0])
+    got = r.record(_Table, r.call(room["summary_table"], fit.native))
+    order = [got.terms.index(name) for name in design.names]
+    _, std_error, df, t, p = got.table[order].T
+    if got.covariance is None or got.at is None:
+        return Summary(std_error, df, t, p, why=got.why or "")
     places = _places(design, got)
     square = np.ix_(places, places)
     wide, why = None, ""
     try:
-        wide = r.from_r(r.call(room["by_wide_steps"], fit.native))["covariance"][square]
+        wide = r.record(_Wide, r.call(room["by_wide_steps"], fit.native)).covariance[square]
     except r.RError as error:
         why = f"nlme stops with {error}"
-    return Summary(std_error, df, t, p, got["at"][places], got["covariance"][square], wide, why_wide=why)
+    return Summary(std_error, df, t, p, got.at[places], got.covariance[square], wide, why_wide=why)
 
 
-def _places(design: Design, got: dict[str, Any]) -> list[int]:
+def _places(design: Design, got: _Table) -> list[int]:
     """Where nlme has the variances and covariances, in the order of `Fit.estimates`; innermost level first there."""
     of, start = {}, 0
-    for terms, columns, independent in zip(
-        reversed(levels(design) or ()), got["columns"], np.ravel(got["independent"]), strict=True
-    ):
+    for terms, columns, independent in zip(reversed(levels(design) or ()), got.columns, got.independent, strict=True):
         q = len(columns)
         owner = {name: i for i in terms for name in design.terms[i].names}
         for k, name in enumerate(columns):
@@ -247,14 +268,14 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """As the engine has the random effects themselves: by the names that nlme has for its groups."""
     design, found = fit.model.design, {}
-    got = r.from_r(r.call(_room()["standardized"], fit.native))
+    got = r.records(RandomEffects, r.call(_room()["standardized"], fit.native))
     found_in = described_by(fit.native).levels
     for terms, table, level in zip(levels(design) or ((0,),), got, found_in, strict=True):
         for t in terms:
             term = design.terms[t]
-            places = [table["level"].index(level.groups[row]) for row in first_rows(term)]
+            places = [table.level.index(level.groups[row]) for row in first_rows(term)]
             for j, name in enumerate(term.names):
-                found[t, j] = table["estimate"][places, table["term"].index(name)]
+                found[t, j] = table.estimate[places, table.term.index(name)]
     return {"standardized": found}
 
 

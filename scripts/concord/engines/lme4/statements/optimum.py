@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concord import r
+from concord.arrays import Vector
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import described_by
 from concord.engines.statements import Checks, Criteria, Statement
@@ -37,6 +38,17 @@ def _criteria(fit: Fit) -> Criteria:
     return Criteria(**{each.name: Statement(got[each.name]) for each in fields(Criteria)})
 
 
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """Its theta and the bounded ones among these, all in its order; the deviance's derivatives, and what it checks."""
+
+    theta: Vector
+    bounded: Vector
+    singular: bool
+    gradient: Vector
+    scaled: Vector
+
+
 def checks(fit: Fit, lost: float) -> Checks:
     """lme4's gradient, what its check makes of it, and its boundary, in its own parameters."""
     said: Checks = fit.ask(_checks)
@@ -46,7 +58,7 @@ def checks(fit: Fit, lost: float) -> Checks:
 
 
 def _checks(fit: Fit) -> Checks:
-    got = r.from_r(r.call(_room()["checks"], fit.native))
+    got = r.record(_Checked, r.call(_room()["checks"], fit.native))
     described = described_by(fit.native)
     terms = [
         DesignTerm(
@@ -56,14 +68,14 @@ def _checks(fit: Fit) -> Checks:
     ]
     terms = [replace(term, levels=("",) * (int(term.codes.max()) + 1)) for term in terms]
     criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=True)
-    theta, stated = np.asarray(got["theta"], float), np.asarray(got["gradient"], float)
+    theta, stated = np.asarray(got.theta, float), np.asarray(got.gradient, float)
     gradient, hessian = criterion.differences(theta, STEP)
     factors = criterion.factors(theta)
     relative = [each.covariance / described.sigma2 for each in described.terms]
-    least, singular = min(_least_diagonal(each) for each in relative), bool(got["singular"][0])
+    least, singular = min(_least_diagonal(each) for each in relative), got.singular
     derivatives, compared, largest_one = [], None, None
     if len(stated) == len(theta):
-        compared = _checked(stated, np.asarray(got["scaled"], float))
+        compared = _checked(stated, np.asarray(got.scaled, float))
         derivatives.append(
             Statement(
                 stated,
@@ -89,7 +101,7 @@ def _checks(fit: Fit) -> Checks:
     return Checks(
         derivatives=tuple(derivatives),
         relative=largest_one,
-        least=Statement(float(np.min(got["bounded"])), quantity="smallest diagonal entry of theta", expected=least),
+        least=Statement(float(np.min(got.bounded)), quantity="smallest diagonal entry of theta", expected=least),
         threshold=LEAST_THETA,
         boundary=Statement(singular, "singular_by_theta", expected=least < LEAST_THETA),
         compared=compared,

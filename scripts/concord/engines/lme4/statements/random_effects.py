@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from concord import r
+from concord.arrays import Array, Integers, Matrix
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import room as engine_room
 from concord.engines.statements import NotStated, Predictions, Question, collected, first_rows, of_whole_rows
@@ -65,21 +67,33 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     return {"variances": {part: float(value[0]) for part, value in got.items()}}
 
 
+@dataclass(frozen=True, eq=False)
+class _Conditional:
+    """For every random term of lmer's its group, its columns, shape (n, q), the number of each row's level, from 1 on,
+    and the covariance matrices of its levels' effects, shape (q, q, levels).
+    """
+
+    groups: list[str]
+    matrices: list[Matrix]
+    codes: list[Integers]
+    spreads: list[Array]
+
+
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Within every term."""
-    got = r.from_r(r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
+    got = r.record(_Conditional, r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
     found: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
-    left = list(range(len(got["groups"])))
+    left = list(range(len(got.groups)))
     for t, term in enumerate(fit.model.design.terms):
         for place in left:
-            matrix = np.asarray(got["matrices"][place]).reshape(len(term.codes), -1)
+            matrix = got.matrices[place].reshape(len(term.codes), -1)
             back = between(matrix, term.matrix)
-            if back is not None and same_groups(got["codes"][place], term.codes):
+            if back is not None and same_groups(got.codes[place], term.codes):
                 break
         else:
             raise NotStated(f"the lmer fit has no term ({', '.join(term.names)} | {term.group})")
         left.remove(place)
-        codes = np.asarray(got["codes"][place], int) - 1
-        spread = np.moveaxis(np.asarray(got["spreads"][place]), 2, 0)[codes[first_rows(term)]]
+        codes = np.asarray(got.codes[place], int) - 1
+        spread = np.moveaxis(got.spreads[place], 2, 0)[codes[first_rows(term)]]
         found |= effects.pairs(effects.of(fit.model.design, [t]), back @ spread @ back.T)
     return {"conditional": found}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from concord import r
+from concord.arrays import Matrix, Vector
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import fit as fitted
@@ -63,6 +64,17 @@ def _anova(fit: Fit, others: Sequence[Model], refit: bool) -> AnovaTable:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Deleted:
+    """The fixed effects of all rows, shape (p,), and without each of L levels; their distances, (L,)."""
+
+    levels: list[str]
+    fixed: Matrix
+    whole: Vector
+    dfbeta: Matrix
+    distance: Vector
+
+
 def influence(fit: Fit, group: str) -> Deletion:
     """lme4's ``influence()``, ``dfbeta()`` and ``cooks.distance()``, in the model's coding. It leaves rows out by
     ``subset``, after the columns are made: poly() and scale() stay those of the whole table.
@@ -75,16 +87,16 @@ def _influence(fit: Fit, group: str) -> Deletion:
     term = next(each for each in design.terms if each.group == group)
     frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
     frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
-    got = r.from_r(r.call(_room()["influence_of"], fit.native, frame, _COLUMN))
+    got = r.record(_Deleted, r.call(_room()["influence_of"], fit.native, frame, _COLUMN))
     p = design.X.shape[1]
     given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
     back = between(given, design.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {fit.model.id}'s")
     return Deletion(
-        levels=tuple(got["levels"]),
-        whole=back @ got["whole"],
-        fixed=Statement(got["fixed"].reshape(-1, p) @ back.T, quantity="fixed effects by lme4's influence()"),
-        dfbeta=Statement(got["dfbeta"].reshape(-1, p) @ back.T, "dfbeta_of_the_opposite_sign"),
-        distance=Statement(got["distance"], "cooks_distance_by_levels"),
+        levels=tuple(got.levels),
+        whole=back @ got.whole,
+        fixed=Statement(got.fixed.reshape(-1, p) @ back.T, quantity="fixed effects by lme4's influence()"),
+        dfbeta=Statement(got.dfbeta.reshape(-1, p) @ back.T, "dfbeta_of_the_opposite_sign"),
+        distance=Statement(got.distance, "cooks_distance_by_levels"),
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from concord import r
+from concord.arrays import Matrix, Vector
 from concord.engines.error_definitions import in_factors, of_variances
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import Coding, codings
@@ -31,6 +32,28 @@ _R = Path(__file__).with_suffix(".R")
 def _room() -> Any:
     r.package("lme4")
     return r.source(_R)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """Estimate, standard error, degrees of freedom, t and p of every contrast, shape (k, 5); what the package says."""
+
+    table: Matrix
+    said: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Satterthwaite(_Tests):
+    """With lmerTest's covariance matrix of (theta, sigma), and theta's random terms: their groups and columns."""
+
+    groups: list[str]
+    columns: list[list[str]]
+    covariance: Matrix
+    theta: Vector
+    sigma: float
+
+
+_Made = TypeVar("_Made", bound=_Tests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +93,9 @@ def summary(fit: Fit) -> Summary:
     contrasts = r.call("matrix", back, nrow=len(back))
     order = permutation(back)
     own = r.from_r(r.call(room["own_t"], native))
-    by_satterthwaite, why_not, said = _tables(LMERTEST, room["satterthwaite"], native, contrasts)
+    by_satterthwaite, why_not, said = _tables(_Satterthwaite, LMERTEST, room["satterthwaite"], native, contrasts)
     if fit.model.reml:
-        by_kenward_roger, why, more = _tables(PBKRTEST, room["kenward_roger"], native, contrasts)
+        by_kenward_roger, why, more = _tables(_Tests, PBKRTEST, room["kenward_roger"], native, contrasts)
     else:
         by_kenward_roger, more = None, ()
         why = (
@@ -81,8 +104,8 @@ def summary(fit: Fit) -> Summary:
         )
     return Summary(
         np.full(len(back), np.nan) if order is None else own[order],
-        None if by_satterthwaite is None else by_satterthwaite["table"],
-        None if by_kenward_roger is None else by_kenward_roger["table"],
+        None if by_satterthwaite is None else by_satterthwaite.table,
+        None if by_kenward_roger is None else by_kenward_roger.table,
         None if by_satterthwaite is None else _from_factors(fit.model.design, by_satterthwaite, columns),
         why_not,
         why,
@@ -91,21 +114,21 @@ def summary(fit: Fit) -> Summary:
 
 
 def _tables(
-    package: str, function: Any, native: Any, contrasts: Any
-) -> tuple[dict[str, Any] | None, str, tuple[str, ...]]:
+    kind: type[_Made], package: str, function: Any, native: Any, contrasts: Any
+) -> tuple[_Made | None, str, tuple[str, ...]]:
     """What a package says of the contrasts, or None and why; and what it says besides."""
     try:
-        got = r.from_r(r.call(function, native, contrasts))
+        got = r.record(kind, r.call(function, native, contrasts))
     except r.RError as error:
         return None, f"{package} stops with {error}", ()
-    return got, "", tuple(f"{package}: {each}" for each in got["said"] or ())
+    return got, "", tuple(f"{package}: {each}" for each in got.said)
 
 
-def _from_factors(design: Design, got: dict[str, Any], columns: Sequence[Coding]) -> np.ndarray:
+def _from_factors(design: Design, got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
     """Standard errors of variances and covariances by the delta method, from lmerTest's matrix of (theta, sigma)."""
-    found = list(zip(got["groups"], map(tuple, got["columns"]), strict=True))
+    found = list(zip(got.groups, map(tuple, got.columns), strict=True))
     starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in found)])
-    theta, sigma = got["theta"], float(np.ravel(got["sigma"])[0])
+    theta, sigma = got.theta, got.sigma
     factors, places = [], []
     for group, names, _ in columns:
         start = starts[found.index((group, names))]
@@ -115,7 +138,7 @@ def _from_factors(design: Design, got: dict[str, Any], columns: Sequence[Coding]
         factor[triangle(q)] = theta[places[-1]]
         factors.append(factor)
     order = [*np.concatenate(places), len(theta)]
-    covariance = np.atleast_2d(got["covariance"])[np.ix_(order, order)]
+    covariance = np.atleast_2d(got.covariance)[np.ix_(order, order)]
     jacobian = of_variances(factors, sigma, [back for _, _, back in columns])
     return np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
 
