@@ -120,7 +120,7 @@ def _make_model(
 
 @pytest.fixture(scope="session")
 def make_model():
-    """A model on a table that is no dataset of the workbook: ``make_model(frame, "y ~ x + (1 | g)", "ML")``."""
+    """A model on a table that is not a dataset of the workbook: ``make_model(frame, "y ~ x + (1 | g)", "ML")``."""
     return _make_model
 
 

@@ -350,7 +350,7 @@ def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str
         return f"{text}.csv", text, datasets.load(text).frame
     path = Path(text)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
-    # T and F are no reserved words of R; but a table of that name would stand for TRUE or FALSE.
+    # T and F are not reserved words of R; but a table of that name would stand for TRUE or FALSE.
     plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
     plain = plain and not keyword.iskeyword(name)
     return path.name, name if plain else "data", read(path)

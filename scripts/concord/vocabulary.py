@@ -46,5 +46,5 @@ def side(word: str) -> tuple[str, ...]:
 
 
 def passes(word: str, strict: bool = False) -> bool:
-    """Whether a verdict is no failure: agreement, or a want of precision where that is not asked for strictly."""
+    """Whether a verdict is not a failure: agreement, or a want of precision where that is not asked for strictly."""
     return word == AGREE or (word in IMPRECISES and not strict)

@@ -55,7 +55,7 @@ def test_equal_numbers_of_one_definition_agree():
 @pytest.mark.parametrize("beyond", [0.9, 1.1])
 def test_the_tolerance_is_the_edge(beyond):
     off = 2.0 * (1 + beyond * RTOL)
-    # What nothing is held against is no agreement; what is apart is a difference all the same.
+    # What nothing is held against is not agreement; what is apart is a difference all the same.
     assert line({"statsmodels": 2.0, "lme4": off}).verdict == ("not compared" if beyond < 1 else "differ")
     assert line({"lme4": off}, expected={"lme4": 2.0}).verdict == ("agree" if beyond < 1 else "differ")
 
@@ -108,13 +108,13 @@ def test_what_rounding_explains_is_no_tick_and_nothing_unexplained():
     assert "Size: nlme is within its own rounding of the right value, 2" in repr(sheet)
     assert line({"nlme": 2.0}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "agree"
     assert line({"nlme": 2.7}, expected={"nlme": 2.0}, rounding={"nlme": 0.6}).verdict == "differ"
-    # Another source's rounding is no excuse.
+    # Another source's rounding is not an excuse.
     wrong = line({"nlme": 2.5, "lme4": 3.0}, expected={"nlme": 2.0, "lme4": 2.0}, rounding={"nlme": 0.6})
     assert wrong.verdict == "differ" and set(wrong.unexplained) == {"lme4"} and set(wrong.lost) == {"nlme"}
 
 
 def test_one_number_too_few_is_a_difference():
-    """A level that is missing, or one too many, is no agreement and no crash."""
+    """A level that is missing, or one too many, is not agreement and no crash."""
     three, two = np.ones(3), np.ones(2)
     for expected in ({"lme4": three}, {"lme4": three, "statsmodels": three}):
         found = line({"lme4": two, "statsmodels": three}, expected=expected)
@@ -201,7 +201,7 @@ def test_a_short_fit_makes_another_optimum_only_where_numbers_of_one_definition_
 def test_what_cannot_be_a_line_is_refused():
     with pytest.raises(ValueError, match="no such definition: hal"):
         line({"lme4": 1.0}, definitions={"lme4": "hal"})
-    with pytest.raises(ValueError, match="a quantity that nobody states, and for no reason, is no line"):
+    with pytest.raises(ValueError, match="a quantity that nobody states, and for no reason, is not a line"):
         line({})
     with pytest.raises(KeyError):
         _ = Line("sizes", "size", "sise", {"lme4": 1.0, "statsmodels": 1.0}).verdict

@@ -304,7 +304,7 @@ def test_anova_without_a_refit_is_by_reml_and_refuses_other_fixed_effects(compar
 
 
 def test_anova_prints_tests_of_models_that_are_not_nested_and_the_line_says_so(compared):
-    """Uncorrelated effects are no special case of a random slope alone; R subtracts all the same."""
+    """Uncorrelated effects are not a special case of a random slope alone; R subtracts all the same."""
     model = compared("sleepstudy-random_slope").model
     record = replace_record(model, "Reaction ~ Days + (0 + Days | Subject)")
     alone = models.Model(model.dataset, "slope_alone", record, "REML")

@@ -189,7 +189,7 @@ def test_nlmes_own_steps_lose_digits_where_a_correlation_is_near_zero(compared):
     worse = replace(own, values={"nlme": own.expected["nlme"] + 1.1 * own.rounding["nlme"]})
     assert worse.verdict == "differ"
     assert wide.values["nlme"] == pytest.approx(wide.expected["nlme"], rel=2e-4)
-    # Where no parameter is near zero it is no excuse.
+    # Where no parameter is near zero it is not an excuse.
     own = lines["standard error by nlme's own steps", "Residual", "var__Observation"]
     assert own.rounding["nlme"] < 0.2 * own.expected["nlme"] and own.verdict == "by definition"
 

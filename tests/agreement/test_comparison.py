@@ -365,7 +365,7 @@ def test_a_models_own_tolerance_takes_the_place_of_the_common_one(numbers):
 
 
 def test_a_fit_above_the_reference_is_no_agreement(numbers):
-    """Where a fit beats the reference, the reference is no optimum, and that is said."""
+    """Where a fit beats the reference, the reference is not an optimum, and that is said."""
     fit = numbers("sitka-random_intercept", "REML", "lme4", "tuned")
     known = reference.of(fit.model)
     assert known.certified

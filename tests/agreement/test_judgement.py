@@ -94,7 +94,7 @@ def test_a_short_fit_is_shown_to_have_stopped_early(numbers, id, method, word, e
 
 
 def test_a_warning_at_the_certified_optimum_is_a_false_alarm(numbers):
-    """lme4's warning of a failure to converge at Sitka's optimum is one; MixedLM's note of a boundary is none."""
+    """lme4's warning of a failure to converge at Sitka's optimum is one; MixedLM's note of a boundary is not."""
     tuned = compare(*(numbers("sitka-random_slope", "REML", engine, "tuned") for engine in ("statsmodels", "lme4")))
     assert tuned.verdict.word == "agree" and "false alarm" in tuned.verdict.evidence
     # What MixedLM's own optimizers say on the way there hangs on the machine's last digits.
@@ -109,7 +109,7 @@ def test_a_warning_at_the_certified_optimum_is_a_false_alarm(numbers):
 
 
 def test_an_ignored_constraint_is_the_evidence(numbers):
-    """MixedLM's powell ignores `free`: the correlated fit is no fit of the uncorrelated model, however high."""
+    """MixedLM's powell ignores `free`: the correlated fit is not a fit of the uncorrelated model, however high."""
     fit = numbers("dietox-uncorrelated", "REML", "statsmodels", "tuned")
     ignored = replace(fit, violation="constraint ignored: a covariance that the model holds at zero is 0.29")
     verdict = compare(ignored, numbers("dietox-uncorrelated", "REML", "lme4", "tuned")).verdict
@@ -339,7 +339,7 @@ def test_nlme_is_an_arbiter_and_no_party(numbers):
 
 
 def test_where_nothing_is_certified_the_better_fit_takes_the_references_place(numbers, make_model):
-    """And the word says so: a search that stopped below a fit is no judge of it."""
+    """And the word says so: a search that stopped below a fit is not a judge of it."""
     table = models.get("sitka-random_slope").frame
     model = make_model(table, "size ~ Time + (1 + Time | tree)")
     good, bad = replace(lme4.fit(model, "tuned"), engine="statsmodels", settings="default"), lme4.fit(model)

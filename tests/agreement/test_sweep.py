@@ -219,7 +219,7 @@ def test_an_optimizer_that_raises_has_its_row(few, monkeypatch):
 
 
 def test_an_engine_that_cannot_express_the_model_is_named_and_has_no_rows(few, make_model, r_table):
-    """Correlated effects of crossed factors are no optimizer's failure; and without a number nothing is recoded."""
+    """Correlated effects of crossed factors are not an optimizer's failure; and without a number nothing is recoded."""
     few()
     made = sweep.run(make_model(r_table("nlme::Machines"), "score ~ 1 + (0 + Machine | Worker) + (1 | Machine)"))
     assert made.table[["engine", "optimizer", "predictors"]].to_numpy().tolist() == [["lme4", "nlminbwrap", "raw"]]

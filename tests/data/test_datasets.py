@@ -81,7 +81,7 @@ TOML = {
         "",
         "models.random_intercept.formula: this key is missing",
     ),
-    "source that is no R object": ('source = "geepack::dietox"', 'source = "geepack"', "source:"),
+    "source that is not an R object": ('source = "geepack::dietox"', 'source = "geepack"', "source:"),
     "unknown type": ('type = "integer"', 'type = "int"', "columns.Time.type:"),
     "levels of a number": ('type = "integer"', 'type = "integer"\nlevels = ["1"]', "columns.Time: levels belong"),
     "factor without levels": ('levels = ["Cu000", "Cu035", "Cu175"]', "", "columns.Cu: levels belong"),

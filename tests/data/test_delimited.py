@@ -26,7 +26,7 @@ TABLE = pd.DataFrame(
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_one_table_is_read_alike_however_it_is_written(spelling, write):
-    """Line ends, delimiters, decimal signs, quotes and a byte order mark are no part of the data."""
+    """Line ends, delimiters, decimal signs, quotes and a byte order mark are not part of the data."""
     found = tables.read(write(SPELLINGS[spelling]))
     same(found, TABLE)
     assert found.attrs[NOTES] == []
@@ -172,7 +172,7 @@ def test_a_hundred_thousand_rows_are_read_at_once(tmp_path):
 # ---- CSV: what is wrong with it ------------------------------------------------------------------------------------
 
 SAVE = "save the table as CSV (UTF-8)"
-NO_TABLE = f"line 1: no comma, semicolon or tab, so it is no table of two or more columns: {SAVE}"
+NO_TABLE = f"line 1: no comma, semicolon or tab, so it is not a table of two or more columns: {SAVE}"
 REFUSED = {
     "nothing": ("", "it is empty (0 bytes): expected a table with a header"),
     "blanks": (" \n\n", "it is empty, but for blanks: expected a table with a header"),
@@ -208,9 +208,9 @@ REFUSED = {
         "y;x;g\n1,5;2.5;a\n2,5;1.5;b\n",
         "column 'y' has decimal commas and column 'x' decimal points: write all columns with the same",
     ),
-    "Latin-1": ("y,g\n1,a\n2,größe\n".encode("latin-1"), f"line 3: byte 0xf6 is no UTF-8: {SAVE}"),
+    "Latin-1": ("y,g\n1,a\n2,größe\n".encode("latin-1"), f"line 3: byte 0xf6 is not UTF-8: {SAVE}"),
     "UTF-16": ("y,g\n1,a\n".encode("utf-16"), "it holds UTF-16, and no text: save the table as CSV (UTF-8)"),
-    "a NUL": (b"y,g\r\n1,a\r\n2,\0\r\n", f"line 3: a NUL byte, so it is no text: {SAVE}"),
+    "a NUL": (b"y,g\r\n1,a\r\n2,\0\r\n", f"line 3: a NUL byte, so it is not text: {SAVE}"),
     "a spreadsheet in disguise": (b"PK\x03\x04\x14\0", f"it holds a spreadsheet or an archive, and no text: {SAVE}"),
     "Parquet in disguise": (b"PAR1\x15\0", f"it holds Parquet (name it .parquet), and no text: {SAVE}"),
     "gzip in disguise": (
@@ -243,8 +243,8 @@ NO_SUFFIX = "its suffix says of no table: expected .csv, .tsv, .tab, .txt, .parq
         ("t.foo", NO_SUFFIX),
         ("t.rds.gz", NO_SUFFIX),
         ("t.csv.gz", "it cannot be unpacked (Not a gzipped file (b'y,')): compress it anew"),
-        ("t.parquet", "it is no Parquet or Feather file, or is damaged: save it anew"),
-        ("t.feather", "it is no Parquet or Feather file, or is damaged: save it anew"),
+        ("t.parquet", "it is not a Parquet or Feather file, or is damaged: save it anew"),
+        ("t.feather", "it is not a Parquet or Feather file, or is damaged: save it anew"),
         (
             "t.rds",
             "it is damaged, or holds R objects other than a data frame: save one anew with "
@@ -281,7 +281,7 @@ def test_what_is_no_file_is_one_line(tmp_path, write, monkeypatch):
         "growth.csv/t.csv": "growth.csv/t.csv: it cannot be read: Not a directory",
         "loop.csv": "loop.csv: it cannot be read: Too many levels of symbolic links",
         "a" * 300 + ".csv": "a" * 300 + ".csv: it cannot be read: File name too long",
-        "a\0b.csv": "'a\\x00b.csv': it is no file name",
+        "a\0b.csv": "'a\\x00b.csv': it is not a file name",
         "a\nb.csv": "'a\\nb.csv': there is no such file: check the name and the folder",
     }
     for path, message in cases.items():

@@ -85,7 +85,7 @@ def test_a_parquet_file_with_nothing_in_it_or_unclear_names_is_one_line(tmp_path
     assert refused(written(unnamed), "t.parquet") == "t.parquet: column 2 of 2 has no name: name it in the header"
     expected = "t.parquet: it has columns and no rows: expected one row for every observation"
     assert refused(written(empty), "t.parquet") == expected
-    damaged = "t.parquet: it is no Parquet or Feather file, or is damaged: save it anew ("
+    damaged = "t.parquet: it is not a Parquet or Feather file, or is damaged: save it anew ("
     assert refused(written(twice)[:-5], "t.parquet").startswith(damaged)
 
 

@@ -156,7 +156,7 @@ def test_a_missing_value_in_a_column_that_is_not_used_drops_nothing(make_model):
 
 @pytest.mark.parametrize("column", ["y", "x"])
 def test_an_infinite_value_is_refused(column, make_model):
-    """Infinity is no missing value: engines stop or give nothing finite, and the judge names the reason."""
+    """Infinity is not a missing value: engines stop or give nothing finite, and the judge names the reason."""
     frame = TABLE.copy()
     frame.loc[7, column] = np.inf
     model = make_model(frame, "y ~ x + (1 | g)")
@@ -232,7 +232,7 @@ def test_claims_that_are_no_numbers_differ(what, bad, good):
     ids=["a negative variance", "a correlation beyond one", "a negative slope variance"],
 )
 def test_matrices_that_are_no_covariance_matrices_leave_their_engine_short(covariance, good):
-    """A negative variance or a correlation beyond one is no parameter of the model."""
+    """A negative variance or a correlation beyond one is not a parameter of the model."""
     comparison = compare(changed(good, engine="statsmodels", covariances=(covariance,)), good)
     assert comparison.verdict.word == "python short" and "no parameters" in comparison.verdict.reason
     told(comparison)
@@ -255,7 +255,7 @@ def test_an_infinite_claim_with_an_intercept_of_zero_is_a_silent_failure(good):
 
 
 def test_a_residual_variance_of_zero_leaves_its_engine_short(good):
-    """Zero or below is no residual variance."""
+    """Zero or below is not a residual variance."""
     for value in (0.0, -0.04):
         comparison = compare(good, changed(good, engine="statsmodels", residual_variance=value))
         assert comparison.verdict.word == "python short"

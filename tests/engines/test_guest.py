@@ -111,7 +111,7 @@ def test_it_stands_behind_the_parties_and_the_arbiter(guest):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('name = "other"', "is no engine: it states no title, language"),
+        ('name = "other"', "is not an engine: it states no title, language"),
         (GUEST.replace('"copycat"', '"lme4"'), "there is an engine of the name lme4 already"),
         (GUEST.replace('"guest"', '"party"'), "R has a party already: its role is guest"),
     ],

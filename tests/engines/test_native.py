@@ -72,7 +72,7 @@ def test_a_mixedlm_result_of_something_else_is_refused():
         "random effects are not a coding of": by_arrays(model, exog_re=frame["Time"].astype(float)),
         "has 2 random effects, the model has 1": by_arrays(slope),
         "variance components": components,
-        "this is no result of MixedLM: DataFrame": frame,
+        "this is not a result of MixedLM: DataFrame": frame,
     }
     for message, native in cases.items():
         with pytest.raises(EngineError, match=message):
@@ -130,7 +130,7 @@ def test_an_lmer_object_of_the_workspace_becomes_a_fit(workspace, numbers):
 
 
 def test_an_lmer_object_of_something_else_is_refused(workspace):
-    """Another method, other rows, groups, terms, coding, weights or an offset, and what is no lmer fit, are named."""
+    """Another method, rows, groups, terms, coding, weights or an offset, and what is not an lmer fit, are named."""
     model = models.get("sitka-random_intercept")
     cases = {
         "lmer(f, Sitka, REML = FALSE)": "by ML, the model says REML",
@@ -152,7 +152,7 @@ def test_an_lmer_object_of_something_else_is_refused(workspace):
 
 
 def test_an_lme_object_of_something_else_is_refused(workspace):
-    """Another method, other rows, groups, terms, coding or residuals, and what is no lme fit, are named."""
+    """Another method, other rows, groups, terms, coding or residuals, and what is not an lme fit, are named."""
     model = models.get("sitka-random_intercept")
     assert ENGINES["nlme"].from_native(workspace("lme(size ~ Time, Sitka, ~ 1 | tree)"), model).settings == "default"
     cases = {
@@ -185,7 +185,7 @@ def test_lme4s_convergence_warnings_arrive(fits):
 
 
 def test_lme4s_singular_fit_message_arrives(make_model, r_table):
-    """That a fit is singular lme4 says in a message; it arrives, from a native object too, and is no failure."""
+    """That a fit is singular lme4 says in a message; it arrives, from a native object too, and is not a failure."""
     model = make_model(r_table("lme4::Dyestuff2"), "Yield ~ 1 + (1 | Batch)")
     fit = ENGINES["lme4"].fit(model)
     assert len(fit.messages) == 1 and fit.messages[0].startswith("message: boundary (singular) fit")

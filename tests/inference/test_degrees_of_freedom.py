@@ -126,7 +126,7 @@ TRIED = [
 
 @pytest.mark.parametrize(("id", "settings"), TRIED)
 def test_they_are_lmertests_and_pbkrtests_at_lme4s_estimates(id, settings, fits):
-    """Also where the estimates are no optimum, and where a variance is zero; numDeriv gives 6 digits."""
+    """Also where the estimates are not an optimum, and where a variance is zero; numDeriv gives 6 digits."""
     for method in vocabulary.METHODS:
         fit = fits(id, method, "lme4", settings)
         said = lme4.summary(fit)

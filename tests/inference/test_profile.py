@@ -359,7 +359,7 @@ def test_intervals_hold_their_estimates():
     ],
 )
 def test_what_has_no_profile_is_refused_with_the_reason(which, method, said):
-    """A fixed effect under REML, and what is no parameter."""
+    """A fixed effect under REML, and what is not a parameter."""
     with pytest.raises(ProfileError, match=said):
         profile.profiles(*of("sleepstudy-random_slope", method), which=which)
 
@@ -369,7 +369,7 @@ def test_values_and_levels_that_there_are_not_are_refused():
     likelihood, optimum = of("sleepstudy-random_slope")
     deviation, correlation, sigma = profile.profiles(likelihood, optimum, [".sig01", ".sig02", ".sigma"])
     for made, value in ((deviation, -1.0), (correlation, 1.5), (sigma, -2.0), (sigma, np.nan)):
-        with pytest.raises(ProfileError, match="is no value that it can have"):
+        with pytest.raises(ProfileError, match="is not a value that it can have"):
             made.zeta(value)
     with pytest.raises(ProfileError, match="level 1.0"):
         sigma.interval(1.0)

@@ -220,7 +220,7 @@ CROSSED_ML = ("penicillin-crossed", "ML")
 
 
 def averaged(columns: list[list[fmpq]], frame: pd.DataFrame, factor: tuple[str, ...]) -> list[list[fmpq]]:
-    """The columns' means over the levels of a factor; over all rows where it is no factor."""
+    """The columns' means over the levels of a factor; over all rows where it is not a factor."""
     groups = list(zip(*(frame[name].astype(str) for name in factor), strict=True)) if factor else [()] * len(frame)
     made = []
     for column in columns:
@@ -240,7 +240,7 @@ def less(columns: list[list[fmpq]], *others: list[list[fmpq]]) -> list[list[fmpq
     ]
 
 
-# Crossed factors leave the mean a stratum of its own. Under ML its variance, which is no free one, joins the others.
+# Crossed factors leave the mean a stratum of its own. Under ML its variance, which is not a free one, joins the others.
 @pytest.mark.parametrize(
     ("id", "method"), [(id, method) for id in STRATA for method in vocabulary.METHODS if (id, method) != CROSSED_ML]
 )

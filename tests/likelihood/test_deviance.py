@@ -19,7 +19,7 @@ def reml(request):
 
 
 def point(likelihood: Likelihood, seed: int = 3) -> tuple[np.ndarray, float, np.ndarray]:
-    """Parameters that are no optimum, nor far from one."""
+    """Parameters that are not an optimum, nor far from one."""
     random, found = np.random.default_rng(seed), likelihood.optimum()
     theta = found.theta * random.uniform(0.8, 1.3, likelihood.m) + 0.05
     return theta, 0.5 * np.log(found.residual_variance) + 0.1, random.normal(scale=0.3, size=likelihood.p)

@@ -73,9 +73,9 @@ UNUSABLE = {
     "y ~ . + (1 | g)": "the dot, for all other columns, may not stand in a formula: write the columns out",
     "y ~ x + weights(w) + (1 | g)": "weights may not stand in a formula: lmer takes prior weights in an argument",
     "y ~ x + (1 | interaction(a, b))": "interaction may not stand in a formula: write a:b",
-    "y ~ x + (1 | a * b)": "a * b is no grouping factor",
-    "y ~ x + (1 | log(g))": "log(g) is no grouping factor",
-    "y ~ x + (1 | factor(a:b))": "factor(a:b) is no grouping factor",
+    "y ~ x + (1 | a * b)": "a * b is not a grouping factor",
+    "y ~ x + (1 | log(g))": "log(g) is not a grouping factor",
+    "y ~ x + (1 | factor(a:b))": "factor(a:b) is not a grouping factor",
     "y ~ x * (1 | g)": "a random term, (columns | group), may only be added",
     "y ~ x - (1 | g)": "a random term, (columns | group), may only be added",
     "y ~ I((1 | g)) + x": "| may not stand inside a function",
@@ -165,7 +165,7 @@ def test_a_name_that_the_data_have_not_comes_with_the_nearest_that_they_have():
 
 
 UNCODABLE = {
-    "Evit ~ Time + (1 | Pig)": "the response Evit is no number",
+    "Evit ~ Time + (1 | Pig)": "the response Evit is not a number",
     "poly(Weight, 2) ~ Time + (1 | Pig)": "the response poly",
     "Weight ~ log(Evit) + (1 | Pig)": "not meaningful for factors",
     "Weight ~ poly(Feed, 2) + (1 | Pig)": "missing values are not allowed",
@@ -174,7 +174,7 @@ UNCODABLE = {
 
 @pytest.mark.parametrize("text", UNCODABLE)
 def test_a_formula_that_r_cannot_code_is_one_error_that_shows_it(text):
-    """A response that is no number, a group that is no factor and whatever else R refuses name the formula."""
+    """A response that is not a number, a group that is not a factor and whatever else R refuses name the formula."""
     with pytest.raises(FormulaError, match=UNCODABLE[text]) as caught:
         matrices.design(formulas.parse(text), datasets.load("dietox").frame)
     assert str(caught.value).startswith("formula ") and "\n" not in str(caught.value)

@@ -276,7 +276,7 @@ def test_text_sorts_by_code_point_and_a_note_says_where_r_would_not():
 
 
 def test_dates_as_text_are_levels_and_a_note_says_so():
-    """What a CSV has for dates is no trend."""
+    """What a CSV has for dates is not a trend."""
     frame = CLEAN.assign(f=CLEAN["f"].map({"a": "2020-01-01", "b": "2020-02-01", "c": "2020-03-01"}).astype("str"))
     said = "f: dates are taken for the 3 levels of a factor; for a trend, count days"
     assert prepare(frame, formulas.parse(FORMULA)).notes == (said,)
@@ -313,10 +313,10 @@ TABLES = {
         FORMULA,
         "columns 1 and 5 are both called 'x': rename one",
     ),
-    "a name that is no text": (
+    "a name that is not text": (
         CLEAN.rename(columns={"f": 3}),
         "y ~ x + (1 | g)",
-        "column 2 is called 3, a name that is no text: rename it, or all with frame.columns = frame.columns.map(str)",
+        "column 2 is called 3, a name that is not text: rename it, or all with frame.columns = frame.columns.map(str)",
     ),
     "an empty name": (CLEAN.rename(columns={"f": " "}), "y ~ x + (1 | g)", "column 2 of 4 has no name: give it one"),
     "two rows of names": (
@@ -328,12 +328,12 @@ TABLES = {
     "a response of texts": (
         CLEAN.assign(y="a"),
         FORMULA,
-        "the response 'y' is no number: row 1 has 'a'; correct it, or leave it empty if it is missing",
+        "the response 'y' is not a number: row 1 has 'a'; correct it, or leave it empty if it is missing",
     ),
     "a response with a slip": (
         CLEAN.assign(y=[*map(str, CLEAN["y"][:7]), "1,5", *map(str, CLEAN["y"][8:])]),
         FORMULA,
-        "the response 'y' is no number: row 8 has '1,5'; correct it, or leave it empty if it is missing",
+        "the response 'y' is not a number: row 8 has '1,5'; correct it, or leave it empty if it is missing",
     ),
     "a response of truth values": (
         CLEAN.assign(y=TRUTH),
@@ -397,7 +397,7 @@ TABLES = {
     "complex numbers": (CLEAN.assign(x=1j), FORMULA, "column 'x' holds complex numbers, which no formula can use"),
     "lists": (CLEAN.assign(x=[[1]] * n), FORMULA, "column 'x' holds values of kind list, which no formula can use"),
     "a mix": (with_value("x", "a", 3), FORMULA, "column 'x' holds values of kind float, str, which no formula can use"),
-    "what a file has that is none": (
+    "a matrix in a file": (
         CLEAN.assign(x=source.Unusable.column("a matrix", n)),
         FORMULA,
         "column 'x' holds a matrix, which no formula",

@@ -46,7 +46,7 @@ def test_the_caterpillar_draws_both_packages_and_the_independent_solution(slopes
     figure = caterpillar(slopes)
     data = caterpillar_data(slopes)
     assert [axes.get_xlabel() for axes in figure.axes] == ["random effect: (Intercept)", "random effect: Days"]
-    assert data["source"].unique().tolist() == ["statsmodels", "lme4", "independent"]  # the arbiter is no party
+    assert data["source"].unique().tolist() == ["statsmodels", "lme4", "independent"]  # the arbiter is not a party
     for axes, term in zip(figure.axes, ("(Intercept)", "Days"), strict=True):
         for source in ("statsmodels", "lme4", "independent"):
             mine = data[(data["term"] == term) & (data["source"] == source)].sort_values("place")

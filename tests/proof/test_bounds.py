@@ -58,7 +58,7 @@ def violations(cover, model, cells, rng) -> tuple[int, int]:
 
     def criterion(matrices):
         own = [W @ each @ W.T for W, each in zip(back, matrices, strict=True)]
-        # A matrix on the cone's edge is no covariance matrix but for rounding.
+        # A matrix on the cone's edge is not a covariance matrix but for rounding.
         own = [each + 1e-12 * np.trace(each) * np.eye(len(each)) for each in own]
         return likelihood.criterion(likelihood.theta_of(own))
 

@@ -101,7 +101,7 @@ def test_a_point_that_is_no_optimum_is_refused_with_those_there_are():
     """It is neither the optimum nor near one."""
     design = design_of("y ~ x + (1 | g)", pd.read_csv(CASES / "two_modes_24rows.csv"))
     for theta in (0.5, 120.0, 1e6):
-        with pytest.raises(CertificateError, match=r"is no optimum; they lie at theta = 121\.74\d*, 0"):
+        with pytest.raises(CertificateError, match=r"is not an optimum; they lie at theta = 121\.74\d*, 0"):
             of(design, True, [theta])
 
 

@@ -70,7 +70,7 @@ def test_a_table_arrives_in_r_as_r_would_have_made_it(case):
 
 
 def test_a_tables_names_rows_and_order_arrive():
-    """Names that are no R names stay as they are, the index is left behind, an empty table keeps its columns."""
+    """Names that are not R names stay as they are, the index is left behind, an empty table keeps its columns."""
     frame = pd.DataFrame({"größe x": [1.0, 2.0], "NA": [True, False]}, index=[7, 3])
     code = r"setNames(data.frame(c(1, 2), c(TRUE, FALSE)), c('gr\u00f6\u00dfe x', 'NA'))"
     assert same(r.table(frame), code)

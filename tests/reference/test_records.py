@@ -69,9 +69,9 @@ BROKEN = {
     "cut off": (lambda text: text[:5000], "not a reference file"),
     "empty": (lambda text: "", "not a reference file"),
     "no text": (lambda text: b"\xff\xfe\x00", "not a reference file"),
-    "a list": (lambda text: "[]", "it is no table of models"),
-    "a number": (lambda text: "3", "it is no table of models"),
-    "a list of methods": (lambda text: '{"random_slope": ["REML"]}', "random_slope: it is no table of methods"),
+    "a list": (lambda text: "[]", "it is not a table of models"),
+    "a number": (lambda text: "3", "it is not a table of models"),
+    "a list of methods": (lambda text: '{"random_slope": ["REML"]}', "random_slope: it is not a table of methods"),
     "an unknown model": (
         lambda text: text.replace('"uncorrelated"', '"uncorelated"'),
         "uncorelated: the dataset has no",
@@ -209,15 +209,15 @@ def test_a_record_of_another_place_that_is_whole_in_itself_is_noticed(place):
         (lambda record: record["estimates"].pop(), "estimates: they are not those of the model's parameters"),
         (lambda record: record["theta"].pop(), "theta: 2 numbers, the model has 3"),
         (take("estimates", 0, "std_error"), "estimates: the standard errors are not"),
-        (put("order", [[0]]), "order: it is no order of the terms' effects"),
+        (put("order", [[0]]), "order: it is not an order of the terms' effects"),
         (put("order", [[1, 0]]), "theta: the criterion is not stationary there"),
         (put("checks", "boundary", [2]), "checks.boundary: it is not where theta is zero"),
-        (claim(), "checks.proved: a proof is no proof without its method"),
+        (claim(), "checks.proved: a proof is not a proof without its method"),
         (
             claim(boxes=7, method="by fiat", not_proved="the rest"),
-            "checks.proved: a proof is no proof without its method",
+            "checks.proved: a proof is not a proof without its method",
         ),
-        (claim(boxes=7, method="by fiat", stationary=1), "checks.proved: a proof is no proof without its method"),
+        (claim(boxes=7, method="by fiat", stationary=1), "checks.proved: a proof is not a proof without its method"),
         (claim(proved="reference"), "checks.proved: what is not proved is not said"),
         (claim(proved="reference", not_proved="the rest", boxes=3), "checks.proved: what is not proved is not said"),
     ],
@@ -311,7 +311,7 @@ def test_writing_one_record_keeps_the_others(place):
 
 @pytest.mark.parametrize("spoilt", ["{", "[]", '{"random_slope": []}', '"\\ud800"', ""])
 def test_what_cannot_be_read_is_written_anew(spoilt, place):
-    """A file that is no reference file is no obstacle to certifying."""
+    """A file that is not a reference file is no obstacle to certifying."""
     file = place / "reference.json"
     record = json.loads(file.read_text(encoding="utf-8"))[NAME][METHOD]
     file.write_text(spoilt, encoding="utf-8")

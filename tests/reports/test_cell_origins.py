@@ -54,7 +54,7 @@ def test_where_an_engine_runs_both_languages_one_cell_made_both():
     story = cells("model = 1", "*fits = [engine.any_name(model) for engine in engines]", "%matplotlib inline\nfits")
     assert origin(story, 2).python == origin(story, 2).r == 1
     assert origin(cells("x"), 0).python == 0
-    assert origin(cells("this is no Python", "x"), 1).python == 1
+    assert origin(cells("this is not Python", "x"), 1).python == 1
 
 
 @pytest.mark.parametrize("name", ["dietox", "sitka"])

@@ -64,7 +64,7 @@ def test_an_undescribed_picture_says_that_it_is():
 
 
 def test_tables_of_pandas_get_headings_a_caption_and_a_frame():
-    """Column and row headings say so, a corner without text is none, and the frame scrolls by keyboard."""
+    """Column and row headings say so, a corner without text does not, and the frame scrolls by keyboard."""
     frame = pd.DataFrame({"x": [1.5]}, index=pd.Index(["a"], name="name"))
     found = BeautifulSoup(accessible(frame.to_html(), "Table shown by cell 3"), "html.parser")
     assert {cell.get_text(): cell["scope"] for cell in found.find_all("th")} == {"x": "col", "name": "col", "a": "row"}

@@ -36,7 +36,7 @@ FAST = [("sleepstudy-random_slope", "REML")]
 EVERY = [(model.id, model.method) for model in models.every()] if ALL else FAST
 ENTRIES = 9 if ALL else 2
 
-# What packages say on the way to what is shown, by engine, question and key: moved, it is no number that anybody sees.
+# What packages say on the way to what is shown, by engine, question and key: moved, nobody sees that number.
 NOT_SHOWN = {
     "statsmodels _checks threshold": "its own constant",
     "lme4 _checks threshold": "its own constant",
@@ -290,7 +290,7 @@ def _is_red(fits, kind: str, name: str, field: str) -> bool:
 
 
 def _is_told_apart(line: Line) -> bool:
-    """Whether two sources at other estimates, a thousandth apart, are no agreement."""
+    """Whether two sources at other estimates, a thousandth apart, are not agreement."""
     one = 1.0 if np.isnan(line.scale) else line.scale
     there = {"lme4": one, "statsmodels": one * (1 + 2e-3)}
     return (

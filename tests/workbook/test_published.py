@@ -2,8 +2,8 @@
 
 ``tests/published/*.csv``: which model and method a value is of; the fit it describes, ``optimum`` or an engine's
 default one; the quantity with group and term; the value as printed, its significant digits, by how many units of the
-last digit it may be off (0.5: it is rounded), its source, and a note where it is off by more or is no estimate of the
-optimum.
+last digit it may be off (0.5: it is rounded), its source, and a note where it is off by more or is not an estimate of
+the optimum.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_both_packages_tuned_print_it_too(row, fitted):
 
 
 def test_every_row_is_complete_and_tells_its_source():
-    """No column is missing, the digits are counted rightly, and what is no rounded value of its fit has a note."""
+    """No column is missing, the digits are counted rightly, and what is not a rounded value of its fit has a note."""
     assert {file.stem for file in FILES} == {
         "lme4_reference",
         "lme4_tests",

@@ -95,7 +95,7 @@ def test_each_payload_leaves_its_mark_where_it_is_run(code):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_no_formula_runs_anything(place):
-    """Whatever stands in a formula that is no column and no function of the list is refused before it is evaluated."""
+    """What stands in a formula and is neither a column nor a function of the list is refused before it is evaluated."""
     for code in CODE:
         text = place.replace("CODE", code.replace("'", '"') if "'CODE'" in place else code)
         try:
@@ -103,7 +103,7 @@ def test_no_formula_runs_anything(place):
         except (FormulaError, PreparationError) as error:
             assert "\n" not in str(error) and "root:" not in str(error)
         else:
-            assert place.endswith("# CODE")  # a comment is none of the formula
+            assert place.endswith("# CODE")  # a comment does not belong to the formula
 
 
 @pytest.mark.parametrize("code", [*R_CODE, *PYTHON_CODE])

@@ -195,7 +195,7 @@ def lines(
                 **key,
             )
         )
-        # At estimates that are none, nothing else is worth a line.
+        # Where the estimates are not parameters of the model, no other quantity gets a line.
         there = {engine: each for engine, each in there.items() if engine not in short}
         reasons = {e: f"without {level} it stops {gap:.2g} log-likelihood units short" for e, gap in short.items()}
         absent = {**absent, **reasons}

@@ -80,7 +80,7 @@ class Line:
         if unknown:
             raise ValueError(f"no such definition: {', '.join(sorted(unknown))}")
         if not self.values and not self.absent:
-            raise ValueError(f"{self.title}: a quantity that nobody states, and for no reason, is no line")
+            raise ValueError(f"{self.title}: a quantity that nobody states, and for no reason, is not a line")
 
     @property
     def title(self) -> str:

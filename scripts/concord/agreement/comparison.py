@@ -72,7 +72,7 @@ class Comparison:
     verdict : what came of it, with the reason
     table : one row per quantity, the log-likelihood first; see `agreement_table`
 
-    Beside the parties all other engines are shown in the table and judged, but are no parties to the verdict.
+    Beside the parties all other engines are shown in the table and judged, but are not parties to the verdict.
     """
 
     def __init__(self, *answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> None:
@@ -307,7 +307,7 @@ class Comparison:
             }
             told = {"converged": fit.converged, "said_so": judgement.said_so, "messages": list(fit.messages)}
             row = {**head, **judged, **told, "verdict": self.verdict.word}
-            # What is no column of fits.csv is for the site, which knows no engines.
+            # What is not a column of fits.csv is for the site, which knows no engines.
             fits.append({**plain(row, FITS_COLUMNS), **_kind(fit.engine), "call": fit.call})
         for each in self.absent:
             head = {**model, "settings": each.settings, "engine": each.engine}

@@ -39,8 +39,8 @@ def doubted(converged: bool, messages: Sequence[str]) -> bool:
     """Whether there is a word of doubt about convergence.
 
     That estimates lie on the boundary (lme4's "boundary (singular) fit", MixedLM's "The MLE may be on the boundary of
-    the parameter space" and "Random effects covariance is singular") is none: it says where a fit stopped and not
-    whether that is the optimum, and is true of many an optimum. A singular Hessian is one.
+    the parameter space" and "Random effects covariance is singular") is not a doubt: it says where a fit stopped and
+    not whether that is the optimum, and is true of many an optimum. A singular Hessian is a doubt.
     """
     return not converged or any(_doubt(message.lower()) for message in messages)
 
@@ -116,7 +116,7 @@ class Measure:
     gap : log-likelihood units below the reference
     slope : largest absolute derivative of the criterion where it stopped; NaN where it has none
     resolution : what its engine's arithmetic can resolve there
-    stated : what it states; None where its estimates are no parameters of the model
+    stated : what it states; None where its estimates are not parameters of the model
     """
 
     fit: Fit
@@ -130,7 +130,7 @@ class Measure:
         """How its estimates leave the model; empty where they do not."""
         if self.fit.violation:
             return self.fit.violation
-        return "" if math.isfinite(self.gap) else f"its estimates are no parameters of the model{_why(self.fit)}"
+        return "" if math.isfinite(self.gap) else f"its estimates are not parameters of the model{_why(self.fit)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,7 +334,7 @@ class Judge:
 
 
 def _why(fit: Fit) -> str:
-    """Which of a fit's estimates are no parameters, in brackets."""
+    """Which of a fit's estimates are not parameters, in brackets."""
     wrong = [
         f"{name} is {value:g}"
         for name, value in zip(fit.model.design.names, fit.fixed, strict=True)

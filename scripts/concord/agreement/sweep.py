@@ -221,5 +221,5 @@ def _judged(row: dict[str, Any], fit: Fit | None, against: Reference) -> dict[st
     except (LikelihoodError, np.linalg.LinAlgError) as error:
         return {**row, "error": f"its estimates cannot be judged: {error}"}
     if not np.isfinite(judgement.gap):
-        return {**row, "gap": np.inf, "error": fit.violation or "its estimates are no parameters of the model"}
+        return {**row, "gap": np.inf, "error": fit.violation or "its estimates are not parameters of the model"}
     return {**row, "gap": judgement.gap, "digits": judgement.worst}

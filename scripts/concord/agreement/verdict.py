@@ -4,7 +4,7 @@ A fact is a number or a sentence; where it comes from (`measures`) is nobody's b
 is graded by what the difference could do to a reader:
 
 - *short*: by `GAP` log-likelihood units or more, or with an estimate that is off by more than `ERRORS` of its standard
-  error; or its estimates are no parameters of the model;
+  error; or its estimates are not parameters of the model;
 - *imprecise*: by less, and yet by more than is allowed and than the engine's own arithmetic can resolve there.
 
 Before it come what an engine cannot write down, and an engine that gave no fit; after it whatever is stated and does
@@ -53,7 +53,7 @@ class Fact:
     Attributes
     ----------
     name, engine : as it is said to people, and as it is called in records
-    gap : log-likelihood units below the reference; inf where its estimates are no parameters of the model
+    gap : log-likelihood units below the reference; inf where its estimates are not parameters of the model
     off : the largest distance of an estimate from the reference, in its standard errors; NaN where that has none
     digits : correct significant digits of its worst estimate
     rounding : how far below the reference it may be because its arithmetic resolves no more, and `cause`, the clause

@@ -1,7 +1,7 @@
 """How time and memory grow with the rows: of the independent likelihood's fit, and of everything outside the engines.
 
 Every size is measured in a process of its own, so that the peak of its memory is its own too. The engines stop after
-one step: what they give is no fit, but all that is done around a fit is done to it, and nobody waits for a million
+one step: what they give is not a fit, but all that is done around a fit is done to it, and nobody waits for a million
 rows.
 """
 

@@ -33,7 +33,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[:150]
         raise SourceError(
-            f"{where}: it is no Parquet or Feather file, or is damaged: save it anew ({reason})"
+            f"{where}: it is not a Parquet or Feather file, or is damaged: save it anew ({reason})"
         ) from None
     names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
     check_names(names, where)

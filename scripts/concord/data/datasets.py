@@ -139,7 +139,7 @@ class Dataset:
     columns, models : what the TOML says of each column and of each model, by name
     title, source, version, citation, licence : where the table comes from and under which terms
     sha256 : checksum of the CSV
-    place : the folder; None for a table that is no dataset of the workbook
+    place : the folder; None for a table that is not a dataset of the workbook
     """
 
     id: str

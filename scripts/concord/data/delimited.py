@@ -89,7 +89,7 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
 
     Raises
     ------
-    SourceError : it is no text in UTF-8 or no table; the message has the line and the column
+    SourceError : it is not text in UTF-8 or no table; the message has the line and the column
     """
     text = _decoded(content, where)
     given = _split(text, where, tabs)
@@ -150,12 +150,14 @@ def _decoded(content: bytes, where: str) -> str:
         if content.startswith(begin):
             raise SourceError(f"{where}: it holds {what}, and no text: save the table as CSV (UTF-8)")
     if b"\0" in content:
-        raise SourceError(f"{where}: line {_lines(content[: content.index(0)])}: a NUL byte, so it is no text: {_SAVE}")
+        raise SourceError(
+            f"{where}: line {_lines(content[: content.index(0)])}: a NUL byte, so it is not text: {_SAVE}"
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, byte = _lines(content[: error.start]), content[error.start]
-        raise SourceError(f"{where}: line {line}: byte 0x{byte:02x} is no UTF-8: {_SAVE}") from None
+        raise SourceError(f"{where}: line {line}: byte 0x{byte:02x} is not UTF-8: {_SAVE}") from None
     if not text.strip():
         raise SourceError(f"{where}: it is empty, but for blanks: expected a table with a header")
     return text
@@ -198,7 +200,7 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
             delimiter = "\t"
         if not counts[delimiter][0]:
             raise SourceError(
-                f"{where}: line 1: no comma, semicolon or tab, so it is no table of two or more columns: {_SAVE}"
+                f"{where}: line 1: no comma, semicolon or tab, so it is not a table of two or more columns: {_SAVE}"
             )
     quoted_na = "NA"
     if '"NA"' in text:
@@ -260,7 +262,7 @@ def _masked(
 
 
 def _number(values: Sequence[str], present: list[str], name: str, given: _Text) -> _Column | None:
-    """The column as numbers; None if one of its values is none."""
+    """The column as numbers; None if one of its values is not a number."""
     letters = set("".join(present))
     if letters & {" ", "\t"}:
         values = [value.strip(" \t") for value in values]
@@ -285,12 +287,12 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
 
 
 def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Column | None:
-    """The column as doubles; None if one of its values is no number.
+    """The column as doubles; None if one of its values is not a number.
 
     Parameters
     ----------
     letters : of all values that are not special
-    special : what is no number in digits, and what it is
+    special : what is not a number in digits, and what it is
     """
     sign = "." if "." in letters else ""
     if "," in letters:

@@ -76,7 +76,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
         raise SourceError(f"{where}: {refused}") from None
     except SourceError:
         raise
-    except Exception:  # whatever a parser stumbles over in bytes that are no R object
+    except Exception:  # whatever a parser stumbles over in bytes that are not an R object
         raise SourceError(
             f"{where}: it is damaged, or holds R objects other than a data frame: "
             "save one anew with saveRDS(as.data.frame(table), 'table.rds')"

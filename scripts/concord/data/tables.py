@@ -84,7 +84,7 @@ def _content(path: Path, where: str) -> bytes:
         raise SourceError(f"{where}: it cannot be read: {error.strerror}") from None
     except ValueError as error:
         # A NUL in the name; what is a SourceError already passes.
-        raise error if isinstance(error, SourceError) else SourceError(f"{where}: it is no file name") from None
+        raise error if isinstance(error, SourceError) else SourceError(f"{where}: it is not a file name") from None
 
 
 def _near(path: Path) -> str:

@@ -154,7 +154,7 @@ def engines() -> dict[str, Engine]:
 
     Raises
     ------
-    EngineError : a folder or an entry point is no engine, or two have one name
+    EngineError : a folder or an entry point is not an engine, or two have one name
     """
     return dict(_found(tuple(_folders())))
 
@@ -221,7 +221,7 @@ def _found(folders: tuple[str, ...]) -> dict[str, Engine]:
         engine = cast(Engine, importlib.import_module(name))
         missing = [each for each in _STATED if not hasattr(engine, each)]
         if missing:
-            raise EngineError(f"{name} is no engine: it states no {', '.join(missing)}")
+            raise EngineError(f"{name} is not an engine: it states no {', '.join(missing)}")
         if engine.name in found:
             raise EngineError(f"{name}: there is an engine of the name {engine.name} already")
         if engine.role == "party" and any(

@@ -1,7 +1,7 @@
 """Standard errors by every package's own definition, at the estimates of one fit: what it should state there.
 
-The observed information itself is that of `information`. Where estimates are no optimum it matters in which parameters
-one differentiates: here it is done in each package's own.
+The observed information itself is that of `information`. Where estimates are not an optimum, it matters in which
+parameters one differentiates: here it is done in each package's own.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
     Returns
     -------
     the standard errors, shape (p,), NaN for the root of a negative number, or None where there are no derivatives;
-    and whether the log-likelihood bends down in every direction: else the Hessian's inverse is no covariance matrix
+    and whether the log-likelihood bends down in every direction: else the Hessian's inverse is not a covariance matrix
     """
     try:
         try:

@@ -170,8 +170,8 @@ class LikelihoodRatio:
     def p_bounds(self) -> tuple[float, float]:
         """Between what the mixture's p-value lies, whatever its weights.
 
-        Those of even and of odd degrees of freedom sum to one half each for any cone that is no linear space, from the
-        dimension of the lines in it to its own (Silvapulle and Sen 2005, Constrained Statistical Inference, section
+        Those of even and of odd degrees of freedom sum to one half each for any cone that is not a linear space, from
+        the dimension of the lines in it to its own (Silvapulle and Sen 2005, Constrained Statistical Inference, section
         3.6; Baey, Cournède and Kuhn 2019, Computational Statistics and Data Analysis 135, 107-122).
         """
         if not self.restriction.boundary:

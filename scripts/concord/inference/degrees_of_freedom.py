@@ -58,7 +58,7 @@ def satterthwaite(likelihood: Likelihood, at: Parameters, contrasts: Matrix | No
     Raises
     ------
     DegreesError : the deviance does not bend up in every direction: these estimates are near no optimum
-    LikelihoodError : the estimates are no parameters of the model
+    LikelihoodError : the estimates are not parameters of the model
     """
     theta = likelihood.theta_at(at)
     jacobian, inverse = _of_factors(likelihood, theta, at)

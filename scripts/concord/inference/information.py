@@ -9,7 +9,7 @@ inverse of I holds the squared standard errors (Pinheiro and Bates 2000, Mixed-E
 
 They differ because I is not block diagonal: only its expectation is. The likelihood is differentiated exactly in the
 coordinates of its factors (`deviance`) and the chain rule carries the result over, slopes included, so that it also
-holds at estimates that are no optimum.
+holds at estimates that are not an optimum.
 
 What MixedLM prints for a variance is of another quantity. Its parameters are the ratios r = Psi / sigma^2, with the
 residual variance profiled out, and it prints sqrt(sigma^2) se(r) beside Psi = sigma^2 r (its `bse_re`). As a standard
@@ -158,7 +158,7 @@ def observed(likelihood: Likelihood, at: Parameters) -> Information:
     Raises
     ------
     InformationError : a covariance matrix is singular, or the log-likelihood does not bend down in every direction
-    LikelihoodError : the estimates are no parameters of the model
+    LikelihoodError : the estimates are not parameters of the model
     """
     whitened, _ = _whitened(likelihood, at)
     try:
@@ -186,7 +186,7 @@ def curvature(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Vector]:
     Raises
     ------
     InformationError : a covariance matrix is singular
-    LikelihoodError : the estimates are no parameters of the model
+    LikelihoodError : the estimates are not parameters of the model
     """
     whitened, slopes = _whitened(likelihood, at)
     _, forth = _coding(likelihood)

@@ -36,7 +36,7 @@ def relative_factor(covariance: Matrix, residual_variance: float) -> Floats:
 
     Raises
     ------
-    ValueError : it is no covariance matrix
+    ValueError : it is not a covariance matrix
     """
     relative = np.asarray(covariance, float) / residual_variance
     if not np.isfinite(relative).all():

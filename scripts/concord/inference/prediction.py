@@ -47,7 +47,7 @@ class Solution(Estimated):
 
     Raises
     ------
-    ValueError : one of the matrices is no covariance matrix
+    ValueError : one of the matrices is not a covariance matrix
     """
 
     def __init__(self, design: Design, parameters: Parameters) -> None:

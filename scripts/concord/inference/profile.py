@@ -59,13 +59,13 @@ def profiles(
     ----------
     likelihood : the ML deviance, which lme4's profiles are of whatever the fit; or the REML criterion
     optimum : where it is largest; by default it is looked for
-    which : labels or terms; by default all parameters, under REML those that are no fixed effects
+    which : labels or terms; by default all parameters, under REML those that are not fixed effects
     scale : see `parameters`
 
     Raises
     ------
     ProfileError : a fixed effect is asked for under REML; there is no such parameter; a correlation is asked for
-        where a standard deviation is zero; or the optimum is none
+        where a standard deviation is zero; or the optimum given is not an optimum
     LikelihoodError : no optimum was found
     """
     optimum = optimum or likelihood.optimum()

@@ -35,7 +35,7 @@ from concord.models.parameters import ZERO, Parameters
 
 # A search believes its quadratic model of the deviance where it has no more than this to gain: the rest is 3e-11.
 ENOUGH = 1e-7
-# By how much a point of a profile may lie below the optimum before that is no optimum.
+# By how much a point of a profile may lie below the optimum before that is not an optimum.
 BELOW = 1e-6
 # How near zeta comes to what it is to be; a last step of Newton's squares it.
 NEAR = 1e-6
@@ -53,7 +53,7 @@ SEARCHED = 2
 
 
 class ProfileError(ValueError):
-    """A parameter has no profile, or the optimum is none; the message says why."""
+    """A parameter has no profile, or the optimum given is not an optimum; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -378,7 +378,7 @@ class Profile:
             held = math.nan
         lower, upper = self._coordinates.limits
         if not lower <= held <= upper:
-            raise ProfileError(f"{self.parameter.label}: {float(value)!r} is no value that it can have")
+            raise ProfileError(f"{self.parameter.label}: {float(value)!r} is not a value that it can have")
         return held
 
     def __repr__(self) -> str:

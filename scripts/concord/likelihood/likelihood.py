@@ -29,7 +29,7 @@ from concord.likelihood.precise import Precise
 from concord.models.design import Design
 from concord.models.parameters import Parameters
 
-# Random effects of 1e50 times the residuals: so large is no theta that is worth an evaluation.
+# Random effects of 1e50 times the residuals: so large is not a theta that is worth an evaluation.
 LARGEST = 1e100
 EPS = float(np.finfo(float).eps)
 # Where rounding may cost so many log-likelihood units, and there are no more rows than these, balls are taken.
@@ -400,7 +400,7 @@ class Likelihood:
         return (hessian + hessian.T) / 2
 
     def _theta(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector | None:
-        """Whitened theta of covariance matrices and a residual variance; None where one is no covariance matrix."""
+        """Whitened theta of covariance matrices and a residual variance; None where one is not a covariance matrix."""
         theta = []
         for covariance, whitener, triangle in zip(covariances, self.whiteners, self.shape.triangles, strict=True):
             if not np.isfinite(covariance).all():

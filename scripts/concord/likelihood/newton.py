@@ -51,7 +51,7 @@ def descend(expand: Expand, point: Vector, size: float, enough: float = 0.0, fre
     rounding = 1e-12 * (size + abs(value))
     radius = 0.5 + 0.5 * min(math.sqrt(point @ point), math.sqrt(len(point)))
     for _ in range(STEPS):
-        # A coordinate beyond 1 is taken relative to itself: far out the criterion's curvature in it is no number of
+        # A coordinate beyond 1 is taken relative to itself: far out the criterion's curvature in it is not a number of
         # its own, however well the coordinate is determined.
         scale = np.maximum(1.0, np.abs(point))[free]
         step = np.zeros(len(point))

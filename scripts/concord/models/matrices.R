@@ -14,13 +14,13 @@ design <- function(formula, data) {
   factors$`:` <- function(a, b) interaction(a, b, sep = ":", drop = TRUE, lex.order = TRUE)
   terms <- lapply(bars, function(bar) {
     group <- eval(bar[[3L]], factors)
-    if (!is.factor(group)) stop(text_of(bar[[3L]]), " is no grouping factor", call. = FALSE)
+    if (!is.factor(group)) stop(text_of(bar[[3L]]), " is not a grouping factor", call. = FALSE)
     matrix <- model.matrix(as.formula(call("~", bar[[2L]]), env = room), frame)
     list(columns = colnames(matrix), matrix = matrix, levels = levels(group), codes = as.integer(group) - 1L)
   })
   X <- model.matrix(lme4::nobars(formula), frame)
   y <- model.response(frame)
-  if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is no number", call. = FALSE)
+  if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is not a number", call. = FALSE)
   rows <- setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action")))
   named <- Filter(function(column) is.factor(column) || is.character(column), as.list(data))
   list(

@@ -27,7 +27,7 @@ class _Term:
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """A `Design` as R has it: an offset of length 0 is no offset; the levels of each of the factors."""
+    """A `Design` as R has it: an offset of length 0 is not an offset; the levels of each of the factors."""
 
     y: Vector
     offset: Vector

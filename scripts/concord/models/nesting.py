@@ -23,7 +23,7 @@ MOST_PAIRS = 2_000_000
 
 
 class NotNested(ValueError):
-    """One model is no special case of the other, or they are not of the same response; the message says why."""
+    """One model is not a special case of the other, or they are not of the same response; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def restriction(null: Design, alternative: Design) -> Restriction:
 
     Raises
     ------
-    NotNested : it is no special case of it
+    NotNested : it is not a special case of it
     """
     if len(null.rows) != len(alternative.rows):
         raise NotNested(
@@ -90,7 +90,7 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         raise NotNested("the fixed effects of neither model span those of the other")
     images = _images(null.terms, alternative.terms)
     if images is None:
-        raise NotNested("the random terms of the one are no special case of the other's")
+        raise NotNested("the random terms of the one are not a special case of the other's")
     removed = tuple(
         len(term.names) - int(np.linalg.matrix_rank(image, tol=1e-8 * max(np.abs(image).max(), 1e-300)))
         for term, image in zip(alternative.terms, images, strict=True)

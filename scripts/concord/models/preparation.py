@@ -53,7 +53,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
 
     Raises
     ------
-    FormulaError : a variable is no column of the table
+    FormulaError : a variable is not a column of the table
     PreparationError : the table's names or values are not such that the formula can use them
     """
     _check_names(frame)
@@ -102,7 +102,7 @@ def _check_names(frame: pd.DataFrame) -> None:
     for position, name in enumerate(frame.columns, 1):
         if not isinstance(name, str):
             raise PreparationError(
-                f"column {position} is called {name!r}, a name that is no text: rename it, or all with "
+                f"column {position} is called {name!r}, a name that is not text: rename it, or all with "
                 "frame.columns = frame.columns.map(str)"
             )
         if not name.strip():
@@ -178,7 +178,7 @@ def _factor(name: str, column: Column, rows: int) -> tuple[Any, list[str]]:
 
 
 def _rounded(whole: Vector, doubles: Vector) -> int:
-    """How many whole numbers are none that a double holds."""
+    """How many whole numbers a double cannot hold."""
     if len(whole) == 0 or max(-int(whole.min()), int(whole.max())) <= 2**53:
         return 0
     return sum(int(one) != int(other) for one, other in zip(whole, doubles, strict=True))
@@ -194,7 +194,7 @@ def _check_response(name: str, column: Column, rows: Integers) -> None:
         where = wrong if wrong.any() else np.ones(len(rows), bool)
         value = column.levels[column.values[np.flatnonzero(where)[0]]]
         raise PreparationError(
-            f"the response {name!r} is no number: {row_of(rows, where)} has {value!r}; correct it, "
+            f"the response {name!r} is not a number: {row_of(rows, where)} has {value!r}; correct it, "
             "or leave it empty if it is missing"
         )
     if (column.values == column.values[0]).all():

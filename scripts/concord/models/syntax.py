@@ -302,7 +302,7 @@ def _check_group(node: Node, whole: Node) -> None:
             if isinstance(node.arguments[0], Name):
                 return
     raise FormulaError(
-        f"{written(whole)} is no grouping factor: a column is one, or columns joined by : or / (make one first)"
+        f"{written(whole)} is not a grouping factor: a column is one, or columns joined by : or / (make one first)"
     )
 
 

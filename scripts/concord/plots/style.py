@@ -40,7 +40,7 @@ def gap_text(gap: float) -> str:
 
 
 def plain(name: str) -> str:
-    """A name as a label: what stands between two dollar signs in it is no mathematics."""
+    """A name as a label: what stands between two dollar signs in it is not mathematics."""
     return str(name).replace("$", r"\$")
 
 

@@ -205,7 +205,7 @@ class _Cover:
                 # Convex, the criterion lies above its tangent: what a slope that is not exactly zero could gain.
                 gain = sum((abs(slope) * half for slope, half in zip(gradient, radius, strict=True)), arb(0))
                 if not gain < RESOLVED:
-                    raise CertificateError("theta is no stationary point")
+                    raise CertificateError("theta is not a stationary point")
                 return radius
         raise CertificateError("no box around the optimum is proved convex")
 

@@ -123,7 +123,7 @@ def _isolated(exact: Exact, theta: list[arb], seconds: float, begin: float) -> G
     here = [k for k, (at, _) in enumerate(optima) if abs(at - theta[0]) <= NEAR * at or at == 0 and theta[0] == 0]
     if len(here) != 1:
         places = ", ".join(f"{float(at.mid()):.9g}" for at, _ in optima)
-        raise CertificateError(f"theta = {float(theta[0].mid()):.9g} is no optimum; they lie at theta = {places}")
+        raise CertificateError(f"theta = {float(theta[0].mid()):.9g} is not an optimum; they lie at theta = {places}")
     level = optima[here[0]][1]
     for k, (at, other) in enumerate(optima):
         if k not in here and not other < level:

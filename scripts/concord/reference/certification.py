@@ -58,7 +58,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     likelihood = Likelihood(model.design, model.reml)
     starts = [*likelihood.starts(), *grid(likelihood)]
     for fit in answers(model):
-        with contextlib.suppress(LikelihoodError):  # an answer that is no parameter of the model is no start either
+        with contextlib.suppress(LikelihoodError):  # an answer that is not a parameter of the model is no start either
             starts.append(likelihood.theta_at(fit.parameters))
     try:
         found = likelihood.optima(starts, along=True)

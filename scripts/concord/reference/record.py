@@ -106,19 +106,19 @@ def path(dataset: datasets.Dataset) -> Path:
     ReferenceError : it is a table without a folder of its own
     """
     if dataset.place is None:
-        raise ReferenceError(f"{dataset.id}: a table that is no dataset of the workbook has no references")
+        raise ReferenceError(f"{dataset.id}: a table that is not a dataset of the workbook has no references")
     return dataset.place / "reference.json"
 
 
 def unknown(content: Any, dataset: datasets.Dataset) -> str | None:
-    """Which key of a reference.json is no model of the dataset or no method; None where all are."""
+    """Which key of a reference.json is not a model of the dataset or no method; None where all are."""
     if not isinstance(content, dict):
-        return "it is no table of models"
+        return "it is not a table of models"
     for name, methods in content.items():
         if name not in dataset.models:
             return f"{name}: the dataset has no such model"
         if not isinstance(methods, dict):
-            return f"{name}: it is no table of methods"
+            return f"{name}: it is not a table of methods"
         for method in methods:
             if method not in METHODS:
                 return f"{name}.{method}: a method is one of {', '.join(METHODS)}"
@@ -139,7 +139,7 @@ def write(dataset: datasets.Dataset, records: dict[tuple[str, str], dict[str, An
         old = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         old = {}
-    # What cannot be read, and what is no model or method of the dataset any more, is left out.
+    # What cannot be read, and what is not a model or method of the dataset any more, is left out.
     content: dict[str, dict[str, Any]] = {}
     for name in dataset.models:
         kept = old.get(name) if isinstance(old, dict) else None

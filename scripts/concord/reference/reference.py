@@ -300,13 +300,13 @@ def _wrong_entry(record: Record, estimates: pd.DataFrame, likelihood: Likelihood
     if len(record.theta) != likelihood.m:
         return f"theta: {len(record.theta)} numbers, the model has {likelihood.m}"
     if [sorted(each) for each in order] != [list(range(q)) for q in sizes]:
-        return "order: it is no order of the terms' effects"
+        return "order: it is not an order of the terms' effects"
     if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
         return "checks.boundary: it is not where theta is zero"
     checks = record.checks
     whole = checks.method != "" and (checks.stationary is not None) == (likelihood.m == 1)
     if checks.proved == "global" and (checks.not_proved is not None or not whole):
-        return "checks.proved: a proof is no proof without its method, or with something left open"
+        return "checks.proved: a proof is not a proof without its method, or with something left open"
     if checks.proved == "reference" and (not checks.not_proved or checks.boxes or checks.stationary is not None):
         return "checks.proved: what is not proved is not said"
     if any(len(each.theta) != likelihood.m for each in checks.other_optima):

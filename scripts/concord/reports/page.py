@@ -129,7 +129,7 @@ def _region(label: str) -> dict[str, str]:
 
 
 def _headed(soup: BeautifulSoup, table: Tag) -> None:
-    """Headings say whether they are a column's or a row's; a corner without text is none."""
+    """Headings say whether they are a column's or a row's; a corner without text is not a heading."""
     for key in ("border", "style"):
         table.attrs.pop(key, None)
     for cell in table.find_all("th"):

@@ -16,7 +16,7 @@ def differences(old: Any, new: Any, rtol: float = RTOL, atol: float = ATOL) -> l
 
     - The order of an object's keys means nothing, and that of a list does.
     - Two whole numbers must be equal. `1` and `1.0` are: JavaScript, and so a notebook that JupyterLab saved, has no
-      `1.0`. `true` is no number.
+      `1.0`. `true` is not a number.
     - `NaN` and `Infinity` are equal to themselves and to nothing else.
     - A text is compared as a text: within it, too, numbers have the tolerance.
     """

@@ -131,8 +131,8 @@ def test_an_interval_that_ends_at_zero_says_that_nothing_is_crossed(compared):
 
 
 def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(compared, monkeypatch):
-    """Points that are not at the smallest deviance for the value held are no profile: the line says where and by how
-    much, and is no agreement; a value that no excess explains differs.
+    """Points that are not at the smallest deviance for the value held are not a profile: the line says where and by how
+    much, and is not agreement; a value that no excess explains differs.
     """
     comparison = compared("sitka-random_intercept", "ML", "lme4")
     made = sources.Intervals(comparison)

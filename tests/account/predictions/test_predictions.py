@@ -339,7 +339,7 @@ def test_packages_without_offsets_are_told_by_definition(offset):
 
 
 def test_a_row_without_a_number_is_left_out_of_the_predictions(offset):
-    """No package has a prediction there, which is no difference."""
+    """No package has a prediction there, which is not a difference."""
     new = new_table(offset.model)
     new.loc[0, "x"] = np.nan
     line = of(lines(offset, new), "predictions, fixed effects only")

@@ -130,7 +130,7 @@ def test_groups_of_every_kind_of_column_are_the_designs(random, make_model):
 
 
 def test_a_component_of_something_else_is_refused(make_model):
-    """A factor that is split by the groups, other columns, and a component too many are no terms of the model."""
+    """A factor that is split by the groups, other columns, and a component too many are not terms of the model."""
     import statsmodels.formula.api as smf
 
     model = make_model(TABLE, "y ~ x + (1 | g) + (1 | gb) + (0 + z | gb)")
@@ -143,7 +143,7 @@ def test_a_component_of_something_else_is_refused(make_model):
             if not name:
                 assert [each.term for each in _components(made, model)] == [1, 2]
                 continue
-            with pytest.raises(EngineError, match=f"variance components '{name}' is no term of made-model"):
+            with pytest.raises(EngineError, match=f"variance components '{name}' is not a term of made-model"):
                 _components(made, model)
 
 
@@ -321,7 +321,7 @@ def test_a_hostile_name_reaches_neither_language_as_code(make_model, tmp_path, m
 
 @pytest.mark.parametrize("fixed", ["x", "scale(x)", "poly(z, 2)", "log(x - 2)", "unused * z"])
 def test_rows_that_r_leaves_out_are_left_out_by_the_setup(fixed, make_model):
-    """Missing values, and logarithms that are none; what R computes from a column it computes before it drops rows."""
+    """Missing values, and logarithms that do not exist; what R computes from a column it computes before it drops rows."""
     frame = TABLE.copy()
     frame.loc[[3, 50], "x"] = np.nan
     frame.loc[[7], "y"] = np.nan

@@ -64,7 +64,7 @@ def table(
     which : lme4's names of the parameters wanted, ``.sig01``, ..., ``.sigma`` and the fixed effects'; all by default
     with_profile_re : whether to add what MixedLM's profile_re implies; each of its points is a fit
     scale : ``sd`` or ``variance``: what intervals of variances are converted to. A covariance stays one, and a
-        correlation too: an interval of one is none of the other
+        correlation too: an interval of the one does not give an interval of the other
     with_profile : whether to have profiles at all
 
     Returns

@@ -206,7 +206,7 @@ class Intervals:
 
         Raises
         ------
-        IntervalError : there is no fit, the parameter is no variance of a random effect, or the package stops
+        IntervalError : there is no fit, the parameter is not a variance of a random effect, or the package stops
         """
         key = engine, parameter.label
         if key not in self._ratios:

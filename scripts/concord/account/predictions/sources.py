@@ -55,7 +55,7 @@ class Sources:
             try:
                 solution = Solution(fit.model.design, fit.parameters)
             except ValueError as error:
-                self.absent[label] = f"its estimates are no parameters of the model: {error}"
+                self.absent[label] = f"its estimates are not parameters of the model: {error}"
                 continue
             self.all.append(Source(label, fit, _with_effects(fit, question(fit, new)), solution))
         self.short = comparison.apart
@@ -120,7 +120,7 @@ def _with_effects(fit: Fit, given: Predictions) -> Predictions:
 
 
 def at_reference(comparison: Comparison) -> Solution | None:
-    """The solution at the reference's estimates; None where those are no parameters of the model."""
+    """The solution at the reference's estimates; None where those are not parameters of the model."""
     best = comparison.against.parameters
     try:
         return Solution(comparison.model.design, best)

@@ -121,7 +121,7 @@ class _Level:
     terms : the numbers of the model's terms
     columns : their columns, in R's notation
     group : the grouping column, within the levels outside
-    joined : the columns that it is made of, where it is none of the table's
+    joined : the columns that it is made of, where it is not a column of the table
     independent : whether the effects are uncorrelated
     """
 
@@ -153,7 +153,7 @@ def _form(model: Model) -> _Form:
     for name in formula.variables:
         # nlme pastes the names of variables into a text and has R run it.
         if not re.fullmatch(r"[^\W\d_][\w.]*", name) or syntax.quoted(name) == f"`{name}`" and name.isascii():
-            raise engine.CannotExpress("nlme", f"the variable {name!r}, which is no plain name")
+            raise engine.CannotExpress("nlme", f"the variable {name!r}, which is not a plain name")
     found = levels(model.design)
     if found is None:
         raise engine.CannotExpress("nlme", f"{shown} with one chain of grouping factors, each nested in the last")

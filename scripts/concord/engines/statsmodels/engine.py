@@ -232,7 +232,7 @@ def from_native(
     """
     results = getattr(native, "_results", native)
     if not hasattr(results, "cov_re"):
-        raise EngineError(f"this is no result of MixedLM: {type(native).__name__}")
+        raise EngineError(f"this is not a result of MixedLM: {type(native).__name__}")
     made = results.model
     check("MixedLM result", model, bool(results.reml), made.endog)
     coding = coding_of(made, model)

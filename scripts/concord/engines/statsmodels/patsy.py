@@ -89,7 +89,7 @@ class Writer:
         if function == "^":
             power = arguments[1]
             if not isinstance(power, Value) or power.value < 1 or power.value != int(power.value):
-                raise CannotExpress("MixedLM", "a power of terms that is no whole number")
+                raise CannotExpress("MixedLM", "a power of terms that is not a whole number")
             return f"{self.terms(arguments[0], True, False)}**{int(power.value)}"
         if function in ("+", "-") and len(arguments) == 1:
             return f"{function}{self.terms(arguments[0], inside_power, added)}"

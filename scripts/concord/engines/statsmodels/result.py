@@ -151,7 +151,7 @@ def _components(made: Any, model: Model) -> list[_Component]:
                 found.append(component)
                 break
         else:
-            raise EngineError(f"of the MixedLM result's variance components {name!r} is no term of {model.id}")
+            raise EngineError(f"of the MixedLM result's variance components {name!r} is not a term of {model.id}")
     return found
 
 

@@ -25,7 +25,7 @@ settings <- list(
 SPOILT <- "NAs detected|non-monotonic|bad spline|bad profile|unexpected decrease|identical or NA"
 
 # Whether the correlations in every row of a profile are those of some covariance matrix. profile() bounds each of them
-# alone, and makes a factor of what comes by a pivoted Cholesky decomposition, which is none of an indefinite matrix.
+# alone, and makes a factor of what comes by a pivoted Cholesky decomposition, which does not exist for an indefinite matrix.
 possible <- function(points, fit) {
   sizes <- lengths(fit@cnms)
   values <- as.matrix(points[sprintf(".sig%02d", seq_len(sum(sizes * (sizes + 1L) / 2L)))])
