@@ -1,4 +1,4 @@
-"""The inquiry: one lme4 formula on a user's own table, fitted by both engines and judged.
+"""A session: one lme4 formula on a user's own table, fitted by both engines and judged.
 
 The engines run in processes of their own, side by side, so that one which would not finish can be stopped and the
 other's answer is judged all the same; meanwhile the independent likelihood looks for the optimum in this one.

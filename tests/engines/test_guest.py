@@ -125,6 +125,15 @@ def test_what_is_no_engine_is_told(tmp_path, text, message):
     assert message in told.stdout
 
 
+def test_a_folder_of_engines_that_is_not_there_is_told(tmp_path):
+    """A wrong path would else leave the engine out without a word; the commands end with one line and status 2."""
+    words = [sys.executable, "-m", "concord", "compare", "t.csv", "y ~ x + (1 | g)"]
+    (tmp_path / "t.csv").write_text("y,x,g\n1,2,a\n")
+    environment = os.environ | {"CONCORD_ENGINES": str(tmp_path / "typo")}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "typo: there is no such folder" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_an_installed_package_brings_an_engine_by_an_entry_point(tmp_path):
     """Under its own module's name, which no folder of Concord's has."""
     written(tmp_path, "their_engine", GUEST)

@@ -1,4 +1,4 @@
-"""Deletion: what leaving out a group does to the estimates, as the packages find it by refitting.
+"""Influence: what leaving out a group does to the estimates, as the packages find it by refitting.
 
 The independent values are exact (`influence`). All engines but arbiters are fitted anew without the levels that matter
 most. A package's own measures, such as lme4's ``influence()``, leave out every level; since it refits them all, they

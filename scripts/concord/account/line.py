@@ -1,4 +1,4 @@
-"""Quantities: everything that fits say beyond their estimates, line by line, with two questions asked of each.
+"""Lines: everything that fits say beyond their estimates, line by line, with two questions asked of each.
 
 *Same definition?* Two packages may give two numbers that are both right, because they are numbers of two things.
 *Agree?* Whatever a package states is held against the independent likelihood's value **by that package's own

@@ -1,4 +1,4 @@
-"""Agreement: do fits of one model agree, and if not, who is off and why?"""
+"""Comparisons: do fits of one model agree, and if not, who is off and why?"""
 
 from __future__ import annotations
 

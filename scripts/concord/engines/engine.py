@@ -27,6 +27,7 @@ import pandas as pd
 from concord import r
 from concord.engines.fit import Fit
 from concord.engines.replicate import Refit
+from concord.errors import InputError
 from concord.models.model import Model
 from concord.vocabulary import LANGUAGES, ROLES
 
@@ -208,7 +209,11 @@ def title(label: str) -> str:
 def _folders() -> list[str]:
     """The folders that hold engines: this one, and those of the environment, which the package then spans too."""
     path = sys.modules[__package__].__path__
-    path += [each for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each and each not in path]
+    named = [each for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each]
+    for each in named:
+        if not os.path.isdir(each):
+            raise InputError(f"{FOLDERS}: {each}: there is no such folder: correct the path, or unset the variable")
+    path += [each for each in named if each not in path]
     return list(path)
 
 

@@ -1,4 +1,4 @@
-"""Soundness: what a model's matrices show that the data cannot carry, said in one line before any engine is asked."""
+"""Identifiability: what the data cannot carry of a model, said in one line before engines are asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots: trajectories, estimates, random effects and profiles of several engines in one picture.
+"""Estimates: those of both packages beside each other, and the random effects that follow from them.
 
 Engines differ by colour and by marker, so that neither is needed alone; the colours are Okabe and Ito's. Every function
 ends with ``return described(figure, alt, data)``: what the figure shows, in words, and the numbers that it is drawn of.

@@ -321,7 +321,7 @@ def test_a_hostile_name_reaches_neither_language_as_code(make_model, tmp_path, m
 
 @pytest.mark.parametrize("fixed", ["x", "scale(x)", "poly(z, 2)", "log(x - 2)", "unused * z"])
 def test_rows_that_r_leaves_out_are_left_out_by_the_setup(fixed, make_model):
-    """Missing values, and logarithms that do not exist; what R computes from a column it computes before it drops rows."""
+    """Missing values, and logarithms that do not exist; what R computes from a column, it does before it drops rows."""
     frame = TABLE.copy()
     frame.loc[[3, 50], "x"] = np.nan
     frame.loc[[7], "y"] = np.nan

@@ -137,8 +137,8 @@ def _held(known: Intervals, engine: str, each: Parameter, absent: dict[str, str]
 
     Where its own steps are too wide for four digits: against the same spline through points of the independent
     profile, and once more in finer steps. Where its search, the parameter held, stops above the smallest deviance, or
-    at correlations that no covariance matrix has, its points do not lie on the profile: in finer steps, if these are, and
-    else left out with the reason.
+    at correlations that no covariance matrix has, its points do not lie on the profile: in finer steps, if these do,
+    and else left out with the reason.
     """
     got, found = known.stated_profile(engine, each.label), known.interval(each, "ML")
     exact = (found.lower, found.upper)
