@@ -206,7 +206,7 @@ def test_estimates_that_are_no_numbers_leave_their_engine_short(case, bad, good)
         "both short": compare(replace(spoilt, engine="statsmodels"), spoilt),
     }
     for word, comparison in cases.items():
-        assert comparison.verdict.word == word and "no parameters of the model" in comparison.verdict.reason
+        assert comparison.verdict.word == word and "not parameters of the model" in comparison.verdict.reason
         told(comparison)
 
 
@@ -234,7 +234,7 @@ def test_claims_that_are_no_numbers_differ(what, bad, good):
 def test_matrices_that_are_no_covariance_matrices_leave_their_engine_short(covariance, good):
     """A negative variance or a correlation beyond one is not a parameter of the model."""
     comparison = compare(changed(good, engine="statsmodels", covariances=(covariance,)), good)
-    assert comparison.verdict.word == "python short" and "no parameters" in comparison.verdict.reason
+    assert comparison.verdict.word == "python short" and "not parameters" in comparison.verdict.reason
     told(comparison)
 
 
