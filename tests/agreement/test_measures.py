@@ -245,6 +245,8 @@ def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
             rows = {row["engine"]: row for row in comparison.record()["fits"]}
             assert all(rows[each.fit.engine]["said_so"] == each.said_so for each in comparison.judgements)
             assert "Did the package itself doubt its fit?" in repr(comparison)
+            notes = repr(comparison).split("Below the ")[1]
+            assert "MixedLM (statsmodels) " in notes and " statsmodels " not in notes
     assert len(said) == 12 and 1 <= said.count("silent") <= 2
 
 

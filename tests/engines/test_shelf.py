@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -94,7 +95,21 @@ def test_a_fit_that_fails_or_is_not_written_to_its_end_is_made_anew(tmp_path):
     assert own.kept("a", lambda: 1 / 0)[0]["stated_loglik"] == 3
 
 
-def test_what_another_state_has_left_is_removed(tmp_path):
+def test_what_another_state_left_is_removed_after_a_day(tmp_path):
+    """And not before: another run may use it."""
     shelf.Shelf(tmp_path / "one").kept("a", lambda: fit(1.0))
     shelf.Shelf(tmp_path / "two")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["one", "two"]
+    os.utime(tmp_path / "one", (0, 0))
+    shelf.Shelf(tmp_path / "two")
     assert [each.name for each in tmp_path.iterdir()] == ["two"]
+
+
+def test_a_fit_by_code_that_was_edited_meanwhile_is_not_kept(tmp_path):
+    """What this process imported is no longer what the files say."""
+    own = shelf.Shelf(tmp_path / "key", "an older state")
+    assert own.kept("a", lambda: fit(1.0))[0]["stated_loglik"] == 1
+    assert own.kept("a", lambda: fit(2.0))[0]["stated_loglik"] == 2
+    now = shelf.Shelf(tmp_path / "key", shelf.AT_START)
+    assert now.kept("b", lambda: fit(1.0))[0]["stated_loglik"] == 1
+    assert now.kept("b", lambda: 1 / 0)[0]["stated_loglik"] == 1

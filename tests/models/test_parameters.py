@@ -67,19 +67,24 @@ def test_a_vector_holds_the_parameters(seed):
 
 
 def test_covariances_stand_after_the_variances_by_the_later_effect():
-    """Of three effects, written out: 11, 22, 33, 12, 13, 23."""
-    term = DesignTerm("g", ("x", "y", "z"), np.ones((4, 3)), np.zeros(4, int), ("1",))
+    """Of four effects, written out; of three the order by the earlier effect would be the same."""
+    term = DesignTerm("g", ("x", "y", "z", "u"), np.ones((4, 4)), np.zeros(4, int), ("1",))
     design = Design(np.ones(4), np.ones((4, 1)), ("(Intercept)",), (term,), np.arange(4))
-    matrix = np.array([[1.0, 12, 13], [12, 2, 23], [13, 23, 3]])
-    assert Parameters(np.array([9.0]), (matrix,), 8.0).packed.tolist() == [9, 1, 2, 3, 12, 13, 23, 8]
+    matrix = np.array([[1.0, 12, 13, 14], [12, 2, 23, 24], [13, 23, 3, 34], [14, 24, 34, 4]])
+    packed = Parameters(np.array([9.0]), (matrix,), 8.0).packed.tolist()
+    assert packed == [9, 1, 2, 3, 4, 12, 13, 23, 14, 24, 34, 8]
     assert names(design) == [
         "(Intercept)",
         "g var__x",
         "g var__y",
         "g var__z",
+        "g var__u",
         "g cov__x.y",
         "g cov__x.z",
         "g cov__y.z",
+        "g cov__x.u",
+        "g cov__y.u",
+        "g cov__z.u",
         "Residual var__Observation",
     ]
 

@@ -8,7 +8,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from concord.display.media import PICTURE_TYPE
-from concord.reports.exporter import mathematics
+from concord.errors import InputError
+from concord.reports.exporter import exporter, mathematics
 from concord.reports.page import accessible, numbers, page
 from support.paths import NOTEBOOKS
 
@@ -108,3 +109,9 @@ def test_every_picture_of_the_committed_notebooks_says_what_it_shows():
 def test_a_formula_that_cannot_be_translated_is_shown_as_written():
     """A reader sees the source rather than nothing, and markup in it stays text."""
     assert mathematics(r"<b>\left(") == r"<code>&lt;b&gt;\left(</code>"
+
+
+def test_missing_templates_are_one_line(tmp_path):
+    with pytest.raises(InputError, match="no template 'absent'.*JUPYTER_PATH") as caught:
+        exporter("absent", tmp_path, {})
+    assert "\n" not in str(caught.value)

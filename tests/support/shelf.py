@@ -1,6 +1,6 @@
 """A shelf of the catalogue's fits: each is made once, by the process that needs it first, and kept for the next run.
 
-A folder in `KEPT` holds the fits of one state of all that a fit depends on; what another state has left is removed.
+A folder in `KEPT` holds the fits of one state of all that a fit depends on; what another left days ago is removed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import platform
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
@@ -26,6 +27,7 @@ KEPT = ROOT / "build" / "fits"
 # The rooms above the engines, none of which a fit may read (the contracts of `make lint` hold that). A room that is
 # missing here costs time, and hides nothing.
 ABOVE = {"account", "agreement", "bench", "bootstrap", "commands", "plots", "reference", "reports", "simulation"}
+DAY = 86400.0
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 # What hangs on the package's own result stays in the process that made it.
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
@@ -59,19 +61,27 @@ def key(files: list[Path], root: Path = ROOT, others: list[str] = ()) -> str:
     return digest.hexdigest()[:32]
 
 
+# As the package is imported. A file that is edited later is not what this process runs: see `Shelf.kept`.
+AT_START = key(sources())
+
+
 class Shelf:
-    """A folder of fits; those beside it are removed."""
+    """A folder of fits; those beside it that nobody has used for a day are removed.
+
+    Another run, with another key, may use one of them at this moment.
+    """
 
     @classmethod
     def of_now(cls) -> Shelf:
-        """That of the checkout, the packages and the machine as they are."""
-        return cls(KEPT / key(sources(), others=versions()))
+        """That of the checkout, the packages and the machine as they were when this process began."""
+        return cls(KEPT / key([], others=[AT_START, *versions()]), AT_START)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, state: str | None = None) -> None:
+        self.folder, self.state = folder, state
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
         for other in folder.parent.iterdir():
-            if other != folder:
+            if other != folder and time.time() - other.stat().st_mtime > DAY:
                 shutil.rmtree(other, ignore_errors=True)
 
     def fit(self, model: Model, name: str, make: Callable[[], Fit]) -> Fit:
@@ -87,7 +97,8 @@ class Shelf:
             with suppress(EOFError, pickle.UnpicklingError):  # nobody has made it, or not to the end
                 return pickle.load(held)
             made = make()
-            held.truncate(0)
             content = {name: getattr(made, name) for name in NUMBERS}, [getattr(made, name) for name in SAID]
-            held.write(pickle.dumps(content))
+            held.truncate(0)
+            if self.state in (None, key(sources())):  # else the code that made it is no longer what the files say
+                held.write(pickle.dumps(content))
             return content

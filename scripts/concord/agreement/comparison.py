@@ -322,13 +322,13 @@ class Comparison:
         notes = []
         if self.fits:
             gaps = [
-                f"{label} {f'{judgement.gap:.4g}' if given else f'< {self.allowed_gap:.0e}'}"
+                f"{title(label)} {f'{judgement.gap:.4g}' if given else f'< {self.allowed_gap:.0e}'}"
                 for (label, judgement), given in zip(self.judged, self.grades, strict=True)
             ]
             notes.append(f"Below the {self.against.noun}, in log-likelihood units: {'; '.join(gaps)}.")
             # At the optimum what a package doubts is a matter of its last steps, which change from machine to machine.
             graded = [each for each, given in zip(self.judged, self.grades, strict=True) if given]
-            said = [f"{label} {judgement.said_so}" for label, judgement in graded]
+            said = [f"{title(label)} {judgement.said_so}" for label, judgement in graded]
             notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
         notes += [
             f"{title(each.engine)} gave no fit: {each.reason}." for each in self.absent if each not in self.missing

@@ -17,7 +17,7 @@ from concord.agreement.judgement import judge
 from concord.agreement.tolerances import allowed_gap
 from concord.arrays import Matrix
 from concord.display import table as tables
-from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.engine import CannotExpress, EngineError, engines, title
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import LikelihoodError
 from concord.models import matrices, syntax
@@ -82,7 +82,7 @@ class Sweep:
         counts = []
         for (engine, predictors), mine in self.table.groupby(["engine", "predictors"], sort=False):
             reached = self.reached[mine.index]
-            counts.append(f"{engine} {predictors} {reached.sum()} of {len(mine)}")
+            counts.append(f"{title(engine)} {predictors} {reached.sum()} of {len(mine)}")
         silent = (self.table["converged"] & ~self.reached).sum()
         notes = [f"At the optimum: {'; '.join(counts)}. Short and yet said to have converged: {silent}.", *self.notes]
         header = ["engine", "optimizer", "predictors", "optimum", "claim", "gap", "digits", "message"]

@@ -11,11 +11,24 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from concord.errors import InputError, one_line
+
 
 def exporter(template: str, folder: Path, filters: Mapping[str, Callable[..., str]]) -> HTMLExporter:
-    """The exporter of notebooks to HTML by a template of a folder, which uses these filters."""
+    """The exporter of notebooks to HTML by a template of a folder, which uses these filters.
+
+    Raises
+    ------
+    InputError : nbconvert does not find the folder of a template
+    """
     logging.getLogger("traitlets").addHandler(logging.NullHandler())
-    made = HTMLExporter(template_name=template, extra_template_basedirs=[str(folder)], embed_images=True)
+    try:
+        made = HTMLExporter(template_name=template, extra_template_basedirs=[str(folder)], embed_images=True)
+    except ValueError as error:  # as nbconvert says that none of its folders holds a template
+        raise InputError(
+            f"no page can be written: nbconvert finds no template {template!r} ({one_line(str(error))}); install "
+            "nbconvert anew, or name the folder that holds nbconvert/templates in JUPYTER_PATH"
+        ) from error
     for name, function in {"markdown2html": markdown, **filters}.items():
         made.register_filter(name, function)
     return made

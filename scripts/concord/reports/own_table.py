@@ -120,13 +120,13 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
 
 def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
     """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
-    executed = []
-    for method, execution in executions.items():
-        notebook = labelled(execution, f"{stem}-{method}", stem, method, alone=True)
-        executed.append(notebook)
-        files.write(output / f"{stem}-{method}.ipynb", nbformat.writes(notebook) + "\n")
-        files.write(output / f"{stem}-{method}.html", page(notebook))
-        print(output / f"{stem}-{method}.html")
+    notebooks = {
+        f"{stem}-{method}": labelled(execution, f"{stem}-{method}", stem, method, alone=True)
+        for method, execution in executions.items()
+    }
+    executed = list(notebooks.values())
+    for name, notebook in notebooks.items():
+        files.write(output / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
     estimates, fits = collect(executed)
     files.write(output / "estimates.csv", as_csv(estimates))
     files.write(output / "fits.csv", as_csv(fits))
@@ -139,6 +139,10 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     if references:
         content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
         files.write(output / "reference.json", content)
+    # The pages last: without nbconvert's templates there are none, and the numbers are still there.
+    for name, notebook in notebooks.items():
+        files.write(output / f"{name}.html", page(notebook))
+        print(output / f"{name}.html")
     return set(fits["verdict"]), unexplained(lines)
 
 

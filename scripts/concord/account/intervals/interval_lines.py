@@ -145,7 +145,8 @@ def _held(known: Intervals, engine: str, each: Parameter, absent: dict[str, str]
     by_ml = "" if known.method == "ML" else "profile_by_ml"
 
     def agrees(ends: np.ndarray, expected: tuple[float, float]) -> bool:
-        return bool(np.abs(np.subtract(ends, expected)).max() <= DIGITS * (exact[1] - exact[0]))
+        with np.errstate(invalid="ignore"):  # an end that is infinite or missing agrees with none
+            return bool(np.abs(np.subtract(ends, expected)).max() <= DIGITS * (exact[1] - exact[0]))
 
     if agrees(got.ends, exact):
         return {engine: (got.ends, by_ml, exact)}
