@@ -114,8 +114,13 @@ def test_it_stands_behind_the_parties_and_the_arbiter(guest):
         ('name = "other"', "is not an engine: it states no title, language"),
         (GUEST.replace('"copycat"', '"lme4"'), "there is an engine of the name lme4 already"),
         (GUEST.replace('"guest"', '"party"'), "R has a party already: its role is guest"),
+        (GUEST.replace('"copycat"', '"mixedlm"'), "there is an engine of the name mixedlm already"),
+        (GUEST.replace('"guest"', '"visitor"'), "its role is 'visitor', not one of party, arbiter, guest"),
+        (GUEST.replace('"R"', '"Julia"'), "its language is 'Julia', not one of Python, R"),
+        (GUEST.replace("def fit(", "def fitted("), "is not an engine: it states no fit"),
+        ("1 / 0", "other: cannot be imported: ZeroDivisionError: division by zero"),
     ],
-    ids=["no engine", "twice", "third party"],
+    ids=["no engine", "twice", "third party", "former name", "role", "language", "no fit", "import"],
 )
 def test_what_is_no_engine_is_told(tmp_path, text, message):
     """A third party would be named by a verdict that has words for two."""
@@ -132,6 +137,39 @@ def test_a_folder_of_engines_that_is_not_there_is_told(tmp_path):
     environment = os.environ | {"CONCORD_ENGINES": str(tmp_path / "typo")}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "typo: there is no such folder" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "text"), [("lme4", GUEST), ("fit", GUEST), ("broken", "import no_such_module")])
+def test_a_command_tells_in_one_line_of_an_engine_that_it_cannot_use(tmp_path, name, text):
+    """A folder called like a module of Concord's own would else be left out without a word."""
+    words = [sys.executable, "-m", "concord", "compare", "t.csv", "y ~ x + (1 | g)"]
+    (tmp_path / "t.csv").write_text("y,x,g\n1,2,a\n")
+    environment = os.environ | {"CONCORD_ENGINES": str(written(tmp_path, name, text))}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    said = "cannot be imported: ModuleNotFoundError" if name == "broken" else f"{name}: that name is taken"
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_two_folders_with_one_name_are_told(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for each in folders:
+        each.mkdir()
+        written(each, "copycat", GUEST)
+    code = "from concord.engines.engine import EngineError, engines\ntry: engines()\nexcept EngineError as e: print(e)"
+    environment = os.environ | {"CONCORD_ENGINES": os.pathsep.join(map(str, folders))}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert f"{folders[1] / 'copycat'}: that name is taken" in told.stdout
+
+
+def test_a_relative_folder_holds_in_another_working_directory(tmp_path, folder):
+    """As a kernel has, which starts in the notebook's folder."""
+    child = "from concord.engines.engine import engines; print(*engines())"
+    code = f"import os, subprocess, sys, concord.engines\nos.chdir({str(tmp_path)!r})\n"
+    code += f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    environment = os.environ | {"CONCORD_ENGINES": folder.name, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = [sys.executable, "-c", code]
+    told = subprocess.run(ran, cwd=folder.parent, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == EVERY
 
 
 def test_an_installed_package_brings_an_engine_by_an_entry_point(tmp_path):
@@ -173,6 +211,19 @@ def test_without_a_fit_it_is_told_and_moves_no_verdict(slopes, guest, monkeypatc
     absent = answer(slopes.model, "copycat", "tuned")
     found = compare(*slopes.fits[:2], absent)
     assert found.verdict.word == "agree" and "copycat gave no fit: it burst" in repr(found)
+
+
+def test_whatever_it_raises_is_an_absence_but_a_partys_own_error_is_raised(slopes, guest, monkeypatch):
+    def burst(*_):
+        raise KeyError("theta")
+
+    monkeypatch.setattr(guest, "fit", burst)
+    absent = answer(slopes.model, "copycat", "tuned")
+    assert (absent.kind, absent.reason) == ("failed", "KeyError: 'theta'")
+    assert compare(*slopes.fits[:2], absent).verdict.word == "agree"
+    monkeypatch.setattr(engines()["lme4"], "fit", burst)
+    with pytest.raises(KeyError):
+        answer(slopes.model, "lme4", "tuned")
 
 
 def test_the_gate_asks_it_of_every_model(guest):

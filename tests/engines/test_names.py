@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,10 @@ import pytest
 
 import concord
 from concord.engines import FORMERLY, lme4, statsmodels
+from concord.engines.answers import answer
 from concord.engines.engine import engines
+from concord.engines.fit import Fit
+from concord.models import model
 
 PACKAGE = Path(concord.__file__).parent
 NAMED = {"engines", "bench", "plots/style.py"}
@@ -54,3 +59,17 @@ def test_the_name_that_statsmodels_engine_had_is_still_handed_out():
     assert {"fit", "from_native", "call"} <= {*dir(mixedlm)} & {*dir(lme4)}
     with pytest.raises(ImportError):
         from concord.engines import mixedlm2  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    "line", ["from concord.engines.mixedlm import fit", "import concord.engines.mixedlm as m; fit = m.fit"]
+)
+def test_the_former_name_is_a_module_too_but_no_engine(line):
+    code = f"{line}\nfrom concord.engines import engines, statsmodels\nassert fit is statsmodels.fit\nprint(*engines())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["statsmodels", "lme4", "nlme"]
+
+
+def test_the_former_name_is_answered_for():
+    found = answer(model.get("sleepstudy-random_intercept"), "mixedlm", "default")
+    assert isinstance(found, Fit) and found.engine == "statsmodels"

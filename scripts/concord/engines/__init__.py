@@ -5,8 +5,8 @@ from typing import Any
 
 import lazy_loader
 
-# Folders with more engines, each one imported as if it stood beside the others.
-__path__ += [each for each in os.environ.get("CONCORD_ENGINES", "").split(os.pathsep) if each]
+FOLDERS = "CONCORD_ENGINES"
+"""The environment variable that lists folders with more engines."""
 
 FORMERLY = {"mixedlm": "statsmodels"}
 """The names that engines had, and have in files and in people's code."""
@@ -20,6 +20,21 @@ _handed_out, __dir__, __all__ = lazy_loader.attach(
         "fit": ["Attempt", "Fit"],
     },
 )
+
+
+def span() -> list[str]:
+    """The folders of the environment variable, whose engines are imported as if they stood here.
+
+    The variable is made absolute: a process that is started later may have another working directory.
+    """
+    named = [os.path.abspath(each) for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each]
+    if named:
+        os.environ[FOLDERS] = os.pathsep.join(named)
+    __path__.extend(each for each in dict.fromkeys(named) if each not in __path__)
+    return named
+
+
+span()
 
 
 def __getattr__(name: str) -> Any:

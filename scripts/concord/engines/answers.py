@@ -53,7 +53,9 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
         return asked.fit(model, settings)
     except CannotExpress as error:
         return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
-    except (EngineError, RError) as error:
-        if isinstance(error, RError) and asked.role != "guest":
+    except Exception as error:  # whatever a guest raises, the parties have their verdict
+        told = isinstance(error, EngineError)
+        if not told and asked.role != "guest":
             raise
-        return Absence(model, engine, settings, "failed", str(error))
+        reason = str(error) if told or isinstance(error, RError) else f"{type(error).__name__}: {error}"
+        return Absence(model, engine, settings, "failed", reason)

@@ -25,14 +25,12 @@ from typing import Any, Literal, Protocol, cast
 import pandas as pd
 
 from concord import r
+from concord.engines import FOLDERS, FORMERLY, span
 from concord.engines.fit import Fit
 from concord.engines.replicate import Refit
-from concord.errors import InputError
+from concord.errors import InputError, shorten
 from concord.models.model import Model
 from concord.vocabulary import LANGUAGES, ROLES
-
-FOLDERS = "CONCORD_ENGINES"
-"""The environment variable that lists folders with more engines."""
 
 
 class Engine(Protocol):
@@ -126,11 +124,19 @@ _STATED = (
     "orthogonal",
     "inverts",
     "sweep",
+    "fit",
+    "from_native",
+    "imports",
+    "call",
 )
 
 
 class EngineError(RuntimeError):
     """An engine could not fit a model, or gave nothing that can be used; the message says which and why."""
+
+
+class UnusableEngine(EngineError, InputError):
+    """A folder or an entry point cannot be used as an engine; the message says which and why."""
 
 
 class CannotExpress(ValueError):
@@ -155,7 +161,8 @@ def engines() -> dict[str, Engine]:
 
     Raises
     ------
-    EngineError : a folder or an entry point is not an engine, or two have one name
+    InputError : a folder of engines is not there
+    UnusableEngine : a folder or an entry point is not an engine or cannot be imported, or two have one name
     """
     return dict(_found(tuple(_folders())))
 
@@ -208,31 +215,53 @@ def title(label: str) -> str:
 
 def _folders() -> list[str]:
     """The folders that hold engines: this one, and those of the environment, which the package then spans too."""
-    path = sys.modules[__package__].__path__
-    named = [each for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each]
-    for each in named:
+    for each in span():
         if not os.path.isdir(each):
             raise InputError(f"{FOLDERS}: {each}: there is no such folder: correct the path, or unset the variable")
-    path += [each for each in named if each not in path]
-    return list(path)
+    return list(sys.modules[__package__].__path__)
+
+
+def _names(folders: Sequence[str]) -> list[str]:
+    """The packages in the folders, and those of the entry points."""
+    own = folders[0]
+    seen: dict[str, bool] = {}
+    for folder in folders:
+        for each in pkgutil.iter_modules([folder], f"{__package__}."):
+            if folder != own and each.ispkg and each.name in seen:
+                called = each.name.rpartition(".")[2]
+                raise UnusableEngine(f"{os.path.join(folder, called)}: that name is taken: rename the folder")
+            if folder == own or each.ispkg:
+                seen[each.name] = each.ispkg
+    return [name for name, package in seen.items() if package] + [e.value for e in entry_points(group=__package__)]
+
+
+def _imported(name: str) -> Engine:
+    """An engine that has all that each of them must have; what it hands out lazily is not loaded where it is listed."""
+    try:
+        engine = importlib.import_module(name)
+        listed = {*vars(engine), *dir(engine)}
+        missing = [each for each in _STATED if each not in listed and not hasattr(engine, each)]
+    except Exception as error:  # a guest's code may raise anything
+        raise UnusableEngine(f"{name}: cannot be imported: {type(error).__name__}: {shorten(str(error))}") from error
+    if missing:
+        raise UnusableEngine(f"{name} is not an engine: it states no {', '.join(missing)}")
+    for what, words in (("role", ROLES), ("language", LANGUAGES)):
+        if (given := getattr(engine, what)) not in words:
+            raise UnusableEngine(f"{name}: its {what} is {given!r}, not one of {', '.join(words)}")
+    return cast(Engine, engine)
 
 
 @cache
 def _found(folders: tuple[str, ...]) -> dict[str, Engine]:
-    names = [each.name for each in pkgutil.iter_modules(folders, f"{__package__}.") if each.ispkg]
-    names += [each.value for each in entry_points(group=__package__)]
     found: dict[str, Engine] = {}
-    for name in names:
-        engine = cast(Engine, importlib.import_module(name))
-        missing = [each for each in _STATED if not hasattr(engine, each)]
-        if missing:
-            raise EngineError(f"{name} is not an engine: it states no {', '.join(missing)}")
-        if engine.name in found:
-            raise EngineError(f"{name}: there is an engine of the name {engine.name} already")
+    for name in _names(folders):
+        engine = _imported(name)
+        if engine.name in {*found, *FORMERLY}:
+            raise UnusableEngine(f"{name}: there is an engine of the name {engine.name} already")
         if engine.role == "party" and any(
             (each.role, each.language) == ("party", engine.language) for each in found.values()
         ):
-            raise EngineError(f"{name}: {engine.language} has a party already: its role is guest")
+            raise UnusableEngine(f"{name}: {engine.language} has a party already: its role is guest")
         found[engine.name] = engine
     ranks = {each.name: (ROLES.index(each.role), LANGUAGES.index(each.language), each.name) for each in found.values()}
     return {name: found[name] for name in sorted(found, key=ranks.__getitem__)}
