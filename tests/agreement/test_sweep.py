@@ -302,7 +302,8 @@ def test_the_table_shows_every_row_without_timings_or_noise():
     short = rows(*UNCORRELATED).loc[("statsmodels", "bfgs", "raw")]
     assert any(line.split()[:3] == ["statsmodels", "bfgs", "raw"] and f"{short['gap']:.4g}" in line for line in lines)
     raw = made.table["engine"].eq("statsmodels") & made.table["predictors"].eq("raw")
-    assert f"statsmodels raw {made.reached[raw].sum()} of 5; statsmodels scaled " in repr(made)
+    shown = repr(made)
+    assert f"MixedLM (statsmodels) raw {made.reached[raw].sum()} of 5; MixedLM (statsmodels) scaled " in shown
     silent = (made.table["converged"] & ~made.reached).sum()
     assert silent >= 2 and f"Short and yet said to have converged: {silent}." in repr(made)
 
