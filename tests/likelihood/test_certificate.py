@@ -15,7 +15,7 @@ from concord.likelihood.certificate import CertificateError, Exact, _prove, cert
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.reference import certification as certifying
-from support.dense import METHODS, certified, squared
+from support.dense import METHODS, certified, precision, squared
 from support.tables import LINE, MIRROR
 
 rng = np.random.default_rng(71)
@@ -53,13 +53,7 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def precise():
-    """Balls of 240 bits, numbers of 60 digits."""
-    kept, ctx.prec = ctx.prec, 240
-    with mpmath.workdps(60):
-        yield
-    ctx.prec = kept
+precise = precision(240, 60)
 
 
 def number(ball: arb) -> mpmath.mpf:

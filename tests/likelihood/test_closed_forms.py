@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 
-import mpmath
 import pandas as pd
 import pytest
 from flint import arb, ctx, fmpq, fmpq_mat
@@ -16,16 +15,9 @@ from concord.likelihood.certificate import certify
 from concord.models import model as models
 from concord.models.decimals import Columns
 from concord.reference import reference
-from support.dense import METHODS, certified, squared
+from support.dense import METHODS, certified, precision, squared
 
-
-@pytest.fixture(autouse=True)
-def precise():
-    """Balls of 240 bits, numbers of 60 digits."""
-    kept, ctx.prec = ctx.prec, 240
-    with mpmath.workdps(60):
-        yield
-    ctx.prec = kept
+precise = precision(240, 60)
 
 
 # ---- closed forms --------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ import itertools
 
 import mpmath
 import pytest
-from flint import arb, ctx, fmpq
+from flint import arb, fmpq
 
 from concord.likelihood.jets import Jet, variables
+from support.dense import precision
 
 POINT = ("0.75", "1.3", "2.2")
 # Written once for jets, once for mpmath: `log` is the only name that differs.
@@ -27,13 +28,7 @@ FUNCTIONS = {
 PLACES = [(i, j) for i in range(3) for j in range(i + 1)]
 
 
-@pytest.fixture(autouse=True)
-def precise():
-    """Balls of 200 bits, numbers of 50 digits."""
-    kept, ctx.prec = ctx.prec, 200
-    with mpmath.workdps(50):
-        yield
-    ctx.prec = kept
+precise = precision(200, 50)
 
 
 def number(ball: arb) -> mpmath.mpf:

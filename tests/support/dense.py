@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mpmath
 import pytest
+from flint import ctx
 
 from concord.likelihood.certificate import certify
 from concord.likelihood.likelihood import Likelihood
@@ -11,6 +13,17 @@ from concord.models.decimals import Columns
 from concord.reference import reference
 
 METHODS = [pytest.param(True, id="REML"), pytest.param(False, id="ML")]
+
+
+def precision(bits: int, digits: int):
+    """A fixture for every test of a file: balls of so many bits, numbers of so many digits."""
+
+    @pytest.fixture(autouse=True)
+    def precise():
+        with ctx.workprec(bits), mpmath.workdps(digits):
+            yield
+
+    return precise
 
 
 def factors(theta, sizes) -> list[list[list]]:
