@@ -31,6 +31,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; the name of its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shorten(text: str, limit: int = 300) -> str:
     """The lines of a message as one, of at most this many characters."""
     line = " / ".join(one_line(line) for line in text.splitlines() if line.strip())

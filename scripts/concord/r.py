@@ -21,6 +21,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import pandas as pd
 
+from concord.errors import first_line
+
 Record = TypeVar("Record")
 
 INSTALL = (
@@ -80,7 +82,7 @@ def interface() -> Any:
         if ours:
             rinterface.baseenv["options"](_options(rinterface))
     except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
-        raise RError(f"R does not start ({_first_line(error)}): {INSTALL}") from error
+        raise RError(f"R does not start ({first_line(error)}): {INSTALL}") from error
     finally:
         restore_library_path(path)
     return rinterface
@@ -400,7 +402,3 @@ def _without_call(message: str) -> str:
     """R's error message without `Error in f(x, y) :`, on one line."""
     text = " ".join(message.split())
     return re.sub(r"^Error(?: in .*? :)?[: ]*", "", text) or text
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,15 +11,15 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from concord.data.source import NOTES, SourceError, Unusable, check_names
+from concord.errors import one_line
 
 
 def parse(content: bytes, where: str) -> pd.DataFrame:
     """The table that a Parquet or Feather file holds, whichever of the two its first bytes say.
 
     Numbers, truth values and texts become what `delimited.parse` makes of them; a dictionary becomes a category with
-    its levels in their order, ordered if it is; a decimal the nearest double. What can be no variable of
-    a formula (dates, lists, bytes) is `Unusable`. An index that pandas saved is a column, or
-    left out where it has no name.
+    its levels in their order, ordered if it is; a decimal the nearest double. What can be no variable of a formula
+    (dates, lists, bytes) is `Unusable`. An index that pandas saved is a column, or left out where it has no name.
 
     Raises
     ------
@@ -31,9 +31,8 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
         table = _feather(buffer) if content[:4] != b"PAR1" else pa.parquet.ParquetFile(buffer).read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:150]
         raise SourceError(
-            f"{where}: it is not a Parquet or Feather file, or is damaged: save it anew ({reason})"
+            f"{where}: it is not a Parquet or Feather file, or is damaged: save it anew ({_reason(error)})"
         ) from None
     names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
     check_names(names, where)
@@ -47,7 +46,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:150]
+    return one_line(str(error))[:150]
 
 
 def _feather(buffer: pa.BufferReader) -> pa.Table:

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord import r
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
+from concord.errors import first_line
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import DesignTerm
 from concord.models.model import Model
@@ -242,6 +244,23 @@ def collected(
     return Predictions(values, absent, common | dict(definitions or {}), parts or {}, without_offset)
 
 
+def asked_in_r(functions: Callable[[], Any], name: str, of_new_rows: bool = False) -> Question:
+    """A function in R of the package's own result, and perhaps of new rows; its list has the names of `Predictions`.
+
+    Parameters
+    ----------
+    functions : gives the package's R functions by name, once R and the package are wanted
+    name : of the function
+    of_new_rows : whether it is given them
+    """
+
+    def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+        said: dict[str, Any] = r.from_r(r.call(functions()[name], fit.native, *([new] if of_new_rows else [])))
+        return said
+
+    return question
+
+
 def of_whole_rows(question: Question) -> Question:
     """Predictions for the rows that have all predictors, and missing numbers for the others, which some packages drop
     without a word.
@@ -389,11 +408,6 @@ class Statements:
     own_profile: Callable[[Any, str], pd.DataFrame] | None = None
     anova: Callable[[Fit, Sequence[Model], bool], AnovaTable] | None = None
     influence: Callable[[Fit, str], Deletion] | None = None
-
-
-def first_line(error: Exception) -> str:
-    """What a package stops with, on one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def permutation(back: np.ndarray) -> list[int] | None:

@@ -161,8 +161,7 @@ def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
 
 
 def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Where a fit is shown, a place a report, those first that have its own code and then those that show least "
-    "else."""
+    """Where a fit is shown, a place a report: first where its own code is, then where least else is shown."""
     ordered = sorted(fit["places"], key=lambda place: (_own(place, fit) is None, place["among"]))
     return list({place["report"]: place for place in reversed(ordered)}.values())[::-1]
 

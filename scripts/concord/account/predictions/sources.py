@@ -12,7 +12,8 @@ import pandas as pd
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
-from concord.engines.statements import Predictions, first_line, statements
+from concord.engines.statements import Predictions, statements
+from concord.errors import first_line
 from concord.inference.prediction import Solution
 
 

@@ -20,11 +20,11 @@ from concord.engines.statements import (
     Criteria,
     ErrorOfVariance,
     Predictions,
-    Question,
     Statement,
     Test,
     Uncertainty,
     WaldIntervals,
+    asked_in_r,
     collected,
     first_rows,
     of_whole_rows,
@@ -236,8 +236,8 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         (
             (("errors", "conditional"), "nlme gives no conditional variances of random effects"),
             (("standardized",), _standardized),
-            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), _asked("rows")),
-            (("new_fixed", "new"), of_whole_rows(_new_rows)),
+            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), asked_in_r(_room, "rows")),
+            (("new_fixed", "new"), of_whole_rows(asked_in_r(_room, "new_rows", of_new_rows=True))),
             (("variances",), _variances),
         ),
         definitions={"standardized": "standardized_by_deviation"},
@@ -245,19 +245,6 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         # lme leaves offsets out without a word: it is given the response less its offset.
         without_offset=fit.model.design.offset is not None,
     )
-
-
-def _asked(name: str) -> Question:
-    def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-        said: dict[str, Any] = r.from_r(r.call(_room()[name], fit.native))
-        return said
-
-    return question
-
-
-def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    said: dict[str, Any] = r.from_r(r.call(_room()["new_rows"], fit.native, new))
-    return said
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:

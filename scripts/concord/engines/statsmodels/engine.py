@@ -194,12 +194,7 @@ def unfitted(
     """
     upstream = concord.engines.statsmodels.upstream
     form = form or _form(model)
-    data = model.frame if frame is None else frame
-    if form.setup:
-        # Written by `concord.engines.statsmodels.patsy` from the checked tree, and the same text as in `call`.
-        room = {"np": np, "data": data.copy()}
-        exec("\n".join(form.setup), room)
-        data = room["data"]
+    data = form.table(model.frame if frame is None else frame)
     groups = np.ones(len(data)) if form.group is None else data[form.group]
     native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
     free = upstream.MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))

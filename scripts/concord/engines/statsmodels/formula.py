@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,16 @@ class MixedLMForm:
     independent: bool = False
     vc_formula: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+
+    def table(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The table that MixedLM is given: a copy on which `setup` has run; the table itself where there is none."""
+        if not self.setup:
+            return data
+        # Written by `concord.engines.statsmodels.patsy` from the checked tree, and the same text as in the listing.
+        room: dict[str, Any] = {"np": np, "data": data.copy()}
+        exec("\n".join(self.setup), room)
+        made: pd.DataFrame = room["data"]
+        return made
 
 
 def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bool = True) -> MixedLMForm:

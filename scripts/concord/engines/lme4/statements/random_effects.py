@@ -13,7 +13,7 @@ from concord import r
 from concord.arrays import Array, Integers, Matrix
 from concord.engines.fit import Fit
 from concord.engines.lme4.engine import room as engine_room
-from concord.engines.statements import NotStated, Predictions, Question, collected, first_rows, of_whole_rows
+from concord.engines.statements import NotStated, Predictions, asked_in_r, collected, first_rows, of_whole_rows
 from concord.inference import effects
 from concord.models.coding import between, same_groups
 
@@ -37,8 +37,8 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         (
             (("conditional",), _conditional),
             (("standardized",), "lme4 has no standardized random effects"),
-            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), _asked("rows")),
-            (("new_fixed", "new"), of_whole_rows(_new_rows)),
+            (("fitted", "fitted_fixed", "predicted", "residual", "pearson", "scaled"), asked_in_r(_room, "rows")),
+            (("new_fixed", "new"), of_whole_rows(asked_in_r(_room, "new_rows", of_new_rows=True))),
             (("variances",), _variances),
         ),
         definitions={"pearson": "pearson_not_scaled"},
@@ -47,19 +47,6 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
             "conditional, across terms": "ranef() of lme4 has the covariances within a term only",
         },
     )
-
-
-def _asked(name: str) -> Question:
-    def question(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-        said: dict[str, Any] = r.from_r(r.call(_room()[name], fit.native))
-        return said
-
-    return question
-
-
-def _new_rows(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    said: dict[str, Any] = r.from_r(r.call(_room()["new_rows"], fit.native, new))
-    return said
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:

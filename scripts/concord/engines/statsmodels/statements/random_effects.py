@@ -97,11 +97,7 @@ def _new(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     for name in new:
         if isinstance(new[name].dtype, pd.CategoricalDtype) and "predictor" in fit.model.formula.uses[name]:
             data[name] = data[name].astype(frame[name].dtype)
-    room = {"np": np, "data": data}
-    exec(
-        "\n".join(form.setup), room
-    )  # written by `concord.engines.statsmodels.patsy` from the checked tree, as in the engine
-    return {"new_fixed": np.asarray(fit.native.predict(room["data"].tail(len(new))), float)}
+    return {"new_fixed": np.asarray(fit.native.predict(form.table(data).tail(len(new))), float)}
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
