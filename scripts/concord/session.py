@@ -48,7 +48,7 @@ CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
 
 
-class Inquiry:
+class Inquiry(tables.Shown):
     """One lme4 formula on one table.
 
     Parameters
@@ -93,18 +93,13 @@ class Inquiry:
         prepared = preparation.prepare(table, parsed)
         self.rows, self.notes = len(table), tuple(prepared.notes)
         record = datasets.ModelRecord(formula=formula, title=f"{formula} on {self.source or 'a table'}")
-        dataset = datasets.Dataset(
-            id=self.name,
-            frame=prepared.frame,
-            columns={},
-            models={"model": record},
+        dataset = datasets.of_table(
+            self.name,
+            prepared.frame,
+            {"model": record},
             title=self.source or self.name,
             source=self.source or "a table in memory",
-            version="",
-            citation="",
-            licence="",
             sha256=_checksum(prepared.frame),
-            place=None,
         )
         self.model = Model(dataset, "model", record, method)
         preparation.check(self.model.design, parsed, prepared)
@@ -284,18 +279,10 @@ class Inquiry:
         used = len(model.design.y)
         kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"
         caption = (
-            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; "
-            f"{len(model.design.names)} fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} "
-            "random effects"
+            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
+            f"fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} random effects"
         )
         return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())
 
 
 class Certificate:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -206,7 +205,7 @@ class Account:
         }
 
 
-class Summary:
+class Summary(tables.Shown):
     """How many lines of each section came out how.
 
     Attributes
@@ -262,10 +261,3 @@ class Summary:
         word = f"{quantities.DIFFER}, " if differ else ""
         head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {differ} that nothing explains"
         return head, ["section", *table.columns], rows, 1, notes
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())

@@ -244,7 +244,7 @@ class Line:
         return float(apart.max(initial=0.0)) if not np.isnan(apart).any() else np.nan
 
 
-class Sheet:
+class Sheet(tables.Shown):
     """Lines of one model as a table, with a column for each of the two questions.
 
     Attributes
@@ -360,15 +360,7 @@ class Sheet:
         return [*told, *notes, *absent]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {
-            "text/plain": tables.render_text(*rendered),
-            "text/html": tables.render_html(*rendered),
-            QUANTITIES_TYPE: self.record(),
-        }
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())
+        return {**super()._repr_mimebundle_(), QUANTITIES_TYPE: self.record()}
 
 
 def _capital(text: str, names: tuple[str, ...]) -> str:

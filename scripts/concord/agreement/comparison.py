@@ -56,7 +56,7 @@ class Disagreement(AssertionError):
         self.breaches = breaches
 
 
-class Comparison:
+class Comparison(tables.Shown):
     """Answers to one model side by side.
 
     All that decides is fixed where it is made: two equal comparisons have equal verdicts, whenever they are read.
@@ -339,15 +339,7 @@ class Comparison:
         return f"{self.title}: {self.verdict.word}\n{self.verdict.reason}.", header, rows, 3, notes
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {
-            "text/plain": tables.render_text(*rendered),
-            "text/html": tables.render_html(*rendered),
-            MEDIA_TYPE: self.record(),
-        }
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())
+        return {**super()._repr_mimebundle_(), MEDIA_TYPE: self.record()}
 
 
 def _kind(engine: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def everything(chosen: Iterable[models.Model] | None = None) -> Iterator[Compari
             yield compare(*(answer(model, engine, settings) for engine in engines()))
 
 
-class Gate:
+class Gate(table.Shown):
     """Comparisons of several models or settings.
 
     A displayed gate is a table of verdicts, and carries the records of all its fits.
@@ -154,16 +154,9 @@ class Gate:
         return f"{passed} of {len(rows)} comparisons as expected", header, rows, len(header), self.unexplained
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
         records = [each.record() for each in self.comparisons]
-        return {
-            "text/plain": table.render_text(*rendered),
-            "text/html": table.render_html(*rendered),
-            MEDIA_TYPE: {key: [row for record in records for row in record[key]] for key in ("estimates", "fits")},
-        }
-
-    def __repr__(self) -> str:
-        return table.render_text(*self._rendered())
+        rows = {key: [row for record in records for row in record[key]] for key in ("estimates", "fits")}
+        return {**super()._repr_mimebundle_(), MEDIA_TYPE: rows}
 
 
 def _rank(engine: str, settings: str) -> tuple[int, int]:

@@ -27,11 +27,10 @@ from concord.reference import reference
 from concord.reference.reference import Reference
 
 COLUMNS = ("engine", "optimizer", "predictors", "gap", "digits", "loglik", "seconds", "converged", "message", "error")
-PREDICTORS = ("raw", "centred", "scaled")
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(tables.Shown):
     """What every optimizer of every engine gives for one model.
 
     Attributes
@@ -91,13 +90,6 @@ class Sweep:
             "digits: whole correct digits of the worst estimate."
         )
         return caption, header, rows, 5, notes
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())
 
 
 def run(model: Model, against: Reference | None = None) -> Sweep:

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +29,8 @@ LEVEL = 0.95
 _NUMBER = re.compile(r"\d+\.\d+(e[+-]?\d+)?")
 
 
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bootstrap(tables.Shown):
     """Replicates of a model, by every source on the same draws.
 
     Attributes
@@ -213,13 +212,6 @@ class Bootstrap:
         if not notes:
             notes.append("Every replicate of every source reached the optimum of its response, and says so.")
         return [*notes, *(f"{engine}: {why}." for engine, why in self.absent.items())]
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        rendered = self._rendered()
-        return {"text/plain": tables.render_text(*rendered), "text/html": tables.render_html(*rendered)}
-
-    def __repr__(self) -> str:
-        return tables.render_text(*self._rendered())
 
 
 def percentiles(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

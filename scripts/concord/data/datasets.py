@@ -227,6 +227,25 @@ def read(place: Path) -> Dataset:
     )
 
 
+def of_table(
+    id: str, frame: pd.DataFrame, models: dict[str, ModelRecord], title: str, source: str, sha256: str
+) -> Dataset:
+    """A table that is not a dataset of the catalogue, without version, citation and licence; see `Dataset`."""
+    return Dataset(
+        id=id,
+        frame=frame,
+        columns={},
+        models=models,
+        title=title,
+        source=source,
+        version="",
+        citation="",
+        licence="",
+        sha256=sha256,
+        place=None,
+    )
+
+
 def _read_record(toml: Path) -> _DatasetRecord:
     try:
         content = tomllib.loads(toml.read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from typing import Any
 
 Row = Sequence[object]
 Rendered = tuple[str, Sequence[str], Sequence[Row], int, Sequence[str]]
@@ -72,6 +73,20 @@ def render_html(
         f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
+
+
+class Shown:
+    """What is shown as one table, which `_rendered` gives: as text on a terminal, as HTML in a notebook."""
+
+    def _rendered(self) -> Rendered:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        rendered = self._rendered()
+        return {"text/plain": render_text(*rendered), "text/html": render_html(*rendered)}
+
+    def __repr__(self) -> str:
+        return render_text(*self._rendered())
 
 
 def _headings(rows: Sequence[Row], left: int) -> int:

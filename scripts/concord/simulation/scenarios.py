@@ -123,18 +123,9 @@ class Scenario:
         )
         frame = frame[~np.isin(np.arange(len(codes)), lost)].reset_index(drop=True)
         record = datasets.ModelRecord(formula=FORMULA, title=f"{FORMULA} on made-up data")
-        dataset = datasets.Dataset(
-            id="made",
-            frame=frame,
-            columns={},
-            models={self.name: record},
-            title=self.name,
-            source="made up",
-            version="",
-            citation="",
-            licence="",
-            place=None,
-            sha256=hashlib.sha256(f"{self.name} {seed}".encode()).hexdigest(),
+        digest = hashlib.sha256(f"{self.name} {seed}".encode()).hexdigest()
+        dataset = datasets.of_table(
+            "made", frame, {self.name: record}, title=self.name, source="made up", sha256=digest
         )
         return Model(dataset, self.name, record, method)
 
