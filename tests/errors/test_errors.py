@@ -23,6 +23,7 @@ BY_INPUT = {
     "PreparationError",
     "ReferenceError",
     "SourceError",
+    "UnusableEngine",
 }
 
 
