@@ -6,12 +6,15 @@ from pathlib import Path
 
 from concord.errors import InputError
 
-_ROOT = Path(__file__).resolve().parents[2]
+_SCRIPTS = Path(__file__).resolve().parents[1]
+_ROOT = _SCRIPTS.parent
 
 
 def root() -> Path | None:
     """The folder of the checkout; None where the package is installed without one."""
-    return _ROOT if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "notebooks").is_dir() else None
+    # Installed into a folder of another project, the package may stand two folders below a pyproject.toml as well.
+    held = (_ROOT / "pyproject.toml").is_file() and all((_ROOT / name).is_dir() for name in ("notebooks", "datasets"))
+    return _ROOT if held and _SCRIPTS.name == "scripts" else None
 
 
 def path(*names: str) -> Path:

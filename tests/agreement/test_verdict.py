@@ -76,6 +76,19 @@ def test_what_cannot_be_written_comes_first_then_no_fit_then_short_then_differ_t
     assert told.reason == "MixedLM (statsmodels) gave no fit: stopped after 60 s; lme4 is at the certified optimum"
 
 
+def test_a_fit_above_the_reference_by_more_than_is_allowed_is_no_agreement():
+    """As much as a fit may be below it."""
+    assert word(replace(GOOD, gap=-1.01 * ALLOWED), OTHER) == "differ"
+    assert word(replace(GOOD, gap=-ALLOWED), OTHER) == "agree"
+
+
+def test_a_singular_fit_is_evidence_only_where_the_optimum_is_not_singular():
+    lost = replace(GOOD, gap=1.0, singular=True)
+    inside, at = (decide(Facts([lost, OTHER], allowed=ALLOWED, boundary=each)) for each in (False, True))
+    assert "boundary" in inside.evidence and "the optimum's is not" in inside.reason
+    assert "boundary" not in at.evidence and "the optimum's is not" not in at.reason
+
+
 def test_fits_at_a_lower_optimum_are_told_with_all_that_are_known():
     """Both at the lower one of two; one of them at the third of three."""
     both = [replace(each, gap=12.4345, slope=1e-7) for each in (GOOD, OTHER)]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy
 import pytest
 
 from support import shelf
@@ -68,6 +69,17 @@ def test_one_changed_byte_of_a_source_is_another_key(checkout):
     assert shelf.key(shelf.sources(checkout), checkout, ["R 4"]) != before
     (checkout / "scripts/concord/new.py").touch()
     assert len(shelf.sources(checkout)) == 6
+
+
+def test_the_versions_are_of_both_languages_packages():
+    """As each of them says itself."""
+    lme4 = subprocess.run(
+        ["Rscript", "--vanilla", "-e", "cat(packageDescription('lme4')$Version)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {f"numpy {numpy.__version__}", "lme4", lme4.stdout} <= set(shelf.versions())
 
 
 def test_of_two_that_want_a_fit_one_makes_it_and_the_other_waits(tmp_path):

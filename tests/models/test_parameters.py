@@ -164,6 +164,24 @@ def test_a_correlation_of_one_is_on_the_boundary(left, singular, sign):
     assert Parameters(np.zeros(1), (matrix,), 1.0).singular(design) is singular
 
 
+def test_a_correlation_of_one_is_on_the_boundary_however_large_the_variances():
+    """The least variance of a combination is 1e-3 / 4 of the residuals', and the effects are correlated to 1e-9."""
+    term = DesignTerm("g", ("a", "b"), np.eye(4)[:, :2], np.arange(4) // 2, ("1", "2"))
+    design = Design(np.ones(4), np.ones((4, 1)), ("(Intercept)",), (term,), np.arange(4))
+    for left, singular in ((1e-9, True), (1e-6, False)):
+        matrix = 1e6 * np.array([[1, 1 - left], [1 - left, 1]])
+        assert Parameters(np.zeros(1), (matrix,), 1.0).singular(design) is singular
+
+
+def test_shares_are_mean_squares_in_residual_variances():
+    """Of columns with mean squares of 1 and 16: 4 / 2 and 9 * 16 / 2."""
+    columns = np.array([[1.0, 4], [1, -4], [-1, 4], [1, 4]])
+    term = DesignTerm("g", ("a", "b"), columns, np.arange(4) // 2, ("1", "2"))
+    design = Design(np.ones(4), np.ones((4, 1)), ("(Intercept)",), (term,), np.arange(4))
+    (shares,) = Parameters(np.zeros(1), (np.array([[4.0, 1], [1, 9]]),), 2.0).shares(design)
+    assert shares.tolist() == [2, 72]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_spectrum_of_a_covariance_matrix_gives_it_back(seed):
     """D H H' D is the matrix, whatever its rank and its units; an indefinite matrix is refused."""

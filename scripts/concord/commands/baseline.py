@@ -23,9 +23,9 @@ from concord.errors import InputError
 from concord.models.parameters import KEY
 
 FORMAT = 1
+"""What `Baseline.text` writes; a file by another version is refused."""
 # A standard error may move by this share of itself between two runs: it follows variances within their tolerance.
 ERROR_MOVES = 1e-3
-"""What `Baseline.text` writes; a file by another version is refused."""
 _QUANTITY = {"loglik": "log-likelihood", "fixed": "fixed effect", "std_error": "standard error", "ran_pars": ""}
 
 Kind = Literal["new", "gone", "input", "verdict", "gap", "estimate"]
