@@ -66,10 +66,10 @@ class Baseline:
     versions: Mapping[str, str]
     entries: Sequence[Mapping[str, Any]]
 
-    def text(self) -> str:
-        """As JSON, a line for each quantity, so that a version control system shows what moved."""
+    def text(self, **more: Any) -> str:
+        """As JSON, a line for each quantity, so that a version control system shows what moved; more beside it."""
         entries = ",\n".join(map(_entry_text, self.entries))
-        head = json.dumps({"format": FORMAT, "versions": dict(self.versions)}, indent=1, ensure_ascii=False)
+        head = json.dumps({"format": FORMAT, "versions": dict(self.versions), **more}, indent=1, ensure_ascii=False)
         return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
 
 
