@@ -16,7 +16,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="compare every model of the workbook, and write verdicts and estimates as JSON",
         description="Compare every model of the workbook at default and at tuned settings, and write a baseline.",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="PATH", help="the JSON to write, or a folder for it")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="PATH", help="the JSON to write, or a folder for it"
+    )
     arguments.add_models(parser)
     parser.set_defaults(command=run)
 
