@@ -27,7 +27,7 @@ def run(given: argparse.Namespace) -> int:
     """Compare models of the workbook, at default and at tuned settings, and write what came of it as a baseline.
 
     A line for each comparison goes to stdout as soon as it is done; the file is written at the end, in one step. Beside
-    what a baseline holds it has `provenance`, and `fits`, the rows of fits.csv with what each package said.
+    what a baseline holds it has `provenance`, and `fits`, the rows of fits.csv with the grade of each.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def run(given: argparse.Namespace) -> int:
     entries, fits = [], []
     for comparison in everything(chosen):
         entries.append(baseline.entry(comparison.model.id, comparison))
-        fits += comparison.record()["fits"]
+        grades = [*comparison.grades, *("" for _ in comparison.absent)]
+        fits += [{**fit, "grade": grade} for fit, grade in zip(comparison.record()["fits"], grades, strict=True)]
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
     file = given.output / "verdicts.json" if given.output.is_dir() else given.output
     write(file, baseline.of(entries).text(provenance=versions.provenance(), fits=fits))
