@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.engines.engine import engines
+from concord.engines.engine import engines, party
+from concord.vocabulary import LANGUAGES
 
 
 def collect(python: Iterable[str] | None = None, in_r: Iterable[str] | None = None) -> dict[str, str]:
@@ -60,6 +61,14 @@ def versions() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "version"]).set_index("name")
 
 
+def made_with() -> str:
+    """The sentence that belongs under verdicts: the packages that they are about, their languages, and the system."""
+    packages = {language: party(language).packages[0] for language in LANGUAGES}
+    found = collect([packages["Python"]], [packages["R"]])
+    told = [f"{package} {found[package]} ({language} {found[language]})" for language, package in packages.items()]
+    return f"Made with {' and '.join(told)} on {_system()}."
+
+
 def provenance() -> dict[str, Any]:
     """When and where: the time, the system, the machine with its processors, and what does linear algebra in Python and
     in R.
@@ -92,8 +101,7 @@ def _processor() -> str:
 
 
 def _numpy_blas() -> str:
-    # numpy's annotations know only that it prints.
-    shown: Any = np.show_config(mode="dicts")  # type: ignore[func-returns-value]
+    shown: Any = np.show_config(mode="dicts")
     blas = shown["Build Dependencies"]["blas"]
     return f"{blas['name']} {blas['version']}"
 

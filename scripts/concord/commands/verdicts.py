@@ -37,6 +37,8 @@ def run(given: argparse.Namespace) -> int:
     ------
     InputError : there is no such model
     """
+    from dataclasses import replace
+
     from concord import versions
     from concord.agreement.gate import everything
     from concord.commands import baseline
@@ -52,5 +54,6 @@ def run(given: argparse.Namespace) -> int:
         fits += [{**fit, "grade": grade} for fit, grade in zip(comparison.record()["fits"], grades, strict=True)]
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
     file = given.output / "verdicts.json" if given.output.is_dir() else given.output
-    write(file, baseline.of(entries).text(provenance=versions.provenance(), fits=fits))
+    more = {"provenance": versions.provenance(), "fits": fits}
+    write(file, replace(baseline.of(entries), more=more).text())
     return 0
