@@ -46,9 +46,7 @@ OPTIONS: dict[str, Any] = {
     "warn": 0,
     "encoding": "native.enc",
     "width": 80,
-    "warnPartialMatchArgs": False,
-    "warnPartialMatchAttr": False,
-    "warnPartialMatchDollar": False,
+    **dict.fromkeys(("warnPartialMatchArgs", "warnPartialMatchAttr", "warnPartialMatchDollar"), False),
     "lmerControl": None,
 }
 """R's options wherever Concord asks R for something: R's own defaults, whatever is set in the session."""

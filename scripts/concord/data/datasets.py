@@ -212,19 +212,8 @@ def read(place: Path) -> Dataset:
     toml, table = place / "dataset.toml", place / f"{place.name}.csv"
     record = _read_record(toml)
     frame = _read_table(table, toml, record)
-    return Dataset(
-        place.name,
-        frame,
-        record.columns,
-        record.models,
-        record.title,
-        record.source,
-        record.version,
-        record.citation,
-        record.licence,
-        record.sha256,
-        place,
-    )
+    origin = record.title, record.source, record.version, record.citation, record.licence
+    return Dataset(place.name, frame, record.columns, record.models, *origin, record.sha256, place)
 
 
 def of_table(

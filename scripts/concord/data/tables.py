@@ -1,8 +1,7 @@
 """A user's own table: a file as a pandas table, read strictly; what is wrong with it is one line.
 
-One module a format: `delimited` (CSV and its kin), `arrow` (Parquet, Feather) and `rds` (R's saved objects). A
-format's module is loaded by the room when a file of that format is read, so that a CSV does not wait for the others'
-packages.
+One module a format: `delimited` (CSV and its kin), `arrow` (Parquet, Feather) and `rds` (R's saved objects). A format's
+module is loaded by the room when a file of that format is read, so that a CSV does not wait for the others' packages.
 """
 
 from __future__ import annotations

@@ -16,50 +16,11 @@ import pandas as pd
 
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
 
-ESTIMATES_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "engine",
-    "effect",
-    "group",
-    "term",
-    "estimate",
-    "std_error",
-)
-FITS_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "engine",
-    "loglik",
-    "gap",
-    "digits",
-    "converged",
-    "said_so",
-    "seconds",
-    "messages",
-    "verdict",
-)
-QUANTITIES_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "section",
-    "quantity",
-    "effect",
-    "group",
-    "term",
-    "source",
-    "value",
-    "expected",
-    "definition",
-    "same_definition",
-    "verdict",
-    "reason",
+_FIT = "dataset model method settings"
+ESTIMATES_COLUMNS = tuple(f"{_FIT} engine effect group term estimate std_error".split())
+FITS_COLUMNS = tuple(f"{_FIT} engine loglik gap digits converged said_so seconds messages verdict".split())
+QUANTITIES_COLUMNS = tuple(
+    f"{_FIT} section quantity effect group term source value expected definition same_definition verdict reason".split()
 )
 
 

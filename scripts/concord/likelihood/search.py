@@ -8,8 +8,7 @@ standard deviations of every size and correlations near -1, 0 and 1, and every d
 each effect from every optimum that was found.
 
 All coordinates are whitened (`concord.likelihood.likelihood`): a standard deviation of 1 contributes as much to the
-response as
-the residuals do.
+response as the residuals do.
 """
 
 from __future__ import annotations

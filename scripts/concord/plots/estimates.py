@@ -62,10 +62,8 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
     table = pd.DataFrame(drawn, columns=[*KEY, "fit", "estimate", "lower", "upper", "reference"])
     alt = (
         f"{len(right)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
-        "of "
-        f"{listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
-        "and "
-        f"a dashed line at the reference. {_furthest(table)}"
+        f"of {listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed "
+        f"effects, and a dashed line at the reference. {_furthest(table)}"
     )
     return described(figure, alt, table)
 

@@ -79,10 +79,8 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
         axes.set_ylim(-3.1, 3.1)
     alt = (
         "Zeta, the signed root of the deviance above its minimum, over each parameter, a panel a parameter and a line "
-        "a "
-        f"source, with pairs of lines at the intervals of {', '.join(f'{level:.0%}' for level in levels)}. A straight "
-        "line "
-        f"is a parabolic deviance. {_crossings(near, max(levels, key=lambda level: -abs(level - 0.95)))}"
+        f"a source, with pairs of lines at the intervals of {', '.join(f'{level:.0%}' for level in levels)}. A "
+        f"straight line is a parabolic deviance. {_crossings(near, max(levels, key=lambda level: -abs(level - 0.95)))}"
     )
     return described(figure, alt, near)
 
@@ -184,10 +182,8 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     inside = values[drop <= level]
     alt = (
         f"Line chart of twice the fall of MixedLM's profile log-likelihood over the {label}, from {values.min():.4g} "
-        "to "
-        f"{values.max():.4g}, with a vertical line at the estimate, {estimate:.4g}, and a horizontal one at "
+        f"to {values.max():.4g}, with a vertical line at the estimate, {estimate:.4g}, and a horizontal one at "
         f"{level:.3g}, the {confidence:.0%} point of chi-squared with 1 degree of freedom. The points below that line "
-        "reach "
-        f"from {inside.min():.4g} to {inside.max():.4g}; the largest fall drawn is {drop.max():.3g}."
+        f"reach from {inside.min():.4g} to {inside.max():.4g}; the largest fall drawn is {drop.max():.3g}."
     )
     return described(figure, alt, table)

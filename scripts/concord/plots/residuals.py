@@ -49,10 +49,8 @@ def groups(model: Model) -> Figure:
     grid[0, 0].set_ylabel(plain(response))
     alt = (
         f"Dot plot of {response} in the levels of {' and '.join(factors)}, sorted by their means (diamonds), with a "
-        "line at "
-        f"the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
-        f"{design.y.min():.4g} and "
-        f"{design.y.max():.4g}."
+        f"line at the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
+        f"{design.y.min():.4g} and {design.y.max():.4g}."
     )
     return described(
         figure, alt, {"The means of the levels": pd.concat(drawn), "The observations": pd.concat(observed)}
@@ -90,8 +88,7 @@ def residuals(*fits: Fit) -> Figure:
         )
     alt = (
         "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "
-        "values, to "
-        f"the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
+        f"values, to the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
 

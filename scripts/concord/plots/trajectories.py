@@ -100,8 +100,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     spread = float(np.ptp(table[names].to_numpy(float), axis=1).max())
     alt = (
         f"{len(chosen)} panels, one for each of {len(chosen)} of the {len(term.levels)} levels of {term.group}, from "
-        "the "
-        f"lowest to the highest mean: observed {in_unit(model.formula.response, units[1])} over "
+        f"the lowest to the highest mean: observed {in_unit(model.formula.response, units[1])} over "
         f"{in_unit(x, units[0])} as dots, and the fitted lines of {listed(list(map(fit_in_words, fits)))}. "
         + (f"The fitted lines are nowhere further apart than {bounded(spread)}." if len(fits) > 1 else "")
     )

@@ -64,8 +64,7 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     counts = pd.Series([each.verdict.word for each in compared]).value_counts()
     alt = (
         f"Grid of verdicts, a row for each model ({len(rows)}) and a column for each of "
-        f"{listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the "
-        "verdict's "
+        f"{listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the verdict's "
         f"letter and colour and each engine's gap and digits. Of {len(compared)} comparisons: "
         f"{listed([f'{count} {word}' for word, count in counts.items()])}."
     )
@@ -124,10 +123,9 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     ]
     alt = (
         f"Contour map of the log-likelihood of {comparison.model.id} by {comparison.model.method} over the relative "
-        "standard "
-        f"deviations of {names[0]} and {names[1]}, both on log scales, in units below the optimum. The optimum, a "
-        "star, is at "
-        f"{places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: {'; '.join(stopped)}."
+        f"standard deviations of {names[0]} and {names[1]}, both on log scales, in units below the optimum. The "
+        f"optimum, a star, is at {places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: "
+        f"{'; '.join(stopped)}."
     )
     labels = [f"relative sd of {name}" for name in names]
     stops = pd.DataFrame(places, columns=labels)
@@ -211,9 +209,8 @@ def sweep(swept: Sweep) -> Figure:
     alt = (
         f"Dot plot of how many log-likelihood units each optimizer stopped below the optimum of {swept.model.id} by "
         f"{swept.model.method}, on a log scale, a panel for each engine, a line for each optimizer and a marker for "
-        "each "
-        f"coding of the predictors. At the optimum: {listed(counts)}. {claimed} say that they have converged "
-        "and are not at the optimum."
+        f"each coding of the predictors. At the optimum: {listed(counts)}. {claimed} say that they have converged and "
+        "are not at the optimum."
     )
     columns = ["engine", "optimizer", "predictors", "gap", "digits", "converged", "message", "error"]
     return described(figure, alt, table[columns])

@@ -60,27 +60,14 @@ def schema(design: Design) -> pa.Schema:
     ``added``, the time beyond it that handing over a response and reading the estimates takes. ``estimate: name`` and,
     for fixed effects, ``std_error: name`` and ``covers: name`` (whether the Wald interval holds the true value) follow.
     """
-    named = [
-        ("case", pa.string()),
-        ("replicate", pa.int64()),
-        ("engine", pa.string()),
-        ("settings", pa.string()),
-        ("verdict", pa.string()),
-        ("loglik", pa.float64()),
-        ("gap", pa.float64()),
-        ("short", pa.bool_()),
-        ("imprecise", pa.bool_()),
-        ("converged", pa.bool_()),
-        ("alarmed", pa.bool_()),
-        ("own", pa.bool_()),
-        ("seconds", pa.float64()),
-        ("added", pa.float64()),
-        ("error", pa.string()),
-        ("messages", pa.list_(pa.field("element", pa.string()))),  # as Parquet calls it
-    ]
-    named += [(f"estimate: {name}", pa.float64()) for name in names(design)]
-    named += [(f"std_error: {name}", pa.float64()) for name in design.names]
-    named += [(f"covers: {name}", pa.bool_()) for name in design.names]
+    text, number, yes = pa.string(), pa.float64(), pa.bool_()
+    named = [("case", text), ("replicate", pa.int64()), ("engine", text), ("settings", text), ("verdict", text)]
+    named += [("loglik", number), ("gap", number), ("short", yes), ("imprecise", yes), ("converged", yes)]
+    named += [("alarmed", yes), ("own", yes), ("seconds", number), ("added", number), ("error", text)]
+    named += [("messages", pa.list_(pa.field("element", text)))]  # as Parquet calls it
+    named += [(f"estimate: {name}", number) for name in names(design)]
+    named += [(f"std_error: {name}", number) for name in design.names]
+    named += [(f"covers: {name}", yes) for name in design.names]
     return pa.schema(named)
 
 

@@ -121,14 +121,8 @@ class Findings:
         for head, tally in self._fits():
             (seconds, gap), (seconds_error, gap_error) = tally.numbers.mean, tally.numbers.error
             counts = {name: getattr(tally, name) for name in COUNTS}
-            means = {
-                "gap": gap,
-                "gap_error": gap_error,
-                "largest_gap": tally.largest,
-                "seconds": seconds,
-                "seconds_error": seconds_error,
-            }
-            rows.append({**head, **counts, **means})
+            gaps = {"gap": gap, "gap_error": gap_error, "largest_gap": tally.largest}
+            rows.append({**head, **counts, **gaps, "seconds": seconds, "seconds_error": seconds_error})
         return with_shares(pd.DataFrame(rows), "short")
 
     @cached_property
@@ -152,23 +146,13 @@ class Findings:
         for (name, engine, settings), tally in self._tallies.items():
             case = self.manifest["cases"][name]
             head = {"case": name, **case["factors"], "engine": engine, "settings": settings}
-            coverage = tally.covers.mean
+            off, covers = tally.deviations, tally.covers
             for i, (parameter, truth) in enumerate(case["truth"].items()):
-                counted = tally.covers.count[i]
-                rows.append(
-                    {
-                        **head,
-                        "parameter": parameter,
-                        "truth": truth,
-                        "replicates": int(tally.deviations.count[i]),
-                        "bias": tally.deviations.mean[i],
-                        "bias_error": tally.deviations.error[i],
-                        "deviation": tally.deviations.deviation[i],
-                        "std_error": tally.errors.mean[i],
-                        "coverage": coverage[i],
-                        "coverage_error": share_error(tally.covers.total[i], counted),
-                    }
-                )
+                counted = {"parameter": parameter, "truth": truth, "replicates": int(off.count[i])}
+                estimates = {"bias": off.mean[i], "bias_error": off.error[i], "deviation": off.deviation[i]}
+                wald = {"std_error": tally.errors.mean[i], "coverage": covers.mean[i]}
+                wald["coverage_error"] = share_error(covers.total[i], covers.count[i])
+                rows.append({**head, **counted, **estimates, **wald})
         return pd.DataFrame(rows)
 
     def by(self, *factors: str) -> pd.DataFrame:
