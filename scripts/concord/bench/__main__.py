@@ -57,25 +57,25 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, metavar="FILE", help="default: notebooks/speed.jsonl")
     parser.add_argument("--folder", type=Path, help="with the notebooks; default: notebooks")
-    given = parser.parse_args()
-    if unknown := [name for name in given.names if name not in every]:
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in every]:
         parser.error(f"no benchmark is called {unknown[0]}: there are {', '.join(every)}")
-    if given.rounds is not None and given.rounds < 1:
+    if args.rounds is not None and args.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    sizes = [size for size in growth.SIZES if size <= given.rows]
+    sizes = [size for size in growth.SIZES if size <= args.rows]
     if len(sizes) < 2:
         parser.error(f"--rows must be {growth.SIZES[1]} or more: growth is between two sizes")
-    found = {}
-    for name in given.names or every:
+    records = {}
+    for name in args.names or every:
         try:
             if name in GROWTHS:
-                found[name] = grown(name, sizes)
+                records[name] = grown(name, sizes)
             else:
-                found[name] = compared(name, given.rounds, given.folder.absolute() if given.folder else None)
+                records[name] = compared(name, args.rounds, args.folder.absolute() if args.folder else None)
         except SideFailed as failure:
             print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
             return 1
-    results.keep(found, given.results)
+    results.keep(records, args.results)
     return 0
 
 
@@ -100,7 +100,7 @@ def grown(name: str, sizes: list[int]) -> dict[str, Any]:
     for rows in sizes:
         points.append({"rows": rows, **growth.measured(name.partition("-")[2], rows)})
         print(f"  {rows} rows: {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB", file=sys.stderr)
-    power = growth.exponent(sizes, [each["seconds"] for each in points])
+    power = growth.exponent(sizes, [point["seconds"] for point in points])
     print(
         f"{name}: rows to the power {power:.2f}, goal at most 1; "
         f"{sizes[-1]} rows {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB",

@@ -88,7 +88,7 @@ def _content(path: Path, where: str) -> bytes:
 
 def _near(path: Path) -> str:
     try:
-        names = [each.name for each in path.parent.iterdir()]
+        names = [file.name for file in path.parent.iterdir()]
     except OSError:
         return f"; there is no folder {shown(path.parent)} either"
     near = difflib.get_close_matches(path.name, names, n=1)

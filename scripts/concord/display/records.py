@@ -68,10 +68,10 @@ def unexplained(lines: pd.DataFrame) -> list[str]:
 def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """A row as JSON can hold it: a missing or infinite number is null."""
 
-    def value(each: Any) -> Any:
-        if isinstance(each, float | np.floating):
-            return float(each) if np.isfinite(each) else None
-        return each.item() if isinstance(each, np.generic) else each
+    def value(number: Any) -> Any:
+        if isinstance(number, float | np.floating):
+            return float(number) if np.isfinite(number) else None
+        return number.item() if isinstance(number, np.generic) else number
 
     return {name: value(row[name]) for name in columns}
 

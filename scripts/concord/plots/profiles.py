@@ -88,11 +88,11 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
 def _crossings(data: pd.DataFrame, level: float) -> str:
     """Between which values every curve lies below the line of a level, as far as its points go."""
     below, words = data[data["deviance"] <= stats.chi2.ppf(level, 1)], []
-    for (_, group, term), mine in below.groupby(KEY, sort=False, dropna=False):
+    for (_, group, term), rows in below.groupby(KEY, sort=False, dropna=False):
         ends = [
             f"{source} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
             f"{points['value'].max():.4g}"
-            for (source, method, holds), points in mine.groupby(["source", "method", "holds"], sort=False)
+            for (source, method, holds), points in rows.groupby(["source", "method", "holds"], sort=False)
         ]
         words.append(f"{' '.join(filter(None, [group, term]))}: {', '.join(ends)}")
     return f"The points drawn within the {level:.0%} line reach, {'; '.join(words)}." if words else ""
@@ -110,8 +110,8 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     for axes in grid.flat[len(keys) :]:
         axes.remove()
     for axes, key in zip(grid.flat, keys, strict=False):
-        mine = data[(data[KEY] == list(key)).all(axis=1)]
-        for (source, method, holds), points in mine.groupby(["source", "method", "holds"], sort=False):
+        panel = data[(data[KEY] == list(key)).all(axis=1)]
+        for (source, method, holds), points in panel.groupby(["source", "method", "holds"], sort=False):
             _draw(axes, handles, points.sort_values("value"), column, source, method, holds)
         shown = (labels or {}).get(key[2]) or " ".join(filter(None, key[1:]))
         axes.set_xlabel(plain(shown), fontsize=9 if len(keys) > 1 else 10)
