@@ -1,6 +1,7 @@
 """The packages that fit: one folder each, with all that is asked of that package; no engine knows another."""
 
 import os
+import pkgutil
 from typing import Any
 
 import lazy_loader
@@ -13,7 +14,7 @@ FORMERLY = {"mixedlm": "statsmodels"}
 
 _handed_out, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["lme4", "nlme", "statsmodels"],
+    submodules=[each.name for each in pkgutil.iter_modules(__path__) if each.ispkg],
     submod_attrs={
         "answers": ["Absence", "Answer", "answer"],
         "engine": ["CannotExpress", "Engine", "EngineError", "engines", "parties"],
