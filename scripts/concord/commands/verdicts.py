@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Compare models of the workbook, at default and at tuned settings, and write what came of it as a baseline.
 
     A line for each comparison goes to stdout as soon as it is done; the file is written at the end, in one step. Beside
@@ -46,14 +46,14 @@ def run(given: argparse.Namespace) -> int:
     from concord.models import model
     from concord.vocabulary import METHODS
 
-    chosen = [model.get(id, method) for id in given.model for method in METHODS] or list(model.every())
+    chosen = [model.get(id, method) for id in args.model for method in METHODS] or list(model.every())
     entries, fits = [], []
     for comparison in everything(chosen):
         entries.append(baseline.entry(comparison.model.id, comparison))
         grades = [*comparison.grades, *("" for _ in comparison.absent)]
         fits += [{**fit, "grade": grade} for fit, grade in zip(comparison.record()["fits"], grades, strict=True)]
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    file = given.output / "verdicts.json" if given.output.is_dir() else given.output
+    file = args.output / "verdicts.json" if args.output.is_dir() else args.output
     more = {"provenance": versions.provenance(), "fits": fits}
     write(file, replace(baseline.of(entries), more=more).text())
     return 0

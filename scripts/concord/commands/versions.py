@@ -45,7 +45,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the lanes, one after the other, and put what came of them beside what is kept.
 
     Returns
@@ -61,24 +61,24 @@ def run(given: argparse.Namespace) -> int:
     from concord.models import model
     from concord.releases import changes, results
 
-    for id in given.model:
+    for id in args.model:
         model.get(id)
     possible = lanes.possible()
-    if given.list:
+    if args.list:
         print("\n".join(possible))
         return 0
-    chosen = given.lane or ([] if given.results else [*possible])
+    chosen = args.lane or ([] if args.results else [*possible])
     if unknown := [name for name in chosen if name not in possible]:
         raise InputError(f"no lane is called {unknown[0]!r} on this machine: there are {', '.join(possible)}")
-    if given.model and not given.output:
+    if args.model and not args.output:
         raise InputError("results of some of the models only: name a folder of their own with --output")
-    output = given.output or results.place()
+    output = args.output or results.place()
     found = [results.read(output)] if (output / results.RUNS).exists() else []
-    found += [results.brought(folder) for folder in given.results]
-    words = [word for id in given.model for word in ("--model", id)]
+    found += [results.brought(folder) for folder in args.results]
+    words = [word for id in args.model for word in ("--model", id)]
     failed = []
     for name in chosen:
-        folder = given.folder / name
+        folder = args.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         print(f"lane {name}", file=sys.stderr, flush=True)
         try:
