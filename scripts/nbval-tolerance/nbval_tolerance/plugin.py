@@ -55,11 +55,11 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was not compared with these versions, and why."""
-    reports = [each for some in terminalreporter.stats.values() for each in some if hasattr(each, "user_properties")]
+    listed = [report for some in terminalreporter.stats.values() for report in some]
     told = {
-        f"{each.nodeid}: {text}": None
-        for each in reports
-        for name, text in each.user_properties
+        f"{report.nodeid}: {text}": None
+        for report in listed
+        for name, text in getattr(report, "user_properties", ())
         if name == NOT_COMPARED
     }
     if told:
@@ -95,7 +95,7 @@ class TolerantCell(IPyNbCell):
         try:
             for part in parts(self.cell.metadata.get("compared_with", [])):
                 beyond = outside(self.config.getini("nbval_versions"))(part.versions)
-                if part.text and not any(part.without(each) != each for each in self._texts()):
+                if part.text and not any(part.without(text) != text for text in self._texts()):
                     yield f"compared_with: {part.text!r} matches nothing that is committed"
                 if beyond:
                     self.left_out.append(part)

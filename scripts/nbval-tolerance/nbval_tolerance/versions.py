@@ -44,7 +44,7 @@ def parts(given: Any) -> list[Part]:
     """The parts that a cell's metadata name under ``compared_with``; ValueError for what is written otherwise."""
     if not isinstance(given, list):
         raise ValueError(f"it must be a list, not {given!r}")
-    return [_part(each) for each in given]
+    return [_part(entry) for entry in given]
 
 
 def _part(given: Any) -> Part:
