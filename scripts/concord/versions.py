@@ -24,16 +24,16 @@ def collect(python: Iterable[str] | None = None, in_r: Iterable[str] | None = No
     RError : R or one of its packages is missing
     PackageNotFoundError : one of Python's is
     """
-    found = {"Python": platform.python_version()} | {
+    by_name = {"Python": platform.python_version()} | {
         name: version(name) for name in (python_packages() if python is None else python)
     }
-    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
+    by_name["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
     for name in _r_packages() if in_r is None else in_r:
         if not r.from_r(r.call("system.file", package=name))[0]:
             r.package(name)  # which says what is missing
         # From its description: to load lmerTest takes two seconds.
-        found[name] = str(r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0])
-    return found
+        by_name[name] = str(r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0])
+    return by_name
 
 
 def python_packages() -> tuple[str, ...]:

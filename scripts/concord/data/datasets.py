@@ -100,20 +100,20 @@ class ModelRecord(_Record):
 
     @field_validator("known", mode="before")
     @classmethod
-    def _one_or_several(cls, given: Any) -> Any:
+    def _one_or_several(cls, known: Any) -> Any:
         """A table, or an array of tables with a method each."""
-        return (given,) if isinstance(given, dict) else tuple(given) if isinstance(given, list) else given
+        return (known,) if isinstance(known, dict) else tuple(known) if isinstance(known, list) else known
 
     @model_validator(mode="after")
     def _declared_once(self) -> ModelRecord:
-        methods = [each.method for each in self.known]
+        methods = [entry.method for entry in self.known]
         if len(set(methods)) < len(methods) or (None in methods and len(methods) > 1):
             raise ValueError("known: a method is declared twice")
         return self
 
     def known_by(self, method: str) -> Known | None:
         """The disagreement that is expected by a method; None where none is."""
-        return next((each for each in self.known if each.method in (None, method)), None)
+        return next((entry for entry in self.known if entry.method in (None, method)), None)
 
 
 class _DatasetRecord(_Record):
@@ -201,10 +201,10 @@ def _load(place: Path, stamps: tuple[object, ...]) -> Dataset:
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What is another one when the file is: a dataset that was edited since it was read is read anew."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:  # which reading it will tell
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def read(place: Path) -> Dataset:
@@ -212,19 +212,8 @@ def read(place: Path) -> Dataset:
     toml, table = place / "dataset.toml", place / f"{place.name}.csv"
     record = _read_record(toml)
     frame = _read_table(table, toml, record)
-    return Dataset(
-        place.name,
-        frame,
-        record.columns,
-        record.models,
-        record.title,
-        record.source,
-        record.version,
-        record.citation,
-        record.licence,
-        record.sha256,
-        place,
-    )
+    origin = record.title, record.source, record.version, record.citation, record.licence
+    return Dataset(place.name, frame, record.columns, record.models, *origin, record.sha256, place)
 
 
 def of_table(
@@ -310,7 +299,7 @@ def _check_header(header: Sequence[str], table: Path, toml: Path, record: _Datas
 
 def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
     """One column as its declared type; only an empty field is missing, so levels like "NA" or "None" stay levels."""
-    given = [value if value != "" else None for value in values]
+    texts = [value if value != "" else None for value in values]
 
     def refuse(value: str) -> DatasetError:
         line = values.index(value) + 2
@@ -320,19 +309,19 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
         )
 
     if column.type in ("factor", "ordered"):
-        for value in given:
+        for value in texts:
             if value is not None and value not in (column.levels or ()):
                 raise DatasetError(f"{toml}: columns.{name}.levels: {value!r} is missing, the table has it")
-        return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
+        return pd.Series(pd.Categorical(texts, column.levels, ordered=column.type == "ordered"), name=name)
     if column.type == "string":
-        return pd.Series(given, dtype="str", name=name)
-    for value in given:
+        return pd.Series(texts, dtype="str", name=name)
+    for value in texts:
         if value is not None and not re.fullmatch(_WRITTEN[column.type], value):
             raise refuse(value)
-    numbers = [float("nan") if value is None else _number(value, column.type) for value in given]
-    if column.type == "integer" and None not in given:
+    numbers = [float("nan") if value is None else _number(value, column.type) for value in texts]
+    if column.type == "integer" and None not in texts:
         return pd.Series([int(value) for value in values], dtype="int64", name=name)
-    if column.type == "boolean" and None not in given:
+    if column.type == "boolean" and None not in texts:
         return pd.Series([bool(value) for value in numbers], name=name)
     return pd.Series(numbers, dtype="float64", name=name)
 
