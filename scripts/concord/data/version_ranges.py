@@ -35,10 +35,10 @@ def contains(given: str, version: str) -> bool:
     ------
     ValueError : it is no range, or no version
     """
-    clauses = [_CLAUSE.fullmatch(each.strip()) for each in given.split(",")]
+    clauses = [_CLAUSE.fullmatch(text.strip()) for text in given.split(",")]
     if None in clauses:
         raise ValueError(f"{given!r} is no range of versions, such as '>=1.1-31, <1.1-37'")
-    held = [_COMPARISONS[each[1]](ordered(version), ordered(each[2])) for each in clauses if each]
+    held = [_COMPARISONS[clause[1]](ordered(version), ordered(clause[2])) for clause in clauses if clause]
     return all(held)
 
 
