@@ -89,8 +89,7 @@ def versions() -> pd.DataFrame:
 def made_with() -> str:
     """The sentence that belongs under verdicts: the packages that they are about, their languages, and the system."""
     packages = {language: party(language).packages[0] for language in LANGUAGES}
-    found = collect([packages["Python"]], [packages["R"]])
-    told = [f"{package} {found[package]} ({language} {found[language]})" for language, package in packages.items()]
+    told = [f"{package} {of(package)} ({language} {of(language)})" for language, package in packages.items()]
     return f"Made with {' and '.join(told)} on {_system()}."
 
 
