@@ -167,7 +167,7 @@ def _said(comparison: Comparison) -> str:
     """Whether the packages whose fits are short or imprecise doubted them."""
     graded = [comparison.judgements[i] for i in comparison.parties if comparison.fits and comparison.grades[i]]
     words = list(dict.fromkeys(each.said_so for each in graded))
-    return words[0] if len(words) == 1 else ", ".join(f"{each.fit.engine} {each.said_so}" for each in graded)
+    return words[0] if len(words) == 1 else ", ".join(f"{title(each.fit.engine)} {each.said_so}" for each in graded)
 
 
 def _cell(comparison: Comparison) -> str:
