@@ -28,10 +28,10 @@ def span() -> list[str]:
 
     The variable is made absolute: a process that is started later may have another working directory.
     """
-    named = [os.path.abspath(each) for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each]
+    named = [os.path.abspath(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
     if named:
         os.environ[FOLDERS] = os.pathsep.join(named)
-    __path__.extend(each for each in dict.fromkeys(named) if each not in __path__)
+    __path__.extend(folder for folder in dict.fromkeys(named) if folder not in __path__)
     return named
 
 
