@@ -42,11 +42,13 @@ class DatasetError(InputError):
     """A dataset's folder, TOML or CSV is not what it should be; the message names the file and the key."""
 
 
-class _Record(BaseModel):
+class StrictRecord(BaseModel):
+    """A table of a file: what is not one of its keys, or of another type, is an error."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Column(_Record):
+class ColumnRecord(StrictRecord):
     """What one column of the table holds."""
 
     type: Literal["number", "integer", "boolean", "string", "factor", "ordered"]
@@ -55,7 +57,7 @@ class Column(_Record):
     levels: list[str] | None = None
 
     @model_validator(mode="after")
-    def _levels_belong_to_factors(self) -> Column:
+    def _levels_belong_to_factors(self) -> ColumnRecord:
         if (self.levels is not None) != (self.type in ("factor", "ordered")):
             raise ValueError("levels belong to the types factor and ordered, and to no other")
         if self.levels is not None and len(set(self.levels)) != len(self.levels):
@@ -63,7 +65,7 @@ class Column(_Record):
         return self
 
 
-class Known(_Record):
+class Known(StrictRecord):
     """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
 
     verdict: Literal[
@@ -81,7 +83,7 @@ class Known(_Record):
     method: Literal["REML", "ML"] | None = None
 
 
-class Tolerance(_Record):
+class Tolerance(StrictRecord):
     """A tolerance of this model's own for one quantity, with the reason why it needs it."""
 
     rtol: Annotated[float, Field(ge=0)] = 0.0
@@ -89,7 +91,7 @@ class Tolerance(_Record):
     reason: Text
 
 
-class ModelRecord(_Record):
+class ModelRecord(StrictRecord):
     """A model that is fitted to the dataset: an lme4 formula."""
 
     formula: Text
@@ -116,7 +118,7 @@ class ModelRecord(_Record):
         return next((entry for entry in self.known if entry.method in (None, method)), None)
 
 
-class _DatasetRecord(_Record):
+class _DatasetRecord(StrictRecord):
     title: Text
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
     version: Text
@@ -124,7 +126,7 @@ class _DatasetRecord(_Record):
     licence: Text
     rows: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    columns: Annotated[dict[str, ColumnRecord], Field(min_length=1)]
     models: Annotated[dict[Name, ModelRecord], Field(min_length=1)]
 
 
@@ -144,7 +146,7 @@ class Dataset:
 
     id: str
     frame: pd.DataFrame
-    columns: dict[str, Column]
+    columns: dict[str, ColumnRecord]
     models: dict[str, ModelRecord]
     title: str
     source: str
@@ -297,7 +299,7 @@ def _check_header(header: Sequence[str], table: Path, toml: Path, record: _Datas
             raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
 
 
-def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
+def _column(values: tuple[str, ...], name: str, column: ColumnRecord, table: Path, toml: Path) -> pd.Series:
     """One column as its declared type; only an empty field is missing, so levels like "NA" or "None" stay levels."""
     texts = [value if value != "" else None for value in values]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.intervals.sources import IntervalError, Intervals, wald
+from concord.account.intervals.interval_values import IntervalError, Intervals, wald
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
