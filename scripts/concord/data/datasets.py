@@ -222,19 +222,7 @@ def of_table(
     id: str, frame: pd.DataFrame, models: dict[str, ModelRecord], title: str, source: str, sha256: str
 ) -> Dataset:
     """A table that is not a dataset of the catalogue, without version, citation and licence; see `Dataset`."""
-    return Dataset(
-        id=id,
-        frame=frame,
-        columns={},
-        models=models,
-        title=title,
-        source=source,
-        version="",
-        citation="",
-        licence="",
-        sha256=sha256,
-        place=None,
-    )
+    return Dataset(id, frame, {}, models, title, source, version="", citation="", licence="", sha256=sha256, place=None)
 
 
 def _read_record(toml: Path) -> _DatasetRecord:
