@@ -67,12 +67,13 @@ def test_conda_environment_has_the_pins_of_pyproject():
         wanted[CONDA_NAMES.get(name, name)] = version
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pinned = dict(entry.split("=") for entry in entries if isinstance(entry, str) and "=" in entry)
-    del pinned["python"]
+    lane = lanes()[lane_of(pinned.pop("r-base"))]
+    assert lane["python"].startswith(pinned.pop("python") + ".")
     assert pinned == wanted
 
 
 def test_every_way_to_set_up_brings_the_same_r_packages():
-    """Debian, conda and the job that checks a pull request; R and its own Matrix come along."""
+    """Debian and conda; R and its own Matrix come along."""
     setup = (ROOT / "scripts" / "setup.sh").read_text()
     listed = {
         name: re.search(rf"^{name}=\((.*)\)$", setup, re.MULTILINE)[1].split() for name in ("r_packages", "debian_r")
@@ -82,9 +83,7 @@ def test_every_way_to_set_up_brings_the_same_r_packages():
     assert {name.removeprefix("r-cran-") for name in listed["debian_r"]} - {"r-base-core"} == wanted
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {entry.removeprefix("r-") for entry in entries if isinstance(entry, str) and entry.startswith("r-")}
-    assert conda - {"base"} == wanted
-    job = (ROOT / ".github" / "workflows" / "check.yml").read_text()
-    assert {name.lower() for name in re.findall(r"any::(\w+)", job)} == wanted
+    assert {name for name in conda if not name.startswith("base=")} == wanted
 
 
 def test_conda_environment_ends_with_the_package_itself():
@@ -176,6 +175,44 @@ def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
         return []
     return [f"{requirement.name}[{','.join(sorted(requirement.extras))}]" if requirement.extras else requirement.name]
+
+
+# ---- workflows
+
+
+def workflows() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (ROOT / ".github" / "workflows").iterdir()}
+
+
+@pytest.mark.parametrize("name", workflows())
+def test_a_workflow_takes_others_actions_by_commit(name):
+    """A tag can be moved to other code. Behind the commit stands the tag that it had."""
+    used = re.findall(r"^ *(?:- )?uses: (.*)$", workflows()[name], re.MULTILINE)
+    assert used
+    assert [text for text in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", text)] == []
+
+
+def test_workflows_agree_on_the_commit_of_an_action():
+    used = re.findall(r"uses: ([\w/-]+)@(.*)$", "\n".join(workflows().values()), re.MULTILINE)
+    assert len(set(used)) == len({action for action, _ in used}) >= 3
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "upgrade.yml"])
+def test_a_workflow_runs_in_every_lane(name):
+    jobs = yaml.safe_load(workflows()[name])["jobs"].values()
+    (job,) = (job for job in jobs if "container" in job)
+    assert job["container"] == "debian:${{ matrix.lane }}"
+    assert job["strategy"] == {"fail-fast": False, "matrix": {"lane": list(lanes())}}
+    (upload,) = (step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact@"))
+    assert "${{ matrix.lane }}" in upload["with"]["name"]
+
+
+def test_the_workflow_for_others_runs_in_any_lane():
+    workflow = yaml.safe_load(workflows()["check.yml"])
+    lane = workflow[True]["workflow_call"]["inputs"]["lane"]  # YAML 1.1 takes the key `on` for true
+    assert lane["default"] in lanes() and all(name in lane["description"] for name in lanes())
+    (job,) = workflow["jobs"].values()
+    assert job["container"] == "debian:${{ inputs.lane }}"
 
 
 # ---- what no file may name

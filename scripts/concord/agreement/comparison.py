@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord import versions
 from concord.agreement import table as agreement_table
 from concord.agreement.judgement import Judgement, correct_digits
 from concord.agreement.measures import Judge, Measure, definitions_told, undefined, unexplained
@@ -283,7 +284,7 @@ class Comparison(tables.Shown):
         """The declared reason, where default settings are declared to disagree just so and do; or where an engine is
         declared to have no way to write the model down, which no settings change.
         """
-        known = self.model.record.known_by(self.model.method)
+        known = self.model.record.known_by(self.model.method, versions.of, by_rounding=True)
         if known is None or known.verdict != self.verdict.word:
             return None
         return known.reason if self.settings == "default" or known.verdict == CANNOT_EXPRESS else None

@@ -13,18 +13,19 @@ import io
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from concord import checkout
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
+from concord.data.version_ranges import contains, outside
 from concord.errors import InputError
 
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
@@ -36,6 +37,14 @@ _WRITTEN = {
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def _range(given: str) -> str:
+    contains(given, "0")
+    return given
+
+
+Range = Annotated[str, AfterValidator(_range)]
 
 
 class DatasetError(InputError):
@@ -66,7 +75,13 @@ class ColumnRecord(StrictRecord):
 
 
 class Known(StrictRecord):
-    """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
+    """A disagreement of the default settings that is expected, with its reason; by one method, or by both.
+
+    Attributes
+    ----------
+    versions : by package the range of versions with which it is expected; with others the packages should agree
+    by_rounding : whether the last bits of an engine's criterion decide: with other versions, too, it may come
+    """
 
     verdict: Literal[
         "python short",
@@ -81,6 +96,8 @@ class Known(StrictRecord):
     ]
     reason: Text
     method: Literal["REML", "ML"] | None = None
+    versions: dict[Text, Range] = Field(default_factory=dict)
+    by_rounding: bool = False
 
 
 class Tolerance(StrictRecord):
@@ -108,14 +125,25 @@ class ModelRecord(StrictRecord):
 
     @model_validator(mode="after")
     def _declared_once(self) -> ModelRecord:
-        methods = [entry.method for entry in self.known]
-        if len(set(methods)) < len(methods) or (None in methods and len(methods) > 1):
+        always = [known.method for known in self.known if not known.versions]
+        if len(set(always)) < len(always) or (None in always and len(self.known) > 1):
             raise ValueError("known: a method is declared twice")
         return self
 
-    def known_by(self, method: str) -> Known | None:
-        """The disagreement that is expected by a method; None where none is."""
-        return next((entry for entry in self.known if entry.method in (None, method)), None)
+    def known_by(self, method: str, version_of: Callable[[str], str], by_rounding: bool = False) -> Known | None:
+        """The disagreement that is expected by a method, the first that is declared for these versions; None where none
+        is.
+
+        Parameters
+        ----------
+        version_of : the version of a package, asked only of those that a declaration names
+        by_rounding : whether to give also one that is expected with other versions, and may come with these
+        """
+        for known in self.known:
+            may = by_rounding and known.by_rounding
+            if known.method in (None, method) and (may or not outside(known.versions, version_of)):
+                return known
+        return None
 
 
 class _DatasetRecord(StrictRecord):
