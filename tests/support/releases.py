@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,3 +35,24 @@ def results(runs: list[dict[str, str]], fits: list[dict[str, Any]]) -> Results:
         pd.DataFrame(runs).set_index("run"), pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float})
     )
     return joined([made])
+
+
+def brought(folder: Path, name: str, lme4: str, gap: float = 0.0, system: str = "Debian GNU/Linux 12 (b)") -> None:
+    """What `concord verdicts` writes, of one fit by each package of another machine."""
+    about = run("0.15", lme4, system=system)
+    del about["run"]
+    provenance = {key: about.pop(key) for key in PROVENANCE}
+    head = {"dataset": "pigs", "model": "slope", "method": "REML", "settings": "default", "converged": True}
+    told = {
+        "loglik": -1.0,
+        "seconds": 1.0,
+        "said_so": "silent",
+        "messages": [],
+        "verdict": "r short" if gap else "agree",
+    }
+    fits = [
+        {**head, **told, "engine": engine, "gap": gap if engine == "lme4" else 0.0, "grade": "short" if gap else ""}
+        for engine in ("statsmodels", "lme4")
+    ]
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps({"provenance": provenance, "versions": about, "fits": fits}))
