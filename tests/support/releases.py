@@ -24,7 +24,15 @@ def run(statsmodels: str, lme4: str, **more: str) -> dict[str, str]:
 def fit(run: str, engine: str = "statsmodels", **more: Any) -> dict[str, Any]:
     """A row of fits.csv: at the optimum, by REML, at default settings."""
     name = {"run": run, "model": "pigs-slope", "method": "REML", "settings": "default", "engine": engine}
-    stated = {"verdict": "agree", "grade": "", "gap": 0.0, "loglik": -1.0, "converged": True, "said_so": "silent"}
+    stated = {
+        "verdict": "agree",
+        "grade": "",
+        "gap": 0.0,
+        "digits": 9.0,
+        "loglik": -1.0,
+        "converged": True,
+        "said_so": "silent",
+    }
     return {**name, **stated, "seconds": 1.0, "message": "", **more}
 
 
@@ -32,7 +40,8 @@ def results(runs: list[dict[str, str]], fits: list[dict[str, Any]]) -> Results:
     """Of these rows."""
     fits = fits or [fit(each["run"]) for each in runs]
     made = Results(
-        pd.DataFrame(runs).set_index("run"), pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float})
+        pd.DataFrame(runs).set_index("run"),
+        pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float, "digits": float}),
     )
     return joined([made])
 

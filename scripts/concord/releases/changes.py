@@ -31,6 +31,8 @@ _HEADS = {
 }
 _APART = 1.2
 """Gaps of two releases are called the same within this factor: where a failing search stops hangs on the last bits."""
+_DIGITS, _OTHER = 6, 0.5
+"""Estimates of two releases are called the same with so many right digits, or where they differ by fewer than that."""
 _GRADES = ("", IMPRECISE, SHORT, NO_FIT)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 
@@ -197,6 +199,19 @@ def lasting(results: Results) -> Sheet:
     return Sheet(caption, [*Key._fields, "in the newest run"], rows)
 
 
+def digits(results: Results, engine: str) -> Sheet:
+    """The right digits of an engine's worst estimate, of the fits that have fewer than six by some release and more by
+    another: there estimates differ between releases by 1e-6 of themselves or more.
+    """
+    fits = results.fits[results.fits["engine"] == engine]
+    columns = _columns(results, engine)
+    by = fits.pivot(index=[*Key._fields[:-1]], columns="run", values="digits")[[*columns.values()]].dropna()
+    apart = by[(by.min(axis=1) < _DIGITS) & (by.max(axis=1) - by.min(axis=1) > _OTHER)]
+    rows = [[*key, *(table.number(value, 2) for value in values)] for key, *values in apart.itertuples()]
+    caption = f"{title(engine)}: {len(by) - len(rows)} of {len(by)} fits have as many right digits by all releases"
+    return Sheet(caption, [*Key._fields[:-1], *columns], rows, left=3)
+
+
 def of_model(results: Results, model: str) -> Sheet:
     """Every fit of one model by every release of its engine's package, the newest first.
 
@@ -237,8 +252,9 @@ def messages(results: Results, engine: str) -> Sheet:
     rows = [[line, *(table.number(mine[run]) for run in columns.values())] for line, mine in counts.items()]
     rows.sort(key=lambda row: ("0" not in row[1:], row[0]))
     some = sum("0" in row[1:] for row in rows)
-    caption = f"{title(engine)}: {len(rows) - some} of {len(rows)} messages come with all releases"
-    return Sheet(caption, ["message", *columns], rows, left=1)
+    told = f"{len(rows) - some} of {len(rows)} messages come with all releases" if rows else "says nothing of any fit"
+    caption = f"{title(engine)}: {told}"
+    return Sheet(caption, ["message", *columns] if rows else [], rows, left=1)
 
 
 def seconds(results: Results) -> Sheet:

@@ -26,14 +26,14 @@ PROVENANCE = ("finished", "system", "machine", "processor", "processors", "BLAS"
 """What `concord.versions.provenance` says of a run, before the versions."""
 KEY = ("model", "method", "settings", "engine")
 """What names a fit in a run."""
-STATED = ("verdict", "grade", "gap", "loglik", "converged", "said_so", "seconds", "message")
-"""What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the log-likelihood that
-its package states, what that package claims and says, and how long it took. Without a fit gap and log-likelihood are
-missing, and the message says why."""
+STATED = ("verdict", "grade", "gap", "digits", "loglik", "converged", "said_so", "seconds", "message")
+"""What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the right digits of its
+worst estimate, the log-likelihood that its package states, what that package claims and says, and how long it took.
+Without a fit gap, digits and log-likelihood are missing, and the message says why."""
 RUNS, FITS = "runs.csv", "fits.csv"
-_LENGTH = 100
+_LENGTH = 160
 BETWEEN = " / "
-"""Between the first lines of the messages of one fit."""
+"""Between the messages of one fit, each on one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Results:
         """Write both tables into a folder, by default that of the repository."""
         folder = folder or place()
         fits = self.fits.copy()
-        for name, form in (("gap", ".2e"), ("loglik", ".10g"), ("seconds", ".2g")):
+        for name, form in (("gap", ".2e"), ("digits", ".1f"), ("loglik", ".10g"), ("seconds", ".2g")):
             fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
         for name, table in zip((RUNS, FITS), (self.runs.reset_index(), fits), strict=True):
             files.write(folder / name, table.to_csv(index=False, lineterminator="\n"))
@@ -133,8 +133,8 @@ def _run(path: Path) -> Results:
 
 def _row(fit: Mapping[str, Any]) -> list[Any]:
     """A row of fits.csv from one of Concord's own record of a fit."""
-    lines = [message.strip().splitlines()[0] for message in fit["messages"] if message.strip()]
-    message = BETWEEN.join(dict.fromkeys(shorten(line, _LENGTH) for line in lines))
+    lines = [shorten(one_line(message), _LENGTH) for message in fit["messages"] if message.strip()]
+    message = BETWEEN.join(dict.fromkeys(lines))
     made = {**fit, "model": f"{fit['dataset']}-{fit['model']}", "message": message}
     return [made[name] for name in (*KEY, *STATED)]
 
@@ -157,7 +157,7 @@ def _typed(fits: pd.DataFrame) -> pd.DataFrame:
     for name, words in (("method", METHODS), ("settings", SETTINGS), ("verdict", VERDICTS)):
         if unknown := sorted({*fits[name]} - {*words}):
             raise ValueError(f"{name} {unknown[0]!r} is none of {', '.join(words)}")
-    for name in ("gap", "loglik", "seconds"):
+    for name in ("gap", "digits", "loglik", "seconds"):
         fits[name] = pd.to_numeric(fits[name].replace("", None)).astype(float)
     fits["converged"] = fits["converged"].map({True: True, False: False, "True": True, "False": False}).astype(bool)
     if len(twice := fits[fits.duplicated(["run", *KEY])]):
