@@ -50,7 +50,7 @@ class Resolution:
     cause: str = ""
 
 
-def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> Resolution:
+def of_fit(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> Resolution:
     """At a fit's own estimates.
 
     Parameters

@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
     for comparison in everything(chosen):
         entries.append(baseline.entry(comparison.model.id, comparison))
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    write(args.output, baseline.of(entries).text())
+    write(args.output, baseline.collected(entries).text())
     return 0

@@ -92,7 +92,7 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
         ctx.prec = kept
 
 
-def of(
+def prove_model(
     design: Design,
     reml: bool,
     optimum: Sequence[arb],
