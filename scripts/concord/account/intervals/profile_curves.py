@@ -32,7 +32,7 @@ OUT = 4.0
 
 
 Given = Mapping[str, Mapping[str, Any]]
-"""By engine and by lme4's name of a parameter, a profile that the package itself returned."""
+"""By engine and by a parameter's label, a profile that the package itself returned."""
 
 
 def curves(
@@ -49,9 +49,9 @@ def curves(
     Parameters
     ----------
     comparison : fits of one model
-    which : lme4's names, ``.sig01``, ..., ``.sigma`` and the fixed effects'; by default every parameter
+    which : labels, ``sd_Time|tree``, ``sigma``, a fixed effect's name; by default every parameter
     given : what a package's own function gave: MixedLM's ``profile_re``, or lme4's
-        ``as.data.frame(profile(fit, which = name))``; else the packages are asked
+        ``as.data.frame(profile(fit, which = label, signames = FALSE))``; else the packages are asked
     scale : ``variance`` or ``sd``: on which variances are shown. Correlations and fixed effects stay what they are
     with_profile_re : whether to ask MixedLM for its own curve of every variance of which none is given; each point is a
         fit
@@ -152,7 +152,7 @@ def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95)
     Parameters
     ----------
     comparison : fits of one model
-    label : lme4's name of the standard deviation, such as ``.sig01``
+    label : of the standard deviation, such as ``sd_Time|tree``
     given : as in `curves`, at least one profile of the ratio
     """
     made = intervals.of(comparison, level)
