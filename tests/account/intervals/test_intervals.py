@@ -414,10 +414,10 @@ def test_a_missing_package_is_an_absence_with_its_reason(fits):
 def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, monkeypatch):
     """The reason is known before the lines of the first parameter are made, whichever that is."""
 
-    def stopped(function, *arguments):
+    def stopped(function, *arguments, **named):
         if function is wald:
             raise r.RError("no second derivatives")
-        return call(function, *arguments)
+        return call(function, *arguments, **named)
 
     wald, call = nlme_says._room()["wald"], r.call
     monkeypatch.setattr(nlme_says, "_room", lambda: {"wald": wald})
