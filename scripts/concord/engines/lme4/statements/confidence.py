@@ -57,7 +57,7 @@ def _values(fit: Fit) -> dict[str, float]:
                 )
     values["Residual", "sd__Observation"] = math.sqrt(fit.residual_variance)
     values |= {("", name): value for name, value in zip(design.names, fit.fixed, strict=True)}
-    return {each.label: values[each.group, each.term] for each in parameters(design)}
+    return {parameter.label: values[parameter.group, parameter.term] for parameter in parameters(design)}
 
 
 def _same(one: dict[str, float], other: dict[str, float]) -> bool:
@@ -131,13 +131,13 @@ def spline_ends(value: np.ndarray, zeta: np.ndarray, level: float) -> np.ndarray
     return ends
 
 
-def own_profile(given: pd.DataFrame, label: str) -> pd.DataFrame:
+def own_profile(table: pd.DataFrame, label: str) -> pd.DataFrame:
     """The points of ``as.data.frame(profile(fit, which = label, signames = FALSE))``: ``value, zeta``.
 
     Raises
     ------
     NotStated : it is a profile of something else, or by lme4's numbers, ``.sig01``, which mean what its version says
     """
-    if label not in given:
+    if label not in table:
         raise NotStated(f"the profile has no column {label!r}: give profile(fit, which = ..., signames = FALSE)")
-    return pd.DataFrame({"value": given[label].to_numpy(float), "zeta": given[".zeta"].to_numpy(float)})
+    return pd.DataFrame({"value": table[label].to_numpy(float), "zeta": table[".zeta"].to_numpy(float)})
