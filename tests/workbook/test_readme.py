@@ -47,6 +47,7 @@ NOT_RUN = {
     "make simulate MODEL=grid REPLICATES=1000 SCHEDULER=tcp://$(hostname):8786": "needs the cluster above",
     "make upgrade-check": "asks the package index; commands/test_upgrade.py upgrades to a package made there",
     'make upgrade-check UPGRADE="statsmodels==0.14.4 scipy<1.16"': "as the one before",
+    "make versions": "asks the package index and Debian's mirror; commands/test_versions.py runs what needs neither",
 }
 RUN: list[str] = []
 TINY = "| model | default, REML |\n| --- | --- |\n| made-up | **differ** by 0.5 |"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,15 +61,19 @@ class Baseline:
     ----------
     versions : of Python, R and the packages that fit, by name
     entries : of every comparison, as `entry` makes them
+    more : what is written beside them, and never compared
     """
 
     versions: Mapping[str, str]
     entries: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
         """As JSON, a line for each quantity, so that a version control system shows what moved."""
         entries = ",\n".join(map(_entry_text, self.entries))
-        head = json.dumps({"format": FORMAT, "versions": dict(self.versions)}, indent=1, ensure_ascii=False)
+        head = json.dumps(
+            {"format": FORMAT, "versions": dict(self.versions), **self.more}, indent=1, ensure_ascii=False
+        )
         return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
 
 
