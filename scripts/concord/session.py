@@ -32,7 +32,7 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
-from concord.engines.engine import engines, parties, party, title
+from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker
 from concord.models import formula as formulas
@@ -87,7 +87,8 @@ class Inquiry(tables.Shown):
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        worker(party("Python").name)  # imports while the table is read and R starts
+        for engine in parties():
+            worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
