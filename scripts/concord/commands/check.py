@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
         help="compare a team's own models, listed in its concord.toml, with the verdicts that it expects",
-        description="Compare every model of a concord.toml by both engines, at default and at tuned settings, and say "
+        description="Compare every model of a concord.toml by every engine, at default and at tuned settings, and say "
         "which verdicts are not those expected. Exit status: 0 all as expected and explained, 1 something is not, 2 "
         "input that cannot be used.",
     )
