@@ -30,6 +30,7 @@ def fit(run: str, engine: str = "statsmodels", **more: Any) -> dict[str, Any]:
         "gap": 0.0,
         "digits": 9.0,
         "loglik": -1.0,
+        "digits": 9.0,
         "converged": True,
         "said_so": "silent",
     }
@@ -54,6 +55,7 @@ def brought(folder: Path, name: str, lme4: str, gap: float = 0.0, system: str = 
     head = {"dataset": "pigs", "model": "slope", "method": "REML", "settings": "default", "converged": True}
     told = {
         "loglik": -1.0,
+        "digits": 9.0,
         "seconds": 1.0,
         "said_so": "silent",
         "messages": [],
