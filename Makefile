@@ -89,7 +89,7 @@ certify: setup ## prove the optimum of every model, into datasets/*/reference.js
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
 	$(PYTHON) -m concord.bench $$BENCH
 
-lock: setup ## resolve the Python packages anew into scripts/constraints.txt
+lock: setup ## resolve the Python packages of every lane anew into scripts/constraints
 	$(PYTHON) scripts/lock.py
 
 clean: ## remove build and caches; .venv stays

@@ -127,14 +127,14 @@ class Inquiry(tables.Shown):
         compared = (compare(*answers, notes=self.notes, against=self.reference) for answers in every)
         return Gate(compared, accounts)
 
-    def _better(self, found: reference.Reference) -> reference.Reference:
+    def _better(self, better: reference.Reference) -> reference.Reference:
         """The better of the reference so far and another one; of the same optimum the one that knows more others."""
         known = self.reference
-        if known is None or found.level > known.level + reference.SAME:
-            return found
-        same = abs(found.level - known.level) <= reference.SAME
-        more = len(found.optima) > len(known.optima) and found.certified >= known.certified
-        return found if same and more else known
+        if known is None or better.level > known.level + reference.SAME:
+            return better
+        same = abs(better.level - known.level) <= reference.SAME
+        more = len(better.optima) > len(known.optima) and better.certified >= known.certified
+        return better if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What every engine says, parties first.
@@ -147,7 +147,7 @@ class Inquiry(tables.Shown):
         _check_settings(settings)
         waiting = [name for name in engines() if name not in parties()]
         asked: dict[str, Asked] = {}
-        found: dict[str, Answer] = {}
+        by_engine: dict[str, Answer] = {}
 
         def ask(engine: str) -> None:
             asked[engine] = Asked(self.model, engine, settings, self._table)
@@ -158,13 +158,13 @@ class Inquiry(tables.Shown):
             reference.of(self.model)  # found here, while the parties are at work there
             # As one is done another one begins; of the parties R's is mostly the first.
             for name in [*reversed(parties()), *waiting]:
-                found[name] = asked[name].answer(self.engine_timeout)
+                by_engine[name] = asked[name].answer(self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
-            return tuple(found[name] for name in engines())
+            return tuple(by_engine[name] for name in engines())
         except BaseException:
-            for each in asked.values():
-                each.abandon()
+            for question in asked.values():
+                question.abandon()
             raise
 
     def certify(self) -> Certificate:
@@ -190,10 +190,12 @@ class Inquiry(tables.Shown):
         what every optimizer gave; or a sentence, where it would take longer
         """
         answers = self._answered["default"] if "default" in self._answered else self.answers("default")
-        stopped = [title(each.engine) for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
+        stopped = [
+            title(answer.engine) for answer in answers if isinstance(answer, Absence) and answer.kind == "stopped"
+        ]
         if stopped:
             return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
-        needed = sum(engines()[each.engine].sweep * each.seconds for each in answers if isinstance(each, Fit))
+        needed = sum(engines()[answer.engine].sweep * answer.seconds for answer in answers if isinstance(answer, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
         swept = sweep.run(self.model, self.reference)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
 from concord import r
+from concord.data import version_ranges
 from concord.engines.engine import engines
 
 
@@ -24,16 +26,39 @@ def collect(python: Iterable[str] | None = None, in_r: Iterable[str] | None = No
     RError : R or one of its packages is missing
     PackageNotFoundError : one of Python's is
     """
-    found = {"Python": platform.python_version()} | {
-        name: version(name) for name in (python_packages() if python is None else python)
-    }
-    found["R"] = ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
-    for name in _r_packages() if in_r is None else in_r:
-        if not r.from_r(r.call("system.file", package=name))[0]:
-            r.package(name)  # which says what is missing
-        # From its description: to load lmerTest takes two seconds.
-        found[name] = str(r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0])
-    return found
+    of_python = {name: version(name) for name in (python_packages() if python is None else python)}
+    of_r = {name: _in_r(name) for name in ("R", *(_r_packages() if in_r is None else in_r))}
+    return {"Python": platform.python_version()} | of_python | of_r
+
+
+@cache
+def of(name: str) -> str:
+    """The version of Python, of R, or of a package: one of Python's where there is one of that name, else of R's.
+
+    Raises
+    ------
+    RError : R is missing, or no package has this name
+    """
+    if name == "Python":
+        return platform.python_version()
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return _in_r(name)
+
+
+def outside(ranges: Mapping[str, str]) -> list[str]:
+    """Which versions here do not lie in the ranges of their packages, each told: ``lme4 1.1-37``."""
+    return version_ranges.outside(ranges, of)
+
+
+def _in_r(name: str) -> str:
+    if name == "R":
+        return ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
+    if not r.from_r(r.call("system.file", package=name))[0]:
+        r.package(name)  # which says what is missing
+    # From its description: to load lmerTest takes two seconds.
+    return str(r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0])
 
 
 def python_packages() -> tuple[str, ...]:

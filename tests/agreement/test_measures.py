@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord import versions
 from concord.agreement import resolution
 from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge
@@ -231,12 +232,13 @@ def test_a_lower_optimum_is_told_with_the_reference_that_knows_both(numbers):
 
 
 def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
-    """Of the twelve default fits that are short or imprecise ten warn or more: an optimizer that fails ends differently
-    from machine to machine. lme4's of orthodont's interaction is silent.
+    """Of the dozen default fits that are short or imprecise all but two warn, or all but one: an optimizer that fails
+    ends differently from machine to machine. lme4's of orthodont's interaction by REML, beside MixedLM's, is silent.
     """
-    said = []
+    said, declared = [], 0
     for model in models.every():
-        if model.record.known_by(model.method):
+        if model.record.known_by(model.method, versions.of):
+            declared += 1
             comparison = compare(
                 *(numbers(model.id, model.method, engine, "default") for engine in ("statsmodels", "lme4"))
             )
@@ -247,7 +249,7 @@ def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
             assert "Did the package itself doubt its fit?" in repr(comparison)
             notes = repr(comparison).split("Below the ")[1]
             assert "MixedLM (statsmodels) " in notes and " statsmodels " not in notes
-    assert len(said) == 12 and 1 <= said.count("silent") <= 2
+    assert declared >= 10 and len(said) == declared + 1 and 1 <= said.count("silent") <= 2
 
 
 def test_a_judgement_knows_whether_its_package_doubted(numbers):

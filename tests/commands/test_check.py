@@ -448,15 +448,14 @@ def test_the_hook_compares_what_it_is_given(place):
 def test_the_workflow_calls_the_command_with_options_that_there_are():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
     inputs = workflow[True]["workflow_call"]["inputs"]  # YAML 1.1 takes the key `on` for true
-    assert {"repository", "config", "statsmodels", "r"} <= inputs.keys()
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"] if step.get("name") == "Compare"]
-    assert len(steps) == 2
-    for step in steps:
-        line = step["run"].replace("$CONFIG", "my models.toml").replace('${BASELINE:+--baseline "$BASELINE"}', "")
-        words = shlex.split(line)
-        given = parser().parse_args(words[words.index("concord") + 1 :])
-        assert given.file == Path("my models.toml") and given.changed is None
-        assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
+    assert {"repository", "config", "statsmodels", "lane"} <= inputs.keys()
+    (job,) = workflow["jobs"].values()
+    (step,) = (step for step in job["steps"] if step.get("name") == "Compare")
+    line = step["run"].replace("$CONFIG", "my models.toml").replace('${BASELINE:+--baseline "$BASELINE"}', "")
+    words = shlex.split(line)
+    given = parser().parse_args(words[words.index("concord") + 1 :])
+    assert given.file == Path("my models.toml") and given.changed is None
+    assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / ".github" / "workflows" / "check.yml").read_text()))
     assert used == inputs.keys()
 
@@ -466,7 +465,7 @@ def test_every_call_of_the_workflow_in_one_run_has_an_artifact_of_its_own_name(t
     for job in workflow["jobs"].values():
         (step,) = (step for step in job["steps"] if step.get("id") == "artifact")
         (upload,) = (step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact"))
-        assert upload["with"]["name"].startswith("${{ steps.artifact.outputs.name }}-R-")
+        assert upload["with"]["name"].startswith("${{ steps.artifact.outputs.name }}-${{ inputs.lane }}-")
         assert step["env"] == {"INPUTS": "${{ toJSON(inputs) }}"}
         names = []
         for config in (

@@ -112,8 +112,8 @@ class Account:
     def anova(self) -> anova.RAnova | str:
         """R's own anova() of fits; or a sentence, where there is none."""
         try:
-            found = anova.anova(self.comparison)
-            return found or "No anova(): there is no other model, or no fit by a package that has one."
+            r_anova = anova.anova(self.comparison)
+            return r_anova or "No anova(): there is no other model, or no fit by a package that has one."
         except criteria.NotComparable as error:
             return f"No anova(): {error}."
 
@@ -126,16 +126,18 @@ class Account:
     def most_influential(self) -> pd.DataFrame:
         """The levels of each grouping factor that matter most: ``group`` and the columns of `deletion.table`."""
         names = self.comparison.model.design.names
-        made = [deletion.table(found, names).assign(group=group) for group, found in self.influence.items()]
-        table = pd.concat(made, ignore_index=True)
+        frames = [deletion.table(influence, names).assign(group=group) for group, influence in self.influence.items()]
+        table = pd.concat(frames, ignore_index=True)
         return table[["group", *table.columns.drop("group")]]
 
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
-        once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
+        once = [min((attempt.seconds for attempt in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
         # A package that did not end its fit in the time it had would be fitted again.
-        once += [math.inf for each in self.comparison.absent if each.kind == "stopped" and FITS[section] >= SEVERAL]
-        known = [each for each in once if not math.isnan(each)]
+        once += [
+            math.inf for absence in self.comparison.absent if absence.kind == "stopped" and FITS[section] >= SEVERAL
+        ]
+        known = [seconds for seconds in once if not math.isnan(seconds)]
         times = {
             "intervals": len(self.comparison.against.estimates),
             "influence": len(deletion.groups(self.comparison)),
@@ -164,7 +166,7 @@ class Account:
             return Sheet(title, [], (f"Not there: {error}.",), self.head)
 
     def _lines(self, section: str) -> list[Line]:
-        made: dict[str, Callable[[], Sequence[Line]]] = {
+        makers: dict[str, Callable[[], Sequence[Line]]] = {
             "standard errors": lambda: standard_errors.lines(self.comparison),
             "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
             "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
@@ -173,10 +175,10 @@ class Account:
             "tests of models": lambda: [*model_tests.test_lines(self.tested), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
             "influence": lambda: [
-                line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
+                line for influence in self.influence.values() for line in deletion.lines(self.comparison, influence)
             ],
         }
-        return list(made[section]())
+        return list(makers[section]())
 
     @property
     def _anova_lines(self) -> Sequence[Line]:

@@ -120,8 +120,8 @@ class Line:
         """The largest difference of two sources; NaN where there is only one."""
         if len(self.values) < 2:
             return np.nan
-        values = [np.atleast_1d(np.asarray(each, float)) for each in self.values.values()]
-        if len({each.shape for each in values}) > 1:
+        values = [np.atleast_1d(np.asarray(value, float)) for value in self.values.values()]
+        if len({value.shape for value in values}) > 1:
             return np.nan
         stacked = np.stack(values)
         spread = stacked.max(axis=0) - stacked.min(axis=0)
@@ -130,13 +130,13 @@ class Line:
     @property
     def beyond(self) -> dict[str, float]:
         """By source, how far its value is from what its definition gives, where that is beyond tolerance."""
-        found = {}
+        excesses = {}
         for source, expected in self.expected.items():
             if source in self.values:
                 off = self._distance(self.values[source], expected)
                 if not off <= self.limit(source):
-                    found[source] = off
-        return found
+                    excesses[source] = off
+        return excesses
 
     @property
     def lost(self) -> dict[str, float]:
@@ -181,7 +181,7 @@ class Line:
         shown = [] if np.isnan(self.independent) else [("", self.independent)]
         values = [(self.definitions.get(source, ""), value) for source, value in self.values.items()] + shown
         same = (self._distance(a, b) for (one, a), (other, b) in combinations(values, 2) if one == other)
-        return self.short and any(each > self.limit_across for each in same)
+        return self.short and any(distance > self.limit_across for distance in same)
 
     @property
     def reason(self) -> str:
@@ -246,11 +246,11 @@ class Line:
     def _size(self, *values: Any) -> float:
         if not np.isnan(self.scale):
             return self.scale
-        return max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(each, float))), initial=0.0)) for each in values)
+        return max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(value, float))), initial=0.0)) for value in values)
 
     @staticmethod
     def _distance(one: Any, other: Any) -> float:
-        one, other = (np.atleast_1d(np.asarray(each, float)) for each in (one, other))
+        one, other = (np.atleast_1d(np.asarray(value, float)) for value in (one, other))
         if one.shape != other.shape:
             return np.nan
         # A definition may say that there is no number, as MixedLM's does of AIC under REML.
@@ -364,9 +364,12 @@ class Sheet(tables.Shown):
     def _conversions(self) -> list[str]:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        found = [each for each in (definitions()[name] for name in met) if each.conversion]
+        conversions = [definition for definition in (definitions()[name] for name in met) if definition.conversion]
         names = tuple({source.split()[0].rstrip(",") for source in self.sources})
-        notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
+        notes = [
+            f"{_capital(definition.title, names)}: {definition.formula}. To convert: {definition.conversion}."
+            for definition in conversions
+        ]
         absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
         # What is no tick is told in a sentence, with the right value.
         told = [

@@ -105,7 +105,7 @@ def inversion(fit: Fit) -> float:
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
     return float(
-        sum(len(term.levels) * EPS / max(least_eigenvalue(each), EPS) for term, each in terms if len(each) > 1)
+        sum(len(term.levels) * EPS / max(least_eigenvalue(factor), EPS) for term, factor in terms if len(factor) > 1)
     )
 
 

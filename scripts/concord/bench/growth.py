@@ -69,9 +69,9 @@ def outside(rows: int) -> dict[str, float]:
 
     def engine(call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        made = call()
+        answer = call()
         inside[0] += time.perf_counter() - began
-        return made
+        return answer
 
     def asked(path: Path) -> float:
         inside[0], began = 0.0, time.perf_counter()
@@ -79,8 +79,8 @@ def outside(rows: int) -> dict[str, float]:
         frame = model.frame
         python = partial(smf.mixedlm, "y ~ x", frame, groups=frame["g"], re_formula="~x")
         by_python = engine(lambda: python().fit(method=["bfgs"], maxiter=1))
-        given = r.to_r(frame)
-        by_r = engine(lambda: r.call(r.interface().evalr(LMER), expression(model.formula), given))
+        frame_in_r = r.to_r(frame)
+        by_r = engine(lambda: r.call(r.interface().evalr(LMER), expression(model.formula), frame_in_r))
         repr(compare(mixedlm.from_native(by_python, model), lme4.from_native(by_r, model)))
         return time.perf_counter() - began - inside[0]
 
@@ -99,8 +99,8 @@ def measured(what: str, rows: int) -> dict[str, float]:
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise SideFailed(f"{what}, {rows} rows, exit status {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measures
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

@@ -32,12 +32,12 @@ FIT = """function(formula, data, reml) {
 def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the log-likelihood at a fit's estimates, on a prepared likelihood."""
     likelihood, optimum = _judged()
-    given = optimum.parameters
+    point = optimum.parameters
     for _ in range(EVALUATIONS // 10):
-        likelihood.loglik(given)
+        likelihood.loglik(point)
     began = time.perf_counter()
     for _ in range(EVALUATIONS):
-        likelihood.loglik(given)
+        likelihood.loglik(point)
     return (time.perf_counter() - began) / EVALUATIONS
 
 
@@ -55,9 +55,9 @@ def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """Every model's optimum by each method, from its numbers: cross-products, then a search from each start."""
-    given = [(model.design, model.reml) for model in models.every()]
+    designs = [(model.design, model.reml) for model in models.every()]
     began = time.perf_counter()
-    for design, reml in given:
+    for design, reml in designs:
         Likelihood(design, reml).optimum()
     return time.perf_counter() - began
 
@@ -95,12 +95,12 @@ def _profiled() -> tuple[float, list[float]]:
     """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
     design = models.get(JUDGED, "ML").design
     began = time.perf_counter()
-    made = profile.profiles(Likelihood(design, False))
-    for each in made:
-        each.walk()
-    found = [each.interval() for each in made]
+    profiles = profile.profiles(Likelihood(design, False))
+    for curve in profiles:
+        curve.walk()
+    intervals = [curve.interval() for curve in profiles]
     seconds = time.perf_counter() - began
-    return seconds, [each.lower for each in found] + [each.upper for each in found]
+    return seconds, [interval.lower for interval in intervals] + [interval.upper for interval in intervals]
 
 
 @cache
@@ -111,9 +111,9 @@ def _judged() -> tuple[Likelihood, Optimum]:
     return likelihood, likelihood.optimum()
 
 
-def _in_r(function: str, *given: object) -> list[float]:
+def _in_r(function: str, *values: object) -> list[float]:
     try:
         r.package("lme4")
-        return list(r.call(r.interface().evalr(function), *given))
+        return list(r.call(r.interface().evalr(function), *values))
     except r.RError as error:
         raise SideFailed(str(error)) from error

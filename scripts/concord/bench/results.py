@@ -58,10 +58,10 @@ def ratios(kept: list[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for run in kept:
-        for name, each in run["benchmarks"].items():
-            values = pd.Series(each["ratios"])
+        for name, record in run["benchmarks"].items():
+            values = pd.Series(record["ratios"])
             spread = (float(values.median()), float(values.min()), float(values.max()))
-            rows.append((run["finished"], name, each["title"], *spread, each["goal"], run["processors"]))
+            rows.append((run["finished"], name, record["title"], *spread, record["goal"], run["processors"]))
     names = ["finished", "benchmark", "title", "ratio", "lowest", "highest", "goal", "processors"]
     return pd.DataFrame(rows, columns=names).astype({"finished": "datetime64[s, UTC]"})
 
@@ -71,8 +71,8 @@ def growth(kept: list[dict[str, Any]]) -> pd.DataFrame:
     rows = [
         (run["finished"], name, *(point[key] for key in ("rows", "seconds", "peak")))
         for run in kept
-        for name, each in run["benchmarks"].items()
-        for point in each.get("points", ())
+        for name, record in run["benchmarks"].items()
+        for point in record.get("points", ())
     ]
     return pd.DataFrame(rows, columns=["finished", "benchmark", "rows", "seconds", "peak"])
 

@@ -179,12 +179,12 @@ class Bootstrap(tables.Shown):
         ]
 
     def _rendered(self) -> tables.Rendered:
-        found = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
+        by_source = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
         rows = []
         for place, (effect, group, term) in enumerate(self.key.itertuples(index=False)):
-            mine = [found[effect, group, term, source] for source in self.sources]
-            cells = [f"{tables.number(row.lower, 5)} to {tables.number(row.upper, 5)}" for row in mine]
-            errors = np.array([(row.lower_error, row.upper_error) for row in mine]).max(axis=0)
+            own = [by_source[effect, group, term, source] for source in self.sources]
+            cells = [f"{tables.number(row.lower, 5)} to {tables.number(row.upper, 5)}" for row in own]
+            errors = np.array([(row.lower_error, row.upper_error) for row in own]).max(axis=0)
             kind = "fixed effect" if effect == "fixed" else "(co)variance"
             noise = f"{tables.number(errors[0], 2)}, {tables.number(errors[1], 2)}"
             rows.append([kind, group, term, tables.number(float(self.truth[place]), 5), *cells, noise])

@@ -50,11 +50,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Compare both engines on one formula and one table; see `concord.reports.own_table.compare`."""
     from concord.reports.own_table import compare
 
-    limits = {"engine_timeout": given.engine_timeout, "sweep_seconds": given.sweep, "details_seconds": given.details}
-    parameters = {"formula": given.formula, **limits, "replicates": given.bootstrap, "certify": given.certify}
-    methods = ("REML", "ML") if given.method == "both" else (given.method,)
-    return compare(given.data, methods, parameters, given.output, given.strict)
+    limits = {"engine_timeout": args.engine_timeout, "sweep_seconds": args.sweep, "details_seconds": args.details}
+    parameters = {"formula": args.formula, **limits, "replicates": args.bootstrap, "certify": args.certify}
+    methods = ("REML", "ML") if args.method == "both" else (args.method,)
+    return compare(args.data, methods, parameters, args.output, args.strict)

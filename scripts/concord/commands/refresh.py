@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Execute notebooks in place; one that fails is left as it was.
 
     Returns
@@ -43,21 +43,21 @@ def run(given: argparse.Namespace) -> int:
     """
     from concord.reports import execution, notebooks
 
-    found = notebooks.discover(given.folder)
+    known = notebooks.discover(args.folder)
     failed = []
-    for name in [notebooks.choose(name, found) for name in given.notebook] or list(found):
-        done = execution.refresh(found[name], given.timeout)
+    for name in [notebooks.choose(name, known) for name in args.notebook] or list(known):
+        done = execution.refresh(known[name], args.timeout)
         print(f"{name} {done.status}, {done.seconds:.1f} s", file=sys.stderr, flush=True)
         if done.status != execution.COMPLETED:
-            failed.append((found[name], done))
+            failed.append((known[name], done))
     for path, done in failed:
         where = f", cell {done.cell}" if done.cell else ""
         print(f"concord: {path}{where}: {shorten(done.error)}; left as it was", file=sys.stderr)
     if failed:
         return 1
-    if SOURCE in found and not given.folder and (not given.notebook or SOURCE in given.notebook):
+    if SOURCE in known and not args.folder and (not args.notebook or SOURCE in args.notebook):
         readme = checkout.path("README.md")
-        put(readme, shown(json.loads(found[SOURCE].read_text(encoding="utf-8"))))
+        put(readme, shown(json.loads(known[SOURCE].read_text(encoding="utf-8"))))
         print(f"{readme.name}: the grid is written", file=sys.stderr)
     return 0
 

@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Install the requirements beside this environment, compare every model in both, and say what changes.
 
     Written into the folder: ``present.json`` and ``upgraded.json``, the baselines; ``summary.md``, which goes to stdout
@@ -52,15 +52,15 @@ def run(given: argparse.Namespace) -> int:
     from concord.files import write
     from concord.models import model
 
-    for id in given.model:
+    for id in args.model:
         model.get(id)
-    folder, requirements = given.folder, given.requirements or party("Python").packages
+    folder, requirements = args.folder, args.requirements or party("Python").packages
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder: name another one with --folder")
     (folder / "summary.md").unlink(missing_ok=True)  # an earlier run's, which must not be taken for this one's
     sides.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
     python = environment.make(folder / "environment")
-    environment.install(python, requirements, given.pre, folder / "pip.log")
+    environment.install(python, requirements, args.pre, folder / "pip.log")
     installed = environment.installed(python)
     upgraded = [(name, before, now) for name, before, now in installed if before != now]
     if not upgraded:
@@ -70,9 +70,9 @@ def run(given: argparse.Namespace) -> int:
         return 0
     sides.say("upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded))
     environment.check_import(python, upgraded)
-    found = sides.compare(python, folder, given.model)
-    changes = baseline.changes(found[sides.PRESENT], found[sides.OTHER])
-    text = upgrade_summary(found[sides.PRESENT], found[sides.OTHER], upgraded, changes)
+    verdicts = sides.compare(python, folder, args.model)
+    changes = baseline.changes(verdicts[sides.PRESENT], verdicts[sides.OTHER])
+    text = upgrade_summary(verdicts[sides.PRESENT], verdicts[sides.OTHER], upgraded, changes)
     write(folder / "summary.md", text)
     print(text, end="")
     return 1 if changes else 0

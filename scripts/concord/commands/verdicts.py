@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Compare models of the workbook, at default and at tuned settings, and write what came of it as a baseline.
 
     A line for each comparison goes to stdout as soon as it is done; the file is written at the end, in one step.
@@ -39,10 +39,10 @@ def run(given: argparse.Namespace) -> int:
     from concord.models import model
     from concord.vocabulary import METHODS
 
-    chosen = [model.get(id, method) for id in given.model for method in METHODS] or list(model.every())
+    chosen = [model.get(id, method) for id in args.model for method in METHODS] or list(model.every())
     entries = []
     for comparison in everything(chosen):
         entries.append(baseline.entry(comparison.model.id, comparison))
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    write(given.output, baseline.of(entries).text())
+    write(args.output, baseline.of(entries).text())
     return 0

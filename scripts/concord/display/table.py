@@ -26,9 +26,9 @@ class Number(str):
     exact: str
 
     def __new__(cls, shown: str, value: float) -> Number:  # noqa: D102
-        made = super().__new__(cls, shown)
-        made.exact = repr(float(value))
-        return made
+        text = super().__new__(cls, shown)
+        text.exact = repr(float(value))
+        return text
 
     @property
     def rounded(self) -> bool:

@@ -134,20 +134,20 @@ class Held:
 
 def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
-    found = _workers.get(engine)
-    if found is None or not found.alive:
+    running = _workers.get(engine)
+    if running is None or not running.alive:
         load_r(engine)  # forked, the worker has R as it is here
         with uninterrupted():
-            if found is not None:
-                found.stop()
-            found = _workers[engine] = Worker(engines()[engine].preload)
-    return found
+            if running is not None:
+                running.stop()
+            running = _workers[engine] = Worker(engines()[engine].preload)
+    return running
 
 
 def stop_workers() -> None:
     """End the engines' processes; the next question starts new ones."""
-    for each in _workers.values():
-        each.stop()
+    for running in _workers.values():
+        running.stop()
     _workers.clear()
 
 
@@ -180,13 +180,13 @@ def _answer(model: Model, engine: str, settings: str) -> tuple[str, Any]:
     if isinstance(got, Absence):
         return about, replace(got, model=None)  # type: ignore[arg-type]  # who asked has the model, and puts it back
     _fits[number()] = about, got
-    return about, {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in _LEFT}
+    return about, {field.name: getattr(got, field.name) for field in fields(Fit) if field.name not in _LEFT}
 
 
 def _asked(question: int, about: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What the package's own result of a fit says."""
-    made, fit = _fits.get(question, ("", None))
-    if fit is None or made != about:
+    answered, fit = _fits.get(question, ("", None))
+    if fit is None or answered != about:
         raise StrayAnswer("this process has made no such fit")
     return function(fit, *arguments)
 

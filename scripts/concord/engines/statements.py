@@ -271,11 +271,11 @@ def of_whole_rows(question: Question) -> Question:
         whole = new[[name for name in new if "predictor" in uses.get(name, ())]].notna().all(axis=1).to_numpy()
         if not whole.any():
             raise NotStated("every new row lacks a predictor")
-        found = {}
+        spread = {}
         for name, values in question(fit, new[whole].reset_index(drop=True)).items():
-            found[name] = np.full(len(whole), np.nan)
-            found[name][whole] = values
-        return found
+            spread[name] = np.full(len(whole), np.nan)
+            spread[name][whole] = values
+        return spread
 
     return asked
 
@@ -421,4 +421,4 @@ def permutation(back: np.ndarray) -> list[int] | None:
 def statements(engine: str) -> Statements:
     """What an engine's package can be asked: the functions of its folder's module ``statements``."""
     module = engines()[engine].statements
-    return Statements(**{each.name: getattr(module, each.name, None) for each in fields(Statements)})
+    return Statements(**{part.name: getattr(module, part.name, None) for part in fields(Statements)})

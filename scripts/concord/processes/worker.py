@@ -243,15 +243,15 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are for the main thread
         return
     came: list[tuple[Any, ...]] = []
-    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
-    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
+    handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {code: handler for code, handler in handlers if callable(handler)}
     try:
-        for each in before:
-            signal.signal(each, lambda *given: came.append(given))
+        for code in before:
+            signal.signal(code, lambda *signal_and_frame: came.append(signal_and_frame))
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for code, handler in before.items():
+            signal.signal(code, handler)
         if came:
             before[came[0][0]](*came[0])
 

@@ -156,6 +156,6 @@ def told(checks: dict[str, Any]) -> str:
     within = f"proved within {checks['radius']:.0e}"
     if checks.get("proved") == "global":
         return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
-    found = 1 + len(checks["other_optima"])
-    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
+    count = 1 + len(checks["other_optima"])
+    best = "the only optimum found" if count == 1 else f"the best of {count} optima found"
     return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"

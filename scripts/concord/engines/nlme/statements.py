@@ -254,7 +254,7 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """As the engine has the random effects themselves: by the names that nlme has for its groups."""
-    design, found = fit.model.design, {}
+    design, effects = fit.model.design, {}
     got = r.records(RandomEffects, r.call(_room()["standardized"], fit.native))
     found_in = described_by(fit.native).levels
     for terms, table, level in zip(levels(design) or ((0,),), got, found_in, strict=True):
@@ -262,8 +262,8 @@ def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
             term = design.terms[t]
             places = [table.level.index(level.groups[row]) for row in first_rows(term)]
             for j, name in enumerate(term.names):
-                found[t, j] = table.estimate[places, table.term.index(name)]
-    return {"standardized": found}
+                effects[t, j] = table.estimate[places, table.term.index(name)]
+    return {"standardized": effects}
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -320,15 +320,15 @@ def _intervals(fit: Fit, level: float, step: float | None) -> WaldIntervals:
     fixed = {name: Statement((float(a), float(b)), "interval_student") for name, (a, b) in ends}
     if got["reason"]:
         return WaldIntervals(fixed, without=" ".join(got["reason"][0].split()))
-    found = {("Residual", "sd__Observation"): got["sigma"]}
+    pairs = {("Residual", "sd__Observation"): got["sigma"]}
     for terms, names, both in zip(levels(design) or ((0,),), got["names"], got["components"], strict=True):
         own = dict(zip(names, both.reshape(-1, 2), strict=True))
         for term in (design.terms[i] for i in terms):
             for i, second in enumerate(term.names):
-                found[term.group, f"sd__{second}"] = own[f"sd({second})"]
+                pairs[term.group, f"sd__{second}"] = own[f"sd({second})"]
                 for first in term.names[:i]:
                     pair = own.get(f"cor({first},{second})", own.get(f"cor({second},{first})"))
-                    found[term.group, f"cor__{first}.{second}"] = pair
+                    pairs[term.group, f"cor__{first}.{second}"] = pair
     return WaldIntervals(
-        fixed, {key: (Statement(tuple(map(float, pair)), "interval_of_logarithm"),) for key, pair in found.items()}
+        fixed, {key: (Statement(tuple(map(float, pair)), "interval_of_logarithm"),) for key, pair in pairs.items()}
     )

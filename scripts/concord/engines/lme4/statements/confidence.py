@@ -56,7 +56,7 @@ def _values(fit: Fit) -> np.ndarray:
                 )
     values["Residual", "sd__Observation"] = math.sqrt(fit.residual_variance)
     values |= {("", name): value for name, value in zip(design.names, fit.fixed, strict=True)}
-    return np.array([values[each.group, each.term] for each in parameters(design)])
+    return np.array([values[parameter.group, parameter.term] for parameter in parameters(design)])
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -129,6 +129,6 @@ def spline_ends(value: np.ndarray, zeta: np.ndarray, level: float) -> np.ndarray
     return ends
 
 
-def own_profile(given: pd.DataFrame, label: str) -> pd.DataFrame:
+def own_profile(table: pd.DataFrame, label: str) -> pd.DataFrame:
     """The points of ``as.data.frame(profile(fit, which = label))``: ``value, zeta``."""
-    return pd.DataFrame({"value": given[label].to_numpy(float), "zeta": given[".zeta"].to_numpy(float)})
+    return pd.DataFrame({"value": table[label].to_numpy(float), "zeta": table[".zeta"].to_numpy(float)})

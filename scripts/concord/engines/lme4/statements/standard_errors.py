@@ -121,17 +121,17 @@ def _tables(
         got = r.record(kind, r.call(function, native, contrasts))
     except r.RError as error:
         return None, f"{package} stops with {error}", ()
-    return got, "", tuple(f"{package}: {each}" for each in got.said)
+    return got, "", tuple(f"{package}: {message}" for message in got.said)
 
 
 def _from_factors(design: Design, got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
     """Standard errors of variances and covariances by the delta method, from lmerTest's matrix of (theta, sigma)."""
-    found = list(zip(got.groups, map(tuple, got.columns), strict=True))
-    starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in found)])
+    blocks = list(zip(got.groups, map(tuple, got.columns), strict=True))
+    starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in blocks)])
     theta, sigma = got.theta, got.sigma
     factors, places = [], []
     for group, names, _ in columns:
-        start = starts[found.index((group, names))]
+        start = starts[blocks.index((group, names))]
         q = len(names)
         places.append(start + np.arange(q * (q + 1) // 2))
         factor = np.zeros((q, q))
