@@ -167,7 +167,7 @@ class Inquiry(tables.Shown):
                 question.abandon()
             raise
 
-    def certify(self) -> Certificate:
+    def certify(self) -> CertifiedReference:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
 
         Raises
@@ -176,7 +176,7 @@ class Inquiry(tables.Shown):
         """
         record = concord.reference.certify(self.model)
         self.reference = reference.from_record(self.model, record)
-        return Certificate(self.model, record)
+        return CertifiedReference(self.model, record)
 
     def sweep(self, limit: float) -> Sweep | str:
         """Every optimizer of both engines; where one finds a better optimum, that is what fits are judged against.
@@ -287,7 +287,7 @@ class Inquiry(tables.Shown):
         return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
 
 
-class Certificate:
+class CertifiedReference:
     """A certified reference as it is shown and written.
 
     Attributes

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from concord.commands import baseline, checked, junit, markdown, team
+from concord.commands import baseline, checked_model, junit, markdown, team_file
 from concord.commands.baseline import Baseline
 from concord.commands.cli import main, parser
 from concord.data import datasets
@@ -189,7 +189,7 @@ def test_a_line_that_nothing_explains_is_not_as_expected(place, capsys, monkeypa
     assert "; details left out, as concord.toml says" in capsys.readouterr().out
     assert "### Not looked at\n\n- growth, REML: details left out" in (place / "off.md").read_text()
     (place / "off.toml").write_text("details = false\n" + GROWTH.replace("Days |", "1 |") + "details = true\n")
-    assert team.read(place / "off.toml")[0].details
+    assert team_file.read(place / "off.toml")[0].details
 
 
 def test_a_want_of_precision_fails_only_strictly_and_is_never_hidden(place, capsys):
@@ -245,7 +245,7 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(checked, "Inquiry", broken)
+    monkeypatch.setattr(checked_model, "Inquiry", broken)
     assert main(["check", str(place / "concord.toml"), "--junit-xml", str(place / "crash.xml")]) == 1
     assert capsys.readouterr().out.count("error: ZeroDivisionError: a bug") == 3
     error = ElementTree.parse(place / "crash.xml").getroot().find("testsuite/testcase/error")
@@ -253,10 +253,10 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
 
 
 def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_safe():
-    model = team.TeamModel(
+    model = team_file.TeamModel(
         "a|b<i>", Path("a.csv"), "a.csv", "y ~ x", "REML", {"default": "agree", "tuned": "agree"}, ""
     )
-    case = checked.CheckedModel(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
+    case = checked_model.CheckedModel(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
     text = junit.junit_xml([case], {"R": "4"}, datetime.now(UTC))
     assert ElementTree.fromstring(text).find("testsuite/testcase").get("classname") == "concord.a|b<i>"
     row = markdown.summary([case], Baseline({"R": "4"}, ())).splitlines()[4]

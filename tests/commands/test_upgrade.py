@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from concord.commands import baseline, sides
+from concord.commands import baseline, both_environments
 from concord.commands.cli import main
 from concord.commands.markdown import upgrade_summary
 from concord.errors import InputError
@@ -120,7 +120,7 @@ def test_an_environment_that_dies_is_told_by_its_last_words_and_takes_the_other_
     dying.write_text("#!/bin/sh\necho '[1/4] one' \necho 'out of luck' >&2\nexit 3\n")
     dying.chmod(0o755)
     with pytest.raises(InputError, match="^the upgraded environment ended before .* everything: out of luck$"):
-        sides.compare(dying, tmp_path, [MODEL])
+        both_environments.compare(dying, tmp_path, [MODEL])
     assert not (tmp_path / "present.json").exists()
     assert not [pid for pid in session(os.getsid(0)) if str(tmp_path / "present.json").encode() in command_of(pid)]
 

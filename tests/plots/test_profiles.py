@@ -11,7 +11,7 @@ from scipy import stats
 
 from concord import r
 from concord.account.intervals import profile_curves
-from concord.account.intervals.sources import IntervalError
+from concord.account.intervals.interval_values import IntervalError
 from concord.agreement.comparison import compare
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters

@@ -376,11 +376,7 @@ def undefined(measured: Sequence[Measure]) -> Mask:
     """Which standard errors are missing, or stand where their definition gives nothing, shape (p,)."""
     stated = [measure.stated for measure in measured if measure.stated is not None]
     missing: Mask = np.any(
-        [
-            ~np.isfinite(statement.std_error) | (~np.isfinite(statement.expected) & ~statement.errors_hold)
-            for statement in stated
-        ],
-        axis=0,
+        [~np.isfinite(said.std_error) | (~np.isfinite(said.expected) & ~said.errors_hold) for said in stated], axis=0
     )
     return missing
 
@@ -390,12 +386,10 @@ def by_definition(measured: Sequence[Measure]) -> Mask:
     stated = [measure.stated for measure in measured if measure.stated is not None]
     if not stated:
         return np.zeros(0, bool)
-    values, conditional = (
-        np.array([getattr(statement, name) for statement in stated]) for name in ("std_error", "conditional")
-    )
-    joint = np.array([statement.joint for statement in stated])
-    allowed = 2 * np.max([statement.error_allowed for statement in stated], axis=0)
-    right = np.all([statement.errors_hold for statement in stated], axis=0)
+    values, conditional = (np.array([getattr(said, name) for said in stated]) for name in ("std_error", "conditional"))
+    joint = np.array([said.joint for said in stated])
+    allowed = 2 * np.max([said.error_allowed for said in stated], axis=0)
+    right = np.all([said.errors_hold for said in stated], axis=0)
     with np.errstate(invalid="ignore"):
         apart = np.ptp(values, axis=0) > np.ptp(conditional, axis=0) + allowed
     several: Mask = right & apart & joint.any(axis=0) & ~joint.all(axis=0)

@@ -54,14 +54,14 @@ def run(args: argparse.Namespace) -> int:
     InputError : the team's file or the baseline cannot be used, or a file cannot be written where an option says;
         nothing is compared then
     """
-    from concord.commands import baseline, junit, markdown, team
-    from concord.commands.checked import compared, headline
+    from concord.commands import baseline, junit, markdown, team_file
+    from concord.commands.checked_model import compared, headline
     from concord.errors import InputError
     from concord.files import check_place, write
 
-    models = team.read(args.file)
+    models = team_file.read(args.file)
     then = baseline.read(args.baseline) if args.baseline else None
-    chosen = models if args.changed is None else team.touched(models, args.file, args.changed)
+    chosen = models if args.changed is None else team_file.touched(models, args.file, args.changed)
     if args.record and len(chosen) < len(models):
         raise InputError("--record with --changed: a baseline holds all models")
     options = {"--junit-xml": args.junit_xml, "--summary": args.summary, "--record": args.record}

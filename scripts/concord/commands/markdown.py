@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from concord.agreement.tolerances import allowed_gap
-from concord.commands import baseline, sides
+from concord.commands import baseline, both_environments
 from concord.commands.baseline import Baseline, Change
-from concord.commands.checked import CheckedModel, headline
+from concord.commands.checked_model import CheckedModel, headline
 from concord.engines.engine import title
 from concord.vocabulary import SETTINGS
 
@@ -135,5 +135,5 @@ def upgrade_summary(
         before, now = (side.versions.get(name, "") for side in (present, other))
         before, now = more.get(name, (before, now))
         rows.append([name, before, now if now == before else f"**{now}**"])
-    parts += ["### Versions", table(["", sides.PRESENT, sides.OTHER], rows)]
+    parts += ["### Versions", table(["", both_environments.PRESENT, both_environments.OTHER], rows)]
     return "\n\n".join(parts) + "\n"

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     ------
     InputError : pip cannot install the requirements, or what it installed cannot be imported; there is no such model
     """
-    from concord.commands import baseline, environment, sides
+    from concord.commands import baseline, both_environments, environment
     from concord.commands.markdown import upgrade_summary
     from concord.engines.engine import party
     from concord.errors import InputError
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder: name another one with --folder")
     (folder / "summary.md").unlink(missing_ok=True)  # an earlier run's, which must not be taken for this one's
-    sides.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
+    both_environments.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
     python = environment.make(folder / "environment")
     environment.install(python, requirements, args.pre, folder / "pip.log")
     installed = environment.installed(python)
@@ -68,11 +68,13 @@ def run(args: argparse.Namespace) -> int:
         write(folder / "summary.md", text)
         print(text, end="")
         return 0
-    sides.say("upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded))
+    both_environments.say(
+        "upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
+    )
     environment.check_import(python, upgraded)
-    verdicts = sides.compare(python, folder, args.model)
-    changes = baseline.changes(verdicts[sides.PRESENT], verdicts[sides.OTHER])
-    text = upgrade_summary(verdicts[sides.PRESENT], verdicts[sides.OTHER], upgraded, changes)
+    verdicts = both_environments.compare(python, folder, args.model)
+    changes = baseline.changes(verdicts[both_environments.PRESENT], verdicts[both_environments.OTHER])
+    text = upgrade_summary(verdicts[both_environments.PRESENT], verdicts[both_environments.OTHER], upgraded, changes)
     write(folder / "summary.md", text)
     print(text, end="")
     return 1 if changes else 0

@@ -51,11 +51,13 @@ class DatasetError(InputError):
     """A dataset's folder, TOML or CSV is not what it should be; the message names the file and the key."""
 
 
-class _Record(BaseModel):
+class StrictRecord(BaseModel):
+    """A table of a file: what is not one of its keys, or of another type, is an error."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Column(_Record):
+class ColumnRecord(StrictRecord):
     """What one column of the table holds."""
 
     type: Literal["number", "integer", "boolean", "string", "factor", "ordered"]
@@ -64,7 +66,7 @@ class Column(_Record):
     levels: list[str] | None = None
 
     @model_validator(mode="after")
-    def _levels_belong_to_factors(self) -> Column:
+    def _levels_belong_to_factors(self) -> ColumnRecord:
         if (self.levels is not None) != (self.type in ("factor", "ordered")):
             raise ValueError("levels belong to the types factor and ordered, and to no other")
         if self.levels is not None and len(set(self.levels)) != len(self.levels):
@@ -72,7 +74,7 @@ class Column(_Record):
         return self
 
 
-class Known(_Record):
+class Known(StrictRecord):
     """A disagreement of the default settings that is expected, with its reason; by one method, or by both.
 
     Attributes
@@ -98,7 +100,7 @@ class Known(_Record):
     by_rounding: bool = False
 
 
-class Tolerance(_Record):
+class Tolerance(StrictRecord):
     """A tolerance of this model's own for one quantity, with the reason why it needs it."""
 
     rtol: Annotated[float, Field(ge=0)] = 0.0
@@ -106,7 +108,7 @@ class Tolerance(_Record):
     reason: Text
 
 
-class ModelRecord(_Record):
+class ModelRecord(StrictRecord):
     """A model that is fitted to the dataset: an lme4 formula."""
 
     formula: Text
@@ -144,7 +146,7 @@ class ModelRecord(_Record):
         return None
 
 
-class _DatasetRecord(_Record):
+class _DatasetRecord(StrictRecord):
     title: Text
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
     version: Text
@@ -152,7 +154,7 @@ class _DatasetRecord(_Record):
     licence: Text
     rows: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    columns: Annotated[dict[str, ColumnRecord], Field(min_length=1)]
     models: Annotated[dict[Name, ModelRecord], Field(min_length=1)]
 
 
@@ -172,7 +174,7 @@ class Dataset:
 
     id: str
     frame: pd.DataFrame
-    columns: dict[str, Column]
+    columns: dict[str, ColumnRecord]
     models: dict[str, ModelRecord]
     title: str
     source: str
@@ -248,19 +250,7 @@ def of_table(
     id: str, frame: pd.DataFrame, models: dict[str, ModelRecord], title: str, source: str, sha256: str
 ) -> Dataset:
     """A table that is not a dataset of the catalogue, without version, citation and licence; see `Dataset`."""
-    return Dataset(
-        id=id,
-        frame=frame,
-        columns={},
-        models=models,
-        title=title,
-        source=source,
-        version="",
-        citation="",
-        licence="",
-        sha256=sha256,
-        place=None,
-    )
+    return Dataset(id, frame, {}, models, title, source, version="", citation="", licence="", sha256=sha256, place=None)
 
 
 def _read_record(toml: Path) -> _DatasetRecord:
@@ -325,7 +315,7 @@ def _check_header(header: Sequence[str], table: Path, toml: Path, record: _Datas
             raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
 
 
-def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
+def _column(values: tuple[str, ...], name: str, column: ColumnRecord, table: Path, toml: Path) -> pd.Series:
     """One column as its declared type; only an empty field is missing, so levels like "NA" or "None" stay levels."""
     texts = [value if value != "" else None for value in values]
 

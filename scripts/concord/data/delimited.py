@@ -215,7 +215,7 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
 
 
 @dataclass(frozen=True)
-class _Column:
+class _Parsed:
     """A column with its values, what to say of it, the decimal sign that it uses ("" if none), and whether its doubles
     are those of the printed decimals.
     """
@@ -226,10 +226,10 @@ class _Column:
     printed: bool = False
 
 
-def _column(values: Sequence[str], name: str, content: _Text) -> _Column:
+def _column(values: Sequence[str], name: str, content: _Text) -> _Parsed:
     present = [value for value in values if value and value != "NA"]
     if TRUTH.keys() >= set(present) and present:
-        return _Column(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray))
+        return _Parsed(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray))
     number = _number(values, present, name, content)
     if number is not None:
         return number
@@ -242,7 +242,7 @@ def _column(values: Sequence[str], name: str, content: _Text) -> _Column:
         notes.append(f'{name}: an NA without quotes is a missing value ({bare}); a level NA is written "NA"')
     notes += _why_text(values, present, name, content)
     texts = [meaning.get(value, value) for value in values]
-    return _Column(pd.array(texts, dtype="str"), tuple(notes))
+    return _Parsed(pd.array(texts, dtype="str"), tuple(notes))
 
 
 def _masked(
@@ -262,7 +262,7 @@ def _masked(
     return array(whole, missing)
 
 
-def _number(values: Sequence[str], present: list[str], name: str, content: _Text) -> _Column | None:
+def _number(values: Sequence[str], present: list[str], name: str, content: _Text) -> _Parsed | None:
     """The column as numbers; None if one of its values is not a number."""
     letters = set("".join(present))
     if letters & {" ", "\t"}:
@@ -271,7 +271,7 @@ def _number(values: Sequence[str], present: list[str], name: str, content: _Text
         letters = set("".join(present))
     if letters <= WHOLE and present:
         try:
-            return _Column(_masked(values, present, int, np.int64, pd.arrays.IntegerArray))
+            return _Parsed(_masked(values, present, int, np.int64, pd.arrays.IntegerArray))
         except (ValueError, OverflowError):
             return None
     if letters <= NUMBER | {","}:
@@ -287,7 +287,7 @@ def _number(values: Sequence[str], present: list[str], name: str, content: _Text
     return replace(column, notes=(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})',))
 
 
-def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Column | None:
+def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Parsed | None:
     """The column as doubles; None if one of its values is not a number.
 
     Parameters
@@ -306,7 +306,7 @@ def _real(values: Sequence[str], letters: set[str], special: dict[str, float], d
         numbers = np.array([special[value] if value in special else float(value) for value in values])
     except ValueError:
         return None
-    return _Column(numbers, (), sign, printed([value for value in values if value not in special]))
+    return _Parsed(numbers, (), sign, printed([value for value in values if value not in special]))
 
 
 def printed(texts: Sequence[str]) -> bool:

@@ -39,7 +39,7 @@ DEEPEST = 4
 GUARD = 64
 
 Number = fmpq | arb
-Column = list[Number | None]
+ExactColumn = list[Number | None]
 """A number a row of the table; None where it is missing."""
 
 _ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "(", "%in%"])
@@ -54,7 +54,7 @@ class _Made:
     """A column as doubles in the design's rows, as exact numbers, and whether it stands in the table as it is."""
 
     doubles: Vector
-    exact: Column
+    exact: ExactColumn
     plain: bool
 
 
@@ -80,7 +80,7 @@ class Columns:
         self.source = "decimals" if all(self._decimal.values()) and written else "doubles"
         self._precision = -1
         self._made: list[_Made] = []
-        self._variables: dict[str, Column] = {}
+        self._variables: dict[str, ExactColumn] = {}
 
     def response(self) -> list[Number]:
         """The response less its offsets, a number a row of the design."""
@@ -114,7 +114,7 @@ class Columns:
                     raise InexactError(f"column {name} is one of several that doubles do not tell apart")
             return column_held
 
-    def _are(self, held: list[Number], values: Column) -> bool:
+    def _are(self, held: list[Number], values: ExactColumn) -> bool:
         """Whether a column is the same numbers in the design's rows, as far as the working precision tells."""
         others = (values[row] for row in self._design.rows)
         return all(
@@ -127,7 +127,7 @@ class Columns:
             for a, other in zip(held, others, strict=True)
         )
 
-    def _held(self, values: Column, doubles: Vector, name: str) -> list[Number]:
+    def _held(self, values: ExactColumn, doubles: Vector, name: str) -> list[Number]:
         """The values in the design's rows, once they are R's to rounding."""
         chosen = [values[row] for row in self._design.rows]
         if any(number is None for number in chosen):
@@ -167,7 +167,7 @@ class Columns:
             elif not isinstance(node, Value):
                 yield node
 
-    def _columns(self, leaf: Node) -> list[Column]:
+    def _columns(self, leaf: Node) -> list[ExactColumn]:
         """The columns that a variable or function can have in a model matrix, by any of R's codings."""
         if isinstance(leaf, Call) and leaf.function in ("factor", "as.factor"):
             return self._coded(leaf.arguments[0], ordered=False)
@@ -179,13 +179,13 @@ class Columns:
             return self._polynomials(leaf)
         return [self._evaluated(leaf)]
 
-    def _coded(self, leaf: Node, ordered: bool) -> list[Column]:
+    def _coded(self, leaf: Node, ordered: bool) -> list[ExactColumn]:
         """Indicators of every level; of an ordered factor the polynomial contrasts (R's ``contr.poly``) as well."""
         assert isinstance(leaf, Name)
         values = self._frame[leaf.name]
         levels = self._design.factors.get(leaf.name) or tuple(sorted(values.dropna().unique()))
         texts = values.astype(object) if leaf.name not in self._design.factors else values.astype(str)
-        columns: list[Column] = [
+        columns: list[ExactColumn] = [
             [
                 None if missing else fmpq(int(value == level))
                 for value, missing in zip(texts, values.isna(), strict=True)
@@ -199,7 +199,7 @@ class Columns:
                 columns.append([contrast[place[text]] if text in place else None for text in texts])
         return columns
 
-    def _polynomials(self, call: Call) -> list[Column]:
+    def _polynomials(self, call: Call) -> list[ExactColumn]:
         chosen = options(call)
         values, degree = self._evaluated(call.arguments[0]), int(chosen.get("degree", 1))
         if chosen.get("raw", False):
@@ -213,7 +213,7 @@ class Columns:
 
     # ---- arithmetic -------------------------------------------------------------------------------------------------
 
-    def _evaluated(self, node: Node) -> Column:
+    def _evaluated(self, node: Node) -> ExactColumn:
         """The exact value of an expression in every row of the table."""
         if isinstance(node, Name):
             if node.name not in self._variables:
@@ -233,7 +233,7 @@ class Columns:
             raise InexactError(f"{node.function} has no exact value here")
         return _each(function, *arguments)
 
-    def _numbers(self, name: str) -> Column:
+    def _numbers(self, name: str) -> ExactColumn:
         values = self._frame[name]
         missing = values.isna()
         as_fraction = (lambda number: _fraction(repr(float(number)))) if self._decimal[name] else _exactly
@@ -300,9 +300,9 @@ def _double(value: Number | None) -> float:
     return float(value) if isinstance(value, arb) else int(value.p) / int(value.q)
 
 
-def _each(function: Callable[..., Number], *columns: Column) -> Column:
+def _each(function: Callable[..., Number], *columns: ExactColumn) -> ExactColumn:
     """A function of the numbers of every row; missing where one is, and where it has no value."""
-    computed: Column = []
+    computed: ExactColumn = []
     for row in zip(*columns, strict=True):
         try:
             computed.append(None if any(number is None for number in row) else function(*row))
@@ -362,7 +362,7 @@ _FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
 }
 
 
-def _scaled(values: Column, chosen: dict[str, float | bool]) -> Column:
+def _scaled(values: ExactColumn, chosen: dict[str, float | bool]) -> ExactColumn:
     """R's ``scale``: less the mean, over the standard deviation; both of the values that are there."""
     kept = [value for value in values if value is not None]
     center, spread = chosen.get("center", True), chosen.get("scale", True)

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from concord.account.intervals.interval_values import IntervalError
 from concord.account.intervals.profile_curves import RATIO
-from concord.account.intervals.sources import IntervalError
 from concord.display.picture import described
 from concord.engines.engine import party, title
 from concord.models.parameters import KEY

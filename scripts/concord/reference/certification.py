@@ -72,9 +72,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     except (LikelihoodError, CertificateError) as error:
         raise CertificateError(f"{model.id}, {model.method}: {error}") from error
     others = [
-        optimum
-        for optimum in optima[1:]
-        if optimum.loglik < optima[0].loglik - SAME and _is_minimum(likelihood, optimum)
+        other for other in optima[1:] if other.loglik < optima[0].loglik - SAME and _is_minimum(likelihood, other)
     ]
     proved = proof.certificate
     record = {

@@ -110,19 +110,15 @@ def parameters(notebook: NotebookNode) -> dict[str, Any]:
 
 def imports(notebook: NotebookNode) -> list[str]:
     """The statements by which the notebook's code cells import modules, loading an extension among them."""
-    statements_found: list[str] = []
+    unparsed: list[str] = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             source = re.sub(r"^%load_ext +", "import ", cell.source, flags=re.MULTILINE)
             source = re.sub(r"^[%!].*", "", source, flags=re.MULTILINE)
             with suppress(SyntaxError):  # not Python
                 statements = ast.parse(source).body
-                statements_found += [
-                    ast.unparse(statement)
-                    for statement in statements
-                    if isinstance(statement, ast.Import | ast.ImportFrom)
-                ]
-    return list(dict.fromkeys(statements_found))
+                unparsed += [ast.unparse(line) for line in statements if isinstance(line, ast.Import | ast.ImportFrom)]
+    return list(dict.fromkeys(unparsed))
 
 
 def check(values: Mapping[str, Any], own: Mapping[str, Any], name: str) -> None:

@@ -11,9 +11,9 @@ from scipy import stats
 
 from concord import r
 from concord.account import line as quantities
-from concord.account.intervals import interval_lines, intervals, sources
+from concord.account.intervals import interval_lines, interval_values, intervals
 from concord.account.intervals.interval_table import COLUMNS
-from concord.account.intervals.sources import IntervalError
+from concord.account.intervals.interval_values import IntervalError
 from concord.agreement.comparison import compare
 from concord.engines.answers import Absence, answer
 from concord.engines.lme4.statements.confidence import profiles_by
@@ -135,7 +135,7 @@ def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(com
     much, and is not agreement; a value that no excess explains differs.
     """
     comparison = compared("sitka-random_intercept", "ML", "lme4")
-    made = sources.Intervals(comparison)
+    made = interval_values.Intervals(comparison)
     each = made.parameters[0]
     found = intervals.of(comparison).stated_profile("lme4", each.label)
     zeta = np.where(found.zeta < -1, found.zeta * 1.1, found.zeta)
@@ -417,7 +417,7 @@ def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, mon
     wald, call = nlme_says._room()["wald"], r.call
     monkeypatch.setattr(nlme_says, "_room", lambda: {"wald": wald})
     monkeypatch.setattr(r, "call", stopped)
-    made = sources.Intervals(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"))
+    made = interval_values.Intervals(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"))
     lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
     assert lines
     assert {line.absent.get("nlme") for line in lines} == {"R stopped with: no second derivatives"}

@@ -11,7 +11,7 @@ from scipy import stats
 
 from concord import r
 from concord.account import standard_errors
-from concord.account.intervals.sources import IntervalError, Intervals, varied, wald, wald_of_ratio
+from concord.account.intervals.interval_values import IntervalError, Intervals, varied, wald, wald_of_ratio
 from concord.account.line import Line
 from concord.engines.statements import StatedProfile, statements
 from concord.inference import degrees_of_freedom

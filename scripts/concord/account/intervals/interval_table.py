@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.intervals.sources import IntervalError, Intervals, wald
+from concord.account.intervals.interval_values import IntervalError, Intervals, wald
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
@@ -41,6 +41,11 @@ class _Row:
     reached: tuple[bool, bool] = (True, True)
     note: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is an interval of: effect, group and term."""
+        return self.parameter.effect, self.parameter.group, self.term
+
 
 def table(
     known: Intervals,
@@ -55,15 +60,7 @@ def table(
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     rows = [
-        (
-            (entry.parameter.effect, entry.parameter.group, entry.term),
-            entry.kind,
-            entry.source,
-            entry.method,
-            entry.ends,
-            entry.reached,
-            entry.note,
-        )
+        (entry.key, entry.kind, entry.source, entry.method, entry.ends, entry.reached, entry.note)
         for entry in _rows(known, which, with_profile_re=with_profile_re, with_profile=with_profile)
     ]
     if bootstrap is not None:

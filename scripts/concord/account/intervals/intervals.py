@@ -27,7 +27,7 @@ import pandas as pd
 from concord.account.intervals import interval_lines, interval_table
 from concord.account.intervals.interval_lines import SECTION
 from concord.account.intervals.interval_table import COLUMNS
-from concord.account.intervals.sources import IntervalError, Intervals, signed_root
+from concord.account.intervals.interval_values import IntervalError, Intervals, signed_root
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 

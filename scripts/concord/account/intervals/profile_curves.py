@@ -12,7 +12,7 @@ from scipy import interpolate, optimize
 
 from concord.account.intervals import intervals
 from concord.account.intervals.interval_lines import SECTION
-from concord.account.intervals.sources import IntervalError, Intervals, signed_root
+from concord.account.intervals.interval_values import IntervalError, Intervals, signed_root
 from concord.account.line import Line, Sheet
 from concord.agreement.comparison import Comparison
 from concord.engines.statements import statements

@@ -227,21 +227,11 @@ def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
     covariances, codings = [], []
     for term in model.design.terms:
         wanted = f"({', '.join(term.names)} | {term.group})"
-        same = [
-            candidate
-            for candidate in left
-            if candidate.group == term.group and len(candidate.columns) == len(term.names)
-        ]
+        same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
         if not same:
             raise EngineError(f"the lmer fit has no random term {wanted}")
-        recoded = [
-            (candidate, between(candidate.matrix.reshape(len(candidate.codes), -1), term.matrix)) for candidate in same
-        ]
-        fitting = [
-            (candidate, back)
-            for candidate, back in recoded
-            if back is not None and same_groups(candidate.codes, term.codes)
-        ]
+        recoded = [(part, between(part.matrix.reshape(len(part.codes), -1), term.matrix)) for part in same]
+        fitting = [(part, back) for part, back in recoded if back is not None and same_groups(part.codes, term.codes)]
         if not fitting:
             raise EngineError(f"the lmer fit has other groups or numbers in {wanted}")
         chosen, back = fitting[0]

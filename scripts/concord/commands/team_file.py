@@ -14,23 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from concord.data.datasets import StrictRecord, Text
 from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.vocabulary import METHODS, VERDICTS
 
-_Text = Annotated[str, Field(min_length=1)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _ModelTable(_Strict):
-    name: _Text
-    data: _Text
-    formula: _Text
+class _ModelTable(StrictRecord):
+    name: Text
+    data: Text
+    formula: Text
     method: Literal["REML", "ML", "both"] = "REML"
     expect: dict[str, str] = Field(default_factory=dict)
     expect_tuned: dict[str, str] = Field(default_factory=dict)
@@ -76,7 +71,7 @@ class _ModelTable(_Strict):
         return self
 
 
-class _File(_Strict):
+class _File(StrictRecord):
     details: bool = True
     models: Annotated[list[_ModelTable], Field(min_length=1)]
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
 from concord.commands import baseline
-from concord.commands.team import TeamModel
+from concord.commands.team_file import TeamModel
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
 from concord.session import Inquiry
