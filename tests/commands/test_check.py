@@ -386,7 +386,7 @@ def test_a_gap_is_told_once_and_estimates_by_the_one_that_moved_most(recorded):
 
     gap, estimate = changed(recorded, doctor)
     what = "was 2.34 log-likelihood units below the optimum, is 3.34 log-likelihood units below the optimum"
-    assert gap == ("gap", f"pigs, REML, default: statsmodels: {what}")
+    assert gap == ("gap", f"pigs, REML, default: MixedLM (statsmodels): {what}")
     assert estimate[0] == "estimate" and "2 of 9 quantities moved beyond tolerance" in estimate[1]
     assert "most of all Pig var__(Intercept), from " in estimate[1]
 
@@ -408,7 +408,7 @@ def test_a_fit_or_a_value_that_came_or_went_and_a_model_that_is_new_or_gone(reco
         entries["crossed", "default"]["name"] = "elsewhere"
 
     assert changed(recorded, doctor) == [
-        ("estimate", "growth, REML, default: statsmodels: gave none: a crash, gives a fit"),
+        ("estimate", "growth, REML, default: MixedLM (statsmodels): gave none: a crash, gives a fit"),
         ("estimate", f"growth, REML, tuned: nlme: moved beyond tolerance: {loglik(recorded)}"),
         ("new", "crossed, REML, default: is new: cannot express"),
         ("gone", "elsewhere, REML, default: is gone; it was cannot express"),

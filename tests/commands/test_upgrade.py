@@ -73,7 +73,7 @@ def test_another_default_changes_a_verdict_and_the_estimates_and_says_so(tmp_pat
         f"## Upgrade check: statsmodels {version('statsmodels')} to 99.0\n\n2 of 4 verdicts change, and 2 comp" in out
     )
     assert "- dyestuff-random\\_intercept, REML, default: was agree, is python short: MixedLM" in out
-    assert "statsmodels: was at the optimum, is " in out and "nlme: " not in out
+    assert "MixedLM (statsmodels): was at the optimum, is " in out and "nlme: " not in out
     assert f"| statsmodels | {version('statsmodels')} | **99.0** |" in out and "**" not in out.split("| numpy ")[1]
     before, after = (baseline.read(tmp_path / "up" / f"{side}.json") for side in ("present", "upgraded"))
     assert baseline.versions_changed(before.versions, after.versions) == [

@@ -68,7 +68,7 @@ def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkey
 
 def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
     """Verdict and gap by model and column."""
-    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines()]
+    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines() if line.startswith("|")]
     cells = {}
     for id, *values in rows:
         for column, value in zip(header[1:], values, strict=True):

@@ -14,6 +14,7 @@ from scipy import stats
 from concord.account.line import Line
 from concord.account.standard_errors import Reading, reading
 from concord.agreement.comparison import Comparison
+from concord.engines.engine import title
 from concord.engines.error_definitions import adjusted
 from concord.engines.fit import Fit
 from concord.engines.statements import Statement, Test
@@ -209,13 +210,13 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
     """
     known = reading(comparison)
     n, p = known.design.X.shape
-    rows, notes = [], [f"{label}: {why}" for label, why in known.absent.items()]
+    rows, notes = [], [f"{title(label)}: {why}" for label, why in known.absent.items()]
     for source, label, test in (
         (known.source(label, test.source), label, test) for label, said in known.stated.items() for test in said.tests
     ):
         statistic, df, p_values = test.statistic.value, test.df.value, test.p.value
         if statistic is None:
-            notes.append(f"{source}: {test.df.reason()}")
+            notes.append(f"{title(source)}: {test.df.reason()}")
             continue
         if test.kind == "z":
             df = np.full(p, np.inf)

@@ -22,6 +22,7 @@ from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, plain
+from concord.engines.engine import title
 from concord.models.parameters import KEY
 from concord.vocabulary import INDEPENDENT
 
@@ -187,7 +188,7 @@ class Line:
     def reason(self) -> str:
         """What is to be said of it: how a definition leads to another, or what is not explained."""
         words = [
-            f"{source} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
+            f"{title(source)} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
@@ -199,14 +200,14 @@ class Line:
             )
         words += [
             # Neither the distance nor its bound is a number to remember: both change from machine to machine.
-            f"{source} is within its own rounding of {self._right(source)}, and no nearer: lost in rounding"
+            f"{title(source)} is within its own rounding of {self._right(source)}, and no nearer: lost in rounding"
             for source in self.lost
         ]
         if not self.same_definition and self.values:
             if self._moved:
                 words.append("a fit is short of the optimum, which moves its numbers too")
             words += [
-                f"{s}: {definitions()[name].conversion}"
+                f"{title(s)}: {definitions()[name].conversion}"
                 for s, name in self.definitions.items()
                 if s in self.values and definitions()[name].conversion
             ]
@@ -370,7 +371,7 @@ class Sheet(tables.Shown):
             f"{_capital(definition.title, names)}: {definition.formula}. To convert: {definition.conversion}."
             for definition in conversions
         ]
-        absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
+        absent = dict.fromkeys(f"{title(s)}: {why}." for line in self.lines for s, why in line.absent.items())
         # What is no tick is told in a sentence, with the right value.
         told = [
             f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)

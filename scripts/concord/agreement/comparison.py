@@ -238,7 +238,7 @@ class Comparison(tables.Shown):
             lines += [f"{fact.name}: {fact.invalid}"] if fact.invalid else []
             lines += [f"{fact.name} {clause}" for clause in fact.broken]
         for row in self.table[~self.table["ok"]].to_dict("records") if self.fits else ():
-            values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
+            values = ", ".join(f"{title(label)} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
             line = f"{name_of(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed"
             lines.append(line)
         return lines

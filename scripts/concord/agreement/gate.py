@@ -170,7 +170,7 @@ def _said(comparison: Comparison) -> str:
     """Whether the packages whose fits are short or imprecise doubted them."""
     graded = [comparison.judgements[i] for i in comparison.parties if comparison.fits and comparison.grades[i]]
     words = list(dict.fromkeys(judgement.said_so for judgement in graded))
-    return words[0] if len(words) == 1 else ", ".join(f"{one.fit.engine} {one.said_so}" for one in graded)
+    return words[0] if len(words) == 1 else ", ".join(f"{title(one.fit.engine)} {one.said_so}" for one in graded)
 
 
 def _cell(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ from scipy import stats
 
 from concord.agreement.tolerances import allowed_gap
 from concord.display import table as tables
+from concord.engines.engine import title
 from concord.models.model import Model
 from concord.models.parameters import KEY, keys
 from concord.simulation.case import Case
@@ -189,9 +190,9 @@ class Bootstrap(tables.Shown):
             noise = f"{tables.number(errors[0], 2)}, {tables.number(errors[1], 2)}"
             rows.append([kind, group, term, tables.number(float(self.truth[place]), 5), *cells, noise])
         header = ["quantity", "group", "term", "drawn from", *self.sources, "Monte-Carlo error of the ends"]
-        title = f"{self.model.id}, {self.model.method}, {self.settings} settings: parametric bootstrap"
+        head = f"{self.model.id}, {self.model.method}, {self.settings} settings: parametric bootstrap"
         what = f"95 percent percentile intervals from {self.replicates} replicates, drawn from {self.origin}"
-        return f"{title}\n{what}.", header, rows, 3, self._notes()
+        return f"{head}\n{what}.", header, rows, 3, self._notes()
 
     def _notes(self) -> list[str]:
         notes = []
@@ -208,10 +209,10 @@ class Bootstrap(tables.Shown):
             if row["not converged"]:
                 words.append(f"{int(row['not converged'])} said not to have converged")
             if words:
-                notes.append(f"{source}, of {int(row['replicates'])}: {'; '.join(words)}.")
+                notes.append(f"{title(source)}, of {int(row['replicates'])}: {'; '.join(words)}.")
         if not notes:
             notes.append("Every replicate of every source reached the optimum of its response, and says so.")
-        return [*notes, *(f"{engine}: {why}." for engine, why in self.absent.items())]
+        return [*notes, *(f"{title(engine)}: {why}." for engine, why in self.absent.items())]
 
 
 def percentiles(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

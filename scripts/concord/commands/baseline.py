@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from concord import versions
 from concord.agreement.comparison import Comparison
 from concord.display import table
 from concord.engines import FORMERLY
-from concord.engines.engine import engines
+from concord.engines.engine import engines, title
 from concord.errors import InputError
 from concord.models.parameters import KEY
 
@@ -61,15 +61,19 @@ class Baseline:
     ----------
     versions : of Python, R and the packages that fit, by name
     entries : of every comparison, as `entry` makes them
+    more : what is written beside them, and never compared
     """
 
     versions: Mapping[str, str]
     entries: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
         """As JSON, a line for each quantity, so that a version control system shows what moved."""
         entries = ",\n".join(map(_entry_text, self.entries))
-        head = json.dumps({"format": FORMAT, "versions": dict(self.versions)}, indent=1, ensure_ascii=False)
+        head = json.dumps(
+            {"format": FORMAT, "versions": dict(self.versions), **self.more}, indent=1, ensure_ascii=False
+        )
         return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
 
 
@@ -181,7 +185,7 @@ def nearest(then: Baseline, now: Baseline) -> tuple[int, float, str]:
     """
     before = {_key(row): row for row in then.entries}
     shares = [
-        (move.share, f"{', '.join(_key(new))}: {engine}, {move}")
+        (move.share, f"{', '.join(_key(new))}: {title(engine)}, {move}")
         for new in now.entries
         if (old := before.get(_key(new))) and (old["data"], old["formula"]) == (new["data"], new["formula"])
         for engine in new["fits"]
@@ -218,7 +222,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[K
     for engine in [*new["fits"], *(engine for engine in old["fits"] if engine not in new["fits"])]:
         was, is_ = old["fits"].get(engine), new["fits"].get(engine)
         if was is None or is_ is None or (was["absent"] is None) != (is_["absent"] is None):
-            differences.append(("estimate", f"{engine}: {_presence(was)}, {_presence(is_, now=True)}"))
+            differences.append(("estimate", f"{title(engine)}: {_presence(was)}, {_presence(is_, now=True)}"))
         elif is_["absent"] is None:
             differences += _moved(engine, old, new)
     return differences
@@ -231,13 +235,13 @@ def _moved(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     moved = []
     for move in _moves(engine, old, new):
         if move.row["effect"] == "loglik" and _apart(was, is_) > move.allowed:
-            moves.append(("gap", f"{engine}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
+            moves.append(("gap", f"{title(engine)}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
         elif move.share > 1.0:  # where the gap moved, the log-likelihood moved with it
             moved.append(move)
     if moved:
         worst = max(moved, key=lambda move: move.share)
         count = f"{len(moved)} of {len(new['quantities'])} quantities moved beyond tolerance, most of all"
-        moves.append(("estimate", f"{engine}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
+        moves.append(("estimate", f"{title(engine)}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
     return moves
 
 

@@ -63,19 +63,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def shown(notebook: Mapping[str, Any]) -> str:
-    """The grid in an executed agreement.ipynb: the Markdown output of the cell that is tagged ``grid``.
+    """The grid in an executed agreement.ipynb, and what it was made with: the Markdown of the cells tagged ``grid``.
 
     Raises
     ------
     InputError : there is no such cell, or it shows no Markdown
     """
-    for cell in notebook["cells"]:
-        if TAG in cell["metadata"].get("tags", ()):
-            for output in cell.get("outputs", ()):
-                if "text/markdown" in output.get("data", {}):
-                    text = output["data"]["text/markdown"]
-                    return (text if isinstance(text, str) else "".join(text)).strip()
-    raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
+    cells = [cell for cell in notebook["cells"] if TAG in cell["metadata"].get("tags", ())]
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+    texts = ["".join(each["text/markdown"]).strip() for each in data if "text/markdown" in each]
+    if not texts:
+        raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
+    return "\n\n".join(texts)
 
 
 def written(text: str) -> str:

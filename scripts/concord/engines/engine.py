@@ -208,9 +208,9 @@ def load_r(*names: str) -> None:
 
 
 def title(label: str) -> str:
-    """A fit's label, such as ``statsmodels default``, as it is said to people."""
-    name, _, rest = label.partition(" ")
-    return " ".join(filter(None, [engines()[name].title if name in engines() else name, rest]))
+    """The label of a fit or of a source, ``statsmodels default`` or ``nlme, wider steps``, as it is said to people."""
+    name = label.partition(" ")[0].rstrip(",")
+    return engines()[name].title + label[len(name) :] if name in engines() else label
 
 
 def _folders() -> list[str]:

@@ -90,7 +90,7 @@ def _crossings(data: pd.DataFrame, level: float) -> str:
     below, words = data[data["deviance"] <= stats.chi2.ppf(level, 1)], []
     for (_, group, term), rows in below.groupby(KEY, sort=False, dropna=False):
         ends = [
-            f"{source} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
+            f"{title(source)} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
             f"{points['value'].max():.4g}"
             for (source, method, holds), points in rows.groupby(["source", "method", "holds"], sort=False)
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from concord.display.picture import Picture, described
+from concord.engines.engine import title
 from concord.plots import style
 from concord.simulation.findings import Findings
 
@@ -31,11 +32,11 @@ def heat_maps(findings: Findings, x: str, y: str, settings: str = "default") -> 
         axes.set_xticks(range(len(shares.columns)), [f"{value:g}" for value in shares.columns])
         axes.set_yticks(range(len(shares.index)), [f"{value:g}" for value in shares.index])
         axes.set(xlabel=x, ylabel=y)
-        axes.set_title(f"{engine}, {settings}", fontsize=10, loc="left")
+        axes.set_title(f"{title(engine)}, {settings}", fontsize=10, loc="left")
     figure.colorbar(shown, ax=panels, label="share of replicates short of the optimum")
     worst = table.loc[table.groupby("engine", sort=False)["share"].idxmax()]
     shares_told = "; ".join(
-        f"{row['engine']} at most {row['share']:.0%}, at {x} {row[x]:g} and {y} {row[y]:g}"
+        f"{title(row['engine'])} at most {row['share']:.0%}, at {x} {row[x]:g} and {y} {row[y]:g}"
         for _, row in worst.iterrows()
     )
     alt = f"Heat maps, one an engine, of the share of replicates short of the optimum over {x} and {y}: {shares_told}."

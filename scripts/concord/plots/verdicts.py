@@ -15,6 +15,7 @@ from scipy import optimize
 from concord.agreement.comparison import Comparison
 from concord.agreement.sweep import Sweep
 from concord.display.picture import described
+from concord.engines.engine import title
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots.estimates import COLORS
@@ -36,7 +37,7 @@ def grid(compared: Sequence[Comparison]) -> Figure:
         {(comparison.settings, comparison.model.method) for comparison in compared},
         key=lambda key: (key[0], key[1] == "ML"),
     )
-    figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.62 * len(rows)))
+    figure, axes = subplots(figsize=(2.2 + 2.7 * len(columns), 0.6 + 0.62 * len(rows)))
     drawn = []
     for comparison in compared:
         head = (comparison.model.id, comparison.settings, comparison.model.method, comparison.verdict.word)
@@ -49,11 +50,11 @@ def grid(compared: Sequence[Comparison]) -> Figure:
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=3))
         axes.text(x + 0.09, y + 0.5, letter, fontsize=17, fontweight="bold", va="center")
         lines = [
-            f"{fit.engine}: {gap_text(judgement.gap)}, {judgement.worst:.0f} digits"
+            f"{title(fit.engine)}: {gap_text(judgement.gap)}, {judgement.worst:.0f} digits"
             for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True)
         ]
-        lines += [f"{absent.engine}: {ABSENT[absent.kind]}" for absent in comparison.absent]
-        axes.text(x + 0.25, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
+        lines += [f"{title(absent.engine)}: {ABSENT[absent.kind]}" for absent in comparison.absent]
+        axes.text(x + 0.2, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_xticks(np.arange(len(columns)) + 0.5, [f"{settings}, {method}" for settings, method in columns])
@@ -192,7 +193,7 @@ def sweep(swept: Sweep) -> Figure:
             axes.plot(gap, height, marker, color=color, markerfacecolor=filled, markersize=6, markeredgewidth=1.3)
         axes.set_yticks(range(len(optimizers)), optimizers)
         axes.set_ylim(len(optimizers) - 0.5, -0.5)
-        axes.set_title(engine, fontsize=10, loc="left")
+        axes.set_title(title(engine), fontsize=10, loc="left")
         axes.set_xscale("log")
         axes.set_xlim(floor / 5, nowhere * 30)
     decades = np.arange(-12, np.log10(nowhere) - 2, 3)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 import concord.display
 from concord import files, vocabulary
-from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
+from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
 from concord.reports import cell_origins, page
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
@@ -95,6 +95,7 @@ def index(notebooks: Sequence[Kept], began: datetime) -> str:
         engines=engines,
         choices=choices,
         tally=_tally(shown),
+        releases=_releases(notebooks),
         letters=VERDICTS,
         files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(notebooks)},
     )
@@ -243,6 +244,23 @@ def _tally(shown: Mapping[Key, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[
         agree, total = counts.get(settings, (0, 0))
         counts[settings] = (agree + (_words(fits) == ["agree"]), total + 1)
     return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))
+
+
+def _releases(notebooks: Sequence[Kept]) -> dict[str, Any]:
+    """What a notebook shows of the catalogue by several releases, and which one; empty where none does."""
+    for about, notebook in notebooks:
+        for runs in concord.display.records.displayed([notebook], RELEASES_TYPE):
+            return {"report": about["id"], "runs": [{**run, "verdicts": _counted(run)} for run in runs]}
+    return {}
+
+
+def _counted(run: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """By the settings, how often every verdict came in a run."""
+    counts = {settings: {"agree": agree} for settings, (agree, _) in run["agree"].items()}
+    for comparison in run["off"]:
+        mine = counts[comparison["settings"]]
+        mine[comparison["verdict"]] = mine.get(comparison["verdict"], 0) + 1
+    return {settings: {word: mine[word] for word in _sorted(mine, VERDICTS)} for settings, mine in counts.items()}
 
 
 def _states_quantities(notebooks: Sequence[Kept]) -> bool:

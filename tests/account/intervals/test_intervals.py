@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -292,6 +293,35 @@ def test_what_nlme_loses_in_rounding_its_own_wider_steps_give_back(compared):
         assert "lost in rounding" in line.reason and not line.unexplained
     note = intervals.table(comparison, with_profile=False)["note"]
     assert note.str.contains("lost in rounding").any()
+
+
+# Fifteen patients in four visits, one of them missed; slopes that hardly vary, so that the log-likelihood hardly bends.
+SCORES = """11.53 16 16.51 18.13 7.55 10.84 11.7 17.39 10.1 11.67 12.78 13.9 9.7 10.48 nan 13.52 11.59 12.09 12.54 14.37
+    13.02 12.31 13.84 16.58 7.94 10.61 11.81 12.82 8.51 13.86 13.38 14.17 11.25 11.61 12.48 15.08 11.3 12.14 13.09 15.51
+    8.66 11.67 13.17 13.87 8.66 7.44 12.12 13.43 6.78 7.26 10.48 9.19 8.88 10.83 9.01 12.17 10.05 13.75 12.46 15.51"""
+
+
+def test_wider_steps_too_lose_digits_where_the_likelihood_hardly_bends(make_model):
+    """By as much as nlme itself shows in steps that are a little wider or narrower: that is rounding, and explained."""
+    frame = pd.DataFrame({"score": list(map(float, SCORES.split())), "visit": np.tile(np.arange(4.0), 15)})
+    frame["patient"] = pd.Categorical(np.repeat([f"P{i}" for i in range(15)], 4))
+    model = make_model(frame.dropna().reset_index(drop=True), "score ~ visit + (1 + visit | patient)", "REML")
+    comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4", "nlme")))
+    lines = intervals.lines(comparison, with_profile=False)
+    assert not [line.reason for line in lines if line.unexplained]
+    fit, key, width = comparison.fits[-1], ("patient", "sd__visit"), 2 * Z
+
+    def error(step: float) -> float:
+        """nlme's standard error of the logarithm, from the ends of its interval."""
+        ((lower, upper),) = (each.value for each in nlme_says._intervals(fit, 0.95, step).components[key])
+        return math.log(upper / lower) / width
+
+    _, wider = nlme_says.intervals(fit, 0.95, 0.0).components[key]
+    steps = np.linspace(0.8, 1.2, 9) * nlme_says.WIDE
+    errors = np.array([error(step) for step in steps])
+    # What the width of a step leaves changes with the step; what scatters about that is rounding.
+    scatter = np.abs(errors - np.polyval(np.polyfit(steps, errors, 1), steps)).max()
+    assert scatter < wider.rounding < 100 * scatter
 
 
 def test_on_the_boundary_wald_intervals_are_left_out_with_the_reason(compared):

@@ -13,6 +13,7 @@ from concord import r
 from concord.account import standard_errors
 from concord.account.intervals.interval_values import IntervalError, Intervals, varied, wald, wald_of_ratio
 from concord.account.line import Line
+from concord.engines.engine import title
 from concord.engines.statements import StatedProfile, statements
 from concord.inference import degrees_of_freedom
 from concord.inference.profile_curve import Parameter
@@ -178,13 +179,13 @@ def _held(known: Intervals, engine: str, parameter: Parameter, absent: dict[str,
     if above > STOPPED:
         absent[engine] = (
             f"with {parameter.label} held at {value:.6g} its search ends {above:.2g} above the smallest zeta there is, "
-            f"so that {engine}'s spline goes through points that are not the profile's"
+            f"so that {title(engine)}'s spline goes through points that are not the profile's"
         )
         return stated
     if known.short and len(known.comparison.against.optima) > 1:
         absent[engine] = (
-            f"the likelihood has several optima and a fit is at a lower one: {engine}'s profile goes over another hill "
-            "than the independent one"
+            f"the likelihood has several optima and a fit is at a lower one: {title(engine)}'s profile goes over "
+            "another hill than the independent one"
         )
         return stated
     return {engine: (got.ends, by_ml, exact)}

@@ -31,11 +31,11 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         (
             (("random", "errors"), _effects),
             (("conditional",), _conditional),
-            (("standardized",), "MixedLM has no standardized random effects"),
+            (("standardized",), "it has no standardized random effects"),
             (("fitted",), lambda fit, new: {"fitted": np.asarray(fit.native.fittedvalues, float)}),
             (("fitted_fixed", "predicted"), _predicted),
             (("residual",), lambda fit, new: {"residual": np.asarray(fit.native.resid, float)}),
-            (("pearson", "scaled"), "MixedLM has raw residuals only"),
+            (("pearson", "scaled"), "it has raw residuals only"),
             (("new_fixed",), of_whole_rows(_new)),
             (("new",), "predict() of MixedLM knows the fixed effects only"),
             (("variances",), _variances),
