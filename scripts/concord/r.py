@@ -115,6 +115,11 @@ def _held_options(rinterface: Any) -> Iterator[None]:
         set_options(had)
 
 
+def libraries() -> tuple[str, ...]:
+    """The folders in which this session of R looks for packages; none where R has not been started."""
+    return texts(call(".libPaths")) if interface.cache_info().currsize else ()
+
+
 def options() -> dict[str, str]:
     """R's options as they are while Concord asks R for something: contrasts and ``na.action``, as R says them."""
     get = interface().baseenv["getOption"]

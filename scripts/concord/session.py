@@ -1,4 +1,4 @@
-"""A session: one lme4 formula on a user's own table, fitted by both engines and judged.
+"""A session: one lme4 formula on a user's own table, fitted by the engines and judged.
 
 The engines run in processes of their own, side by side, so that one which would not finish can be stopped and the
 other's answer is judged all the same; meanwhile the independent likelihood looks for the optimum in this one.
@@ -32,7 +32,7 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
-from concord.engines.engine import engines, parties, party, title
+from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest, worker
 from concord.models import formula as formulas
@@ -60,7 +60,7 @@ class Inquiry(tables.Shown):
 
     Attributes
     ----------
-    model : the formula on the rows that both engines get
+    model : the formula on the rows that all engines get
     notes : what was done to the table, a sentence each
     reference : what fits are judged against, the best that is known so far; None before anything was compared
 
@@ -87,7 +87,8 @@ class Inquiry(tables.Shown):
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self.reference: reference.Reference | None = None
-        worker(party("Python").name)  # imports while the table is read and R starts
+        for engine in parties():
+            worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = _table(data)
         parsed = formulas.parse(formula)
         prepared = preparation.prepare(table, parsed)
@@ -179,7 +180,7 @@ class Inquiry(tables.Shown):
         return CertifiedReference(self.model, record)
 
     def sweep(self, limit: float) -> Sweep | str:
-        """Every optimizer of both engines; where one finds a better optimum, that is what fits are judged against.
+        """Every optimizer of every engine; where one finds a better optimum, that is what fits are judged against.
 
         Parameters
         ----------

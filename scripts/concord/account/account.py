@@ -120,7 +120,7 @@ class Account:
     @cached_property
     def influence(self) -> dict[str, Influence]:
         """Of every level of each grouping factor, in the order of the random terms."""
-        return {group: deletion.of(self.comparison, group) for group in deletion.groups(self.comparison)}
+        return {group: deletion.at_reference(self.comparison, group) for group in deletion.groups(self.comparison)}
 
     @property
     def most_influential(self) -> pd.DataFrame:
@@ -154,7 +154,7 @@ class Account:
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
             if not self.seconds:
-                note = f"Left out, as asked: {section}."
+                note = "Left out, as asked."
             elif math.isinf(needed):
                 note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
             return Sheet(title, [], (note,), self.head)
@@ -258,7 +258,7 @@ class Summary(tables.Shown):
         table = self.table
         rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
         notes = [f"{breach}." for breach in self.unexplained]
-        notes += [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
+        notes += dict.fromkeys(note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes)
         if self.left_out:
             notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
         differ = int(table[quantities.DIFFER].sum())

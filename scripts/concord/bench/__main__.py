@@ -10,6 +10,7 @@ from typing import Any
 import concord.bench
 from concord.bench import batches, comparisons, growth, judging, results, studies
 from concord.bench.sides import Benchmark, Side, SideFailed, measure, spread_text, time_text
+from concord.errors import InputError
 
 _TIMED = {
     "judge": "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
@@ -65,17 +66,21 @@ def main() -> int:
     sizes = [size for size in growth.SIZES if size <= args.rows]
     if len(sizes) < 2:
         parser.error(f"--rows must be {growth.SIZES[1]} or more: growth is between two sizes")
-    records = {}
-    for name in args.names or every:
-        try:
+    try:
+        place = args.results or results.place()  # asked first: what is measured has to go somewhere
+        records = {}
+        for name in args.names or every:
             if name in GROWTHS:
                 records[name] = grown(name, sizes)
             else:
                 records[name] = compared(name, args.rounds, args.folder.absolute() if args.folder else None)
-        except SideFailed as failure:
-            print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
-            return 1
-    results.keep(records, args.results)
+    except SideFailed as failure:
+        print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
+        return 1
+    except InputError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    results.keep(records, place)
     return 0
 
 

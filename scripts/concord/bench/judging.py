@@ -68,11 +68,10 @@ def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
 
 
 # The profile of the ML deviance, whatever the fit, as the reader asks for it; timed inside R.
-PROFILE = """function(formula, data) {
+PROFILE = """function(formula, data, labels) {
   fit <- lme4::lmer(formula, data, REML = FALSE)
-  seconds <- system.time(found <- suppressWarnings(stats::profile(fit)))[["elapsed"]]
-  ends <- stats::confint(found)
-  c(seconds, ends)
+  seconds <- system.time(found <- suppressWarnings(stats::profile(fit, signames = FALSE)))[["elapsed"]]
+  c(seconds, stats::confint(found)[labels, ])
 }"""
 
 
@@ -84,15 +83,15 @@ def profile_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
     """The same by lme4's profile of a fit that it has: the fit and the intervals are not counted."""
     model = models.get(JUDGED, "ML")
-    seconds, *ends = _in_r(PROFILE, expression(model.formula), model.frame)
-    ours = _profiled()[1]
+    _, ours, labels = _profiled()
+    seconds, *ends = _in_r(PROFILE, expression(model.formula), model.frame, labels)
     if len(ends) != len(ours) or any(abs(a - b) > 1e-4 * abs(b) for a, b in zip(ends, ours, strict=True)):
         raise SideFailed(f"lme4's intervals end at {ends}, the likelihood's at {ours}: not the same work")
     return seconds
 
 
-def _profiled() -> tuple[float, list[float]]:
-    """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
+def _profiled() -> tuple[float, list[float], list[str]]:
+    """Seconds; the ends of the intervals, the lower ones before the upper ones; and the parameters' labels."""
     design = models.get(JUDGED, "ML").design
     began = time.perf_counter()
     profiles = profile.profiles(Likelihood(design, False))
@@ -100,7 +99,8 @@ def _profiled() -> tuple[float, list[float]]:
         curve.walk()
     intervals = [curve.interval() for curve in profiles]
     seconds = time.perf_counter() - began
-    return seconds, [interval.lower for interval in intervals] + [interval.upper for interval in intervals]
+    ends = [interval.lower for interval in intervals] + [interval.upper for interval in intervals]
+    return seconds, ends, [curve.parameter.label for curve in profiles]
 
 
 @cache

@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
         help="compare a team's own models, listed in its concord.toml, with the verdicts that it expects",
-        description="Compare every model of a concord.toml by both engines, at default and at tuned settings, and say "
+        description="Compare every model of a concord.toml by every engine, at default and at tuned settings, and say "
         "which verdicts are not those expected. Exit status: 0 all as expected and explained, 1 something is not, 2 "
         "input that cannot be used.",
     )
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         check_place(path, option)
     began = datetime.now(UTC)
     cases = compared(chosen, args.engine_timeout, args.strict)
-    now = baseline.of(entry for case in cases for entry in case.entries) if then or written else None
+    now = baseline.collected(entry for case in cases for entry in case.entries) if then or written else None
     changes = None
     if then and now:
         # What could not be compared this time is an error already, and not gone.

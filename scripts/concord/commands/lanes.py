@@ -44,7 +44,7 @@ def possible() -> dict[str, Lane]:
             requirements = (f"{package}=={release['version']}", *release["needs"])
             found[f"{package}-{release['version']}"] = partial(_over_this, requirements)
     if _root() and all(map(shutil.which, ("debootstrap", "unshare", "git"))):
-        found |= {suite: partial(_debian, suite) for suite in declared["debian"]["suites"] if suite != _codename()}
+        found |= {suite: partial(_debian, suite) for suite in _suites() if suite != _codename()}
     if shutil.which(CONDA) and checkout.root():
         found[CONDA] = _conda
     return found
@@ -96,6 +96,14 @@ def _run(command: Sequence[str | Path]) -> None:
 
 def _root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _suites() -> list[str]:
+    """The Debians that the set-up knows, in which this checkout can be set up."""
+    if checkout.root() is None:
+        return []
+    lines = checkout.path("scripts", "lanes.tsv").read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[0] for line in lines if line and not line.startswith("#")]
 
 
 def _codename() -> str:

@@ -20,9 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "simulate",
-        help="draw responses from a model, fit them by both engines, and count verdicts, gaps, bias and coverage",
+        help="draw responses from a model, fit them by the engines, and count verdicts, gaps, bias and coverage",
         description="Draw responses from a model of the workbook at its optimum, or from a grid of made-up designs; "
-        "fit each by both engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
+        "fit each by the engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
         "replicates are there, 1 some are not, 2 input that cannot be used.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model's id, such as sleepstudy-random_slope; or grid")

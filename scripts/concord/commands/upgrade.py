@@ -43,15 +43,18 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    InputError : pip cannot install the requirements, or what it installed cannot be imported; there is no such model
+    InputError : there are no models, or not this one; pip cannot install the requirements, or what it installed cannot
+        be imported
     """
     from concord.commands import baseline, both_environments, environment
     from concord.commands.markdown import upgrade_summary
+    from concord.data import datasets
     from concord.engines.engine import party
     from concord.errors import InputError
     from concord.files import write
     from concord.models import model
 
+    datasets.folder()  # without the workbook there is nothing to install for
     for id in args.model:
         model.get(id)
     folder, requirements = args.folder, args.requirements or party("Python").packages

@@ -8,12 +8,14 @@ and by the number of the question that it answers, which no other question of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
 
+from concord import r
 from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import engines, load_r, title
 from concord.engines.fit import Fit
@@ -50,6 +52,7 @@ class Asked:
         self.model, self.engine, self.settings = model, engine, settings
         self.fingerprint = fingerprint(model, engine, settings, table)
         self._stop: WorkerStopped | None = None
+        load_r(engine)  # what is missing is said here, and not by the engine's process
         self._question = self._sent()
 
     def _sent(self) -> Question | None:
@@ -136,11 +139,10 @@ def worker(engine: str) -> Worker:
     """The process of one engine; a new one where it has been ended or died."""
     running = _workers.get(engine)
     if running is None or not running.alive:
-        load_r(engine)  # forked, the worker has R as it is here
         with uninterrupted():
             if running is not None:
                 running.stop()
-            running = _workers[engine] = Worker(engines()[engine].preload)
+            running = _workers[engine] = Worker(engines()[engine].preload, (_begin, engine, r.libraries()))
     return running
 
 
@@ -168,6 +170,14 @@ def fingerprint(model: Model, engine: str, settings: str, table: str) -> str:
 
 
 # ---- in an engine's process ------------------------------------------------------------------------------------------
+
+
+def _begin(engine: str, libraries: Sequence[str]) -> None:
+    """Load what the engine fits with; R's packages from where the session that asks has them."""
+    if libraries:
+        os.environ["R_LIBS"] = os.pathsep.join(libraries)
+    load_r(engine)
+
 
 _fits: dict[int, tuple[str, Fit]] = {}
 """The fits that this process has made, by the number of the question, each with the fingerprint of what it is about."""

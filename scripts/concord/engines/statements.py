@@ -386,12 +386,12 @@ class Statements:
     checks : of a fit, and what rounding can do to the log-likelihood
     predictions : of a fit, and new rows to predict at
     intervals : of a fit, a level, and what rounding can do to the log-likelihood
-    profiles : of a fit, lme4's names of parameters, a level, and whether in finer steps than the package's own: by name
+    profiles : of a fit, labels of parameters, a level, and whether in finer steps than the package's own: by name
     spline_ends : of the points of a profile, value and zeta, and a level: the ends, NaN where there are none, by the
         interpolation that the package makes intervals by
     ratio_profile : of a fit, group and term of a variance, how far below and above the estimate: the points ``value,
         loglik`` of a profile that holds the ratio to the residual variance; every point is a fit
-    own_profile : of a profile that the package itself returned, and lme4's name of the parameter: its points, ``value,
+    own_profile : of a profile that the package itself returned, and the parameter's label: its points, ``value,
         zeta``, or ``value, loglik`` where the ratio is held
     anova : of a fit, other models, and whether fits by REML are made anew by ML
     influence : of a fit, and a grouping factor

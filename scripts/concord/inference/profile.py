@@ -21,7 +21,8 @@ SCALES = ("sd", "variance")
 
 
 def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
-    """Every parameter of a model, in lme4's order: of each term's factor column by column, then sigma, then fixed ones.
+    """Every parameter of a model: of each term's factor column by column, the terms with most groups first; then sigma,
+    then the fixed effects.
 
     Parameters
     ----------
@@ -37,14 +38,14 @@ def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
     for number in _order(design):
         term = design.terms[number]
         for j, first in enumerate(term.names):
-            for i in range(j, len(term.names)):
-                label = f".sig{len(listed) + 1:02d}"
+            for i, second in enumerate(term.names[j:], j):
                 if i == j:
-                    name, make = f"{deviation}__{first}", _deviation(number, j, squared)
+                    label, name, make = f"sd_{first}", f"{deviation}__{first}", _deviation(number, j, squared)
                 else:
-                    name, make = f"{both}__{first}.{term.names[i]}", _pair(number, j, i, squared)
-                listed.append(Parameter("ran_pars", term.group, name, label, make))
-    listed.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", ".sigma", _residual(squared)))
+                    label, name = f"cor_{second}.{first}", f"{both}__{first}.{second}"
+                    make = _pair(number, j, i, squared)
+                listed.append(Parameter("ran_pars", term.group, name, f"{label}|{term.group}", make))
+    listed.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", "sigma", _residual(squared)))
     for index, name in enumerate(design.names):
         listed.append(Parameter("fixed", "", name, name, _fixed(index)))
     return listed
@@ -113,7 +114,7 @@ def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum
 
 
 def _order(design: Design) -> list[int]:
-    """The terms in lme4's order: as they are if their numbers of levels do not rise, else backwards by these."""
+    """The terms by falling numbers of levels: as they are if these do not rise."""
     levels = np.array([len(term.levels) for term in design.terms])
     order = np.arange(len(levels))
     if (np.diff(levels) > 0).any():

@@ -63,7 +63,9 @@ class Parameter:
     Attributes
     ----------
     effect, group, term : as in the estimates of a fit; ``sd__``, ``cor__``, ``var__`` or ``cov__`` and the columns
-    label : lme4's name of it: ``.sig01``, ``.sigma``, or the fixed effect's
+    label : what it is called on every scale: ``sd_Time|tree``, ``cor_Time.(Intercept)|tree``, ``sigma``, or the fixed
+        effect's name; lme4 has these names by ``signames = FALSE`` (its numbers, ``.sig01``, mean something else in
+        lme4 2 than in lme4 1)
     """
 
     effect: str

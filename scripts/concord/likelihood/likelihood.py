@@ -1,4 +1,4 @@
-"""The criterion that both engines maximise, evaluated independently of both.
+"""The criterion that engines maximise, evaluated independently of them all.
 
 The profiled ML deviance and REML criterion of a linear mixed model (Bates, Mächler, Bolker and Walker 2015, Journal of
 Statistical Software 67(1), section 3.4, equations 34 and 41; doi 10.18637/jss.v067.i01), from cross-products, block by

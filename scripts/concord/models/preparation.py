@@ -1,4 +1,4 @@
-"""Preparation: of a user's table, the one that both engines get; and what the data cannot carry, said in one line.
+"""Preparation: of a user's table, the one that all engines get; and what the data cannot carry, said in one line.
 
 `prepare` works on the table and `check` on the model's matrices, so that neither engine meets what it would refuse in
 its own words, drop in silence, or read differently from the other.
@@ -28,7 +28,7 @@ __all__ = ["PreparationError", "Prepared", "check", "prepare"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A table as both engines get it.
+    """A table as all engines get it.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ def _of(count: int, all_: int) -> str:
 
 
 def _prepared(name: str, column: Column, uses: set[str], rows: Integers) -> tuple[Any, list[str]]:
-    """A complete column as it goes to both engines, and what to say of it."""
+    """A complete column as it goes to all engines, and what to say of it."""
     notes: list[str] = []
     if column.kind == NUMBER and (wrong := np.isinf(column.values)).any():
         raise PreparationError(

@@ -35,7 +35,7 @@ def notebook_file() -> Path:
 def compare(
     data: str, methods: Sequence[str], parameters: Mapping[str, Any], output: Path, strict: bool = False
 ) -> int:
-    """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
+    """Compare the engines on one formula and one table, tell the verdicts, and write what came of it.
 
     Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
     end: for every method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and

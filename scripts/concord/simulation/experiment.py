@@ -53,7 +53,7 @@ KEPT = 4
 def schema(design: Design) -> pa.Schema:
     """The columns of the rows: one row a replicate, engine and settings.
 
-    ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
+    ``verdict`` is that of the parties at these settings; ``gap`` is in log-likelihood units below the optimum, and
     ``short`` and ``imprecise`` say how that is graded (`concord.agreement.verdict`); ``alarmed``, whether the engine
     doubted its convergence; ``own``, whether the log-likelihood that it states is that of its own estimates; ``error``,
     why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row of all that judging takes;

@@ -99,7 +99,7 @@ class Findings:
         rows, seen = [], set()
         for head, tally in self._fits():
             head.pop("engine")
-            if (head["case"], head["settings"]) in seen:  # both engines' rows have the verdict
+            if (head["case"], head["settings"]) in seen:  # every engine's row has the verdict
                 continue
             seen.add((head["case"], head["settings"]))
             for verdict, count in sorted(tally.verdicts.items(), key=lambda item: (-item[1], item[0])):

@@ -27,7 +27,7 @@ FINER, WIDER = "lme4, finer steps", "nlme, wider steps"
 CONFINT = """function(fit, which) {
   fit@optinfo$optimizer <- "nloptwrap"
   fit@optinfo$control <- list(xtol_rel = 1e-10)
-  ends <- suppressMessages(suppressWarnings(stats::confint(fit, parm = which, quiet = TRUE)))
+  ends <- suppressMessages(suppressWarnings(stats::confint(stats::profile(fit, which = which, signames = FALSE))))
   list(names = rownames(ends), ends = unname(ends))
 }"""
 
@@ -69,12 +69,12 @@ def profile_of(comparison, source: str = "lme4", method: str = "ML", **given) ->
 
 
 CASES = [
-    ("dietox-random_slope", "REML", [".sig02"]),
-    ("sitka-random_intercept", "ML", [".sig01", "Time"]),
-    ("sleepstudy-random_slope", "REML", [".sig01"]),
-    ("penicillin-crossed", "ML", [".sig01", ".sigma"]),
-    ("pastes-nested", "REML", [".sig02", "(Intercept)"]),
-    ("dyestuff2-random_intercept", "ML", [".sig01", ".sigma", "(Intercept)"]),
+    ("dietox-random_slope", "REML", ["cor_Time.(Intercept)|Pig"]),
+    ("sitka-random_intercept", "ML", ["sd_(Intercept)|tree", "Time"]),
+    ("sleepstudy-random_slope", "REML", ["sd_(Intercept)|Subject"]),
+    ("penicillin-crossed", "ML", ["sd_(Intercept)|plate", "sigma"]),
+    ("pastes-nested", "REML", ["sd_(Intercept)|batch", "(Intercept)"]),
+    ("dyestuff2-random_intercept", "ML", ["sd_(Intercept)|Batch", "sigma", "(Intercept)"]),
 ]
 
 
@@ -123,8 +123,8 @@ def test_a_spline_through_too_few_points_is_told_from_another_profile(compared):
 def test_an_interval_that_ends_at_zero_says_that_nothing_is_crossed(compared):
     """Where the best variance is zero, and where it is near: the lower end is 0, and is not reached."""
     for id, method, label, key in (
-        ("dyestuff2-random_intercept", "ML", ".sig01", ("Batch", "sd__(Intercept)")),
-        ("pastes-nested", "REML", ".sig02", ("batch", "sd__(Intercept)")),
+        ("dyestuff2-random_intercept", "ML", "sd_(Intercept)|Batch", ("Batch", "sd__(Intercept)")),
+        ("pastes-nested", "REML", "sd_(Intercept)|batch", ("batch", "sd__(Intercept)")),
     ):
         for source in ("lme4", "independent"):
             row = profile_of(compared(id, method, "lme4"), source, which=[label]).loc[key]
@@ -144,10 +144,12 @@ def test_a_search_that_stops_above_the_profile_is_left_out_with_the_evidence(com
     monkeypatch.setattr(made, "stated_profile", lambda engine, label, fine=False: wrong[-1])
     absent: dict[str, str] = {}
     assert interval_lines._held(made, "lme4", each, absent) == {}
-    assert absent["lme4"].startswith("with .sig01 held at 0.")
+    assert absent["lme4"].startswith("with sd_(Intercept)|tree held at 0.")
     wrong.append(replace(wrong[-1], zeta=found.zeta))
     monkeypatch.setattr(made, "ask_profiles", lambda labels, fine=False: None)
-    lower, upper = (line for line in interval_lines.lines(made, [".sig01"]) if line.quantity.startswith("profile"))
+    lower, upper = (
+        line for line in interval_lines.lines(made, ["sd_(Intercept)|tree"]) if line.quantity.startswith("profile")
+    )
     assert (lower.verdict, upper.verdict) == ("differ", "agree")
 
 
@@ -155,21 +157,23 @@ def test_a_default_fit_that_is_short_has_no_profile_and_r_says_why(compared):
     """From lme4's default fit of Sitka's slope the profile finds a better point and stops."""
     comparison = compared("sitka-random_slope", "ML", "lme4")
     made = intervals.of(comparison)
-    lines = [line for line in intervals.lines(comparison, which=[".sig03"]) if line.quantity.startswith("profile")]
+    lines = [
+        line for line in intervals.lines(comparison, which=["sd_Time|tree"]) if line.quantity.startswith("profile")
+    ]
     assert {line.verdict for line in lines} == {"not compared"} and "lower deviance" in lines[0].absent["lme4"]
-    row = profile_of(comparison, which=[".sig03"]).iloc[0]
+    row = profile_of(comparison, which=["sd_Time|tree"]).iloc[0]
     assert np.isnan(row["lower"]) and "profiling detected new, lower deviance" in row["note"]
     with pytest.raises(IntervalError, match="new, lower deviance"):
-        made.stated_profile("lme4", ".sig03")
+        made.stated_profile("lme4", "sd_Time|tree")
 
 
 def test_sitkas_slope_has_its_profile_in_nloptrs_tightened_steps_and_not_in_bobyqas(fits):
     """Time is far from zero: with bobyqa's defaults the profile of the intercept's deviation loses its lower end."""
     fit = fits("sitka-random_slope", "ML", "lme4", "tuned")
-    (good,) = fit.ask(profiles_by, [".sig03"], 0.95).values()
+    (good,) = fit.ask(profiles_by, ["sd_Time|tree"], 0.95).values()
     absent = Absence(fit.model, "statsmodels", "tuned", "stopped", "it was not asked")
     made = intervals.of(compare(fit, absent))
-    (slope,) = (each for each in made.parameters if each.label == ".sig03")
+    (slope,) = (each for each in made.parameters if each.label == "sd_Time|tree")
     ours = made.interval(slope, "ML")
     assert good.ends == pytest.approx([ours.lower, ours.upper], rel=1e-5)
     assert good.note.startswith("optimizer nloptwrap,") and not good.said
@@ -186,7 +190,7 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
     made = intervals.of(comparison)
     lower, upper = (
         line
-        for line in intervals.lines(comparison, which=[".sig01"], with_profile_re=True)
+        for line in intervals.lines(comparison, which=["sd_(Intercept)|tree"], with_profile_re=True)
         if line.quantity.startswith("profile")
     )
     for line in (lower, upper):
@@ -195,9 +199,10 @@ def test_the_interval_of_mixedlms_curve_is_that_of_the_ratio_by_its_own_method(c
         assert line.values["statsmodels"] == pytest.approx(line.expected["statsmodels"], abs=1e-4 * line.scale)
         assert abs(line.values["statsmodels"] - line.independent) > 3e-3 * line.scale
     # On the variance's scale, by hand: twice the fall at the ends, refitted with the ratio there, is the quantile.
-    row = profile_of(comparison, "statsmodels", "REML", which=[".sig01"], with_profile_re=True, scale="variance").iloc[
-        0
-    ]
+    row = profile_of(
+        comparison, "statsmodels", "REML", which=["sd_(Intercept)|tree"], with_profile_re=True, scale="variance"
+    )
+    row = row.iloc[0]
     assert row["lower"] == pytest.approx(lower.values["statsmodels"] ** 2)
     native, fit = made.fits["statsmodels"].native, made.fits["statsmodels"]
     shown = float(native.cov_re.iloc[0, 0])
@@ -439,15 +444,15 @@ def test_a_missing_package_is_an_absence_with_its_reason(fits):
 def test_where_nlme_stops_the_first_line_says_why_like_every_other(compared, monkeypatch):
     """The reason is known before the lines of the first parameter are made, whichever that is."""
 
-    def stopped(function, *arguments):
+    def stopped(function, *arguments, **named):
         if function is wald:
             raise r.RError("no second derivatives")
-        return call(function, *arguments)
+        return call(function, *arguments, **named)
 
     wald, call = nlme_says._room()["wald"], r.call
     monkeypatch.setattr(nlme_says, "_room", lambda: {"wald": wald})
     monkeypatch.setattr(r, "call", stopped)
     made = interval_values.Intervals(compared("pastes-nested", "REML", "statsmodels", "lme4", "nlme"))
-    lines = interval_lines.lines(made, [".sig01", ".sigma"], with_profile=False)
+    lines = interval_lines.lines(made, [made.parameters[0].label, "sigma"], with_profile=False)
     assert lines
     assert {line.absent.get("nlme") for line in lines} == {"R stopped with: no second derivatives"}

@@ -40,7 +40,7 @@ class Intervals:
 
     Attributes
     ----------
-    parameters : all parameters on the scale of standard deviations and correlations, in lme4's order
+    parameters : all parameters on the scale of standard deviations and correlations
     """
 
     def __init__(self, comparison: Comparison, level: float = 0.95) -> None:
@@ -56,7 +56,7 @@ class Intervals:
         self._joint: dict[str, np.ndarray | None] = {}
 
     def chosen(self, which: Sequence[str] | None) -> list[Parameter]:
-        """Parameters by lme4's names of them; all of them by default.
+        """Parameters by their labels; all of them by default.
 
         Raises
         ------

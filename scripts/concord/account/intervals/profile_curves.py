@@ -32,7 +32,7 @@ OUT = 4.0
 
 
 NativeProfiles = Mapping[str, Mapping[str, Any]]
-"""By engine and by lme4's name of a parameter, a profile that the package itself returned."""
+"""By engine and by a parameter's label, a profile that the package itself returned."""
 
 
 def curves(
@@ -49,9 +49,9 @@ def curves(
     Parameters
     ----------
     comparison : fits of one model
-    which : lme4's names, ``.sig01``, ..., ``.sigma`` and the fixed effects'; by default every parameter
+    which : labels, ``sd_Time|tree``, ``sigma``, a fixed effect's name; by default every parameter
     native : what a package's own function gave: MixedLM's ``profile_re``, or lme4's
-        ``as.data.frame(profile(fit, which = name))``; else the packages are asked
+        ``as.data.frame(profile(fit, which = label, signames = FALSE))``; else the packages are asked
     scale : ``variance`` or ``sd``: on which variances are shown. Correlations and fixed effects stay what they are
     with_profile_re : whether to ask MixedLM for its own curve of every variance without one; each point
         is a fit
@@ -154,7 +154,7 @@ def lines(comparison: Comparison, label: str, native: NativeProfiles, level: flo
     Parameters
     ----------
     comparison : fits of one model
-    label : lme4's name of the standard deviation, such as ``.sig01``
+    label : of the standard deviation, such as ``sd_Time|tree``
     native : as in `curves`, at least one profile of the ratio
     """
     known = intervals.of(comparison, level)
