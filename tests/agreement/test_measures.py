@@ -171,7 +171,7 @@ def test_a_better_conditioned_design_has_no_floor_to_hide_under(numbers):
         fit = numbers(model.id, model.method, "lme4", "default")
         likelihood = Likelihood(model.design, model.reml)
         own = likelihood.loglik(fit.parameters)
-        found = resolution.at(fit, likelihood, own, fit.loglik - own)
+        found = resolution.of_fit(fit, likelihood, own, fit.loglik - own)
         assert found.stated < 1e-10 and found.gap < 1e-11 and found.cause == "" and found.std_error.max() < 1e-11
 
 

@@ -120,7 +120,7 @@ class Account:
     @cached_property
     def influence(self) -> dict[str, Influence]:
         """Of every level of each grouping factor, in the order of the random terms."""
-        return {group: deletion.of(self.comparison, group) for group in deletion.groups(self.comparison)}
+        return {group: deletion.at_reference(self.comparison, group) for group in deletion.groups(self.comparison)}
 
     @property
     def most_influential(self) -> pd.DataFrame:

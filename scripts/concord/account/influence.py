@@ -39,7 +39,7 @@ def groups(comparison: Comparison) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term.group for term in comparison.model.design.terms))
 
 
-def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
+def at_reference(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
     """The influence of every level of a grouping factor at the reference.
 
     Parameters

@@ -6,6 +6,7 @@ it states is in its engine's folder (`Uncertainty`), what it should state in `er
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -121,13 +122,11 @@ def lines(comparison: Comparison) -> list[Line]:
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
     known = reading(comparison)
-    all_lines = [*_of_fixed(known), *_of_components(known)]
-    return [line for line in all_lines if line is not None]
+    return [line for line in (*_of_fixed(known), *_of_components(known)) if line is not None]
 
 
-def _of_fixed(known: Reading) -> list[Line | None]:
+def _of_fixed(known: Reading) -> Iterator[Line | None]:
     best, conditional = known.best, known.likelihood.std_error(known.against.parameters)
-    all_lines: list[Line | None] = []
     for k, term in enumerate(known.design.names):
         lost = {
             label: 2 * float(known.resolved[label].std_error[k] * known.expected[label].conditional[k])
@@ -146,24 +145,19 @@ def _of_fixed(known: Reading) -> list[Line | None]:
                 else _by_definition(known, label, statement)
                 for label, statement in stated.items()
             }
-            all_lines.append(
-                known.line(
-                    ERRORS,
-                    quantity,
-                    "std_error",
-                    {"effect": "fixed", "term": term},
-                    values={label: statement.entry(k) for label, statement in stated.items()},
-                    definitions={label: name for label, (name, _) in by_definition.items()},
-                    expected={label: None if own is None else own[k] for label, (_, own) in by_definition.items()},
-                    absent={
-                        label: statement.reason(k) for label, statement in stated.items() if statement.entry(k) is None
-                    }
-                    | known.absent,
-                    independent=float(independent),
-                    rounding=lost,
-                )
+            yield known.line(
+                ERRORS,
+                quantity,
+                "std_error",
+                {"effect": "fixed", "term": term},
+                values={label: statement.entry(k) for label, statement in stated.items()},
+                definitions={label: name for label, (name, _) in by_definition.items()},
+                expected={label: None if own is None else own[k] for label, (_, own) in by_definition.items()},
+                absent={label: statement.reason(k) for label, statement in stated.items() if statement.entry(k) is None}
+                | known.absent,
+                independent=float(independent),
+                rounding=lost,
             )
-    return all_lines
 
 
 def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, np.ndarray | None]:
@@ -177,9 +171,8 @@ def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, 
     return stated.definition, errors.conditional
 
 
-def _of_components(known: Reading) -> list[Line | None]:
+def _of_components(known: Reading) -> Iterator[Line | None]:
     independent = None if known.best is None else known.best.components()["std_error"].to_numpy()
-    all_lines: list[Line | None] = []
     rows = [dict(zip(KEY, key, strict=True)) for key in keys(known.design)[len(known.design.names) :]]
     for k, row in enumerate(rows):
         values, own, definitions, absent, lost, looser = {}, {}, {}, dict(known.absent), {}, {}
@@ -215,23 +208,20 @@ def _of_components(known: Reading) -> list[Line | None]:
             values[source], own[source], definitions[source] = component.entry(k), expected, component.definition
             if component.rounding is not None:
                 lost[source] = float(component.rounding[k])
-        all_lines.append(
-            known.line(
-                ERRORS,
-                "standard error",
-                "error_of_variance",
-                row,
-                values=values,
-                definitions=definitions,
-                expected=own,
-                absent=absent,
-                independent=shown,
-                looser=looser,
-                rounding=lost,
-            )
+        yield known.line(
+            ERRORS,
+            "standard error",
+            "error_of_variance",
+            row,
+            values=values,
+            definitions=definitions,
+            expected=own,
+            absent=absent,
+            independent=shown,
+            looser=looser,
+            rounding=lost,
         )
-        all_lines += others
-    return all_lines
+        yield from others
 
 
 def _expected(known: Reading, label: str, stated: ErrorOfVariance, k: int) -> tuple[float | None, str]:

@@ -157,7 +157,7 @@ class Judge:
             # What is claimed is told even where the estimates mean nothing.
             return Measure(fit, gap, math.nan, Resolution(0.0, 0.0, np.zeros(likelihood.p)), None)
         claimed = fit.loglik
-        resolved = resolution.at(fit, likelihood, own, claimed - own)
+        resolved = resolution.of_fit(fit, likelihood, own, claimed - own)
         return Measure(fit, gap, slope(fit, likelihood), resolved, self._stated(fit, own, claimed, gap, resolved))
 
     def fact(self, measured: Measure, name: str, digits: float = math.nan, search: bool = False) -> Fact:

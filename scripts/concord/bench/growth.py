@@ -41,7 +41,7 @@ LMER = """function(formula, data) {
 }"""
 
 
-def table(rows: int) -> pd.DataFrame:
+def drawn_table(rows: int) -> pd.DataFrame:
     """A response with a random intercept and slope in groups of ten, the same in every run."""
     random = np.random.default_rng(20261122)
     groups = np.repeat(np.arange(rows // ROWS_A_GROUP), ROWS_A_GROUP)
@@ -53,7 +53,7 @@ def table(rows: int) -> pd.DataFrame:
 
 def likelihood(rows: int) -> dict[str, float]:
     """The independent likelihood's fit, from the model's numbers on: ``seconds``, ``peak`` in MiB above the start."""
-    frame = table(rows)
+    frame = drawn_table(rows)
     X = np.column_stack([np.ones(rows), frame["x"]])
     levels = tuple(map(str, range(rows // ROWS_A_GROUP)))
     term = DesignTerm("g", ("(Intercept)", "x"), X, frame["g"].to_numpy(), levels)
@@ -86,8 +86,8 @@ def outside(rows: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as place:
         small, path = Path(place) / "small.csv", Path(place) / "growth.csv"
-        table(SIZES[0]).to_csv(small, index=False)
-        table(rows).to_csv(path, index=False)
+        drawn_table(SIZES[0]).to_csv(small, index=False)
+        drawn_table(rows).to_csv(path, index=False)
         asked(small)  # packages are loaded and R is started
         before = _peak()
         return {"seconds": asked(path), "inside": inside[0], "peak": _peak() - before}

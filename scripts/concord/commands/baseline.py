@@ -77,7 +77,7 @@ class Baseline:
         return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
 
 
-def of(entries: Iterable[Mapping[str, Any]]) -> Baseline:
+def collected(entries: Iterable[Mapping[str, Any]]) -> Baseline:
     """Entries with the versions of what made them."""
     return Baseline(versions.versions()["version"].to_dict(), list(entries))
 

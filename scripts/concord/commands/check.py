@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         check_place(path, option)
     began = datetime.now(UTC)
     cases = compared(chosen, args.engine_timeout, args.strict)
-    now = baseline.of(entry for case in cases for entry in case.entries) if then or written else None
+    now = baseline.collected(entry for case in cases for entry in case.entries) if then or written else None
     changes = None
     if then and now:
         # What could not be compared this time is an error already, and not gone.

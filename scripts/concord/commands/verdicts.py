@@ -55,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
     file = args.output / "verdicts.json" if args.output.is_dir() else args.output
     more = {"provenance": versions.provenance(), "fits": fits}
-    write(file, replace(baseline.of(entries), more=more).text())
+    write(file, replace(baseline.collected(entries), more=more).text())
     return 0

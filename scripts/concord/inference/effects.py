@@ -15,7 +15,7 @@ from concord.models.design import Design
 Effect = tuple[int, int]
 
 
-def of(design: Design, terms: Iterable[int] | None = None) -> list[Effect]:
+def effects_of(design: Design, terms: Iterable[int] | None = None) -> list[Effect]:
     """The effects of some terms, by default of all."""
     every = range(len(design.terms)) if terms is None else terms
     return [(t, j) for t in every for j in range(len(design.terms[t].names))]
@@ -32,7 +32,7 @@ def by_effect(table: pd.DataFrame, design: Design, column: str) -> dict[Effect, 
     no row for a level, and throughout where it has a row too many.
     """
     arrays, used = {}, 0
-    for t, j in of(design):
+    for t, j in effects_of(design):
         term = design.terms[t]
         rows = table[(table["group"] == term.group) & (table["term"] == term.names[j])]
         rows = rows[rows["level"].isin(term.levels)].drop_duplicates("level")

@@ -18,7 +18,6 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,16 +42,8 @@ class BetterPoint(CertificateError):
         self.theta = theta
 
 
-@dataclass(frozen=True, eq=False)
-class Covering:
-    """What a proof took: the boxes that were examined, and of these, how many the convex region closed."""
-
-    boxes: int
-    convex: int
-
-
-def cover(exact: Exact, theta: Sequence[arb], seconds: float, bits: int = BITS) -> Covering:
-    """Prove that the criterion is nowhere less than at theta.
+def cover(exact: Exact, theta: Sequence[arb], seconds: float, bits: int = BITS) -> int:
+    """Prove that the criterion is nowhere less than at theta; how many boxes that took.
 
     Raises
     ------
@@ -96,9 +87,9 @@ class _Cover:
         self.radius = self._convex()
         self.rising: dict[tuple[Any, ...], arb | None] = {}
 
-    def prove(self) -> Covering:
+    def prove(self) -> int:
         """Examine boxes, the least bound first, until none is left."""
-        order, examined, convex = itertools.count(), 0, 0
+        order, examined = itertools.count(), 0
         boxes: list[tuple[float, int, Cell]] = []
         for cell in itertools.product(*(regions(q) for q in self.sizes)):
             heapq.heappush(boxes, (-math.inf, next(order), cell))
@@ -110,14 +101,11 @@ class _Cover:
                     spent = time.perf_counter() - self.begin
                     raise CertificateError(f"gave up after {spent:.0f} s with {len(boxes) + 1} boxes left")
                 least = self._bound(part)
-                if least is not None and least > self.best:
-                    continue
-                if self._closed(part):
-                    convex += 1
+                if (least is not None and least > self.best) or self._closed(part):
                     continue
                 low = -math.inf if least is None or not least.is_finite() else float(least.lower())
                 heapq.heappush(boxes, (low, next(order), part))
-        return Covering(examined, convex)
+        return examined
 
     def _halves(self, cell: Cell) -> list[Cell]:
         """The box cut where it is widest."""

@@ -92,7 +92,7 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
         ctx.prec = kept
 
 
-def of(
+def prove_model(
     design: Design,
     reml: bool,
     optimum: Sequence[arb],
@@ -148,14 +148,14 @@ def _covered(exact: Exact, theta: list[arb], seconds: float, begin: float) -> Gl
     """The proof for several parameters: nowhere is the criterion less."""
     level = _loglik(exact, theta)
     try:
-        covering = cover(exact, theta, seconds)
+        boxes = cover(exact, theta, seconds)
     except BetterPoint as better:
         at = _descended(exact, better.theta)
         best = _loglik(exact, [arb(entry) for entry in at])
         raise BetterOptimumError(at, float(best.mid()), float((best - level).mid())) from None
     optimum = tuple(float(entry.mid()) for entry in theta), float(level.mid())
     method = "boxes over all covariances, infinite ones included, hold nothing better; convex around the optimum"
-    return GlobalProof(covering.boxes, time.perf_counter() - begin, (optimum,), None, method)
+    return GlobalProof(boxes, time.perf_counter() - begin, (optimum,), None, method)
 
 
 def _descended(exact: Exact, start: Sequence[float]) -> tuple[float, ...]:

@@ -127,7 +127,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
         raise CertificateError("the exact criterion led away from the optimum that was found")
     try:
-        proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
+        proof = global_proof.prove_model(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
         relative = [
             factor @ factor.T for factor in factors(error.theta, [np.argsort(place).tolist() for place in places])

@@ -104,7 +104,7 @@ def accessible(content: str, name: str) -> str:
         style.decompose()
     tables_found = soup.find_all("table")
     for number, table in enumerate(tables_found, 1):
-        _headed(soup, table)
+        _headed(table)
         if table.caption is None:
             caption = soup.new_tag("caption", attrs={"class": "unseen"})
             caption.string = name if len(tables_found) == 1 else f"{name}, {number} of {len(tables_found)}"
@@ -128,7 +128,7 @@ def _region(label: str) -> dict[str, str]:
     return {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}
 
 
-def _headed(soup: BeautifulSoup, table: Tag) -> None:
+def _headed(table: Tag) -> None:
     """Headings say whether they are a column's or a row's; a corner without text is not a heading."""
     for key in ("border", "style"):
         table.attrs.pop(key, None)

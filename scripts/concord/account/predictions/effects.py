@@ -6,7 +6,7 @@ import numpy as np
 
 from concord.account.line import Line
 from concord.account.predictions.sources import Sources
-from concord.inference.effects import Effect, by_effect, of, pairs, unit
+from concord.inference.effects import Effect, by_effect, effects_of, pairs, unit
 from concord.inference.prediction import Solution
 
 SECTION = "random effects"
@@ -15,7 +15,7 @@ SECTION = "random effects"
 def lines(sources: Sources) -> list[Line]:
     """Every effect of every term, all its levels in a line."""
     design = sources.comparison.model.design
-    units = {effect: unit(design, effect, sources.deviation**2) for effect in of(design)}
+    units = {effect: unit(design, effect, sources.deviation**2) for effect in effects_of(design)}
     expected = {source.label: _conditional(source.solution) for source in sources.all}
     whose = {
         (t, j): {"effect": "ran_vals", "group": design.terms[t].group, "term": design.terms[t].names[j]}
@@ -91,5 +91,5 @@ def _conditional(solution: Solution) -> dict[tuple[Effect, Effect], np.ndarray]:
     """The solution's conditional covariances by pair of effects of one level, shape (levels,)."""
     covariances: dict[tuple[Effect, Effect], np.ndarray] = {}
     for terms, covariance, _ in solution.by_group:
-        covariances |= pairs(of(solution.design, terms), covariance)
+        covariances |= pairs(effects_of(solution.design, terms), covariance)
     return dict(sorted(covariances.items(), key=lambda item: (item[0][0] != item[0][1], item[0])))

@@ -105,14 +105,14 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bo
     if len(correlated) > 1 or len(possible) < len(correlated):
         kept = possible[:1]
         nearest = _uncorrelated(formula, design, frame, [i for i in correlated if i not in kept])
-        raise CannotExpress("MixedLM", _why(formula, design, correlated, possible, top), nearest)
+        raise CannotExpress("MixedLM", _why(formula, correlated, possible, top), nearest)
     if correlated:
         return _Plan(top, correlated[0], False)
     intercepts = [i for i in on_top if formula.tree.random[i].intercept]
     return _Plan(top, next(iter([*intercepts, *on_top]), None), False)
 
 
-def _why(formula: Formula, design: Design, correlated: list[int], possible: list[int], top: int | None) -> str:
+def _why(formula: Formula, correlated: list[int], possible: list[int], top: int | None) -> str:
     misplaced = [i for i in correlated if i not in possible]
     if not misplaced:
         shown = " + ".join(_term(formula, i) for i in correlated)
@@ -159,7 +159,7 @@ def _write(formula: Formula, design: Design, frame: pd.DataFrame, plan: _Plan, w
         response = writer.terms(Call("I", (tree.response,), ("",)) if _is_sum(tree.response) else tree.response)
     fixed = f"{response} ~ {writer.terms(tree.fixed)}"
     groups: list[str] = []  # statements that need the final rows
-    group = None if plan.top is None else _group(tree.random[plan.top], design, frame, writer, groups)
+    group = None if plan.top is None else _group(tree.random[plan.top], writer, groups)
     components: dict[str, str] = {}
     if plan.independent:
         slopes = [_slope(part, writer) for part in tree.random if not part.intercept]
@@ -243,7 +243,7 @@ def _combination(names: list[str], writer: Writer, groups: list[str]) -> str:
     return column
 
 
-def _group(tree: RandomTree, design: Design, frame: pd.DataFrame, writer: Writer, groups: list[str]) -> str:
+def _group(tree: RandomTree, writer: Writer, groups: list[str]) -> str:
     names = variables(tree.group)
     return writer.column(names[0]) if len(names) == 1 else _combination(list(names), writer, groups)
 

@@ -82,5 +82,5 @@ def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
         left.remove(place)
         codes = np.asarray(got.codes[place], int) - 1
         spread = np.moveaxis(got.spreads[place], 2, 0)[codes[first_rows(term)]]
-        covariances |= effects.pairs(effects.of(fit.model.design, [t]), back @ spread @ back.T)
+        covariances |= effects.pairs(effects.effects_of(fit.model.design, [t]), back @ spread @ back.T)
     return {"conditional": covariances}

@@ -18,7 +18,6 @@ from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncerta
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.design import Design
 from concord.models.parameters import triangle
 
 LMERTEST, PBKRTEST = "lmerTest", "pbkrtest"
@@ -106,7 +105,7 @@ def summary(fit: Fit) -> Summary:
         np.full(len(back), np.nan) if order is None else own[order],
         None if by_satterthwaite is None else by_satterthwaite.table,
         None if by_kenward_roger is None else by_kenward_roger.table,
-        None if by_satterthwaite is None else _from_factors(fit.model.design, by_satterthwaite, columns),
+        None if by_satterthwaite is None else _from_factors(by_satterthwaite, columns),
         why_not,
         why,
         (*said, *more),
@@ -124,7 +123,7 @@ def _tables(
     return got, "", tuple(f"{package}: {message}" for message in got.said)
 
 
-def _from_factors(design: Design, got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
+def _from_factors(got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
     """Standard errors of variances and covariances by the delta method, from lmerTest's matrix of (theta, sigma)."""
     blocks = list(zip(got.groups, map(tuple, got.columns), strict=True))
     starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in blocks)])

@@ -72,7 +72,7 @@ def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
                 labels = np.asarray(model.groups)[first_rows(design.terms[terms[0]])]
                 here = slice(0, model.k_re)
                 spread = np.stack([np.asarray(spreads[label])[here, here] for label in labels])
-                covariances |= effects.pairs(effects.of(design, terms), back @ spread @ back.T)
+                covariances |= effects.pairs(effects.effects_of(design, terms), back @ spread @ back.T)
                 break
     return {"conditional": covariances}
 
