@@ -164,7 +164,7 @@ class Comparison(tables.Shown):
 
     def _beyond(self, measured: Sequence[Measure]) -> list[str]:
         """The quantities in which fits that are not short are apart for no reason."""
-        if not all(self.same_model(each.fit) for each in measured):
+        if not all(self.same_model(measure.fit) for measure in measured):
             return [name_of(row) for row in self.table[~self.table["ok"]].to_dict("records")]
         if not measured:
             return []
