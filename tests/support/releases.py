@@ -30,7 +30,6 @@ def fit(run: str, engine: str = "statsmodels", **more: Any) -> dict[str, Any]:
         "gap": 0.0,
         "digits": 9.0,
         "loglik": -1.0,
-        "digits": 9.0,
         "converged": True,
         "said_so": "silent",
     }

@@ -84,17 +84,16 @@ def read(folder: Path | None = None) -> Results:
         if missing := [name for name in wanted if name not in table]:
             raise InputError(f"{folder / path}: has no column {missing[0]}: write it anew with `make versions`")
     try:
-        found = _sorted(runs.set_index("run"), _typed(fits))
+        return _sorted(runs.set_index("run"), _typed(fits))
     except (KeyError, ValueError) as error:
         raise InputError(f"{folder}: damaged results: {one_line(str(error))}") from None
-    return found
 
 
 def joined(results: Sequence[Results]) -> Results:
     """All of several results; a run takes the place of those of its name before it."""
-    last = {run: i for i, each in enumerate(results) for run in each.runs.index}
-    runs = [each.runs[[last[run] == i for run in each.runs.index]] for i, each in enumerate(results)]
-    fits = [each.fits[each.fits["run"].map(last) == i] for i, each in enumerate(results)]
+    last = {run: i for i, part in enumerate(results) for run in part.runs.index}
+    runs = [part.runs[[last[run] == i for run in part.runs.index]] for i, part in enumerate(results)]
+    fits = [part.fits[part.fits["run"].map(last) == i] for i, part in enumerate(results)]
     return _sorted(pd.concat(runs).fillna(""), pd.concat(fits, ignore_index=True))
 
 
@@ -105,11 +104,11 @@ def brought(given: Path) -> Results:
     ------
     InputError : there is none, or it is something else
     """
-    found = sorted(given.glob("*.json")) if given.is_dir() else [given]
-    if not found:
+    paths = sorted(given.glob("*.json")) if given.is_dir() else [given]
+    if not paths:
         wanted = f"`python -m concord verdicts --output {given}/verdicts.json` writes them"
         raise InputError(f"{given}: no results (*.json) in this folder: {wanted}")
-    return joined([*map(_run, found)])
+    return joined([*map(_run, paths)])
 
 
 def _run(path: Path) -> Results:
