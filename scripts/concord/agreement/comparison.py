@@ -164,7 +164,7 @@ class Comparison(tables.Shown):
 
     def _beyond(self, measured: Sequence[Measure]) -> list[str]:
         """The quantities in which fits that are not short are apart for no reason."""
-        if not all(self.same_model(each.fit) for each in measured):
+        if not all(self.same_model(measure.fit) for measure in measured):
             return [name_of(row) for row in self.table[~self.table["ok"]].to_dict("records")]
         if not measured:
             return []
@@ -195,7 +195,7 @@ class Comparison(tables.Shown):
         if self.alone:
             shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
             labels.append(OPTIMUM)
-        return agreement_table.build(shown, labels, rows)
+        return agreement_table.build(shown, labels, rows, (self.against.loglik, self.against.estimates))
 
     def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
         """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is

@@ -71,7 +71,7 @@ def shown(notebook: Mapping[str, Any]) -> str:
     """
     cells = [cell for cell in notebook["cells"] if TAG in cell["metadata"].get("tags", ())]
     data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
-    texts = ["".join(each["text/markdown"]).strip() for each in data if "text/markdown" in each]
+    texts = ["".join(bundle["text/markdown"]).strip() for bundle in data if "text/markdown" in bundle]
     if not texts:
         raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
     return "\n\n".join(texts)

@@ -39,9 +39,9 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-def _range(given: str) -> str:
-    contains(given, "0")
-    return given
+def _range(text: str) -> str:
+    contains(text, "0")
+    return text
 
 
 Range = Annotated[str, AfterValidator(_range)]

@@ -28,16 +28,16 @@ def ordered(version: str) -> Version:
         raise ValueError(f"{version!r} is no version") from None
 
 
-def contains(given: str, version: str) -> bool:
+def contains(range_: str, version: str) -> bool:
     """Whether a version lies in a range. All are in one order: ``0.15.0rc1`` is in ``<0.15.0``.
 
     Raises
     ------
     ValueError : it is no range, or no version
     """
-    clauses = [_CLAUSE.fullmatch(text.strip()) for text in given.split(",")]
+    clauses = [_CLAUSE.fullmatch(text.strip()) for text in range_.split(",")]
     if None in clauses:
-        raise ValueError(f"{given!r} is no range of versions, such as '>=1.1-31, <1.1-37'")
+        raise ValueError(f"{range_!r} is no range of versions, such as '>=1.1-31, <1.1-37'")
     held = [_COMPARISONS[clause[1]](ordered(version), ordered(clause[2])) for clause in clauses if clause]
     return all(held)
 
@@ -45,4 +45,4 @@ def contains(given: str, version: str) -> bool:
 def outside(ranges: Mapping[str, str], version_of: Callable[[str], str]) -> list[str]:
     """Which versions do not lie in the ranges of their packages, each told: ``lme4 1.1-37``."""
     versions = {name: version_of(name) for name in ranges}
-    return [f"{name} {versions[name]}" for name, given in ranges.items() if not contains(given, versions[name])]
+    return [f"{name} {versions[name]}" for name, range_ in ranges.items() if not contains(range_, versions[name])]

@@ -14,7 +14,7 @@ FORMERLY = {"mixedlm": "statsmodels"}
 
 _handed_out, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[each.name for each in pkgutil.iter_modules(__path__) if each.ispkg],
+    submodules=[module.name for module in pkgutil.iter_modules(__path__) if module.ispkg],
     submod_attrs={
         "answers": ["Absence", "Answer", "answer"],
         "engine": ["CannotExpress", "Engine", "EngineError", "engines", "parties"],

@@ -270,8 +270,8 @@ def uninterrupted() -> Iterator[None]:
 
 @atexit.register
 def _stop_all() -> None:
-    for each in list(_workers):
-        each.stop()
+    for worker in list(_workers):
+        worker.stop()
 
 
 def serve() -> None:

@@ -258,9 +258,9 @@ def _counted(run: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """By the settings, how often every verdict came in a run."""
     counts = {settings: {"agree": agree} for settings, (agree, _) in run["agree"].items()}
     for comparison in run["off"]:
-        mine = counts[comparison["settings"]]
-        mine[comparison["verdict"]] = mine.get(comparison["verdict"], 0) + 1
-    return {settings: {word: mine[word] for word in _sorted(mine, VERDICTS)} for settings, mine in counts.items()}
+        words = counts[comparison["settings"]]
+        words[comparison["verdict"]] = words.get(comparison["verdict"], 0) + 1
+    return {settings: {word: words[word] for word in _sorted(words, VERDICTS)} for settings, words in counts.items()}
 
 
 def _states_quantities(notebooks: Sequence[Kept]) -> bool:

@@ -32,8 +32,8 @@ def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
 
 
 def _intervals(fit: Fit, level: float) -> WaldIntervals:
-    given, expected = r.from_r(r.call(_room()["parameters"], fit.native)), _values(fit)
-    own = dict(zip(given["names"], given["estimates"], strict=True))
+    shown, expected = r.from_r(r.call(_room()["parameters"], fit.native)), _values(fit)
+    own = dict(zip(shown["names"], shown["estimates"], strict=True))
     without = 'confint(method = "Wald") gives none of a variance'
     if own.keys() != expected.keys() or not _same(own, expected):
         return WaldIntervals(without=without, why=OTHER_CODING)
