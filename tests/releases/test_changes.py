@@ -76,10 +76,17 @@ def test_the_sentences_count_what_is_of_every_kind_and_say_nothing_where_there_i
 
 
 def test_what_differs_is_shown_by_release_the_newest_first_and_the_rest_is_counted():
-    fits = [fit("0.9", **SHORT), fit("0.15"), fit("0.9", model="oats-a"), fit("0.15", model="oats-a")]
-    sheet = changes.differing(results(RUNS, fits), "statsmodels")
-    assert list(sheet.header) == ["model", "method", "settings", "0.15", "0.9"]
-    assert sheet.rows == [["pigs-slope", "REML", "default", "at the optimum", "short by 14 (warned)"]]
+    runs = [*RUNS, run("0.8", "1.1-9")]
+    fits = [
+        fit("0.8"),
+        fit("0.9", **SHORT),
+        fit("0.15"),
+        *(fit(name, model="oats-a") for name in ("0.8", "0.9", "0.15")),
+    ]
+    sheet = changes.differing(results(runs, fits), "statsmodels")
+    assert list(sheet.header) == ["model", "method", "settings", "0.15", "0.9", "0.8"]
+    states = ["at the optimum", "short by 14 (warned)", "at the optimum"]
+    assert sheet.rows == [["pigs-slope", "REML", "default", *states]]
     assert "1 of 2 fits are alike" in sheet.caption
 
 
