@@ -147,21 +147,27 @@ def test_constraints_agree_with_pyproject():
 
 
 @pytest.mark.skipif(IN_CONDA, reason="constraints are pip's: conda resolves its own packages")
-def test_constraints_pin_all_that_the_workbook_pulls_in():
-    """With the R and the Python of this machine."""
-    pulled_in, waiting = {}, ["concord[test,browser]"]
-    seen = set()
+@pytest.mark.parametrize("python", [None, "3.11", "3.12", "3.13", "3.14"])
+def test_constraints_pin_all_that_the_workbook_pulls_in(python):
+    """By what the packages that are installed here say of themselves; for this machine's Python, and for the others."""
+    pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
+    environment = {"python_version": python, "python_full_version": f"{python}.9"} if python else {}
+    pulled_in, waiting, seen = {}, ["concord[test,browser]"], set()
     while waiting:
         name, extras = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?", waiting.pop()).groups()
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
+        try:
+            version, requires = importlib.metadata.version(name), importlib.metadata.requires(name)
+        except importlib.metadata.PackageNotFoundError:  # only another Python wants it
+            assert python
+            version, requires = pins.get(normalized(name), "not pinned"), []
         if name != "concord":
-            pulled_in[normalized(name)] = importlib.metadata.version(name)
-        for requirement in importlib.metadata.requires(name) or []:
-            waiting += requirement_that_applies(requirement, (extras or "").split(","))
+            pulled_in[normalized(name)] = version
+        for requirement in requires or []:
+            waiting += requirement_that_applies(requirement, (extras or "").split(","), environment)
     assert len(pulled_in) > 80
-    pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
     assert pulled_in == {name: pins.get(name) for name in pulled_in}
 
 
@@ -170,9 +176,9 @@ def lane_of(said: str) -> str:
     return [lane for lane, row in lanes().items() if version >= Version(row["from"])][-1]
 
 
-def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
+def requirement_that_applies(text: str, extras: list[str], environment: dict[str, str]) -> list[str]:
     requirement = Requirement(text)
-    if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+    if requirement.marker and not any(requirement.marker.evaluate(environment | {"extra": extra}) for extra in extras):
         return []
     return [f"{requirement.name}[{','.join(sorted(requirement.extras))}]" if requirement.extras else requirement.name]
 
