@@ -61,6 +61,7 @@ class Remedy:
     ----------
     model, engine : of which model, by which engine
     fit, gap : the fit that misses the optimum, and by how many log-likelihood units; None and inf where there was none
+    broken : what that fit states and does not hold, a clause each, where it is at the optimum all the same
     errors : the standard errors of all estimates at the optimum, shape (k,)
     tried : all that was tried, in its order
     note : what else is to be said
@@ -72,6 +73,7 @@ class Remedy:
     fit: Fit | None
     gap: float
     errors: Vector
+    broken: tuple[str, ...] = ()
     tried: tuple[Tried, ...] = ()
     note: str = ""
     nearest: Model | None = None
@@ -107,6 +109,8 @@ class Remedy:
             return "it gives no fit"
         if not math.isfinite(self.gap):
             return "its estimates are no parameters of the model"
+        if self.broken:
+            return f"it {'; it '.join(self.broken)}"
         return f"it stops {self.gap:.3g} log-likelihood units below the optimum"
 
     @property
@@ -132,6 +136,8 @@ class Remedy:
             return "a fit in the place of none"
         if not math.isfinite(self.gap):
             return "parameters of the model in the place of what are none"
+        if self.broken:
+            return "what it states holds there"
         old, new = self.fit.estimates, tried.fit.estimates
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = (new["std_error"] / old["std_error"] - 1).abs().to_numpy(float)

@@ -84,10 +84,10 @@ class Remedies:
         return "\n\n".join(shown) or self.words
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        shown = [
-            f"<h4>{html.escape(heading)}</h4>\n<p>{'<br>'.join(map(html.escape, told))}</p>{code and listing.as_html(code)}"
-            for heading, told, code in self.parts
-        ]
+        shown = []
+        for heading, told, code in self.parts:
+            words = "<br>".join(map(html.escape, told))
+            shown.append(f"<h4>{html.escape(heading)}</h4>\n<p>{words}</p>{code and listing.as_html(code)}")
         return {"text/plain": repr(self), "text/html": "\n".join(shown) or f"<p>{html.escape(self.words)}</p>"}
 
 
@@ -112,7 +112,7 @@ def remedies(
         found = [search.absent(each) for each in comparison.missing]
         for i in comparison.parties if comparison.fits else ():
             if comparison.grades[i] or comparison.broken(i):
-                found.append(search.below(comparison.fits[i], comparison.judgements[i].gap, comparison.grades[i]))
+                found.append(search.wrong(i))
     return Remedies(comparison, tuple(found), source)
 
 
@@ -128,10 +128,12 @@ class _Search:
     ask: Ask
     seconds: float
 
-    def below(self, fit: Fit, gap: float, given: str) -> Remedy:
-        """The remedy for a fit: below the optimum, as it is graded, or with numbers that do not hold."""
-        # How a rescaling changes what is stated besides the estimates is not known.
-        return self._remedy(fit.engine, fit, gap, rescale=bool(given))
+    def wrong(self, i: int) -> Remedy:
+        """The remedy for the i-th fit: below the optimum, or with numbers that do not hold."""
+        fit, gap = self.comparison.fits[i], self.comparison.judgements[i].gap
+        broken = () if self.comparison.grades[i] else self.comparison.broken(i)
+        # Whether what is stated holds on a rescaled table is not looked at: there is no remedy of that kind for it.
+        return replace(self._remedy(fit.engine, fit, gap, rescale=not broken), broken=broken)
 
     def absent(self, absence: Absence) -> Remedy:
         """The remedy for a fit that there is not."""
@@ -161,7 +163,8 @@ class _Search:
         return self._made(engine, fit, gap, tried, " ".join(filter(None, notes)))
 
     def _made(self, engine: str, fit: Fit | None, gap: float, tried: Iterable[Tried], note: str) -> Remedy:
-        return Remedy(self.comparison.model, engine, fit, gap, self.comparison.judge.top.std_error, tuple(tried), note)
+        errors = self.comparison.judge.top.std_error
+        return Remedy(self.comparison.model, engine, fit, gap, errors, tried=tuple(tried), note=note)
 
     def _elsewhere(self, engine: str) -> str:
         """Whose default fit is at the optimum, in a sentence."""
