@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check reports test mutate lint lab simulate refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
 # what is written in them for make to run is taken as text.
-values := BENCH CONFIG UPGRADE DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL REPLICATES SEED TESTS
+values := BENCH CONFIG UPGRADE RESULTS LANES DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL REPLICATES SEED TESTS
 $(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
 export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
@@ -24,6 +24,8 @@ output := $(if $(OUTPUT),--output "$$OUTPUT")
 engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
 replicates := $(if $(REPLICATES),--replicates "$$REPLICATES")
+results := $(if $(RESULTS),--results "$$RESULTS")
+lanes := $(if $(LANES),$$(printf -- '--lane %s ' $$LANES))
 seed := $(if $(SEED),--seed "$$SEED")
 
 help: ## this list
@@ -44,6 +46,10 @@ check: setup ## compare the models of your own concord.toml with the verdicts th
 # Unquoted, as it may name several: UPGRADE="statsmodels==0.14.4 scipy<1.16"; without names in it expanded to files'.
 upgrade-check: setup ## which verdicts change with the newest statsmodels, in build/upgrade (UPGRADE=statsmodels==0.14.6 PRE=1)
 	@set -f; $(PYTHON) -m concord upgrade $(if $(PRE),--pre) $(model) -- $$UPGRADE
+
+# LANES unquoted, as it may name several.
+versions: setup ## which release mended or broke what: run all models in every lane there is, or read a folder (RESULTS=folder LANES="here trixie")
+	@set -f; $(PYTHON) -m concord versions $(results) $(lanes) $(model) $(output)
 
 reports: setup ## run every notebook for REML and ML into build/reports (NOTEBOOK=sitka METHOD=ML SCHEDULER=tcp://host:port; NOTEBOOK=inference MODEL=all)
 	$(PYTHON) -m concord reports $(notebook) $(model) $(method) $(scheduler)
@@ -89,7 +95,7 @@ certify: setup ## prove the optimum of every model, into datasets/*/reference.js
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
 	$(PYTHON) -m concord.bench $$BENCH
 
-lock: setup ## resolve the Python packages anew into scripts/constraints.txt
+lock: setup ## resolve the Python packages of every lane anew into scripts/constraints
 	$(PYTHON) scripts/lock.py
 
 clean: ## remove build and caches; .venv stays

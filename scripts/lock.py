@@ -1,58 +1,74 @@
-"""Resolve every Python package from nothing and write the pins to scripts/constraints.txt."""
+"""Resolve every Python package from nothing, for every lane of scripts/lanes.tsv, into scripts/constraints/LANE.txt."""
 
-import json
+import csv
 import os
 import subprocess
 import tempfile
 import venv
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-
 ROOT = Path(__file__).resolve().parent.parent
-CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
-MARK = "# ---- resolved by `make lock`\n"
-# Debian 12's: some packages refuse it although they accept later releases of 3.11, with which this may run.
-OLDEST_PYTHON = "3.11.2"
+LANES = ROOT / "scripts" / "lanes.tsv"
+CONSTRAINTS = ROOT / "scripts" / "constraints"
+RPY2 = ("rpy2", "rpy2-rinterface", "rpy2-robjects")
+# It resolves for a Python that is not on this machine, down to the release of it.
+RESOLVER = "uv==0.13.9"
+CHOSEN = {
+    # From 4.25 on it compiles a grammar of web addresses when it is imported: a second in each process that reads a
+    # notebook, for nothing that a notebook has.
+    "jsonschema": "4.24.1"
+}
+HEAD = """\
+# With R {r}. Written by `make lock` from scripts/lanes.tsv and pyproject.toml: what pip may install, exactly.
+# All lanes have the same packages but for rpy2, so that what they differ in is R, rpy2 and Python.
+"""
 
 
-def resolve(python: Path, constraints: str, work: Path) -> list[dict[str, str]]:
-    """Return the metadata of every package that an empty environment would get under these constraints."""
-    chosen, report = work / "chosen.txt", work / "report.json"
-    chosen.write_text(constraints)
-    command = [python, "-m", "pip", "install", "-q", "--dry-run", "--report", report, "-c", chosen, ".[test,browser]"]
-    subprocess.run(command, cwd=ROOT, check=True)
-    found = [item["metadata"] for item in json.loads(report.read_text())["install"]]
-    return [package for package in found if package["name"] != "concord"]
+def lanes() -> list[dict[str, str]]:
+    """Return the rows of the table, each by column, the oldest Python first."""
+    lines = LANES.read_text().splitlines()
+    names = [line for line in lines if line.startswith("#")][-1].removeprefix("# ").split("\t")
+    rows = csv.DictReader((line for line in lines if not line.startswith("#")), names, delimiter="\t")
+    return sorted(rows, key=lambda row: [int(part) for part in row["Python"].split(".")])
 
 
-def resolve_for_oldest_python(chosen: str) -> dict[str, str]:
-    """Return each package's version, the newest that the oldest Python takes too."""
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        venv.create(work / "venv", with_pip=True)
-        bounds = ""
-        while True:
-            print("resolving", *(["without", *bounds.split()] if bounds else []), flush=True)
-            packages = resolve(work / "venv/bin/python", chosen + bounds, work)
-            too_new = [p for p in packages if OLDEST_PYTHON not in SpecifierSet(p.get("requires_python", ""))]
-            if not too_new:
-                return {canonicalize_name(p["name"]): p["version"] for p in packages}
-            bounds += "".join(f"{p['name']}!={p['version']}\n" for p in too_new)
+def resolve(resolver: Path, python: str, chosen: dict[str, str], work: Path) -> dict[str, str]:
+    """Return each package's version, the newest that this Python on Linux takes as it is, within what was chosen."""
+    wanted = work / "chosen.txt"
+    wanted.write_text(written(chosen))
+    command = [resolver, "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--extra", "test"]
+    command += ["--extra", "browser", "--constraints", wanted, "--python-version", python]
+    # rpy2 is compiled against R; all else must be there for this Python without a compiler.
+    command += ["--python-platform", "linux", "--only-binary", ":all:", "--no-binary", "rpy2-rinterface"]
+    run = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(line.split("==") for line in run.stdout.splitlines())
+
+
+def written(pins: dict[str, str]) -> str:
+    """Return the pins as lines that pip reads."""
+    return "".join(f"{name}=={version}\n" for name, version in sorted(pins.items()))
 
 
 def main() -> None:
-    """Keep the hand-made head of the file, replace the rest."""
-    head, _, _ = CONSTRAINTS.read_text().partition(MARK)
-    by_hand = {canonicalize_name(line.split("==")[0]) for line in head.splitlines() if line and line[0] != "#"}
-    versions = resolve_for_oldest_python(head)
-    pins = [f"{name}=={version}\n" for name, version in sorted(versions.items()) if name not in by_hand]
-    # Written aside and moved, so that an interruption leaves the old file whole.
-    part = CONSTRAINTS.with_suffix(".part")
-    part.write_text(head + MARK + "".join(pins))
-    os.replace(part, CONSTRAINTS)
-    print(f"{CONSTRAINTS.relative_to(ROOT)}: {len(pins)} packages resolved, {len(by_hand)} chosen by hand")
+    """Resolve for each Python, within what those before it got: any lane's pins are good for all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        venv.create(work / "venv", with_pip=True)
+        subprocess.run([work / "venv/bin/python", "-m", "pip", "install", "-q", RESOLVER], check=True)
+        pins = dict(CHOSEN)
+        for lane in lanes():
+            print(f"resolving for {lane['lane']}: Python {lane['Python']}, R {lane['R from']}", flush=True)
+            rpy2 = {name: lane[name] for name in RPY2}
+            pins |= resolve(work / "venv/bin/uv", lane["Python"], pins | rpy2, work)
+    CONSTRAINTS.mkdir(exist_ok=True)
+    for lane in lanes():
+        below = "" if lane["below"] == "-" else f", < {lane['below']}"
+        text = HEAD.format(r=f">= {lane['R from']}{below}") + written(pins | {name: lane[name] for name in RPY2})
+        # Written aside and moved, so that an interruption leaves the old file whole.
+        part = CONSTRAINTS / f"{lane['lane']}.part"
+        part.write_text(text)
+        os.replace(part, part.with_suffix(".txt"))
+    print(f"{CONSTRAINTS.relative_to(ROOT)}: {len(pins)} packages each")
 
 
 if __name__ == "__main__":

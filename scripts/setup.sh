@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# From a bare Debian to a working environment: R with the packages that the workbook needs, and .venv with pinned
-# Python packages. Installs only what is missing, and nothing at all inside an active conda environment.
+# From a bare Debian to a working environment: R with the packages that the workbook needs, and .venv with the Python
+# packages that scripts/lanes.tsv has for R's version. Installs only what is missing, and nothing at all inside an active
+# conda environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -37,20 +38,53 @@ show_latest() {
 
 # ---- what must be there
 
-has_r_packages() {
-  "${1:-Rscript}" --vanilla -e 'found <- nzchar(sapply(commandArgs(TRUE), function(p) system.file(package = p)))
-    if (!all(found)) quit(status = 1)' "${r_packages[@]}" >/dev/null 2>&1
+# Sets $r_version, $r_home and $r_lacks, as this R says; by default the one on the PATH, which rpy2 will take too,
+# be it Debian's or another with a library of its own.
+ask_r() {
+  local answer lacking=()
+  r_version='' r_home=''
+  answer=$("${1:-R}" --vanilla -s --args "${r_packages[@]}" 2>/dev/null <<'END'
+cat(format(getRversion()), R.home(), Filter(function(p) !nzchar(system.file(package = p)), commandArgs(TRUE)), sep = "\n")
+END
+  ) && { read -r r_version && read -r r_home; mapfile -t lacking; } <<<"$answer"
+  r_lacks=${lacking[*]}
+  [ -n "$r_home" ]
 }
 
-# Sets $python: the pins were resolved for 3.11, so it comes first. Headers and ensurepip are packages of their own in Debian.
+is_debians() { [ "$r_home" = /usr/lib/R ]; }
+
+at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# Sets $lane, the row of scripts/lanes.tsv for this version of R (without one: none), its $lane_python, and
+# $oldest_python and $newest_python of all rows: the pins are for all between them.
+find_lane() {
+  local name from below python rest
+  lane='' lane_python='' oldest_python='' newest_python=''
+  while read -r name from below python rest; do
+    [[ $name != '#'* ]] || continue
+    [ -n "$oldest_python" ] && at_least "$python" "$oldest_python" || oldest_python=$python
+    [ -n "$newest_python" ] && at_least "$newest_python" "$python" || newest_python=$python
+    if [ -n "$1" ] && at_least "$1" "$from" && { [ "$below" = - ] || ! at_least "$1" "$below"; }; then
+      lane=$name lane_python=$python
+    fi
+  done <scripts/lanes.tsv
+}
+
+# Sets $python: the lane's own if there is one. Headers and ensurepip are packages of their own in Debian.
 has_python() {
-  for python in python3.11 python3 python3.12 python3.13; do
-    "$python" -c 'import ensurepip, os, sys, sysconfig, venv
-header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
-sys.exit(not (sys.version_info >= (3, 11) and os.path.exists(header)))' >/dev/null 2>&1 && return
+  local minor newest=${newest_python%.*} oldest=${oldest_python%.*} names=()
+  for ((minor = ${newest#3.}; minor >= ${oldest#3.}; minor--)); do names+=("python3.$minor"); done
+  for python in ${lane_python:+"python${lane_python%.*}"} python3 "${names[@]}"; do
+    is_between "$python" && "$python" -c 'import ensurepip, os, sys, sysconfig, venv
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' >/dev/null 2>&1 && return
   done
   return 1
 }
+is_between() {
+  "$1" -c 'import sys
+oldest, newest = (tuple(map(int, version.split("."))) for version in sys.argv[1:])
+sys.exit(not (sys.version_info[:3] >= oldest and sys.version_info[:2] <= newest[:2]))' "$oldest_python" "$newest_python"
+} >/dev/null 2>&1
 
 # rpy2 is compiled against R as a shared library: build what it builds, small. Finds a missing -lblas or -ltirpc too.
 has_compiler() {
@@ -67,13 +101,42 @@ int main(void) { Rf_endEmbeddedR(0); return 0; }' || status=$?
 # Only tests want one: WITH_BROWSER=yes asks for it.
 has_browser() { [ "${WITH_BROWSER:-}" != yes ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null; }
 
-# Sets $missing: the Debian packages that would bring what is not there.
+# Sets $lacking, in words, and $missing, the Debian packages that would bring it; $by_hand, where they would not.
 find_missing() {
-  missing=()
-  has_r_packages || missing+=("${debian_r[@]}")
-  has_compiler || missing+=("${debian_compiler[@]}")
-  has_python || missing+=("${debian_python[@]}")
-  has_browser || missing+=("${debian_browser[@]}")
+  local pythons
+  lacking=() missing=() by_hand=()
+  ask_r || true
+  find_lane "$r_version"
+  pythons="Python $oldest_python to ${newest_python%.*}"
+  if [ -z "$r_version" ]; then
+    lacking+=("R with ${r_packages[*]}") missing+=("${debian_r[@]}")
+  elif [ -z "$lane" ]; then
+    lacking+=("an R that is new enough (R $r_version in $r_home is not)") by_hand+=("an R of scripts/lanes.tsv on the PATH")
+  elif ! is_debians && [ ! -e "$r_home/lib/libR.so" ]; then
+    lacking+=("the shared library of R $r_version in $r_home") by_hand+=("an R that was built with --enable-R-shlib")
+  elif [ -n "$r_lacks" ]; then
+    lacking+=("$r_lacks in R $r_version, whose home is $r_home")
+    if is_debians; then missing+=("${debian_r[@]}"); else by_hand+=("in that R, install.packages(c(\"${r_lacks// /\", \"}\"))"); fi
+  fi
+  has_compiler || { lacking+=("a compiler for R's headers") missing+=("${debian_compiler[@]}"); }
+  if ! has_python; then
+    lacking+=("$pythons with venv and headers")
+    if is_between python3 || ! command -v python3 >/dev/null; then missing+=("${debian_python[@]}"); else
+      by_hand+=("$pythons on the PATH"); fi
+  fi
+  has_browser || { lacking+=("Chromium") missing+=("${debian_browser[@]}"); }
+}
+
+# In three lines: what is missing, what to do about it here, and the way without Debian.
+tell_missing() {
+  local command="apt-get install --no-install-recommends ${missing[*]}" IFS=';'
+  ((${#missing[@]})) || command=''
+  cat >&2 <<END
+setup: not found, and cannot be installed from here: ${lacking[*]}
+  Debian, Ubuntu:  ${by_hand[*]}${by_hand[*]:+${command:+; then }}$command
+  elsewhere:       $conda_hint
+END
+  exit 1
 }
 
 # ---- installing it
@@ -94,16 +157,17 @@ install_missing() {
 # ---- .venv
 
 # A .venv belongs to one folder, Python and R (rpy2 is compiled against both): where one of them changed, it is of no use.
-identity() { printf '%s, %s, %s\n' "$PWD" "$(.venv/bin/python --version 2>&1)" "$(Rscript --version 2>&1)"; }
+identity() { printf '%s, %s, %s\n' "$PWD" "$(.venv/bin/python --version 2>&1)" "$(R --version 2>&1 | head -n 1)"; }
 
 wanted() {
   identity
-  cat pyproject.toml scripts/constraints.txt scripts/setup.sh | sha256sum
+  cat pyproject.toml scripts/setup.sh scripts/lanes.tsv scripts/constraints/*.txt | sha256sum
 }
 
-is_ready() { [ -f "$stamp" ] && has_browser && command -v Rscript >/dev/null && [ "$(cat "$stamp")" = "$(wanted)" ]; }
+is_ready() { [ -f "$stamp" ] && has_browser && command -v R >/dev/null && [ "$(cat "$stamp")" = "$(wanted)" ]; }
 
 build_venv() {
+  local pins=scripts/constraints/$lane.txt
   if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$(identity)" ]; then
     step "Updating .venv"
     rm -f "$stamp"
@@ -114,10 +178,11 @@ build_venv() {
   fi
   export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
   # Never from pip's cache: a cached build may be for another R, or one that failed and fell back to ABI mode.
-  step "Compiling rpy2 against $(Rscript --version 2>&1)"
-  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c scripts/constraints.txt rpy2-rinterface
+  step "Compiling rpy2 against R $r_version in $r_home"
+  # Where R's shared library is not in a folder that the system looks in, the compiled file says where it is.
+  shown env RPY2_CFFI_MODE=API LDFLAGS="-Wl,-rpath,$r_home/lib ${LDFLAGS:-}" .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c "$pins" rpy2-rinterface
   step "Installing Python packages"
-  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c scripts/constraints.txt -e '.[test,browser]'
+  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c "$pins" -e '.[test,browser]'
   step "Checking rpy2 and lme4"
   shown env -u RPY2_CFFI_MODE .venv/bin/python -c 'from rpy2.rinterface_lib import openrlib
 if openrlib.cffi_mode.name != "API":
@@ -135,7 +200,7 @@ if [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
   if "$CONDA_PREFIX/bin/python" -c 'import importlib.metadata as m, importlib.util as u, sys
 m.version("concord")
 sys.exit(not all(map(u.find_spec, ("concord", "rpy2", "statsmodels", "papermill", "nbval", "pytest"))))' >/dev/null 2>&1 &&
-    has_r_packages "$CONDA_PREFIX/bin/Rscript"; then
+    ask_r "$CONDA_PREFIX/bin/R" && [ -z "$r_lacks" ]; then
     step "ready: conda environment $CONDA_DEFAULT_ENV"
     exit
   fi
@@ -156,19 +221,13 @@ if command -v flock >/dev/null; then
   if is_ready; then step "ready: .venv"; exit; fi
 fi
 
-step "Looking for R with ${r_packages[*]}, a compiler and Python >= 3.11"
+step "Looking for R with ${r_packages[*]}, a compiler and Python"
 find_missing
-if ((${#missing[@]})) && can_install; then
+if ((${#by_hand[@]} == 0 && ${#missing[@]})) && can_install; then
   install_missing
   find_missing
 fi
-if ((${#missing[@]})); then
-  cat >&2 <<END
-setup: what these packages bring is not found on the PATH, and cannot be installed from here.
-  Debian, Ubuntu:  apt-get install --no-install-recommends ${missing[*]}
-  elsewhere:       $conda_hint
-END
-  exit 1
-fi
+((${#lacking[@]} == 0)) || tell_missing
+step "R $r_version: the packages of lane $lane"
 build_venv
 step "ready: .venv, in $SECONDS s"

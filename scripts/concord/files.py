@@ -60,20 +60,20 @@ def check_place(path: Path, option: str) -> None:
     ------
     InputError : no file can be written there
     """
-    made: list[Path] = []
+    missing: list[Path] = []
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder: name a file")
-        for folder in reversed([each for each in path.parents if not each.exists()]):
+        for folder in reversed([folder for folder in path.parents if not folder.exists()]):
             folder.mkdir(exist_ok=True)
-            made.append(folder)
+            missing.append(folder)
         aside = _beside(path)
         aside.touch(exist_ok=False)
         aside.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}: name another file with {option}") from error
     finally:
-        for folder in reversed(made):
+        for folder in reversed(missing):
             with suppress(OSError):  # another process has put something there
                 folder.rmdir()
 

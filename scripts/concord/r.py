@@ -46,9 +46,7 @@ OPTIONS: dict[str, Any] = {
     "warn": 0,
     "encoding": "native.enc",
     "width": 80,
-    "warnPartialMatchArgs": False,
-    "warnPartialMatchAttr": False,
-    "warnPartialMatchDollar": False,
+    **dict.fromkeys(("warnPartialMatchArgs", "warnPartialMatchAttr", "warnPartialMatchDollar"), False),
     "lmerControl": None,
 }
 """R's options wherever Concord asks R for something: R's own defaults, whatever is set in the session."""
@@ -115,6 +113,11 @@ def _held_options(rinterface: Any) -> Iterator[None]:
         yield
     finally:
         set_options(had)
+
+
+def libraries() -> tuple[str, ...]:
+    """The folders in which this session of R looks for packages; none where R has not been started."""
+    return texts(call(".libPaths")) if interface.cache_info().currsize else ()
 
 
 def options() -> dict[str, str]:
@@ -202,7 +205,9 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
     with _interruptible(), held, replaced(callbacks, "consolewrite_warnerror", shown.append):
         try:
-            value = function_(*(to_r(each) for each in arguments), **{key: to_r(each) for key, each in named.items()})
+            value = function_(
+                *(to_r(argument) for argument in arguments), **{key: to_r(argument) for key, argument in named.items()}
+            )
         except rinterface.embedded.RRuntimeError as error:
             raise RError(_without_call(str(error))) from error
     if shown:
@@ -233,20 +238,20 @@ def _interruptible() -> Iterator[None]:  # noqa: C901  the functions inside are 
             hook(lost)
 
     hook = sys.unraisablehook
-    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
-    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
+    handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {code: handler for code, handler in handlers if callable(handler)}
     try:
         sys.unraisablehook = unraisable
-        for each in before:
-            signal.signal(each, noted)
+        for code in before:
+            signal.signal(code, noted)
         yield
     except Exception as error:
         if came:
             raise KeyboardInterrupt from error
         raise
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for code, handler in before.items():
+            signal.signal(code, handler)
         sys.unraisablehook = hook
     if came:
         raise KeyboardInterrupt
@@ -266,7 +271,7 @@ def to_r(value: Any) -> Any:
         return rinterface.FloatSexpVector([float(value)])
     if isinstance(value, str):
         return rinterface.StrSexpVector([value])
-    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return rinterface.StrSexpVector(list(value))
     if isinstance(value, np.ndarray):
         return _vector(rinterface.FloatSexpVector, np.ascontiguousarray(value.ravel("F"), float))
@@ -333,10 +338,10 @@ def from_r(value: Any) -> Any:
         return None
     if value.typeof == rinterface.RTYPES.VECSXP:
         names = from_r(call("names", value))
-        values = [from_r(each) for each in value]
+        values = [from_r(item) for item in value]
         return dict(zip(names, values, strict=True)) if names else values
     if value.typeof == rinterface.RTYPES.STRSXP:
-        return [None if each is rinterface.NA_Character else str(each) for each in value]
+        return [None if item is rinterface.NA_Character else str(item) for item in value]
     if value.typeof in (rinterface.RTYPES.REALSXP, rinterface.RTYPES.INTSXP, rinterface.RTYPES.LGLSXP):
         array = np.array(value)
         if value.typeof != rinterface.RTYPES.REALSXP and (array == NA_INTEGER).any():
@@ -366,13 +371,13 @@ def record(kind: type[Record], value: Any) -> Record:
     ------
     TypeError : the list has other names than the record
     """
-    made: Record = _typed(kind, from_r(value))
-    return made
+    typed: Record = _typed(kind, from_r(value))
+    return typed
 
 
 def records(kind: type[Record], value: Any) -> list[Record]:
     """An unnamed list of such lists; see `record`."""
-    return [_typed(kind, each) for each in from_r(value) or ()]
+    return [_typed(kind, row) for row in from_r(value) or ()]
 
 
 _fields = cache(get_type_hints)
@@ -388,9 +393,9 @@ def _typed(kind: Any, value: Any) -> Any:
         fields = _fields(kind)
         if set(fields) != set(value):
             raise TypeError(f"{kind}: R's list has the names {', '.join(value)}")
-        return kind(**{name: _typed(fields[name], each) for name, each in value.items()})
+        return kind(**{name: _typed(fields[name], field) for name, field in value.items()})
     if origin is list:
-        return [_typed(inner[0], each) for each in (() if value is None else value)]
+        return [_typed(inner[0], item) for item in (() if value is None else value)]
     if origin is np.ndarray and value is None:
         return np.zeros(0)
     if origin in (str, float, int, bool) and not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A session: one lme4 formula on a user's own table, fitted by both engines and judged.
+"""A session: one lme4 formula on a user's own table, fitted by the engines and judged.
 
 The engines run in processes of their own, side by side, so that one which would not finish can be stopped and the
 other's answer is judged all the same; meanwhile the independent likelihood looks for the optimum in this one.
@@ -32,7 +32,7 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
-from concord.engines.engine import engines, parties, party, title
+from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, stop_trials, table_digest, worker
 from concord.models import formula as formulas
@@ -60,7 +60,7 @@ class Inquiry(tables.Shown):
 
     Attributes
     ----------
-    model : the formula on the rows that both engines get
+    model : the formula on the rows that all engines get
     notes : what was done to the table, a sentence each
     reference : what fits are judged against, the best that is known so far; None before anything was compared
 
@@ -85,7 +85,8 @@ class Inquiry(tables.Shown):
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
-        worker(party("Python").name)  # imports while the table is read and R starts
+        for engine in parties():
+            worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = _table(data)
         self.rows = len(table)
         self.model, self.notes = _model(table, formula, method, self.source, self.name)
@@ -113,14 +114,14 @@ class Inquiry(tables.Shown):
         compared = (compare(*answers, notes=self.notes, against=self.reference) for answers in every)
         return Gate(compared, accounts)
 
-    def _better(self, found: reference.Reference) -> reference.Reference:
+    def _better(self, better: reference.Reference) -> reference.Reference:
         """The better of the reference so far and another one; of the same optimum the one that knows more others."""
         known = self.reference
-        if known is None or found.level > known.level + reference.SAME:
-            return found
-        same = abs(found.level - known.level) <= reference.SAME
-        more = len(found.optima) > len(known.optima) and found.certified >= known.certified
-        return found if same and more else known
+        if known is None or better.level > known.level + reference.SAME:
+            return better
+        same = abs(better.level - known.level) <= reference.SAME
+        more = len(better.optima) > len(known.optima) and better.certified >= known.certified
+        return better if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
         """What every engine says, parties first.
@@ -133,7 +134,7 @@ class Inquiry(tables.Shown):
         _check_settings(settings)
         waiting = [name for name in engines() if name not in parties()]
         asked: dict[str, Asked] = {}
-        found: dict[str, Answer] = {}
+        by_engine: dict[str, Answer] = {}
 
         def ask(engine: str) -> None:
             asked[engine] = Asked(self.model, engine, settings, self._table)
@@ -144,16 +145,16 @@ class Inquiry(tables.Shown):
             reference.of(self.model)  # found here, while the parties are at work there
             # As one is done another one begins; of the parties R's is mostly the first.
             for name in [*reversed(parties()), *waiting]:
-                found[name] = asked[name].answer(self.engine_timeout)
+                by_engine[name] = asked[name].answer(self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
-            return tuple(found[name] for name in engines())
+            return tuple(by_engine[name] for name in engines())
         except BaseException:
-            for each in asked.values():
-                each.abandon()
+            for question in asked.values():
+                question.abandon()
             raise
 
-    def certify(self) -> Certificate:
+    def certify(self) -> CertifiedReference:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
 
         Raises
@@ -162,10 +163,10 @@ class Inquiry(tables.Shown):
         """
         record = concord.reference.certify(self.model)
         self.reference = reference.from_record(self.model, record)
-        return Certificate(self.model, record)
+        return CertifiedReference(self.model, record)
 
     def sweep(self, limit: float) -> Sweep | str:
-        """Every optimizer of both engines; where one finds a better optimum, that is what fits are judged against.
+        """Every optimizer of every engine; where one finds a better optimum, that is what fits are judged against.
 
         Parameters
         ----------
@@ -176,10 +177,12 @@ class Inquiry(tables.Shown):
         what every optimizer gave; or a sentence, where it would take longer
         """
         answers = self._answered["default"] if "default" in self._answered else self.answers("default")
-        stopped = [title(each.engine) for each in answers if isinstance(each, Absence) and each.kind == "stopped"]
+        stopped = [
+            title(answer.engine) for answer in answers if isinstance(answer, Absence) and answer.kind == "stopped"
+        ]
         if stopped:
             return f"No sweep: {' and '.join(stopped)} did not even end its default fit in the time it had."
-        needed = sum(engines()[each.engine].sweep * each.seconds for each in answers if isinstance(each, Fit))
+        needed = sum(engines()[answer.engine].sweep * answer.seconds for answer in answers if isinstance(answer, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
         swept = sweep.run(self.model, self.reference)
@@ -298,7 +301,7 @@ class Inquiry(tables.Shown):
         return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
 
 
-class Certificate:
+class CertifiedReference:
     """A certified reference as it is shown and written.
 
     Attributes

@@ -23,18 +23,7 @@ VERDICTS = (AGREE, *SHORTS, *IMPRECISES, DIFFER, NO_FIT, CANNOT_EXPRESS)
 UNJUDGED = "unjudged"
 """In a study, in the place of a verdict where the independent likelihood has no optimum for a drawn response."""
 
-LETTERS = {
-    AGREE: "A",
-    "python short": "P",
-    "r short": "R",
-    "both short": "B",
-    "python imprecise": "p",
-    "r imprecise": "r",
-    "both imprecise": "b",
-    DIFFER: "D",
-    NO_FIT: "N",
-    CANNOT_EXPRESS: "C",
-}
+LETTERS = dict(zip(VERDICTS, "APRBprbDNC", strict=True))
 """Every verdict with its letter, which says it where colour cannot; a small one is for what is imprecise."""
 
 

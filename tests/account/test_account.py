@@ -170,7 +170,10 @@ def test_a_section_that_would_take_too_long_is_left_out_with_its_estimate(fits):
         r"Left out: intervals would take some \d+ seconds, and 0\.1 are allowed\.", found["intervals"].notes[0]
     )
     assert "Left out: intervals" in repr(found.summary.check())
-    assert Account(comparison, seconds=0.0)["intervals"].notes == ("Left out, as asked: intervals.",)
+    asked = Account(comparison, seconds=0.0)
+    assert asked["intervals"].notes == ("Left out, as asked.",)
+    told = repr(asked.summary).partition("Left out, as asked.\n")[2]
+    assert told == f"Left out of the verdict: {', '.join(asked.left_out)}." and "intervals" in asked.left_out
     with pytest.raises(KeyError, match="section 'interval': one of standard errors, "):
         found["interval"]
 

@@ -31,7 +31,7 @@ def found(fits):
         key = (id, group, method)
         if key not in made:
             comparison = compare(*(fits(id, method, engine, "tuned") for engine in ("statsmodels", "lme4")))
-            made[key] = comparison, deletion.of(comparison, group, refit=1000)
+            made[key] = comparison, deletion.at_reference(comparison, group, refit=1000)
         return made[key]
 
     return of
@@ -128,7 +128,7 @@ def test_columns_that_a_formula_makes_of_the_whole_table_stay_when_a_group_is_le
         pd.DataFrame(rows, columns=["id", "week", "score"]), "score ~ poly(week, 2) + (1 + scale(week) | id)"
     )
     comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
-    influence = deletion.of(comparison, refit=1000)
+    influence = deletion.at_reference(comparison, refit=1000)
     lines = deletion.lines(comparison, influence, count=1)
     assert [line.verdict for line in lines] == 4 * ["agree"] and all(len(line.values) == 2 for line in lines)
     level = deletion.most(influence, 1)[0]
@@ -151,7 +151,7 @@ def test_a_response_that_is_made_anew_has_no_line_that_compares_it(make_model):
     frame = models.get("sleepstudy-random_slope").frame
     model = make_model(frame, "scale(Reaction) ~ Days + (1 | Subject)")
     comparison = compare(*(answer(model, engine, "tuned") for engine in ("statsmodels", "lme4")))
-    lines = deletion.lines(comparison, deletion.of(comparison, refit=2), count=1)
+    lines = deletion.lines(comparison, deletion.at_reference(comparison, refit=2), count=1)
     assert len(lines) == 4 and {line.verdict for line in lines} == {"not compared"}
     assert all("another response" in why for line in lines for why in line.absent.values())
 
@@ -216,10 +216,10 @@ def test_the_table_has_the_levels_that_matter_most(found):
 def test_few_levels_can_be_refitted(found):
     """Those with the largest distance where theta is held."""
     comparison, whole = found("sleepstudy-random_slope")
-    some = deletion.of(comparison, refit=2)
+    some = deletion.at_reference(comparison, refit=2)
     refitted = [level for level, value in zip(some.levels, some.refitted.loglik, strict=True) if np.isfinite(value)]
     assert sorted(refitted) == sorted(deletion.most(whole, 2))
-    assert np.isnan(deletion.of(comparison, refit=0).refitted.loglik).all()
+    assert np.isnan(deletion.at_reference(comparison, refit=0).refitted.loglik).all()
 
 
 def drawn(axes, marker):

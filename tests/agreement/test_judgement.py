@@ -287,8 +287,8 @@ def test_what_mixedlm_states_near_a_singular_matrix_is_off_by_its_rounding(least
     found = resolution.inversion(fit)
     assert abs(stated - loglik) <= found == pytest.approx(8 * 2.0**-52 / least, rel=1e-3)
     assert abs(stated - loglik) > found / 1e4 or found < 1e-9
-    assert found < resolution.at(fit, likelihood, loglik).stated < found + 1e-11
-    assert resolution.at(replace(fit, engine="lme4"), likelihood, loglik).stated < 1e-11
+    assert found < resolution.of_fit(fit, likelihood, loglik).stated < found + 1e-11
+    assert resolution.of_fit(replace(fit, engine="lme4"), likelihood, loglik).stated < 1e-11
 
 
 def test_a_difference_within_the_rounding_of_mixedlms_own_criterion_says_so(make_model):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord import versions
 from concord.agreement import resolution
 from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge
@@ -170,7 +171,7 @@ def test_a_better_conditioned_design_has_no_floor_to_hide_under(numbers):
         fit = numbers(model.id, model.method, "lme4", "default")
         likelihood = Likelihood(model.design, model.reml)
         own = likelihood.loglik(fit.parameters)
-        found = resolution.at(fit, likelihood, own, fit.loglik - own)
+        found = resolution.of_fit(fit, likelihood, own, fit.loglik - own)
         assert found.stated < 1e-10 and found.gap < 1e-11 and found.cause == "" and found.std_error.max() < 1e-11
 
 
@@ -231,12 +232,13 @@ def test_a_lower_optimum_is_told_with_the_reference_that_knows_both(numbers):
 
 
 def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
-    """Of the twelve default fits that are short or imprecise ten warn or more: an optimizer that fails ends differently
-    from machine to machine. lme4's of orthodont's interaction is silent.
+    """Of the dozen default fits that are short or imprecise all but two warn, or all but one: an optimizer that fails
+    ends differently from machine to machine. lme4's of orthodont's interaction by REML, beside MixedLM's, is silent.
     """
-    said = []
+    said, declared = [], 0
     for model in models.every():
-        if model.record.known_by(model.method):
+        if model.record.known_by(model.method, versions.of):
+            declared += 1
             comparison = compare(
                 *(numbers(model.id, model.method, engine, "default") for engine in ("statsmodels", "lme4"))
             )
@@ -247,7 +249,7 @@ def test_most_short_defaults_of_the_workbook_say_so_themselves(numbers):
             assert "Did the package itself doubt its fit?" in repr(comparison)
             notes = repr(comparison).split("Below the ")[1]
             assert "MixedLM (statsmodels) " in notes and " statsmodels " not in notes
-    assert len(said) == 12 and 1 <= said.count("silent") <= 2
+    assert declared >= 10 and len(said) == declared + 1 and 1 <= said.count("silent") <= 2
 
 
 def test_a_judgement_knows_whether_its_package_doubted(numbers):

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from concord.commands import baseline, checked, junit, markdown, team
+from concord.commands import baseline, checked_model, junit, markdown, team_file
 from concord.commands.baseline import Baseline
 from concord.commands.cli import main, parser
 from concord.data import datasets
@@ -189,7 +189,7 @@ def test_a_line_that_nothing_explains_is_not_as_expected(place, capsys, monkeypa
     assert "; details left out, as concord.toml says" in capsys.readouterr().out
     assert "### Not looked at\n\n- growth, REML: details left out" in (place / "off.md").read_text()
     (place / "off.toml").write_text("details = false\n" + GROWTH.replace("Days |", "1 |") + "details = true\n")
-    assert team.read(place / "off.toml")[0].details
+    assert team_file.read(place / "off.toml")[0].details
 
 
 def test_a_want_of_precision_fails_only_strictly_and_is_never_hidden(place, capsys):
@@ -245,7 +245,7 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(checked, "Inquiry", broken)
+    monkeypatch.setattr(checked_model, "Inquiry", broken)
     assert main(["check", str(place / "concord.toml"), "--junit-xml", str(place / "crash.xml")]) == 1
     assert capsys.readouterr().out.count("error: ZeroDivisionError: a bug") == 3
     error = ElementTree.parse(place / "crash.xml").getroot().find("testsuite/testcase/error")
@@ -253,10 +253,10 @@ def test_a_crash_of_concord_itself_is_an_error_with_its_traceback(place, capsys,
 
 
 def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_safe():
-    model = team.TeamModel(
+    model = team_file.TeamModel(
         "a|b<i>", Path("a.csv"), "a.csv", "y ~ x", "REML", {"default": "agree", "tuned": "agree"}, ""
     )
-    case = checked.CheckedModel(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
+    case = checked_model.CheckedModel(model, error="bad \x00 \x1b[31m & | `x`\nand more", seconds=1.0)
     text = junit.junit_xml([case], {"R": "4"}, datetime.now(UTC))
     assert ElementTree.fromstring(text).find("testsuite/testcase").get("classname") == "concord.a|b<i>"
     row = markdown.summary([case], Baseline({"R": "4"}, ())).splitlines()[4]
@@ -386,7 +386,7 @@ def test_a_gap_is_told_once_and_estimates_by_the_one_that_moved_most(recorded):
 
     gap, estimate = changed(recorded, doctor)
     what = "was 2.34 log-likelihood units below the optimum, is 3.34 log-likelihood units below the optimum"
-    assert gap == ("gap", f"pigs, REML, default: statsmodels: {what}")
+    assert gap == ("gap", f"pigs, REML, default: MixedLM (statsmodels): {what}")
     assert estimate[0] == "estimate" and "2 of 9 quantities moved beyond tolerance" in estimate[1]
     assert "most of all Pig var__(Intercept), from " in estimate[1]
 
@@ -408,7 +408,7 @@ def test_a_fit_or_a_value_that_came_or_went_and_a_model_that_is_new_or_gone(reco
         entries["crossed", "default"]["name"] = "elsewhere"
 
     assert changed(recorded, doctor) == [
-        ("estimate", "growth, REML, default: statsmodels: gave none: a crash, gives a fit"),
+        ("estimate", "growth, REML, default: MixedLM (statsmodels): gave none: a crash, gives a fit"),
         ("estimate", f"growth, REML, tuned: nlme: moved beyond tolerance: {loglik(recorded)}"),
         ("new", "crossed, REML, default: is new: cannot express"),
         ("gone", "elsewhere, REML, default: is gone; it was cannot express"),
@@ -448,15 +448,14 @@ def test_the_hook_compares_what_it_is_given(place):
 def test_the_workflow_calls_the_command_with_options_that_there_are():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
     inputs = workflow[True]["workflow_call"]["inputs"]  # YAML 1.1 takes the key `on` for true
-    assert {"repository", "config", "statsmodels", "r"} <= inputs.keys()
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"] if step.get("name") == "Compare"]
-    assert len(steps) == 2
-    for step in steps:
-        line = step["run"].replace("$CONFIG", "my models.toml").replace('${BASELINE:+--baseline "$BASELINE"}', "")
-        words = shlex.split(line)
-        given = parser().parse_args(words[words.index("concord") + 1 :])
-        assert given.file == Path("my models.toml") and given.changed is None
-        assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
+    assert {"repository", "config", "statsmodels", "lane"} <= inputs.keys()
+    (job,) = workflow["jobs"].values()
+    (step,) = (step for step in job["steps"] if step.get("name") == "Compare")
+    line = step["run"].replace("$CONFIG", "my models.toml").replace('${BASELINE:+--baseline "$BASELINE"}', "")
+    words = shlex.split(line)
+    given = parser().parse_args(words[words.index("concord") + 1 :])
+    assert given.file == Path("my models.toml") and given.changed is None
+    assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / ".github" / "workflows" / "check.yml").read_text()))
     assert used == inputs.keys()
 
@@ -466,7 +465,7 @@ def test_every_call_of_the_workflow_in_one_run_has_an_artifact_of_its_own_name(t
     for job in workflow["jobs"].values():
         (step,) = (step for step in job["steps"] if step.get("id") == "artifact")
         (upload,) = (step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact"))
-        assert upload["with"]["name"].startswith("${{ steps.artifact.outputs.name }}-R-")
+        assert upload["with"]["name"].startswith("${{ steps.artifact.outputs.name }}-${{ inputs.lane }}-")
         assert step["env"] == {"INPUTS": "${{ toJSON(inputs) }}"}
         names = []
         for config in (

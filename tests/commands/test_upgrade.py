@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from concord.commands import baseline, sides
+from concord.commands import baseline, both_environments
 from concord.commands.cli import main
 from concord.commands.markdown import upgrade_summary
 from concord.errors import InputError
@@ -73,7 +73,7 @@ def test_another_default_changes_a_verdict_and_the_estimates_and_says_so(tmp_pat
         f"## Upgrade check: statsmodels {version('statsmodels')} to 99.0\n\n2 of 4 verdicts change, and 2 comp" in out
     )
     assert "- dyestuff-random\\_intercept, REML, default: was agree, is python short: MixedLM" in out
-    assert "statsmodels: was at the optimum, is " in out and "nlme: " not in out
+    assert "MixedLM (statsmodels): was at the optimum, is " in out and "nlme: " not in out
     assert f"| statsmodels | {version('statsmodels')} | **99.0** |" in out and "**" not in out.split("| numpy ")[1]
     before, after = (baseline.read(tmp_path / "up" / f"{side}.json") for side in ("present", "upgraded"))
     assert baseline.versions_changed(before.versions, after.versions) == [
@@ -120,7 +120,7 @@ def test_an_environment_that_dies_is_told_by_its_last_words_and_takes_the_other_
     dying.write_text("#!/bin/sh\necho '[1/4] one' \necho 'out of luck' >&2\nexit 3\n")
     dying.chmod(0o755)
     with pytest.raises(InputError, match="^the upgraded environment ended before .* everything: out of luck$"):
-        sides.compare(dying, tmp_path, [MODEL])
+        both_environments.compare(dying, tmp_path, [MODEL])
     assert not (tmp_path / "present.json").exists()
     assert not [pid for pid in session(os.getsid(0)) if str(tmp_path / "present.json").encode() in command_of(pid)]
 

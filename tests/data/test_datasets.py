@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ import pytest
 from concord.data import datasets
 from concord.data.datasets import DatasetError
 from support.paths import ROOT
+
+NONE: Callable[[str], str] = {}.__getitem__
+"""The version of no package: a declaration that names none asks for none."""
 
 
 @pytest.fixture
@@ -106,6 +110,17 @@ TOML = {
     "method declared beside both": (
         "[models.uncorrelated.known]",
         '[[models.uncorrelated.known]]\nmethod = "ML"\nverdict = "differ"\nreason = "r"\n[[models.uncorrelated.known]]',
+        "models.uncorrelated: known: a method is declared twice",
+    ),
+    "no range of versions": (
+        "[models.uncorrelated.known]",
+        '[models.uncorrelated.known]\nversions = { lme4 = "~1.1-31" }',
+        "models.uncorrelated.known.versions.lme4: '~1.1-31' is no range",
+    ),
+    "method declared for versions and for all": (
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nversions = { lme4 = "<2" }\nverdict = "differ"\nreason = "r"\n'
+        "[[models.uncorrelated.known]]",
         "models.uncorrelated: known: a method is declared twice",
     ),
     "model's name": ("[models.random_intercept]", '[models."Random intercept"]', "models.Random intercept"),
@@ -219,8 +234,8 @@ def test_levels_spelled_na_or_none_stay_levels_and_only_empty_fields_are_missing
 def test_a_disagreement_is_known_by_both_methods_or_by_one(dietox):
     """A table without a method holds for both, an array of tables for those that it names."""
     both = datasets.read(dietox).models["uncorrelated"]
-    assert both.known_by("REML") is both.known_by("ML") is both.known[0]
-    assert datasets.read(dietox).models["random_intercept"].known_by("ML") is None
+    assert both.known_by("REML", NONE) is both.known_by("ML", NONE) is both.known[0]
+    assert datasets.read(dietox).models["random_intercept"].known_by("ML", NONE) is None
     edit(
         dietox / "dataset.toml",
         "[models.uncorrelated.known]",
@@ -228,8 +243,36 @@ def test_a_disagreement_is_known_by_both_methods_or_by_one(dietox):
         '[[models.uncorrelated.known]]\nmethod = "ML"',
     )
     record = datasets.read(dietox).models["uncorrelated"]
-    assert record.known_by("REML").verdict == "both short" and record.known_by("ML").verdict == "python short"
-    assert record.model_copy(update={"known": record.known[:1]}).known_by("ML") is None
+    assert (
+        record.known_by("REML", NONE).verdict == "both short" and record.known_by("ML", NONE).verdict == "python short"
+    )
+    assert record.model_copy(update={"known": record.known[:1]}).known_by("ML", NONE) is None
+
+
+def test_a_disagreement_is_known_with_some_versions(dietox):
+    """Each of several ranges has its own verdict; outside of all agreement is expected, or what rounding may bring."""
+    edit(
+        dietox / "dataset.toml",
+        "[models.uncorrelated.known]",
+        '[[models.uncorrelated.known]]\nversions = { lme4 = ">=2", R = ">=4.5" }\nverdict = "r short"\nreason = "two"\n'
+        '[[models.uncorrelated.known]]\nversions = { lme4 = "<1.1-37" }',
+    )
+    record = datasets.read(dietox).models["uncorrelated"]
+
+    def word(lme4: str, r: str, by_rounding: bool = False) -> str | None:
+        known = record.known_by("REML", {"lme4": lme4, "R": r}.__getitem__, by_rounding)
+        return known and known.verdict
+
+    assert [word("1.1-31", "4.2.2"), word("1.1-37", "4.5.0"), word("2.1.0", "4.6.2")] == [
+        "python short",
+        None,
+        "r short",
+    ]
+    assert word("2.1.0", "4.4.3") is None and word("1.1-37", "4.5.0", by_rounding=True) is None
+    first, second = record.known
+    record = record.model_copy(update={"known": (first, second.model_copy(update={"by_rounding": True}))})
+    assert word("1.1-37", "4.5.0") is None and word("1.1-37", "4.5.0", by_rounding=True) == "python short"
+    assert word("2.1.0", "4.6.2", by_rounding=True) == "r short"
 
 
 def test_the_folder_of_the_datasets_can_be_named(dietox, monkeypatch):

@@ -13,7 +13,7 @@ from concord import vocabulary
 from concord.inference import profile
 from concord.inference.profile_curve import ProfileError
 from concord.likelihood.likelihood import Likelihood
-from support.profiles import CHI, brute, of
+from support.profiles import CHI, CORRELATION, brute, of
 
 # ---- boundaries ----------------------------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ def test_an_interval_that_reaches_a_variance_of_zero_ends_there():
     """Where the best variance is zero, the interval is one-sided, from 0, and says that nothing is crossed there."""
     for method in vocabulary.METHODS:
         likelihood, optimum = of("dyestuff2-random_intercept", method)
-        (made,) = profile.profiles(likelihood, optimum, [".sig01"])
+        (made,) = profile.profiles(likelihood, optimum, ["sd_(Intercept)|Batch"])
         got = made.interval()
         assert (made.estimate, got.lower, got.reached) == (0.0, 0.0, (False, True))
         assert made.zeta(got.upper) ** 2 == pytest.approx(CHI, rel=1e-8) and made.zeta(0.0) == 0.0
@@ -33,7 +33,7 @@ def test_an_interval_that_reaches_a_variance_of_zero_ends_there():
 def test_an_interval_that_a_positive_deviation_cannot_leave_ends_at_zero():
     """A deviation that is no better than zero by more than the quantile has the interval from 0 up to a crossing."""
     likelihood, optimum = of("pastes-nested")
-    (made,) = profile.profiles(likelihood, optimum, [".sig02"])
+    (made,) = profile.profiles(likelihood, optimum, ["sd_(Intercept)|batch"])
     got = made.interval()
     assert made.estimate > 0.5 and got.lower == 0.0 and got.reached == (False, True)
     assert made.zeta(0.0) ** 2 < CHI
@@ -52,9 +52,9 @@ def design_term(likelihood, made) -> int:
 def test_a_correlation_beside_a_deviation_that_may_be_zero_can_be_anything():
     """Its profile cannot exceed the deviance of a variance of zero, whatever is asked for first."""
     likelihood, optimum = of("orthodont-random_slope")
-    first, second = (profile.profiles(likelihood, optimum, [".sig02"])[0] for _ in range(2))
+    first, second = (profile.profiles(likelihood, optimum, ["cor_age.(Intercept)|Subject"])[0] for _ in range(2))
     second.walk()
-    (deviation,) = profile.profiles(likelihood, optimum, [".sig01"])
+    (deviation,) = profile.profiles(likelihood, optimum, ["sd_(Intercept)|Subject"])
     for made in (first, second):
         got = made.interval()
         assert (got.lower, got.upper, got.reached) == (-1.0, 1.0, (False, False))
@@ -65,12 +65,12 @@ def test_a_correlation_beside_a_deviation_that_may_be_zero_can_be_anything():
 def test_a_correlation_of_one_is_a_point_like_any_other():
     """At -1 and 1 the profile has the deviance of a singular covariance matrix, and intervals may end there."""
     likelihood, optimum = of("sleepstudy-random_slope")
-    (made,) = profile.profiles(likelihood, optimum, [".sig02"])
+    (made,) = profile.profiles(likelihood, optimum, [CORRELATION])
     wide = made.interval(0.999)
     assert wide.upper == 1.0 and wide.reached == (True, False) and -1 < wide.lower < -0.6
     assert made.zeta(1.0) < made.zeta(0.99) + 0.1 and made.loglik(1.0) < made.loglik(0.9)
     starts = [[3.3, 3.0, 1.5, 0.0], [3.2, 2.5, 1.8, 0.0]]
-    assert brute(likelihood, ".sig02", 1.0, starts) == pytest.approx(-2 * made.loglik(1.0), abs=1e-5)
+    assert brute(likelihood, CORRELATION, 1.0, starts) == pytest.approx(-2 * made.loglik(1.0), abs=1e-5)
 
 
 def test_no_correlation_where_a_variance_is_zero(make_model):
@@ -82,9 +82,9 @@ def test_no_correlation_where_a_variance_is_zero(make_model):
     frame["y"] = frame["x"] * np.repeat(rng.normal(size=8), 6) + e
     likelihood = Likelihood(make_model(frame, "y ~ x + (1 + x | g)", "ML").design, False)
     labels = [each.parameter.label for each in profile.profiles(likelihood)]
-    assert ".sig01" in labels and ".sig02" not in labels
-    with pytest.raises(ProfileError, match=r"\.sig02: at the optimum a standard deviation is zero"):
-        profile.profiles(likelihood, which=[".sig02"])
+    assert "sd_(Intercept)|g" in labels and "cor_x.(Intercept)|g" not in labels
+    with pytest.raises(ProfileError, match=r"cor_x\.\(Intercept\)\|g: at the optimum a standard deviation is zero"):
+        profile.profiles(likelihood, which=["cor_x.(Intercept)|g"])
 
 
 # ---- beside a singular covariance matrix ---------------------------------------------------------------------------

@@ -11,17 +11,17 @@ from scipy import stats
 
 from concord import r
 from concord.account.intervals import profile_curves
-from concord.account.intervals.sources import IntervalError
+from concord.account.intervals.interval_values import IntervalError
 from concord.agreement.comparison import compare
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots import profiles
 from concord.vocabulary import INDEPENDENT
 
-LABEL = ".sig01"
-IN_R = """function(fit) {
+LABEL = "sd_(Intercept)|tree"
+IN_R = """function(fit, label) {
   ml <- lme4::lmer(size ~ Time + (1 | tree), data = fit@frame, REML = FALSE)
-  as.data.frame(stats::profile(ml, which = ".sig01"))[, c(".zeta", ".sig01")]
+  as.data.frame(stats::profile(ml, which = label, signames = FALSE))[, c(".zeta", label)]
 }"""
 
 
@@ -36,7 +36,7 @@ def sitka(fits):
         warnings.simplefilter("ignore")
         curve = python.profile_re(0, "re", num_low=2, dist_low=0.15, num_high=2, dist_high=0.2)
     r.package("lme4")
-    points = r.from_r(r.call(r.call("eval", r.call("parse", text=IN_R)[0]), lmer))
+    points = r.from_r(r.call(r.call("eval", r.call("parse", text=IN_R)[0]), lmer, LABEL))
     return comparison, curve, pd.DataFrame(points)
 
 
@@ -154,8 +154,8 @@ def test_a_zeta_plot_has_a_panel_a_parameter_and_a_pair_of_lines_a_level(sitka):
 def test_what_cannot_be_drawn_is_said(sitka):
     """A name that no parameter has, a scale that there is none of, and nothing to draw."""
     comparison, _, _ = sitka
-    with pytest.raises(IntervalError, match=r"no parameter is called '\.sig09': \.sig01, \.sigma"):
-        profile_curves.curves(comparison, [".sig09"])
+    with pytest.raises(IntervalError, match=r"no parameter is called 'sd_Time\|tree': sd_\(Intercept\)\|tree, sigma"):
+        profile_curves.curves(comparison, ["sd_Time|tree"])
     with pytest.raises(IntervalError, match="scale 'log'"):
         profile_curves.curves(comparison, scale="log")
     with pytest.raises(IntervalError, match="no curve"):

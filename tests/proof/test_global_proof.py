@@ -13,7 +13,7 @@ from concord.likelihood.certificate import CertificateError, certify
 from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.proof import stationary
-from concord.proof.global_proof import BetterOptimumError, of
+from concord.proof.global_proof import BetterOptimumError, prove_model
 from concord.proof.surface import limit
 from concord.reference import reference
 from support.paths import CASES
@@ -63,7 +63,7 @@ def test_every_model_of_the_catalogue_with_one_variance_has_its_global_optimum_p
     assert len(chosen) == 26
     for model in chosen:
         design, theta = committed(model)
-        proof = of(design, model.reml, theta)
+        proof = prove_model(design, model.reml, theta)
         assert proof.stationary == 1 and len(proof.optima) == 1, model
         assert proof.optima[0][0][0] == pytest.approx(float(theta[0]), rel=1e-15)
         assert 3 < proof.boxes < 100 and "[0, infinity)" in proof.method
@@ -74,11 +74,11 @@ def test_of_two_optima_the_lower_one_is_refused_and_both_are_enclosed(reml, best
     """Where both engines stop, 12.43 and 8.74 below the optimum, the proof names the better one."""
     design = design_of("y ~ x + (1 | g)", pd.read_csv(CASES / "two_modes_24rows.csv"))
     with pytest.raises(BetterOptimumError, match="a better optimum was found: logLik") as refused:
-        of(design, reml, [arb(0)])
+        prove_model(design, reml, [arb(0)])
     theta, loglik = refused.value.theta[0], refused.value.loglik
     assert loglik == pytest.approx(best, abs=1e-4) and theta == pytest.approx(at, abs=1)
     _, found = certified(design, reml, [theta])
-    proof = of(design, reml, found.theta)
+    proof = prove_model(design, reml, found.theta)
     assert [each for (each,), _ in proof.optima] == [pytest.approx(theta), 0] and proof.stationary == 3
     # A program of its own: values at the two, and as many turns over twelve decades.
     for (each,), level in proof.optima:
@@ -92,7 +92,7 @@ def test_an_optimum_at_a_large_ratio_is_proved():
     """Variances of 9999.49995 and 0.00015 by the analysis of variance."""
     design = design_of("mass ~ 1 + (1 | item)", pd.read_csv(CASES / "balance_6rows.csv"))
     theta = math.sqrt(9999.49995 / 0.00015)
-    proof = of(design, True, [theta])
+    proof = prove_model(design, True, [theta])
     assert proof.optima[0][0][0] == pytest.approx(theta, rel=1e-6) and proof.stationary == 1
     assert proof.optima[0][1] == pytest.approx(-4.686697, abs=1e-6)
 
@@ -102,7 +102,7 @@ def test_a_point_that_is_no_optimum_is_refused_with_those_there_are():
     design = design_of("y ~ x + (1 | g)", pd.read_csv(CASES / "two_modes_24rows.csv"))
     for theta in (0.5, 120.0, 1e6):
         with pytest.raises(CertificateError, match=r"is not an optimum; they lie at theta = 121\.74\d*, 0"):
-            of(design, True, [theta])
+            prove_model(design, True, [theta])
 
 
 @pytest.mark.parametrize("reml", METHODS)
@@ -158,7 +158,7 @@ def test_models_with_two_and_three_parameters_are_proved(id, method):
     """Over the whole space of their covariances no point is better than the record."""
     model = models.get(id, method)
     design, theta = committed(model)
-    proof = of(design, model.reml, theta)
+    proof = prove_model(design, model.reml, theta)
     assert 200 < proof.boxes < 20000 and proof.stationary is None and "convex around the optimum" in proof.method
     assert [float(each) for each in theta] == list(proof.optima[0][0])
 
@@ -188,9 +188,9 @@ def test_of_two_planted_optima_the_lower_is_refused_and_the_higher_proved(table,
     best, lower = certified(design, reml, high), certified(design, reml, low)
     assert float(best[1].loglik) > float(lower[1].loglik) + 0.5
     with pytest.raises(BetterOptimumError) as refused:
-        of(lower[0], reml, lower[1].theta)
+        prove_model(lower[0], reml, lower[1].theta)
     assert refused.value.loglik == pytest.approx(float(best[1].loglik), abs=1e-6)
-    proof = of(best[0], reml, best[1].theta)
+    proof = prove_model(best[0], reml, best[1].theta)
     assert proof.optima[0][1] == pytest.approx(float(best[1].loglik), abs=1e-9)
 
 
@@ -199,7 +199,7 @@ def test_a_balanced_design_has_its_optimum_proved_in_closed_form(method):
     """Three effects and six parameters; a point beside the optimum, or a row less, and nothing is proved."""
     model = models.get("machines-unstructured", method)
     design, theta = committed(model)
-    proof = of(design, model.reml, theta)
+    proof = prove_model(design, model.reml, theta)
     assert proof.boxes == 0 and "balanced" in proof.method
     # The closed form itself: the covariance matrix of the workers' means, less what the residuals add to it.
     frame = model.frame.assign(cell=model.design.X @ [1, 10, 100])
@@ -215,28 +215,28 @@ def test_a_balanced_design_has_its_optimum_proved_in_closed_form(method):
     levels = rows @ factor @ factor.T @ rows.T
     assert np.sort(np.linalg.eigvalsh(levels)) == pytest.approx(np.sort(np.linalg.eigvalsh(relative)), rel=1e-8)
     with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
-        of(design, model.reml, [*theta[:-1], theta[-1] * arb(1.001)])
+        prove_model(design, model.reml, [*theta[:-1], theta[-1] * arb(1.001)])
     less = model.dataset.frame.iloc[1:]
     fewer = design_of(model.record.formula, less)
     with pytest.raises(CertificateError, match="more than two correlated effects are not covered"):
-        of(fewer, model.reml, theta)
+        prove_model(fewer, model.reml, theta)
 
 
 def test_a_point_that_is_not_stationary_is_refused():
     """Not far below the optimum, and no optimum: nothing is proved of it."""
     model = models.get("pastes-nested", "REML")
     with pytest.raises(CertificateError, match="not a stationary point"):
-        of(model.design, True, [3.5, 1.5])
+        prove_model(model.design, True, [3.5, 1.5])
 
 
 def test_it_is_given_up_after_the_time_that_it_is_given():
     """What is left is said; and three correlated effects are not tried."""
     design, theta = committed(models.get("sleepstudy-random_slope", "REML"))
     with pytest.raises(CertificateError, match=r"gave up after 0 s with \d+ boxes left"):
-        of(design, True, theta, seconds=0.2)
+        prove_model(design, True, theta, seconds=0.2)
     design, theta = committed(models.get("cake-split_plot", "REML"))
     with pytest.raises(CertificateError, match=r"gave up after 0 s with \d boxes left"):
-        of(design, True, theta, seconds=0.0)
+        prove_model(design, True, theta, seconds=0.0)
 
 
 def test_a_criterion_without_a_limit_is_refused():
@@ -246,7 +246,7 @@ def test_a_criterion_without_a_limit_is_refused():
     table.loc[len(table)] = table.loc[0]
     design = design_of("y ~ x + (1 | row)", table.head(30))
     with pytest.raises(CertificateError, match="reproduce the response"):
-        of(design, True, [1.0])
+        prove_model(design, True, [1.0])
 
 
 @pytest.mark.parametrize("reml", METHODS)

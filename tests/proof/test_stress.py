@@ -21,7 +21,7 @@ from concord.models.decimals import Columns
 from concord.models.formula import parse
 from concord.models.parameters import Parameters
 from concord.proof import covering, stationary
-from concord.proof.global_proof import BetterOptimumError, of
+from concord.proof.global_proof import BetterOptimumError, prove_model
 from concord.reference import reference
 from support.paths import STRESS
 
@@ -83,7 +83,7 @@ def candidate(make_model):
 def test_the_best_optimum_is_proved(name, method, candidate):
     """It is the global one, and where all stationary points are isolated they hold all optima of the truth."""
     design, reml, theta, columns = candidate(name, method, 0)
-    proof, known = of(design, reml, theta, 100.0, columns), TRUTH[name][method]
+    proof, known = prove_model(design, reml, theta, 100.0, columns), TRUTH[name][method]
     assert proof.optima[0][1] == pytest.approx(float(known[0]["loglik"]), abs=1e-9)
     if proof.stationary:
         wanted = [float(each["loglik"]) for each in known]
@@ -97,7 +97,7 @@ def test_a_lower_optimum_is_refused_with_a_better_one(name, method, candidate):
     for k in range(1, len(known)):
         design, reml, theta, columns = candidate(name, method, k)
         with pytest.raises(BetterOptimumError) as refused:
-            of(design, reml, theta, 100.0, columns)
+            prove_model(design, reml, theta, 100.0, columns)
         assert known[k] + 1e-6 < refused.value.loglik <= known[0] + 1e-6
 
 
@@ -149,11 +149,11 @@ def test_an_optimum_at_the_edge_of_intervals_is_proved_or_refused_and_never_lost
     # Mean squares of 2 between and 1 within.
     table = pd.DataFrame({"y": [-1.0, 1, -1, 1, 0, 0, 2, 2], "g": list("aabbccdd")})
     design = matrices.design(formulas.parse("y ~ 1 + (1 | g)"), table)
-    proof = of(design, True, [np.sqrt(0.5)])
+    proof = prove_model(design, True, [np.sqrt(0.5)])
     assert proof.optima[0][0][0] == pytest.approx(np.sqrt(0.5), rel=1e-15)
     monkeypatch.setattr(stationary, "FIRST", 1.0)
     with pytest.raises(CertificateError, match="is not settled"):
-        of(design, True, [np.sqrt(0.5)])
+        prove_model(design, True, [np.sqrt(0.5)])
 
 
 def test_random_slopes_of_decimals_have_a_limit(candidate):
@@ -161,7 +161,7 @@ def test_random_slopes_of_decimals_have_a_limit(candidate):
     for name in ("slopes_few", "apart_unequal"):
         design, reml, theta, columns = candidate(name, "REML", 1)
         with pytest.raises(BetterOptimumError):
-            of(design, reml, theta, 100.0, columns)
+            prove_model(design, reml, theta, 100.0, columns)
 
 
 @pytest.mark.parametrize("bound", ["nan", "wide", "none", "equal"])
@@ -174,7 +174,7 @@ def test_a_bound_that_does_not_tell_excludes_nothing(bound, candidate, monkeypat
 
     monkeypatch.setattr(covering._Cover, "_bound", undecided)
     with pytest.raises(CertificateError, match="gave up"):
-        of(design, reml, theta, 0.4, columns)
+        prove_model(design, reml, theta, 0.4, columns)
 
 
 @pytest.mark.parametrize("what", ["_slopes", "_bends"])
@@ -182,7 +182,7 @@ def test_derivatives_that_are_no_numbers_exclude_nothing(what, candidate, monkey
     design, reml, theta, columns = candidate("two_modes", "REML", 0)
     monkeypatch.setattr(stationary, what, lambda low, high: (arb("nan"), arb("nan")))
     with pytest.raises(CertificateError, match="is not settled|gave up"):
-        of(design, reml, theta, 1.0, columns)
+        prove_model(design, reml, theta, 1.0, columns)
 
 
 def test_a_limit_that_is_not_proved_positive_is_refused(candidate, monkeypatch):
@@ -191,4 +191,4 @@ def test_a_limit_that_is_not_proved_positive_is_refused(candidate, monkeypatch):
         for module in (covering, stationary):
             monkeypatch.setattr(module, "limit", lambda exact: arb(0, 1))
         with pytest.raises(CertificateError, match="limit is not bounded"):
-            of(design, reml, theta, 5.0, columns)
+            prove_model(design, reml, theta, 5.0, columns)

@@ -48,7 +48,7 @@ def asked():
 
 @pytest.fixture
 def fresh_workers():
-    """Workers that are forked in this test, and none that others go on using."""
+    """Workers that are started in this test, and none that others go on using."""
     remote.stop_workers()
     yield
     remote.stop_workers()
@@ -123,12 +123,9 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
     assert rows["statsmodels"]["loglik"] is None and rows["statsmodels"]["verdict"] == "no fit"
 
 
-DOOMED = ""
-
-
 def answers_or_dies(model: models.Model, engine: str, settings: str):
     """In an engine's process: what is answered there; one engine dies of it."""
-    if engine == DOOMED:
+    if engine == os.environ["DOOMED"]:
         os.kill(os.getpid(), signal.SIGKILL)
     return answers_as_ever(model, engine, settings)
 
@@ -140,7 +137,7 @@ answers_as_ever = remote._answer
 def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine, fresh_workers, monkeypatch, asked):
     """The others' answers are theirs, and the next question has a new process."""
     monkeypatch.setattr(remote, "_answer", answers_or_dies)
-    monkeypatch.setattr(f"{__name__}.DOOMED", engine)
+    monkeypatch.setenv("DOOMED", engine)
     answers = {each.engine: each for each in asked.answers("default")}
     assert list(answers) == ["statsmodels", "lme4", "nlme"]
     dead = answers.pop(engine)
@@ -158,10 +155,10 @@ def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, m
     monkeypatch.setattr(engines()["statsmodels"], "preload", ("ends_all",))
     made = worker.Worker.__init__
 
-    def dead_at_once(self, modules):
-        made(self, modules)
+    def dead_at_once(self, modules, first):
+        made(self, modules, first)
         if "ends_all" in modules:
-            self._process.join()
+            self._process.wait()
 
     monkeypatch.setattr(worker.Worker, "__init__", dead_at_once)
     monkeypatch.setattr(worker.Worker, "alive", property(lambda self: not self._ended))
@@ -267,7 +264,9 @@ def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_wor
     """Every optimizer would take at least as long, and a sweep is not stopped."""
     made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)
     made.compare()
-    assert made.sweep(1e9) == "No sweep: MixedLM (statsmodels) did not even end its default fit in the time it had."
+    said = made.sweep(1e9)  # on a busy machine others may not end either
+    assert said.startswith("No sweep: MixedLM (statsmodels)")
+    assert said.endswith("did not even end its default fit in the time it had.")
 
 
 def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):

@@ -444,7 +444,7 @@ def test_a_grid_is_told_by_its_factors_and_mapped(tmp_path):
         found.by("size_")
     picture = simulation.heat_maps(found, "shift", "ratio")
     panels = [axes for axes in picture.axes if axes.images]
-    assert [axes.get_title("left") for axes in panels] == ["statsmodels, default", "lme4, default"]
+    assert [axes.get_title("left") for axes in panels] == ["MixedLM (statsmodels), default", "lme4, default"]
     shares = by[by["engine"] == "statsmodels"].pivot(index="ratio", columns="shift", values="share")
     assert np.array_equal(panels[0].images[0].get_array(), shares)
     assert "Share short, by ratio" in repr(found)

@@ -40,8 +40,9 @@ class Checkout:
     def _set_up(self) -> None:
         """The packages of this checkout's .venv. Never stale: make would then install into what it links to."""
         stamp = (ROOT / ".venv" / "concord-setup").read_text()
-        read = ("pyproject.toml", "scripts/constraints.txt", "scripts/setup.sh")
-        wanted = hashlib.sha256(b"".join((self.folder / path).read_bytes() for path in read)).hexdigest()
+        read = [self.folder / path for path in ("pyproject.toml", "scripts/setup.sh", "scripts/lanes.tsv")]
+        read += sorted((self.folder / "scripts" / "constraints").glob("*.txt"))
+        wanted = hashlib.sha256(b"".join(path.read_bytes() for path in read)).hexdigest()
         assert wanted in stamp, "the set-up is not up to date: `make setup` first"
         (self.folder / ".venv").mkdir()
         for each in (ROOT / ".venv").iterdir():

@@ -20,6 +20,14 @@ def notebook(*cells: str, tags: tuple[str, ...] = ()) -> nbformat.NotebookNode:
     return nbformat.v4.new_notebook(cells=nodes, metadata={"kernelspec": dict(KERNEL)})
 
 
+def made_with(page: nbformat.NotebookNode) -> dict[str, str]:
+    """The versions with which a committed notebook was made, as its last cell shows them."""
+    cell = page.cells[-1]
+    assert cell.source.endswith("versions()")
+    lines = cell.outputs[0]["data"]["text/plain"].splitlines()[2:]
+    return dict(line.split() for line in lines if not line.startswith("R option"))
+
+
 def execute(
     *cells, given=None, timeout=60.0, tags=(), **more
 ) -> tuple[execution_module.Execution, nbformat.NotebookNode]:

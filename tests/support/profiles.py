@@ -10,6 +10,7 @@ from concord.models import model as models
 from concord.models.parameters import Parameters
 
 CHI = stats.chi2.ppf(0.95, 1)
+CORRELATION = "cor_Days.(Intercept)|Subject"
 
 
 def of(id: str, method: str = "ML") -> tuple[Likelihood, object]:
@@ -33,10 +34,10 @@ def brute(likelihood, held: str, value: float, starts) -> float:
     def at(x):
         log_sigma, first, second, angle = x
         deviations = np.exp(np.clip([first, second], -20, 20))
-        if held in (".sig01", ".sig03"):
-            deviations[int(held == ".sig03")] = value
-        correlation = value if held == ".sig02" else np.tanh(angle)
-        sigma = value if held == ".sigma" else np.exp(log_sigma)
+        if held.startswith("sd_"):
+            deviations[int(not held.startswith("sd_(Intercept)"))] = value
+        correlation = value if held.startswith("cor_") else np.tanh(angle)
+        sigma = value if held == "sigma" else np.exp(log_sigma)
         covariance = np.outer(deviations, deviations) * np.array([[1, correlation], [correlation, 1]])
         weighted, right = 0.0, 0.0
         for code in range(len(term.levels)):

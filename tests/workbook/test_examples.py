@@ -17,7 +17,7 @@ from concord.commands import refresh
 from concord.engines.engine import engines
 from concord.errors import InputError
 from concord.models import model as models
-from support.notebooks import notebook
+from support.notebooks import made_with, notebook
 from support.paths import ROOT
 from support.readme import README, blocks, commands
 
@@ -67,7 +67,7 @@ def test_the_example_of_a_model_is_one_and_its_tuned_fits_agree(tmp_path, monkey
 
 def grid(text: str) -> dict[tuple[str, str], tuple[str, float]]:
     """Verdict and gap by model and column."""
-    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines()]
+    header, _, *rows = [line[2:-2].split(" | ") for line in refresh.written(text).splitlines() if line.startswith("|")]
     cells = {}
     for id, *values in rows:
         for column, value in zip(header[1:], values, strict=True):
@@ -95,7 +95,7 @@ def test_the_grid_is_the_one_that_the_front_page_shows():
     for model in every:
         if model.record.known:
             word, gap = told[model.id, f"default, {model.method}"]
-            known = model.record.known_by(model.method)
+            known = model.record.known_by(model.method, made_with(page).__getitem__)
             assert word == (known.verdict if known else "agree")
             assert (gap > 0) == (word != "agree")
 

@@ -41,7 +41,8 @@ BREACHES = [
 
 def lint(place: Path) -> str:
     """What the linter says of the package in a folder, without colours."""
-    environment = os.environ | {"PYTHONPATH": str(place), "NO_COLOR": "1", "COLUMNS": "200"}
+    paths = f"{place}{os.pathsep}{ROOT}"  # the package's, and that of the contract in tests/support
+    environment = os.environ | {"PYTHONPATH": paths, "NO_COLOR": "1", "COLUMNS": "200"}
     words = [sys.executable, "-c", LINT, "--no-cache", "--config", str(ROOT / "pyproject.toml")]
     return subprocess.run(words, cwd=place, env=environment, capture_output=True, text=True).stdout
 
@@ -76,10 +77,69 @@ def test_a_contract_is_broken_by_what_it_forbids(id, file, line, copy):
         path.write_text(before, encoding="utf-8")
 
 
-def test_the_engines_of_the_contract_are_those_that_there_are():
-    (contract,) = (contract for contract in CONTRACTS if contract["id"] == "engines")
-    folders = {path.parent.name for path in (PACKAGE / "engines").glob("*/engine.py")}
-    assert {name.rpartition(".")[2] for name in contract["modules"]} == folders
+FRESH = '''"""An engine that fits nothing."""
+
+name, title, language, role = "fresh", "The fresh one", "R", "guest"
+settings = ("default",)
+packages, companions, preload = ("lme4",), (), ()
+orthogonal, inverts, sweep = False, False, 0
+optimizers = fit_by = refitters = statements = None
+
+
+def fit(model, settings="default"): ...
+
+
+def from_native(native, model, *, settings="default"): ...
+
+
+def imports(model): ...
+
+
+def call(model): ...
+'''
+ASKED = """
+import concord.engines
+from concord.engines.engine import engines
+assert concord.engines.fresh is engines()["fresh"], "reached by its room, and found"
+assert "fresh" in dir(concord.engines)
+print(*engines())
+"""
+
+
+@pytest.fixture
+def fresh(copy):
+    """The folder of one more engine in the package."""
+    folder = copy / "concord" / "engines" / "fresh"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(FRESH, encoding="utf-8")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_one_more_engine_needs_its_folder_and_nothing_else(fresh, copy):
+    """It is found, asked for by its room, and held to the contracts."""
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    asked = subprocess.run([sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True)
+    assert asked.stdout.split() == ["statsmodels", "lme4", "nlme", "fresh"], asked.stderr
+    said = lint(copy)
+    assert all(f"{contract['name']} KEPT" in said for contract in CONTRACTS) and "BROKEN" not in said
+
+
+@pytest.mark.parametrize(
+    ("id", "line"),
+    [
+        ("engines", "from concord.engines.lme4 import call"),
+        ("engines", "from concord.engines import mixedlm"),
+        ("room", "import concord.engines"),
+    ],
+)
+@pytest.mark.parametrize("file", ["__init__.py", "engine.py"])
+def test_one_more_engine_knows_no_other(id, line, file, fresh, copy):
+    """Neither itself, nor through its room or the name that another had."""
+    (name,) = (contract["name"] for contract in CONTRACTS if contract["id"] == id)
+    with (fresh / file).open("a", encoding="utf-8") as held:
+        held.write(f"\n{line}\n")
+    assert f"{name} BROKEN" in lint(copy)
 
 
 def test_no_file_imports_itself_through_others():

@@ -21,8 +21,8 @@ from concord.agreement import tolerances as tolerances_module
 from concord.agreement.comparison import Disagreement, compare
 from concord.agreement.gate import Gate
 from concord.agreement.tolerances import tolerances
-from concord.commands.checked import CheckedModel
-from concord.commands.team import TeamModel
+from concord.commands.checked_model import CheckedModel
+from concord.commands.team_file import TeamModel
 from concord.display import records
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import collect_quantities

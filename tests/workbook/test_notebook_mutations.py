@@ -20,9 +20,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord.data.version_ranges import outside
 from nbval_tolerance.cells import tolerances
 from nbval_tolerance.outputs import by_kind, differences
+from nbval_tolerance.versions import parts
 from support import paths
+from support.notebooks import made_with
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 PICTURES = ("image/png", "application/vnd.concord.picture+json", "application/vnd.concord.fits+json")
@@ -174,3 +177,14 @@ def test_every_part_of_complex_numbers_is_held() -> None:
 @pytest.mark.parametrize("text", ["1" * 200_000, "1." * 100_000, "-" * 200_000, "\x1b[" * 100_000, "1+" * 100_000])
 def test_time_grows_with_the_length_only(text: str) -> None:
     assert differences("stdout", text, text + " 2")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_with_the_versions_that_made_it_all_of_a_notebook_is_compared(path):
+    """What is compared with some versions only is compared with those that its own last cell shows."""
+    page = nbformat.read(path, as_version=4)
+    made = made_with(page)
+    assert made.keys() >= {"Python", "R", "lme4", "statsmodels"}
+    for cell in page.cells:
+        for part in parts(cell.metadata.get("compared_with", [])):
+            assert outside(part.versions, made.__getitem__) == [], part

@@ -47,6 +47,7 @@ NOT_RUN = {
     "make simulate MODEL=grid REPLICATES=1000 SCHEDULER=tcp://$(hostname):8786": "needs the cluster above",
     "make upgrade-check": "asks the package index; commands/test_upgrade.py upgrades to a package made there",
     'make upgrade-check UPGRADE="statsmodels==0.14.4 scipy<1.16"': "as the one before",
+    "make versions": "asks the package index and Debian's mirror; commands/test_versions.py runs what needs neither",
 }
 RUN: list[str] = []
 TINY = "| model | default, REML |\n| --- | --- |\n| made-up | **differ** by 0.5 |"
@@ -304,13 +305,13 @@ def test_a_readers_own_model_gets_a_verdict_and_a_report(asked, given):
 
 @runs(
     '.venv/bin/python -m concord compare datasets/sitka/sitka.csv "size ~ Time + (1 | tree)" '
-    "--method both --sweep 0 --output verdicts"
+    "--method both --sweep 0 --output build/verdicts"
 )
 def test_the_command_writes_what_readme_says_where_it_says(asked, given):
     # The make command above has the details; commands/test_compare.py has both methods.
     said = asked.run(f"{given[0]} --details 0".replace("both", "ML"))
     assert "sitka-model, ML, default settings: agree" in said
-    written = {path.name for path in (asked.folder / "verdicts").iterdir()}
+    written = {path.name for path in (asked.folder / "build" / "verdicts").iterdir()}
     assert written == {"sitka-ML.html", "sitka-ML.ipynb", "estimates.csv", "fits.csv", "quantities.csv"}
 
 

@@ -12,8 +12,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from support.paths import ROOT
 
@@ -21,7 +25,8 @@ IN_CONDA = (Path(sys.prefix) / "conda-meta").is_dir()
 
 # conda's names for what pip calls otherwise.
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "nbconvert": "nbconvert-core"}
-# conda builds rpy2 for its own R: environment.yml holds it to the range in pyproject.toml only.
+# A lane's rpy2 is the one that fits its R (scripts/lanes.tsv), and conda builds its own for its own R: environment.yml
+# holds it to the range in pyproject.toml only.
 RANGES = {"rpy2": (">=3.6,<3.7", "3.6")}
 
 
@@ -62,12 +67,13 @@ def test_conda_environment_has_the_pins_of_pyproject():
         wanted[CONDA_NAMES.get(name, name)] = version
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pinned = dict(entry.split("=") for entry in entries if isinstance(entry, str) and "=" in entry)
-    del pinned["python"]
+    lane = lanes()[lane_of(pinned.pop("r-base"))]
+    assert lane["python"].startswith(pinned.pop("python") + ".")
     assert pinned == wanted
 
 
 def test_every_way_to_set_up_brings_the_same_r_packages():
-    """Debian, conda and the job that checks a pull request; R and its own Matrix come along."""
+    """Debian and conda; R and its own Matrix come along."""
     setup = (ROOT / "scripts" / "setup.sh").read_text()
     listed = {
         name: re.search(rf"^{name}=\((.*)\)$", setup, re.MULTILINE)[1].split() for name in ("r_packages", "debian_r")
@@ -77,9 +83,7 @@ def test_every_way_to_set_up_brings_the_same_r_packages():
     assert {name.removeprefix("r-cran-") for name in listed["debian_r"]} - {"r-base-core"} == wanted
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = {entry.removeprefix("r-") for entry in entries if isinstance(entry, str) and entry.startswith("r-")}
-    assert conda - {"base"} == wanted
-    job = (ROOT / ".github" / "workflows" / "check.yml").read_text()
-    assert {name.lower() for name in re.findall(r"any::(\w+)", job)} == wanted
+    assert {name for name in conda if not name.startswith("base=")} == wanted
 
 
 def test_conda_environment_ends_with_the_package_itself():
@@ -88,17 +92,48 @@ def test_conda_environment_ends_with_the_package_itself():
     assert environment["dependencies"][-1] == {"pip": ["-e .[browser]"]}
 
 
-def constraints() -> dict[str, str]:
-    lines = (ROOT / "scripts" / "constraints.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+def lanes() -> dict[str, dict[str, str]]:
+    """The table, read in another way than scripts/setup.sh and scripts/lock.py do."""
+    frame = pd.read_csv(ROOT / "scripts" / "lanes.tsv", sep="\t", comment="#", header=None, dtype=str, index_col=0)
+    frame.columns = ["from", "below", "python", "rpy2", "rpy2-rinterface", "rpy2-robjects"]
+    return frame.to_dict("index")
 
 
-def test_constraints_keep_the_rpy2_that_runs_with_the_r_of_debian():
-    assert {name: v for name, v in constraints().items() if name.startswith("rpy2")} == {
-        "rpy2": "3.6.6",
-        "rpy2-rinterface": "3.6.5",
-        "rpy2-robjects": "3.6.6",
-    }
+def constraints(lane: str) -> dict[str, str]:
+    lines = (ROOT / "scripts" / "constraints" / f"{lane}.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_every_lane_has_its_constraints_and_no_other_lane_has_any():
+    files = {path.stem for path in (ROOT / "scripts" / "constraints").iterdir()}
+    assert files == set(lanes()) == {"bookworm", "trixie", "sid"}
+
+
+def test_the_lanes_follow_each_other_without_a_gap():
+    rows = list(lanes().values())
+    assert [row["below"] for row in rows] == [row["from"] for row in rows[1:]] + ["-"]
+    for column in ("from", "python"):
+        versions = [Version(row[column]) for row in rows]
+        assert versions == sorted(set(versions))
+    floor = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert all(Version(row["python"]) in SpecifierSet(floor) for row in rows)
+
+
+@pytest.mark.parametrize("lane", lanes())
+def test_a_lane_has_the_rpy2_that_fits_its_r(lane):
+    """From 3.6.6 on rpy2-rinterface calls R_getVar, new in R 4.5; before it STDVEC_DATAPTR, which R 4.6 has no more."""
+    row = lanes()[lane]
+    pinned = {name: version for name, version in constraints(lane).items() if name.startswith("rpy2")}
+    assert pinned == {name: row[name] for name in ("rpy2", "rpy2-rinterface", "rpy2-robjects")}
+    assert (Version(pinned["rpy2-rinterface"]) >= Version("3.6.6")) == (Version(row["from"]) >= Version("4.5"))
+    low, high = RANGES["rpy2"][0].split(",")
+    assert Version(pinned["rpy2"]) in SpecifierSet(f"{low},{high}")
+
+
+def test_lanes_differ_in_nothing_else_than_rpy2():
+    """So what results differ in by lane is R's, rpy2's or Python's doing."""
+    pins = [{name: v for name, v in constraints(lane).items() if not name.startswith("rpy2")} for lane in lanes()]
+    assert pins[0] == pins[1] == pins[2]
 
 
 def test_constraints_agree_with_pyproject():
@@ -107,12 +142,13 @@ def test_constraints_agree_with_pyproject():
         for name, specifier in python_requirements().items()
         if name not in RANGES
     }
-    assert exact == {name: version for name, version in constraints().items() if name in exact}
+    for lane in lanes():
+        assert exact == {name: version for name, version in constraints(lane).items() if name in exact}
 
 
-@pytest.mark.skipif(IN_CONDA, reason="constraints.txt is pip's: conda resolves its own packages")
+@pytest.mark.skipif(IN_CONDA, reason="constraints are pip's: conda resolves its own packages")
 def test_constraints_pin_all_that_the_workbook_pulls_in():
-    pins = constraints()
+    """With the R and the Python of this machine."""
     pulled_in, waiting = {}, ["concord[test,browser]"]
     seen = set()
     while waiting:
@@ -125,16 +161,58 @@ def test_constraints_pin_all_that_the_workbook_pulls_in():
         for requirement in importlib.metadata.requires(name) or []:
             waiting += requirement_that_applies(requirement, (extras or "").split(","))
     assert len(pulled_in) > 80
+    pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
     assert pulled_in == {name: pins.get(name) for name in pulled_in}
 
 
-def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
-    from packaging.requirements import Requirement
+def lane_of(said: str) -> str:
+    version = Version(re.search(r"\d+\.\d+(\.\d+)?", said).group())
+    return [lane for lane, row in lanes().items() if version >= Version(row["from"])][-1]
 
+
+def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
     requirement = Requirement(text)
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
         return []
     return [f"{requirement.name}[{','.join(sorted(requirement.extras))}]" if requirement.extras else requirement.name]
+
+
+# ---- workflows
+
+
+def workflows() -> dict[str, str]:
+    return {path.name: path.read_text() for path in (ROOT / ".github" / "workflows").iterdir()}
+
+
+@pytest.mark.parametrize("name", workflows())
+def test_a_workflow_takes_others_actions_by_commit(name):
+    """A tag can be moved to other code. Behind the commit stands the tag that it had."""
+    used = re.findall(r"^ *(?:- )?uses: (.*)$", workflows()[name], re.MULTILINE)
+    assert used
+    assert [text for text in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", text)] == []
+
+
+def test_workflows_agree_on_the_commit_of_an_action():
+    used = re.findall(r"uses: ([\w/-]+)@(.*)$", "\n".join(workflows().values()), re.MULTILINE)
+    assert len(set(used)) == len({action for action, _ in used}) >= 3
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "upgrade.yml"])
+def test_a_workflow_runs_in_every_lane(name):
+    jobs = yaml.safe_load(workflows()[name])["jobs"].values()
+    (job,) = (job for job in jobs if "container" in job)
+    assert job["container"] == "debian:${{ matrix.lane }}"
+    assert job["strategy"] == {"fail-fast": False, "matrix": {"lane": list(lanes())}}
+    (upload,) = (step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact@"))
+    assert "${{ matrix.lane }}" in upload["with"]["name"]
+
+
+def test_the_workflow_for_others_runs_in_any_lane():
+    workflow = yaml.safe_load(workflows()["check.yml"])
+    lane = workflow[True]["workflow_call"]["inputs"]["lane"]  # YAML 1.1 takes the key `on` for true
+    assert lane["default"] in lanes() and all(name in lane["description"] for name in lanes())
+    (job,) = workflow["jobs"].values()
+    assert job["container"] == "debian:${{ inputs.lane }}"
 
 
 # ---- what no file may name
@@ -237,6 +315,7 @@ class Machine:
         "mv",
         "rm",
         "sha256sum",
+        "sort",
         "tail",
         "tee",
         "true",
@@ -244,9 +323,10 @@ class Machine:
 
     def __init__(self, folder: Path):
         self.checkout, self.bin, self.calls = folder / "a checkout", folder / "bin", folder / "calls"
-        for path in ("pyproject.toml", "scripts/setup.sh", "scripts/constraints.txt"):
-            (self.checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.checkout / "scripts").mkdir(parents=True)
+        for path in ("pyproject.toml", "scripts/setup.sh", "scripts/lanes.tsv"):
             shutil.copy(ROOT / path, self.checkout / path)
+        shutil.copytree(ROOT / "scripts" / "constraints", self.checkout / "scripts" / "constraints")
         self.bin.mkdir()
         for tool in self.TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
@@ -260,17 +340,27 @@ class Machine:
 
     def add_all_that_is_needed(self, *, pip: str = "exit 0") -> None:
         """R with its packages, a compiler, and a Python whose virtual environments have this pip."""
-        self.add("Rscript", "echo 'Rscript 4.2.2'")
-        self.add("R", "exit 0")
+        self.add_r("4.2.2")
         self.add("cc", "exit 0")
         self.set_pip(pip)
-        made = 'mkdir -p "${!#}/bin" && cp "$0.venv" "${!#}/bin/python"'
-        self.add("python3.11", f'case "$1 $2" in "-m venv") {made};; esac')
         (self.bin / "cp").symlink_to(shutil.which("cp"))
+        self.add_python("python3.11", "3.11.2")
+
+    def add_r(self, version: str, *, home: str = "/usr/lib/R", lacks: tuple[str, ...] = ()) -> None:
+        """An R that answers what the set-up asks it."""
+        answer = " ".join([version, home, *lacks])
+        self.add("R", f"case $1 in --version) echo R version {version};; --vanilla) printf '%s\\n' {answer};; esac")
+
+    def add_python(self, name: str, version: str) -> None:
+        """A Python that makes virtual environments, and tells whether its version lies between two others."""
+        made = 'mkdir -p "${!#}/bin" && cp "$(dirname "$0")/venv-python" "${!#}/bin/python"'
+        numbers = version.replace(".", ", ")
+        asked = f'{sys.executable} -c "import sys; sys.version_info = ({numbers}); ${{2/import sys/}}" "${{@:3}}"'
+        self.add(name, f"""case "$1 $2" in "-m venv") {made};; "-c import sys"*) {asked};; esac""")
 
     def set_pip(self, script: str) -> None:
         write_command(
-            self.bin / "python3.11.venv", f'case "$1 $2" in "-m pip") echo pip "$@" >>"{self.calls}"; {script};; esac'
+            self.bin / "venv-python", f'case "$1 $2" in "-m pip") echo pip "$@" >>"{self.calls}"; {script};; esac'
         )
 
     def set_up(self, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -302,6 +392,90 @@ def test_without_r_and_without_root_it_says_in_three_lines_what_to_install(machi
         assert package in lines[1]
     assert "environment.yml" in lines[2]
     assert machine.called("apt-get") == []
+
+
+@pytest.mark.parametrize(
+    ("r", "python", "lane"),
+    [
+        ("4.2.2", "3.11.2", "bookworm"),
+        ("4.3.3", "3.12.3", "bookworm"),
+        ("4.4.10", "3.11.2", "bookworm"),
+        ("4.5.0", "3.13.5", "trixie"),
+        ("4.5.3", "3.14.3", "trixie"),
+        ("4.5.1", "3.11.2", "trixie"),
+        ("4.6.0", "3.14.10", "sid"),
+        ("4.10.0", "3.14.10", "sid"),
+    ],
+)
+def test_the_packages_are_those_that_the_version_of_r_wants(machine, r, python, lane):
+    machine.add_all_that_is_needed()
+    (machine.bin / "python3.11").unlink()
+    machine.add_r(r)
+    machine.add_python("python3", python)
+    run = machine.set_up()
+    assert run.returncode == 0, run.stderr
+    assert len(machine.called("pip")) == 2
+    assert all(f"-c scripts/constraints/{lane}.txt " in call for call in machine.called("pip"))
+
+
+def test_the_python_of_the_lane_comes_first(machine):
+    machine.add_all_that_is_needed()
+    machine.add_python("python3", "3.13.5")
+    machine.set_up()
+    assert any("-m venv" in call for call in machine.called("python3.11"))
+    machine.add_r("4.5.0")
+    machine.set_up()
+    assert any("-m venv" in call for call in machine.called("python3"))
+
+
+@pytest.mark.parametrize("version", ["3.10.12", "3.11.0", "3.15.0"])
+def test_a_python_that_the_pins_are_not_for_is_not_taken(machine, version):
+    machine.add_all_that_is_needed()
+    (machine.bin / "python3.11").unlink()
+    machine.add_python("python3", version)
+    machine.add("id", "echo 0")
+    run = machine.set_up()
+    assert run.returncode != 0
+    lines = run.stderr.splitlines()
+    assert len(lines) == 3
+    assert "Python 3.11.2 to 3.14" in lines[0]
+    assert "on the PATH" in lines[1]
+    assert machine.called("apt-get") == []
+
+
+@pytest.mark.parametrize("version", ["4.1.2", "3.6.3"])
+def test_an_r_that_is_too_old_is_told_in_three_lines(machine, version):
+    machine.add_all_that_is_needed()
+    machine.add_r(version)
+    machine.add("id", "echo 0")
+    run = machine.set_up()
+    assert run.returncode != 0
+    lines = run.stderr.splitlines()
+    assert len(lines) == 3
+    assert f"R {version} in /usr/lib/R" in lines[0] and "environment.yml" in lines[2]
+    assert machine.called("apt-get") == machine.called("pip") == []
+
+
+def test_packages_are_looked_for_in_the_r_on_the_path(machine, tmp_path):
+    """Debian's packages are of no use to another R: what to install there is told, and nothing is installed."""
+    machine.add_all_that_is_needed()
+    home = tmp_path / "R-4.5.1" / "lib" / "R"
+    machine.add_r("4.5.1", home=str(home), lacks=("lme4", "pbkrtest"))
+    machine.add("id", "echo 0")
+    write_command(home / "lib" / "libR.so", "")
+    run = machine.set_up()
+    assert run.returncode != 0
+    lines = run.stderr.splitlines()
+    assert len(lines) == 3
+    assert f"lme4 pbkrtest in R 4.5.1, whose home is {home}" in lines[0]
+    assert lines[1].endswith('in that R, install.packages(c("lme4", "pbkrtest"))')
+    assert machine.called("apt-get") == []
+    machine.add_r("4.5.1", home=str(home))
+    assert machine.set_up().returncode == 0
+    (home / "lib" / "libR.so").unlink()
+    shutil.rmtree(machine.checkout / ".venv")
+    lines = machine.set_up().stderr.splitlines()
+    assert "shared library" in lines[0] and "--enable-R-shlib" in lines[1]
 
 
 def test_only_what_is_missing_is_named(machine):
@@ -353,7 +527,7 @@ def test_a_second_run_does_nothing(machine):
 def test_a_changed_pin_updates_the_environment(machine):
     machine.add_all_that_is_needed()
     machine.set_up()
-    with (machine.checkout / "scripts/constraints.txt").open("a") as file:
+    with (machine.checkout / "scripts/constraints/bookworm.txt").open("a") as file:
         file.write("another==1.0\n")
     assert machine.set_up().returncode == 0
     assert len(machine.called("pip")) == 2
@@ -362,7 +536,7 @@ def test_a_changed_pin_updates_the_environment(machine):
 def test_a_changed_r_or_a_moved_folder_starts_from_nothing(machine):
     machine.add_all_that_is_needed()
     machine.set_up()
-    machine.add("Rscript", "echo 'Rscript 4.3.1'")
+    machine.add_r("4.3.1")
     assert "Making .venv" in machine.set_up().stdout
     machine.checkout = machine.checkout.rename(machine.checkout.with_name("elsewhere"))
     assert "Making .venv" in machine.set_up().stdout
@@ -380,7 +554,7 @@ def test_a_set_up_that_stops_half_way_is_not_believed(machine):
 def test_an_update_that_stops_half_way_is_not_believed(machine):
     machine.add_all_that_is_needed()
     machine.set_up()
-    pins = machine.checkout / "scripts/constraints.txt"
+    pins = machine.checkout / "scripts/constraints/bookworm.txt"
     unchanged = pins.read_text()
     pins.write_text(unchanged + "another==1.0\n")
     write_command(machine.checkout / ".venv/bin/python", 'case "$1 $2" in "-m pip") exit 1;; esac')
@@ -391,7 +565,7 @@ def test_an_update_that_stops_half_way_is_not_believed(machine):
 
 def test_an_rpy2_that_fell_back_to_abi_mode_is_not_believed(machine):
     machine.add_all_that_is_needed()
-    (machine.bin / "python3.11.venv").write_text("""#!/usr/bin/env bash
+    (machine.bin / "venv-python").write_text("""#!/usr/bin/env bash
         case "$1 $2" in "-c "*openrlib.cffi_mode*) exit 1;; esac""")
     for _ in range(2):
         run = machine.set_up()
@@ -402,18 +576,19 @@ def test_an_rpy2_that_fell_back_to_abi_mode_is_not_believed(machine):
 def test_an_active_conda_environment_is_used_and_left_alone(machine, tmp_path):
     prefix = tmp_path / "conda"
     write_command(prefix / "bin" / "python", "exit 0")
-    write_command(prefix / "bin" / "Rscript", "exit 0")
+    write_command(prefix / "bin" / "R", f"echo 4.5.2; echo {prefix}/lib/R")
     run = machine.set_up(CONDA_PREFIX=str(prefix), CONDA_DEFAULT_ENV="concord")
     assert (run.returncode, run.stdout) == (0, "==> ready: conda environment concord\n")
     assert machine.calls.read_text() == ""
     assert not (machine.checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize("lacking", ["python", "Rscript"])
-def test_a_conda_environment_without_the_packages_is_told_in_three_lines(machine, tmp_path, lacking):
+@pytest.mark.parametrize(("python", "r"), [("exit 1", "nothing"), ("exit 0", "lme4"), ("exit 0", "R")])
+def test_a_conda_environment_without_the_packages_is_told_in_three_lines(machine, tmp_path, python, r):
     prefix = tmp_path / "conda"
-    for command in ("python", "Rscript"):
-        write_command(prefix / "bin" / command, f"exit {int(command == lacking)}")
+    write_command(prefix / "bin" / "python", python)
+    lacking = {"nothing": "", "lme4": "echo lme4", "R": "exit 1"}[r]
+    write_command(prefix / "bin" / "R", f"echo 4.5.2; echo {prefix}/lib/R; {lacking}")
     run = machine.set_up(CONDA_PREFIX=str(prefix), CONDA_DEFAULT_ENV="concord")
     assert run.returncode != 0
     assert len(run.stderr.splitlines()) == 3

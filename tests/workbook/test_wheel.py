@@ -86,6 +86,7 @@ def test_it_compares_a_table_outside_of_a_checkout(installed, desk):
         (["verdicts", "--output", "x.json"], "datasets: not installed with the package"),
         (["simulate", "sleepstudy-random_slope"], "datasets: not installed with the package"),
         (["reports"], "notebooks: not installed with the package"),
+        (["upgrade"], "datasets: not installed with the package"),
         (["compare", "sleepstudy", "Reaction ~ Days + (1 | Subject)"], "sleepstudy: there is no such file"),
     ],
 )
@@ -93,3 +94,11 @@ def test_what_stands_in_the_repository_only_is_one_line_and_status_2(words, what
     done = run(installed, desk, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("concord: ") and what in done.stderr and done.stderr.count("\n") == 1
+    assert not (desk / "build").exists()
+
+
+def test_what_is_timed_is_in_the_repository_only(installed, desk):
+    done = run(installed.with_name("python"), desk, "-P", "-m", "concord.bench", "judge", "--rounds", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    what = "notebooks/speed.jsonl: not installed with the package: run from a checkout of the repository"
+    assert done.stderr == f"bench: {what}\n"

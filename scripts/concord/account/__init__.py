@@ -5,17 +5,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[
-        "intervals",
-        "predictions",
-        "anova",
-        "checks",
-        "criteria",
-        "effect_tests",
-        "influence",
-        "model_tests",
-        "nested_models",
-        "standard_errors",
-    ],
+    "anova checks criteria effect_tests influence intervals predictions".split()
+    + ["model_tests", "nested_models", "standard_errors"],
     submod_attrs={"account": ["Account", "SECTIONS"], "definitions": ["conversions"], "line": ["Line", "Sheet"]},
 )

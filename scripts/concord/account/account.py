@@ -112,30 +112,32 @@ class Account:
     def anova(self) -> anova.RAnova | str:
         """R's own anova() of fits; or a sentence, where there is none."""
         try:
-            found = anova.anova(self.comparison)
-            return found or "No anova(): there is no other model, or no fit by a package that has one."
+            r_anova = anova.anova(self.comparison)
+            return r_anova or "No anova(): there is no other model, or no fit by a package that has one."
         except criteria.NotComparable as error:
             return f"No anova(): {error}."
 
     @cached_property
     def influence(self) -> dict[str, Influence]:
         """Of every level of each grouping factor, in the order of the random terms."""
-        return {group: deletion.of(self.comparison, group) for group in deletion.groups(self.comparison)}
+        return {group: deletion.at_reference(self.comparison, group) for group in deletion.groups(self.comparison)}
 
     @property
     def most_influential(self) -> pd.DataFrame:
         """The levels of each grouping factor that matter most: ``group`` and the columns of `deletion.table`."""
         names = self.comparison.model.design.names
-        made = [deletion.table(found, names).assign(group=group) for group, found in self.influence.items()]
-        table = pd.concat(made, ignore_index=True)
+        frames = [deletion.table(influence, names).assign(group=group) for group, influence in self.influence.items()]
+        table = pd.concat(frames, ignore_index=True)
         return table[["group", *table.columns.drop("group")]]
 
     def estimated(self, section: str) -> float:
         """Seconds that a section may take, by how long one fit of each package took."""
-        once = [min((each.seconds for each in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
+        once = [min((attempt.seconds for attempt in fit.attempts), default=fit.seconds) for fit in self.comparison.fits]
         # A package that did not end its fit in the time it had would be fitted again.
-        once += [math.inf for each in self.comparison.absent if each.kind == "stopped" and FITS[section] >= SEVERAL]
-        known = [each for each in once if not math.isnan(each)]
+        once += [
+            math.inf for absence in self.comparison.absent if absence.kind == "stopped" and FITS[section] >= SEVERAL
+        ]
+        known = [seconds for seconds in once if not math.isnan(seconds)]
         times = {
             "intervals": len(self.comparison.against.estimates),
             "influence": len(deletion.groups(self.comparison)),
@@ -152,7 +154,7 @@ class Account:
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
             if not self.seconds:
-                note = f"Left out, as asked: {section}."
+                note = "Left out, as asked."
             elif math.isinf(needed):
                 note = f"Left out: {section} would fit again what an engine did not end in the time that it had."
             return Sheet(title, [], (note,), self.head)
@@ -164,7 +166,7 @@ class Account:
             return Sheet(title, [], (f"Not there: {error}.",), self.head)
 
     def _lines(self, section: str) -> list[Line]:
-        made: dict[str, Callable[[], Sequence[Line]]] = {
+        makers: dict[str, Callable[[], Sequence[Line]]] = {
             "standard errors": lambda: standard_errors.lines(self.comparison),
             "tests of fixed effects": lambda: effect_tests.lines(self.comparison),
             "intervals": lambda: intervals.lines(self.comparison, self.level, with_profile=self.profiled),
@@ -173,10 +175,10 @@ class Account:
             "tests of models": lambda: [*model_tests.test_lines(self.tested), *self._anova_lines],
             "checks": lambda: checks.lines(self.comparison),
             "influence": lambda: [
-                line for found in self.influence.values() for line in deletion.lines(self.comparison, found)
+                line for influence in self.influence.values() for line in deletion.lines(self.comparison, influence)
             ],
         }
-        return list(made[section]())
+        return list(makers[section]())
 
     @property
     def _anova_lines(self) -> Sequence[Line]:
@@ -254,7 +256,7 @@ class Summary(tables.Shown):
         table = self.table
         rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
         notes = [f"{breach}." for breach in self.unexplained]
-        notes += [note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes]
+        notes += dict.fromkeys(note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes)
         if self.left_out:
             notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
         differ = int(table[quantities.DIFFER].sum())

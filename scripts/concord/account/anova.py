@@ -69,28 +69,30 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
     NotComparable : without `refit`, models by REML with other fixed effects
     """
     asked = [(fit, question) for fit in comparison.fits if (question := statements(fit.engine).anova)]
-    asked.sort(key=lambda each: each[0].settings != "tuned")
+    asked.sort(key=lambda pair: pair[0].settings != "tuned")
     others = nested(comparison.model) if others is None else list(others)
     if not asked or not others:
         return None
     fit, question = asked[0]
     model = fit.model
     if not refit and model.reml:
-        for each in others:
-            likelihood_ratio(candidate(model, 0.0), candidate(each, 0.0))
+        for other in others:
+            likelihood_ratio(candidate(model, 0.0), candidate(other, 0.0))
     told = question(fit, others, refit)
     method = "REML" if model.reml and not refit else "ML"
-    by_method = [each if each.method == method else replace(each, method=method) for each in (model, *others)]
-    ordered = sorted(by_method, key=lambda each: each.size)
-    candidates = [candidate(each, told.own[each.name]) for each in ordered]
-    tops = [candidate(each, reference.of(each).level) for each in ordered]
+    by_method = [
+        one_model if one_model.method == method else replace(one_model, method=method) for one_model in (model, *others)
+    ]
+    ordered = sorted(by_method, key=lambda one_model: one_model.size)
+    candidates = [candidate(one_model, told.own[one_model.name]) for one_model in ordered]
+    tops = [candidate(one_model, reference.of(one_model).level) for one_model in ordered]
     allowed = allowed_gap("default", model)
     notes = list(told.said)
     behind = {top.name: top.loglik - own.loglik for top, own in zip(tops, candidates, strict=True)}
     notes += [
         f"R's own fit of {name} is {gap:.3g} short of the optimum" for name, gap in behind.items() if gap > allowed
     ]
-    made = []
+    lines = []
     for i, name in enumerate(told.names):
         wanted, independent = (_row(side, i) for side in (candidates, tops))
         tested_here = i > 0 and related(ordered[i - 1], ordered[i])
@@ -101,7 +103,7 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
             if math.isnan(value):
                 continue
             unlike = [fit.engine, OPTIMUM] if j >= 5 and not tested_here else []
-            made.append(
+            lines.append(
                 Line(
                     SECTION,
                     quantity,
@@ -113,15 +115,15 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
                     short=max(behind.values()) > allowed,
                 )
             )
-    return RAnova(told.text, made, tuple(notes))
+    return RAnova(told.text, lines, tuple(notes))
 
 
 def _row(side: Sequence[Candidate], i: int) -> tuple[float, ...]:
     """The numbers of R's anova() in the row of the candidate numbered i: tested against the one before."""
-    each = side[i]
-    head = (each.df, each.aic, each.bic(), each.loglik, each.deviance)
+    tested = side[i]
+    head = (tested.df, tested.aic, tested.bic(), tested.loglik, tested.deviance)
     if not i:
         return (*head, math.nan, math.nan, math.nan)
     before = side[i - 1]
-    statistic, df = max(0.0, before.deviance - each.deviance), each.df - before.df
+    statistic, df = max(0.0, before.deviance - tested.deviance), tested.df - before.df
     return (*head, statistic, df, criteria.mixture_p(statistic, ((df, 1.0),)) if df else math.nan)

@@ -27,12 +27,12 @@ SECTION = "checks"
 
 def answers(comparison: Comparison) -> dict[str, Checks]:
     """What every fit's package checks, by the fit's label, where it states that."""
-    found = {}
+    by_label = {}
     for label, measured in zip(comparison.labels, comparison.measures, strict=True):
         question = statements(measured.fit.engine).checks
         if question and not measured.fit.violation:
-            found[label] = question(measured.fit, measured.resolution.stated)
-    return found
+            by_label[label] = question(measured.fit, measured.resolution.stated)
+    return by_label
 
 
 def lines(comparison: Comparison, asked: dict[str, Checks] | None = None) -> list[Line]:
@@ -49,24 +49,26 @@ def lines(comparison: Comparison, asked: dict[str, Checks] | None = None) -> lis
         for label, judgement in comparison.judged
         if not statements(judgement.fit.engine).checks
     }
-    made = [
-        _line(comparison, each.quantity, "gradient", {label: each}, scale=_size(each.value))
+    all_lines = [
+        _line(comparison, derivative.quantity, "gradient", {label: derivative}, scale=_size(derivative.value))
         for label, said in asked.items()
-        for each in said.derivatives
+        for derivative in said.derivatives
     ]
     for label, said in asked.items():
         scale = max(1.0, said.least.expected)
-        made.append(_line(comparison, said.least.quantity, "least", {label: said.least}, scale=scale))
+        all_lines.append(_line(comparison, said.least.quantity, "least", {label: said.least}, scale=scale))
     relative = {label: said.relative for label, said in asked.items() if said.relative}
     boundary = {label: said.boundary for label, said in asked.items()}
     independent = float(comparison.against.boundary)
     if relative:
         name = "largest relative gradient"
-        made.append(_line(comparison, name, "gradient", relative, absent=absent, independent=_at_reference(comparison)))
+        all_lines.append(
+            _line(comparison, name, "gradient", relative, absent=absent, independent=_at_reference(comparison))
+        )
     if boundary:
         name = "on the boundary (1) or not (0)"
-        made.append(_line(comparison, name, "count", boundary, absent=absent, independent=independent))
-    return made
+        all_lines.append(_line(comparison, name, "count", boundary, absent=absent, independent=independent))
+    return all_lines
 
 
 def _line(comparison: Comparison, quantity: str, tolerance: str, stated: dict[str, Statement], **named: Any) -> Line:
@@ -74,10 +76,10 @@ def _line(comparison: Comparison, quantity: str, tolerance: str, stated: dict[st
         SECTION,
         quantity,
         tolerance,
-        {label: _number(each.value) for label, each in stated.items()},
-        {label: each.definition for label, each in stated.items() if each.definition},
-        {label: _number(each.expected) for label, each in stated.items()},
-        rounding={label: each.rounding for label, each in stated.items() if each.rounding},
+        {label: _number(statement.value) for label, statement in stated.items()},
+        {label: statement.definition for label, statement in stated.items() if statement.definition},
+        {label: _number(statement.expected) for label, statement in stated.items()},
+        rounding={label: statement.rounding for label, statement in stated.items() if statement.rounding},
         short=comparison.apart,
         **named,
     )

@@ -34,17 +34,17 @@ def lines(comparison: Comparison) -> list[Line]:
     Held against the independent log-likelihood at each package's own estimates, put together by that package's own
     convention (`criteria.Candidate`); the reference has lme4's.
     """
-    found = {label: judgement.fit for label, judgement in comparison.judged if not judgement.fit.violation}
-    if not found:
+    fits = {label: judgement.fit for label, judgement in comparison.judged if not judgement.fit.violation}
+    if not fits:
         return []
-    asked = {label: statements(fit.engine).criteria for label, fit in found.items()}
-    stated = {label: question(found[label]) for label, question in asked.items() if question}
-    own = {label: candidate(fit.model, recomputed(fit, comparison.against.likelihood)) for label, fit in found.items()}
+    asked = {label: statements(fit.engine).criteria for label, fit in fits.items()}
+    stated = {label: question(fits[label]) for label, question in asked.items() if question}
+    own = {label: candidate(fit.model, recomputed(fit, comparison.against.likelihood)) for label, fit in fits.items()}
     at_reference = candidate(comparison.model, comparison.against.level)
-    made = []
+    all_lines = []
     for key, (name, tolerance) in _QUANTITIES.items():
         values, expected, definitions, absent = {}, {}, {}, {}
-        for label, fit in found.items():
+        for label, fit in fits.items():
             # What the fit itself holds is what is shown of it everywhere.
             said = Statement(fit.stated_loglik) if key == "loglik" else getattr(stated.get(label), key, NOTHING)
             if said.value is None:
@@ -55,7 +55,7 @@ def lines(comparison: Comparison) -> list[Line]:
         definitions = {label: name for label, name in definitions.items() if name}
         if not values:
             continue
-        made.append(
+        all_lines.append(
             Line(
                 SECTION,
                 name,
@@ -70,15 +70,15 @@ def lines(comparison: Comparison) -> list[Line]:
                 independent=_by_definition(key, "", at_reference)[1],
             )
         )
-    return made
+    return all_lines
 
 
 def _lost(comparison: Comparison, key: str) -> dict[str, float]:
     """What rounding can do to a criterion of every fit: to its log-likelihood, or to twice that."""
     times = 1 if key == "loglik" else 2
     return {
-        label: times * each.resolution.stated
-        for label, each in zip(comparison.labels, comparison.measures, strict=True)
+        label: times * measure.resolution.stated
+        for label, measure in zip(comparison.labels, comparison.measures, strict=True)
     }
 
 

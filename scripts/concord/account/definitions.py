@@ -33,7 +33,7 @@ class Definition:
 def definitions() -> Mapping[str, Definition]:
     """All definitions by name, from ``definitions.toml``."""
     content = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
-    return {name: Definition(**each) for name, each in content.items()}
+    return {name: Definition(**entry) for name, entry in content.items()}
 
 
 def conversions(names: Iterable[str] | None = None) -> pd.DataFrame:
@@ -44,5 +44,5 @@ def conversions(names: Iterable[str] | None = None) -> pd.DataFrame:
     names : of definitions; by default all
     """
     chosen = {name: definitions()[name] for name in (definitions() if names is None else names)}
-    rows = {name: vars(each) for name, each in chosen.items() if each.conversion}
+    rows = {name: vars(definition) for name, definition in chosen.items() if definition.conversion}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["title", "formula", "conversion", "source"])

@@ -14,6 +14,7 @@ from scipy import stats
 from concord.account.line import Line
 from concord.account.standard_errors import Reading, reading
 from concord.agreement.comparison import Comparison
+from concord.engines.engine import title
 from concord.engines.error_definitions import adjusted
 from concord.engines.fit import Fit
 from concord.engines.statements import Statement, Test
@@ -44,20 +45,20 @@ def lines(comparison: Comparison) -> list[Line]:
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
     known = reading(comparison)
-    made: list[Line | None] = []
+    all_lines: list[Line | None] = []
     tests = _tests(known)
     for k, term in enumerate(known.design.names):
         row = {"effect": "fixed", "term": term}
         # The packages that only test state the standard errors they test by; the others' are in their own section.
-        those = [each for each in tests if "std_error" in each.own]
+        those = [test for test in tests if "std_error" in test.own]
         if those:
-            made.append(_line(known, those, k, row, "standard error of the test", "std_error", "std_error"))
-        made += [
+            all_lines.append(_line(known, those, k, row, "standard error of the test", "std_error", "std_error"))
+        all_lines += [
             _line(known, tests, k, row, "test statistic", "test_statistic", "statistic"),
             _line(known, tests, k, row, "degrees of freedom", "degrees_of_freedom", "df"),
             _line(known, tests, k, row, "p-value", "p_value_of_t", "p"),
         ]
-    return [line for line in made if line is not None]
+    return [line for line in all_lines if line is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +85,8 @@ class _Held:
 def _line(
     known: Reading, tests: list[_Held], k: int, row: dict[str, str], quantity: str, tolerance: str, attribute: str
 ) -> Line | None:
-    stated: dict[str, Statement] = {each.source: getattr(each.stated, attribute) for each in tests}
-    values = {source: each.value[k] for source, each in stated.items() if each.value is not None}
+    stated: dict[str, Statement] = {test.source: getattr(test.stated, attribute) for test in tests}
+    values = {source: statement.value[k] for source, statement in stated.items() if statement.value is not None}
     sizes = [abs(value) for value in values.values() if np.isfinite(value)]
     return known.line(
         TESTS,
@@ -93,25 +94,25 @@ def _line(
         tolerance,
         row,
         values=values,
-        expected={each.source: each.own[attribute][k] for each in tests if attribute in each.own},
-        definitions={source: each.definition for source, each in stated.items()},
-        absent={source: each.reason(k) for source, each in stated.items()} | known.absent,
+        expected={test.source: test.own[attribute][k] for test in tests if attribute in test.own},
+        definitions={source: statement.definition for source, statement in stated.items()},
+        absent={source: statement.reason(k) for source, statement in stated.items()} | known.absent,
         # Near zero a statistic has no size of its own: it counts standard errors.
         scale=max([1.0, *sizes]) if attribute == "statistic" else np.nan,
         scales=_of_p(tests, k) if attribute == "p" else {},
-        rounding={each.source: float(each.lost[attribute][k]) for each in tests if attribute in each.lost},
+        rounding={test.source: float(test.lost[attribute][k]) for test in tests if attribute in test.lost},
     )
 
 
 def _tests(known: Reading) -> list[_Held]:
     """The tests of all fits, by the packages that make any of it."""
-    found = []
+    held = []
     for label, said in known.stated.items():
         degrees = _Degrees(known, known.fits[label])
         for test in said.tests:
             own = _by_definition(known, label, test, degrees)
-            found.append(_Held(known.source(label, test.source), label, test, own, _lost(known, label, test, own)))
-    return found
+            held.append(_Held(known.source(label, test.source), label, test, own, _lost(known, label, test, own)))
+    return held
 
 
 class _Degrees:
@@ -183,9 +184,9 @@ def _of_p(tests: list[_Held], k: int) -> dict[str, float]:
     times as large a part of p.
     """
     return {
-        each.source: float(each.own["p"][k] * max(1.0, each.own["statistic"][k] ** 2))
-        for each in tests
-        if "p" in each.own
+        test.source: float(test.own["p"][k] * max(1.0, test.own["statistic"][k] ** 2))
+        for test in tests
+        if "p" in test.own
     }
 
 
@@ -209,13 +210,13 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
     """
     known = reading(comparison)
     n, p = known.design.X.shape
-    rows, notes = [], [f"{label}: {why}" for label, why in known.absent.items()]
+    rows, notes = [], [f"{title(label)}: {why}" for label, why in known.absent.items()]
     for source, label, test in (
         (known.source(label, test.source), label, test) for label, said in known.stated.items() for test in said.tests
     ):
         statistic, df, p_values = test.statistic.value, test.df.value, test.p.value
         if statistic is None:
-            notes.append(f"{source}: {test.df.reason()}")
+            notes.append(f"{title(source)}: {test.df.reason()}")
             continue
         if test.kind == "z":
             df = np.full(p, np.inf)

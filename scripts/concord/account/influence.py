@@ -39,7 +39,7 @@ def groups(comparison: Comparison) -> tuple[str, ...]:
     return tuple(dict.fromkeys(term.group for term in comparison.model.design.terms))
 
 
-def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
+def at_reference(comparison: Comparison, group: str | None = None, refit: int = 5) -> Influence:
     """The influence of every level of a grouping factor at the reference.
 
     Parameters
@@ -57,19 +57,19 @@ def of(comparison: Comparison, group: str | None = None, refit: int = 5) -> Infl
     return influence(likelihood, optimum, group, refit=most(held, refit)) if refit else held
 
 
-def most(found: Influence, count: int) -> list[str]:
+def most(influences: Influence, count: int) -> list[str]:
     """The levels with the largest Cook's distances, theta held, the largest first."""
-    distance = found.cooks_distance(found.held)
+    distance = influences.cooks_distance(influences.held)
     order = np.argsort(-np.where(np.isnan(distance), -np.inf, distance), kind="stable")
-    return [found.levels[i] for i in order[:count] if not np.isnan(distance[i])]
+    return [influences.levels[i] for i in order[:count] if not np.isnan(distance[i])]
 
 
-def table(found: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFrame:
+def table(influences: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFrame:
     """The levels that matter most.
 
     Parameters
     ----------
-    found : the influence of all levels
+    influences : the influence of all levels
     names : of the fixed effects
     count : how many levels
 
@@ -79,10 +79,10 @@ def table(found: Influence, names: tuple[str, ...], count: int = 5) -> pd.DataFr
         cooks_distance_refitted, displacement_held, displacement_refitted, dfbetas, effect``: the largest standardized
         change of a fixed effect, theta held, and which one it is
     """
-    whole = found.table.set_index("level")
-    standardized = pd.DataFrame(found.dfbetas(found.held), index=list(found.levels), columns=list(names))
+    whole = influences.table.set_index("level")
+    standardized = pd.DataFrame(influences.dfbetas(influences.held), index=list(influences.levels), columns=list(names))
     rows = []
-    for level in most(found, count):
+    for level in most(influences, count):
         effect = standardized.loc[level].abs().idxmax()
         kept = [key for key in whole.columns if not key.startswith("loglik")]
         rows.append(
@@ -117,7 +117,7 @@ def without(model: Model, group: str, level: str) -> Model:
 
 def _rows_of(model: Model, group: str, level: str) -> Mask:
     """Which rows of the design are of a level, shape (n,)."""
-    term = next(each for each in model.design.terms if each.group == group)
+    term = next(term for term in model.design.terms if term.group == group)
     rows: Mask = term.codes == term.levels.index(level)
     return rows
 
@@ -134,7 +134,7 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
     if not same_numbers(design.y, model.design.y[kept]) or back is None:
         return None
     covariances = [
-        each @ covariance @ each.T for each, covariance in zip(backs, fit.covariances, strict=True) if each is not None
+        back @ covariance @ back.T for back, covariance in zip(backs, fit.covariances, strict=True) if back is not None
     ]
     if len(covariances) < len(backs):
         return None
@@ -146,43 +146,43 @@ def in_columns_of(model: Model, fit: Fit, other: Model, kept: np.ndarray) -> Fit
 
 
 def lines(
-    comparison: Comparison, found: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
+    comparison: Comparison, influences: Influence, count: int = 2, fitted: Callable[[Model, str], Answer] | None = None
 ) -> list[Line]:
     """Real refits without the levels that matter most, beside the exact ones.
 
     Parameters
     ----------
     comparison : of fits of one model
-    found : the influence of its levels, refitted at least for those that matter most
+    influences : the influence of its levels, refitted at least for those that matter most
     count : how many levels
     fitted : how a model is fitted; by default here and now, at tuned settings
     """
-    model, made = comparison.model, []
+    model, all_lines = comparison.model, []
     fitted = fitted or (lambda other, engine: answer(other, engine, "tuned"))
-    fits = {each.engine for each in comparison.fits}
-    for level in most(found, count):
-        place = found.levels.index(level)
-        if np.isnan(found.refitted.loglik[place]):
+    fits = {fit.engine for fit in comparison.fits}
+    for level in most(influences, count):
+        place = influences.levels.index(level)
+        if np.isnan(influences.refitted.loglik[place]):
             continue
-        other = without(model, found.group, level)
+        other = without(model, influences.group, level)
         got = {engine: fitted(other, engine) for engine in contenders() if engine in fits}
-        absent = {engine: each.reason for engine, each in got.items() if isinstance(each, Absence)}
-        fits_there = {engine: each for engine, each in got.items() if isinstance(each, Fit) and not each.violation}
+        absent = {engine: absence.reason for engine, absence in got.items() if isinstance(absence, Absence)}
+        fits_there = {engine: refit for engine, refit in got.items() if isinstance(refit, Fit) and not refit.violation}
         absent |= {e: fit.violation for e, fit in got.items() if isinstance(fit, Fit) and fit.violation}
         likelihood = reference.of(other).likelihood
         levels, there = {}, {}
         for engine, fit in fits_there.items():
-            held = in_columns_of(model, fit, other, ~_rows_of(model, found.group, level))
+            held = in_columns_of(model, fit, other, ~_rows_of(model, influences.group, level))
             if held is None:
                 absent[engine] = f"without {level} the formula gives another response, or columns of another space"
                 continue
             there[engine] = held
             levels[engine] = recomputed(fit, likelihood) + held.shift - fit.shift
-        top, allowed = found.refitted.loglik[place], allowed_gap("tuned", other)
+        top, allowed = influences.refitted.loglik[place], allowed_gap("tuned", other)
         short = {engine: top - own for engine, own in levels.items() if not top - own <= allowed}
-        exact = found.refitted
-        key: dict[str, Any] = {"group": found.group, "term": f"without {level}"}
-        made.append(
+        exact = influences.refitted
+        key: dict[str, Any] = {"group": influences.group, "term": f"without {level}"}
+        all_lines.append(
             Line(
                 SECTION,
                 "log-likelihood",
@@ -196,7 +196,7 @@ def lines(
             )
         )
         # Where the estimates are not parameters of the model, no other quantity gets a line.
-        there = {engine: each for engine, each in there.items() if engine not in short}
+        there = {engine: fit for engine, fit in there.items() if engine not in short}
         reasons = {e: f"without {level} it stops {gap:.2g} log-likelihood units short" for e, gap in short.items()}
         absent = {**absent, **reasons}
         quantities: list[tuple[str, str, Callable[[Fit], Any], Any, float]] = [
@@ -225,7 +225,7 @@ def lines(
             values = {engine: value(fit) for engine, fit in there.items()}
             expected = dict.fromkeys(values, wanted)
             alone = float(wanted) if np.ndim(wanted) == 0 else np.nan
-            made.append(
+            all_lines.append(
                 Line(
                     SECTION,
                     name,
@@ -238,7 +238,7 @@ def lines(
                     **key,
                 )
             )
-    return made
+    return all_lines
 
 
 def _in_units(term: int, unit: Matrix, fit: Fit) -> Matrix:
@@ -252,7 +252,7 @@ def _units(matrix: np.ndarray, covariance: np.ndarray, residual_variance: float)
     return np.outer(unit, unit)
 
 
-def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
+def stated_lines(comparison: Comparison, influences: Influence) -> list[Line]:
     """What a package's own measures of influence say of every level: fixed effects, ``dfbeta`` and Cook's distance.
 
     lme4's ``influence()`` refits without each level: slow with many. The refits, which stop by lme4's default rules,
@@ -262,17 +262,17 @@ def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
     Parameters
     ----------
     comparison : of fits of one model
-    found : the influence of all levels, refitted for all
+    influences : the influence of all levels, refitted for all
     """
-    made = []
-    for fit in {each.engine: each for each in reversed(comparison.fits)}.values():
+    all_lines = []
+    for fit in {fit.engine: fit for fit in reversed(comparison.fits)}.values():
         question = statements(fit.engine).influence
         if question is None:
             continue
-        got = question(fit, found.group)
-        order = [found.levels.index(level) for level in got.levels]
+        got = question(fit, influences.group)
+        order = [influences.levels.index(level) for level in got.levels]
         count, p = got.fixed.value.shape
-        exact, error = found.refitted, float(np.nanmin(found.refitted.std_error))
+        exact, error = influences.refitted, float(np.nanmin(influences.refitted.std_error))
         # By the definitions, at the package's own refits.
         less = got.fixed.value - got.whole
         spread = comparison.against.likelihood.fixed_covariance(fit.parameters)
@@ -281,10 +281,10 @@ def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
         sign = -1 if got.dfbeta.definition == "dfbeta_of_the_opposite_sign" else 1
         for quantity, tolerance, stated, expected, scale in (
             (got.fixed.quantity, "influence_refits", got.fixed, exact.fixed[order], error),
-            ("dfbeta", "influence_refits", got.dfbeta, sign * found.dfbeta(exact)[order], error),
+            ("dfbeta", "influence_refits", got.dfbeta, sign * influences.dfbeta(exact)[order], error),
             ("Cook's distance", "influence_measure", got.distance, of_distance[got.distance.definition], np.nan),
         ):
-            made.append(
+            all_lines.append(
                 Line(
                     SECTION,
                     quantity,
@@ -293,8 +293,8 @@ def stated_lines(comparison: Comparison, found: Influence) -> list[Line]:
                     {fit.engine: stated.definition} if stated.definition else {},
                     {fit.engine: expected},
                     scale=scale,
-                    group=found.group,
+                    group=influences.group,
                     term="every level",
                 )
             )
-    return made
+    return all_lines

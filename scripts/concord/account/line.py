@@ -22,6 +22,7 @@ from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, plain
+from concord.engines.engine import title
 from concord.models.parameters import KEY
 from concord.vocabulary import INDEPENDENT
 
@@ -105,8 +106,8 @@ class Line:
         """The largest difference of two sources; NaN where there is only one."""
         if len(self.values) < 2:
             return np.nan
-        values = [np.atleast_1d(np.asarray(each, float)) for each in self.values.values()]
-        if len({each.shape for each in values}) > 1:
+        values = [np.atleast_1d(np.asarray(value, float)) for value in self.values.values()]
+        if len({value.shape for value in values}) > 1:
             return np.nan
         stacked = np.stack(values)
         spread = stacked.max(axis=0) - stacked.min(axis=0)
@@ -115,13 +116,13 @@ class Line:
     @property
     def beyond(self) -> dict[str, float]:
         """By source, how far its value is from what its definition gives, where that is beyond tolerance."""
-        found = {}
+        excesses = {}
         for source, expected in self.expected.items():
             if source in self.values:
                 off = self._distance(self.values[source], expected)
                 if not off <= self.limit(source):
-                    found[source] = off
-        return found
+                    excesses[source] = off
+        return excesses
 
     @property
     def lost(self) -> dict[str, float]:
@@ -166,13 +167,13 @@ class Line:
         shown = [] if np.isnan(self.independent) else [("", self.independent)]
         values = [(self.definitions.get(source, ""), value) for source, value in self.values.items()] + shown
         same = (self._distance(a, b) for (one, a), (other, b) in combinations(values, 2) if one == other)
-        return self.short and any(each > self.limit_across for each in same)
+        return self.short and any(distance > self.limit_across for distance in same)
 
     @property
     def reason(self) -> str:
         """What is to be said of it: how a definition leads to another, or what is not explained."""
         words = [
-            f"{source} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
+            f"{title(source)} {self._off(off)} what its definition gives ({self.limit(source):.3g} allowed)"
             for source, off in self.unexplained.items()
         ]
         if not words and self.verdict == DIFFER:
@@ -184,14 +185,14 @@ class Line:
             )
         words += [
             # Neither the distance nor its bound is a number to remember: both change from machine to machine.
-            f"{source} is within its own rounding of {self._right(source)}, and no nearer: lost in rounding"
+            f"{title(source)} is within its own rounding of {self._right(source)}, and no nearer: lost in rounding"
             for source in self.lost
         ]
         if not self.same_definition and self.values:
             if self._moved:
                 words.append("a fit is short of the optimum, which moves its numbers too")
             words += [
-                f"{s}: {definitions()[name].conversion}"
+                f"{title(s)}: {definitions()[name].conversion}"
                 for s, name in self.definitions.items()
                 if s in self.values and definitions()[name].conversion
             ]
@@ -231,11 +232,11 @@ class Line:
     def _size(self, *values: Any) -> float:
         if not np.isnan(self.scale):
             return self.scale
-        return max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(each, float))), initial=0.0)) for each in values)
+        return max(float(np.nanmax(np.abs(np.atleast_1d(np.asarray(value, float))), initial=0.0)) for value in values)
 
     @staticmethod
     def _distance(one: Any, other: Any) -> float:
-        one, other = (np.atleast_1d(np.asarray(each, float)) for each in (one, other))
+        one, other = (np.atleast_1d(np.asarray(value, float)) for value in (one, other))
         if one.shape != other.shape:
             return np.nan
         # A definition may say that there is no number, as MixedLM's does of AIC under REML.
@@ -349,10 +350,13 @@ class Sheet(tables.Shown):
     def _conversions(self) -> list[str]:
         """What has to be known to compare: every definition met that has a conversion, once."""
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        found = [each for each in (definitions()[name] for name in met) if each.conversion]
+        conversions = [definition for definition in (definitions()[name] for name in met) if definition.conversion]
         names = tuple({source.split()[0].rstrip(",") for source in self.sources})
-        notes = [f"{_capital(each.title, names)}: {each.formula}. To convert: {each.conversion}." for each in found]
-        absent = dict.fromkeys(f"{s}: {why}." for line in self.lines for s, why in line.absent.items())
+        notes = [
+            f"{_capital(definition.title, names)}: {definition.formula}. To convert: {definition.conversion}."
+            for definition in conversions
+        ]
+        absent = dict.fromkeys(f"{title(s)}: {why}." for line in self.lines for s, why in line.absent.items())
         # What is no tick is told in a sentence, with the right value.
         told = [
             f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)

@@ -82,28 +82,28 @@ def tested(
     model, fitted = comparison.model, fitted or (lambda model, engine: answer(model, engine, settings))
     own = {fit.engine: fit for fit in comparison.fits if fit.settings == settings}
     asked = [engine for engine in contenders() if engine in own or engine in parties()]
-    mine = {engine: own.get(engine) or fitted(model, engine) for engine in asked}
-    found = []
+    answers = {engine: own.get(engine) or fitted(model, engine) for engine in asked}
+    pairs = []
     if linear:
-        found.append(_pair(model, mine, None, {}, comparison.against))
+        pairs.append(_pair(model, answers, None, {}, comparison.against))
     for other in nested(model):
         # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
         needed = model.method == "ML" or not restriction(model, other).fixed
         theirs = {engine: fitted(other, engine) for engine in asked} if needed else {}
-        found.append(_pair(model, mine, other, theirs, comparison.against))
-    return found
+        pairs.append(_pair(model, answers, other, theirs, comparison.against))
+    return pairs
 
 
 def _pair(
     model: Model,
-    mine: Mapping[str, Answer],
+    answers: Mapping[str, Answer],
     other: Model | None,
     theirs: Mapping[str, Answer],
     against: reference.Reference,
 ) -> Tested:
     """The test of a model against another one, or against the linear model where there is no other."""
     models = [model] if other is None else [model, other]
-    smaller, larger = (None, model) if other is None else sorted((other, model), key=lambda each: each.size)
+    smaller, larger = (None, model) if other is None else sorted((other, model), key=lambda one_model: one_model.size)
     names = (smaller.name if smaller else LINEAR), larger.name
     bare = criteria.linear(model.design, model.reml, LINEAR)
 
@@ -112,8 +112,8 @@ def _pair(
         return likelihood_ratio(second, first)
 
     try:
-        tops = [against, *(reference.of(each) for each in models[1:])]
-        independent = ratio([candidate(each, top.level) for each, top in zip(models, tops, strict=True)])
+        tops = [against, *(reference.of(one_model) for one_model in models[1:])]
+        independent = ratio([candidate(one_model, top.level) for one_model, top in zip(models, tops, strict=True)])
     except NotComparable as error:
         return Tested(*names, {}, {}, None, {}, refused=str(error))
     except LikelihoodError as error:
@@ -123,10 +123,10 @@ def _pair(
     expected: dict[str, LikelihoodRatio] = {}
     absent: dict[str, str] = {}
     short, noise = False, 0.0
-    for engine in mine:
-        said = [mine[engine]] if other is None else [mine[engine], theirs[engine]]
-        fits = [each for each in said if isinstance(each, Fit)]
-        reasons = [each.reason for each in said if isinstance(each, Absence)]
+    for engine in answers:
+        said = [answers[engine]] if other is None else [answers[engine], theirs[engine]]
+        fits = [one for one in said if isinstance(one, Fit)]
+        reasons = [one.reason for one in said if isinstance(one, Absence)]
         reasons += [f"{fit.model.name}: {fit.violation}" for fit in fits if fit.violation]
         if reasons:
             absent[engine] = reasons[0]
@@ -140,17 +140,17 @@ def _pair(
     return Tested(*names, ratios, expected, independent, absent, short=short, noise=noise)
 
 
-def _of(given: Comparison | Sequence[Tested]) -> Sequence[Tested]:
+def _of(subject: Comparison | Sequence[Tested]) -> Sequence[Tested]:
     """Tests that were made, or those of a comparison."""
-    return tested(given) if isinstance(given, Comparison) else given
+    return tested(subject) if isinstance(subject, Comparison) else subject
 
 
-def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
+def tests_table(subject: Comparison | Sequence[Tested]) -> pd.DataFrame:
     """Every test with its naive and its boundary's p-value, one row a pair and source.
 
     Parameters
     ----------
-    given : a comparison, or what `tested` made of it
+    subject : a comparison, or what `tested` made of it
 
     Returns
     -------
@@ -158,30 +158,30 @@ def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
         that would mean nothing has one row without numbers, and the reason in `note`
     """
     rows = []
-    for each in _of(given):
-        head: dict[str, Any] = {"null": each.null, "alternative": each.alternative}
-        if each.refused:
-            rows.append({**head, "note": f"not tested: {each.refused}"})
+    for pair in _of(subject):
+        head: dict[str, Any] = {"null": pair.null, "alternative": pair.alternative}
+        if pair.refused:
+            rows.append({**head, "note": f"not tested: {pair.refused}"})
             continue
-        sources = {**each.ratios, **({INDEPENDENT: each.independent} if each.independent else {})}
-        for source, found in sources.items():
-            still = _still(found, each.noise)
+        sources = {**pair.ratios, **({INDEPENDENT: pair.independent} if pair.independent else {})}
+        for source, ratio in sources.items():
+            still = _still(ratio, pair.noise)
             low, high = still.p_bounds
             rows.append(
                 {
                     **head,
                     "source": source,
-                    "statistic": found.statistic,
-                    "df": found.df,
+                    "statistic": ratio.statistic,
+                    "df": ratio.df,
                     "naive_p": still.naive,
-                    "mixture": _mixture(found),
+                    "mixture": _mixture(ratio),
                     "p": still.p_value,
                     "p_low": low,
                     "p_high": high,
-                    "note": "; ".join([*found.notes, *(["zero within tolerance"] if still is not found else [])]),
+                    "note": "; ".join([*ratio.notes, *(["zero within tolerance"] if still is not ratio else [])]),
                 }
             )
-        rows += [{**head, "source": source, "note": f"no fit: {why}"} for source, why in each.absent.items()]
+        rows += [{**head, "source": source, "note": f"no fit: {why}"} for source, why in pair.absent.items()]
     columns = ["null", "alternative", "source", "statistic", "df", "naive_p", "mixture", "p", "p_low", "p_high", "note"]
     table = pd.DataFrame(rows, columns=columns)
     words = ["source", "mixture", "note"]
@@ -189,20 +189,20 @@ def tests_table(given: Comparison | Sequence[Tested]) -> pd.DataFrame:
     return table
 
 
-def _mixture(found: LikelihoodRatio) -> str:
-    if not found.weights:
+def _mixture(ratio: LikelihoodRatio) -> str:
+    if not ratio.weights:
         return "depends on the data: bounds only"
     return " + ".join(
-        f"{weight:g} chi2({df})" if len(found.weights) > 1 else f"chi2({df})" for df, weight in found.weights
+        f"{weight:g} chi2({df})" if len(ratio.weights) > 1 else f"chi2({df})" for df, weight in ratio.weights
     )
 
 
-def _still(found: LikelihoodRatio, noise: float) -> LikelihoodRatio:
+def _still(ratio: LikelihoodRatio, noise: float) -> LikelihoodRatio:
     """With a statistic of zero where it is zero within what fits may be apart by: there a p-value jumps."""
-    return replace(found, statistic=0.0) if 0 < found.statistic <= noise else found
+    return replace(ratio, statistic=0.0) if 0 < ratio.statistic <= noise else ratio
 
 
-def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
+def test_lines(subject: Comparison | Sequence[Tested]) -> list[Line]:
     """Statistic, naive p-value and the boundary's p-value (or its bounds) of every test, as lines.
 
     The naive p-value stands by the name of the common one; that of the mixture is a quantity of its own, since no
@@ -210,17 +210,17 @@ def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
 
     Parameters
     ----------
-    given : a comparison, or what `tested` made of it; a test that would mean nothing has no line (see `tests_table`)
+    subject : a comparison, or what `tested` made of it; a test that would mean nothing has no line (see `tests_table`)
     """
-    made = []
-    for each in _of(given):
-        if not each.ratios:
+    all_lines = []
+    for pair in _of(subject):
+        if not pair.ratios:
             continue
         quantities: list[tuple[str, str, Callable[[LikelihoodRatio], float]]] = [
             ("likelihood ratio", "likelihood_ratio", lambda one: one.statistic),
             ("p-value, naive", "p_value", lambda one: one.naive),
         ]
-        some = next(iter(each.ratios.values()))
+        some = next(iter(pair.ratios.values()))
         if some.restriction.boundary and some.weights:
             quantities.append(("p-value, boundary's mixture", "p_value", lambda one: one.p_value))
         elif some.restriction.boundary:
@@ -230,23 +230,23 @@ def test_lines(given: Comparison | Sequence[Tested]) -> list[Line]:
             ]
         for name, tolerance, value in quantities:
             values, expected = (
-                {source: value(_still(one, each.noise)) for source, one in side.items()}
-                for side in (each.ratios, each.expected)
+                {source: value(_still(one, pair.noise)) for source, one in side.items()}
+                for side in (pair.ratios, pair.expected)
             )
-            made.append(
+            all_lines.append(
                 Line(
                     SECTION,
                     name,
                     tolerance,
                     values,
                     expected=expected,
-                    term=each.title,
-                    absent=each.absent,
-                    short=each.short,
-                    independent=value(_still(each.independent, each.noise)) if each.independent else math.nan,
+                    term=pair.title,
+                    absent=pair.absent,
+                    short=pair.short,
+                    independent=value(_still(pair.independent, pair.noise)) if pair.independent else math.nan,
                 )
             )
-    return made
+    return all_lines
 
 
 test_lines.__test__ = False  # type: ignore[attr-defined]  # it is no test of pytest's

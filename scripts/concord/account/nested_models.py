@@ -27,10 +27,10 @@ def nested(model: Model) -> list[Model]:
         for name, record in model.dataset.models.items()
         if record is not model.record
     ]
-    found = [each for each in others if related(model, each)]
-    if not any(each.size < model.size for each in found):
-        found = [*(each for each in reduced(model) if related(model, each)), *found]
-    return found
+    relatives = [other for other in others if related(model, other)]
+    if not any(relative.size < model.size for relative in relatives):
+        relatives = [*(smaller for smaller in reduced(model) if related(model, smaller)), *relatives]
+    return relatives
 
 
 def reduced(model: Model) -> list[Model]:
@@ -41,18 +41,18 @@ def reduced(model: Model) -> list[Model]:
     formula, room = model.formula, r.source(_R)
     texts: dict[str, str] = {}
     for place, term in enumerate(formula.random):
-        others = [f"({each.columns} | {each.group})" for i, each in enumerate(formula.random) if i != place]
+        others = [f"({term.columns} | {term.group})" for i, term in enumerate(formula.random) if i != place]
         for columns in r.from_r(r.call(room["reduced"], term.columns)) or ():
             if columns != term.columns:
                 parts = [*others[:place], f"({columns} | {term.group})", *others[place:]]
                 texts.setdefault(_written(model, parts), f"({columns} | {term.group})")
         if others:
             texts.setdefault(_written(model, others), f"without ({term.columns} | {term.group})")
-    made = []
+    models = []
     for text, name in texts.items():
         record = ModelRecord(formula=text, title=text)
-        made.append(Model(model.dataset, name, record, model.method))
-    return made
+        models.append(Model(model.dataset, name, record, model.method))
+    return models
 
 
 def _written(model: Model, random: Sequence[str]) -> str:
@@ -62,10 +62,10 @@ def _written(model: Model, random: Sequence[str]) -> str:
 def related(model: Model, other: Model) -> bool:
     """Whether one of two models is a special case of the other, and not the same."""
     try:
-        found = restriction(model, other)
+        restricted = restriction(model, other)
     except (NotNested, FormulaError):
         return False
-    return bool(found.fixed or found.random)
+    return bool(restricted.fixed or restricted.random)
 
 
 def restriction(model: Model, other: Model) -> Restriction:
@@ -76,7 +76,7 @@ def restriction(model: Model, other: Model) -> Restriction:
     NotNested : neither is a special case of the other
     FormulaError : one of them has no design
     """
-    null, alternative = sorted((model, other), key=lambda each: each.size)
+    null, alternative = sorted((model, other), key=lambda one_model: one_model.size)
     return nesting.restriction(null.design, alternative.design)
 
 

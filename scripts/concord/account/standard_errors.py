@@ -6,6 +6,7 @@ it states is in its engine's folder (`Uncertainty`), what it should state in `er
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -43,7 +44,7 @@ class Reading:
         self.short = comparison.apart
         self.fits = dict(zip(comparison.labels, comparison.fits, strict=True))
         self.resolved = {
-            label: each.resolution for label, each in zip(comparison.labels, comparison.measures, strict=True)
+            label: measure.resolution for label, measure in zip(comparison.labels, comparison.measures, strict=True)
         }
         self.expected = {label: Errors(self.likelihood, fit) for label, fit in self.fits.items()}
 
@@ -71,7 +72,7 @@ class Reading:
     def _sources(self) -> dict[tuple[str, str], str]:
         names: dict[tuple[str, str], str] = {}
         for label, said in self.stated.items():
-            sources = [*(each.source for each in said.components), *(each.source for each in said.tests)]
+            sources = [*(component.source for component in said.components), *(test.source for test in said.tests)]
             for source in dict.fromkeys(sources):
                 name = label.replace(self.fits[label].engine, source, 1) if source else label
                 names[label, source] = f"{name} of {label}" if name in names.values() else name
@@ -89,21 +90,21 @@ class Reading:
         except InformationError:
             return None
 
-    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, Any], **given: Any) -> Line | None:
+    def line(self, section: str, quantity: str, tolerance: str, row: dict[str, Any], **parts: Any) -> Line | None:
         """A line of what is a number and of what is expected of it; None where no source is asked for one."""
-        absent = {source: why for source, why in given.pop("absent", {}).items() if why}
+        absent = {source: why for source, why in parts.pop("absent", {}).items() if why}
         values = {}
-        for source, value in given.pop("values").items():
+        for source, value in parts.pop("values").items():
             if value is not None and not np.isnan(value):
                 values[source] = float(value)
             else:
                 absent.setdefault(source, OTHER_CODING)
         if not values and not absent:
             return None
-        expected = {s: float(value) for s, value in given.pop("expected").items() if s in values and value is not None}
-        defined = {source: name for source, name in given.pop("definitions", {}).items() if source in values and name}
+        expected = {s: float(value) for s, value in parts.pop("expected").items() if s in values and value is not None}
+        defined = {source: name for source, name in parts.pop("definitions", {}).items() if source in values and name}
         return Line(
-            section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row, **given
+            section, quantity, tolerance, values, defined, expected, absent=absent, short=self.short, **row, **parts
         )
 
 
@@ -121,13 +122,11 @@ def lines(comparison: Comparison) -> list[Line]:
     RError : R, or one of lmerTest and pbkrtest, is missing
     """
     known = reading(comparison)
-    found = [*_of_fixed(known), *_of_components(known)]
-    return [line for line in found if line is not None]
+    return [line for line in (*_of_fixed(known), *_of_components(known)) if line is not None]
 
 
-def _of_fixed(known: Reading) -> list[Line | None]:
+def _of_fixed(known: Reading) -> Iterator[Line | None]:
     best, conditional = known.best, known.likelihood.std_error(known.against.parameters)
-    made: list[Line | None] = []
     for k, term in enumerate(known.design.names):
         lost = {
             label: 2 * float(known.resolved[label].std_error[k] * known.expected[label].conditional[k])
@@ -139,27 +138,26 @@ def _of_fixed(known: Reading) -> list[Line | None]:
             ("standard error, conditional on the variances", "conditional", plain),
             ("standard error, joint", "joint", joint),
         ):
-            stated: dict[str, Statement] = {s: getattr(each, attribute) for s, each in known.stated.items()}
+            stated: dict[str, Statement] = {s: getattr(statement, attribute) for s, statement in known.stated.items()}
             by_definition = {
-                label: ("", known.expected[label].joint) if attribute == "joint" else _by_definition(known, label, each)
-                for label, each in stated.items()
+                label: ("", known.expected[label].joint)
+                if attribute == "joint"
+                else _by_definition(known, label, statement)
+                for label, statement in stated.items()
             }
-            made.append(
-                known.line(
-                    ERRORS,
-                    quantity,
-                    "std_error",
-                    {"effect": "fixed", "term": term},
-                    values={label: each.entry(k) for label, each in stated.items()},
-                    definitions={label: name for label, (name, _) in by_definition.items()},
-                    expected={label: None if own is None else own[k] for label, (_, own) in by_definition.items()},
-                    absent={label: each.reason(k) for label, each in stated.items() if each.entry(k) is None}
-                    | known.absent,
-                    independent=float(independent),
-                    rounding=lost,
-                )
+            yield known.line(
+                ERRORS,
+                quantity,
+                "std_error",
+                {"effect": "fixed", "term": term},
+                values={label: statement.entry(k) for label, statement in stated.items()},
+                definitions={label: name for label, (name, _) in by_definition.items()},
+                expected={label: None if own is None else own[k] for label, (_, own) in by_definition.items()},
+                absent={label: statement.reason(k) for label, statement in stated.items() if statement.entry(k) is None}
+                | known.absent,
+                independent=float(independent),
+                rounding=lost,
             )
-    return made
 
 
 def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, np.ndarray | None]:
@@ -173,59 +171,57 @@ def _by_definition(known: Reading, label: str, stated: Statement) -> tuple[str, 
     return stated.definition, errors.conditional
 
 
-def _of_components(known: Reading) -> list[Line | None]:
+def _of_components(known: Reading) -> Iterator[Line | None]:
     independent = None if known.best is None else known.best.components()["std_error"].to_numpy()
-    made: list[Line | None] = []
     rows = [dict(zip(KEY, key, strict=True)) for key in keys(known.design)[len(known.design.names) :]]
     for k, row in enumerate(rows):
-        values, own, given, absent, lost, looser = {}, {}, {}, dict(known.absent), {}, {}
+        values, own, definitions, absent, lost, looser = {}, {}, {}, dict(known.absent), {}, {}
         others = []
         shown = np.nan if independent is None else independent[k]
-        for label, each in ((label, each) for label, said in known.stated.items() for each in said.components):
-            source = known.source(label, each.source)
-            expected, why_not = _expected(known, label, each, k)
-            if each.quantity:
-                if expected is not None and each.value is not None:
+        for label, component in (
+            (label, component) for label, said in known.stated.items() for component in said.components
+        ):
+            source = known.source(label, component.source)
+            expected, why_not = _expected(known, label, component, k)
+            if component.quantity:
+                if expected is not None and component.value is not None:
                     others.append(
                         known.line(
                             ERRORS,
-                            each.quantity,
-                            each.tolerance,
+                            component.quantity,
+                            component.tolerance,
                             row,
-                            values={source: each.value[k]},
-                            definitions={source: each.definition},
+                            values={source: component.value[k]},
+                            definitions={source: component.definition},
                             expected={source: expected},
-                            rounding={source: float(each.rounding[k])},
+                            rounding={source: float(component.rounding[k])},
                             independent=shown,
                         )
                     )
                 continue
-            if each.tolerance:
-                looser[source] = each.tolerance
-            why = each.reason(k) or why_not
+            if component.tolerance:
+                looser[source] = component.tolerance
+            why = component.reason(k) or why_not
             if why:
                 absent[source] = why
                 continue
-            values[source], own[source], given[source] = each.entry(k), expected, each.definition
-            if each.rounding is not None:
-                lost[source] = float(each.rounding[k])
-        made.append(
-            known.line(
-                ERRORS,
-                "standard error",
-                "error_of_variance",
-                row,
-                values=values,
-                definitions=given,
-                expected=own,
-                absent=absent,
-                independent=shown,
-                looser=looser,
-                rounding=lost,
-            )
+            values[source], own[source], definitions[source] = component.entry(k), expected, component.definition
+            if component.rounding is not None:
+                lost[source] = float(component.rounding[k])
+        yield known.line(
+            ERRORS,
+            "standard error",
+            "error_of_variance",
+            row,
+            values=values,
+            definitions=definitions,
+            expected=own,
+            absent=absent,
+            independent=shown,
+            looser=looser,
+            rounding=lost,
         )
-        made += others
-    return made
+        yield from others
 
 
 def _expected(known: Reading, label: str, stated: ErrorOfVariance, k: int) -> tuple[float | None, str]:
@@ -259,7 +255,7 @@ def components_table(fit: Fit) -> pd.DataFrame | str:
     except InformationError as error:
         return f"No table: {error}."
     question = statements(fit.engine).uncertainty
-    for each in question(fit, likelihood, 0.0).components if question else ():
-        if each.parameters == "ratios":
-            table.insert(list(table.columns).index("printed"), "stated", each.value[:-1])
+    for component in question(fit, likelihood, 0.0).components if question else ():
+        if component.parameters == "ratios":
+            table.insert(list(table.columns).index("printed"), "stated", component.value[:-1])
     return table.reset_index(drop=True)

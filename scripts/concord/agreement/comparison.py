@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord import versions
 from concord.agreement import table as agreement_table
 from concord.agreement.judgement import Judgement, correct_digits
 from concord.agreement.measures import Judge, Measure, definitions_told, undefined, unexplained
@@ -79,15 +80,14 @@ class Comparison(tables.Shown):
         if len(answers) < 2:
             raise ValueError("compare two fits or more")
         first = answers[0].model
-        for each in answers[1:]:
-            if (each.model.id, each.model.method) != (first.id, first.method):
-                raise ValueError(
-                    f"fits of different models: {first.id} by {first.method}, {each.model.id} by {each.model.method}"
-                )
-        self.fits = fits = tuple(each for each in answers if not isinstance(each, Absence))
-        self.absent = tuple(each for each in answers if isinstance(each, Absence))
+        for answer in answers[1:]:
+            if ((other := answer.model).id, other.method) != (first.id, first.method):
+                unlike = f"{first.id} by {first.method}, {other.id} by {other.method}"
+                raise ValueError(f"fits of different models: {unlike}")
+        self.fits = fits = tuple(answer for answer in answers if not isinstance(answer, Absence))
+        self.absent = tuple(answer for answer in answers if isinstance(answer, Absence))
         self.model, self.notes = first, tuple(notes)
-        kinds = list(dict.fromkeys(each.settings for each in answers))
+        kinds = list(dict.fromkeys(answer.settings for answer in answers))
         self.settings = kinds[0] if len(kinds) == 1 else " and ".join(kinds)
         engines = [fit.engine for fit in fits]
         twice = len(set(engines)) < len(engines)
@@ -97,21 +97,21 @@ class Comparison(tables.Shown):
             f"{label} {labels[: i + 1].count(label)}" if labels.count(label) > 1 else label
             for i, label in enumerate(labels)
         ]
-        decides = deciding(each.engine for each in answers)
+        decides = deciding(answer.engine for answer in answers)
         self.parties = [i for i, engine in enumerate(engines) if engine in decides] or [*range(len(fits))]
-        self.missing = [each for each in self.absent if each.engine in decides]
+        self.missing = [absence for absence in self.absent if absence.engine in decides]
         self.allowed_gap = allowed_gap("tuned" if self.settings == "tuned" else "default", first)
         self.against = self._best_known(against or reference.of(first))
         self.judge = self._judge_of(first, self.against)
         self.measures = [self._measured(fit) for fit in fits]
-        self.judgements = [self._judgement(each) for each in self.measures]
+        self.judgements = [self._judgement(measure) for measure in self.measures]
         self._facts = [self._fact(i) for i in range(len(fits))]
         self.grades = [grade(fact, self.allowed_gap) for fact in self._facts]
         self.verdict = self._decided()
 
-    def _best_known(self, found: Reference) -> Reference:
+    def _best_known(self, known: Reference) -> Reference:
         """The reference, or what searches from where the fits stopped too have found in its place."""
-        return found.searched_from([fit for fit in self.fits if self.same_model(fit)])
+        return known.searched_from([fit for fit in self.fits if self.same_model(fit)])
 
     def _judge_of(self, model: Model, against: Reference) -> Judge:
         best = against.parameters
@@ -148,7 +148,9 @@ class Comparison(tables.Shown):
         parties = [self._facts[i] for i in self.parties] if self.fits else []
         facts = Facts(
             fits=parties,
-            gone=[Gone(title(each.engine), each.engine, each.kind, each.reason) for each in self.missing],
+            gone=[
+                Gone(title(absence.engine), absence.engine, absence.kind, absence.reason) for absence in self.missing
+            ],
             allowed=self.allowed_gap,
             noun=self.against.noun,
             boundary=self.against.boundary,
@@ -162,7 +164,7 @@ class Comparison(tables.Shown):
 
     def _beyond(self, measured: Sequence[Measure]) -> list[str]:
         """The quantities in which fits that are not short are apart for no reason."""
-        if not all(self.same_model(each.fit) for each in measured):
+        if not all(self.same_model(measure.fit) for measure in measured):
             return [name_of(row) for row in self.table[~self.table["ok"]].to_dict("records")]
         if not measured:
             return []
@@ -173,7 +175,7 @@ class Comparison(tables.Shown):
 
     def _optima(self) -> list[float]:
         """Log-likelihoods of all distinct optima that are known, the best first."""
-        known = [each.loglik for each in self.against.optima]
+        known = [optimum.loglik for optimum in self.against.optima]
         lower = sorted((level for level in known if level < self.against.level - reference.SAME), reverse=True)
         return [self.against.level, *lower] if lower else []
 
@@ -185,7 +187,7 @@ class Comparison(tables.Shown):
             parties,
             self.judge,
             self.against.estimates[KEY].itertuples(index=False, name=None),
-            comparable=all(self.same_model(each.fit) for each in parties),
+            comparable=all(self.same_model(party.fit) for party in parties),
             within=bool(self.fits) and not any(self.grades[i] for i in self.parties),
         )
         shown = [(label, fit.loglik, fit.estimates) for label, fit in zip(self.labels, self.fits, strict=True)]
@@ -225,7 +227,7 @@ class Comparison(tables.Shown):
     @property
     def breaches(self) -> list[str]:
         """What is out of tolerance, a line each; the log-likelihood first."""
-        lines = [f"{title(each.engine)} gave no fit: {each.reason}" for each in self.missing]
+        lines = [f"{title(absence.engine)} gave no fit: {absence.reason}" for absence in self.missing]
         for i in self.parties if self.fits else ():
             fact = self._facts[i]
             if self.grades[i] and not fact.invalid:
@@ -236,7 +238,7 @@ class Comparison(tables.Shown):
             lines += [f"{fact.name}: {fact.invalid}"] if fact.invalid else []
             lines += [f"{fact.name} {clause}" for clause in fact.broken]
         for row in self.table[~self.table["ok"]].to_dict("records") if self.fits else ():
-            values = ", ".join(f"{label} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
+            values = ", ".join(f"{title(label)} {tables.number(row[label], 10) or 'missing'}" for label in self.labels)
             line = f"{name_of(row)}: {values}; difference {row['difference']:.3g}, {row['tolerance']:.3g} allowed"
             lines.append(line)
         return lines
@@ -256,7 +258,7 @@ class Comparison(tables.Shown):
 
     def grade_of(self, judgement: Judgement) -> str:
         """``short``, ``imprecise`` or empty, of one of `judgements`."""
-        return next(given for each, given in zip(self.judgements, self.grades, strict=True) if each is judgement)
+        return next(lack for listed, lack in zip(self.judgements, self.grades, strict=True) if listed is judgement)
 
     @cached_property
     def apart(self) -> bool:
@@ -291,7 +293,7 @@ class Comparison(tables.Shown):
         """The declared reason, where default settings are declared to disagree just so and do; or where an engine is
         declared to have no way to write the model down, which no settings change.
         """
-        known = self.model.record.known_by(self.model.method)
+        known = self.model.record.known_by(self.model.method, versions.of, by_rounding=True)
         if known is None or known.verdict != self.verdict.word:
             return None
         return known.reason if self.settings == "default" or known.verdict == CANNOT_EXPRESS else None
@@ -318,11 +320,11 @@ class Comparison(tables.Shown):
             row = {**head, **judged, **told, "verdict": self.verdict.word}
             # What is not a column of fits.csv is for the site, which knows no engines.
             fits.append({**plain(row, FITS_COLUMNS), **_kind(fit.engine), "call": fit.call})
-        for each in self.absent:
-            head = {**model, "settings": each.settings, "engine": each.engine}
-            numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": each.seconds}
-            told = {"converged": False, "said_so": "", "messages": [each.reason], "verdict": self.verdict.word}
-            fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(each.engine)})
+        for absence in self.absent:
+            head = {**model, "settings": absence.settings, "engine": absence.engine}
+            numbers = {"loglik": np.nan, "gap": np.nan, "digits": np.nan, "seconds": absence.seconds}
+            told = {"converged": False, "said_so": "", "messages": [absence.reason], "verdict": self.verdict.word}
+            fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(absence.engine)})
         return {"estimates": estimates, "fits": fits}
 
     def _rendered(self) -> tables.Rendered:
@@ -331,16 +333,18 @@ class Comparison(tables.Shown):
         notes = []
         if self.fits:
             gaps = [
-                f"{title(label)} {f'{judgement.gap:.4g}' if given else f'< {self.allowed_gap:.0e}'}"
-                for (label, judgement), given in zip(self.judged, self.grades, strict=True)
+                f"{title(label)} {f'{judgement.gap:.4g}' if lack else f'< {self.allowed_gap:.0e}'}"
+                for (label, judgement), lack in zip(self.judged, self.grades, strict=True)
             ]
             notes.append(f"Below the {self.against.noun}, in log-likelihood units: {'; '.join(gaps)}.")
             # At the optimum what a package doubts is a matter of its last steps, which change from machine to machine.
-            graded = [each for each, given in zip(self.judged, self.grades, strict=True) if given]
+            graded = [pair for pair, lack in zip(self.judged, self.grades, strict=True) if lack]
             said = [f"{title(label)} {judgement.said_so}" for label, judgement in graded]
             notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
         notes += [
-            f"{title(each.engine)} gave no fit: {each.reason}." for each in self.absent if each not in self.missing
+            f"{title(absence.engine)} gave no fit: {absence.reason}."
+            for absence in self.absent
+            if absence not in self.missing
         ]
         notes += self.notes
         if self.known:

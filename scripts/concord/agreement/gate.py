@@ -73,7 +73,7 @@ class Gate(table.Shown):
     @property
     def unexplained(self) -> list[str]:
         """The lines of the accounts that nothing explains, a sentence each."""
-        return [f"{each.comparison.title}: {line}" for each in self.accounts for line in each.unexplained]
+        return [f"{account.comparison.title}: {line}" for account in self.accounts for line in account.unexplained]
 
     def grid(self) -> str:
         """A Markdown table: a row a model, a column a settings and method; the verdict, and the worst gap.
@@ -81,11 +81,11 @@ class Gate(table.Shown):
         The last column says of the fits that are short or imprecise whether their package itself expressed doubt.
         Models whose every verdict is ``agree`` share the last row. What is short is bold.
         """
-        columns = list(dict.fromkeys((each.settings, each.model.method) for each in self.comparisons))
+        columns = list(dict.fromkeys((comparison.settings, comparison.model.method) for comparison in self.comparisons))
         columns.sort(key=lambda column: (SETTINGS.index(column[0]), vocabulary.METHODS.index(column[1])))
         rows: dict[str, dict[tuple[str, str], str]] = {}
-        for each in self.comparisons:
-            rows.setdefault(each.model.id, {})[each.settings, each.model.method] = _cell(each)
+        for comparison in self.comparisons:
+            rows.setdefault(comparison.model.id, {})[comparison.settings, comparison.model.method] = _cell(comparison)
         calm = [id for id, cells in rows.items() if set(cells.values()) == {"agree"}]
         header = ["model", *(f"{settings}, {method}" for settings, method in columns), "said so?"]
         lines = [header, ["---"] * len(header)]
@@ -101,52 +101,55 @@ class Gate(table.Shown):
         """Whether the packages whose fits of a model are short or imprecise doubted them: ``warned`` or ``silent``,
         with the package and the method where not all did the same.
         """
-        found: dict[str, dict[str, list[str]]] = {}
-        for each in self.comparisons:
-            for i in each.parties if each.model.id == id and each.fits else ():
-                if each.grades[i]:
-                    judgement = each.judgements[i]
-                    where = each.model.method if judgement.fit.settings == "default" else f"tuned {each.model.method}"
-                    found.setdefault(title(judgement.fit.engine), {}).setdefault(judgement.said_so, []).append(where)
-        words = {word for said in found.values() for word in said}
+        by_engine: dict[str, dict[str, list[str]]] = {}
+        for comparison in self.comparisons:
+            for i in comparison.parties if comparison.model.id == id and comparison.fits else ():
+                if comparison.grades[i]:
+                    judgement = comparison.judgements[i]
+                    where = ("" if judgement.fit.settings == "default" else "tuned ") + comparison.model.method
+                    said_by = by_engine.setdefault(title(judgement.fit.engine), {})
+                    said_by.setdefault(judgement.said_so, []).append(where)
+        words = {word for said in by_engine.values() for word in said}
         if len(words) < 2:
             return "".join(words)
         told = {
             engine: ", ".join(f"{word} by {' and '.join(where)}" for word, where in said.items())
-            for engine, said in found.items()
+            for engine, said in by_engine.items()
         }
         return "; ".join(f"{engine} {words}" for engine, words in told.items())
 
     def reached(self) -> str:
         """A Markdown table: of every engine, by settings, how many fits are at the optimum, and which are not."""
-        found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
-        for each in self.comparisons:
-            for _, judgement in each.judged:
-                there, short = found.setdefault((judgement.fit.engine, judgement.fit.settings), ([], []))
-                given = each.grade_of(judgement)
-                named = ", ".join([each.model.method, *([f"{given} by {judgement.gap:.2g}"] if given else [])])
-                (short if given else there).append(f"{each.model.id} ({named})")
-            for absent in each.absent:
-                found.setdefault((absent.engine, absent.settings), ([], []))[1].append(
-                    f"{each.model.id} ({each.model.method}, {absent.kind})"
+        by_fit: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+        for comparison in self.comparisons:
+            for _, judgement in comparison.judged:
+                there, short = by_fit.setdefault((judgement.fit.engine, judgement.fit.settings), ([], []))
+                grade = comparison.grade_of(judgement)
+                named = ", ".join([comparison.model.method, *([f"{grade} by {judgement.gap:.2g}"] if grade else [])])
+                (short if grade else there).append(f"{comparison.model.id} ({named})")
+            for absent in comparison.absent:
+                by_fit.setdefault((absent.engine, absent.settings), ([], []))[1].append(
+                    f"{comparison.model.id} ({comparison.model.method}, {absent.kind})"
                 )
         lines = [["engine", "settings", "at the optimum", "not there"], ["---"] * 4]
-        for (engine, settings), (there, short) in sorted(found.items(), key=lambda item: _rank(*item[0])):
+        for (engine, settings), (there, short) in sorted(by_fit.items(), key=lambda item: _rank(*item[0])):
             lines.append([engine, settings, f"{len(there)} of {len(there) + len(short)}", ", ".join(short) or "none"])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def _rendered(self) -> table.Rendered:
-        wrong = {each.comparison.title: len(each.unexplained) for each in self.accounts if each.unexplained}
+        wrong = {account.comparison.title: len(account.unexplained) for account in self.accounts if account.unexplained}
         rows: list[table.Row] = []
-        for each in self.comparisons:
-            word, expected = each.verdict.word, _expected(each)
-            if each.title in wrong:
-                count = wrong[each.title]
+        for comparison in self.comparisons:
+            word, expected = comparison.verdict.word, _expected(comparison)
+            if comparison.title in wrong:
+                count = wrong[comparison.title]
                 lines = f"{count} {'lines' if count > 1 else 'line'} that nothing explains"
                 word, expected = f"differ: {lines}" if word == AGREE else f"{word}; {lines}", "no"
-            rows.append([each.model.id, each.model.method, each.settings, word, _said(each), expected])
+            rows.append(
+                [comparison.model.id, comparison.model.method, comparison.settings, word, _said(comparison), expected]
+            )
         header = ["model", "method", "settings", "verdict", "said so?", "expected"]
-        if all(each.model.dataset.place is None for each in self.comparisons):  # of a user's table nothing is expected
+        if all(one.model.dataset.place is None for one in self.comparisons):  # of a user's table nothing is expected
             agreed = sum(row[3] == AGREE for row in rows)
             shown = [row[:-1] for row in rows]
             return f"{agreed} of {len(rows)} comparisons agree", header[:-1], shown, 5, self.unexplained
@@ -154,7 +157,7 @@ class Gate(table.Shown):
         return f"{passed} of {len(rows)} comparisons as expected", header, rows, len(header), self.unexplained
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        records = [each.record() for each in self.comparisons]
+        records = [comparison.record() for comparison in self.comparisons]
         rows = {key: [row for record in records for row in record[key]] for key in ("estimates", "fits")}
         return {**super()._repr_mimebundle_(), MEDIA_TYPE: rows}
 
@@ -166,8 +169,8 @@ def _rank(engine: str, settings: str) -> tuple[int, int]:
 def _said(comparison: Comparison) -> str:
     """Whether the packages whose fits are short or imprecise doubted them."""
     graded = [comparison.judgements[i] for i in comparison.parties if comparison.fits and comparison.grades[i]]
-    words = list(dict.fromkeys(each.said_so for each in graded))
-    return words[0] if len(words) == 1 else ", ".join(f"{each.fit.engine} {each.said_so}" for each in graded)
+    words = list(dict.fromkeys(judgement.said_so for judgement in graded))
+    return words[0] if len(words) == 1 else ", ".join(f"{title(one.fit.engine)} {one.said_so}" for one in graded)
 
 
 def _cell(comparison: Comparison) -> str:

@@ -77,6 +77,6 @@ def judge(fit: Fit, against: Reference | None = None) -> Judgement:
 def correct_digits(fit: Fit, against: Reference) -> pd.Series:
     """Correct significant digits of every estimate, worst first; index ``effect, group, term``."""
     correct = against.estimates.set_index(KEY)["estimate"]
-    given = fit.estimates.set_index(KEY)["estimate"]
-    digits = [lre(value, right) for value, right in zip(given.reindex(correct.index), correct, strict=True)]
+    stated = fit.estimates.set_index(KEY)["estimate"]
+    digits = [lre(value, right) for value, right in zip(stated.reindex(correct.index), correct, strict=True)]
     return pd.Series(digits, index=correct.index, name="digits", dtype=float).sort_values(kind="stable")

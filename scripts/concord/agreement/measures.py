@@ -157,7 +157,7 @@ class Judge:
             # What is claimed is told even where the estimates mean nothing.
             return Measure(fit, gap, math.nan, Resolution(0.0, 0.0, np.zeros(likelihood.p)), None)
         claimed = fit.loglik
-        resolved = resolution.at(fit, likelihood, own, claimed - own)
+        resolved = resolution.of_fit(fit, likelihood, own, claimed - own)
         return Measure(fit, gap, slope(fit, likelihood), resolved, self._stated(fit, own, claimed, gap, resolved))
 
     def fact(self, measured: Measure, name: str, digits: float = math.nan, search: bool = False) -> Fact:
@@ -358,12 +358,12 @@ def unexplained(judge: Judge, measured: Sequence[Measure]) -> Mask:
     """Which estimates, in the order of `Fit.estimates`, are apart by more than the fits' gaps explain, and by more than
     the tolerance of one alone; shape (k,). A fit below the reference is not held to the others.
     """
-    far: Mask = ~np.all([np.isfinite(each.fit.parameters.packed) for each in measured], axis=0)
-    measured = [each for each in measured if each.gap <= judge.allowed + each.resolution.gap]
+    far: Mask = ~np.all([np.isfinite(measure.fit.parameters.packed) for measure in measured], axis=0)
+    measured = [measure for measure in measured if measure.gap <= judge.allowed + measure.resolution.gap]
     if len(measured) < 2:
         return far
-    values = np.array([each.fit.parameters.packed for each in measured])
-    reach = np.array([judge.explained(each) for each in measured])
+    values = np.array([measure.fit.parameters.packed for measure in measured])
+    reach = np.array([judge.explained(measure) for measure in measured])
     for i, j in combinations(range(len(measured)), 2):
         far |= np.abs(values[i] - values[j]) > reach[i] + reach[j]
     if far.any():
@@ -374,22 +374,22 @@ def unexplained(judge: Judge, measured: Sequence[Measure]) -> Mask:
 
 def undefined(measured: Sequence[Measure]) -> Mask:
     """Which standard errors are missing, or stand where their definition gives nothing, shape (p,)."""
-    stated = [each.stated for each in measured if each.stated is not None]
+    stated = [measure.stated for measure in measured if measure.stated is not None]
     missing: Mask = np.any(
-        [~np.isfinite(each.std_error) | (~np.isfinite(each.expected) & ~each.errors_hold) for each in stated], axis=0
+        [~np.isfinite(said.std_error) | (~np.isfinite(said.expected) & ~said.errors_hold) for said in stated], axis=0
     )
     return missing
 
 
 def by_definition(measured: Sequence[Measure]) -> Mask:
     """Which standard errors are apart, though each is right, because one is the joint Hessian's; shape (p,)."""
-    stated = [each.stated for each in measured if each.stated is not None]
+    stated = [measure.stated for measure in measured if measure.stated is not None]
     if not stated:
         return np.zeros(0, bool)
-    values, conditional = (np.array([getattr(each, name) for each in stated]) for name in ("std_error", "conditional"))
-    joint = np.array([each.joint for each in stated])
-    allowed = 2 * np.max([each.error_allowed for each in stated], axis=0)
-    right = np.all([each.errors_hold for each in stated], axis=0)
+    values, conditional = (np.array([getattr(said, name) for said in stated]) for name in ("std_error", "conditional"))
+    joint = np.array([said.joint for said in stated])
+    allowed = 2 * np.max([said.error_allowed for said in stated], axis=0)
+    right = np.all([said.errors_hold for said in stated], axis=0)
     with np.errstate(invalid="ignore"):
         apart = np.ptp(values, axis=0) > np.ptp(conditional, axis=0) + allowed
     several: Mask = right & apart & joint.any(axis=0) & ~joint.all(axis=0)
@@ -400,7 +400,11 @@ def definitions_told(measured: Sequence[Measure], names: Sequence[str]) -> list[
     """Why right standard errors are apart, a clause each; empty where none are."""
     if not by_definition(measured).any():
         return []
-    up = [name for each, name in zip(measured, names, strict=True) if each.stated is not None and not each.stated.down]
+    up = [
+        name
+        for measure, name in zip(measured, names, strict=True)
+        if measure.stated is not None and not measure.stated.down
+    ]
     return [
         "standard errors differ by definition: conditional on theta they agree",
         *(f"those of {name} mean nothing: its Hessian is not negative definite" for name in up),

@@ -50,7 +50,7 @@ class Resolution:
     cause: str = ""
 
 
-def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> Resolution:
+def of_fit(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> Resolution:
     """At a fit's own estimates.
 
     Parameters
@@ -88,7 +88,7 @@ def at(fit: Fit, likelihood: Likelihood, own: float, off: float = math.inf) -> R
         residuals = EPS * float(left @ left) / (2 * fit.residual_variance / scale**2)
     stated = common + traced + inverted + residuals
     gap = by_X + min(traced + inverted + residuals, 10 * abs(off))
-    return Resolution(stated, gap, errors, _cause(fit, likelihood, traced, inverted))
+    return Resolution(stated, gap, errors, _cause(likelihood, traced, inverted))
 
 
 def _held(fit: Fit, likelihood: Likelihood) -> float:
@@ -105,7 +105,7 @@ def inversion(fit: Fit) -> float:
         return 0.0
     terms = zip(fit.model.design.terms, fit.covariances, strict=True)
     return float(
-        sum(len(term.levels) * EPS / max(least_eigenvalue(each), EPS) for term, each in terms if len(each) > 1)
+        sum(len(term.levels) * EPS / max(least_eigenvalue(factor), EPS) for term, factor in terms if len(factor) > 1)
     )
 
 
@@ -123,7 +123,7 @@ def collinear(likelihood: Likelihood) -> str:
     return f"the columns {', '.join(names)} of the fixed effects are nearly collinear (condition {condition:.1g})"
 
 
-def _cause(fit: Fit, likelihood: Likelihood, traced: float, inverted: float) -> str:
+def _cause(likelihood: Likelihood, traced: float, inverted: float) -> str:
     if inverted > max(traced, 1e-9):
         return (
             f"its own log-likelihood has a rounding error of up to {inverted:.1g} there, for it inverts a covariance "

@@ -79,9 +79,9 @@ class Sweep(tables.Shown):
             head = [row["engine"], row["optimizer"], row["predictors"]]
             rows.append([*head, "✓" if reached else "✗", claim, shown, digits, said])
         counts = []
-        for (engine, predictors), mine in self.table.groupby(["engine", "predictors"], sort=False):
-            reached = self.reached[mine.index]
-            counts.append(f"{title(engine)} {predictors} {reached.sum()} of {len(mine)}")
+        for (engine, predictors), fits in self.table.groupby(["engine", "predictors"], sort=False):
+            reached = self.reached[fits.index]
+            counts.append(f"{title(engine)} {predictors} {reached.sum()} of {len(fits)}")
         silent = (self.table["converged"] & ~self.reached).sum()
         notes = [f"At the optimum: {'; '.join(counts)}. Short and yet said to have converged: {silent}.", *self.notes]
         header = ["engine", "optimizer", "predictors", "optimum", "claim", "gap", "digits", "message"]
@@ -175,17 +175,17 @@ def recoded(model: Model) -> tuple[dict[str, pd.DataFrame], list[str]]:
 def _same_model(model: Model, columns: dict[str, pd.Series]) -> bool:
     """Whether the formula on the table with these columns replaced is the same model in another coding."""
     try:
-        made = matrices.design(model.formula, model.frame.assign(**columns))
+        changed = matrices.design(model.formula, model.frame.assign(**columns))
     except syntax.FormulaError:
         return False
     design = model.design
-    if not np.array_equal(made.rows, design.rows) or not np.array_equal(made.y, design.y):
+    if not np.array_equal(changed.rows, design.rows) or not np.array_equal(changed.y, design.y):
         return False
     pairs: Sequence[tuple[Matrix, Matrix]] = [
-        (made.X, design.X),
-        *((new.matrix, old.matrix) for new, old in zip(made.terms, design.terms, strict=True)),
+        (changed.X, design.X),
+        *((new.matrix, old.matrix) for new, old in zip(changed.terms, design.terms, strict=True)),
     ]
-    groups = all(np.array_equal(new.codes, old.codes) for new, old in zip(made.terms, design.terms, strict=True))
+    groups = all(np.array_equal(new.codes, old.codes) for new, old in zip(changed.terms, design.terms, strict=True))
     return groups and all(between(new, old) is not None for new, old in pairs)
 
 

@@ -42,7 +42,7 @@ def build(shown: Iterable[tuple[str, float, pd.DataFrame]], parties: Sequence[st
     rows : what they are held to
     """
     # By name, and what only one fit has stays in sight.
-    joined = pd.concat([_column(*each) for each in shown], axis=1, join="outer", sort=False)
+    joined = pd.concat([_column(*column) for column in shown], axis=1, join="outer", sort=False)
     joined = joined.reindex(sorted(joined.index, key=lambda key: _ORDER[key[0]]))
     values = joined[[*parties]]
     joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
@@ -74,12 +74,12 @@ class Rows:
         self.allowed = allowed = judge.allowed
         self.names = judge.model.design.names
         self.places = {key: place for place, key in enumerate(keys)}
-        rooms = [judge.room(each.fit) for each in self.parties if self.comparable and math.isfinite(each.gap)]
+        rooms = [judge.room(party.fit) for party in self.parties if self.comparable and math.isfinite(party.gap)]
         self.alone = np.min([*rooms], axis=0) if rooms else judge.top.alone(allowed)
         self.far = 2 * judge.top.explained(allowed)
-        reach = [judge.explained(each) for each in self.parties if math.isfinite(each.gap) and self.within]
+        reach = [judge.explained(party) for party in self.parties if math.isfinite(party.gap) and self.within]
         self.reach = np.sum(sorted(reach, key=np.sum)[-2:], axis=0) if reach and self.comparable else 0 * self.alone
-        self.stated = [each.stated for each in self.parties if each.stated is not None]
+        self.stated = [party.stated for party in self.parties if party.stated is not None]
         self.complete = len(self.stated) == len(self.parties)
         self.by_definition = np.zeros(len(self.names), bool)
         if self.comparable and self.complete and self.parties:
@@ -89,12 +89,12 @@ class Rows:
         """What one number alone may be off."""
         effect, _, term = key
         if effect == "loglik":
-            return min((each.loglik_room for each in self.stated), default=math.nan)
+            return min((statement.loglik_room for statement in self.stated), default=math.nan)
         if effect == "std_error":
             place = self.names.index(term) if term in self.names else None
             if place is None:
                 return math.nan
-            return float(min((each.error_rooms[place] for each in self.stated), default=math.nan))
+            return float(min((statement.error_rooms[place] for statement in self.stated), default=math.nan))
         return float(self.alone[self.places[key]]) if key in self.places else math.nan
 
     def limit(self, key: Key) -> float:
@@ -125,7 +125,7 @@ class Rows:
         return bool(difference <= self.tolerance(key) or difference <= reach or math.isnan(reach))
 
     def _loglik_ok(self, difference: float) -> bool:
-        if not self.complete or not all(each.loglik_holds for each in self.stated):
+        if not self.complete or not all(statement.loglik_holds for statement in self.stated):
             return False
         return (self.comparable and self.within) or difference <= self.tolerance(("loglik", "", "logLik"))
 
@@ -133,7 +133,7 @@ class Rows:
         if not self.complete or term not in self.names:
             return False
         place = self.names.index(term)
-        if not all(each.errors_hold[place] for each in self.stated):
+        if not all(statement.errors_hold[place] for statement in self.stated):
             return False
         if difference <= 2 * self.tolerance(("std_error", "", term)):
             return True
@@ -141,10 +141,10 @@ class Rows:
         return self.comparable and self.within
 
 
-def rendered(given: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[str], list[list[object]]]:
+def rendered(frame: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[str], list[list[object]]]:
     """Header and rows of a table as they are shown; no row where there is no fit."""
     rows = []
-    for row in () if given is None else given.to_dict("records"):
+    for row in () if frame is None else frame.to_dict("records"):
         # Where they agree a difference is the noise of the last steps: it would change from machine to machine.
         within = row["ok"] and not row["definition"]
         bound = row["limit"] if np.isfinite(row["limit"]) else 1e-3 * abs(row[labels[0]])

@@ -23,9 +23,9 @@ class QuantityTolerance(Tolerance):
 def tolerances() -> Mapping[str, Mapping[str, Tolerance]]:
     """The tolerances of every quantity: of gaps for default and for tuned settings, of what fits state, and beyond."""
     content = tomllib.loads(Path(__file__).with_name("tolerances.toml").read_text(encoding="utf-8"))
-    made = {"quantities": QuantityTolerance}
+    classes = {"quantities": QuantityTolerance}
     return {
-        kind: {name: made.get(kind, Tolerance)(**each) for name, each in table.items()}
+        kind: {name: classes.get(kind, Tolerance)(**entry) for name, entry in table.items()}
         for kind, table in content.items()
     }
 

@@ -145,12 +145,13 @@ def decide(facts: Facts) -> Verdict:
     if not facts.judged:
         return Verdict(UNJUDGED, "the independent likelihood has no optimum")
     grades = [grade(fact, facts.allowed) for fact in facts.fits]
-    below = [(fact, given) for fact, given in zip(facts.fits, grades, strict=True) if given]
+    below = [(fact, graded) for fact, graded in zip(facts.fits, grades, strict=True) if graded]
     told, kinds = _told_below(facts, below)
-    gone = sorted(facts.gone, key=lambda each: each.kind != CANNOT_EXPRESS)
+    gone = sorted(facts.gone, key=lambda absent: absent.kind != CANNOT_EXPRESS)
     if gone:
         reasons = [
-            each.reason if each.kind == CANNOT_EXPRESS else f"{each.name} gave no fit: {each.reason}" for each in gone
+            absent.reason if absent.kind == CANNOT_EXPRESS else f"{absent.name} gave no fit: {absent.reason}"
+            for absent in gone
         ]
         held = [f"{fact.name} is at the {facts.noun}" for fact in facts.fits if not grade(fact, facts.allowed)]
         word = CANNOT_EXPRESS if gone[0].kind == CANNOT_EXPRESS else NO_FIT
@@ -167,7 +168,7 @@ def decide(facts: Facts) -> Verdict:
 
 def _sided(below: Sequence[tuple[Fact, str]], worst: str) -> str:
     """``python short`` where every fit that is short is by a package of Python."""
-    sides = sorted({fact.language.lower() for fact, given in below if given == worst})
+    sides = sorted({fact.language.lower() for fact, graded in below if graded == worst})
     return f"{'both' if len(sides) > 1 else sides[0]} {worst}"
 
 
@@ -183,7 +184,7 @@ def _wrong(facts: Facts, below: Sequence[tuple[Fact, str]]) -> tuple[list[str], 
         clauses.append(f"a fit is {-beaten:.3g} log-likelihood units above the reference: no optimum yet")
     # What is broken in a fit below the reference is told with it.
     lower = [fact.name for fact, _ in below]
-    clauses += [f"{fact.name} {each}" for fact in facts.fits if fact.name not in lower for each in fact.broken]
+    clauses += [f"{fact.name} {breach}" for fact in facts.fits if fact.name not in lower for breach in fact.broken]
     if facts.beyond:
         where = "" if below else f"all are at the {facts.noun}, and yet "
         clauses.append(f"{where}beyond tolerance in {', '.join(facts.beyond)}")
@@ -200,9 +201,9 @@ def _told_below(facts: Facts, below: Sequence[tuple[Fact, str]]) -> tuple[list[s
     together = _at_lower_optima(facts, [fact for fact, _ in below])
     if together:
         reasons.append(together)
-    for fact, given in below:
-        found, why = _shortfall(fact, given, facts)
-        kinds += found
+    for fact, graded in below:
+        fact_kinds, why = _shortfall(fact, graded, facts)
+        kinds += fact_kinds
         reasons.append(f"{fact.name} {why}")
     return reasons, kinds
 
@@ -237,7 +238,7 @@ def _place(fact: Fact, facts: Facts) -> int | None:
     return place if place and apart[place] <= max(GAP, 1e-3 * fact.gap) else None
 
 
-def _shortfall(fact: Fact, given: str, facts: Facts) -> tuple[list[str], str]:
+def _shortfall(fact: Fact, graded: str, facts: Facts) -> tuple[list[str], str]:
     """Why a fit is below the reference, from what is seen where it stopped: kinds of evidence, and a clause."""
     silent = [] if fact.doubted else ["silent failure"]
     broken = f"; it {'; it '.join(fact.broken)}" if fact.broken else ""
@@ -253,7 +254,7 @@ def _shortfall(fact: Fact, given: str, facts: Facts) -> tuple[list[str], str]:
     if fact.converged and fact.doubted:
         claim = "it claims to have converged, with a warning"
     digits = "" if math.isnan(fact.digits) else f", {_counted(math.floor(fact.digits))} of its worst estimate right"
-    where = f"is {given}: it stopped {fact.gap:.3g} log-likelihood units below the {facts.noun}{digits}{broken}"
+    where = f"is {graded}: it stopped {fact.gap:.3g} log-likelihood units below the {facts.noun}{digits}{broken}"
     why = ""
     if _place(fact, facts) is not None:
         kinds.append("another optimum")
@@ -283,7 +284,7 @@ def _agreed(facts: Facts) -> Verdict:
         reason += ", which lies on the boundary: a covariance matrix is singular there"
     if facts.by_definition:
         kinds.append("other definition")
-        reason += "".join(f"; {each}" for each in facts.by_definition)
+        reason += "".join(f"; {note}" for note in facts.by_definition)
     for cause in dict.fromkeys(fact.cause for fact in facts.fits if fact.cause):
         kinds.append("rounding")
         reason += f"; {' and '.join(fact.name for fact in facts.fits if fact.cause == cause)}: {cause}"

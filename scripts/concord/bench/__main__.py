@@ -9,68 +9,34 @@ from typing import Any
 
 import concord.bench
 from concord.bench import batches, comparisons, growth, judging, results, studies
-from concord.bench.sides import Benchmark, SideFailed, measure, spread_text, time_text
+from concord.bench.sides import Benchmark, Side, SideFailed, measure, spread_text, time_text
+from concord.errors import InputError
 
-BENCHMARKS = {
-    "judge": Benchmark(
-        "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
-        judging.judge_by_likelihood,
-        judging.judge_by_deviance,
-        goal=1.0,
-        rounds=9,
-    ),
-    "optimum": Benchmark(
-        "find the optimum of all models by REML and ML: likelihood / lmer",
-        judging.optima_by_likelihood,
-        judging.optima_by_lmer,
-        goal=1.0,
-        rounds=9,
-    ),
-    "profile": Benchmark(
-        "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
-        judging.profile_by_likelihood,
-        judging.profile_by_lme4,
-        goal=0.05,
-        rounds=3,
-    ),
-    "compare": Benchmark(
-        "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
-        comparisons.compare_to_verdict,
-        comparisons.compare_bare,
-        goal=1.5,
-        rounds=5,
-    ),
-    "large": Benchmark(
-        f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
-        comparisons.large_outside,
-        comparisons.large_inside,
-        goal=0.1,
-    ),
-    "simulate": Benchmark(
-        f"simulate {studies.MODEL} on {studies.WORKERS} workers, and a bare serial loop over the same fits",
-        studies.study_on_workers,
-        studies.bare_loop,
-        goal=1 / 1.8,
-    ),
-    "loops": Benchmark(
-        f"{studies.WORKERS} bare loops side by side, and one: the least that {studies.WORKERS} workers can take here",
-        studies.bare_loops,
-        studies.bare_loop,
-        goal=1 / 1.8,
-    ),
-    "replicate": Benchmark(
-        f"a replicate of {studies.MODEL}: seconds outside the engines, and inside",
-        studies.study_outside,
-        studies.study_inside,
-        goal=0.05,
-    ),
-    "reports": Benchmark(
-        "python -m concord reports, and a loop over the papermill command",
-        batches.reports_batch,
-        batches.reports_loop,
-        goal=0.5,
-    ),
+_TIMED = {
+    "judge": "judge a fit of dietox's random slope: likelihood / one evaluation of lme4's deviance function",
+    "optimum": "find the optimum of all models by REML and ML: likelihood / lmer",
+    "profile": "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
+    "compare": "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
+    "large": f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
+    "simulate": f"simulate {studies.MODEL} on {studies.WORKERS} workers, and a bare serial loop over the same fits",
+    "loops": f"{studies.WORKERS} bare loops side by side, and one: the least that {studies.WORKERS} workers can take "
+    "here",
+    "replicate": f"a replicate of {studies.MODEL}: seconds outside the engines, and inside",
+    "reports": "python -m concord reports, and a loop over the papermill command",
 }
+# Both sides, the goal, and how many rounds.
+_SIDES: dict[str, tuple[Side, Side, float, int]] = {
+    "judge": (judging.judge_by_likelihood, judging.judge_by_deviance, 1.0, 9),
+    "optimum": (judging.optima_by_likelihood, judging.optima_by_lmer, 1.0, 9),
+    "profile": (judging.profile_by_likelihood, judging.profile_by_lme4, 0.05, 3),
+    "compare": (comparisons.compare_to_verdict, comparisons.compare_bare, 1.5, 5),
+    "large": (comparisons.large_outside, comparisons.large_inside, 0.1, 1),
+    "simulate": (studies.study_on_workers, studies.bare_loop, 1 / 1.8, 1),
+    "loops": (studies.bare_loops, studies.bare_loop, 1 / 1.8, 1),
+    "replicate": (studies.study_outside, studies.study_inside, 0.05, 1),
+    "reports": (batches.reports_batch, batches.reports_loop, 0.5, 1),
+}
+BENCHMARKS = {name: Benchmark(title, *_SIDES[name]) for name, title in _TIMED.items()}
 GROWTHS = {
     "growth-likelihood": "how the independent likelihood's fit grows with the rows",
     "growth-outside": "how everything outside the engines grows with the rows: reading, preparing, judging, comparing",
@@ -92,25 +58,29 @@ def main() -> int:
     )
     parser.add_argument("--results", type=Path, metavar="FILE", help="default: notebooks/speed.jsonl")
     parser.add_argument("--folder", type=Path, help="with the notebooks; default: notebooks")
-    given = parser.parse_args()
-    if unknown := [name for name in given.names if name not in every]:
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in every]:
         parser.error(f"no benchmark is called {unknown[0]}: there are {', '.join(every)}")
-    if given.rounds is not None and given.rounds < 1:
+    if args.rounds is not None and args.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    sizes = [size for size in growth.SIZES if size <= given.rows]
+    sizes = [size for size in growth.SIZES if size <= args.rows]
     if len(sizes) < 2:
         parser.error(f"--rows must be {growth.SIZES[1]} or more: growth is between two sizes")
-    found = {}
-    for name in given.names or every:
-        try:
+    try:
+        place = args.results or results.place()  # asked first: what is measured has to go somewhere
+        records = {}
+        for name in args.names or every:
             if name in GROWTHS:
-                found[name] = grown(name, sizes)
+                records[name] = grown(name, sizes)
             else:
-                found[name] = compared(name, given.rounds, given.folder.absolute() if given.folder else None)
-        except SideFailed as failure:
-            print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
-            return 1
-    results.keep(found, given.results)
+                records[name] = compared(name, args.rounds, args.folder.absolute() if args.folder else None)
+    except SideFailed as failure:
+        print(f"bench: {name}: one side failed, so there is no ratio: {failure}", file=sys.stderr)
+        return 1
+    except InputError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    results.keep(records, place)
     return 0
 
 
@@ -135,7 +105,7 @@ def grown(name: str, sizes: list[int]) -> dict[str, Any]:
     for rows in sizes:
         points.append({"rows": rows, **growth.measured(name.partition("-")[2], rows)})
         print(f"  {rows} rows: {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB", file=sys.stderr)
-    power = growth.exponent(sizes, [each["seconds"] for each in points])
+    power = growth.exponent(sizes, [point["seconds"] for point in points])
     print(
         f"{name}: rows to the power {power:.2f}, goal at most 1; "
         f"{sizes[-1]} rows {time_text([points[-1]['seconds']])}, {points[-1]['peak']:.0f} MiB",

@@ -19,5 +19,5 @@ def reports_loop(folder: Path, notebooks: Path | None) -> None:
     """The same notebooks with the same methods, one after another, by the `papermill` command."""
     papermill = str(Path(sys.executable).with_name("papermill"))
     for report in plan(folder=notebooks):
-        given = [word for key, value in report.parameters.items() for word in ("-p", key, value)]
-        command([papermill, str(report.path), f"{report.id}.ipynb", *given], folder)
+        arguments = [word for key, value in report.parameters.items() for word in ("-p", key, value)]
+        command([papermill, str(report.path), f"{report.id}.ipynb", *arguments], folder)

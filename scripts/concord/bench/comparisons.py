@@ -95,7 +95,7 @@ def _large() -> tuple[float, float]:
         comparison = compare(*answers)
         repr(comparison)
         if comparison.absent:
-            raise SideFailed("; ".join(each.reason for each in comparison.absent))
+            raise SideFailed("; ".join(absence.reason for absence in comparison.absent))
         inside = sum(fit.seconds for fit in comparison.fits)
         return time.perf_counter() - began - inside, inside
 

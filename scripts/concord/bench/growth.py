@@ -41,7 +41,7 @@ LMER = """function(formula, data) {
 }"""
 
 
-def table(rows: int) -> pd.DataFrame:
+def drawn_table(rows: int) -> pd.DataFrame:
     """A response with a random intercept and slope in groups of ten, the same in every run."""
     random = np.random.default_rng(20261122)
     groups = np.repeat(np.arange(rows // ROWS_A_GROUP), ROWS_A_GROUP)
@@ -53,7 +53,7 @@ def table(rows: int) -> pd.DataFrame:
 
 def likelihood(rows: int) -> dict[str, float]:
     """The independent likelihood's fit, from the model's numbers on: ``seconds``, ``peak`` in MiB above the start."""
-    frame = table(rows)
+    frame = drawn_table(rows)
     X = np.column_stack([np.ones(rows), frame["x"]])
     levels = tuple(map(str, range(rows // ROWS_A_GROUP)))
     term = DesignTerm("g", ("(Intercept)", "x"), X, frame["g"].to_numpy(), levels)
@@ -69,9 +69,9 @@ def outside(rows: int) -> dict[str, float]:
 
     def engine(call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
-        made = call()
+        answer = call()
         inside[0] += time.perf_counter() - began
-        return made
+        return answer
 
     def asked(path: Path) -> float:
         inside[0], began = 0.0, time.perf_counter()
@@ -79,15 +79,15 @@ def outside(rows: int) -> dict[str, float]:
         frame = model.frame
         python = partial(smf.mixedlm, "y ~ x", frame, groups=frame["g"], re_formula="~x")
         by_python = engine(lambda: python().fit(method=["bfgs"], maxiter=1))
-        given = r.to_r(frame)
-        by_r = engine(lambda: r.call(r.interface().evalr(LMER), expression(model.formula), given))
+        frame_in_r = r.to_r(frame)
+        by_r = engine(lambda: r.call(r.interface().evalr(LMER), expression(model.formula), frame_in_r))
         repr(compare(mixedlm.from_native(by_python, model), lme4.from_native(by_r, model)))
         return time.perf_counter() - began - inside[0]
 
     with tempfile.TemporaryDirectory() as place:
         small, path = Path(place) / "small.csv", Path(place) / "growth.csv"
-        table(SIZES[0]).to_csv(small, index=False)
-        table(rows).to_csv(path, index=False)
+        drawn_table(SIZES[0]).to_csv(small, index=False)
+        drawn_table(rows).to_csv(path, index=False)
         asked(small)  # packages are loaded and R is started
         before = _peak()
         return {"seconds": asked(path), "inside": inside[0], "peak": _peak() - before}
@@ -99,8 +99,8 @@ def measured(what: str, rows: int) -> dict[str, float]:
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise SideFailed(f"{what}, {rows} rows, exit status {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    measures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measures
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:

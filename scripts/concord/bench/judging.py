@@ -32,12 +32,12 @@ FIT = """function(formula, data, reml) {
 def judge_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """One evaluation of the log-likelihood at a fit's estimates, on a prepared likelihood."""
     likelihood, optimum = _judged()
-    given = optimum.parameters
+    point = optimum.parameters
     for _ in range(EVALUATIONS // 10):
-        likelihood.loglik(given)
+        likelihood.loglik(point)
     began = time.perf_counter()
     for _ in range(EVALUATIONS):
-        likelihood.loglik(given)
+        likelihood.loglik(point)
     return (time.perf_counter() - began) / EVALUATIONS
 
 
@@ -55,9 +55,9 @@ def judge_by_deviance(folder: Path, notebooks: Path | None) -> float:
 
 def optima_by_likelihood(folder: Path, notebooks: Path | None) -> float:
     """Every model's optimum by each method, from its numbers: cross-products, then a search from each start."""
-    given = [(model.design, model.reml) for model in models.every()]
+    designs = [(model.design, model.reml) for model in models.every()]
     began = time.perf_counter()
-    for design, reml in given:
+    for design, reml in designs:
         Likelihood(design, reml).optimum()
     return time.perf_counter() - began
 
@@ -68,11 +68,10 @@ def optima_by_lmer(folder: Path, notebooks: Path | None) -> float:
 
 
 # The profile of the ML deviance, whatever the fit, as the reader asks for it; timed inside R.
-PROFILE = """function(formula, data) {
+PROFILE = """function(formula, data, labels) {
   fit <- lme4::lmer(formula, data, REML = FALSE)
-  seconds <- system.time(found <- suppressWarnings(stats::profile(fit)))[["elapsed"]]
-  ends <- stats::confint(found)
-  c(seconds, ends)
+  seconds <- system.time(found <- suppressWarnings(stats::profile(fit, signames = FALSE)))[["elapsed"]]
+  c(seconds, stats::confint(found)[labels, ])
 }"""
 
 
@@ -84,23 +83,24 @@ def profile_by_likelihood(folder: Path, notebooks: Path | None) -> float:
 def profile_by_lme4(folder: Path, notebooks: Path | None) -> float:
     """The same by lme4's profile of a fit that it has: the fit and the intervals are not counted."""
     model = models.get(JUDGED, "ML")
-    seconds, *ends = _in_r(PROFILE, expression(model.formula), model.frame)
-    ours = _profiled()[1]
+    _, ours, labels = _profiled()
+    seconds, *ends = _in_r(PROFILE, expression(model.formula), model.frame, labels)
     if len(ends) != len(ours) or any(abs(a - b) > 1e-4 * abs(b) for a, b in zip(ends, ours, strict=True)):
         raise SideFailed(f"lme4's intervals end at {ends}, the likelihood's at {ours}: not the same work")
     return seconds
 
 
-def _profiled() -> tuple[float, list[float]]:
-    """Seconds, and the ends of the intervals: the lower ones in lme4's order, then the upper ones."""
+def _profiled() -> tuple[float, list[float], list[str]]:
+    """Seconds; the ends of the intervals, the lower ones before the upper ones; and the parameters' labels."""
     design = models.get(JUDGED, "ML").design
     began = time.perf_counter()
-    made = profile.profiles(Likelihood(design, False))
-    for each in made:
-        each.walk()
-    found = [each.interval() for each in made]
+    profiles = profile.profiles(Likelihood(design, False))
+    for curve in profiles:
+        curve.walk()
+    intervals = [curve.interval() for curve in profiles]
     seconds = time.perf_counter() - began
-    return seconds, [each.lower for each in found] + [each.upper for each in found]
+    ends = [interval.lower for interval in intervals] + [interval.upper for interval in intervals]
+    return seconds, ends, [curve.parameter.label for curve in profiles]
 
 
 @cache
@@ -111,9 +111,9 @@ def _judged() -> tuple[Likelihood, Optimum]:
     return likelihood, likelihood.optimum()
 
 
-def _in_r(function: str, *given: object) -> list[float]:
+def _in_r(function: str, *values: object) -> list[float]:
     try:
         r.package("lme4")
-        return list(r.call(r.interface().evalr(function), *given))
+        return list(r.call(r.interface().evalr(function), *values))
     except r.RError as error:
         raise SideFailed(str(error)) from error

@@ -23,9 +23,9 @@ def ratios(table: pd.DataFrame) -> Picture:
     names = list(dict.fromkeys(table["benchmark"]))
     figure, axes = subplots(figsize=(8, 0.45 * len(names) + 1.2))
     for place, name in enumerate(names):
-        mine = table[table["benchmark"] == name]
+        rows = table[table["benchmark"] == name]
         # The newest run is filled, those before it are open, a little above each other.
-        for age, row in enumerate(reversed(list(mine.itertuples()))):
+        for age, row in enumerate(reversed(list(rows.itertuples()))):
             at, newest = place - min(age, 8) * 0.05, age == 0
             axes.plot(
                 [row.lowest / row.goal, row.highest / row.goal], [at, at], color=_COLOURS[0], alpha=1 if newest else 0.3
@@ -40,7 +40,7 @@ def ratios(table: pd.DataFrame) -> Picture:
             )
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xticks(_TICKS, [f"{each:g}" for each in _TICKS])
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
     axes.minorticks_off()
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -63,14 +63,14 @@ def growth(table: pd.DataFrame) -> Picture:
     """
     figure, (left, right) = subplots(1, 2, figsize=(9, 3.8))
     words = []
-    for number, (name, mine) in enumerate(table.groupby("benchmark", sort=False)):
-        mine = mine[mine["finished"] == mine["finished"].max()]
+    for number, (name, rows) in enumerate(table.groupby("benchmark", sort=False)):
+        rows = rows[rows["finished"] == rows["finished"].max()]
         style = {"color": _COLOURS[number % 4], "marker": _MARKERS[number % 4], "label": name.removeprefix("growth-")}
-        left.plot(mine["rows"], mine["seconds"], **style)
-        right.plot(mine["rows"], mine["peak"].clip(lower=0.1), **style)
-        last = mine.iloc[-1]
-        left.plot(mine["rows"], last["seconds"] * mine["rows"] / last["rows"], color=GREY, linewidth=1, linestyle=":")
-        right.plot(mine["rows"], last["peak"] * mine["rows"] / last["rows"], color=GREY, linewidth=1, linestyle=":")
+        left.plot(rows["rows"], rows["seconds"], **style)
+        right.plot(rows["rows"], rows["peak"].clip(lower=0.1), **style)
+        last = rows.iloc[-1]
+        left.plot(rows["rows"], last["seconds"] * rows["rows"] / last["rows"], color=GREY, linewidth=1, linestyle=":")
+        right.plot(rows["rows"], last["peak"] * rows["rows"] / last["rows"], color=GREY, linewidth=1, linestyle=":")
         words.append(
             f"{name.removeprefix('growth-')} takes {last['seconds']:.2g} s and {last['peak']:.0f} MiB for "
             f"{last['rows']:.0f} rows"

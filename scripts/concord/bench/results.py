@@ -6,10 +6,7 @@ A run is one line of JSON, added at the end, so that runs of years stand side by
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +22,8 @@ def place() -> Path:
 
 def about() -> dict[str, Any]:
     """When and where: the time, the machine, its processors, and the versions of what was timed."""
-    return {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": versions.collect((*versions.python_packages(), "papermill", "distributed"), ["lme4"]),
-    }
+    made_with = versions.collect((*versions.python_packages(), "papermill", "distributed"), ["lme4"])
+    return {**versions.provenance(), "versions": made_with}
 
 
 def keep(benchmarks: Mapping[str, Any], path: Path | None = None) -> None:
@@ -58,10 +50,10 @@ def ratios(kept: list[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for run in kept:
-        for name, each in run["benchmarks"].items():
-            values = pd.Series(each["ratios"])
+        for name, record in run["benchmarks"].items():
+            values = pd.Series(record["ratios"])
             spread = (float(values.median()), float(values.min()), float(values.max()))
-            rows.append((run["finished"], name, each["title"], *spread, each["goal"], run["processors"]))
+            rows.append((run["finished"], name, record["title"], *spread, record["goal"], run["processors"]))
     names = ["finished", "benchmark", "title", "ratio", "lowest", "highest", "goal", "processors"]
     return pd.DataFrame(rows, columns=names).astype({"finished": "datetime64[s, UTC]"})
 
@@ -71,16 +63,7 @@ def growth(kept: list[dict[str, Any]]) -> pd.DataFrame:
     rows = [
         (run["finished"], name, *(point[key] for key in ("rows", "seconds", "peak")))
         for run in kept
-        for name, each in run["benchmarks"].items()
-        for point in each.get("points", ())
+        for name, record in run["benchmarks"].items()
+        for point in record.get("points", ())
     ]
     return pd.DataFrame(rows, columns=["finished", "benchmark", "rows", "seconds", "peak"])
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")

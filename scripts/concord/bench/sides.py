@@ -82,9 +82,9 @@ def measure(benchmark: Benchmark, rounds: int, notebooks: Path | None = None) ->
 def time_text(seconds: list[float]) -> str:
     """The median and the spread, in a unit that shows them."""
     size, unit, form = next(
-        each
-        for each in ((1, "s", ".1f"), (1e3, "ms", ".1f"), (1e6, "us", ".0f"))
-        if statistics.median(seconds) * each[0] >= 0.5 or each[1] == "us"
+        scale
+        for scale in ((1, "s", ".1f"), (1e3, "ms", ".1f"), (1e6, "us", ".0f"))
+        if statistics.median(seconds) * scale[0] >= 0.5 or scale[1] == "us"
     )
     return f"{spread_text([value * size for value in seconds], form)} {unit}"
 

@@ -71,9 +71,9 @@ def _plan(replicates: int) -> store.Plan:
 
 def _experiment() -> Experiment:
     plan = _plan(1)
-    made = Experiment(plan.cases[0], plan.seed, plan.pairs)
-    made.replicate(0)  # packages are loaded, R is started
-    return made
+    experiment = Experiment(plan.cases[0], plan.seed, plan.pairs)
+    experiment.replicate(0)  # packages are loaded, R is started
+    return experiment
 
 
 def _bare(first: int, stop: int) -> float:

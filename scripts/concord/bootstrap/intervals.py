@@ -31,7 +31,7 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
     at = np.array([(1 - level) / 2, (1 + level) / 2])
     engines = [source for source in bootstrap.sources if source != INDEPENDENT]
     values = bootstrap.values
-    finite = {source: np.isfinite(each).all(axis=1) for source, each in values.items()}
+    finite = {source: np.isfinite(draws).all(axis=1) for source, draws in values.items()}
     present = [engine for engine in engines if (finite[engine] & finite[INDEPENDENT]).sum() > 1]
     absent = dict(bootstrap.absent)
     absent |= {engine: "fewer than two replicates gave estimates" for engine in engines if engine not in present}
@@ -44,20 +44,20 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
         rows = bootstrap.by_source[engine][kept]
         elsewhere = (rows["own"].eq(True) & ~(rows["gap"] <= bootstrap.allowed)).to_numpy()
         any_short |= bool(elsewhere.any())
-        mine = values[engine][kept]
-        own[engine] = np.quantile(mine, at, axis=0)
-        expected[engine] = np.quantile(np.where(elsewhere[:, None], mine, optima), at, axis=0)
+        draws = values[engine][kept]
+        own[engine] = np.quantile(draws, at, axis=0)
+        expected[engine] = np.quantile(np.where(elsewhere[:, None], draws, optima), at, axis=0)
     ends, spread = np.quantile(optima, at, axis=0), optima.std(axis=0)
-    made = []
+    all_lines = []
     for k, (effect, group, term) in enumerate(bootstrap.key.itertuples(index=False)):
         for end, name in enumerate(("lower", "upper")):
-            made.append(
+            all_lines.append(
                 Line(
                     "bootstrap",
                     f"bootstrap interval, {name}",
                     "interval_bootstrap",
-                    {engine: float(each[end, k]) for engine, each in own.items()},
-                    expected={engine: float(each[end, k]) for engine, each in expected.items()},
+                    {engine: float(quantiles[end, k]) for engine, quantiles in own.items()},
+                    expected={engine: float(quantiles[end, k]) for engine, quantiles in expected.items()},
                     independent=float(ends[end, k]),
                     effect=effect,
                     group=group,
@@ -67,7 +67,7 @@ def lines(bootstrap: Bootstrap, level: float = LEVEL) -> list[Line]:
                     short=any_short,
                 )
             )
-    return made
+    return all_lines
 
 
 def sheet(account: Account, drawn: Bootstrap) -> Sheet:

@@ -71,7 +71,7 @@ def bootstrap(
     known = (*refitting(), INDEPENDENT)
     engines = tuple(dict.fromkeys(known if engines is None else engines))
     if not engines or not set(engines) <= {*known}:
-        unknown = next((each for each in engines if each not in known), "")
+        unknown = next((engine for engine in engines if engine not in known), "")
         raise ValueError(f"engine {unknown!r}: one of {', '.join(known)}")
     if replicates < 1:
         raise ValueError(f"{replicates} replicates: at least one is needed")
@@ -79,8 +79,8 @@ def bootstrap(
     case, origin = _case(subject)
     settings = settings or ("tuned" if getattr(subject, "settings", "") == "tuned" else "default")
     absent = _absent(case.model, engines)
-    sources = [each for each in engines if each not in absent]
-    pairs = tuple((each, settings) for each in sources if each != INDEPENDENT)
+    sources = [engine for engine in engines if engine not in absent]
+    pairs = tuple((source, settings) for source in sources if source != INDEPENDENT)
     likelihood_of(case.model, case.response(seed, 0))  # which raises the errors that every replicate would have
     plan = Plan((case,), seed, replicates, pairs, thorough=False)
     with TemporaryDirectory(prefix="concord-bootstrap-") as folder, _bar(replicates, case.model.id, progress) as tell:
@@ -88,8 +88,8 @@ def bootstrap(
         kept = [schema(case.model.design).empty_table(), *Store(Path(folder)).rows(case.name, plan.manifest)]
     rows = pa.concat_tables(kept).to_pandas()
     if lost:
-        found = [INDEPENDENT, *(engine for engine, _ in pairs)]
-        nothing = [{"replicate": each.number, "engine": name, "error": each.why} for each in lost for name in found]
+        named = [INDEPENDENT, *(engine for engine, _ in pairs)]
+        nothing = [{"replicate": draw.number, "engine": name, "error": draw.why} for draw in lost for name in named]
         rows = pd.concat([rows, pd.DataFrame(nothing)]).sort_values("replicate", kind="stable")
     return Bootstrap(case, origin, seed, settings, sources, rows, absent, time.perf_counter() - began)
 

@@ -19,6 +19,7 @@ from scipy import stats
 
 from concord.agreement.tolerances import allowed_gap
 from concord.display import table as tables
+from concord.engines.engine import title
 from concord.models.model import Model
 from concord.models.parameters import KEY, keys
 from concord.simulation.case import Case
@@ -179,19 +180,19 @@ class Bootstrap(tables.Shown):
         ]
 
     def _rendered(self) -> tables.Rendered:
-        found = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
+        by_source = {(row.effect, row.group, row.term, row.source): row for row in self.intervals().itertuples()}
         rows = []
         for place, (effect, group, term) in enumerate(self.key.itertuples(index=False)):
-            mine = [found[effect, group, term, source] for source in self.sources]
-            cells = [f"{tables.number(row.lower, 5)} to {tables.number(row.upper, 5)}" for row in mine]
-            errors = np.array([(row.lower_error, row.upper_error) for row in mine]).max(axis=0)
+            own = [by_source[effect, group, term, source] for source in self.sources]
+            cells = [f"{tables.number(row.lower, 5)} to {tables.number(row.upper, 5)}" for row in own]
+            errors = np.array([(row.lower_error, row.upper_error) for row in own]).max(axis=0)
             kind = "fixed effect" if effect == "fixed" else "(co)variance"
             noise = f"{tables.number(errors[0], 2)}, {tables.number(errors[1], 2)}"
             rows.append([kind, group, term, tables.number(float(self.truth[place]), 5), *cells, noise])
         header = ["quantity", "group", "term", "drawn from", *self.sources, "Monte-Carlo error of the ends"]
-        title = f"{self.model.id}, {self.model.method}, {self.settings} settings: parametric bootstrap"
+        head = f"{self.model.id}, {self.model.method}, {self.settings} settings: parametric bootstrap"
         what = f"95 percent percentile intervals from {self.replicates} replicates, drawn from {self.origin}"
-        return f"{title}\n{what}.", header, rows, 3, self._notes()
+        return f"{head}\n{what}.", header, rows, 3, self._notes()
 
     def _notes(self) -> list[str]:
         notes = []
@@ -208,10 +209,10 @@ class Bootstrap(tables.Shown):
             if row["not converged"]:
                 words.append(f"{int(row['not converged'])} said not to have converged")
             if words:
-                notes.append(f"{source}, of {int(row['replicates'])}: {'; '.join(words)}.")
+                notes.append(f"{title(source)}, of {int(row['replicates'])}: {'; '.join(words)}.")
         if not notes:
             notes.append("Every replicate of every source reached the optimum of its response, and says so.")
-        return [*notes, *(f"{engine}: {why}." for engine, why in self.absent.items())]
+        return [*notes, *(f"{title(engine)}: {why}." for engine, why in self.absent.items())]
 
 
 def percentiles(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from concord import versions
 from concord.agreement.comparison import Comparison
 from concord.display import table
 from concord.engines import FORMERLY
-from concord.engines.engine import engines
+from concord.engines.engine import engines, title
 from concord.errors import InputError
 from concord.models.parameters import KEY
 
@@ -61,19 +61,23 @@ class Baseline:
     ----------
     versions : of Python, R and the packages that fit, by name
     entries : of every comparison, as `entry` makes them
+    more : what is written beside them, and never compared
     """
 
     versions: Mapping[str, str]
     entries: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
         """As JSON, a line for each quantity, so that a version control system shows what moved."""
         entries = ",\n".join(map(_entry_text, self.entries))
-        head = json.dumps({"format": FORMAT, "versions": dict(self.versions)}, indent=1, ensure_ascii=False)
+        head = json.dumps(
+            {"format": FORMAT, "versions": dict(self.versions), **self.more}, indent=1, ensure_ascii=False
+        )
         return f'{head[:-2]},\n "comparisons": [\n{entries}\n ]\n}}\n'
 
 
-def of(entries: Iterable[Mapping[str, Any]]) -> Baseline:
+def collected(entries: Iterable[Mapping[str, Any]]) -> Baseline:
     """Entries with the versions of what made them."""
     return Baseline(versions.versions()["version"].to_dict(), list(entries))
 
@@ -90,7 +94,9 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
         judgement.fit.engine: {"gap": _finite(judgement.gap), "converged": judgement.fit.converged, "absent": None}
         for judgement in comparison.judgements
     }
-    fits |= {each.engine: {"gap": None, "converged": None, "absent": each.reason} for each in comparison.absent}
+    fits |= {
+        absence.engine: {"gap": None, "converged": None, "absent": absence.reason} for absence in comparison.absent
+    }
     rows = comparison.table.to_dict("records") if comparison.fits else []
     quantities = [
         {name: row[name] for name in KEY}
@@ -136,12 +142,12 @@ def read(path: Path) -> Baseline:
     if content["format"] != FORMAT:
         raise InputError(f"{path}: is a baseline of format {content['format']!r}, not {FORMAT}: record it anew")
     try:
-        found = Baseline(content["versions"], [_renamed(each) for each in content["comparisons"]])
-        changes(found, found)
-        dict(found.versions)
+        recorded = Baseline(content["versions"], [_renamed(row) for row in content["comparisons"]])
+        changes(recorded, recorded)
+        dict(recorded.versions)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: is a damaged baseline ({type(error).__name__}: {error}): record it anew") from None
-    return found
+    return recorded
 
 
 def _renamed(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,34 +166,34 @@ def changes(then: Baseline, now: Baseline, *, partial: bool = False) -> list[Cha
     ----------
     partial : now holds some of the models only, on purpose: what it has not is not called gone
     """
-    before = {_key(each): each for each in then.entries}
-    found: list[Change] = []
-    for each in now.entries:
-        old = before.pop(_key(each), None)
+    before = {_key(row): row for row in then.entries}
+    listed: list[Change] = []
+    for row in now.entries:
+        old = before.pop(_key(row), None)
         if old is None:
-            found.append(Change("new", *_key(each), f"is new: {each['verdict']}"))
+            listed.append(Change("new", *_key(row), f"is new: {row['verdict']}"))
         else:
-            found += [Change(kind, *_key(each), what) for kind, what in _differences(old, each)]
+            listed += [Change(kind, *_key(row), what) for kind, what in _differences(old, row)]
     if not partial:
-        found += [Change("gone", *key, f"is gone; it was {old['verdict']}") for key, old in before.items()]
-    return found
+        listed += [Change("gone", *key, f"is gone; it was {old['verdict']}") for key, old in before.items()]
+    return listed
 
 
 def nearest(then: Baseline, now: Baseline) -> tuple[int, float, str]:
     """How close anything came to its tolerance: how many values both sides have, the largest move as a share of what
     is allowed, and a sentence that names it.
     """
-    before = {_key(each): each for each in then.entries}
-    found = [
-        (move.share, f"{', '.join(_key(new))}: {engine}, {move}")
+    before = {_key(row): row for row in then.entries}
+    shares = [
+        (move.share, f"{', '.join(_key(new))}: {title(engine)}, {move}")
         for new in now.entries
         if (old := before.get(_key(new))) and (old["data"], old["formula"]) == (new["data"], new["formula"])
         for engine in new["fits"]
         for move in _moves(engine, old, new)
         if move.then is not None and move.now is not None
     ]
-    share, what = max(found, default=(0.0, "nothing is in both"))
-    return len(found), share, what
+    share, what = max(shares, default=(0.0, "nothing is in both"))
+    return len(shares), share, what
 
 
 def versions_changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -201,7 +207,7 @@ def told(then: Baseline, now: Baseline, changes: Sequence[Change]) -> list[str]:
     moved = versions_changed(then.versions, now.versions)
     packages = ", ".join(f"{name} {old or 'none'} to {new or 'none'}" for name, old, new in moved)
     lines = [f"since the baseline, {packages or 'with the same versions'}: {len(changes) or 'no'} changes"]
-    return lines + [f"  {each}" for each in changes]
+    return lines + [f"  {change}" for change in changes]
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
@@ -210,33 +216,33 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[K
         return [("input", f"another formula than then, {old['formula']}: nothing else is compared")]
     if old["data"] != new["data"]:
         return [("input", "another table than then: nothing else is compared")]
-    found: list[tuple[Kind, str]] = []
+    differences: list[tuple[Kind, str]] = []
     if old["verdict"] != new["verdict"]:
-        found.append(("verdict", f"was {old['verdict']}, is {new['verdict']}: {new['reason']}"))
-    for engine in [*new["fits"], *(each for each in old["fits"] if each not in new["fits"])]:
+        differences.append(("verdict", f"was {old['verdict']}, is {new['verdict']}: {new['reason']}"))
+    for engine in [*new["fits"], *(engine for engine in old["fits"] if engine not in new["fits"])]:
         was, is_ = old["fits"].get(engine), new["fits"].get(engine)
         if was is None or is_ is None or (was["absent"] is None) != (is_["absent"] is None):
-            found.append(("estimate", f"{engine}: {_presence(was)}, {_presence(is_, now=True)}"))
+            differences.append(("estimate", f"{title(engine)}: {_presence(was)}, {_presence(is_, now=True)}"))
         elif is_["absent"] is None:
-            found += _moved(engine, old, new)
-    return found
+            differences += _moved(engine, old, new)
+    return differences
 
 
 def _moved(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Kind, str]]:
     """What one engine has moved: its gap, then its estimates in one sentence with the worst."""
-    found: list[tuple[Kind, str]] = []
-    was, is_ = (each["fits"][engine]["gap"] for each in (old, new))
+    moves: list[tuple[Kind, str]] = []
+    was, is_ = (row["fits"][engine]["gap"] for row in (old, new))
     moved = []
     for move in _moves(engine, old, new):
         if move.row["effect"] == "loglik" and _apart(was, is_) > move.allowed:
-            found.append(("gap", f"{engine}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
+            moves.append(("gap", f"{title(engine)}: was {_gap(was, move.allowed)}, is {_gap(is_, move.allowed)}"))
         elif move.share > 1.0:  # where the gap moved, the log-likelihood moved with it
             moved.append(move)
     if moved:
         worst = max(moved, key=lambda move: move.share)
         count = f"{len(moved)} of {len(new['quantities'])} quantities moved beyond tolerance, most of all"
-        found.append(("estimate", f"{engine}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
-    return found
+        moves.append(("estimate", f"{title(engine)}: {count if len(moved) > 1 else 'moved beyond tolerance:'} {worst}"))
+    return moves
 
 
 @dataclass(frozen=True)
@@ -271,7 +277,7 @@ def _moves(engine: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
     rows = {tuple(row[name] for name in KEY): row for row in old["quantities"]}
     for row in new["quantities"]:
         before = rows.get(tuple(row[name] for name in KEY), {"allowed": None})
-        allowed = max((each["allowed"] for each in (before, row) if each["allowed"] is not None), default=0.0)
+        allowed = max((one["allowed"] for one in (before, row) if one["allowed"] is not None), default=0.0)
         yield _Move(row, before.get(engine), row.get(engine), allowed)
 
 

@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Prove the optima and write them.
 
     Returns
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> int:
     from concord.reference import certification
     from concord.vocabulary import METHODS
 
-    chosen = [model.get(id, method) for id in given.model for method in METHODS] or list(model.every())
+    chosen = [model.get(id, method) for id in args.model for method in METHODS] or list(model.every())
     failed = certification.renew(chosen, print)
     for line in failed:
         print(f"concord: {line}", file=sys.stderr)

@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
         help="compare a team's own models, listed in its concord.toml, with the verdicts that it expects",
-        description="Compare every model of a concord.toml by both engines, at default and at tuned settings, and say "
+        description="Compare every model of a concord.toml by every engine, at default and at tuned settings, and say "
         "which verdicts are not those expected. Exit status: 0 all as expected and explained, 1 something is not, 2 "
         "input that cannot be used.",
     )
@@ -38,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Compare every model of a team by its methods, at default and at tuned settings, and say what is not as expected.
 
     A line for each goes to stdout as soon as it is done, then what has changed since the baseline. The files are
@@ -54,23 +54,23 @@ def run(given: argparse.Namespace) -> int:
     InputError : the team's file or the baseline cannot be used, or a file cannot be written where an option says;
         nothing is compared then
     """
-    from concord.commands import baseline, junit, markdown, team
-    from concord.commands.checked import compared, headline
+    from concord.commands import baseline, junit, markdown, team_file
+    from concord.commands.checked_model import compared, headline
     from concord.errors import InputError
     from concord.files import check_place, write
 
-    models = team.read(given.file)
-    then = baseline.read(given.baseline) if given.baseline else None
-    chosen = models if given.changed is None else team.touched(models, given.file, given.changed)
-    if given.record and len(chosen) < len(models):
+    models = team_file.read(args.file)
+    then = baseline.read(args.baseline) if args.baseline else None
+    chosen = models if args.changed is None else team_file.touched(models, args.file, args.changed)
+    if args.record and len(chosen) < len(models):
         raise InputError("--record with --changed: a baseline holds all models")
-    options = {"--junit-xml": given.junit_xml, "--summary": given.summary, "--record": given.record}
+    options = {"--junit-xml": args.junit_xml, "--summary": args.summary, "--record": args.record}
     written = {option: path for option, path in options.items() if path}
     for option, path in written.items():
         check_place(path, option)
     began = datetime.now(UTC)
-    cases = compared(chosen, given.engine_timeout, given.strict)
-    now = baseline.of(each for case in cases for each in case.entries) if then or written else None
+    cases = compared(chosen, args.engine_timeout, args.strict)
+    now = baseline.collected(entry for case in cases for entry in case.entries) if then or written else None
     changes = None
     if then and now:
         # What could not be compared this time is an error already, and not gone.

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 # Each imports what it needs when it runs: `--help` and a mistyped option answer at once.
-from concord.commands import certify, check, compare, refresh, reports, simulate, translate, upgrade, verdicts
+from concord.commands import certify, check, compare, refresh, reports, simulate, translate, upgrade, verdicts, versions
 from concord.errors import InputError
 
-COMMANDS = (reports, compare, translate, check, verdicts, upgrade, simulate, refresh, certify)
+COMMANDS = (reports, compare, translate, check, verdicts, upgrade, versions, simulate, refresh, certify)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,18 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     try:
-        return _told(given)
+        return _told(args)
     except KeyboardInterrupt:
         print("concord: interrupted", file=sys.stderr)
         return 130
 
 
-def _told(given: argparse.Namespace) -> int:
+def _told(args: argparse.Namespace) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
-        return int(given.command(given))
+        return int(args.command(args))
     except InputError as error:
         print(f"concord: {error}", file=sys.stderr)
         return 2

@@ -12,8 +12,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "compare",
-        help="fit one lme4 formula to your own table by both engines, and judge",
-        description="Fit one lme4 formula to your own table by MixedLM and lme4, and judge both. Prints the verdicts; "
+        help="fit one lme4 formula to your own table by every engine, and judge",
+        description="Fit one lme4 formula to your own table by every engine, and judge each. Prints the verdicts; "
         "writes the executed notebook, its HTML page, estimates.csv and fits.csv. Exit status: 0 agree, and all that "
         "the fits say is explained; 1 any other verdict, or a line that nothing explains; 2 input that cannot be used.",
     )
@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         type=arguments.seconds_or_none,
         default=60.0,
         metavar="SECONDS",
-        help="let every optimizer of both try, if that would take no longer; 0: not at all; default: %(default)g",
+        help="let every optimizer try, if that would take no longer; 0: not at all; default: %(default)g",
     )
     parser.add_argument(
         "--details",
@@ -43,18 +43,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         type=arguments.whole,
         default=0,
         metavar="REPLICATES",
-        help="intervals by the parametric bootstrap of both engines; default: none",
+        help="intervals by the parametric bootstrap of each engine; default: none",
     )
     parser.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     arguments.add_fits(parser)
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
-    """Compare both engines on one formula and one table; see `concord.reports.own_table.compare`."""
+def run(args: argparse.Namespace) -> int:
+    """Compare the engines on one formula and one table; see `concord.reports.own_table.compare`."""
     from concord.reports.own_table import compare
 
-    limits = {"engine_timeout": given.engine_timeout, "sweep_seconds": given.sweep, "details_seconds": given.details}
-    parameters = {"formula": given.formula, **limits, "replicates": given.bootstrap, "certify": given.certify}
-    methods = ("REML", "ML") if given.method == "both" else (given.method,)
-    return compare(given.data, methods, parameters, given.output, given.strict)
+    limits = {"engine_timeout": args.engine_timeout, "sweep_seconds": args.sweep, "details_seconds": args.details}
+    parameters = {"formula": args.formula, **limits, "replicates": args.bootstrap, "certify": args.certify}
+    methods = ("REML", "ML") if args.method == "both" else (args.method,)
+    return compare(args.data, methods, parameters, args.output, args.strict)

@@ -52,8 +52,8 @@ def install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> 
     command += ["--upgrade-strategy", "only-if-needed", "--", *requirements]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as file:
-        given = os.environ | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        done = subprocess.run(command, env=given, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False)
+        variables = os.environ | {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        done = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False)
     if done.returncode:
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("ERROR:")]
         said = lines[-1].removeprefix("ERROR: ") if lines else f"pip ended with status {done.returncode}"
@@ -62,8 +62,8 @@ def install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> 
 
 def installed(python: Path) -> list[tuple[str, str, str]]:
     """What pip has put there: name, version here (empty where it is not installed) and version there."""
-    found = importlib.metadata.distributions(path=[str(_packages(python))])
-    return sorted((each.metadata["Name"], _version(each.metadata["Name"]), each.version) for each in found)
+    distributions = importlib.metadata.distributions(path=[str(_packages(python))])
+    return sorted((one.metadata["Name"], _version(one.metadata["Name"]), one.version) for one in distributions)
 
 
 def check_import(python: Path, upgraded: Sequence[tuple[str, str, str]]) -> None:
@@ -85,7 +85,7 @@ def check_import(python: Path, upgraded: Sequence[tuple[str, str, str]]) -> None
 
 def nothing_newer(requirements: Sequence[str]) -> str:
     """The sentence for requirements that are met already."""
-    names = [re.split(r"[^A-Za-z0-9._-]", each, maxsplit=1)[0] for each in requirements]
+    names = [re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in requirements]
     have = [f"{name} {version}" for name in names if (version := _version(name))]
     return f"pip finds nothing newer than what is installed: {', '.join(have) or ', '.join(requirements)}."
 

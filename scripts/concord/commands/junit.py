@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from xml.etree import ElementTree
 
-from concord.commands.checked import CheckedModel
+from concord.commands.checked_model import CheckedModel
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,11 +32,11 @@ def junit_xml(cases: Sequence[CheckedModel], versions: Mapping[str, str], began:
         named = {"classname": f"concord.{_xml(case.model.name)}", "name": case.model.method}
         element = ElementTree.SubElement(suite, "testcase", {**named, "time": f"{case.seconds:.3f}"})
         if case.error:
-            given = {"message": _xml(case.error), "type": "crash" if case.trace else "unusable input"}
-            ElementTree.SubElement(element, "error", given).text = _xml(case.trace or case.error)
+            details = {"message": _xml(case.error), "type": "crash" if case.trace else "unusable input"}
+            ElementTree.SubElement(element, "error", details).text = _xml(case.trace or case.error)
         elif case.wrong:
-            given = {"message": _xml(", ".join(case.wrong)), "type": "verdict" if case.failures else "unexplained"}
-            ElementTree.SubElement(element, "failure", given).text = _xml("\n".join(case.sentences))
+            details = {"message": _xml(", ".join(case.wrong)), "type": "verdict" if case.failures else "unexplained"}
+            ElementTree.SubElement(element, "failure", details).text = _xml("\n".join(case.sentences))
         if case.comparisons:
             tables = "\n\n".join(map(repr, case.comparisons.values()))
             ElementTree.SubElement(element, "system-out").text = _xml(tables)

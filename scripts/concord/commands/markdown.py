@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from concord.agreement.tolerances import allowed_gap
-from concord.commands import baseline, sides
+from concord.commands import baseline, both_environments
 from concord.commands.baseline import Baseline, Change
-from concord.commands.checked import CheckedModel, headline
+from concord.commands.checked_model import CheckedModel, headline
 from concord.engines.engine import title
 from concord.vocabulary import SETTINGS
 
@@ -21,9 +21,9 @@ def summary(
     rows = [[*_row(case)] for case in cases]
     header = ["", "model", "method", "default", "tuned", "expected", "gap at default settings"]
     failed = [
-        f"- **{_text(case.model.name)}, {case.model.method}**: {_text(each)}"
+        f"- **{_text(case.model.name)}, {case.model.method}**: {_text(line)}"
         for case in cases
-        for each in ([f"error: {case.error}"] if case.error else case.sentences)
+        for line in ([f"error: {case.error}"] if case.error else case.sentences)
     ]
     left = [
         f"- {_text(case.model.name)}, {case.model.method}: {_text(case.left_out)}" for case in cases if case.left_out
@@ -60,10 +60,12 @@ def as_lists(changes: Sequence[Change]) -> list[str]:
     }
     parts = []
     for kind, head in titles.items():
-        found = [each for each in changes if each.kind == kind]
-        if found:
-            lines = [f"- {_text(f'{each.name}, {each.method}, {each.settings}: {each.what}')}" for each in found]
-            parts += [f"**{head}** ({len(found)})", "\n".join(lines)]
+        chosen = [change for change in changes if change.kind == kind]
+        if chosen:
+            lines = [
+                f"- {_text(f'{change.name}, {change.method}, {change.settings}: {change.what}')}" for change in chosen
+            ]
+            parts += [f"**{head}** ({len(chosen)})", "\n".join(lines)]
     return parts
 
 
@@ -93,13 +95,13 @@ def _gaps(case: CheckedModel) -> str:
     if comparison is None:
         return ""
     limit = allowed_gap("default", comparison.model)
-    found = []
+    gaps = []
     for i in comparison.parties if comparison.fits else ():
         judgement, grade = comparison.judgements[i], comparison.grades[i]
         gap = f"{judgement.gap:.3g} ({grade}, {judgement.said_so})" if grade else f"< {limit:.0e}"
-        found.append(f"{title(judgement.fit.engine)} {_text(gap)}")
-    found += [f"{title(each.engine)} no fit" for each in comparison.missing]
-    return ", ".join(found)
+        gaps.append(f"{title(judgement.fit.engine)} {_text(gap)}")
+    gaps += [f"{title(absence.engine)} no fit" for absence in comparison.missing]
+    return ", ".join(gaps)
 
 
 def _text(text: Any) -> str:
@@ -119,8 +121,8 @@ def upgrade_summary(
     """
     what_changed = ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
     count = len(other.entries)
-    changed = len({(each.name, each.method, each.settings) for each in changes})
-    verdict = sum(each.kind == "verdict" for each in changes)
+    changed = len({(change.name, change.method, change.settings) for change in changes})
+    verdict = sum(change.kind == "verdict" for change in changes)
     words = f"{verdict} of {count} verdicts change, and {changed} comparisons in anything beyond tolerance"
     parts = [f"## Upgrade check: {what_changed}", f"{words[0].upper()}{words[1:]}."]
     parts += as_lists(changes)
@@ -130,8 +132,8 @@ def upgrade_summary(
     more = {name: (before, now) for name, before, now in upgraded}
     rows = []
     for name in names:
-        before, now = (each.versions.get(name, "") for each in (present, other))
+        before, now = (side.versions.get(name, "") for side in (present, other))
         before, now = more.get(name, (before, now))
         rows.append([name, before, now if now == before else f"**{now}**"])
-    parts += ["### Versions", table(["", sides.PRESENT, sides.OTHER], rows)]
+    parts += ["### Versions", table(["", both_environments.PRESENT, both_environments.OTHER], rows)]
     return "\n\n".join(parts) + "\n"

@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Execute notebooks in place; one that fails is left as it was.
 
     Returns
@@ -43,39 +43,38 @@ def run(given: argparse.Namespace) -> int:
     """
     from concord.reports import execution, notebooks
 
-    found = notebooks.discover(given.folder)
+    known = notebooks.discover(args.folder)
     failed = []
-    for name in [notebooks.choose(name, found) for name in given.notebook] or list(found):
-        done = execution.refresh(found[name], given.timeout)
+    for name in [notebooks.choose(name, known) for name in args.notebook] or list(known):
+        done = execution.refresh(known[name], args.timeout)
         print(f"{name} {done.status}, {done.seconds:.1f} s", file=sys.stderr, flush=True)
         if done.status != execution.COMPLETED:
-            failed.append((found[name], done))
+            failed.append((known[name], done))
     for path, done in failed:
         where = f", cell {done.cell}" if done.cell else ""
         print(f"concord: {path}{where}: {shorten(done.error)}; left as it was", file=sys.stderr)
     if failed:
         return 1
-    if SOURCE in found and not given.folder and (not given.notebook or SOURCE in given.notebook):
+    if SOURCE in known and not args.folder and (not args.notebook or SOURCE in args.notebook):
         readme = checkout.path("README.md")
-        put(readme, shown(json.loads(found[SOURCE].read_text(encoding="utf-8"))))
+        put(readme, shown(json.loads(known[SOURCE].read_text(encoding="utf-8"))))
         print(f"{readme.name}: the grid is written", file=sys.stderr)
     return 0
 
 
 def shown(notebook: Mapping[str, Any]) -> str:
-    """The grid in an executed agreement.ipynb: the Markdown output of the cell that is tagged ``grid``.
+    """The grid in an executed agreement.ipynb, and what it was made with: the Markdown of the cells tagged ``grid``.
 
     Raises
     ------
     InputError : there is no such cell, or it shows no Markdown
     """
-    for cell in notebook["cells"]:
-        if TAG in cell["metadata"].get("tags", ()):
-            for output in cell.get("outputs", ()):
-                if "text/markdown" in output.get("data", {}):
-                    text = output["data"]["text/markdown"]
-                    return (text if isinstance(text, str) else "".join(text)).strip()
-    raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
+    cells = [cell for cell in notebook["cells"] if TAG in cell["metadata"].get("tags", ())]
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+    texts = ["".join(bundle["text/markdown"]).strip() for bundle in data if "text/markdown" in bundle]
+    if not texts:
+        raise InputError(f"agreement.ipynb: no cell tagged {TAG!r} shows a table in Markdown: run `make refresh`")
+    return "\n\n".join(texts)
 
 
 def written(text: str) -> str:

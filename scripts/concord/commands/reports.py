@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run the notebooks.
 
     Returns
@@ -42,5 +42,5 @@ def run(given: argparse.Namespace) -> int:
     """
     from concord.reports.batch import batch, plan
 
-    planned = plan(given.notebook, given.method, given.folder, given.model)
-    return batch(planned, given.output, given.timeout, given.scheduler, given.folder)
+    planned = plan(args.notebook, args.method, args.folder, args.model)
+    return batch(planned, args.output, args.timeout, args.scheduler, args.folder)

@@ -20,9 +20,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "simulate",
-        help="draw responses from a model, fit them by both engines, and count verdicts, gaps, bias and coverage",
+        help="draw responses from a model, fit them by the engines, and count verdicts, gaps, bias and coverage",
         description="Draw responses from a model of the workbook at its optimum, or from a grid of made-up designs; "
-        "fit each by both engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
+        "fit each by the engines, judge, and add up. The same command goes on where it stopped. Exit status: 0 all "
         "replicates are there, 1 some are not, 2 input that cannot be used.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model's id, such as sleepstudy-random_slope; or grid")
@@ -55,7 +55,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Run a study, or go on with it; print what it says and write that as CSV beside it.
 
     Tuned fits of a grid at the boundary would take most of the time, so a grid has default settings by default.
@@ -75,23 +75,21 @@ def run(given: argparse.Namespace) -> int:
     from concord.simulation.store import Plan, Store
     from concord.vocabulary import SETTINGS
 
-    settings = given.settings or ("default" if given.model == GRID else "both")
+    settings = args.settings or ("default" if args.model == GRID else "both")
     chosen = SETTINGS if settings == "both" else (settings,)
-    plan = Plan(
-        tuple(cases(given.model, given.method, given.seed, given.grid)), given.seed, given.replicates, pairs(chosen)
-    )
-    folder = given.output or FOLDER / f"{given.model}-{given.method}"
+    plan = Plan(tuple(cases(args.model, args.method, args.seed, args.grid)), args.seed, args.replicates, pairs(chosen))
+    folder = args.output or FOLDER / f"{args.model}-{args.method}"
     came, stopped = study.Progress(), ""
     with _Progress() as progress:
         try:
             came = study.run(
-                plan, folder, scheduler=given.scheduler, workers=given.workers, batch=given.batch, tell=progress.tell
+                plan, folder, scheduler=args.scheduler, workers=args.workers, batch=args.batch, tell=progress.tell
             )
         except KeyboardInterrupt:
             stopped = "interrupted"
         except study.StudyStopped as error:
             stopped = str(error)
-    total = given.replicates * len(plan.cases)
+    total = args.replicates * len(plan.cases)
     if stopped:
         kept = Store(folder).count(plan)  # as the folder has it: a part may have been written just before the end
         _say(f"concord: {stopped}: {kept} of {total} replicates are kept in {folder}; the same command goes on")

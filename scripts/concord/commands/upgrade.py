@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.set_defaults(command=run)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Install the requirements beside this environment, compare every model in both, and say what changes.
 
     Written into the folder: ``present.json`` and ``upgraded.json``, the baselines; ``summary.md``, which goes to stdout
@@ -43,24 +43,27 @@ def run(given: argparse.Namespace) -> int:
 
     Raises
     ------
-    InputError : pip cannot install the requirements, or what it installed cannot be imported; there is no such model
+    InputError : there are no models, or not this one; pip cannot install the requirements, or what it installed cannot
+        be imported
     """
-    from concord.commands import baseline, environment, sides
+    from concord.commands import baseline, both_environments, environment
     from concord.commands.markdown import upgrade_summary
+    from concord.data import datasets
     from concord.engines.engine import party
     from concord.errors import InputError
     from concord.files import write
     from concord.models import model
 
-    for id in given.model:
+    datasets.folder()  # without the workbook there is nothing to install for
+    for id in args.model:
         model.get(id)
-    folder, requirements = given.folder, given.requirements or party("Python").packages
+    folder, requirements = args.folder, args.requirements or party("Python").packages
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is not a folder: name another one with --folder")
     (folder / "summary.md").unlink(missing_ok=True)  # an earlier run's, which must not be taken for this one's
-    sides.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
+    both_environments.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
     python = environment.make(folder / "environment")
-    environment.install(python, requirements, given.pre, folder / "pip.log")
+    environment.install(python, requirements, args.pre, folder / "pip.log")
     installed = environment.installed(python)
     upgraded = [(name, before, now) for name, before, now in installed if before != now]
     if not upgraded:
@@ -68,11 +71,13 @@ def run(given: argparse.Namespace) -> int:
         write(folder / "summary.md", text)
         print(text, end="")
         return 0
-    sides.say("upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded))
+    both_environments.say(
+        "upgraded: " + ", ".join(f"{name} {before or 'none'} to {now}" for name, before, now in upgraded)
+    )
     environment.check_import(python, upgraded)
-    found = sides.compare(python, folder, given.model)
-    changes = baseline.changes(found[sides.PRESENT], found[sides.OTHER])
-    text = upgrade_summary(found[sides.PRESENT], found[sides.OTHER], upgraded, changes)
+    verdicts = both_environments.compare(python, folder, args.model)
+    changes = baseline.changes(verdicts[both_environments.PRESENT], verdicts[both_environments.OTHER])
+    text = upgrade_summary(verdicts[both_environments.PRESENT], verdicts[both_environments.OTHER], upgraded, changes)
     write(folder / "summary.md", text)
     print(text, end="")
     return 1 if changes else 0

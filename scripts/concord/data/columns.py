@@ -127,13 +127,13 @@ def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> Column:
 
 
 def _texts(series: pd.Series, missing: np.ndarray) -> Column:
-    codes, found = pd.factorize(series)
-    found = [str(each) for each in found]
-    order = sorted(range(len(found)), key=found.__getitem__)  # Python compares texts by code point
-    place = np.empty(len(found) + 1, np.int64)
-    place[order] = np.arange(len(found))
+    codes, texts = pd.factorize(series)
+    texts = [str(text) for text in texts]
+    order = sorted(range(len(texts)), key=texts.__getitem__)  # Python compares texts by code point
+    place = np.empty(len(texts) + 1, np.int64)
+    place[order] = np.arange(len(texts))
     place[-1] = -1
-    return Column(LEVELS, place[codes], missing, tuple(found[i] for i in order), text=True)
+    return Column(LEVELS, place[codes], missing, tuple(texts[i] for i in order), text=True)
 
 
 def _factor(series: pd.Series, name: str, missing: np.ndarray) -> Column:

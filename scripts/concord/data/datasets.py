@@ -13,18 +13,19 @@ import io
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from concord import checkout
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
+from concord.data.version_ranges import contains, outside
 from concord.errors import InputError
 
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
@@ -38,15 +39,25 @@ Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
+def _range(text: str) -> str:
+    contains(text, "0")
+    return text
+
+
+Range = Annotated[str, AfterValidator(_range)]
+
+
 class DatasetError(InputError):
     """A dataset's folder, TOML or CSV is not what it should be; the message names the file and the key."""
 
 
-class _Record(BaseModel):
+class StrictRecord(BaseModel):
+    """A table of a file: what is not one of its keys, or of another type, is an error."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Column(_Record):
+class ColumnRecord(StrictRecord):
     """What one column of the table holds."""
 
     type: Literal["number", "integer", "boolean", "string", "factor", "ordered"]
@@ -55,7 +66,7 @@ class Column(_Record):
     levels: list[str] | None = None
 
     @model_validator(mode="after")
-    def _levels_belong_to_factors(self) -> Column:
+    def _levels_belong_to_factors(self) -> ColumnRecord:
         if (self.levels is not None) != (self.type in ("factor", "ordered")):
             raise ValueError("levels belong to the types factor and ordered, and to no other")
         if self.levels is not None and len(set(self.levels)) != len(self.levels):
@@ -63,8 +74,14 @@ class Column(_Record):
         return self
 
 
-class Known(_Record):
-    """A disagreement of the default settings that is expected, with its reason; by one method, or by both."""
+class Known(StrictRecord):
+    """A disagreement of the default settings that is expected, with its reason; by one method, or by both.
+
+    Attributes
+    ----------
+    versions : by package the range of versions with which it is expected; with others the packages should agree
+    by_rounding : whether the last bits of an engine's criterion decide: with other versions, too, it may come
+    """
 
     verdict: Literal[
         "python short",
@@ -79,9 +96,11 @@ class Known(_Record):
     ]
     reason: Text
     method: Literal["REML", "ML"] | None = None
+    versions: dict[Text, Range] = Field(default_factory=dict)
+    by_rounding: bool = False
 
 
-class Tolerance(_Record):
+class Tolerance(StrictRecord):
     """A tolerance of this model's own for one quantity, with the reason why it needs it."""
 
     rtol: Annotated[float, Field(ge=0)] = 0.0
@@ -89,7 +108,7 @@ class Tolerance(_Record):
     reason: Text
 
 
-class ModelRecord(_Record):
+class ModelRecord(StrictRecord):
     """A model that is fitted to the dataset: an lme4 formula."""
 
     formula: Text
@@ -100,23 +119,34 @@ class ModelRecord(_Record):
 
     @field_validator("known", mode="before")
     @classmethod
-    def _one_or_several(cls, given: Any) -> Any:
+    def _one_or_several(cls, known: Any) -> Any:
         """A table, or an array of tables with a method each."""
-        return (given,) if isinstance(given, dict) else tuple(given) if isinstance(given, list) else given
+        return (known,) if isinstance(known, dict) else tuple(known) if isinstance(known, list) else known
 
     @model_validator(mode="after")
     def _declared_once(self) -> ModelRecord:
-        methods = [each.method for each in self.known]
-        if len(set(methods)) < len(methods) or (None in methods and len(methods) > 1):
+        always = [known.method for known in self.known if not known.versions]
+        if len(set(always)) < len(always) or (None in always and len(self.known) > 1):
             raise ValueError("known: a method is declared twice")
         return self
 
-    def known_by(self, method: str) -> Known | None:
-        """The disagreement that is expected by a method; None where none is."""
-        return next((each for each in self.known if each.method in (None, method)), None)
+    def known_by(self, method: str, version_of: Callable[[str], str], by_rounding: bool = False) -> Known | None:
+        """The disagreement that is expected by a method, the first that is declared for these versions; None where none
+        is.
+
+        Parameters
+        ----------
+        version_of : the version of a package, asked only of those that a declaration names
+        by_rounding : whether to give also one that is expected with other versions, and may come with these
+        """
+        for known in self.known:
+            may = by_rounding and known.by_rounding
+            if known.method in (None, method) and (may or not outside(known.versions, version_of)):
+                return known
+        return None
 
 
-class _DatasetRecord(_Record):
+class _DatasetRecord(StrictRecord):
     title: Text
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
     version: Text
@@ -124,7 +154,7 @@ class _DatasetRecord(_Record):
     licence: Text
     rows: Annotated[int, Field(gt=0)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    columns: Annotated[dict[str, Column], Field(min_length=1)]
+    columns: Annotated[dict[str, ColumnRecord], Field(min_length=1)]
     models: Annotated[dict[Name, ModelRecord], Field(min_length=1)]
 
 
@@ -144,7 +174,7 @@ class Dataset:
 
     id: str
     frame: pd.DataFrame
-    columns: dict[str, Column]
+    columns: dict[str, ColumnRecord]
     models: dict[str, ModelRecord]
     title: str
     source: str
@@ -201,10 +231,10 @@ def _load(place: Path, stamps: tuple[object, ...]) -> Dataset:
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What is another one when the file is: a dataset that was edited since it was read is read anew."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:  # which reading it will tell
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def read(place: Path) -> Dataset:
@@ -212,38 +242,15 @@ def read(place: Path) -> Dataset:
     toml, table = place / "dataset.toml", place / f"{place.name}.csv"
     record = _read_record(toml)
     frame = _read_table(table, toml, record)
-    return Dataset(
-        place.name,
-        frame,
-        record.columns,
-        record.models,
-        record.title,
-        record.source,
-        record.version,
-        record.citation,
-        record.licence,
-        record.sha256,
-        place,
-    )
+    origin = record.title, record.source, record.version, record.citation, record.licence
+    return Dataset(place.name, frame, record.columns, record.models, *origin, record.sha256, place)
 
 
 def of_table(
     id: str, frame: pd.DataFrame, models: dict[str, ModelRecord], title: str, source: str, sha256: str
 ) -> Dataset:
     """A table that is not a dataset of the catalogue, without version, citation and licence; see `Dataset`."""
-    return Dataset(
-        id=id,
-        frame=frame,
-        columns={},
-        models=models,
-        title=title,
-        source=source,
-        version="",
-        citation="",
-        licence="",
-        sha256=sha256,
-        place=None,
-    )
+    return Dataset(id, frame, {}, models, title, source, version="", citation="", licence="", sha256=sha256, place=None)
 
 
 def _read_record(toml: Path) -> _DatasetRecord:
@@ -308,9 +315,9 @@ def _check_header(header: Sequence[str], table: Path, toml: Path, record: _Datas
             raise DatasetError(f"{toml}: columns.{name}: this key is missing, the table has a column {name!r}")
 
 
-def _column(values: tuple[str, ...], name: str, column: Column, table: Path, toml: Path) -> pd.Series:
+def _column(values: tuple[str, ...], name: str, column: ColumnRecord, table: Path, toml: Path) -> pd.Series:
     """One column as its declared type; only an empty field is missing, so levels like "NA" or "None" stay levels."""
-    given = [value if value != "" else None for value in values]
+    texts = [value if value != "" else None for value in values]
 
     def refuse(value: str) -> DatasetError:
         line = values.index(value) + 2
@@ -320,19 +327,19 @@ def _column(values: tuple[str, ...], name: str, column: Column, table: Path, tom
         )
 
     if column.type in ("factor", "ordered"):
-        for value in given:
+        for value in texts:
             if value is not None and value not in (column.levels or ()):
                 raise DatasetError(f"{toml}: columns.{name}.levels: {value!r} is missing, the table has it")
-        return pd.Series(pd.Categorical(given, column.levels, ordered=column.type == "ordered"), name=name)
+        return pd.Series(pd.Categorical(texts, column.levels, ordered=column.type == "ordered"), name=name)
     if column.type == "string":
-        return pd.Series(given, dtype="str", name=name)
-    for value in given:
+        return pd.Series(texts, dtype="str", name=name)
+    for value in texts:
         if value is not None and not re.fullmatch(_WRITTEN[column.type], value):
             raise refuse(value)
-    numbers = [float("nan") if value is None else _number(value, column.type) for value in given]
-    if column.type == "integer" and None not in given:
+    numbers = [float("nan") if value is None else _number(value, column.type) for value in texts]
+    if column.type == "integer" and None not in texts:
         return pd.Series([int(value) for value in values], dtype="int64", name=name)
-    if column.type == "boolean" and None not in given:
+    if column.type == "boolean" and None not in texts:
         return pd.Series([bool(value) for value in numbers], name=name)
     return pd.Series(numbers, dtype="float64", name=name)
 

@@ -92,54 +92,55 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     SourceError : it is not text in UTF-8 or no table; the message has the line and the column
     """
     text = _decoded(content, where)
-    given = _split(text, where, tabs)
-    header, columns = _fields(given)
+    split = _split(text, where, tabs)
+    header, columns = _fields(split)
     notes: list[tuple[str | None, str]] = []
     if len(header) > 1 and not header[0]:
         header, columns = header[1:], columns[1:]
         notes.append((None, f"the first column of {where} has no name, as row names have none: it is left out"))
     check_names(header, where)
-    found = {name: _column(values, name, given) for name, values in zip(header, columns, strict=True)}
-    _check_decimals({name: column.sign for name, column in found.items()}, where)
-    frame = pd.DataFrame({name: column.values for name, column in found.items()})
-    notes += [(name, note) for name, column in found.items() for note in column.notes]
+    parsed = {name: _column(values, name, split) for name, values in zip(header, columns, strict=True)}
+    _check_decimals({name: column.sign for name, column in parsed.items()}, where)
+    frame = pd.DataFrame({name: column.values for name, column in parsed.items()})
+    notes += [(name, note) for name, column in parsed.items() for note in column.notes]
     frame.attrs[NOTES] = notes
-    frame.attrs[DECIMALS] = frozenset(name for name, column in found.items() if column.printed)
+    frame.attrs[DECIMALS] = frozenset(name for name, column in parsed.items() if column.printed)
     return frame
 
 
-def _fields(given: _Text) -> tuple[list[str], list[list[str]]]:
+def _fields(content: _Text) -> tuple[list[str], list[list[str]]]:
     """The header, and the fields of every column."""
     # One flat list: a list of rows would be as many objects, which Python's collector goes through again and again.
     fields: list[str] = []
     lengths: list[int] = []
     try:
-        for record in given.reader():
+        for record in content.reader():
             fields += record
             lengths.append(len(record))
     except csv.Error as error:
         what = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
         raise SourceError(
-            f"{given.where}: line {given.after(len(lengths))}: {what}: check the quotes; one within a field is doubled"
+            f"{content.where}: line {content.after(len(lengths))}: {what}: check the quotes; one within a field is "
+            "doubled"
         ) from None
-    if _directive(given.text):
+    if _directive(content.text):
         del fields[: lengths[0]]
         lengths[0] = 0
     records = [i for i, length in enumerate(lengths) if length]
     if not records:
-        raise SourceError(f"{given.where}: it is empty, but for blanks: expected a table with a header")
+        raise SourceError(f"{content.where}: it is empty, but for blanks: expected a table with a header")
     width = lengths[records[0]]
-    header = ["NA" if name == given.quoted_na else name.strip() for name in fields[:width]]
+    header = ["NA" if name == content.quoted_na else name.strip() for name in fields[:width]]
     del fields[:width], records[0]
     if not records:
-        raise SourceError(f"{given.where}: it has a header and no rows: expected one line for every observation")
+        raise SourceError(f"{content.where}: it has a header and no rows: expected one line for every observation")
     if all(lengths[i] == width + 1 for i in records):
         header.insert(0, "")  # as R's write.table: row names, and no name above them
     width = len(header)
     ragged = next((i for i in records if lengths[i] != width), None)
     if ragged is not None:
         raise SourceError(
-            f"{given.where}: line {given.after(ragged)}: {lengths[ragged]} fields, the header has {width}: "
+            f"{content.where}: line {content.after(ragged)}: {lengths[ragged]} fields, the header has {width}: "
             "give every line as many, and quote a field that holds the delimiter"
         )
     return header, [fields[j::width] for j in range(width)]
@@ -193,9 +194,9 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
     else:
         # The first two lines, without what stands in quotes.
         lines = [line for line in re.sub(r'"[^"]*"', "", text[:100_000]).splitlines() if line.strip()][:2]
-        counts = {each: [line.count(each) for line in lines] for each in "\t;,"}
+        counts = {sign: [line.count(sign) for line in lines] for sign in "\t;,"}
         # What the header has most of; rather what the line below it has as many of, for a name may hold the others.
-        delimiter = max(counts, key=lambda each: (len(set(counts[each])) == 1 and counts[each][0] > 0, counts[each][0]))
+        delimiter = max(counts, key=lambda sign: (len(set(counts[sign])) == 1 and counts[sign][0] > 0, counts[sign][0]))
         if tabs and counts["\t"][0]:
             delimiter = "\t"
         if not counts[delimiter][0]:
@@ -214,7 +215,7 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
 
 
 @dataclass(frozen=True)
-class _Column:
+class _Parsed:
     """A column with its values, what to say of it, the decimal sign that it uses ("" if none), and whether its doubles
     are those of the printed decimals.
     """
@@ -225,23 +226,23 @@ class _Column:
     printed: bool = False
 
 
-def _column(values: Sequence[str], name: str, given: _Text) -> _Column:
+def _column(values: Sequence[str], name: str, content: _Text) -> _Parsed:
     present = [value for value in values if value and value != "NA"]
     if TRUTH.keys() >= set(present) and present:
-        return _Column(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray))
-    number = _number(values, present, name, given)
+        return _Parsed(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray))
+    number = _number(values, present, name, content)
     if number is not None:
         return number
     # In this order: without a quoted NA in the file both keys are the same.
-    meaning = {given.quoted_na: "NA", "": None, "NA": None}
+    meaning = {content.quoted_na: "NA", "": None, "NA": None}
     notes = []
     # A file whose header stands in quotes, as R's, quotes its texts too: its bare NA is no level.
-    bare = 0 if given.text.startswith('"') else sum(value == "NA" for value in values)
+    bare = 0 if content.text.startswith('"') else sum(value == "NA" for value in values)
     if bare:
         notes.append(f'{name}: an NA without quotes is a missing value ({bare}); a level NA is written "NA"')
-    notes += _why_text(values, present, name, given)
+    notes += _why_text(values, present, name, content)
     texts = [meaning.get(value, value) for value in values]
-    return _Column(pd.array(texts, dtype="str"), tuple(notes))
+    return _Parsed(pd.array(texts, dtype="str"), tuple(notes))
 
 
 def _masked(
@@ -252,16 +253,16 @@ def _masked(
     array: Callable[..., Any],
 ) -> Any:
     """The converted values as a numpy array, or where some are missing as pandas' array with a mask."""
-    found: Any = np.array([convert(value) for value in present], dtype)
+    numbers: Any = np.array([convert(value) for value in present], dtype)
     if len(present) == len(values):
-        return found
+        return numbers
     missing = np.array([not value or value == "NA" for value in values])
     whole: Any = np.zeros(len(values), dtype)
-    whole[~missing] = found
+    whole[~missing] = numbers
     return array(whole, missing)
 
 
-def _number(values: Sequence[str], present: list[str], name: str, given: _Text) -> _Column | None:
+def _number(values: Sequence[str], present: list[str], name: str, content: _Text) -> _Parsed | None:
     """The column as numbers; None if one of its values is not a number."""
     letters = set("".join(present))
     if letters & {" ", "\t"}:
@@ -270,23 +271,23 @@ def _number(values: Sequence[str], present: list[str], name: str, given: _Text) 
         letters = set("".join(present))
     if letters <= WHOLE and present:
         try:
-            return _Column(_masked(values, present, int, np.int64, pd.arrays.IntegerArray))
+            return _Parsed(_masked(values, present, int, np.int64, pd.arrays.IntegerArray))
         except (ValueError, OverflowError):
             return None
     if letters <= NUMBER | {","}:
-        return _real(values, letters, SPECIAL, given.delimiter)
-    special = SPECIAL | {given.quoted_na: np.nan}
+        return _real(values, letters, SPECIAL, content.delimiter)
+    special = SPECIAL | {content.quoted_na: np.nan}
     present = [value for value in present if value not in special]
     if not present and not any(np.isinf(special[value]) for value in values):
         return None
-    found = _real(values, set("".join(present)), special, given.delimiter)
-    quoted = sum(value == given.quoted_na for value in values) if given.quoted_na != "NA" else 0
-    if found is None or not quoted:
-        return found
-    return replace(found, notes=(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})',))
+    column = _real(values, set("".join(present)), special, content.delimiter)
+    quoted = sum(value == content.quoted_na for value in values) if content.quoted_na != "NA" else 0
+    if column is None or not quoted:
+        return column
+    return replace(column, notes=(f'{name}: "NA" beside numbers is taken for a missing value ({quoted})',))
 
 
-def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Column | None:
+def _real(values: Sequence[str], letters: set[str], special: dict[str, float], delimiter: str) -> _Parsed | None:
     """The column as doubles; None if one of its values is not a number.
 
     Parameters
@@ -302,17 +303,17 @@ def _real(values: Sequence[str], letters: set[str], special: dict[str, float], d
     if not letters <= NUMBER:
         return None
     try:
-        found = np.array([special[value] if value in special else float(value) for value in values])
+        numbers = np.array([special[value] if value in special else float(value) for value in values])
     except ValueError:
         return None
-    return _Column(found, (), sign, printed([value for value in values if value not in special]))
+    return _Parsed(numbers, (), sign, printed([value for value in values if value not in special]))
 
 
 def printed(texts: Sequence[str]) -> bool:
     """Whether every number is written in so few digits that its double's shortest notation is what is written."""
     if max(map(len, texts), default=0) <= HELD:
         return True
-    return all(len(re.sub(r"[eE].*|[+.-]", "", each).strip("0")) <= HELD for each in texts)
+    return all(len(re.sub(r"[eE].*|[+.-]", "", text).strip("0")) <= HELD for text in texts)
 
 
 def _is_number(value: str) -> bool:
@@ -322,7 +323,7 @@ def _is_number(value: str) -> bool:
         return False
 
 
-def _why_text(values: Sequence[str], present: list[str], name: str, given: _Text) -> list[str]:
+def _why_text(values: Sequence[str], present: list[str], name: str, content: _Text) -> list[str]:
     """A note on a column that is text for a few of its values only: most likely they are slips."""
     distinct = dict.fromkeys(present)
     odd = [value for value in distinct if not _is_number(value)]
@@ -330,13 +331,13 @@ def _why_text(values: Sequence[str], present: list[str], name: str, given: _Text
         return [f"{name}: whole numbers beyond 64 bits, kept as text"]
     if len(odd) > len(distinct) / 2:
         return []
-    line = given.line(values.index(odd[0]) + 1 + _directive(given.text))
-    value = "NA" if odd[0] == given.quoted_na else odd[0]
+    line = content.line(values.index(odd[0]) + 1 + _directive(content.text))
+    value = "NA" if odd[0] == content.quoted_na else odd[0]
     return [f"{name}: text and no number, because of {value!r} on line {line}"]
 
 
 def _check_decimals(signs: dict[str, str], where: str) -> None:
-    commas, points = ([name for name, sign in signs.items() if sign == each] for each in ",.")
+    commas, points = ([name for name, sign in signs.items() if sign == mark] for mark in ",.")
     if commas and points:
         raise SourceError(
             f"{where}: column {commas[0]!r} has decimal commas and column {points[0]!r} decimal points: "

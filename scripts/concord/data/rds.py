@@ -117,7 +117,7 @@ def _what(value: RObject, classes: list[str | None]) -> str:
 
 
 def _attributes(value: RObject) -> dict[str, RObject]:
-    found: dict[str, RObject] = {}
+    attributes: dict[str, RObject] = {}
     node = value.attributes
     while node is not None and node.info.type is RObjectType.LIST:
         tag = node.tag
@@ -125,8 +125,8 @@ def _attributes(value: RObject) -> dict[str, RObject]:
             tag = tag.referenced_object
         if tag is None:
             raise ValueError("an attribute without a name")
-        found[tag.value.value.decode()], node = node.value
-    return found
+        attributes[tag.value.value.decode()], node = node.value
+    return attributes
 
 
 def _rows(names: RObject) -> int:
@@ -162,7 +162,7 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
     """One column as pandas holds it."""
     attributes = _attributes(value)
     kind = value.info.type
-    classes = {each for each in _texts(attributes["class"], encoding) if each} if "class" in attributes else set()
+    classes = {text for text in _texts(attributes["class"], encoding) if text} if "class" in attributes else set()
     if _is_matrix(attributes):
         return Unusable.column("a matrix", rows)
     if kind is RObjectType.STR and classes <= _PLAIN:
@@ -178,7 +178,7 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
             if kind is RObjectType.REAL:
                 return value.value
             return _masked(value.value, np.int64, pd.arrays.IntegerArray)
-    what = next((_SPECIAL[each] for each in sorted(classes) if each in _SPECIAL), None)
+    what = next((_SPECIAL[name] for name in sorted(classes) if name in _SPECIAL), None)
     if what is None:
         what = f"an object of class {min(classes)!r}" if classes else _OTHER.get(kind, "lists")
     return Unusable.column(what, rows)
@@ -186,7 +186,7 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
 
 def _is_matrix(attributes: dict[str, RObject]) -> bool:
     """Whether it has more than one column: scale(x) has one."""
-    shape = [int(each) for each in attributes["dim"].value] if "dim" in attributes else [0]
+    shape = [int(size) for size in attributes["dim"].value] if "dim" in attributes else [0]
     return len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1)
 
 

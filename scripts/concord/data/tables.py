@@ -1,8 +1,7 @@
 """A user's own table: a file as a pandas table, read strictly; what is wrong with it is one line.
 
-One module a format: `delimited` (CSV and its kin), `arrow` (Parquet, Feather) and `rds` (R's saved objects). A
-format's module is loaded by the room when a file of that format is read, so that a CSV does not wait for the others'
-packages.
+One module a format: `delimited` (CSV and its kin), `arrow` (Parquet, Feather) and `rds` (R's saved objects). A format's
+module is loaded by the room when a file of that format is read, so that a CSV does not wait for the others' packages.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def _content(path: Path, where: str) -> bytes:
 
 def _near(path: Path) -> str:
     try:
-        names = [each.name for each in path.parent.iterdir()]
+        names = [file.name for file in path.parent.iterdir()]
     except OSError:
         return f"; there is no folder {shown(path.parent)} either"
     near = difflib.get_close_matches(path.name, names, n=1)

@@ -16,50 +16,11 @@ import pandas as pd
 
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
 
-ESTIMATES_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "engine",
-    "effect",
-    "group",
-    "term",
-    "estimate",
-    "std_error",
-)
-FITS_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "engine",
-    "loglik",
-    "gap",
-    "digits",
-    "converged",
-    "said_so",
-    "seconds",
-    "messages",
-    "verdict",
-)
-QUANTITIES_COLUMNS = (
-    "dataset",
-    "model",
-    "method",
-    "settings",
-    "section",
-    "quantity",
-    "effect",
-    "group",
-    "term",
-    "source",
-    "value",
-    "expected",
-    "definition",
-    "same_definition",
-    "verdict",
-    "reason",
+_FIT = "dataset model method settings"
+ESTIMATES_COLUMNS = tuple(f"{_FIT} engine effect group term estimate std_error".split())
+FITS_COLUMNS = tuple(f"{_FIT} engine loglik gap digits converged said_so seconds messages verdict".split())
+QUANTITIES_COLUMNS = tuple(
+    f"{_FIT} section quantity effect group term source value expected definition same_definition verdict reason".split()
 )
 
 
@@ -107,10 +68,10 @@ def unexplained(lines: pd.DataFrame) -> list[str]:
 def plain(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """A row as JSON can hold it: a missing or infinite number is null."""
 
-    def value(each: Any) -> Any:
-        if isinstance(each, float | np.floating):
-            return float(each) if np.isfinite(each) else None
-        return each.item() if isinstance(each, np.generic) else each
+    def value(number: Any) -> Any:
+        if isinstance(number, float | np.floating):
+            return float(number) if np.isfinite(number) else None
+        return number.item() if isinstance(number, np.generic) else number
 
     return {name: value(row[name]) for name in columns}
 

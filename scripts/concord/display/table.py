@@ -23,9 +23,9 @@ class Number(str):
     exact: str
 
     def __new__(cls, shown: str, value: float) -> Number:  # noqa: D102
-        made = super().__new__(cls, shown)
-        made.exact = repr(float(value))
-        return made
+        text = super().__new__(cls, shown)
+        text.exact = repr(float(value))
+        return text
 
 
 def number(value: float | None, digits: int = 7) -> str:

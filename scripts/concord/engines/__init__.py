@@ -1,6 +1,7 @@
 """The packages that fit: one folder each, with all that is asked of that package; no engine knows another."""
 
 import os
+import pkgutil
 from typing import Any
 
 import lazy_loader
@@ -13,7 +14,7 @@ FORMERLY = {"mixedlm": "statsmodels"}
 
 _handed_out, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["lme4", "nlme", "statsmodels"],
+    submodules=[module.name for module in pkgutil.iter_modules(__path__) if module.ispkg],
     submod_attrs={
         "answers": ["Absence", "Answer", "answer"],
         "engine": ["CannotExpress", "Engine", "EngineError", "engines", "parties"],
@@ -27,10 +28,10 @@ def span() -> list[str]:
 
     The variable is made absolute: a process that is started later may have another working directory.
     """
-    named = [os.path.abspath(each) for each in os.environ.get(FOLDERS, "").split(os.pathsep) if each]
+    named = [os.path.abspath(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
     if named:
         os.environ[FOLDERS] = os.pathsep.join(named)
-    __path__.extend(each for each in dict.fromkeys(named) if each not in __path__)
+    __path__.extend(folder for folder in dict.fromkeys(named) if folder not in __path__)
     return named
 
 

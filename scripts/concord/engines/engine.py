@@ -213,16 +213,16 @@ def load_r(*names: str) -> None:
 
 
 def title(label: str) -> str:
-    """A fit's label, such as ``statsmodels default``, as it is said to people."""
-    name, _, rest = label.partition(" ")
-    return " ".join(filter(None, [engines()[name].title if name in engines() else name, rest]))
+    """The label of a fit or of a source, ``statsmodels default`` or ``nlme, wider steps``, as it is said to people."""
+    name = label.partition(" ")[0].rstrip(",")
+    return engines()[name].title + label[len(name) :] if name in engines() else label
 
 
 def _folders() -> list[str]:
     """The folders that hold engines: this one, and those of the environment, which the package then spans too."""
-    for each in span():
-        if not os.path.isdir(each):
-            raise InputError(f"{FOLDERS}: {each}: there is no such folder: correct the path, or unset the variable")
+    for folder in span():
+        if not os.path.isdir(folder):
+            raise InputError(f"{FOLDERS}: {folder}: there is no such folder: correct the path, or unset the variable")
     return list(sys.modules[__package__].__path__)
 
 
@@ -231,12 +231,12 @@ def _names(folders: Sequence[str]) -> list[str]:
     own = folders[0]
     seen: dict[str, bool] = {}
     for folder in folders:
-        for each in pkgutil.iter_modules([folder], f"{__package__}."):
-            if folder != own and each.ispkg and each.name in seen:
-                called = each.name.rpartition(".")[2]
+        for module in pkgutil.iter_modules([folder], f"{__package__}."):
+            if folder != own and module.ispkg and module.name in seen:
+                called = module.name.rpartition(".")[2]
                 raise UnusableEngine(f"{os.path.join(folder, called)}: that name is taken: rename the folder")
-            if folder == own or each.ispkg:
-                seen[each.name] = each.ispkg
+            if folder == own or module.ispkg:
+                seen[module.name] = module.ispkg
     return [name for name, package in seen.items() if package] + [e.value for e in entry_points(group=__package__)]
 
 
@@ -245,28 +245,31 @@ def _imported(name: str) -> Engine:
     try:
         engine = importlib.import_module(name)
         listed = {*vars(engine), *dir(engine)}
-        missing = [each for each in _STATED if each not in listed and not hasattr(engine, each)]
+        missing = [attribute for attribute in _STATED if attribute not in listed and not hasattr(engine, attribute)]
     except Exception as error:  # a guest's code may raise anything
         raise UnusableEngine(f"{name}: cannot be imported: {type(error).__name__}: {shorten(str(error))}") from error
     if missing:
         raise UnusableEngine(f"{name} is not an engine: it states no {', '.join(missing)}")
     for what, words in (("role", ROLES), ("language", LANGUAGES)):
-        if (given := getattr(engine, what)) not in words:
-            raise UnusableEngine(f"{name}: its {what} is {given!r}, not one of {', '.join(words)}")
+        if (word := getattr(engine, what)) not in words:
+            raise UnusableEngine(f"{name}: its {what} is {word!r}, not one of {', '.join(words)}")
     return cast(Engine, engine)
 
 
 @cache
 def _found(folders: tuple[str, ...]) -> dict[str, Engine]:
-    found: dict[str, Engine] = {}
+    known: dict[str, Engine] = {}
     for name in _names(folders):
         engine = _imported(name)
-        if engine.name in {*found, *FORMERLY}:
+        if engine.name in {*known, *FORMERLY}:
             raise UnusableEngine(f"{name}: there is an engine of the name {engine.name} already")
         if engine.role == "party" and any(
-            (each.role, each.language) == ("party", engine.language) for each in found.values()
+            (other.role, other.language) == ("party", engine.language) for other in known.values()
         ):
             raise UnusableEngine(f"{name}: {engine.language} has a party already: its role is guest")
-        found[engine.name] = engine
-    ranks = {each.name: (ROLES.index(each.role), LANGUAGES.index(each.language), each.name) for each in found.values()}
-    return {name: found[name] for name in sorted(found, key=ranks.__getitem__)}
+        known[engine.name] = engine
+    ranks = {
+        engine.name: (ROLES.index(engine.role), LANGUAGES.index(engine.language), engine.name)
+        for engine in known.values()
+    }
+    return {name: known[name] for name in sorted(known, key=ranks.__getitem__)}

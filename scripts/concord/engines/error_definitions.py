@@ -105,8 +105,8 @@ def by_joint_hessian(likelihood: Likelihood, fit: Fit) -> tuple[np.ndarray | Non
             matrix = np.zeros(())
             for weight, distance in ((8 / 3, 1e-4), (-2, 2e-4), (1 / 3, 4e-4)):
                 inside = [
-                    each + distance * fit.residual_variance * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
-                    for each, term in zip(fit.covariances, fit.model.design.terms, strict=True)
+                    covariance + distance * fit.residual_variance * np.diag(1 / np.mean(np.square(term.matrix), axis=0))
+                    for covariance, term in zip(fit.covariances, fit.model.design.terms, strict=True)
                 ]
                 matrix = matrix + weight * _in_ratios(likelihood, replace(fit.parameters, covariances=tuple(inside)))
         errors = _from_information(matrix)[: likelihood.p]
@@ -155,14 +155,14 @@ def in_factors(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     them.
     """
     sigma = math.sqrt(fit.residual_variance)
-    factors = [np.linalg.cholesky(each) / sigma for each in fit.covariances]
+    factors = [np.linalg.cholesky(covariance) / sigma for covariance in fit.covariances]
     at = [factor[triangle(len(factor))] for factor in factors]
-    return np.r_[(*at, sigma)], of_variances(factors, sigma, [np.eye(len(each)) for each in factors])
+    return np.r_[(*at, sigma)], of_variances(factors, sigma, [np.eye(len(factor)) for factor in factors])
 
 
 def of_variances(factors: Sequence[np.ndarray], sigma: float, backs: Sequence[np.ndarray]) -> np.ndarray:
     """Derivatives of variances and covariances, in the order of `Fit.estimates`, with respect to (theta, sigma)."""
-    count = sum(len(each) * (len(each) + 1) // 2 for each in factors)
+    count = sum(len(factor) * (len(factor) + 1) // 2 for factor in factors)
     jacobian, start = np.zeros((count + 1, count + 1)), 0
     for factor, back in zip(factors, backs, strict=True):
         q = len(factor)

@@ -8,12 +8,14 @@ and by the number of the question that it answers, which no other question of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pandas as pd
 
+from concord import r
 from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import engines, load_r, title
 from concord.engines.fit import Fit
@@ -52,6 +54,7 @@ class Asked:
         self.model, self.engine, self.settings, self.beside = model, engine, settings, beside
         self.fingerprint = fingerprint(model, engine, settings, table)
         self._stop: WorkerStopped | None = None
+        load_r(engine)  # what is missing is said here, and not by the engine's process
         self._question = self._sent()
 
     def _sent(self) -> Question | None:
@@ -136,14 +139,14 @@ class Held:
 
 def worker(engine: str, beside: bool = False) -> Worker:
     """The process of one engine, or the one beside it; a new one where it has been ended or died."""
-    found = _workers.get((engine, beside))
-    if found is None or not found.alive:
-        load_r(engine)  # forked, the worker has R as it is here
+    running = _workers.get((engine, beside))
+    if running is None or not running.alive:
         with uninterrupted():
-            if found is not None:
-                found.stop()
-            found = _workers[engine, beside] = Worker(engines()[engine].preload)
-    return found
+            if running is not None:
+                running.stop()
+            begin = (_begin, engine, r.libraries())
+            running = _workers[engine, beside] = Worker(engines()[engine].preload, begin)
+    return running
 
 
 def stop_trials() -> None:
@@ -154,8 +157,8 @@ def stop_trials() -> None:
 
 def stop_workers() -> None:
     """End the engines' processes; the next question starts new ones."""
-    for each in _workers.values():
-        each.stop()
+    for running in _workers.values():
+        running.stop()
     _workers.clear()
 
 
@@ -177,6 +180,14 @@ def fingerprint(model: Model, engine: str, settings: str, table: str) -> str:
 
 # ---- in an engine's process ------------------------------------------------------------------------------------------
 
+
+def _begin(engine: str, libraries: Sequence[str]) -> None:
+    """Load what the engine fits with; R's packages from where the session that asks has them."""
+    if libraries:
+        os.environ["R_LIBS"] = os.pathsep.join(libraries)
+    load_r(engine)
+
+
 _fits: dict[int, tuple[str, Fit]] = {}
 """The fits that this process has made, by the number of the question, each with the fingerprint of what it is about."""
 
@@ -188,13 +199,13 @@ def _answer(model: Model, engine: str, settings: str) -> tuple[str, Any]:
     if isinstance(got, Absence):
         return about, replace(got, model=None)  # type: ignore[arg-type]  # who asked has the model, and puts it back
     _fits[number()] = about, got
-    return about, {each.name: getattr(got, each.name) for each in fields(Fit) if each.name not in _LEFT}
+    return about, {field.name: getattr(got, field.name) for field in fields(Fit) if field.name not in _LEFT}
 
 
 def _asked(question: int, about: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """What the package's own result of a fit says."""
-    made, fit = _fits.get(question, ("", None))
-    if fit is None or made != about:
+    answered, fit = _fits.get(question, ("", None))
+    if fit is None or answered != about:
         raise StrayAnswer("this process has made no such fit")
     return function(fit, *arguments)
 

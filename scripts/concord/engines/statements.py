@@ -271,11 +271,11 @@ def of_whole_rows(question: Question) -> Question:
         whole = new[[name for name in new if "predictor" in uses.get(name, ())]].notna().all(axis=1).to_numpy()
         if not whole.any():
             raise NotStated("every new row lacks a predictor")
-        found = {}
+        spread = {}
         for name, values in question(fit, new[whole].reset_index(drop=True)).items():
-            found[name] = np.full(len(whole), np.nan)
-            found[name][whole] = values
-        return found
+            spread[name] = np.full(len(whole), np.nan)
+            spread[name][whole] = values
+        return spread
 
     return asked
 
@@ -386,12 +386,12 @@ class Statements:
     checks : of a fit, and what rounding can do to the log-likelihood
     predictions : of a fit, and new rows to predict at
     intervals : of a fit, a level, and what rounding can do to the log-likelihood
-    profiles : of a fit, lme4's names of parameters, a level, and whether in finer steps than the package's own: by name
+    profiles : of a fit, labels of parameters, a level, and whether in finer steps than the package's own: by name
     spline_ends : of the points of a profile, value and zeta, and a level: the ends, NaN where there are none, by the
         interpolation that the package makes intervals by
     ratio_profile : of a fit, group and term of a variance, how far below and above the estimate: the points ``value,
         loglik`` of a profile that holds the ratio to the residual variance; every point is a fit
-    own_profile : of a profile that the package itself returned, and lme4's name of the parameter: its points, ``value,
+    own_profile : of a profile that the package itself returned, and the parameter's label: its points, ``value,
         zeta``, or ``value, loglik`` where the ratio is held
     anova : of a fit, other models, and whether fits by REML are made anew by ML
     influence : of a fit, and a grouping factor
@@ -421,4 +421,4 @@ def permutation(back: np.ndarray) -> list[int] | None:
 def statements(engine: str) -> Statements:
     """What an engine's package can be asked: the functions of its folder's module ``statements``."""
     module = engines()[engine].statements
-    return Statements(**{each.name: getattr(module, each.name, None) for each in fields(Statements)})
+    return Statements(**{part.name: getattr(module, part.name, None) for part in fields(Statements)})

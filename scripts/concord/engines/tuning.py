@@ -49,8 +49,8 @@ def check(
         raise EngineError(f"the {what} is by {'REML' if reml else 'ML'}, the model says {model.method}")
     if not same_numbers(np.asarray(response, float), model.design.y):
         raise EngineError(f"the {what} has another response than {model.id}: other rows, or another order")
-    for term, given in groups:
-        if not same_groups(given, term.codes):
+    for term, codes in groups:
+        if not same_groups(codes, term.codes):
             raise EngineError(f"the {what} has other groups than {model.id} ({term.group})")
 
 
@@ -119,14 +119,14 @@ def best(fits: Sequence[tuple[str, Fit]], failed: Sequence[Attempt], likelihood:
     values = [recomputed(fit, likelihood) for _, fit in fits]
     top = max(values, default=-np.inf)
     if not np.isfinite(top):
-        said = "; ".join(f"{each.optimizer}: {' '.join(each.messages)}" for each in failed)
+        said = "; ".join(f"{fit.optimizer}: {' '.join(fit.messages)}" for fit in failed)
         raise EngineError(f"no optimizer gave an estimate with a finite likelihood {said and f'({said})'}".strip())
     equals = [(slope(fit, likelihood), fit) for (_, fit), v in zip(fits, values, strict=True) if v >= top - SAME]
     # Where an optimizer that also claims to have converged stands still, take it over one with a false alarm.
-    calm = [each for each in equals if each[1].converged and each[0] < STATIONARY]
-    chosen = min(calm or equals, key=lambda each: each[0])[1]
+    calm = [pair for pair in equals if pair[1].converged and pair[0] < STATIONARY]
+    chosen = min(calm or equals, key=lambda pair: pair[0])[1]
     attempts = (*(attempt(name, fit, likelihood) for name, fit in fits), *failed)
-    return replace(chosen, attempts=attempts, seconds=sum(each.seconds for each in attempts))
+    return replace(chosen, attempts=attempts, seconds=sum(fit.seconds for fit in attempts))
 
 
 def _rested(fit: Fit, top: float, likelihood: Likelihood) -> bool:
@@ -137,7 +137,7 @@ def _rested(fit: Fit, top: float, likelihood: Likelihood) -> bool:
     if not (value >= top - SAME and slope(fit, likelihood) < STATIONARY):
         return False
     theta = likelihood.theta_at(fit.parameters)
-    if min(np.diag(each).min() for each in likelihood.factors(theta)) ** 2 > ZERO:
+    if min(np.diag(factor).min() for factor in likelihood.factors(theta)) ** 2 > ZERO:
         return True
     try:
         return likelihood.optimum([theta]).loglik <= value + SAME

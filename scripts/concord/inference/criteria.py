@@ -183,14 +183,14 @@ class LikelihoodRatio:
     @property
     def assumes(self) -> tuple[str, ...]:
         """What the p-value rests on."""
-        found = ["many independent groups", "the null's own variances are positive"]
+        assumptions = ["many independent groups", "the null's own variances are positive"]
         if not self.exact:
-            found.append(
+            assumptions.append(
                 "the removed effects' variances are estimated independently of each other"
                 if self.weights
                 else "the weights of the mixture depend on the data's information: bounds only"
             )
-        return tuple(found)
+        return tuple(assumptions)
 
     def __repr__(self) -> str:
         if self.weights:
@@ -212,17 +212,17 @@ def likelihood_ratio(first: Candidate, second: Candidate) -> LikelihoodRatio:
     """
     if first.reml != second.reml:
         raise NotComparable("one is fitted by REML and the other by ML: their log-likelihoods are of other things")
-    null, alternative = sorted((first, second), key=lambda each: each.df)
+    null, alternative = sorted((first, second), key=lambda candidate: candidate.df)
     try:
-        found = nesting.restriction(null.design, alternative.design)
+        restriction = nesting.restriction(null.design, alternative.design)
     except NotNested as error:
         raise NotComparable(str(error)) from None
-    if found.fixed and null.reml:
+    if restriction.fixed and null.reml:
         raise NotComparable(
             "by REML with other fixed effects: each log-likelihood is that of the contrasts of the response that its "
             "own fixed effects leave, so their difference tests nothing: fit both by ML"
         )
-    if not found.fixed and not found.random:
+    if not restriction.fixed and not restriction.random:
         raise NotComparable("the two models are one, written in two ways")
     gain, notes = alternative.loglik - null.loglik, []
     if null.reml:
@@ -236,7 +236,7 @@ def likelihood_ratio(first: Candidate, second: Candidate) -> LikelihoodRatio:
             f"the larger model has the lower log-likelihood, by {-gain:.4g}: its fit is short of its optimum, and the "
             "statistic was set to zero"
         )
-    return LikelihoodRatio(null, alternative, found, max(0.0, 2 * gain), tuple(notes))
+    return LikelihoodRatio(null, alternative, restriction, max(0.0, 2 * gain), tuple(notes))
 
 
 def mixture_p(statistic: float, weights: Sequence[tuple[int, float]]) -> float:

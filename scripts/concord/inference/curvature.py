@@ -164,8 +164,8 @@ class Curvature(Estimated):
         room = np.empty(len(self.estimates))
         farthest = self.explained(4 * allowed)
         for place in range(len(room)):
-            found = [self.fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
-            room[place] = min((each for each in found if not each <= 0), default=0.0)
+            distances = [self.fallen(place, sign, allowed, farthest[place]) for sign in (1.0, -1.0)]
+            room[place] = min((distance for distance in distances if not distance <= 0), default=0.0)
         return room
 
     def fallen(self, place: int, sign: float, allowed: float, far: float) -> float:

@@ -141,8 +141,8 @@ def _conditional(
     gradients[:, m] = 2 * variances
     share = np.zeros((p + 1, p + 1))
     of_logdet = total(part.slopes(share) for part in parts)
-    for i, each in enumerate(solved):
-        share[:p, :p] = np.outer(each, each)
+    for i, solution in enumerate(solved):
+        share[:p, :p] = np.outer(solution, solution)
         gradients[i, :m] = -(sigma**2) * (total(part.slopes(share) for part in parts) - of_logdet)
     return variances, gradients
 
@@ -202,7 +202,7 @@ def _differences(function: Callable[[Vector], Floats], at: Vector, weight: Vecto
     count = len(at)
     step = 1e-4 * min(1.0, float(np.abs(at[np.abs(at) > 0]).min()))
     moves = step * np.eye(count)
-    jacobian = np.column_stack([(function(at + each) - function(at - each)) / (2 * step) for each in moves])
+    jacobian = np.column_stack([(function(at + move) - function(at - move)) / (2 * step) for move in moves])
     second = np.empty((count, count))
     for i, one in enumerate(moves):
         for j, other in enumerate(moves[: i + 1]):
@@ -239,7 +239,9 @@ def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = Non
     orthonormal, R = np.linalg.qr(design.X)
     p = len(R)
     # By parameter: the term and the two columns; the residual variance is the last.
-    parameters = [(t, i, j) for t, each in enumerate(at.covariances) for j in range(len(each)) for i in range(j + 1)]
+    parameters = [
+        (t, i, j) for t, covariance in enumerate(at.covariances) for j in range(len(covariance)) for i in range(j + 1)
+    ]
     count = len(parameters) + 1
     information, traces = np.zeros((p, p)), np.zeros((count, count))
     P, Q = np.zeros((count, p, p)), np.zeros((count, count, p, p))
@@ -253,7 +255,7 @@ def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = Non
         X = orthonormal[rows]
         left = inverse @ X
         information += X.T @ left
-        products = np.stack([inverse @ each for each in derivatives])  # V^-1 V_i
+        products = np.stack([inverse @ slope for slope in derivatives])  # V^-1 V_i
         moved = derivatives @ left  # V_i V^-1 X
         P -= left.T @ moved
         traces += products.reshape(count, -1) @ products.transpose(0, 2, 1).reshape(count, -1).T
@@ -281,16 +283,16 @@ def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = Non
 
 def _derivatives(design: Design, rows: Integers, parameters: Sequence[tuple[int, int, int]]) -> Array:
     """The derivatives of a block's covariance matrix with respect to every parameter, shape (k, n, n)."""
-    made = np.empty((len(parameters) + 1, len(rows), len(rows)))
+    slopes = np.empty((len(parameters) + 1, len(rows), len(rows)))
     for k, (t, i, j) in enumerate(parameters):
         term = design.terms[t]
         codes, columns = term.codes[rows], term.matrix[rows]
         product = np.outer(columns[:, i], columns[:, j])
         if i != j:
             product = product + product.T
-        made[k] = np.where(codes[:, None] == codes, product, 0.0)
-    made[-1] = np.eye(len(rows))
-    return made
+        slopes[k] = np.where(codes[:, None] == codes, product, 0.0)
+    slopes[-1] = np.eye(len(rows))
+    return slopes
 
 
 def inner_outer(design: Design) -> Vector:
@@ -305,17 +307,17 @@ def inner_outer(design: Design) -> Vector:
     ------
     DegreesError : the grouping factors are not nested, each in the last
     """
-    found = levels(design)
-    if found is None:
+    nested = levels(design)
+    if nested is None:
         raise DegreesError("inner and outer levels are of nested grouping factors, and these are crossed")
-    codes = [design.terms[each[0]].codes for each in found]
+    codes = [design.terms[terms[0]].codes for terms in nested]
     n, p = design.X.shape
-    groups = [len(np.unique(each)) for each in codes]
+    groups = [len(np.unique(code)) for code in codes]
     degrees = np.diff([0, *groups, n])
     constant = [_same(column) for column in design.X.T]
     stratum = np.array(
         [
-            max((i + 1 for i, each in enumerate(codes) if not _same_within(column, each)), default=0)
+            max((i + 1 for i, codes_of in enumerate(codes) if not _same_within(column, codes_of)), default=0)
             for column in design.X.T
         ]
     )

@@ -15,7 +15,7 @@ from concord.models.design import Design
 Effect = tuple[int, int]
 
 
-def of(design: Design, terms: Iterable[int] | None = None) -> list[Effect]:
+def effects_of(design: Design, terms: Iterable[int] | None = None) -> list[Effect]:
     """The effects of some terms, by default of all."""
     every = range(len(design.terms)) if terms is None else terms
     return [(t, j) for t in every for j in range(len(design.terms[t].names))]
@@ -31,14 +31,14 @@ def by_effect(table: pd.DataFrame, design: Design, column: str) -> dict[Effect, 
     """A column of a table of random effects, for every effect in the order of its levels: missing where the table has
     no row for a level, and throughout where it has a row too many.
     """
-    found, used = {}, 0
-    for t, j in of(design):
+    arrays, used = {}, 0
+    for t, j in effects_of(design):
         term = design.terms[t]
-        mine = table[(table["group"] == term.group) & (table["term"] == term.names[j])]
-        mine = mine[mine["level"].isin(term.levels)].drop_duplicates("level")
-        used += len(mine)
-        found[t, j] = mine.set_index("level")[column].reindex(list(term.levels)).to_numpy(float)
-    return found if used == len(table) else {effect: np.full_like(each, np.nan) for effect, each in found.items()}
+        rows = table[(table["group"] == term.group) & (table["term"] == term.names[j])]
+        rows = rows[rows["level"].isin(term.levels)].drop_duplicates("level")
+        used += len(rows)
+        arrays[t, j] = rows.set_index("level")[column].reindex(list(term.levels)).to_numpy(float)
+    return arrays if used == len(table) else {effect: np.full_like(array, np.nan) for effect, array in arrays.items()}
 
 
 def unit(design: Design, effect: Effect, residual_variance: float) -> float:

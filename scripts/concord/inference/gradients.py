@@ -38,22 +38,22 @@ def relative_gradient(factor: Matrix, slopes: Matrix) -> Floats:
 
 def largest(factors: Sequence[Matrix], slopes: Sequence[Matrix]) -> float:
     """The largest absolute eigenvalue of all terms' relative gradients."""
-    found = [
+    gradients = [
         np.abs(relative_gradient(factor, slope)).max(initial=0.0) for factor, slope in zip(factors, slopes, strict=True)
     ]
-    return float(max(found, default=0.0))
+    return float(max(gradients, default=0.0))
 
 
 def filled(values: Vector, sizes: Sequence[int], by_column: bool) -> list[Matrix]:
     """Lower triangles out of one vector, each column by column or row by row."""
-    made, start = [], 0
+    matrices, start = [], 0
     for q in sizes:
         rows, columns = triangle(q) if by_column else np.tril_indices(q)
         matrix = np.zeros((q, q))
         matrix[rows, columns] = values[start : start + len(rows)]
-        made.append(matrix)
+        matrices.append(matrix)
         start += len(rows)
-    return made
+    return matrices
 
 
 class Criterion:
@@ -86,12 +86,12 @@ class Criterion:
 
     def slopes(self, packed: Vector) -> Vector:
         """Derivatives by differences of four values, with steps in the units of the effects, shape (m,)."""
-        found = np.zeros(len(packed))
+        gradient = np.zeros(len(packed))
         for i, unit in enumerate(self.units):
             h = _SHARE * max(unit, abs(packed[i]))
-            at = [self(packed + each * h * np.eye(len(packed))[i]) for each in (-2, -1, 1, 2)]
-            found[i] = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
-        return found
+            at = [self(packed + times * h * np.eye(len(packed))[i]) for times in (-2, -1, 1, 2)]
+            gradient[i] = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
+        return gradient
 
     def differences(self, packed: Vector, step: float) -> tuple[Vector, Matrix]:
         """Gradient and Hessian by differences with one step for all, shapes (m,) and (m, m)."""

@@ -181,10 +181,10 @@ def _factor(design: Design, group: str | tuple[Sequence[str], Integers]) -> tupl
     if not isinstance(group, str):
         levels, codes = group
         return "", tuple(levels), np.asarray(codes)
-    found = [term for term in design.terms if term.group == group]
-    if not found:
+    terms = [term for term in design.terms if term.group == group]
+    if not terms:
         raise ValueError(f"no random term has the group {group!r}: {', '.join(term.group for term in design.terms)}")
-    return group, found[0].levels, found[0].codes
+    return group, terms[0].levels, terms[0].codes
 
 
 class _Remaining(Likelihood):
@@ -255,9 +255,9 @@ class _Cases:
         affected = np.concatenate([self.rows_of[block] for block in np.unique(self.block[gone])])
         # A block that is taken away is one that counts negatively: all that an evaluation sums is linear in these.
         change: list[Blocks | Crossed] = [
-            replace(each, count=-each.count, products=-each.products, outside=-each.outside)
-            for each in self._gathered(affected)
-            if isinstance(each, Blocks)
+            replace(block, count=-block.count, products=-block.products, outside=-block.outside)
+            for block in self._gathered(affected)
+            if isinstance(block, Blocks)
         ]
         kept = np.setdiff1d(affected, gone)
         if len(kept):
@@ -269,7 +269,7 @@ class _Cases:
         for term in self.whole.design.terms:
             present, codes = np.unique(term.codes[rows], return_inverse=True)
             terms.append(replace(term, matrix=term.matrix[rows], codes=codes, levels=("",) * len(present)))
-        return gather(terms, [each[rows] for each in self.whitened], self.table[rows])
+        return gather(terms, [matrix[rows] for matrix in self.whitened], self.table[rows])
 
     def held(self, remaining: _Without) -> _One:
         """The estimates at the whole's theta."""
@@ -277,7 +277,7 @@ class _Cases:
         if remaining.change is None:
             logdet, cross, _ = of.evaluate(theta)
         else:
-            parts = [each.at(theta) for each in remaining.change]
+            parts = [block.at(theta) for block in remaining.change]
             logdet = self.logdet + sum(part.logdet for part in parts)
             cross = self.cross + total(part.cross for part in parts)
         inverse = np.linalg.inv(cross[:-1, :-1])
@@ -287,13 +287,13 @@ class _Cases:
         std_error = np.sqrt(residual_variance * np.diag(self._coded(inverse)))
         loglik = self._loglik(of, logdet, cross, direction, residual_variance)
         all_rows = self._loglik(whole, self.logdet, self.cross, direction, residual_variance)
-        covariances = tuple(residual_variance * each for each in self.relative)
+        covariances = tuple(residual_variance * matrix for matrix in self.relative)
         return Parameters(fixed, covariances, residual_variance), std_error, loglik, all_rows
 
     def refitted(self, remaining: _Without) -> _One:
         """The estimates by a search from the whole's theta."""
-        found = remaining.likelihood.optimum([self.optimum.theta])
-        return found.parameters, found.std_error, found.loglik, self.whole.loglik(found.parameters)
+        optimum = remaining.likelihood.optimum([self.optimum.theta])
+        return optimum.parameters, optimum.std_error, optimum.loglik, self.whole.loglik(optimum.parameters)
 
     def _coded(self, inverse: Floats) -> Matrix:
         """(X'V^-1 X)^-1 in the coding of X."""
@@ -310,14 +310,16 @@ class _Cases:
 
 
 def _stacked(cases: Sequence[_One | None], optimum: Optimum) -> Estimates:
-    shapes = [each.shape for each in optimum.covariances]
+    shapes = [covariance.shape for covariance in optimum.covariances]
     nothing = np.full(len(optimum.fixed), np.nan)
-    missing = (Parameters(nothing, tuple(np.full(each, np.nan) for each in shapes), np.nan), nothing, np.nan, np.nan)
-    parameters, std_error, *logliks = zip(*(each or missing for each in cases), strict=True)
+    missing = (Parameters(nothing, tuple(np.full(shape, np.nan) for shape in shapes), np.nan), nothing, np.nan, np.nan)
+    parameters, std_error, *logliks = zip(*(case or missing for case in cases), strict=True)
     return Estimates(
-        np.array([each.fixed for each in parameters]),
+        np.array([parameter.fixed for parameter in parameters]),
         np.array(std_error),
-        tuple(np.array(each) for each in zip(*(each.covariances for each in parameters), strict=True)),
-        np.array([each.residual_variance for each in parameters]),
-        *(np.array(each) for each in logliks),
+        tuple(
+            np.array(matrices) for matrices in zip(*(parameter.covariances for parameter in parameters), strict=True)
+        ),
+        np.array([parameter.residual_variance for parameter in parameters]),
+        *(np.array(values) for values in logliks),
     )

@@ -94,32 +94,32 @@ class Information:
         p = len(self.conditional)
         rows, values = self.estimates.iloc[p:], self.estimates["estimate"].to_numpy()[p:]
         places = {(row.group, row.term): i for i, row in enumerate(rows.itertuples())}
-        jacobian, made, terms = np.zeros((len(rows), len(rows))), np.empty(len(rows)), []
+        jacobian, shown, terms = np.zeros((len(rows), len(rows))), np.empty(len(rows)), []
         for i, row in enumerate(rows.itertuples()):
             kind, _, name = row.term.partition("__")
             if scale == "variance":
-                jacobian[i, i], made[i] = 1.0, values[i]
+                jacobian[i, i], shown[i] = 1.0, values[i]
             elif kind == "var":
                 deviation = math.sqrt(values[i])
-                jacobian[i, i], made[i] = 0.5 / deviation, deviation
+                jacobian[i, i], shown[i] = 0.5 / deviation, deviation
                 if scale == "log-sd":
-                    jacobian[i, i], made[i] = 0.5 / values[i], math.log(deviation)
+                    jacobian[i, i], shown[i] = 0.5 / values[i], math.log(deviation)
             else:
-                first, second = (places[row.group, f"var__{each}"] for each in _pair(name, row.group, places))
+                first, second = (places[row.group, f"var__{entry}"] for entry in _pair(name, row.group, places))
                 r = values[i] / math.sqrt(values[first] * values[second])
                 at = [i, first, second]
                 jacobian[i, at] = (
                     r / values[i] if values[i] else 1 / math.sqrt(values[first] * values[second]),
-                    *(-0.5 * r / values[each] for each in (first, second)),
+                    *(-0.5 * r / values[place] for place in (first, second)),
                 )
-                made[i] = r
+                shown[i] = r
                 if scale == "log-sd":
                     jacobian[i] *= 2 / (1 - r * r)
-                    made[i] = 2 * math.atanh(r)
+                    shown[i] = 2 * math.atanh(r)
             renamed = {"variance": kind, "sd": {"var": "sd", "cov": "cor"}[kind]}
             terms.append(f"{renamed.get(scale, {'var': 'log_sd', 'cov': 'logit_cor'}[kind])}__{name}")
         spread = jacobian @ self.covariance[p:, p:] @ jacobian.T
-        return rows[KEY].assign(term=terms, estimate=made, std_error=np.sqrt(np.diag(spread)))
+        return rows[KEY].assign(term=terms, estimate=shown, std_error=np.sqrt(np.diag(spread)))
 
     @property
     def ratios(self) -> pd.DataFrame:
@@ -275,4 +275,4 @@ def _pair(name: str, group: str, places: dict[tuple[str, str], int]) -> tuple[st
     """The two effects of a covariance ``first.second``; names may hold dots themselves."""
     cuts = (i for i, letter in enumerate(name) if letter == ".")
     pairs = ((name[:i], name[i + 1 :]) for i in cuts)
-    return next(pair for pair in pairs if all((group, f"var__{each}") in places for each in pair))
+    return next(pair for pair in pairs if all((group, f"var__{entry}") in places for entry in pair))

@@ -119,20 +119,20 @@ class Equations:
         list of (terms, blocks) : the numbers of the terms with one grouping factor, whose effects stand side by side in
             that order, and the blocks, shape (levels, w, w) for w effects of a level
         """
-        found = []
+        inverses = []
         for terms, blocks in zip(self._families, self._inverse_blocks(), strict=True):
             factor = _block_diagonal([self._factors[t] for t in terms])
-            found.append((tuple(terms), factor @ blocks @ factor.T))
-        return found
+            inverses.append((tuple(terms), factor @ blocks @ factor.T))
+        return inverses
 
     @cached_property
     def _families(self) -> list[list[int]]:
         """Terms with the same levels in every row, together; the family with the most columns first."""
         families: list[list[int]] = []
         for t, term in enumerate(self._terms):
-            mine = [each for each in families if np.array_equal(self._terms[each[0]].codes, term.codes)]
-            if mine:
-                mine[0].append(t)
+            own = [family for family in families if np.array_equal(self._terms[family[0]].codes, term.codes)]
+            if own:
+                own[0].append(t)
             else:
                 families.append([t])
         return sorted(families, key=lambda terms: -sum(self.places[t].size for t in terms))
@@ -157,24 +157,24 @@ class Equations:
         coupling = self._gram[:, others].tocsr()[lead.ravel()].tocoo()  # rows by level, then effect
         at_level, at_effect, of = coupling.row // width, coupling.row % width, others[coupling.col]
         mixed = np.zeros((levels, width, width))
-        found = [np.zeros((len(places), places.shape[1], places.shape[1])) for places in rest]
+        own = [np.zeros((len(places), places.shape[1], places.shape[1])) for places in rest]
         for start, stop in self._chunks(int(colour.max()) + 1):
             chosen = others[(colour[others] >= start) & (colour[others] < stop)]
             unit = np.zeros((self.size, stop - start))
             unit[chosen, colour[chosen] - start] = 1.0
             inverse = self.solve(unit)
-            mine = (colour[of] >= start) & (colour[of] < stop)
+            inside = (colour[of] >= start) & (colour[of] < stop)
             for j in range(width):
-                share = coupling.data[mine] * inverse[lead[at_level[mine], j], colour[of[mine]] - start]
-                np.add.at(mixed[:, :, j], (at_level[mine], at_effect[mine]), share)
-            for places, blocks in zip(rest, found, strict=True):
+                share = coupling.data[inside] * inverse[lead[at_level[inside], j], colour[of[inside]] - start]
+                np.add.at(mixed[:, :, j], (at_level[inside], at_effect[inside]), share)
+            for places, blocks in zip(rest, own, strict=True):
                 for j, column in enumerate(places.T):
                     here = np.flatnonzero((colour[column] >= start) & (colour[column] < stop))
                     blocks[here, :, j] = inverse[places[here], (colour[column[here]] - start)[:, None]]
         rows, columns = np.repeat(lead, width, axis=1), np.tile(lead, (1, width))
         D = self._gram[rows.ravel(), columns.ravel()].reshape(levels, width, width)
         leading = np.linalg.solve(D, np.eye(width) - mixed)
-        return [(each + each.transpose(0, 2, 1)) / 2 for each in (leading, *found)]
+        return [(block + block.transpose(0, 2, 1)) / 2 for block in (leading, *own)]
 
     def quadratic(self, rows: sparse.csr_array) -> Vector:
         """w'A^-1 w for every row w of a sparse matrix, shape (k,)."""
@@ -193,11 +193,11 @@ class Equations:
         colour[mixed] = colour.max(initial=0) + 1 + np.arange(len(mixed))
         values = np.zeros(count)
         for start, stop in self._chunks(int(colour.max(initial=-1)) + 1):
-            mine = (colour[rows.row] >= start) & (colour[rows.row] < stop)
-            column, place, value = colour[rows.row[mine]] - start, rows.col[mine], rows.data[mine]
+            inside = (colour[rows.row] >= start) & (colour[rows.row] < stop)
+            column, place, value = colour[rows.row[inside]] - start, rows.col[inside], rows.data[inside]
             right = np.zeros((self.size, stop - start))
             right[place, column] = value
-            values += np.bincount(rows.row[mine], value * self.solve(right)[place, column], count)
+            values += np.bincount(rows.row[inside], value * self.solve(right)[place, column], count)
         return values
 
     def _chunks(self, count: int) -> list[tuple[int, int]]:
@@ -209,7 +209,7 @@ def _factorized(A: sparse.csr_array) -> object:
     """CHOLMOD's factorization of a sparse positive definite matrix."""
     A = A.tocoo()
     lower = A.row >= A.col
-    rows, columns = (each[lower].astype(np.int64) for each in (A.row, A.col))
+    rows, columns = (index[lower].astype(np.int64) for index in (A.row, A.col))
     entries = cvxopt.spmatrix(A.data[lower], rows, columns, A.shape)
     factorization = cholmod.symbolic(entries)
     cholmod.numeric(entries, factorization)

@@ -52,7 +52,7 @@ class Solution(Estimated):
 
     def __init__(self, design: Design, parameters: Parameters) -> None:
         self.design, self.parameters = design, parameters
-        factors = [relative_factor(each, self.residual_variance) for each in self.covariances]
+        factors = [relative_factor(covariance, self.residual_variance) for covariance in self.covariances]
         self._equations = equations = Equations(design.terms, factors, len(design.y))
         self.marginal_residuals = design.y - design.X @ self.fixed
         Q, R = np.linalg.qr(design.X)
@@ -65,7 +65,7 @@ class Solution(Estimated):
         information = left.T @ left + inner.T @ inner
         self._half = linalg.solve_triangular(R, np.linalg.inv(np.linalg.cholesky(information)).T)  # S = half half'
         self._B = inner @ R
-        self.modes = tuple(each[:, :, 0] for each in equations.by_level(self._v[:, None]))
+        self.modes = tuple(effects[:, :, 0] for effects in equations.by_level(self._v[:, None]))
         self.fixed_covariance = self.residual_variance * self._half @ self._half.T
 
     # ---- random effects ----------------------------------------------------------------------------------------------
@@ -81,12 +81,12 @@ class Solution(Estimated):
             (levels, w, w) for w effects of a level
         """
         spread = self._equations.by_level(self._B @ self._half)
-        found = []
+        covariances = []
         for terms, blocks in self._equations.inverse_blocks():
-            mine = np.concatenate([spread[t] for t in terms], axis=1)
-            added = blocks + mine @ mine.transpose(0, 2, 1)
-            found.append((terms, self.residual_variance * blocks, self.residual_variance * added))
-        return found
+            design = np.concatenate([spread[t] for t in terms], axis=1)
+            added = blocks + design @ design.transpose(0, 2, 1)
+            covariances.append((terms, self.residual_variance * blocks, self.residual_variance * added))
+        return covariances
 
     @property
     def conditional_covariances(self) -> tuple[Array, ...]:
@@ -100,14 +100,14 @@ class Solution(Estimated):
 
     def _of_terms(self, families: Iterable[tuple[tuple[int, ...], Array]]) -> tuple[Array, ...]:
         """For every term the covariance matrices of its own effects, out of those of a grouping factor's."""
-        found: dict[int, Array] = {}
+        by_term: dict[int, Array] = {}
         for terms, covariances in families:
             start = 0
             for t in terms:
-                mine = slice(start, start + len(self.design.terms[t].names))
-                found[t] = covariances[:, mine, mine]
-                start = mine.stop
-        return tuple(found[t] for t in range(len(self.design.terms)))
+                place = slice(start, start + len(self.design.terms[t].names))
+                by_term[t] = covariances[:, place, place]
+                start = place.stop
+        return tuple(by_term[t] for t in range(len(self.design.terms)))
 
     def random_effects(self, uncertain_fixed: bool = False) -> pd.DataFrame:
         """Predicted random effects as `Fit.random_effects` has them: ``group, level, term, estimate, std_error``.

@@ -21,7 +21,8 @@ SCALES = ("sd", "variance")
 
 
 def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
-    """Every parameter of a model, in lme4's order: of each term's factor column by column, then sigma, then fixed ones.
+    """Every parameter of a model: of each term's factor column by column, the terms with most groups first; then sigma,
+    then the fixed effects.
 
     Parameters
     ----------
@@ -33,21 +34,21 @@ def parameters(design: Design, scale: str = "sd") -> list[Parameter]:
         raise ProfileError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     squared = scale == "variance"
     deviation, both = ("var", "cov") if squared else ("sd", "cor")
-    made: list[Parameter] = []
+    listed: list[Parameter] = []
     for number in _order(design):
         term = design.terms[number]
         for j, first in enumerate(term.names):
-            for i in range(j, len(term.names)):
-                label = f".sig{len(made) + 1:02d}"
+            for i, second in enumerate(term.names[j:], j):
                 if i == j:
-                    name, make = f"{deviation}__{first}", _deviation(number, j, squared)
+                    label, name, make = f"sd_{first}", f"{deviation}__{first}", _deviation(number, j, squared)
                 else:
-                    name, make = f"{both}__{first}.{term.names[i]}", _pair(number, j, i, squared)
-                made.append(Parameter("ran_pars", term.group, name, label, make))
-    made.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", ".sigma", _residual(squared)))
+                    label, name = f"cor_{second}.{first}", f"{both}__{first}.{second}"
+                    make = _pair(number, j, i, squared)
+                listed.append(Parameter("ran_pars", term.group, name, f"{label}|{term.group}", make))
+    listed.append(Parameter("ran_pars", "Residual", f"{deviation}__Observation", "sigma", _residual(squared)))
     for index, name in enumerate(design.names):
-        made.append(Parameter("fixed", "", name, name, _fixed(index)))
-    return made
+        listed.append(Parameter("fixed", "", name, name, _fixed(index)))
+    return listed
 
 
 def profiles(
@@ -71,24 +72,28 @@ def profiles(
     optimum = optimum or likelihood.optimum()
     every = parameters(likelihood.design, scale)
     if which is None:
-        chosen = [each for each in every if each.effect != "fixed" or not likelihood.reml]
-        chosen = [each for each in chosen if not _undefined(each, likelihood, optimum)]
+        chosen = [parameter for parameter in every if parameter.effect != "fixed" or not likelihood.reml]
+        chosen = [parameter for parameter in chosen if not _undefined(parameter, likelihood, optimum)]
     else:
         chosen = []
         for name in which:
-            found = [each for each in every if name in (each.label, each.term)]
-            if not found:
-                raise ProfileError(f"no parameter is called {name!r}: {', '.join(each.label for each in every)}")
-            chosen += found
-    for each in chosen:
-        if likelihood.reml and each.effect == "fixed":
+            named = [parameter for parameter in every if name in (parameter.label, parameter.term)]
+            if not named:
+                raise ProfileError(
+                    f"no parameter is called {name!r}: {', '.join(parameter.label for parameter in every)}"
+                )
+            chosen += named
+    for parameter in chosen:
+        if likelihood.reml and parameter.effect == "fixed":
             raise ProfileError(
-                f"{each.label}: the REML criterion is a likelihood of contrasts that are free of the fixed effects, so "
-                "it has no profile of one; take ML, as lme4's profile does"
+                f"{parameter.label}: the REML criterion is a likelihood of contrasts that are free of the fixed "
+                "effects, so it has no profile of one; take ML, as lme4's profile does"
             )
-        if _undefined(each, likelihood, optimum):
-            raise ProfileError(f"{each.label}: at the optimum a standard deviation is zero, and no correlation defined")
-    return [Profile(each, likelihood, optimum) for each in chosen]
+        if _undefined(parameter, likelihood, optimum):
+            raise ProfileError(
+                f"{parameter.label}: at the optimum a standard deviation is zero, and no correlation defined"
+            )
+    return [Profile(parameter, likelihood, optimum) for parameter in chosen]
 
 
 def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum: Optimum | None = None) -> Profile:
@@ -99,22 +104,22 @@ def ratio_profile(likelihood: Likelihood, term: int = 0, index: int = 0, optimum
     term, index : the random term and the effect in it, counted from 0
     """
 
-    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        return profile_coordinates.ratio(likelihood, given, term, index)
+    def make(likelihood: Likelihood, at: Parameters) -> Coordinates:
+        return profile_coordinates.ratio(likelihood, at, term, index)
 
-    each = likelihood.design.terms[term]
-    name = f"ratio__{each.names[index]}"
-    parameter = Parameter("ran_pars", each.group, name, name, make)
+    factor = likelihood.design.terms[term]
+    name = f"ratio__{factor.names[index]}"
+    parameter = Parameter("ran_pars", factor.group, name, name, make)
     return Profile(parameter, likelihood, optimum or likelihood.optimum())
 
 
 def _order(design: Design) -> list[int]:
-    """The terms in lme4's order: as they are if their numbers of levels do not rise, else backwards by these."""
-    levels = np.array([len(each.levels) for each in design.terms])
+    """The terms by falling numbers of levels: as they are if these do not rise."""
+    levels = np.array([len(term.levels) for term in design.terms])
     order = np.arange(len(levels))
     if (np.diff(levels) > 0).any():
         order = np.argsort(levels, kind="stable")[::-1]
-    return [int(each) for each in order]
+    return [int(place) for place in order]
 
 
 def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -> bool:
@@ -131,9 +136,9 @@ def _undefined(parameter: Parameter, likelihood: Likelihood, optimum: Optimum) -
 
 
 def _deviation(term: int, index: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
-    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        made = profile_coordinates.deviation(likelihood, given, term, index)
-        return profile_coordinates.squared(made) if squared else made
+    def make(likelihood: Likelihood, at: Parameters) -> Coordinates:
+        coordinates = profile_coordinates.deviation(likelihood, at, term, index)
+        return profile_coordinates.squared(coordinates) if squared else coordinates
 
     return make
 
@@ -141,22 +146,22 @@ def _deviation(term: int, index: int, squared: bool) -> Callable[[Likelihood, Pa
 def _pair(term: int, first: int, second: int, squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
     kind = profile_coordinates.covariance if squared else profile_coordinates.correlation
 
-    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        return kind(likelihood, given, term, first, second)
+    def make(likelihood: Likelihood, at: Parameters) -> Coordinates:
+        return kind(likelihood, at, term, first, second)
 
     return make
 
 
 def _residual(squared: bool) -> Callable[[Likelihood, Parameters], Coordinates]:
-    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        made = profile_coordinates.residual_deviation(likelihood, given)
-        return profile_coordinates.squared(made) if squared else made
+    def make(likelihood: Likelihood, at: Parameters) -> Coordinates:
+        coordinates = profile_coordinates.residual_deviation(likelihood, at)
+        return profile_coordinates.squared(coordinates) if squared else coordinates
 
     return make
 
 
 def _fixed(index: int) -> Callable[[Likelihood, Parameters], Coordinates]:
-    def make(likelihood: Likelihood, given: Parameters) -> Coordinates:
-        return profile_coordinates.fixed_effect(likelihood, given, index)
+    def make(likelihood: Likelihood, at: Parameters) -> Coordinates:
+        return profile_coordinates.fixed_effect(likelihood, at, index)
 
     return make

@@ -197,24 +197,24 @@ class _Covariance(_Chart):
         return x, jacobian, bend
 
 
-def fixed_effect(likelihood: Likelihood, given: Parameters, index: int) -> Coordinates:
+def fixed_effect(likelihood: Likelihood, at: Parameters, index: int) -> Coordinates:
     """A fixed effect is held.
 
     Parameters
     ----------
     likelihood : the model's
-    given : parameters to start from
+    at : parameters to start from
     index : the effect's number, counted from 0
     """
     design = likelihood.design
     order = np.append(np.delete(np.arange(likelihood.p), index), index)
-    made = Likelihood(replace(design, X=design.X[:, order]), likelihood.reml)
-    x = np.append(made.theta_at(given), 0.5 * math.log(given.residual_variance))
+    reordered = Likelihood(replace(design, X=design.X[:, order]), likelihood.reml)
+    x = np.append(reordered.theta_at(at), 0.5 * math.log(at.residual_variance))
     # u = R_pp (ols - b) / scale
-    unit, ols = -made.R[-1, -1] / made.scale, made.ols[-1]
+    unit, ols = -reordered.R[-1, -1] / reordered.scale, reordered.ols[-1]
     return Coordinates(
-        Deviance(made),
-        np.append(x, given.fixed[index]),
+        Deviance(reordered),
+        np.append(x, at.fixed[index]),
         (-math.inf, math.inf),
         _same,
         _same,
@@ -223,12 +223,12 @@ def fixed_effect(likelihood: Likelihood, given: Parameters, index: int) -> Coord
     )
 
 
-def residual_deviation(likelihood: Likelihood, given: Parameters) -> Coordinates:
+def residual_deviation(likelihood: Likelihood, at: Parameters) -> Coordinates:
     """The residual standard deviation is held; the held coordinate is its logarithm."""
-    theta = likelihood.theta_at(given)
+    theta = likelihood.theta_at(at)
     return Coordinates(
         Deviance(likelihood),
-        np.append(theta, 0.5 * math.log(given.residual_variance)),
+        np.append(theta, 0.5 * math.log(at.residual_variance)),
         (-math.inf, math.inf),
         math.exp,
         math.log,
@@ -236,29 +236,29 @@ def residual_deviation(likelihood: Likelihood, given: Parameters) -> Coordinates
     )
 
 
-def deviation(likelihood: Likelihood, given: Parameters, term: int, index: int) -> Coordinates:
+def deviation(likelihood: Likelihood, at: Parameters, term: int, index: int) -> Coordinates:
     """The standard deviation of a random effect is held; the held coordinate is the standard deviation itself."""
-    made, x, place, w = _coded(likelihood, given, term, (index,))
+    coded, x, place, w = _coded(likelihood, at, term, (index,))
     s = 0.0 if x[place] ** 2 < ZERO else x[place] * math.exp(x[-1]) / w[0, 0]
     start = np.append(np.delete(x, place), s)
     chart = _Deviation(place, w[0, 0])
-    return Coordinates(Deviance(made), start, (0.0, math.inf), _same, _same, chart)
+    return Coordinates(Deviance(coded), start, (0.0, math.inf), _same, _same, chart)
 
 
-def ratio(likelihood: Likelihood, given: Parameters, term: int, index: int) -> Coordinates:
+def ratio(likelihood: Likelihood, at: Parameters, term: int, index: int) -> Coordinates:
     """The ratio of a random effect's variance to the residual one is held; the held coordinate is its root.
 
     It is MixedLM's own parameter, and what its `profile_re` holds.
     """
-    made, x, place, w = _coded(likelihood, given, term, (index,))
+    coded, x, place, w = _coded(likelihood, at, term, (index,))
     root = 0.0 if x[place] ** 2 < ZERO else x[place] / w[0, 0]
     start = np.append(np.delete(x, place), root)
-    return Coordinates(Deviance(made), start, (0.0, math.inf), np.square, math.sqrt, _Moved(place, 0.0, w[0, 0]))
+    return Coordinates(Deviance(coded), start, (0.0, math.inf), np.square, math.sqrt, _Moved(place, 0.0, w[0, 0]))
 
 
-def correlation(likelihood: Likelihood, given: Parameters, term: int, first: int, second: int) -> Coordinates:
+def correlation(likelihood: Likelihood, at: Parameters, term: int, first: int, second: int) -> Coordinates:
     """The correlation of two random effects is held; the held coordinate is its arc sine."""
-    made, x, place, w = _coded(likelihood, given, term, (first, second))
+    coded, x, place, w = _coded(likelihood, at, term, (first, second))
     diagonal = place + len(likelihood.design.terms[term].names)
     across, rest = (x[place + 1] - w[1, 0] / w[0, 0] * x[place]) / w[1, 1], x[diagonal] / w[1, 1]
     rho = math.hypot(across, rest)
@@ -268,15 +268,15 @@ def correlation(likelihood: Likelihood, given: Parameters, term: int, first: int
     start = np.append(np.delete(start, diagonal), phi)
     chart = _Correlation(place, diagonal, w[:2, :2])
     instead = tuple(partial(deviation, term=term, index=index) for index in (first, second))
-    return Coordinates(Deviance(made), start, (-math.pi / 2, math.pi / 2), math.sin, math.asin, chart, instead=instead)
+    return Coordinates(Deviance(coded), start, (-math.pi / 2, math.pi / 2), math.sin, math.asin, chart, instead=instead)
 
 
-def covariance(likelihood: Likelihood, given: Parameters, term: int, first: int, second: int) -> Coordinates:
+def covariance(likelihood: Likelihood, at: Parameters, term: int, first: int, second: int) -> Coordinates:
     """The covariance of two random effects is held."""
-    made, x, place, w = _coded(likelihood, given, term, (first, second))
-    start = np.append(np.delete(x, place + 1), given.covariances[term][first, second])
+    coded, x, place, w = _coded(likelihood, at, term, (first, second))
+    start = np.append(np.delete(x, place + 1), at.covariances[term][first, second])
     chart = _Covariance(place, w[:2, :2])
-    return Coordinates(Deviance(made), start, (-math.inf, math.inf), _same, _same, chart)
+    return Coordinates(Deviance(coded), start, (-math.inf, math.inf), _same, _same, chart)
 
 
 def squared(held: Coordinates) -> Coordinates:
@@ -285,7 +285,7 @@ def squared(held: Coordinates) -> Coordinates:
 
 
 def _coded(
-    likelihood: Likelihood, given: Parameters, number: int, leading: tuple[int, ...]
+    likelihood: Likelihood, at: Parameters, number: int, leading: tuple[int, ...]
 ) -> tuple[Likelihood, Matrix, int, Vector]:
     """The model with one term coded anew, x = (theta, log sigma) of the parameters in it, shape (m + 1,), the place of
     the term's first entry in theta, and W, shape (q, q).
@@ -298,14 +298,14 @@ def _coded(
     signs, root = np.where(np.diag(R) < 0, -1.0, 1.0), math.sqrt(len(Q))
     w = (signs[:, None] * R)[::-1, ::-1] / root
     coded = replace(term, names=tuple(term.names[i] for i in order), matrix=(Q * signs)[:, ::-1] * root)
-    terms = [coded if i == number else each for i, each in enumerate(design.terms)]
-    made = Likelihood(replace(design, terms=tuple(terms)), likelihood.reml)
-    matrices = list(given.covariances)
+    terms = [coded if i == number else term for i, term in enumerate(design.terms)]
+    reordered = Likelihood(replace(design, terms=tuple(terms)), likelihood.reml)
+    matrices = list(at.covariances)
     matrices[number] = w @ matrices[number][np.ix_(order, order)] @ w.T
-    moved = replace(given, covariances=tuple(matrices))
-    x = np.append(made.theta_at(moved), 0.5 * math.log(given.residual_variance))
-    sizes = [len(each.names) for each in design.terms[:number]]
-    return made, x, sum(q * (q + 1) // 2 for q in sizes), w
+    moved = replace(at, covariances=tuple(matrices))
+    x = np.append(reordered.theta_at(moved), 0.5 * math.log(at.residual_variance))
+    sizes = [len(term.names) for term in design.terms[:number]]
+    return reordered, x, sum(q * (q + 1) // 2 for q in sizes), w
 
 
 def _same(value: float) -> float:

@@ -63,7 +63,9 @@ class Parameter:
     Attributes
     ----------
     effect, group, term : as in the estimates of a fit; ``sd__``, ``cor__``, ``var__`` or ``cov__`` and the columns
-    label : lme4's name of it: ``.sig01``, ``.sigma``, or the fixed effect's
+    label : what it is called on every scale: ``sd_Time|tree``, ``cor_Time.(Intercept)|tree``, ``sigma``, or the fixed
+        effect's name; lme4 has these names by ``signames = FALSE`` (its numbers, ``.sig01``, mean something else in
+        lme4 2 than in lme4 1)
     """
 
     effect: str
@@ -162,8 +164,8 @@ class Profile:
     def points(self) -> pd.DataFrame:
         """What is known of the profile: ``value, zeta, loglik, residual_variance``, in the order of the values."""
         rows = [
-            (self._coordinates.value(each.held), each.zeta, -each.deviance / 2, self._residual_variance(each))
-            for each in self._points
+            (self._coordinates.value(point.held), point.zeta, -point.deviance / 2, self._residual_variance(point))
+            for point in self._points
         ]
         return pd.DataFrame(rows, columns=["value", "zeta", "loglik", "residual_variance"], dtype=float)
 
@@ -172,47 +174,47 @@ class Profile:
 
     def _top(self) -> _Point:
         """The optimum in these coordinates, where its last digits are theirs."""
-        made, start = self._coordinates, self._coordinates.start
-        if start[-1] in made.limits:
+        coordinates, start = self._coordinates, self._coordinates.start
+        if start[-1] in coordinates.limits:
             # On the boundary the deviance's slope vanishes by symmetry: only the others can move.
             return self._descend(start[-1], start[:-1], None)
-        found = newton.descend(made.expand, start, self.likelihood.nu, ENOUGH / 100)
-        return self._made(found, None)
+        minimum = newton.descend(coordinates.expand, start, self.likelihood.nu, ENOUGH / 100)
+        return self._made(minimum, None)
 
     def _descend(self, held: float, free: Vector, best: _Point | None) -> _Point:
         """The point at a held coordinate, by a search over the others that begins at `free`."""
         start = np.append(free, held)
-        found = newton.descend(self._coordinates.expand, start, self.likelihood.nu, ENOUGH, slice(-1))
-        return self._made(found, best)
+        minimum = newton.descend(self._coordinates.expand, start, self.likelihood.nu, ENOUGH, slice(-1))
+        return self._made(minimum, best)
 
-    def _made(self, found: newton.Minimum, best: _Point | None) -> _Point:
+    def _made(self, minimum: newton.Minimum, best: _Point | None) -> _Point:
         """A point of the profile, from the deviance with its derivatives in all coordinates."""
-        z = found.point
-        inner, across = found.hessian[:-1, :-1], found.hessian[:-1, -1]
+        z = minimum.point
+        inner, across = minimum.hessian[:-1, :-1], minimum.hessian[:-1, -1]
         ahead = -_solve(inner, across)
         if best is None:
-            curvature = found.hessian[-1, -1] + across @ ahead
-            return _Point(z[-1], found.value, 0.0, math.sqrt(max(curvature, 0.0) / 2), z[:-1], ahead)
-        gain = found.value - best.deviance
-        if gain < -BELOW * max(1.0, 1e-6 * abs(found.value)):
+            curvature = minimum.hessian[-1, -1] + across @ ahead
+            return _Point(z[-1], minimum.value, 0.0, math.sqrt(max(curvature, 0.0) / 2), z[:-1], ahead)
+        gain = minimum.value - best.deviance
+        if gain < -BELOW * max(1.0, 1e-6 * abs(minimum.value)):
             raise ProfileError(
                 f"{self.parameter.label}: at {self._coordinates.value(z[-1]):.6g} the log-likelihood is larger by "
                 f"{-gain / 2:.3g} than at the optimum that was given"
             )
         zeta = math.copysign(math.sqrt(max(gain, 0.0)), z[-1] - best.held)
-        rate = found.gradient[-1] / (2 * zeta) if abs(zeta) > 1e-3 else best.rate
-        return _Point(z[-1], found.value, zeta, rate, z[:-1], ahead)
+        rate = minimum.gradient[-1] / (2 * zeta) if abs(zeta) > 1e-3 else best.rate
+        return _Point(z[-1], minimum.value, zeta, rate, z[:-1], ahead)
 
     def _at(self, held: float) -> _Point:
         """The point at a held coordinate, from the nearest that a search has found."""
-        known = next((each for each in self._points if each.held == held), None)
+        known = next((point for point in self._points if point.held == held), None)
         if known:
             return known
         if self._rough:
             self._climb(held)
         plateau = self._plateau
-        real = [each for each in self._points if each.deviance < plateau]
-        near, *others = sorted(real, key=lambda each: abs(each.held - held))[:3]
+        real = [point for point in self._points if point.deviance < plateau]
+        near, *others = sorted(real, key=lambda point: abs(point.held - held))[:3]
         try:
             point = self._descend(held, _predicted(held, near, others), self._best)
         except np.linalg.LinAlgError:
@@ -222,7 +224,7 @@ class Profile:
             # Valleys cross: what is the lowest here may be known from far away.
             spread = np.linspace(0, len(real) - 1, KNOWN).round().astype(int)
             point = self._lowest(point, [self._best.free, *(real[i].free for i in sorted({*spread}))])
-            point = self._lowest(point, [near.free + each for each in self._elsewhere])
+            point = self._lowest(point, [near.free + step for step in self._elsewhere])
         if self._doubtful(point):
             point = self._sought(point)
         if self._height(point) > self._plateau:
@@ -231,7 +233,7 @@ class Profile:
         elif point.deviance < first.deviance - NEAR or self._neighbours(point)[0].deviance > point.deviance:
             self._spread(point)
         self._points.append(point)
-        self._points.sort(key=lambda each: each.held)
+        self._points.sort(key=lambda other: other.held)
         return point
 
     def _climb(self, held: float) -> None:
@@ -248,16 +250,18 @@ class Profile:
         """Search the neighbours anew from a point, and theirs, as long as they come to lie lower."""
         for side in (0, 1):
             last, left = point, SEARCHED
-            while left and (each := self._neighbours(last)[side]) not in (last, self._best):
-                lower = self._lowest(each, [last.free])
-                self._points[self._points.index(each)] = last = lower
-                left = SEARCHED if lower.deviance < each.deviance - NEAR else left - 1
+            while left and (neighbour := self._neighbours(last)[side]) not in (last, self._best):
+                lower = self._lowest(neighbour, [last.free])
+                self._points[self._points.index(neighbour)] = last = lower
+                left = SEARCHED if lower.deviance < neighbour.deviance - NEAR else left - 1
 
     @cached_property
     def _rough(self) -> bool:
         """Whether a covariance matrix is singular at the optimum: around it the deviance has several valleys."""
         factors = self.likelihood.factors(self.likelihood.theta_at(self._given))
-        return any(len(each) > 1 and np.diag(each).min() ** 2 < ZERO * np.square(each).sum() for each in factors)
+        return any(
+            len(factor) > 1 and np.diag(factor).min() ** 2 < ZERO * np.square(factor).sum() for factor in factors
+        )
 
     @cached_property
     def _elsewhere(self) -> Matrix:
@@ -293,13 +297,13 @@ class Profile:
         """
         up = point.held > self._best.held
         inner, outer = self._best, point
-        for each in self._points if up else reversed(self._points):
-            ahead = each.held - point.held if up else point.held - each.held
-            if ahead and each.deviance < below and (each.held > self._best.held) == up:
+        for other in self._points if up else reversed(self._points):
+            ahead = other.held - point.held if up else point.held - other.held
+            if ahead and other.deviance < below and (other.held > self._best.held) == up:
                 if ahead > 0:
-                    outer = each
+                    outer = other
                     break
-                inner = each
+                inner = other
         return inner, outer
 
     def _height(self, point: _Point) -> float:
@@ -310,11 +314,11 @@ class Profile:
         """The lowest of a point and of what searches from other free coordinates find beside the same held one."""
         for free in starts:
             try:
-                found = self._descend(point.held, free, self._best)
+                lower = self._descend(point.held, free, self._best)
             except np.linalg.LinAlgError:
                 continue
-            if self._height(found) < self._height(point):
-                point = found
+            if self._height(lower) < self._height(point):
+                point = lower
         return point
 
     @cached_property
@@ -322,12 +326,12 @@ class Profile:
         """What a correlation's profile cannot exceed: the deviance with one of the standard deviations at zero, which
         goes with every correlation. Infinite for other parameters.
         """
-        found = [math.inf]
+        values = [math.inf]
         for make in self._coordinates.instead:
-            made = make(self.likelihood, self._given)
-            start = np.append(made.start[:-1], 0.0)
-            found.append(newton.descend(made.expand, start, self.likelihood.nu, ENOUGH, slice(-1)).value)
-        return min(found)
+            coordinates = make(self.likelihood, self._given)
+            start = np.append(coordinates.start[:-1], 0.0)
+            values.append(newton.descend(coordinates.expand, start, self.likelihood.nu, ENOUGH, slice(-1)).value)
+        return min(values)
 
     def _crossing(self, root: float, sign: int) -> tuple[float, bool]:
         """The held coordinate where zeta is `sign` times `root`; else the limit, and that it is not reached."""
@@ -363,11 +367,11 @@ class Profile:
     def _around(self, root: float, sign: int) -> tuple[_Point, _Point | None]:
         """The known points on a side of the estimate between which zeta reaches a size; there may be no outer one."""
         inner = self._best
-        for each in self._points[:: -1 if sign < 0 else 1]:
-            if sign * (each.held - self._best.held) > 0:
-                if abs(each.zeta) >= root:
-                    return inner, each
-                inner = each
+        for point in self._points[:: -1 if sign < 0 else 1]:
+            if sign * (point.held - self._best.held) > 0:
+                if abs(point.zeta) >= root:
+                    return inner, point
+                inner = point
         return inner, None
 
     def _inside(self, value: float) -> float:
@@ -387,7 +391,7 @@ class Profile:
 
 def _count(design: Design) -> int:
     """How many parameters a model has."""
-    return len(design.names) + 1 + sum(len(each.names) * (len(each.names) + 1) // 2 for each in design.terms)
+    return len(design.names) + 1 + sum(len(term.names) * (len(term.names) + 1) // 2 for term in design.terms)
 
 
 def _predicted(held: float, near: _Point, others: Sequence[_Point]) -> Vector:

@@ -128,7 +128,7 @@ Part = BlocksAt | CrossedAt
 def curvatures(parts: Sequence[Part], share: Matrix) -> tuple[Vector, Array, Matrix]:
     """`BlocksAt.curvatures`, summed over parts none of which is sparse."""
     curved = [part.curvatures(share) for part in parts if isinstance(part, BlocksAt)]
-    slopes, crosses, second = (total(each) for each in zip(*curved, strict=True))
+    slopes, crosses, second = (total(pieces) for pieces in zip(*curved, strict=True))
     return slopes, crosses, second
 
 
@@ -179,14 +179,14 @@ def gather(terms: Sequence[DesignTerm], whitened: Sequence[Floats], table: Matri
         left = (C - Q @ inner).reshape(-1, width)
         missing = size - R.shape[1]
         if missing > 0:
-            R, inner = (np.pad(each, ((0, 0), (0, missing), (0, 0))) for each in (R, inner))
+            R, inner = (np.pad(array, ((0, 0), (0, missing), (0, 0))) for array in (R, inner))
         gathered.setdefault(tuple(counts), []).append((R, inner, left.T @ left))
-    return [*(_merge(counts, sizes, found) for counts, found in gathered.items()), *crossed]
+    return [*(_merge(counts, sizes, block_members) for counts, block_members in gathered.items()), *crossed]
 
 
-def _merge(counts: Sequence[int], sizes: Sequence[int], found: Sequence[tuple[Array, Array, Matrix]]) -> Blocks:
+def _merge(counts: Sequence[int], sizes: Sequence[int], members: Sequence[tuple[Array, Array, Matrix]]) -> Blocks:
     """The blocks with these numbers of levels, those with the same R as one."""
-    R, inner = (np.concatenate(each) for each in list(zip(*found, strict=True))[:2])
+    R, inner = (np.concatenate(arrays) for arrays in list(zip(*members, strict=True))[:2])
     size, width = inner.shape[1:]
     unique, member = np.unique(R.reshape(len(R), -1), axis=0, return_inverse=True)
     # All blocks with one R side by side are one matrix; its product with itself is the sum of the outer products.
@@ -203,7 +203,7 @@ def _merge(counts: Sequence[int], sizes: Sequence[int], found: Sequence[tuple[Ar
         unique.reshape(-1, size, size),
         np.bincount(member).astype(float),
         products.reshape(-1, width * width),
-        total(outside for *_, outside in found),
+        total(outside for *_, outside in members),
         basis,
     )
 

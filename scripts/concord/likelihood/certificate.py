@@ -176,7 +176,7 @@ class Certificate:
     @property
     def radius(self) -> float:
         """Largest radius of an enclosure of theta."""
-        return max((float(each.rad()) for each in self.theta), default=0.0)
+        return max((float(entry.rad()) for entry in self.theta), default=0.0)
 
 
 def certify(
@@ -237,7 +237,7 @@ def _free(sizes: Sequence[int], start: Sequence[float]) -> list[int]:
 def _newton(exact: Exact, start: Sequence[float], free: list[int], bits: int, steps: int = 60) -> list[arb]:
     """Newton's iteration on midpoints, over the free entries of theta, until its step is rounding."""
     ctx.prec = bits
-    theta = [arb(float(each)) for each in start]
+    theta = [arb(float(value)) for value in start]
     if not free:
         return theta
     for _ in range(steps):
@@ -266,8 +266,8 @@ def _prove(exact: Exact, theta: Sequence[arb], free: list[int], radius: float) -
     -------
     enclosures of the stationary point, far inside the box
     """
-    middle = [each.mid() for each in theta]
-    box = [each + arb(0, radius) if i in free else each for i, each in enumerate(middle)]
+    middle = [entry.mid() for entry in theta]
+    box = [entry + arb(0, radius) if i in free else entry for i, entry in enumerate(middle)]
     whole = _square(exact(box).hessian)
     if not _positive_definite(whole):
         raise CertificateError("the Hessian is not proved positive definite on the box: no strict minimum is shown")
@@ -367,7 +367,7 @@ def _patterns(
     block = components(design.terms)
     local = [ranks_within(block, term.codes) for term in design.terms]
     starts = np.cumsum([0, *(q * (q + 1) // 2 for q in sizes)])
-    found: dict[bytes, list[Integers]] = {}
+    by_pattern: dict[bytes, list[Integers]] = {}
     layouts: dict[bytes, dict[tuple[int, int], int]] = {}
     counted: dict[bytes, list[int]] = {}
     for members in np.split(np.argsort(block, kind="stable"), np.cumsum(np.bincount(block))[:-1]):
@@ -376,8 +376,8 @@ def _patterns(
         offset, layout = 0, {}
         for term, rank, count, q, start in zip(design.terms, local, counts, sizes, starts, strict=False):
             for level in range(count):
-                mine = rank[members] == level
-                Z[mine, offset + level * q : offset + (level + 1) * q] = term.matrix[members[mine]]
+                rows = rank[members] == level
+                Z[rows, offset + level * q : offset + (level + 1) * q] = term.matrix[members[rows]]
                 lower = ((row, column) for column in range(q) for row in range(column, q))
                 for k, (row, column) in enumerate(lower):
                     layout[offset + level * q + row, offset + level * q + column] = int(start) + k
@@ -385,10 +385,10 @@ def _patterns(
         # Rows with the same doubles are rows of the same numbers: both come from the same entries of the table.
         order = np.lexsort(Z.T[::-1])
         key = np.array([*counts, *Z.shape]).tobytes() + Z[order].tobytes()
-        found.setdefault(key, []).append(members[order])
+        by_pattern.setdefault(key, []).append(members[order])
         layouts[key], counted[key] = layout, counts
     patterns = []
-    for key, blocks in found.items():
+    for key, blocks in by_pattern.items():
         columns = _exact_block(random, local, counted[key], sizes, blocks[0])
         gram = _gram(columns, columns)
         q, width = len(columns[0]), len(table[0])
@@ -401,7 +401,7 @@ def _patterns(
                     if a != b:
                         flipped = (U[b][s] * U[a][t] for s in range(width) for t in range(s + 1))
                         products = (x + y for x, y in zip(products, flipped, strict=True))
-                    sums[a][b] = [total + each for total, each in zip(sums[a][b], products, strict=True)]
+                    sums[a][b] = [total + product for total, product in zip(sums[a][b], products, strict=True)]
         outer = [[[arb(value) for value in cell] for cell in row] for row in sums]
         patterns.append(_Pattern(len(blocks), _rows(gram), outer, layouts[key], (gram, sums)))
     return patterns
@@ -437,7 +437,7 @@ def _gram(left: Numbers, right: Numbers) -> Numbers:
     kept = ctx.prec
     try:
         ctx.prec = kept + GUARD
-        a, b = (arb_mat([[arb(value) for value in row] for row in each]) for each in (left, right))
+        a, b = (arb_mat([[arb(value) for value in row] for row in matrix]) for matrix in (left, right))
         return (a.transpose() * b).tolist()
     finally:
         ctx.prec = kept

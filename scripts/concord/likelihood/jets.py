@@ -36,7 +36,7 @@ class Jet:
     __radd__ = __add__
 
     def __neg__(self) -> Jet:
-        return Jet(-self.value, tuple(-each for each in self.gradient), tuple(-each for each in self.hessian))
+        return Jet(-self.value, tuple(-slope for slope in self.gradient), tuple(-entry for entry in self.hessian))
 
     def __sub__(self, other: Jet | arb) -> Jet:
         return self + (-other)
@@ -47,7 +47,7 @@ class Jet:
     def __mul__(self, other: Jet | arb) -> Jet:
         if not isinstance(other, Jet) or not other.gradient:
             factor = other.value if isinstance(other, Jet) else other
-            scaled = tuple(each * factor for each in self.gradient), tuple(each * factor for each in self.hessian)
+            scaled = tuple(slope * factor for slope in self.gradient), tuple(entry * factor for entry in self.hessian)
             return Jet(self.value * factor, *scaled)
         if not self.gradient:
             return other * self
@@ -83,7 +83,7 @@ class Jet:
         if not self.gradient:
             return Jet(value)
         slope = first()
-        gradient = tuple(slope * each for each in self.gradient)
+        gradient = tuple(slope * entry for entry in self.gradient)
         if not self.hessian:
             return Jet(value, gradient)
         bend, hessian, place = second(), [], 0

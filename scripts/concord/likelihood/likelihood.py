@@ -1,4 +1,4 @@
-"""The criterion that both engines maximise, evaluated independently of both.
+"""The criterion that engines maximise, evaluated independently of them all.
 
 The profiled ML deviance and REML criterion of a linear mixed model (Bates, Mächler, Bolker and Walker 2015, Journal of
 Statistical Software 67(1), section 3.4, equations 34 and 41; doi 10.18637/jss.v067.i01), from cross-products, block by
@@ -74,7 +74,7 @@ class Likelihood:
     def __init__(self, design: Design, reml: bool) -> None:
         self.design, self.reml = design, reml
         n, p = len(design.X), int(design.X.shape[1])
-        if not all(np.isfinite(each).all() for each in (design.y, design.X, *(term.matrix for term in design.terms))):
+        if not all(np.isfinite(array).all() for array in (design.y, design.X, *(term.matrix for term in design.terms))):
             raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
             raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
@@ -243,7 +243,7 @@ class Likelihood:
 
     def _criteria(self, thetas: Matrix) -> Vector:
         dense = [blocks.at_many(thetas) for blocks in self.blocks if isinstance(blocks, Blocks)]
-        logdet, cross = (total(each) for each in zip(*dense, strict=True))
+        logdet, cross = (total(parts) for parts in zip(*dense, strict=True))
         diagonal = np.diagonal(np.linalg.cholesky(cross), axis1=1, axis2=2)
         p = self.p
         logs = np.log(diagonal)
@@ -284,16 +284,16 @@ class Likelihood:
         ------
         LikelihoodError : no start led anywhere
         """
-        found: list[newton.Minimum] = []
+        minima: list[newton.Minimum] = []
         for start in self.starts() if starts is None else starts:
-            self._follow(np.asarray(start, float), found)
+            self._follow(np.asarray(start, float), minima)
         if (starts is None or along) and self.m > 1 and self.dense:
-            for each in list(found):
-                for start in search.along(self.criteria, self.shape, each.point):
-                    self._follow(start, found)
-        if not found:
+            for minimum in list(minima):
+                for start in search.along(self.criteria, self.shape, minimum.point):
+                    self._follow(start, minima)
+        if not minima:
             raise LikelihoodError("no optimum was found")
-        return self.merged([self._optimum(each) for each in found])
+        return self.merged([self._optimum(minimum) for minimum in minima])
 
     def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
         """The distinct ones of several optima, best first.
@@ -301,16 +301,12 @@ class Likelihood:
         The end of a search that did not settle is left out, however high it seems: where a variance is a million times
         the residuals', rounding makes heights of its own. Where none settled, the highest is what there is.
         """
-        ends = sorted(optima, key=lambda each: -each.loglik)
-        noises = [self.rounding(each.residual_variance) for each in ends]
-        settled = [
-            (each, noise) for each, noise in zip(ends, noises, strict=True) if each.slope <= SETTLED + 1e3 * noise
-        ]
+        ends = sorted(optima, key=lambda end: -end.loglik)
+        noises = [self.rounding(end.residual_variance) for end in ends]
+        settled = [(end, noise) for end, noise in zip(ends, noises, strict=True) if end.slope <= SETTLED + 1e3 * noise]
         kept: list[Optimum] = []
         for new, noise in settled:
-            known = any(
-                self._same(-2 * each.loglik, each.theta, -2 * new.loglik, new.theta, 8 * noise) for each in kept
-            )
+            known = any(self._same(-2 * end.loglik, end.theta, -2 * new.loglik, new.theta, 8 * noise) for end in kept)
             if not known:
                 kept.append(new)
         return kept or ends[:1]
@@ -323,22 +319,22 @@ class Likelihood:
         """
         return 4 * EPS * (1 + self.scale**2 / residual_variance)
 
-    def _follow(self, start: Vector, found: list[newton.Minimum]) -> None:
+    def _follow(self, start: Vector, minima: list[newton.Minimum]) -> None:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
         # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
         with suppress(np.linalg.LinAlgError):
             new = self._descend(start)
-            for place, each in enumerate(found):
-                if self._same(each.value, each.point, new.value, new.point):
-                    found[place] = min(each, new, key=lambda minimum: minimum.value)
+            for place, known in enumerate(minima):
+                if self._same(known.value, known.point, new.value, new.point):
+                    minima[place] = min(known, new, key=lambda minimum: minimum.value)
                     return
-            found.append(new)
+            minima.append(new)
 
     def _same(self, value: float, theta: Vector, other_value: float, other: Vector, noise: float = 0.0) -> bool:
         """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
         if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
             return False
-        products = ([factor @ factor.T for factor in self.factors(each)] for each in (theta, other))
+        products = ([factor @ factor.T for factor in self.factors(point)] for point in (theta, other))
         return all(
             np.abs(a - b).max() <= (1e-2 + math.sqrt(noise)) * max(1.0, np.abs(a).max(), np.abs(b).max())
             for a, b in zip(*products, strict=True)
@@ -411,10 +407,10 @@ class Likelihood:
             except np.linalg.LinAlgError:
                 # What rounding of the given entries leaves after whitening: far from the origin's zero nearly all.
                 lost = 8 * EPS * (np.abs(whitener) @ np.abs(covariance) @ np.abs(whitener.T)).max() / residual_variance
-                found = _singular_factor(relative, float(lost))
-                if found is None:
+                singular = _singular_factor(relative, float(lost))
+                if singular is None:
                     return None
-                factor = found
+                factor = singular
             theta.append(factor[triangle])
         whole = np.concatenate(theta)
         return whole if whole @ whole < LARGEST else None

@@ -41,7 +41,7 @@ class Precise:
         kept, ctx.prec = ctx.prec, BITS
         try:
             variance = arb(float(at.residual_variance))
-            theta = [each for covariance in at.covariances for each in _triangle(covariance, variance)]
+            theta = [entry for covariance in at.covariances for entry in _triangle(covariance, variance)]
             return self._at(at.fixed, theta, variance)
         except ValueError as error:
             raise ArithmeticError(str(error)) from error
@@ -52,7 +52,7 @@ class Precise:
         exact = self._exact
         p = exact.p
         logdet, cross, (pivots, _) = exact.evaluate(variables(theta, 0))
-        direction = arb_mat([[-arb(float(each))] for each in fixed] + [[arb(1)]])
+        direction = arb_mat([[-arb(float(effect))] for effect in fixed] + [[arb(1)]])
         products = arb_mat([[cross[max(i, j)][min(i, j)].value for j in range(p + 1)] for i in range(p + 1)])
         value = logdet.value + (direction.transpose() * products * direction)[0, 0] / variance
         value += exact.nu * (2 * arb.pi() * variance).log()

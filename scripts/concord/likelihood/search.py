@@ -8,8 +8,7 @@ standard deviations of every size and correlations near -1, 0 and 1, and every d
 each effect from every optimum that was found.
 
 All coordinates are whitened (`concord.likelihood.likelihood`): a standard deviation of 1 contributes as much to the
-response as
-the residuals do.
+response as the residuals do.
 """
 
 from __future__ import annotations
@@ -65,13 +64,13 @@ class Shape:
 
     def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' factors, shapes (q, q)."""
-        made, start = [], 0
+        matrices, start = [], 0
         for q, (rows, columns) in zip(self.sizes, self.triangles, strict=True):
             factor = np.zeros((q, q))
             factor[rows, columns] = theta[start : start + len(rows)]
-            made.append(factor)
+            matrices.append(factor)
             start += len(rows)
-        return made
+        return matrices
 
     def flat(self, factors: Sequence[Matrix]) -> Array:
         """Theta, shape (..., m), of the terms' factors, (..., q, q)."""
@@ -101,7 +100,7 @@ def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], Matrix]:
     """The lengths of a grid's axes, an axis an effect's standard deviation or a term's correlation, and its thetas."""
     for dear in (False, True):
         bends = [_bends(q, dear) for q in shape.sizes]
-        count = int((points / math.prod(len(each) for each in bends)) ** (1 / shape.effects))
+        count = int((points / math.prod(len(bend) for bend in bends)) ** (1 / shape.effects))
         if count >= ENOUGH:
             break
     deviations = _deviations(count, FARTHEST[shape.effects > 1])
@@ -112,7 +111,7 @@ def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], Matrix]:
         for chosen in product(*bends)
     ]
     stacked = np.stack(thetas, axis=1)
-    axes = (*[len(deviations)] * shape.effects, *(len(each) for each in bends))
+    axes = (*[len(deviations)] * shape.effects, *(len(bend) for bend in bends))
     return axes, stacked.reshape(-1, stacked.shape[-1])
 
 
@@ -133,8 +132,8 @@ def _bends(q: int, dear: bool) -> list[Matrix]:
     if q == 1:
         return [np.eye(1)]
     if q == 2:
-        given = np.array(GIVEN[::3] if dear else GIVEN)
-        return [*(np.array([-1.0, each]) for each in given), *(np.array([1.0, each]) for each in given[::-1])]
+        ratios = np.array(GIVEN[::3] if dear else GIVEN)
+        return [*(np.array([-1.0, ratio]) for ratio in ratios), *(np.array([1.0, ratio]) for ratio in ratios[::-1])]
     # A common correlation of q effects cannot be below -1 / (q - 1).
     lowest = -1 / (q - 1)
     roots = []
@@ -151,10 +150,10 @@ def _factor(deviations: Matrix, bend: Array) -> Array:
     """A term's factors, shape (k, q, q), of its effects' standard deviations, (k, q), and one of `_bends`."""
     if bend.shape != (2,):
         return deviations[:, :, None] * bend
-    sign, given = bend
+    sign, ratio = bend
     factor = np.zeros((*deviations.shape, 2))
     factor[:, 0, 0] = deviations[:, 0]
-    factor[:, 1, 1] = np.minimum(given, deviations[:, 1])
+    factor[:, 1, 1] = np.minimum(ratio, deviations[:, 1])
     factor[:, 1, 0] = sign * np.sqrt(deviations[:, 1] ** 2 - factor[:, 1, 1] ** 2)
     return factor
 
@@ -175,8 +174,8 @@ def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[Vector]:
             factors.append(sizes[start : start + q, None] * factor / np.linalg.norm(factor, axis=1, keepdims=True))
             start += q
         thetas.append(shape.flat(factors))
-    made = np.array(thetas)
-    values = criteria(made)
+    drawn = np.array(thetas)
+    values = criteria(drawn)
     order = np.argsort(values)
     order = order[np.isfinite(values[order])][: 8 * DIPS]
     logs = np.log10(deviations)
@@ -185,18 +184,18 @@ def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[Vector]:
         # A decade in one effect is far enough to be another dip.
         if all(np.abs(logs[place] - logs[other]).max() > 1.0 for other in kept):
             kept.append(int(place))
-    return _apart(made[kept], values[kept])
+    return _apart(drawn[kept], values[kept])
 
 
 def _apart(thetas: Matrix, values: Vector) -> list[Vector]:
     """The best of the points, best first; of those with one value, such as on a plateau, the first."""
-    found: list[Vector] = []
+    chosen: list[Vector] = []
     last = -np.inf
     for place in np.argsort(values, kind="stable"):
         if values[place] > last + 1e-9 * max(1.0, abs(values[place])):
-            found.append(thetas[place])
+            chosen.append(thetas[place])
             last = values[place]
-    return found[:DIPS]
+    return chosen[:DIPS]
 
 
 def corners(shape: Shape, dear: bool) -> list[Vector]:
@@ -207,8 +206,8 @@ def corners(shape: Shape, dear: bool) -> list[Vector]:
     sizes = [np.ones(shape.effects)]
     if not dear:
         sizes += [np.full(shape.effects, 100.0), *(10.0 + 990.0 * np.eye(shape.effects))]
-    parts = [np.split(each, np.cumsum(shape.sizes)[:-1]) for each in sizes]
-    return [shape.flat([np.diag(part) for part in each]) for each in parts]
+    parts = [np.split(size, np.cumsum(shape.sizes)[:-1]) for size in sizes]
+    return [shape.flat([np.diag(part) for part in own]) for own in parts]
 
 
 def along(criteria: Criteria, shape: Shape, theta: Vector) -> list[Vector]:
@@ -216,16 +215,16 @@ def along(criteria: Criteria, shape: Shape, theta: Vector) -> list[Vector]:
 
     The optimum's own dip is left out; each theta has shape (m,).
     """
-    found = []
+    minima = []
     for path in _paths(shape, theta):
         values = criteria(path)
         lowest = ndimage.minimum_filter(values, size=3, mode="nearest")
         own = len(path) // 2
         for place in np.flatnonzero((values <= lowest) & np.isfinite(values)):
             if abs(int(place) - own) > 1 and values[place] < np.inf:
-                found.append((float(values[place]), path[place]))
-    found.sort(key=lambda each: each[0])
-    return [each for _, each in found[:DIPS]]
+                minima.append((float(values[place]), path[place]))
+    minima.sort(key=lambda dip: dip[0])
+    return [point for _, point in minima[:DIPS]]
 
 
 def _paths(shape: Shape, theta: Vector) -> list[Matrix]:
@@ -238,7 +237,7 @@ def _paths(shape: Shape, theta: Vector) -> list[Matrix]:
             unit = factors[t][i] / own if own > NEARLY_ZERO else np.eye(q)[i]
             path = []
             for factor in ALONG:
-                moved = [each.copy() for each in factors]
+                moved = [factor.copy() for factor in factors]
                 moved[t][i] = unit * max(own, 1.0) * factor
                 path.append(shape.flat(moved))
             path[len(path) // 2] = theta
@@ -257,7 +256,7 @@ def _turned(shape: Shape, factors: Sequence[Matrix], t: int, theta: Vector) -> l
         direction = before / np.linalg.norm(before) if np.linalg.norm(before) > 0 else np.eye(i)[0]
         path = []
         for cosine in np.cos(np.linspace(0.02, np.pi - 0.02, 13)):
-            moved = [each.copy() for each in factors]
+            moved = [factor.copy() for factor in factors]
             moved[t][i, :i] = size * cosine * direction
             moved[t][i, i] = size * np.sqrt(1 - cosine**2)
             path.append(shape.flat(moved))

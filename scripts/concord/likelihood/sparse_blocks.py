@@ -86,7 +86,7 @@ class Crossed:
         GF = self.gram @ F
         A = (F.T @ GF + sparse.eye_array(self.size)).tocoo()
         lower = A.row >= A.col
-        rows, columns = (each[lower].astype(np.int64) for each in (A.row, A.col))
+        rows, columns = (index[lower].astype(np.int64) for index in (A.row, A.col))
         entries = cvxopt.spmatrix(A.data[lower], rows, columns, A.shape)
         factor = cholmod.symbolic(entries)
         try:
@@ -127,7 +127,7 @@ class CrossedAt:
         factor's own entries of Z'Z F A^-1, A A^-1 = I gives the rest of them level by level.
         """
         block, lead, width = self.block, self.block.lead, self.block.lead.shape[1]
-        found = np.zeros(len(block.rows))
+        slopes = np.zeros(len(block.rows))
         Q = np.zeros((len(lead), width, width))
         by_column = self.GF.tocsc()
         at_once = max(1, HELD // block.size)
@@ -136,9 +136,9 @@ class CrossedAt:
             unit = np.zeros((block.size, len(chunk)))
             unit[chunk, np.arange(len(chunk))] = 1.0
             inverse = _solve(self.factor, unit)
-            mine = np.flatnonzero(np.isin(block.columns, chunk))
-            place = np.searchsorted(chunk, block.columns[mine])
-            found[mine] = self.GF[block.rows[mine]].multiply(inverse[:, place].T).sum(axis=1)
+            inside = np.flatnonzero(np.isin(block.columns, chunk))
+            place = np.searchsorted(chunk, block.columns[inside])
+            slopes[inside] = self.GF[block.rows[inside]].multiply(inverse[:, place].T).sum(axis=1)
             weights = by_column[:, chunk].tocsr()
             for i in range(width):
                 mixed = weights[lead[:, i]]
@@ -150,10 +150,10 @@ class CrossedAt:
         own = GF @ np.linalg.solve(transposed @ GF + identity, identity - transposed @ Q) + Q
         level, column = np.full(block.size, -1), np.zeros(block.size, int)
         level[lead], column[lead] = np.arange(len(lead))[:, None], np.arange(width)
-        mine = np.flatnonzero(level[block.columns] >= 0)
-        rows, columns = block.rows[mine], block.columns[mine]
-        found[mine] = own[level[columns], column[rows], column[columns]]
-        return found
+        inside = np.flatnonzero(level[block.columns] >= 0)
+        rows, columns = block.rows[inside], block.columns[inside]
+        slopes[inside] = own[level[columns], column[rows], column[columns]]
+        return slopes
 
     def _leading(self, matrix: sparse.csr_array) -> Array:
         """A matrix's entries within each level of the leading factor, shape (levels, width, width)."""

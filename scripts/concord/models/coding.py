@@ -15,32 +15,32 @@ import pandas as pd
 from concord.arrays import Integers, Matrix
 
 
-def same_numbers(given: Matrix, wanted: Matrix) -> bool:
+def same_numbers(matrix: Matrix, wanted: Matrix) -> bool:
     """Whether two arrays are equal within rounding: a predictor may have come out of another language's arithmetic."""
-    return given.shape == wanted.shape and bool(
-        np.allclose(given, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
+    return matrix.shape == wanted.shape and bool(
+        np.allclose(matrix, wanted, rtol=1e-10, atol=1e-12 * np.abs(wanted).max(initial=0.0))
     )
 
 
-def same_groups(given: Integers | Sequence[str], wanted: Integers) -> bool:
+def same_groups(groups: Integers | Sequence[str], wanted: Integers) -> bool:
     """Whether two grouping factors put the same rows together, whatever the groups are called."""
-    return np.array_equal(pd.factorize(np.asarray(given))[0], pd.factorize(np.asarray(wanted))[0])
+    return np.array_equal(pd.factorize(np.asarray(groups))[0], pd.factorize(np.asarray(wanted))[0])
 
 
-def between(given: Matrix, wanted: Matrix) -> Matrix | None:
-    """The matrix T, shape (k, k), with ``given = wanted @ T``; None where the columns span different spaces.
+def between(matrix: Matrix, wanted: Matrix) -> Matrix | None:
+    """The matrix T, shape (k, k), with ``matrix = wanted @ T``; None where the columns span different spaces.
 
     Exact zeros and ones where the columns are the same in another order.
 
     Parameters
     ----------
-    given, wanted : columns, shape (n, k)
+    matrix, wanted : columns, shape (n, k)
     """
-    if given.shape != wanted.shape:
+    if matrix.shape != wanted.shape:
         return None
     count = wanted.shape[1]
     T, left = np.zeros((count, count)), list(range(count))
-    for j, column in enumerate(given.T):
+    for j, column in enumerate(matrix.T):
         place = next((i for i in left if same_numbers(column, wanted[:, i])), None)
         if place is None:
             break
@@ -50,11 +50,11 @@ def between(given: Matrix, wanted: Matrix) -> Matrix | None:
         return T
     # Columns of length one: how well they are reproduced must not depend on their units.
     lengths = np.linalg.norm(wanted, axis=0)
-    sizes = np.linalg.norm(given, axis=0)
+    sizes = np.linalg.norm(matrix, axis=0)
     if not (lengths.min() > 0 and sizes.min() > 0):
         return None
-    T = np.linalg.lstsq(wanted / lengths, given / sizes, rcond=None)[0]
-    if np.abs(wanted / lengths @ T - given / sizes).max() > 1e-10 or np.linalg.cond(T) > 1e10:
+    T = np.linalg.lstsq(wanted / lengths, matrix / sizes, rcond=None)[0]
+    if np.abs(wanted / lengths @ T - matrix / sizes).max() > 1e-10 or np.linalg.cond(T) > 1e10:
         return None
     recoded: Matrix = T * sizes / lengths[:, None]
     return recoded

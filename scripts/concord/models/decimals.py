@@ -39,7 +39,7 @@ DEEPEST = 4
 GUARD = 64
 
 Number = fmpq | arb
-Column = list[Number | None]
+ExactColumn = list[Number | None]
 """A number a row of the table; None where it is missing."""
 
 _ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "(", "%in%"])
@@ -54,7 +54,7 @@ class _Made:
     """A column as doubles in the design's rows, as exact numbers, and whether it stands in the table as it is."""
 
     doubles: Vector
-    exact: Column
+    exact: ExactColumn
     plain: bool
 
 
@@ -76,11 +76,11 @@ class Columns:
         self._formula, self._frame, self._design = formula, frame, design
         held = frozenset(frame.attrs.get(DECIMALS, ()))
         self._decimal = {name: name in held or _is_whole(frame[name]) for name in formula.variables}
-        written = printed([repr(float(each)) for each in _constants(self._formula.tree)])
+        written = printed([repr(float(constant)) for constant in _constants(self._formula.tree)])
         self.source = "decimals" if all(self._decimal.values()) and written else "doubles"
         self._precision = -1
         self._made: list[_Made] = []
-        self._variables: dict[str, Column] = {}
+        self._variables: dict[str, ExactColumn] = {}
 
     def response(self) -> list[Number]:
         """The response less its offsets, a number a row of the design."""
@@ -102,19 +102,19 @@ class Columns:
             if self._precision != ctx.prec:
                 self._made, self._precision = list(self._products()), ctx.prec
             scale = np.abs(column).max(initial=0.0)
-            gaps = np.array([np.abs(each.doubles - column).max(initial=0.0) for each in self._made])
+            gaps = np.array([np.abs(candidate.doubles - column).max(initial=0.0) for candidate in self._made])
             # A value as it stands in the table is the very double in R, too.
-            gaps[[bool(each.plain and gap > 0) for each, gap in zip(self._made, gaps, strict=True)]] = np.inf
+            gaps[[bool(candidate.plain and gap > 0) for candidate, gap in zip(self._made, gaps, strict=True)]] = np.inf
             best = int(np.nanargmin(gaps))
             if not gaps[best] <= ROUNDING * scale:
                 raise InexactError(f"column {name} is no product of the formula's variables that is known here")
-            found = self._held(self._made[best].exact, column, name)
+            column_held = self._held(self._made[best].exact, column, name)
             for k in np.flatnonzero(gaps <= gaps[best] + APART * scale):
-                if not self._made[k].plain and not self._are(found, self._made[k].exact):
+                if not self._made[k].plain and not self._are(column_held, self._made[k].exact):
                     raise InexactError(f"column {name} is one of several that doubles do not tell apart")
-            return found
+            return column_held
 
-    def _are(self, found: list[Number], values: Column) -> bool:
+    def _are(self, held: list[Number], values: ExactColumn) -> bool:
         """Whether a column is the same numbers in the design's rows, as far as the working precision tells."""
         others = (values[row] for row in self._design.rows)
         return all(
@@ -124,15 +124,17 @@ class Columns:
                 if isinstance(a, fmpq) and isinstance(other, fmpq)
                 else bool((_ball(a) - _ball(other)).contains(0))
             )
-            for a, other in zip(found, others, strict=True)
+            for a, other in zip(held, others, strict=True)
         )
 
-    def _held(self, values: Column, doubles: Vector, name: str) -> list[Number]:
+    def _held(self, values: ExactColumn, doubles: Vector, name: str) -> list[Number]:
         """The values in the design's rows, once they are R's to rounding."""
         chosen = [values[row] for row in self._design.rows]
-        if any(each is None for each in chosen):
+        if any(number is None for number in chosen):
             raise InexactError(f"{name} has no value in a row that R uses")
-        gap = np.abs(np.array([float(each) if isinstance(each, arb) else _double(each) for each in chosen]) - doubles)
+        gap = np.abs(
+            np.array([float(number) if isinstance(number, arb) else _double(number) for number in chosen]) - doubles
+        )
         if not gap.max(initial=0.0) <= ROUNDING * np.abs(doubles).max(initial=0.0):
             raise InexactError(f"{name} is not what R makes of it")
         return chosen
@@ -148,7 +150,7 @@ class Columns:
         for depth in range(1, min(DEEPEST, len(leaves)) + 1):
             for chosen in combinations(zip(leaves, columns, strict=True), depth):
                 plain = depth == 1 and isinstance(chosen[0][0], Name) and chosen[0][0].name in self._variables
-                for factors in product(*(each for _, each in chosen)):
+                for factors in product(*(number for _, number in chosen)):
                     column = factors[0]
                     for other in factors[1:]:
                         column = _each(lambda a, b: a * b, column, other)
@@ -157,7 +159,7 @@ class Columns:
     def _leaves(self) -> Iterator[Node]:
         """The variables and calls of functions that the terms of fixed and random part multiply."""
         tree = self._formula.tree
-        parts = [tree.fixed, *(each.columns for each in tree.random)]
+        parts = [tree.fixed, *(part.columns for part in tree.random)]
         while parts:
             node = parts.pop()
             if isinstance(node, Call) and node.function in _ALGEBRA:
@@ -165,7 +167,7 @@ class Columns:
             elif not isinstance(node, Value):
                 yield node
 
-    def _columns(self, leaf: Node) -> list[Column]:
+    def _columns(self, leaf: Node) -> list[ExactColumn]:
         """The columns that a variable or function can have in a model matrix, by any of R's codings."""
         if isinstance(leaf, Call) and leaf.function in ("factor", "as.factor"):
             return self._coded(leaf.arguments[0], ordered=False)
@@ -177,13 +179,13 @@ class Columns:
             return self._polynomials(leaf)
         return [self._evaluated(leaf)]
 
-    def _coded(self, leaf: Node, ordered: bool) -> list[Column]:
+    def _coded(self, leaf: Node, ordered: bool) -> list[ExactColumn]:
         """Indicators of every level; of an ordered factor the polynomial contrasts (R's ``contr.poly``) as well."""
         assert isinstance(leaf, Name)
         values = self._frame[leaf.name]
         levels = self._design.factors.get(leaf.name) or tuple(sorted(values.dropna().unique()))
         texts = values.astype(object) if leaf.name not in self._design.factors else values.astype(str)
-        columns: list[Column] = [
+        columns: list[ExactColumn] = [
             [
                 None if missing else fmpq(int(value == level))
                 for value, missing in zip(texts, values.isna(), strict=True)
@@ -194,24 +196,24 @@ class Columns:
             place = {level: k for k, level in enumerate(levels)}
             scores = [fmpq(k + 1) for k in range(len(levels))]
             for contrast in _orthonormal(scores, len(levels) - 1):
-                columns.append([contrast[place[each]] if each in place else None for each in texts])
+                columns.append([contrast[place[text]] if text in place else None for text in texts])
         return columns
 
-    def _polynomials(self, call: Call) -> list[Column]:
-        given = options(call)
-        values, degree = self._evaluated(call.arguments[0]), int(given.get("degree", 1))
-        if given.get("raw", False):
-            return [[None if each is None else each**k for each in values] for k in range(1, degree + 1)]
-        kept = [each for each in values if each is not None]
-        made = []
+    def _polynomials(self, call: Call) -> list[ExactColumn]:
+        chosen = options(call)
+        values, degree = self._evaluated(call.arguments[0]), int(chosen.get("degree", 1))
+        if chosen.get("raw", False):
+            return [[None if value is None else value**k for value in values] for k in range(1, degree + 1)]
+        kept = [value for value in values if value is not None]
+        polynomials = []
         for column in _orthonormal(kept, degree):
             entries = iter(column)
-            made.append([None if each is None else next(entries) for each in values])
-        return made
+            polynomials.append([None if value is None else next(entries) for value in values])
+        return polynomials
 
     # ---- arithmetic -------------------------------------------------------------------------------------------------
 
-    def _evaluated(self, node: Node) -> Column:
+    def _evaluated(self, node: Node) -> ExactColumn:
         """The exact value of an expression in every row of the table."""
         if isinstance(node, Name):
             if node.name not in self._variables:
@@ -223,7 +225,7 @@ class Columns:
             return _scaled(self._evaluated(node.arguments[0]), options(node))
         if node.function == "poly":
             return self._polynomials(node)[0]
-        arguments = [self._evaluated(each) for each in node.arguments]
+        arguments = [self._evaluated(argument) for argument in node.arguments]
         if node.function in ("(", "I"):
             return arguments[0]
         function = _FUNCTIONS.get((node.function, len(arguments)))
@@ -231,11 +233,11 @@ class Columns:
             raise InexactError(f"{node.function} has no exact value here")
         return _each(function, *arguments)
 
-    def _numbers(self, name: str) -> Column:
+    def _numbers(self, name: str) -> ExactColumn:
         values = self._frame[name]
         missing = values.isna()
-        as_fraction = (lambda each: _fraction(repr(float(each)))) if self._decimal[name] else _exactly
-        return [None if gone else as_fraction(each) for each, gone in zip(values, missing, strict=True)]
+        as_fraction = (lambda number: _fraction(repr(float(number)))) if self._decimal[name] else _exactly
+        return [None if gone else as_fraction(number) for number, gone in zip(values, missing, strict=True)]
 
 
 class Doubles:
@@ -248,11 +250,11 @@ class Doubles:
 
     def response(self) -> list[Number]:
         """The response, a number a row."""
-        return [_exactly(each) for each in self._design.y]
+        return [_exactly(number) for number in self._design.y]
 
     def of(self, column: Vector, name: str) -> list[Number]:
         """The column, a number a row."""
-        return [_exactly(each) for each in column]
+        return [_exactly(number) for number in column]
 
 
 class _precise:
@@ -276,7 +278,7 @@ def _is_whole(values: pd.Series) -> bool:
 
 def _constants(tree: Tree) -> Iterator[float]:
     """The numbers that stand in a formula."""
-    nodes = [tree.response, tree.fixed, *tree.offsets, *(each.columns for each in tree.random)]
+    nodes = [tree.response, tree.fixed, *tree.offsets, *(part.columns for part in tree.random)]
     while nodes:
         node = nodes.pop()
         if isinstance(node, Value):
@@ -298,15 +300,15 @@ def _double(value: Number | None) -> float:
     return float(value) if isinstance(value, arb) else int(value.p) / int(value.q)
 
 
-def _each(function: Callable[..., Number], *columns: Column) -> Column:
+def _each(function: Callable[..., Number], *columns: ExactColumn) -> ExactColumn:
     """A function of the numbers of every row; missing where one is, and where it has no value."""
-    made: Column = []
+    computed: ExactColumn = []
     for row in zip(*columns, strict=True):
         try:
-            made.append(None if any(each is None for each in row) else function(*row))
+            computed.append(None if any(number is None for number in row) else function(*row))
         except (ZeroDivisionError, ValueError):
-            made.append(None)
-    return made
+            computed.append(None)
+    return computed
 
 
 def _ball(value: Number) -> arb:
@@ -329,7 +331,7 @@ def _exp(value: Number) -> Number:
 
 def _root(value: Number) -> Number:
     if isinstance(value, fmpq) and value >= 0:
-        p, q = (_whole_root(int(each)) for each in (value.p, value.q))
+        p, q = (_whole_root(int(part)) for part in (value.p, value.q))
         if p is not None and q is not None:
             return fmpq(p, q)
     return _ball(value).sqrt()
@@ -360,23 +362,23 @@ _FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
 }
 
 
-def _scaled(values: Column, given: dict[str, float | bool]) -> Column:
+def _scaled(values: ExactColumn, chosen: dict[str, float | bool]) -> ExactColumn:
     """R's ``scale``: less the mean, over the standard deviation; both of the values that are there."""
-    kept = [each for each in values if each is not None]
-    center, spread = given.get("center", True), given.get("scale", True)
+    kept = [value for value in values if value is not None]
+    center, spread = chosen.get("center", True), chosen.get("scale", True)
     if center is True:
         mean = sum(kept[1:], kept[0]) / len(kept)
     else:
         mean = fmpq(0) if center is False else _fraction(repr(float(center)))
-    moved = [None if each is None else each - mean for each in values]
+    moved = [None if value is None else value - mean for value in values]
     if spread is False:
         return moved
     if spread is True:
-        squares = [each * each for each in moved if each is not None]
+        squares = [value * value for value in moved if value is not None]
         size: Number = _root(sum(squares[1:], squares[0]) / (len(kept) - 1))
     else:
         size = _fraction(repr(float(spread)))
-    return [None if each is None else each / size for each in moved]
+    return [None if value is None else value / size for value in moved]
 
 
 def _orthonormal(points: Sequence[Number], degree: int) -> list[list[Number]]:
@@ -388,16 +390,16 @@ def _orthonormal(points: Sequence[Number], degree: int) -> list[list[Number]]:
     before: list[Number] = [fmpq(0)] * len(points)
     last: list[Number] = [fmpq(1)] * len(points)
     norm_before: Number = fmpq(1)
-    made = []
+    columns = []
     for k in range(degree + 1):
-        squares = [each * each for each in last]
+        squares = [value * value for value in last]
         norm = sum(squares[1:], squares[0])
         if k:
             length = _root(norm)
-            made.append([each / length for each in last])
+            columns.append([value / length for value in last])
         moved = [square * point for square, point in zip(squares, points, strict=True)]
         alpha = sum(moved[1:], moved[0]) / norm
         beta = norm / norm_before if k else fmpq(0)
         new = [(x - alpha) * a - beta * b for x, a, b in zip(points, last, before, strict=True)]
         before, last, norm_before = last, new, norm
-    return made
+    return columns

@@ -68,20 +68,20 @@ def _parse(text: str) -> Formula:
         raise FormulaError(f"it is too long: {len(text)} characters, where {LONGEST} are enough for any model")
     r.package("lme4")
     room = r.source(_R)
-    found = r.record(_Found, r.call(room["parse_formula"], text))
-    if found.problem:
+    parsed = r.record(_Found, r.call(room["parse_formula"], text))
+    if parsed.problem:
         raise FormulaError(
-            found.problem if found.problem.startswith("it is ") else f"it does not parse: {found.problem}"
+            parsed.problem if parsed.problem.startswith("it is ") else f"it does not parse: {parsed.problem}"
         )
-    if "weights" in found.functions:
+    if "weights" in parsed.functions:
         raise FormulaError(
             "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
         )
-    if "interaction" in found.functions:
+    if "interaction" in parsed.functions:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
-    for name in (*sorted(set(found.functions) - FUNCTIONS), *found.other):
+    for name in (*sorted(set(parsed.functions) - FUNCTIONS), *parsed.other):
         raise FormulaError(f"{name} may not stand in a formula")
-    if "." in found.variables:
+    if "." in parsed.variables:
         raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
     whole = syntax.read(r.from_r(r.call(room["tree_of"], text)))
     syntax.check(whole)
@@ -109,8 +109,8 @@ def _parse(text: str) -> Formula:
         response=parts.response,
         fixed=parts.fixed,
         random=tuple(RandomTerm(term.columns, term.group) for term in parts.random),
-        variables=tuple(found.variables),
-        functions=frozenset(found.functions),
+        variables=tuple(parsed.variables),
+        functions=frozenset(parsed.functions),
         tree=tree,
     )
 

@@ -82,7 +82,7 @@ def _check_transformations(design: Design, formula: Formula, rows: Integers | No
 
 def _calls(text: str) -> list[str]:
     """The calls of functions in a formula's text, ``log(x)``; a function within another's call is part of it."""
-    found, end = [], 0
+    calls, end = [], 0
     masked = re.sub(r"`(?:[^`\\]|\\.)*`", lambda name: "_" * len(name[0]), text)
     for name in re.finditer(r"[A-Za-z][A-Za-z0-9_.]*(?=\()", masked):
         if name.start() < end:
@@ -93,8 +93,8 @@ def _calls(text: str) -> list[str]:
             if depth == 0:
                 break
         end += 1
-        found.append(text[name.start() : end])
-    return list(dict.fromkeys(found))
+        calls.append(text[name.start() : end])
+    return list(dict.fromkeys(calls))
 
 
 def _check_groups(term: DesignTerm, written: str, n: int) -> None:
@@ -170,8 +170,8 @@ def _within_groups(values: Vector, term: DesignTerm) -> Matrix:
     basis: list[Vector] = []
 
     def less_basis(column: Vector) -> Vector:
-        for each in basis * 2:  # twice, for what rounding leaves
-            column = column - each * np.bincount(codes, each * column, levels)[codes]
+        for direction in basis * 2:  # twice, for what rounding leaves
+            column = column - direction * np.bincount(codes, direction * column, levels)[codes]
         return column
 
     def lengths(column: Vector) -> Vector:

@@ -89,10 +89,10 @@ def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.Data
     """
     check_variables(formula, [*new.columns, *variables(formula.tree.response)])
     r.package("lme4")
-    given = new[[name for name in formula.variables if name in new.columns]]
+    own = new[[name for name in formula.variables if name in new.columns]]
     try:
-        made = r.call(r.source(_R)["new_rows"], expression(formula), frame[list(formula.variables)], given)
-        got = r.record(_NewRows, made)
+        made_by_r = r.call(r.source(_R)["new_rows"], expression(formula), frame[list(formula.variables)], own)
+        got = r.record(_NewRows, made_by_r)
     except r.RError as error:
         raise FormulaError(f"formula {formula.text!r}, new rows: {error}") from error
     codes = []

@@ -83,10 +83,10 @@ def get(id: str, method: str = "REML") -> Model:
     if method not in METHODS:
         raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
     dataset, _, name = id.partition("-")
-    found = datasets.load(dataset)
-    if name not in found.models:
-        raise ModelError(f"model {id!r}: dataset {dataset} has {', '.join(found.models)}")
-    return Model(found, name, found.models[name], method)
+    loaded = datasets.load(dataset)
+    if name not in loaded.models:
+        raise ModelError(f"model {id!r}: dataset {dataset} has {', '.join(loaded.models)}")
+    return Model(loaded, name, loaded.models[name], method)
 
 
 def every() -> Iterator[Model]:

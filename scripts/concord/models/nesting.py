@@ -81,8 +81,8 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         )
     if not np.array_equal(null.rows, alternative.rows):
         raise NotNested("the models are of other rows of the table")
-    offsets = [np.zeros(len(each.y)) if each.offset is None else each.offset for each in (null, alternative)]
-    responses = [each.y + offset for each, offset in zip((null, alternative), offsets, strict=True)]
+    offsets = [np.zeros(len(design.y)) if design.offset is None else design.offset for design in (null, alternative)]
+    responses = [design.y + offset for design, offset in zip((null, alternative), offsets, strict=True)]
     if not np.allclose(responses[0], responses[1], rtol=1e-12, atol=0):
         raise NotNested("the models are of other responses")
     difference = (offsets[0] - offsets[1])[:, None]
@@ -123,10 +123,10 @@ def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -
         else:
             left.append(term)
     for term in left:
-        found = _entrywise(term, alternative, columns)
-        if found is None:
+        entrywise = _entrywise(term, alternative, columns)
+        if entrywise is None:
             return None
-        images = [image + each for image, each in zip(images, found, strict=True)]
+        images = [image + matrix for image, matrix in zip(images, entrywise, strict=True)]
     return images
 
 
@@ -147,23 +147,23 @@ def _entrywise(term: DesignTerm, alternative: tuple[DesignTerm, ...], columns: l
             places.append((t, i, j))
     matrix = np.column_stack(basis)
     lengths = np.linalg.norm(matrix, axis=0)
-    given = _unit(term.matrix)
+    unit = _unit(term.matrix)
     together = term.codes[first] == term.codes[second]
     rng = np.random.default_rng(0)
-    q = given.shape[1]
+    q = unit.shape[1]
     # Effects of every kind of one rank must be covariance matrices there; their sum, of full rank, is the image.
     total = None
     for v in [*np.eye(q), *rng.normal(size=(2 * q if q > 1 else 0, q))]:
-        wanted = together * (given[first] @ v) * (given[second] @ v)
+        wanted = together * (unit[first] @ v) * (unit[second] @ v)
         solved = np.linalg.lstsq(matrix / lengths, wanted, rcond=1e-10)[0]
         if np.linalg.norm(matrix / lengths @ solved - wanted) > OUTSIDE * np.linalg.norm(wanted):
             return None
-        found = [np.zeros((len(other.names), len(other.names))) for other in alternative]
+        matrices = [np.zeros((len(other.names), len(other.names))) for other in alternative]
         for (t, i, j), value in zip(places, solved / lengths, strict=True):
-            found[t][i, j] = found[t][j, i] = value
-        if any(np.linalg.eigvalsh(each)[0] < -1e-8 * np.abs(each).max() for each in found):
+            matrices[t][i, j] = matrices[t][j, i] = value
+        if any(np.linalg.eigvalsh(image)[0] < -1e-8 * np.abs(image).max() for image in matrices):
             return None
-        total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
+        total = matrices if total is None else [a + b for a, b in zip(total, matrices, strict=True)]
     return total
 
 
@@ -203,7 +203,7 @@ def within_groups(fine: Integers, coarse: Integers) -> bool:
 def outermost(terms: tuple[DesignTerm, ...]) -> int | None:
     """A term whose factor all others are nested in, by the data; None where some are crossed."""
     order = sorted(range(len(terms)), key=lambda i: len(np.unique(terms[i].codes)))
-    return order[0] if all(within_groups(each.codes, terms[order[0]].codes) for each in terms) else None
+    return order[0] if all(within_groups(term.codes, terms[order[0]].codes) for term in terms) else None
 
 
 def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
@@ -213,13 +213,13 @@ def levels(design: Design) -> tuple[tuple[int, ...], ...] | None:
     -------
     for every level of grouping the numbers of its terms
     """
-    found: list[list[int]] = []
+    nested: list[list[int]] = []
     for i in sorted(range(len(design.terms)), key=lambda i: len(np.unique(design.terms[i].codes))):
         term = design.terms[i]
-        if found and same_groups(term.codes, design.terms[found[-1][0]].codes):
-            found[-1].append(i)
-        elif found and not within_groups(term.codes, design.terms[found[-1][0]].codes):
+        if nested and same_groups(term.codes, design.terms[nested[-1][0]].codes):
+            nested[-1].append(i)
+        elif nested and not within_groups(term.codes, design.terms[nested[-1][0]].codes):
             return None
         else:
-            found.append([i])
-    return tuple(tuple(sorted(each)) for each in found)
+            nested.append([i])
+    return tuple(tuple(sorted(terms_within)) for terms_within in nested)

@@ -68,7 +68,7 @@ class Parameters:
     @property
     def packed(self) -> Vector:
         """All values in one vector, shape (k,)."""
-        parts = [each[tuple(np.transpose(entries(len(each))))] for each in self.covariances]
+        parts = [covariance[tuple(np.transpose(entries(len(covariance))))] for covariance in self.covariances]
         return np.concatenate([self.fixed, *parts, [self.residual_variance]])
 
     def table(self, design: Design, std_error: Vector | None = None) -> pd.DataFrame:
@@ -80,8 +80,8 @@ class Parameters:
             where none are given
         """
         values = self.packed.astype(float)
-        given = np.full(len(self.fixed), np.nan) if std_error is None else std_error
-        errors = np.append(given, np.full(len(values) - len(self.fixed), np.nan))
+        stated = np.full(len(self.fixed), np.nan) if std_error is None else std_error
+        errors = np.append(stated, np.full(len(values) - len(self.fixed), np.nan))
         return pd.DataFrame(keys(design), columns=KEY).assign(estimate=values, std_error=errors)
 
     @property
@@ -92,7 +92,7 @@ class Parameters:
     @property
     def relative(self) -> list[Matrix]:
         """The covariance matrices relative to the residual variance, shapes (q, q)."""
-        return [each / self.residual_variance for each in self.covariances]
+        return [covariance / self.residual_variance for covariance in self.covariances]
 
     def singular(self, design: Design) -> bool:
         """Whether the values lie on the boundary of the parameter space: a variance is zero, or a covariance matrix is
@@ -149,14 +149,14 @@ def keys(design: Design) -> list[tuple[str, str, str]]:
     Fixed effects have the effect ``fixed`` and no group. All others have the effect ``ran_pars`` and the terms
     ``var__(Intercept)``, ``cov__(Intercept).Time`` and, for the residual variance, ``var__Observation``.
     """
-    found = [("fixed", "", name) for name in design.names]
+    names_of = [("fixed", "", name) for name in design.names]
     for term in design.terms:
         names = [
             f"var__{term.names[i]}" if i == j else f"cov__{term.names[i]}.{term.names[j]}"
             for i, j in entries(len(term.names))
         ]
-        found += [("ran_pars", term.group, name) for name in names]
-    return [*found, ("ran_pars", "Residual", "var__Observation")]
+        names_of += [("ran_pars", term.group, name) for name in names]
+    return [*names_of, ("ran_pars", "Residual", "var__Observation")]
 
 
 def names(design: Design) -> list[str]:

@@ -1,4 +1,4 @@
-"""Preparation: of a user's table, the one that both engines get; and what the data cannot carry, said in one line.
+"""Preparation: of a user's table, the one that all engines get; and what the data cannot carry, said in one line.
 
 `prepare` works on the table and `check` on the model's matrices, so that neither engine meets what it would refuse in
 its own words, drop in silence, or read differently from the other.
@@ -28,7 +28,7 @@ __all__ = ["PreparationError", "Prepared", "check", "prepare"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A table as both engines get it.
+    """A table as all engines get it.
 
     Attributes
     ----------
@@ -58,25 +58,25 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     """
     _check_names(frame)
     syntax.check_variables(formula, list(frame.columns))
-    found = {name: columns.read(frame[name], name) for name in formula.variables}
-    missing = {name: column.missing for name, column in found.items()}
+    read = {name: columns.read(frame[name], name) for name in formula.variables}
+    missing = {name: column.missing for name, column in read.items()}
     kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)
-    notes = [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in found]
+    notes = [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in read]
     notes += _dropped(kept, missing)
     rows = np.flatnonzero(kept)
     if len(rows) == 1:
         raise PreparationError("only 1 row is complete: the model needs more rows")
     uses = formula.uses
     prepared = {}
-    for name, column in found.items():
+    for name, column in read.items():
         column = replace(column, values=column.values[rows], missing=column.missing[rows])
         prepared[name], said = _prepared(name, column, uses[name], rows)
         notes += said
     for term in formula.tree.random:
         _check_combinations(prepared, syntax.variables(term.group))
-    made = pd.DataFrame(prepared)
-    made.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
-    return Prepared(made, rows, tuple(notes))
+    table = pd.DataFrame(prepared)
+    table.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
+    return Prepared(table, rows, tuple(notes))
 
 
 def check(design: Design, formula: Formula, prepared: Prepared | None = None) -> None:
@@ -134,7 +134,7 @@ def _of(count: int, all_: int) -> str:
 
 
 def _prepared(name: str, column: Column, uses: set[str], rows: Integers) -> tuple[Any, list[str]]:
-    """A complete column as it goes to both engines, and what to say of it."""
+    """A complete column as it goes to all engines, and what to say of it."""
     notes: list[str] = []
     if column.kind == NUMBER and (wrong := np.isinf(column.values)).any():
         raise PreparationError(
@@ -159,7 +159,7 @@ def _factor(name: str, column: Column, rows: int) -> tuple[Any, list[str]]:
     """A predictor of levels, or of truth values."""
     notes: list[str] = []
     used, codes = np.unique(column.values, return_inverse=True)
-    levels = [level_name(bool(each)) if column.kind == TRUTH else column.levels[each] for each in used]
+    levels = [level_name(bool(code)) if column.kind == TRUTH else column.levels[code] for code in used]
     if len(levels) == 1:
         raise PreparationError(
             f"factor {name!r} has one level only, {levels[0]!r}, in the {rows} rows that are used: "
@@ -216,7 +216,7 @@ def _groups(column: Column) -> Any:
     if column.kind == WHOLE and column.values.min() > -(2**31) and column.values.max() < 2**31:
         return column.values.astype(np.int64)
     used, codes = np.unique(column.values, return_inverse=True)
-    names = [column.levels[each] if column.kind == LEVELS else level_name(each) for each in used]
+    names = [column.levels[code] if column.kind == LEVELS else level_name(code) for code in used]
     return pd.Categorical.from_codes(codes, names, ordered=column.ordered)
 
 

@@ -123,7 +123,7 @@ class Formula:
         parts = [
             ("response", tree.response),
             ("predictor", tree.fixed),
-            *(("predictor", each) for each in tree.offsets),
+            *(("predictor", offset) for offset in tree.offsets),
         ]
         parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
         uses: dict[str, set[str]] = {name: set() for name in self.variables}
@@ -146,7 +146,7 @@ def read(nested: list[Any]) -> Node:
     if kind == "number":
         return Value(float(content))
     names, arguments = rest
-    return Call(content, tuple(read(each) for each in arguments), tuple(each[0] for each in names))
+    return Call(content, tuple(read(argument) for argument in arguments), tuple(name[0] for name in names))
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -159,7 +159,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 def variables(node: Node) -> tuple[str, ...]:
     """The names of the variables in a tree, each once."""
-    return tuple(dict.fromkeys(each.name for each in walk(node) if isinstance(each, Name)))
+    return tuple(dict.fromkeys(part.name for part in walk(node) if isinstance(part, Name)))
 
 
 def check(formula: Node) -> None:
@@ -258,7 +258,7 @@ def options(node: Call) -> dict[str, float | bool]:
     FormulaError : they are others than these functions are known to take
     """
     known = {"poly": ["degree", "raw"], "scale": ["center", "scale"]}[node.function]
-    given: dict[str, float | bool] = {}
+    chosen: dict[str, float | bool] = {}
     if not node.arguments or node.names[0] not in ("", "x"):
         raise FormulaError(_USAGE[node.function])
     free = list(known)
@@ -271,16 +271,16 @@ def options(node: Call) -> dict[str, float | bool]:
         sign = 1.0
         if isinstance(value, Call) and value.function == "-" and len(value.arguments) == 1:
             value, sign = value.arguments[0], -1.0
-        if key not in known or key in given or not isinstance(value, Value):
+        if key not in known or key in chosen or not isinstance(value, Value):
             raise FormulaError(_USAGE[node.function])
-        given[key] = value.value if isinstance(value.value, bool) else sign * value.value
-    return given
+        chosen[key] = value.value if isinstance(value.value, bool) else sign * value.value
+    return chosen
 
 
 def _check_options(node: Call) -> None:
-    given = options(node)
+    chosen = options(node)
     if node.function == "poly":
-        degree, raw = given.get("degree", 1.0), given.get("raw", False)
+        degree, raw = chosen.get("degree", 1.0), chosen.get("raw", False)
         # R: an unnamed second argument of poly is the degree, a third one would be another variable.
         positional = [name for name in node.names[1:] if not name]
         whole = not isinstance(degree, bool) and degree >= 1 and degree == int(degree)
@@ -312,13 +312,13 @@ def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
         if node.function == "offset":
             return None, node.arguments
         if node.function == "(" or (node.function in ("+", "-") and node.arguments):
-            parts = [without_offsets(each) for each in node.arguments]
-            offsets = tuple(each for _, found in parts for each in found)
+            parts = [without_offsets(argument) for argument in node.arguments]
+            offsets = tuple(offset for _, own in parts for offset in own)
             if offsets:
                 left = [part for part, _ in parts]
                 if node.function == "-":
                     left[0] = left[0] or ONE
-                kept = tuple(each for each in left if each is not None)
+                kept = tuple(part for part in left if part is not None)
                 if not kept:
                     return None, offsets
                 if len(kept) == 1 and node.function == "+":
@@ -330,41 +330,22 @@ def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
 def same_content(parts: Tree, whole: Node) -> bool:
     """Whether the parts hold no variables and functions but those of the formula that was checked."""
     nodes = [parts.response, parts.fixed, *parts.offsets]
-    nodes += [node for each in parts.random for node in (each.columns, each.group, *(n for t in each.terms for n in t))]
-    found, known = [each for node in nodes for each in walk(node)], list(walk(whole))
-    names = {each.name for each in known if isinstance(each, Name)}
-    functions = {each.function for each in known if isinstance(each, Call)} | {"+", "(", ":"}
+    nodes += [node for part in parts.random for node in (part.columns, part.group, *(n for t in part.terms for n in t))]
+    parts_found, known = [part for node in nodes for part in walk(node)], list(walk(whole))
+    names = {part.name for part in known if isinstance(part, Name)}
+    functions = {part.function for part in known if isinstance(part, Call)} | {"+", "(", ":"}
     return all(
-        each.name in names if isinstance(each, Name) else each.function in functions
-        for each in found
-        if not isinstance(each, Value)
+        part.name in names if isinstance(part, Name) else part.function in functions
+        for part in parts_found
+        if not isinstance(part, Value)
     )
 
 
 # Names that R reads as they stand.
 _SYNTACTIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._")
 _RESERVED = frozenset(
-    [
-        "if",
-        "else",
-        "repeat",
-        "while",
-        "function",
-        "for",
-        "next",
-        "break",
-        "in",
-        "TRUE",
-        "FALSE",
-        "NULL",
-        "Inf",
-        "NaN",
-        "NA",
-        "NA_integer_",
-        "NA_real_",
-        "NA_character_",
-        "NA_complex_",
-    ]
+    "if else repeat while function for next break in TRUE FALSE NULL Inf NaN NA NA_integer_ NA_real_ NA_character_ "
+    "NA_complex_".split()
 )
 
 
@@ -382,7 +363,7 @@ def written(node: Node) -> str:
         return quoted(node.name)
     if isinstance(node, Value):
         return str(node.value).upper() if isinstance(node.value, bool) else f"{node.value:.15g}"
-    arguments = [written(each) for each in node.arguments]
+    arguments = [written(argument) for argument in node.arguments]
     if node.function == "(":
         return f"({arguments[0]})"
     if node.function in OPERATORS:
@@ -390,7 +371,7 @@ def written(node: Node) -> str:
             return f"{node.function}{arguments[0]}"
         space = "" if node.function in (":", "^", "/") else " "
         return f"{space}{node.function}{space}".join(arguments)
-    named = [f"{name} = {each}" if name else each for name, each in zip(node.names, arguments, strict=True)]
+    named = [f"{name} = {argument}" if name else argument for name, argument in zip(node.names, arguments, strict=True)]
     return f"{node.function}({', '.join(named)})"
 
 

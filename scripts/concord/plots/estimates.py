@@ -62,10 +62,8 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
     table = pd.DataFrame(drawn, columns=[*KEY, "fit", "estimate", "lower", "upper", "reference"])
     alt = (
         f"{len(right)} panels, one for each parameter of {fits[0].model.id} by {fits[0].model.method}: the estimates "
-        "of "
-        f"{listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed effects, "
-        "and "
-        f"a dashed line at the reference. {_furthest(table)}"
+        f"of {listed(list(map(fit_in_words, fits)))} as dots with {confidence:.0%} Wald intervals of the fixed "
+        f"effects, and a dashed line at the reference. {_furthest(table)}"
     )
     return described(figure, alt, table)
 
@@ -82,10 +80,12 @@ def _least_width(model: Model, key: tuple[str, str, str], correct: pd.Series) ->
     kind, _, name = term.partition("__")
     if effect != "fixed":
         residual = correct[("ran_pars", "Residual", "var__Observation")]
-        for each in design.terms if group != "Residual" else ():
-            units = dict(zip(each.names, np.sqrt(residual / np.mean(each.matrix**2, axis=0)), strict=True))
+        for design_term in design.terms if group != "Residual" else ():
+            units = dict(
+                zip(design_term.names, np.sqrt(residual / np.mean(design_term.matrix**2, axis=0)), strict=True)
+            )
             for one, other in product(units, units):
-                if each.group == group and name == (one if kind == "var" and one == other else f"{one}.{other}"):
+                if design_term.group == group and name == (one if kind == "var" and one == other else f"{one}.{other}"):
                     unit = float(units[one] * units[other])
                     size = size if size > 1e-6 * unit else unit
     return 2e-3 * size
@@ -96,10 +96,10 @@ def _furthest(table: pd.DataFrame) -> str:
     correct = table["reference"].abs()
     off = (table["estimate"] - table["reference"]).abs() / correct.where(correct > 0, correct.max())
     words = []
-    for fit, mine in off.groupby(table["fit"], sort=False):
+    for fit, distances in off.groupby(table["fit"], sort=False):
         name = fit.replace(", ", " ")
-        row = table.loc[mine.idxmax()] if mine.notna().any() else None
-        if row is None or mine.max() < 1e-3:
+        row = table.loc[distances.idxmax()] if distances.notna().any() else None
+        if row is None or distances.max() < 1e-3:
             words.append(f"{name} is within 0.1 % of the reference everywhere")
         else:
             term = " ".join(filter(None, [row["group"], row["term"]]))
@@ -119,19 +119,19 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
         predicted = {}
         order: list[str] | None = None
         for number, (fit, table) in enumerate(zip(fits, tables, strict=True)):
-            mine = table[(table["group"] == group) & (table["term"] == term)].set_index("level")
-            order = order or list(mine["estimate"].sort_values(kind="stable").index)
-            mine = mine.loc[order]
-            height = np.arange(len(mine)) + 0.35 * (number - (len(fits) - 1) / 2)
+            rows = table[(table["group"] == group) & (table["term"] == term)].set_index("level")
+            order = order or list(rows["estimate"].sort_values(kind="stable").index)
+            rows = rows.loc[order]
+            height = np.arange(len(rows)) + 0.35 * (number - (len(fits) - 1) / 2)
             color, marker = mark(fit.engine)
-            spread = None if mine["std_error"].isna().any() else width * mine["std_error"]
-            predicted[fit_label(fit)] = mine["estimate"]
+            spread = None if rows["std_error"].isna().any() else width * rows["std_error"]
+            predicted[fit_label(fit)] = rows["estimate"]
             half = np.nan if spread is None else spread
-            ends = {"lower": mine["estimate"] - half, "upper": mine["estimate"] + half}
+            ends = {"lower": rows["estimate"] - half, "upper": rows["estimate"] + half}
             whose = {"group": group, "term": term, "level": order, "fit": fit_label(fit)}
-            drawn.append(pd.DataFrame({**whose, "prediction": mine["estimate"].to_numpy(), **ends}))
+            drawn.append(pd.DataFrame({**whose, "prediction": rows["estimate"].to_numpy(), **ends}))
             axes.errorbar(
-                mine["estimate"],
+                rows["estimate"],
                 height,
                 xerr=spread,
                 fmt=marker,
@@ -140,7 +140,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
                 linewidth=0.7,
                 label=fit_label(fit),
             )
-        values = np.stack([each.to_numpy(float) for each in predicted.values()])
+        values = np.stack([effects.to_numpy(float) for effects in predicted.values()])
         apart.append(f"{term} from {values.min():.3g} to {values.max():.3g}")
         if len(fits) > 1:
             apart[-1] += f", the fits at most {bounded(np.ptp(values, axis=0).max())} apart"

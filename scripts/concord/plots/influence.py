@@ -15,12 +15,12 @@ HELD, REFITTED = ("#0072B2", "o"), ("#D55E00", "D")
 NAMED = 5
 
 
-def cooks(found: Influence) -> Figure:
+def cooks(influence: Influence) -> Figure:
     """Cook's distance of every level of a grouping factor, the largest five named; the line is 4 / L for L levels.
 
     Dots hold theta; diamonds, where they were asked for, are refitted. Levels stand in their own order.
     """
-    distance, refitted = found.cooks_distance(found.held), found.cooks_distance(found.refitted)
+    distance, refitted = influence.cooks_distance(influence.held), influence.cooks_distance(influence.refitted)
     place, line = np.arange(len(distance)), 4 / len(distance)
     figure, axes = subplots(figsize=(8.5, 3.8))
     axes.vlines(place, 0, np.nan_to_num(distance), color=GREY, linewidth=1)
@@ -34,10 +34,10 @@ def cooks(found: Influence) -> Figure:
     named = _named(distance)
     for i in named:
         axes.annotate(
-            plain(found.levels[i]), (place[i], top[i]), (0, 6), textcoords="offset points", ha="center", fontsize=8
+            plain(influence.levels[i]), (place[i], top[i]), (0, 6), textcoords="offset points", ha="center", fontsize=8
         )
     axes.set_xticks([])
-    axes.set_xlabel(plain(f"{len(distance)} levels of {found.group}, in their own order"))
+    axes.set_xlabel(plain(f"{len(distance)} levels of {influence.group}, in their own order"))
     axes.set_ylabel("Cook's distance")
     axes.set_ylim(0, 1.16 * max(float(np.nanmax(top)), line))
     axes.margins(x=0.02)
@@ -45,14 +45,14 @@ def cooks(found: Influence) -> Figure:
     above = int((distance > line).sum())
     largest = named[0]
     alt = (
-        f"Stem plot of Cook's distance for {len(distance)} levels of {found.group}, with theta held"
+        f"Stem plot of Cook's distance for {len(distance)} levels of {influence.group}, with theta held"
         f"{' and refitted' if np.isfinite(refitted).any() else ''}. The largest is {distance[largest]:.3g}, of "
-        f"{found.levels[largest]}; {above} of {len(distance)} levels are above 4 / {len(distance)} = {line:.3g}."
+        f"{influence.levels[largest]}; {above} of {len(distance)} levels are above 4 / {len(distance)} = {line:.3g}."
     )
-    return described(figure, alt, found.table)
+    return described(figure, alt, influence.table)
 
 
-def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
+def dfbetas(influence: Influence, names: tuple[str, ...]) -> Figure:
     """The change of every fixed effect that each level makes, in standard errors: one panel an effect, theta held.
 
     The largest five of each panel are named; lines at plus and minus 2 / sqrt(L) for L levels (Belsley, Kuh and Welsch
@@ -60,10 +60,10 @@ def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
 
     Parameters
     ----------
-    found : the influence of all levels
+    influence : the influence of all levels
     names : of the fixed effects
     """
-    values = found.dfbetas(found.held)
+    values = influence.dfbetas(influence.held)
     count, p = values.shape
     line = 2 / np.sqrt(count)
     columns = min(2, p)
@@ -82,7 +82,7 @@ def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
             axes.axhline(side, color="black", linestyle=":", linewidth=1.2)
         for i in _named(np.abs(column)):
             axes.annotate(
-                plain(found.levels[i]),
+                plain(influence.levels[i]),
                 (i, column[i]),
                 (0, 5 if column[i] > 0 else -12),
                 textcoords="offset points",
@@ -92,17 +92,17 @@ def dfbetas(found: Influence, names: tuple[str, ...]) -> Figure:
         axes.set_title(plain(name), fontsize=9)
         axes.set_ylim(-limit, limit)
         axes.set_xticks([])
-    figure.supxlabel(plain(f"{count} levels of {found.group}, in their own order"), fontsize=9)
+    figure.supxlabel(plain(f"{count} levels of {influence.group}, in their own order"), fontsize=9)
     figure.supylabel("change in standard errors", fontsize=9)
     i, j = map(int, np.unravel_index(np.nanargmax(np.abs(values)), values.shape))
     alt = (
         f"{p} stem plots, one for each fixed effect, of the change that leaving out each of {count} levels of "
-        f"{found.group} undoes, in standard errors. The largest is {values[i, j]:.3g}, in {names[j]}, by "
-        f"{found.levels[i]}; {int((np.abs(values) > line).sum())} of {int(np.isfinite(values).sum())} are beyond 2 / "
-        f"sqrt({count}) = {line:.3g}."
+        f"{influence.group} undoes, in standard errors. The largest is {values[i, j]:.3g}, in {names[j]}, by "
+        f"{influence.levels[i]}; {int((np.abs(values) > line).sum())} of {int(np.isfinite(values).sum())} are beyond "
+        f"2 / sqrt({count}) = {line:.3g}."
     )
     data = pd.DataFrame(values, columns=list(names))
-    data.insert(0, "level", list(found.levels))
+    data.insert(0, "level", list(influence.levels))
     return described(figure, alt, data)
 
 

@@ -28,14 +28,14 @@ def optima(comparison: Comparison) -> Figure | str:
     zero to beyond the largest optimum. With several it is drawn on the straight line, in the factors of the covariance
     matrices, between the two best optima. Engines stand where they stopped; on a line, where that is nearest to it.
     """
-    found = comparison.against.optima
-    if len(found) < 2:
+    known = comparison.against.optima
+    if len(known) < 2:
         return "No picture: the search found one optimum only."
     likelihood = comparison.against.likelihood
-    ends = [abs(each.theta) if likelihood.m == 1 else each.theta for each in found[:2]]
+    ends = [abs(end.theta) if likelihood.m == 1 else end.theta for end in known[:2]]
     label, places, thetas = (_ratios if likelihood.m == 1 else _line)(likelihood, ends)
     curve = pd.DataFrame({label: places, "log-likelihood": -likelihood.criteria(thetas) / 2})
-    points = _points(comparison, likelihood, found, ends)
+    points = _points(comparison, likelihood, known, ends)
     figure, axes = subplots(figsize=(7.5, 4.2))
     axes.plot(curve[label], curve["log-likelihood"], color="black", linewidth=1.5)
     for row in points.itertuples():
@@ -52,11 +52,11 @@ def optima(comparison: Comparison) -> Figure | str:
     axes.set_xlabel(label)
     axes.set_ylabel("log-likelihood")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    gaps = [f"{found[0].loglik - each.loglik:.3g} below" for each in found[1:]]
+    gaps = [f"{known[0].loglik - end.loglik:.3g} below" for end in known[1:]]
     stopped = points[~points["who"].str.startswith(OPTIMUM)]
     alt = (
-        f"Line chart of the log-likelihood over the {label}. It has {len(found)} optima: the best at "
-        f"{found[0].loglik:.6g}, the others {listed(gaps)}. Where the engines stopped: "
+        f"Line chart of the log-likelihood over the {label}. It has {len(known)} optima: the best at "
+        f"{known[0].loglik:.6g}, the others {listed(gaps)}. Where the engines stopped: "
         f"{listed([f'{row.who} at {row.loglik:.6g}' for row in stopped.itertuples()])}."
     )
     return described(figure, alt, {"The curve": curve, "Optima and engines": points.drop(columns="shown")})
@@ -65,7 +65,7 @@ def optima(comparison: Comparison) -> Figure | str:
 def _ratios(likelihood: Likelihood, ends: list[np.ndarray]) -> tuple[str, np.ndarray, np.ndarray]:
     """The axis of a model with one parameter: ratios of standard deviations, zero first."""
     unit = float(likelihood.whiteners[0][0, 0])
-    largest = max(float(each[0]) for each in ends)
+    largest = max(float(end[0]) for end in ends)
     places = np.append(0.0, np.geomspace(DOWN * largest, UP * largest, POINTS))
     return "ratio of the effect's standard deviation to the residuals'", places / unit, places[:, None]
 
@@ -77,12 +77,12 @@ def _line(likelihood: Likelihood, ends: list[np.ndarray]) -> tuple[str, np.ndarr
 
 
 def _points(
-    comparison: Comparison, likelihood: Likelihood, found: tuple[Optimum, ...], ends: list[np.ndarray]
+    comparison: Comparison, likelihood: Likelihood, known: tuple[Optimum, ...], ends: list[np.ndarray]
 ) -> pd.DataFrame:
     """The optima and where the engines stopped: ``who, place, loglik, shown``."""
     rows = []
-    for number, each in enumerate(found if likelihood.m == 1 else found[:2]):
-        rows.append((f"{OPTIMUM}{number + 1}", _place(likelihood, each.theta, ends), each.loglik))
+    for number, end in enumerate(known if likelihood.m == 1 else known[:2]):
+        rows.append((f"{OPTIMUM}{number + 1}", _place(likelihood, end.theta, ends), end.loglik))
     for fit in comparison.fits:
         theta = _theta(likelihood, fit)
         if theta is not None:

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from concord.account.intervals.interval_values import IntervalError
 from concord.account.intervals.profile_curves import RATIO
-from concord.account.intervals.sources import IntervalError
 from concord.display.picture import described
 from concord.engines.engine import party, title
 from concord.models.parameters import KEY
@@ -79,10 +79,8 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
         axes.set_ylim(-3.1, 3.1)
     alt = (
         "Zeta, the signed root of the deviance above its minimum, over each parameter, a panel a parameter and a line "
-        "a "
-        f"source, with pairs of lines at the intervals of {', '.join(f'{level:.0%}' for level in levels)}. A straight "
-        "line "
-        f"is a parabolic deviance. {_crossings(near, max(levels, key=lambda level: -abs(level - 0.95)))}"
+        f"a source, with pairs of lines at the intervals of {', '.join(f'{level:.0%}' for level in levels)}. A "
+        f"straight line is a parabolic deviance. {_crossings(near, max(levels, key=lambda level: -abs(level - 0.95)))}"
     )
     return described(figure, alt, near)
 
@@ -90,11 +88,11 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
 def _crossings(data: pd.DataFrame, level: float) -> str:
     """Between which values every curve lies below the line of a level, as far as its points go."""
     below, words = data[data["deviance"] <= stats.chi2.ppf(level, 1)], []
-    for (_, group, term), mine in below.groupby(KEY, sort=False, dropna=False):
+    for (_, group, term), rows in below.groupby(KEY, sort=False, dropna=False):
         ends = [
-            f"{source} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
+            f"{title(source)} (by {method}, holding the {holds}) from {points['value'].min():.4g} to "
             f"{points['value'].max():.4g}"
-            for (source, method, holds), points in mine.groupby(["source", "method", "holds"], sort=False)
+            for (source, method, holds), points in rows.groupby(["source", "method", "holds"], sort=False)
         ]
         words.append(f"{' '.join(filter(None, [group, term]))}: {', '.join(ends)}")
     return f"The points drawn within the {level:.0%} line reach, {'; '.join(words)}." if words else ""
@@ -112,8 +110,8 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
     for axes in grid.flat[len(keys) :]:
         axes.remove()
     for axes, key in zip(grid.flat, keys, strict=False):
-        mine = data[(data[KEY] == list(key)).all(axis=1)]
-        for (source, method, holds), points in mine.groupby(["source", "method", "holds"], sort=False):
+        panel = data[(data[KEY] == list(key)).all(axis=1)]
+        for (source, method, holds), points in panel.groupby(["source", "method", "holds"], sort=False):
             _draw(axes, handles, points.sort_values("value"), column, source, method, holds)
         shown = (labels or {}).get(key[2]) or " ".join(filter(None, key[1:]))
         axes.set_xlabel(plain(shown), fontsize=9 if len(keys) > 1 else 10)
@@ -184,10 +182,8 @@ def profile(curve: np.ndarray, estimate: float, label: str, confidence: float = 
     inside = values[drop <= level]
     alt = (
         f"Line chart of twice the fall of MixedLM's profile log-likelihood over the {label}, from {values.min():.4g} "
-        "to "
-        f"{values.max():.4g}, with a vertical line at the estimate, {estimate:.4g}, and a horizontal one at "
+        f"to {values.max():.4g}, with a vertical line at the estimate, {estimate:.4g}, and a horizontal one at "
         f"{level:.3g}, the {confidence:.0%} point of chi-squared with 1 degree of freedom. The points below that line "
-        "reach "
-        f"from {inside.min():.4g} to {inside.max():.4g}; the largest fall drawn is {drop.max():.3g}."
+        f"reach from {inside.min():.4g} to {inside.max():.4g}; the largest fall drawn is {drop.max():.3g}."
     )
     return described(figure, alt, table)

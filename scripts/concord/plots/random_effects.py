@@ -60,7 +60,7 @@ def caterpillar_data(comparison: Comparison, most: int = LEVELS, confidence: flo
     ruling = long[long["source"] == list(tables)[-1]]
     places = ruling.groupby(["group", "term"], sort=False)["estimate"].rank(method="first").astype(int) - 1
     ranked = ruling.assign(place=places)
-    kept = [_spread(each, most) for _, each in ranked.groupby(["group", "term"], sort=False)]
+    kept = [_spread(rows, most) for _, rows in ranked.groupby(["group", "term"], sort=False)]
     key = ["group", "term", "level"]
     table = long.merge(pd.concat(kept)[[*key, "place"]], on=key)
     width = stats.norm.ppf(0.5 + confidence / 2)
@@ -79,15 +79,15 @@ def _spread(ranked: pd.DataFrame, most: int) -> pd.DataFrame:
 
 def _by_source(comparison: Comparison) -> dict[str, pd.DataFrame]:
     """Random effects of the parties to the verdict, by label."""
-    found = {}
+    tables = {}
     for i in comparison.parties:
         try:
             table = comparison.fits[i].random_effects
         except Exception:  # at a singular matrix MixedLM predicts nothing, and says so in `random_effects.lines`
             continue
         if len(table):
-            found[comparison.labels[i]] = table[RANDOM_EFFECTS]
-    return found
+            tables[comparison.labels[i]] = table[RANDOM_EFFECTS]
+    return tables
 
 
 def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 0.95) -> Picture:
@@ -106,15 +106,15 @@ def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 
     sources = list(dict.fromkeys(data["source"]))
     for axes, ((group, term), panel) in zip(grid.flat, panels, strict=False):
         for number, source in enumerate(sources):
-            mine = panel[panel["source"] == source].sort_values("place")
+            own = panel[panel["source"] == source].sort_values("place")
             color, marker = _style(comparison, source)
-            height = mine["place"] + 0.25 * (number - (len(sources) - 1) / 2)
-            known = mine["std_error"].notna()
-            axes.hlines(height[known], mine["lower"][known], mine["upper"][known], color=color, linewidth=0.8)
-            axes.plot(mine["estimate"], height, marker, color=color, markersize=3, label=source)
+            height = own["place"] + 0.25 * (number - (len(sources) - 1) / 2)
+            known = own["std_error"].notna()
+            axes.hlines(height[known], own["lower"][known], own["upper"][known], color=color, linewidth=0.8)
+            axes.plot(own["estimate"], height, marker, color=color, markersize=3, label=source)
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_yticks([])
-        shown, every = len(mine), len(comparison.model.design.terms[_term(comparison, group, term)].levels)
+        shown, every = len(own), len(comparison.model.design.terms[_term(comparison, group, term)].levels)
         of_all = "" if shown == every else f" of {every}, evenly spread"
         axes.set_ylabel(plain(f"{shown} levels of {group}{of_all}, sorted"))
         axes.set_xlabel(plain(f"random effect: {term}"))

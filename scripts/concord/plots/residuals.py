@@ -32,8 +32,8 @@ def groups(model: Model) -> Figure:
         shown = order[np.linspace(0, count - 1, min(count, LEVELS)).round().astype(int)]
         place = np.full(count, -1)
         place[shown] = np.arange(len(shown))
-        mine = place[term.codes] >= 0
-        axes.plot(place[term.codes[mine]], design.y[mine], "o", color=GREY, markersize=3, alpha=0.5)
+        drawn_rows = place[term.codes] >= 0
+        axes.plot(place[term.codes[drawn_rows]], design.y[drawn_rows], "o", color=GREY, markersize=3, alpha=0.5)
         axes.plot(range(len(shown)), means[shown], "D", color="black", markersize=4)
         axes.axhline(design.y.mean(), color="black", linewidth=1)
         if len(shown) <= 12:
@@ -44,15 +44,15 @@ def groups(model: Model) -> Figure:
         axes.set_xlabel(f"{plain(name)}: {many}, sorted by mean (diamonds)")
         levels, sizes = np.asarray(term.levels, dtype=object), np.bincount(term.codes, minlength=count)
         drawn.append(pd.DataFrame({"factor": name, "level": levels[shown], "rows": sizes[shown], "mean": means[shown]}))
-        observed.append(pd.DataFrame({"factor": name, "level": levels[term.codes[mine]], response: design.y[mine]}))
+        observed.append(
+            pd.DataFrame({"factor": name, "level": levels[term.codes[drawn_rows]], response: design.y[drawn_rows]})
+        )
         words.append(f"the means of {many} of {name} go from {means.min():.4g} to {means.max():.4g}")
     grid[0, 0].set_ylabel(plain(response))
     alt = (
         f"Dot plot of {response} in the levels of {' and '.join(factors)}, sorted by their means (diamonds), with a "
-        "line at "
-        f"the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
-        f"{design.y.min():.4g} and "
-        f"{design.y.max():.4g}."
+        f"line at the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
+        f"{design.y.min():.4g} and {design.y.max():.4g}."
     )
     return described(
         figure, alt, {"The means of the levels": pd.concat(drawn), "The observations": pd.concat(observed)}
@@ -90,8 +90,7 @@ def residuals(*fits: Fit) -> Figure:
         )
     alt = (
         "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "
-        "values, to "
-        f"the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
+        f"values, to the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
 
@@ -112,8 +111,8 @@ def effects_qq(*fits: Fit) -> Figure:
     drawn, words = [], []
     for axes, (group, term) in zip(grid.flat, keys, strict=False):
         for number, (fit, table) in enumerate(zip(fits, tables, strict=True)):
-            mine = table[(table["group"] == group) & (table["term"] == term)].sort_values("estimate", kind="stable")
-            values, n = mine["estimate"].to_numpy(), len(mine)
+            own = table[(table["group"] == group) & (table["term"] == term)].sort_values("estimate", kind="stable")
+            values, n = own["estimate"].to_numpy(), len(own)
             expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
             color, marker = mark(fit.engine)
             label = fit_label(fit)
@@ -127,7 +126,7 @@ def effects_qq(*fits: Fit) -> Figure:
                         "fit": label,
                         "group": group,
                         "effect": term,
-                        "level": mine["level"],
+                        "level": own["level"],
                         "normal quantile": expected,
                         "random effect": values,
                     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from concord.display.picture import Picture, described
+from concord.engines.engine import title
 from concord.plots import style
 from concord.simulation.findings import Findings
 
@@ -28,17 +29,17 @@ def heat_maps(findings: Findings, x: str, y: str, settings: str = "default") -> 
         for (row, column), share in np.ndenumerate(shares.to_numpy()):
             ink = "white" if share > 0.6 else "black"
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=ink)
-        axes.set_xticks(range(len(shares.columns)), [f"{each:g}" for each in shares.columns])
-        axes.set_yticks(range(len(shares.index)), [f"{each:g}" for each in shares.index])
+        axes.set_xticks(range(len(shares.columns)), [f"{value:g}" for value in shares.columns])
+        axes.set_yticks(range(len(shares.index)), [f"{value:g}" for value in shares.index])
         axes.set(xlabel=x, ylabel=y)
-        axes.set_title(f"{engine}, {settings}", fontsize=10, loc="left")
+        axes.set_title(f"{title(engine)}, {settings}", fontsize=10, loc="left")
     figure.colorbar(shown, ax=panels, label="share of replicates short of the optimum")
     worst = table.loc[table.groupby("engine", sort=False)["share"].idxmax()]
-    found = "; ".join(
-        f"{row['engine']} at most {row['share']:.0%}, at {x} {row[x]:g} and {y} {row[y]:g}"
+    shares_told = "; ".join(
+        f"{title(row['engine'])} at most {row['share']:.0%}, at {x} {row[x]:g} and {y} {row[y]:g}"
         for _, row in worst.iterrows()
     )
-    alt = f"Heat maps, one an engine, of the share of replicates short of the optimum over {x} and {y}: {found}."
+    alt = f"Heat maps, one an engine, of the share of replicates short of the optimum over {x} and {y}: {shares_told}."
     return described(figure, alt, table.reset_index(drop=True))
 
 
@@ -54,16 +55,16 @@ def coverage(findings: Findings) -> Picture:
     figure, grid = style.subplots(1, len(names), figsize=size, sharey=True, squeeze=False)
     for axes, name in zip(grid[0], names, strict=True):
         axes.axvline(level, color=style.GREY, linewidth=1, linestyle="--")
-        mine = table[table["parameter"] == name].reset_index(drop=True)
-        for line, row in mine.iterrows():
+        rows = table[table["parameter"] == name].reset_index(drop=True)
+        for line, row in rows.iterrows():
             color, marker = style.mark(row["engine"])
             filled = color if row["settings"] == "tuned" else "white"
             ends = [min(2 * row["error"], row["coverage"])], [min(2 * row["error"], 1 - row["coverage"])]
             axes.errorbar(
                 row["coverage"], line, xerr=ends, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
-        axes.set_yticks(range(len(mine)), [f"{row['engine']}, {row['settings']}" for _, row in mine.iterrows()])
-        axes.set_ylim(len(mine) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [f"{row['engine']}, {row['settings']}" for _, row in rows.iterrows()])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_title(style.plain(name), fontsize=10)
     figure.supxlabel("coverage; whiskers: two Monte-Carlo errors; dashed: the level", fontsize=9)
     low, high = table["coverage"].min(), table["coverage"].max()

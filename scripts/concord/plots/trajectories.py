@@ -76,18 +76,18 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     for axes in grid.flat[len(chosen) :]:
         axes.set_visible(False)
     for axes, code in zip(grid.flat, chosen, strict=False):
-        mine = np.flatnonzero(term.codes == code)
-        mine = mine[np.argsort(along[mine], kind="stable")]
-        lines = {fit_label(fit): fit.fitted[mine] for fit in fits}
-        observed = {term.group: term.levels[code], x: along[mine], f"observed {model.formula.response}": design.y[mine]}
+        own = np.flatnonzero(term.codes == code)
+        own = own[np.argsort(along[own], kind="stable")]
+        lines = {fit_label(fit): fit.fitted[own] for fit in fits}
+        observed = {term.group: term.levels[code], x: along[own], f"observed {model.formula.response}": design.y[own]}
         drawn.append(pd.DataFrame(observed | lines))
-        axes.plot(along[mine], design.y[mine], "o", color=GREY, markersize=3.5, label="observed")
+        axes.plot(along[own], design.y[own], "o", color=GREY, markersize=3.5, label="observed")
         # Wide under narrow: lines that coincide must both be seen.
         for fit, width, dash in zip(fits, cycle((4.5, 1.8, 1.0)), cycle(("-", "--", ":")), strict=False):
             color, _ = mark(fit.engine)
             alpha = 0.45 if width > 4 else 1.0
             axes.plot(
-                along[mine], fit.fitted[mine], dash, color=color, linewidth=width, alpha=alpha, label=fit_label(fit)
+                along[own], fit.fitted[own], dash, color=color, linewidth=width, alpha=alpha, label=fit_label(fit)
             )
         axes.set_title(f"{term.group} {term.levels[code]}", fontsize=9)
     for axes in grid[-1]:
@@ -100,8 +100,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     spread = float(np.ptp(table[names].to_numpy(float), axis=1).max())
     alt = (
         f"{len(chosen)} panels, one for each of {len(chosen)} of the {len(term.levels)} levels of {term.group}, from "
-        "the "
-        f"lowest to the highest mean: observed {in_unit(model.formula.response, units[1])} over "
+        f"the lowest to the highest mean: observed {in_unit(model.formula.response, units[1])} over "
         f"{in_unit(x, units[0])} as dots, and the fitted lines of {listed(list(map(fit_in_words, fits)))}. "
         + (f"The fitted lines are nowhere further apart than {bounded(spread)}." if len(fits) > 1 else "")
     )

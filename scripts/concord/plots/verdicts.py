@@ -15,6 +15,7 @@ from scipy import optimize
 from concord.agreement.comparison import Comparison
 from concord.agreement.sweep import Sweep
 from concord.display.picture import described
+from concord.engines.engine import title
 from concord.likelihood.likelihood import Likelihood
 from concord.models.parameters import Parameters
 from concord.plots.estimates import COLORS
@@ -31,26 +32,29 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     Every cell has the verdict's colour and letter, and for each engine the gap in log-likelihood units and the correct
     digits of its worst estimate.
     """
-    rows = list(dict.fromkeys(each.model.id for each in compared))
+    rows = list(dict.fromkeys(comparison.model.id for comparison in compared))
     columns = sorted(
-        {(each.settings, each.model.method) for each in compared}, key=lambda key: (key[0], key[1] == "ML")
+        {(comparison.settings, comparison.model.method) for comparison in compared},
+        key=lambda key: (key[0], key[1] == "ML"),
     )
-    figure, axes = subplots(figsize=(2.2 + 2.1 * len(columns), 0.6 + 0.62 * len(rows)))
+    figure, axes = subplots(figsize=(2.2 + 2.7 * len(columns), 0.6 + 0.62 * len(rows)))
     drawn = []
-    for each in compared:
-        head = (each.model.id, each.settings, each.model.method, each.verdict.word)
-        drawn += [(*head, fit.engine, j.gap, j.worst) for fit, j in zip(each.fits, each.judgements, strict=True)]
-        drawn += [(*head, absent.engine, np.nan, np.nan) for absent in each.absent]
-        letter, color = VERDICTS[each.verdict.word]
-        x, y = columns.index((each.settings, each.model.method)), rows.index(each.model.id)
+    for comparison in compared:
+        head = (comparison.model.id, comparison.settings, comparison.model.method, comparison.verdict.word)
+        drawn += [
+            (*head, fit.engine, j.gap, j.worst) for fit, j in zip(comparison.fits, comparison.judgements, strict=True)
+        ]
+        drawn += [(*head, absent.engine, np.nan, np.nan) for absent in comparison.absent]
+        letter, color = VERDICTS[comparison.verdict.word]
+        x, y = columns.index((comparison.settings, comparison.model.method)), rows.index(comparison.model.id)
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, edgecolor="white", linewidth=3))
         axes.text(x + 0.09, y + 0.5, letter, fontsize=17, fontweight="bold", va="center")
         lines = [
-            f"{fit.engine}: {gap_text(judgement.gap)}, {judgement.worst:.0f} digits"
-            for fit, judgement in zip(each.fits, each.judgements, strict=True)
+            f"{title(fit.engine)}: {gap_text(judgement.gap)}, {judgement.worst:.0f} digits"
+            for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True)
         ]
-        lines += [f"{absent.engine}: {ABSENT[absent.kind]}" for absent in each.absent]
-        axes.text(x + 0.25, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
+        lines += [f"{title(absent.engine)}: {ABSENT[absent.kind]}" for absent in comparison.absent]
+        axes.text(x + 0.2, y + 0.5, "\n".join(lines), fontsize=7.5, va="center", linespacing=1.5)
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
     axes.set_xticks(np.arange(len(columns)) + 0.5, [f"{settings}, {method}" for settings, method in columns])
@@ -59,13 +63,14 @@ def grid(compared: Sequence[Comparison]) -> Figure:
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    words = [f"{VERDICTS[word][0]}: {word}" for word in dict.fromkeys(each.verdict.word for each in compared)]
+    words = [
+        f"{VERDICTS[word][0]}: {word}" for word in dict.fromkeys(comparison.verdict.word for comparison in compared)
+    ]
     figure.supxlabel("; ".join([*words, "gap in log-likelihood units below the reference"]), fontsize=9)
-    counts = pd.Series([each.verdict.word for each in compared]).value_counts()
+    counts = pd.Series([comparison.verdict.word for comparison in compared]).value_counts()
     alt = (
         f"Grid of verdicts, a row for each model ({len(rows)}) and a column for each of "
-        f"{listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the "
-        "verdict's "
+        f"{listed([f'{settings} settings by {method}' for settings, method in columns])}; every cell has the verdict's "
         f"letter and colour and each engine's gap and digits. Of {len(compared)} comparisons: "
         f"{listed([f'{count} {word}' for word, count in counts.items()])}."
     )
@@ -94,7 +99,7 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     if len(names) != 2:
         raise ValueError(f"contours need two random effects, {comparison.model.id} has {len(names)}")
     held = [comparison.against.parameters, *(fit.parameters for fit in comparison.fits)]
-    places = np.array([_relative(each) for each in held])
+    places = np.array([_relative(parameters) for parameters in held])
     low, high = np.log(places.min(axis=0)) - 0.7, np.log(places.max(axis=0)) + 0.7
     first, second = (np.exp(np.linspace(low[i], high[i], points)) for i in range(2))
     fall = np.array([[_fall(likelihood, a, b, len(design.terms) == 1) for a in first] for b in second])
@@ -124,10 +129,9 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     ]
     alt = (
         f"Contour map of the log-likelihood of {comparison.model.id} by {comparison.model.method} over the relative "
-        "standard "
-        f"deviations of {names[0]} and {names[1]}, both on log scales, in units below the optimum. The optimum, a "
-        "star, is at "
-        f"{places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: {'; '.join(stopped)}."
+        f"standard deviations of {names[0]} and {names[1]}, both on log scales, in units below the optimum. The "
+        f"optimum, a star, is at {places[0, 0]:.3g} and {places[0, 1]:.3g}. The fits stopped so far below it: "
+        f"{'; '.join(stopped)}."
     )
     labels = [f"relative sd of {name}" for name in names]
     stops = pd.DataFrame(places, columns=labels)
@@ -138,8 +142,8 @@ def contours(comparison: Comparison, points: int = 30) -> Figure:
     return described(figure, alt, {"Where the fits stopped": stops, "The surface": surface})
 
 
-def _relative(given: Parameters) -> list[float]:
-    return [float(np.sqrt(each)) for matrix in given.relative for each in np.diag(matrix)]
+def _relative(parameters: Parameters) -> list[float]:
+    return [float(np.sqrt(variance)) for matrix in parameters.relative for variance in np.diag(matrix)]
 
 
 def _fall(likelihood: Likelihood, a: float, b: float, correlated: bool) -> float:
@@ -167,8 +171,8 @@ def sweep(swept: Sweep) -> Figure:
     table, floor = swept.table, 1e-12
     gaps = table["gap"].clip(lower=floor)
     nowhere = 1e3 * max(1.0, gaps[np.isfinite(gaps)].max())
-    names = {engine: list(dict.fromkeys(mine["optimizer"])) for engine, mine in table.groupby("engine")}
-    lines = [len(each) for each in names.values()]
+    names = {engine: list(dict.fromkeys(rows["optimizer"])) for engine, rows in table.groupby("engine")}
+    lines = [len(of_engine) for of_engine in names.values()]
     figure, panels = subplots(
         len(names), 1, figsize=(9, 1.5 + 0.42 * sum(lines)), sharex=True, height_ratios=lines, squeeze=False
     )
@@ -189,7 +193,7 @@ def sweep(swept: Sweep) -> Figure:
             axes.plot(gap, height, marker, color=color, markerfacecolor=filled, markersize=6, markeredgewidth=1.3)
         axes.set_yticks(range(len(optimizers)), optimizers)
         axes.set_ylim(len(optimizers) - 0.5, -0.5)
-        axes.set_title(engine, fontsize=10, loc="left")
+        axes.set_title(title(engine), fontsize=10, loc="left")
         axes.set_xscale("log")
         axes.set_xlim(floor / 5, nowhere * 30)
     decades = np.arange(-12, np.log10(nowhere) - 2, 3)
@@ -201,19 +205,20 @@ def sweep(swept: Sweep) -> Figure:
         fontsize=9,
     )
     shown: dict[str, Any] = {"linestyle": "none", "markersize": 6, "markeredgewidth": 1.3}
-    handles = [Line2D([], [], color=CODINGS[each][0], marker=CODINGS[each][1], label=each, **shown) for each in codings]
+    handles = [
+        Line2D([], [], color=CODINGS[coding][0], marker=CODINGS[coding][1], label=coding, **shown) for coding in codings
+    ]
     for label, face in (("says that it has converged", GREY), ("says that it has not", "white")):
         handles.append(Line2D([], [], color=GREY, marker="D", markerfacecolor=face, label=label, **shown))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
     reached = swept.reached.groupby(table["engine"])
-    counts = [f"{int(each.sum())} of {len(each)} fits by {engine}" for engine, each in reached]
+    counts = [f"{int(reach.sum())} of {len(reach)} fits by {engine}" for engine, reach in reached]
     claimed = int((table["converged"].astype(bool) & ~swept.reached).sum())
     alt = (
         f"Dot plot of how many log-likelihood units each optimizer stopped below the optimum of {swept.model.id} by "
         f"{swept.model.method}, on a log scale, a panel for each engine, a line for each optimizer and a marker for "
-        "each "
-        f"coding of the predictors. At the optimum: {listed(counts)}. {claimed} say that they have converged "
-        "and are not at the optimum."
+        f"each coding of the predictors. At the optimum: {listed(counts)}. {claimed} say that they have converged and "
+        "are not at the optimum."
     )
     columns = ["engine", "optimizer", "predictors", "gap", "digits", "converged", "message", "error"]
     return described(figure, alt, table[columns])

@@ -257,8 +257,8 @@ def _leave_server(connection: socket.socket, others: Iterable[socket.socket], pi
     os.setsid()  # before anybody knows its number, by which it is ended with all that it starts
     with suppress(OSError):  # who asked is gone, and the server will notice
         connection.sendall(str(os.getpid()).rjust(_PID_WIDTH).encode())
-    for each in (connection, *others):
-        each.close()
+    for end in (connection, *others):
+        end.close()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

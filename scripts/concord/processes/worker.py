@@ -1,8 +1,8 @@
 """Workers: processes that run what is sent to them and can be stopped, whatever they are in the middle of.
 
-An engine that would not finish, or that takes the memory of the machine, must not take the comparison with it. Workers
-are forked, so that they have what is imported and loaded, R included; a worker can be started ahead of its work, to
-import in the meantime what is not.
+An engine that would not finish, or that takes the memory of the machine, must not take the comparison with it. A worker
+is a fresh interpreter: who asks may have threads, as a notebook's kernel has, and a fork of such a process may hang. It
+can be started ahead of its work, to import and load in the meantime what that needs.
 
 An answer belongs to its question. Every question of a process has a number, and everything that a worker says begins
 with the number of the question that it is about; a worker has one open question at most. Whoever asked may be
@@ -12,13 +12,16 @@ closed, its answer dropped, before the next one is sent.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import itertools
+import json
 import multiprocessing
 import os
 import pickle
 import signal
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -34,15 +37,15 @@ from concord.processes.kernels import die_with_parent
 GRACE = 0.5
 """Seconds that a worker has to end its work on a question that was given up; then it is ended itself."""
 
-_FORK = multiprocessing.get_context("fork")
+# What a worker's interpreter runs: modules are found where they are found here, whatever has been put on the path.
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from concord.processes import worker; worker.serve()"
 # What stands before everything in a pipe: the number of the question, and what follows. Which function is to be run;
 # that this begins; what came of it, or what it raised.
 _HEAD = struct.Struct("<QB")
 _ASKED, _BEGAN, _VALUE, _ERROR = range(4)
 
 _numbers = itertools.count(1)
-# The ends of all pipes in this process, which a worker that is forked later must not hold open.
-_ends: WeakSet[Connection] = WeakSet()
+_workers: WeakSet[Worker] = WeakSet()
 _at_work = 0
 
 
@@ -102,24 +105,34 @@ class Worker:
     Parameters
     ----------
     modules : what it imports before its first piece of work
+    first : a function of a module, and its arguments: what it calls then. Work that needs what fails here fails in turn
     """
 
-    def __init__(self, modules: Iterable[str] = ()) -> None:
+    def __init__(self, modules: Iterable[str] = (), first: tuple[Any, ...] = ()) -> None:
         self.asked = 0  # the number of the question whose answer has not come
         self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
         self._ended = ""  # why it was ended, or how it died
         self._owner = os.getpid()
         with uninterrupted():
-            self._pipe, theirs = _FORK.Pipe()
-            _ends.add(self._pipe)
-            self._process = _FORK.Process(target=_serve, args=(theirs, tuple(modules), os.getpid()), daemon=True)
-            self._process.start()
-            theirs.close()
+            self._pipe, theirs = multiprocessing.Pipe()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    # What R has set in this process and Python knows nothing of is this R's own.
+                    env=dict(os.environ),
+                    process_group=0,  # Ctrl-C reaches every process of a terminal; who asked decides what ends
+                )
+            self._pipe.send_bytes(ForkingPickler.dumps((tuple(modules), first)))
+            _workers.add(self)
 
     @property
     def alive(self) -> bool:
         """Whether it can be given work: by the process that made it, and by none that was forked from that one."""
-        return os.getpid() == self._owner and not self._ended and not self._midway and self._process.is_alive()
+        return os.getpid() == self._owner and not self._ended and not self._midway and self._process.poll() is None
 
     def send(self, function: Callable[..., Any], *arguments: Any) -> Question:
         """Have it run a function of a module with arguments that can be pickled.
@@ -158,7 +171,7 @@ class Worker:
             self._ended = self._ended or why
             if os.getpid() == self._owner:
                 self._process.kill()
-                self._process.join()
+                self._process.wait()
             self.asked = 0
             self._pipe.close()
 
@@ -223,8 +236,7 @@ class Worker:
 
     def _died(self) -> WorkerStopped:
         """What to raise where nobody is at the other end of the pipe."""
-        self._process.join()
-        self.stop(f"its process died ({_ending(self._process.exitcode)})")
+        self.stop(f"its process died ({_ending(self._process.wait())})")
         return WorkerStopped(self._ended)
 
 
@@ -237,44 +249,47 @@ def number() -> int:
 def uninterrupted() -> Iterator[None]:
     """Hold an interruption back until the block is done.
 
-    A process that was forked and is known to nobody, or known and not forked, would be what it leaves behind.
+    A process that was started and is known to nobody, or known and not started, would be what it leaves behind.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are for the main thread
         return
     came: list[tuple[Any, ...]] = []
-    handlers = ((each, signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM))
-    before: dict[int, Callable[..., Any]] = {each: handler for each, handler in handlers if callable(handler)}
+    handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
+    before: dict[int, Callable[..., Any]] = {code: handler for code, handler in handlers if callable(handler)}
     try:
-        for each in before:
-            signal.signal(each, lambda *given: came.append(given))
+        for code in before:
+            signal.signal(code, lambda *signal_and_frame: came.append(signal_and_frame))
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for code, handler in before.items():
+            signal.signal(code, handler)
         if came:
             before[came[0][0]](*came[0])
 
 
-def _serve(pipe: Connection, modules: tuple[str, ...], parent: int) -> None:
+@atexit.register
+def _stop_all() -> None:
+    for worker in list(_workers):
+        worker.stop()
+
+
+def serve() -> None:
+    """Be a worker: the process that a `Worker` starts."""
     global _at_work
-    # Ctrl-C reaches every process of a terminal; who asked decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Held open here, the end of another worker's pipe would keep that one alive when its own is closed.
-    for end in list(_ends):
-        end.close()
     # It must not outlive who asked: a killed parent closes no pipes in the middle of a computation.
+    pipe, parent = Connection(int(sys.argv[2])), int(sys.argv[3])
     die_with_parent(parent)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
+    sys.argv[:] = [""]
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    modules, first = pickle.loads(pipe.recv_bytes())
     for module in modules:
-        try:
+        with suppress(Exception):  # the work that needs it will raise it again, and be heard
             importlib.import_module(module)
-        except Exception:  # the work that needs it will raise it again, and be heard
-            continue
+    with suppress(Exception):
+        for function, *arguments in [first] if first else []:
+            function(*arguments)
     while True:
         try:
             asked = memoryview(pipe.recv_bytes())

@@ -34,7 +34,7 @@ def unique(design: Design, exact: Exact, theta: Sequence[arb]) -> bool:
         return False
     q, entries = exact.p, iter(theta)
     diagonal = [entry for column in range(q) for row in range(column, q) for entry in [next(entries)] if row == column]
-    if any(each.contains(0) for each in diagonal):
+    if any(entry.contains(0) for entry in diagonal):
         return False
     gradient, hessian = curvature(Surface(exact), theta)
     bends = [hessian[i, i] for i in range(len(gradient))]
@@ -48,7 +48,7 @@ def _same(design: Design) -> bool:
     for code in np.unique(term.codes):
         rows = np.column_stack([term.matrix, design.X])[term.codes == code]
         blocks.append(rows[np.lexsort(rows.T[::-1])])
-    if any(each.shape != blocks[0].shape or (each != blocks[0]).any() for each in blocks):
+    if any(block.shape != blocks[0].shape or (block != blocks[0]).any() for block in blocks):
         return False
     q = term.matrix.shape[1]
     rational = [[fmpq(*float(value).as_integer_ratio()) for value in row] for row in blocks[0]]

@@ -20,9 +20,9 @@ def curvature(surface: Surface, theta: Sequence[arb]) -> tuple[list[arb], arb_ma
     derivatives tr(B T_k) and tr(B T_jk) - tr(B T_j B T_k), and the block takes from [X y]'V^-1[X y] the derivatives
     U'(N T_k N')U and U'(N T_jk N' - N T_j B T_k N' - N T_k B T_j N')U, where U = Z'V^-1[X y] at the midpoint.
     """
-    factors, middle = lower(surface.sizes, theta), lower(surface.sizes, [each.mid() for each in theta])
-    centre = [each * each.transpose() for each in middle]
-    step = [each * each.transpose() - still for each, still in zip(factors, centre, strict=True)]
+    factors, middle = lower(surface.sizes, theta), lower(surface.sizes, [factor.mid() for factor in theta])
+    centre = [factor * factor.transpose() for factor in middle]
+    step = [factor * factor.transpose() - still for factor, still in zip(factors, centre, strict=True)]
     return _differentiated(surface.recentred(centre), step, *_moves(surface.sizes, factors))
 
 
@@ -38,8 +38,8 @@ def _differentiated(
         spread, product = surface.product(step, group)
         N = product.inv()
         B, right = group.gram * N, N.transpose()
-        T = [surface.product(each, group)[0] for each in first]
-        BT = [B * each for each in T]
+        T = [surface.product(slope, group)[0] for slope in first]
+        BT = [B * matrix for matrix in T]
         cross = cross - triangle(N * spread) * group.outer
         for k in range(m):
             slopes[k] += BT[k].trace() * group.count
@@ -54,14 +54,14 @@ def _differentiated(
                 turned = turned + own
             cross_kl[j, k] = cross_kl[j, k] - triangle(N * turned * right) * group.outer
     whole = squared(cross, p + 1)
-    C_k = [squared(each, p + 1) for each in cross_k]
-    C_kl = {at: squared(each, p + 1) for at, each in cross_kl.items()}
+    C_k = [squared(matrix, p + 1) for matrix in cross_k]
+    C_kl = {at: squared(matrix, p + 1) for at, matrix in cross_kl.items()}
     inverse = corner(whole, p).inv() if p else arb_mat(0, 0)
     direction = _direction(whole, inverse)
     rss = _form(direction, whole, direction)
-    r_k = [_form(direction, each, direction) for each in C_k]
-    moved = [_top(each * direction) for each in C_k]
-    shares = [inverse * corner(each, p) for each in C_k]
+    r_k = [_form(direction, matrix, direction) for matrix in C_k]
+    moved = [_top(matrix * direction) for matrix in C_k]
+    shares = [inverse * corner(matrix, p) for matrix in C_k]
     gradient = [slopes[k] + nu * r_k[k] / rss + (shares[k].trace() if surface.reml else 0) for k in range(m)]
     hessian = arb_mat(m, m)
     for j, k in pairs:

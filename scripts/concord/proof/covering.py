@@ -18,7 +18,6 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,16 +42,8 @@ class BetterPoint(CertificateError):
         self.theta = theta
 
 
-@dataclass(frozen=True, eq=False)
-class Covering:
-    """What a proof took: the boxes that were examined, and of these, how many the convex region closed."""
-
-    boxes: int
-    convex: int
-
-
-def cover(exact: Exact, theta: Sequence[arb], seconds: float, bits: int = BITS) -> Covering:
-    """Prove that the criterion is nowhere less than at theta.
+def cover(exact: Exact, theta: Sequence[arb], seconds: float, bits: int = BITS) -> int:
+    """Prove that the criterion is nowhere less than at theta; how many boxes that took.
 
     Raises
     ------
@@ -96,9 +87,9 @@ class _Cover:
         self.radius = self._convex()
         self.rising: dict[tuple[Any, ...], arb | None] = {}
 
-    def prove(self) -> Covering:
+    def prove(self) -> int:
         """Examine boxes, the least bound first, until none is left."""
-        order, examined, convex = itertools.count(), 0, 0
+        order, examined = itertools.count(), 0
         boxes: list[tuple[float, int, Cell]] = []
         for cell in itertools.product(*(regions(q) for q in self.sizes)):
             heapq.heappush(boxes, (-math.inf, next(order), cell))
@@ -110,14 +101,11 @@ class _Cover:
                     spent = time.perf_counter() - self.begin
                     raise CertificateError(f"gave up after {spent:.0f} s with {len(boxes) + 1} boxes left")
                 least = self._bound(part)
-                if least is not None and least > self.best:
-                    continue
-                if self._closed(part):
-                    convex += 1
+                if (least is not None and least > self.best) or self._closed(part):
                     continue
                 low = -math.inf if least is None or not least.is_finite() else float(least.lower())
                 heapq.heappush(boxes, (low, next(order), part))
-        return Covering(examined, convex)
+        return examined
 
     def _halves(self, cell: Cell) -> list[Cell]:
         """The box cut where it is widest."""
@@ -163,7 +151,7 @@ class _Cover:
         """L at a corner, kept for the boxes that share it."""
         S = [own[k] for own, k in zip(corners, at, strict=True)]
         psd = all(isinstance(part, Interval) for part in cell)
-        key = tuple(_bits(each[i, j]) for each in S for i in range(each.nrows()) for j in range(i + 1))
+        key = tuple(_bits(matrix[i, j]) for matrix in S for i in range(matrix.nrows()) for j in range(i + 1))
         if key not in self.rising:
             value = self.surface.at(S, psd=psd)
             self.rising[key] = None if value is None else value.rising
@@ -182,8 +170,10 @@ class _Cover:
         """Whether a box lies in the region around the optimum on which the criterion is proved convex."""
         if any(part.endless for part in cell):
             return False
-        factors = [each for part in cell for each in part.factor()]
-        return all(abs(each - at) <= radius for each, at, radius in zip(factors, self.theta, self.radius, strict=True))
+        factors = [factor for part in cell for factor in part.factor()]
+        return all(
+            abs(factor - at) <= radius for factor, at, radius in zip(factors, self.theta, self.radius, strict=True)
+        )
 
     def _bowl(self, box: list[arb]) -> bool:
         """Whether the criterion is proved convex on a box in theta."""
@@ -199,7 +189,7 @@ class _Cover:
             raise CertificateError("the Hessian at the optimum is not positive definite")
         scale = [1 / hessian[i, i].sqrt() for i in range(len(gradient))]
         for k in range(-2, 60):
-            radius = [arb(float(each * arb(2) ** -k)) for each in scale]
+            radius = [arb(float(entry * arb(2) ** -k)) for entry in scale]
             box = [at + arb(0, half) for at, half in zip(self.theta, radius, strict=True)]
             if self._bowl(box):
                 # Convex, the criterion lies above its tangent: what a slope that is not exactly zero could gain.
@@ -212,8 +202,8 @@ class _Cover:
 
 def _least(values: Sequence[arb]) -> arb:
     least = values[0]
-    for each in values[1:]:
-        least = least.min(each)
+    for value in values[1:]:
+        least = least.min(value)
     return least
 
 
@@ -228,7 +218,7 @@ def _inner(a: arb_mat, b: arb_mat) -> arb:
 
 def _matrices(sizes: Sequence[int], theta: Sequence[arb]) -> list[arb_mat]:
     """The terms' relative covariance matrices."""
-    return [each * each.transpose() for each in lower(sizes, theta)]
+    return [factor * factor.transpose() for factor in lower(sizes, theta)]
 
 
 def _factor(matrix: arb_mat) -> list[float]:
@@ -242,7 +232,7 @@ def _factor(matrix: arb_mat) -> list[float]:
 
 def _whiteners(exact: Exact) -> list[arb_mat]:
     """Lower triangular W for each term, such that the mean Z'Z is the identity for effects of covariance W Sigma W'."""
-    found = []
+    whiteners = []
     starts = [sum(q * (q + 1) // 2 for q in exact.sizes[:k]) for k in range(len(exact.sizes))]
     for q, start in zip(exact.sizes, starts, strict=True):
         weight, levels = np.zeros((q, q)), 0
@@ -252,15 +242,18 @@ def _whiteners(exact: Exact) -> list[arb_mat]:
                 weight += pattern.count * np.array(own)
                 levels += pattern.count
         W = np.linalg.inv(np.linalg.cholesky(np.linalg.inv(weight / levels)))
-        found.append(arb_mat([[arb(float(W[i, j])) if j <= i else arb(0) for j in range(q)] for i in range(q)]))
-    return found
+        whiteners.append(arb_mat([[arb(float(W[i, j])) if j <= i else arb(0) for j in range(q)] for i in range(q)]))
+    return whiteners
 
 
 def _moved(sizes: Sequence[int], theta: Sequence[arb], whiteners: Sequence[arb_mat]) -> list[arb]:
     """theta in whitened coordinates."""
-    factors = [W * each for W, each in zip(whiteners, lower(sizes, theta), strict=True)]
+    factors = [W * factor for W, factor in zip(whiteners, lower(sizes, theta), strict=True)]
     return [
-        each[row, column] for each in factors for column in range(each.nrows()) for row in range(column, each.nrows())
+        factor[row, column]
+        for factor in factors
+        for column in range(factor.nrows())
+        for row in range(column, factor.nrows())
     ]
 
 

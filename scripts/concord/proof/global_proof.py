@@ -45,7 +45,7 @@ class BetterOptimumError(CertificateError):
 
     def __init__(self, theta: tuple[float, ...], loglik: float, gain: float) -> None:
         self.theta, self.loglik = theta, loglik
-        place = ", ".join(f"{each:.9g}" for each in theta)
+        place = ", ".join(f"{entry:.9g}" for entry in theta)
         super().__init__(f"a better optimum was found: logLik {loglik:.9g} at theta = ({place}), {gain:.4g} higher")
 
 
@@ -84,7 +84,7 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
     CertificateError : it cannot be proved; the message says why
     """
     begin = time.perf_counter()
-    theta = [each if isinstance(each, arb) else arb(float(each)) for each in optimum]
+    theta = [entry if isinstance(entry, arb) else arb(float(entry)) for entry in optimum]
     kept, ctx.prec = ctx.prec, BITS
     try:
         return (_isolated if exact.m == 1 else _covered)(exact, theta, seconds, begin)
@@ -92,7 +92,7 @@ def prove(exact: Exact, optimum: Sequence[arb | float], seconds: float = SECONDS
         ctx.prec = kept
 
 
-def of(
+def prove_model(
     design: Design,
     reml: bool,
     optimum: Sequence[arb],
@@ -108,7 +108,7 @@ def of(
     try:
         exact = Exact(design, reml, columns)
         if max(exact.sizes) > MOST and unique(design, exact, optimum):
-            optima = ((tuple(float(each.mid()) for each in optimum), float(_loglik(exact, optimum).mid())),)
+            optima = ((tuple(float(entry.mid()) for entry in optimum), float(_loglik(exact, optimum).mid())),)
             return GlobalProof(0, time.perf_counter() - begin, optima, None, BALANCED)
     finally:
         ctx.prec = kept
@@ -118,8 +118,8 @@ def of(
 def _isolated(exact: Exact, theta: list[arb], seconds: float, begin: float) -> GlobalProof:
     """The proof for one variance: the best of all stationary points."""
     points, boxes = isolate(exact, seconds)
-    optima = [(each.gamma.sqrt(), _loglik(exact, [each.gamma.sqrt()])) for each in points if each.minimum]
-    optima.sort(key=lambda each: -float(each[1].mid()))
+    optima = [(point.gamma.sqrt(), _loglik(exact, [point.gamma.sqrt()])) for point in points if point.minimum]
+    optima.sort(key=lambda optimum: -float(optimum[1].mid()))
     here = [k for k, (at, _) in enumerate(optima) if abs(at - theta[0]) <= NEAR * at or at == 0 and theta[0] == 0]
     if len(here) != 1:
         places = ", ".join(f"{float(at.mid()):.9g}" for at, _ in optima)
@@ -148,14 +148,14 @@ def _covered(exact: Exact, theta: list[arb], seconds: float, begin: float) -> Gl
     """The proof for several parameters: nowhere is the criterion less."""
     level = _loglik(exact, theta)
     try:
-        covering = cover(exact, theta, seconds)
-    except BetterPoint as found:
-        at = _descended(exact, found.theta)
-        best = _loglik(exact, [arb(each) for each in at])
+        boxes = cover(exact, theta, seconds)
+    except BetterPoint as better:
+        at = _descended(exact, better.theta)
+        best = _loglik(exact, [arb(entry) for entry in at])
         raise BetterOptimumError(at, float(best.mid()), float((best - level).mid())) from None
-    optimum = tuple(float(each.mid()) for each in theta), float(level.mid())
+    optimum = tuple(float(entry.mid()) for entry in theta), float(level.mid())
     method = "boxes over all covariances, infinite ones included, hold nothing better; convex around the optimum"
-    return GlobalProof(covering.boxes, time.perf_counter() - begin, (optimum,), None, method)
+    return GlobalProof(boxes, time.perf_counter() - begin, (optimum,), None, method)
 
 
 def _descended(exact: Exact, start: Sequence[float]) -> tuple[float, ...]:
@@ -163,7 +163,7 @@ def _descended(exact: Exact, start: Sequence[float]) -> tuple[float, ...]:
 
     def criterion(theta: Vector) -> float:
         try:
-            value = float(exact([arb(float(each)) for each in theta], 0).value.mid())
+            value = float(exact([arb(float(entry)) for entry in theta], 0).value.mid())
         except ZeroDivisionError:
             return math.inf
         return value if math.isfinite(value) else math.inf

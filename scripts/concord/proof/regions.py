@@ -39,7 +39,7 @@ class Interval:
     def corners(self) -> list[arb_mat]:
         """The matrices at the corners of a polytope around the region; one below all of it, where it is endless."""
         ends = (self.low,) if self.endless else (self.low, self.high)
-        return [arb_mat([[arb(each)]]) for each in ends]
+        return [arb_mat([[arb(end)]]) for end in ends]
 
     def inside(self) -> arb_mat:
         """A matrix of the region."""
@@ -85,9 +85,9 @@ class Shell:
         flat = [(s * x, s * y) for s in shares for y, x in (arb(self.start).sin_cos_pi(), arb(self.end).sin_cos_pi())]
         if self.inner == 0:
             flat.append((arb(0), arb(0)))
-        sizes = [arb(each) for each in (self.near, self.far) if each > 0]
-        found = [arb_mat([[t * (1 + x), t * y], [t * y, t * (1 - x)]]) for t in sizes for x, y in flat]
-        return found + [arb_mat(2, 2)] * (self.near == 0)
+        sizes = [arb(radius) for radius in (self.near, self.far) if radius > 0]
+        corners = [arb_mat([[t * (1 + x), t * y], [t * y, t * (1 - x)]]) for t in sizes for x, y in flat]
+        return corners + [arb_mat(2, 2)] * (self.near == 0)
 
     def _below(self) -> arb_mat:
         """A matrix that is below all of the region's in the Loewner order; not always a positive semidefinite one.

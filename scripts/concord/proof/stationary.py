@@ -139,11 +139,11 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
     if not last > 0:
         raise CertificateError(UNBOUNDED)
     zero, begin = line.at(arb(0)), time.perf_counter()
-    found = []
+    points = []
     if not (zero.slope > 0 or zero.slope < 0):
         raise CertificateError("the slope at a variance of zero is not told from zero")
     if zero.slope > 0:
-        found.append(Stationary(arb(0), True))
+        points.append(Stationary(arb(0), True))
     scale = max(float(gram.mid()) for _, gram, _ in line.blocks)
     middle = line.at(arb(FIRST / scale))
     # Widest first, so that a few boxes that cannot be settled do not hide the rest; None is infinity.
@@ -155,28 +155,32 @@ def _isolate(line: Line, last: arb, until: float) -> tuple[list[Stationary], int
         if time.perf_counter() > until:
             spent = time.perf_counter() - begin
             raise CertificateError(f"gave up after {spent:.0f} s with {len(boxes) + 1} boxes left")
-        place = _examine(line, low, high, last, found)
+        place = _examine(line, low, high, last, points)
         if place is None:
             continue
         cut = line.at(place)
         for a, b in ((low, cut), (cut, high)):
             heapq.heappush(boxes, (depth + 1, next(order), a, b))
-    found.sort(key=lambda each: float(each.gamma.mid()))
+    points.sort(key=lambda point: float(point.gamma.mid()))
     # Minima and maxima take turns; the first is a minimum, at zero or beyond a fall from there, and so is the last.
-    if not found or [each.minimum for each in found] != [k % 2 == 0 for k in range(len(found))] or len(found) % 2 == 0:
+    if (
+        not points
+        or [point.minimum for point in points] != [k % 2 == 0 for k in range(len(points))]
+        or len(points) % 2 == 0
+    ):
         raise CertificateError("minima and maxima do not take turns: the isolation is wrong")
-    return found, examined
+    return points, examined
 
 
-def _examine(line: Line, low: _Values, high: _Values | None, last: arb, found: list[Stationary]) -> arb | None:
-    """Where a box is to be cut; None where it is settled, and the point in it, if there is one, is among the found."""
+def _examine(line: Line, low: _Values, high: _Values | None, last: arb, points: list[Stationary]) -> arb | None:
+    """Where a box is to be cut; None where it is settled, and the point in it, if there is one, is among `points`."""
     if high is None:
         return None if _none_beyond(low, last) else (low.gamma * arb(STEP)).mid()
     if _none_between(low, high):
         return None
     if _monotone(low, high):
         if low.slope > 0 and high.slope < 0 or low.slope < 0 and high.slope > 0:
-            found.append(Stationary(_enclosed(line, low, high), bool(high.slope > 0)))
+            points.append(Stationary(_enclosed(line, low, high), bool(high.slope > 0)))
             return None
         if low.slope > 0 and high.slope > 0 or low.slope < 0 and high.slope < 0:
             return None

@@ -74,8 +74,8 @@ class Surface:
         self.groups = []
         for pattern in exact.patterns:
             q = len(pattern.gram)
-            gram = arb_mat([[ball(each) for each in row] for row in pattern.gram])
-            outer = arb_mat([[ball(each) for each in pattern.outer[a][b]] for a in range(q) for b in range(a + 1)])
+            gram = arb_mat([[ball(entry) for entry in row] for row in pattern.gram])
+            outer = arb_mat([[ball(entry) for entry in pattern.outer[a][b]] for a in range(q) for b in range(a + 1)])
             places = [(starts.index(pattern.factor[i, i]), i) for i in range(q) if pattern.factor[i, i] in starts]
             self.groups.append(Group(pattern.count, gram, outer, places))
 
@@ -118,15 +118,15 @@ class Surface:
 
         d changes by a constant as long as T is lower triangular and y keeps its unit.
         """
-        made, width = copy.copy(self), self.p + 1
-        made.total = triangle(T * squared(self.total, width) * T.transpose())
-        inverses, made.groups = [W.inv() for W in whiteners], []
+        surface, width = copy.copy(self), self.p + 1
+        surface.total = triangle(T * squared(self.total, width) * T.transpose())
+        inverses, surface.groups = [W.inv() for W in whiteners], []
         for group in self.groups:
             back, _ = self.product(inverses, group)
             rows = [triangle(T * squared(row, width) * T.transpose()) for row in _rows(group.outer)]
             outer = arb_mat([row.entries() for row in rows])
-            made.groups.append(_moved(replace(group, outer=outer), back.transpose() * group.gram * back, back))
-        return made
+            surface.groups.append(_moved(replace(group, outer=outer), back.transpose() * group.gram * back, back))
+        return surface
 
     def recentred(self, S: Sequence[arb_mat]) -> Surface:
         """With V at S in the identity's place: what is handed to the new surface is the difference from S.
@@ -134,12 +134,12 @@ class Surface:
         Z'Z becomes Z'V^-1 Z, and U = Z'[X y] becomes Z'V^-1 [X y] = N'U with N = (I + T Z'Z)^-1 for a block's T. d
         changes by a constant.
         """
-        made = copy.copy(self)
-        made.total, made.groups = triangle(self.cross(S)), []
+        surface = copy.copy(self)
+        surface.total, surface.groups = triangle(self.cross(S)), []
         for group in self.groups:
             N = self.product(S, group)[1].inv()
-            made.groups.append(_moved(group, group.gram * N, N))
-        return made
+            surface.groups.append(_moved(group, group.gram * N, N))
+        return surface
 
     @staticmethod
     def _lost(spread: arb_mat, product: arb_mat) -> arb_mat:
@@ -179,7 +179,7 @@ class Surface:
         direction = [-beta[i, 0] for i in range(self.p)] + [arb(1)]
         doubled = [[direction[i] * direction[j] * (1 if i == j else 2)] for i in range(width) for j in range(i + 1)]
         square = arb_mat(doubled)
-        found = [arb_mat(q, q) for q in self.sizes]
+        slopes = [arb_mat(q, q) for q in self.sizes]
         for group, product in zip(self.groups, products, strict=True):
             inverse, q = product.inv(), group.gram.nrows()
             sums = group.outer * square
@@ -191,12 +191,12 @@ class Surface:
                     place += 1
             moved = inverse.transpose() * Q * inverse
             for term, first in group.places:
-                own = found[term]
+                own = slopes[term]
                 for i in range(own.nrows()):
                     for j in range(own.nrows()):
                         own[i, j] = own[i, j] + moved[first + i, first + j]
         factor = -self.nu / rss
-        return tuple(each * factor for each in found)
+        return tuple(slope * factor for slope in slopes)
 
 
 def _rows(matrix: arb_mat) -> list[arb_mat]:
@@ -219,14 +219,14 @@ def _moved(group: Group, gram: arb_mat, moves: arb_mat) -> Group:
 
 def lower(sizes: Sequence[int], theta: Sequence[arb]) -> list[arb_mat]:
     """The terms' factors, lower triangular, that theta holds column by column."""
-    made, entries = [], iter(theta)
+    factors, entries = [], iter(theta)
     for q in sizes:
         factor = arb_mat(q, q)
         for column in range(q):
             for row in range(column, q):
                 factor[row, column] = next(entries)
-        made.append(factor)
-    return made
+        factors.append(factor)
+    return factors
 
 
 def triangle(weights: arb_mat) -> arb_mat:
@@ -278,8 +278,8 @@ def limit(exact: Exact) -> arb:
         for t in range(s):
             cross[t][s] = cross[s][t]
     _sweep(cross, exact.p)
-    found = ball(cross[-1][-1])
-    return found if found > 0 else arb(0)
+    value = ball(cross[-1][-1])
+    return value if value > 0 else arb(0)
 
 
 def _sweep(matrix: list[list[Number]], pivots: int) -> list[int]:
@@ -292,7 +292,7 @@ def _sweep(matrix: list[list[Number]], pivots: int) -> list[int]:
             continue
         if not pivot > 0:
             raise CertificateError("the criterion's limit is not known: columns are neither dependent nor apart")
-        row = [each / pivot for each in matrix[k]]
+        row = [entry / pivot for entry in matrix[k]]
         for i in range(size):
             factor = matrix[i][k]
             if i != k and not _is_zero(factor):

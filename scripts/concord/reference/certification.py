@@ -61,17 +61,19 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
         with contextlib.suppress(LikelihoodError):  # an answer that is not a parameter of the model is no start either
             starts.append(likelihood.theta_at(fit.parameters))
     try:
-        found = likelihood.optima(starts, along=True)
+        optima = likelihood.optima(starts, along=True)
         for _ in range(ANEW):
-            proof = _proved(model, found[0], seconds)
+            proof = _proved(model, optima[0], seconds)
             if proof.better is None:
                 break
-            found = likelihood.merged([*found, *likelihood.optima([proof.better])])
+            optima = likelihood.merged([*optima, *likelihood.optima([proof.better])])
         else:
             raise CertificateError("the proof goes on finding better optima")
     except (LikelihoodError, CertificateError) as error:
         raise CertificateError(f"{model.id}, {model.method}: {error}") from error
-    others = [each for each in found[1:] if each.loglik < found[0].loglik - SAME and _is_minimum(likelihood, each)]
+    others = [
+        other for other in optima[1:] if other.loglik < optima[0].loglik - SAME and _is_minimum(likelihood, other)
+    ]
     proved = proof.certificate
     record = {
         "formula": model.record.formula,
@@ -79,7 +81,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
         **_numbers(model, proved, proof.places),
         "checks": {
             "starts": len(starts),
-            "other_optima": [{"loglik": each.loglik, "theta": each.theta.tolist()} for each in others],
+            "other_optima": [{"loglik": other.loglik, "theta": other.theta.tolist()} for other in others],
             "bits": list(proved.bits),
             "digits_agreed": proved.agreed,
             "krawczyk_box": proved.box,
@@ -87,7 +89,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
             "hessian": "positive definite on the box",
             "boundary": list(proved.boundary),
             **proof.extent,
-            "double_precision": _apart(found[0], proved),
+            "double_precision": _apart(optima[0], proved),
         },
         "provenance": {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -125,9 +127,11 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
         raise CertificateError("the exact criterion led away from the optimum that was found")
     try:
-        proof = global_proof.of(design, model.reml, proved.theta, seconds, columns)
+        proof = global_proof.prove_model(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
-        relative = [each @ each.T for each in factors(error.theta, [np.argsort(place).tolist() for place in places])]
+        relative = [
+            factor @ factor.T for factor in factors(error.theta, [np.argsort(place).tolist() for place in places])
+        ]
         return _Proof(proved, places, {}, Likelihood(model.design, model.reml).theta_of(relative))
     except CertificateError as error:
         return _Proof(proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"})
@@ -153,19 +157,19 @@ def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> d
     ]
     for row, error in zip(rows, proved.estimates["std_error"], strict=False):
         row["std_error"] = decimal(error)
-    orders = [np.argsort(each).tolist() for each in places]
+    orders = [np.argsort(place).tolist() for place in places]
     return {
         "data": proved.data,
         "loglik": decimal(proved.loglik),
-        "theta": [decimal(each) for each in proved.theta],
-        **({"order": orders} if any(each != sorted(each) for each in orders) else {}),
+        "theta": [decimal(value) for value in proved.theta],
+        **({"order": orders} if any(order != sorted(order) for order in orders) else {}),
         "estimates": rows,
     }
 
 
 def _apart(optimum: Optimum, proved: Certificate) -> dict[str, float]:
     """How far the optimum in double precision is from the certified one."""
-    fixed = np.array([float(each) for each in proved.estimates["fixed"]])
+    fixed = np.array([float(estimate) for estimate in proved.estimates["fixed"]])
     farthest = np.abs((optimum.fixed - fixed) / optimum.std_error).max(initial=0.0)
     return {"loglik": float(optimum.loglik - float(proved.loglik)), "standard_errors": float(farthest)}
 

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from concord import files
 from concord.data import datasets
+from concord.data.datasets import StrictRecord
 from concord.vocabulary import METHODS
 
 NOT_PROVED = "that no better optimum lies elsewhere: the starts found none, and the proof"
@@ -23,11 +24,11 @@ class ReferenceError(datasets.DatasetError):
 _Decimal = Annotated[str, Field(pattern=r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class _Finite(StrictRecord):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
-class ParameterRecord(_Strict):
+class ParameterRecord(_Finite):
     """One row of the estimates."""
 
     effect: Literal["fixed", "ran_pars"]
@@ -37,14 +38,14 @@ class ParameterRecord(_Strict):
     std_error: _Decimal | None = None
 
 
-class OtherOptimum(_Strict):
+class OtherOptimum(_Finite):
     """An optimum that is lower than the certified one."""
 
     loglik: float
     theta: list[float]
 
 
-class DoublePrecision(_Strict):
+class DoublePrecision(_Finite):
     """How far the optimum of the doubles, in double precision, is from the certified one: in log-likelihood units, and
     in standard errors the farthest fixed effect.
     """
@@ -53,7 +54,7 @@ class DoublePrecision(_Strict):
     standard_errors: float
 
 
-class Checks(_Strict):
+class Checks(_Finite):
     """What was checked of the optimum, and how far it is proved."""
 
     starts: int
@@ -74,14 +75,14 @@ class Checks(_Strict):
     double_precision: DoublePrecision
 
 
-class Provenance(_Strict):
+class Provenance(_Finite):
     """When it was certified, and by which versions."""
 
     date: str
     versions: dict[str, str]
 
 
-class Record(_Strict):
+class Record(_Finite):
     """A certified optimum as reference.json has it."""
 
     formula: str
@@ -156,6 +157,6 @@ def told(checks: dict[str, Any]) -> str:
     within = f"proved within {checks['radius']:.0e}"
     if checks.get("proved") == "global":
         return f"the global optimum, {within}: {checks['method']}; {checks['boxes']} boxes, {checks['seconds']:.2f} s"
-    found = 1 + len(checks["other_optima"])
-    best = "the only optimum found" if found == 1 else f"the best of {found} optima found"
+    count = 1 + len(checks["other_optima"])
+    best = "the only optimum found" if count == 1 else f"the best of {count} optima found"
     return f"{best} from {checks['starts']} starts, {within}; not proved: {checks.get('not_proved', NOT_PROVED)}"

@@ -177,7 +177,7 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
         # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
         design, _, theta = factored(likelihood.design, best.parameters)
         model = Likelihood(design, likelihood.reml)
-        relative = [each @ each.T for each in factors(theta, [range(len(term.names)) for term in design.terms])]
+        relative = [factor @ factor.T for factor in factors(theta, [range(len(term.names)) for term in design.terms])]
         at = model.theta_of(relative)
     scale = np.maximum(1.0, np.abs(at))
     bends = np.linalg.eigvalsh(scale[:, None] * model.hessian(at) * scale)
@@ -202,8 +202,8 @@ def _only_trailing(factor: Matrix) -> bool:
 
 
 def _kind(count: int) -> str:
-    found = "the only optimum" if count == 1 else f"the best of {count} optima"
-    return f"not certified: {found} that a wide search found, in double precision"
+    among = "the only optimum" if count == 1 else f"the best of {count} optima"
+    return f"not certified: {among} that a wide search found, in double precision"
 
 
 def _certified(model: Model) -> Reference | None:
@@ -247,8 +247,8 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     if record.data_sha256 != model.dataset.sha256:
         raise ReferenceError(f"{where}: certified on another table: run `make certify`")
     rows = [
-        (each.effect, each.group, each.term, float(each.estimate), float(each.std_error or "nan"))
-        for each in record.estimates
+        (estimate.effect, estimate.group, estimate.term, float(estimate.estimate), float(estimate.std_error or "nan"))
+        for estimate in record.estimates
     ]
     estimates = pd.DataFrame(rows, columns=ESTIMATES)
     likelihood = Likelihood(model.design, model.reml)
@@ -285,8 +285,8 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
 def _told_optima(likelihood: Likelihood, record: Record) -> tuple[Optimum, ...]:
     """All optima that a record tells of, best first, in double precision."""
     order = record.order or [list(range(len(term.names))) for term in likelihood.design.terms]
-    relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
-    starts = [likelihood.theta_of(relative), *(np.array(each.theta) for each in record.checks.other_optima)]
+    relative = [factor @ factor.T for factor in factors([float(entry) for entry in record.theta], order)]
+    starts = [likelihood.theta_of(relative), *(np.array(other.theta) for other in record.checks.other_optima)]
     return tuple(likelihood.optima(starts))
 
 
@@ -299,9 +299,9 @@ def _wrong_entry(record: Record, estimates: pd.DataFrame, likelihood: Likelihood
         return "estimates: they are not those of the model's parameters"
     if len(record.theta) != likelihood.m:
         return f"theta: {len(record.theta)} numbers, the model has {likelihood.m}"
-    if [sorted(each) for each in order] != [list(range(q)) for q in sizes]:
+    if [sorted(places) for places in order] != [list(range(q)) for q in sizes]:
         return "order: it is not an order of the terms' effects"
-    if record.checks.boundary != [i for i, each in enumerate(record.theta) if each == "0"]:
+    if record.checks.boundary != [i for i, entry in enumerate(record.theta) if entry == "0"]:
         return "checks.boundary: it is not where theta is zero"
     checks = record.checks
     whole = checks.method != "" and (checks.stationary is not None) == (likelihood.m == 1)
@@ -309,7 +309,7 @@ def _wrong_entry(record: Record, estimates: pd.DataFrame, likelihood: Likelihood
         return "checks.proved: a proof is not a proof without its method, or with something left open"
     if checks.proved == "reference" and (not checks.not_proved or checks.boxes or checks.stationary is not None):
         return "checks.proved: what is not proved is not said"
-    if any(len(each.theta) != likelihood.m for each in checks.other_optima):
+    if any(len(other.theta) != likelihood.m for other in checks.other_optima):
         return f"checks.other_optima: one has not the {likelihood.m} numbers of the model's theta"
     return None
 
@@ -325,21 +325,23 @@ def _wrong(record: Record, estimates: pd.DataFrame, likelihood: Likelihood) -> s
         return entry
     design = likelihood.design
     order = _order(record, design)
-    given = Parameters.from_table(estimates, design)
-    variance = given.residual_variance
-    relative = [each @ each.T for each in factors([float(each) for each in record.theta], order)]
+    recorded = Parameters.from_table(estimates, design)
+    variance = recorded.residual_variance
+    relative = [factor @ factor.T for factor in factors([float(value) for value in record.theta], order)]
     try:
-        found = likelihood.optimum([likelihood.theta_of(relative)])
+        optimum = likelihood.optimum([likelihood.theta_of(relative)])
     except LikelihoodError as error:
         return f"theta: {error}"
-    if not np.all(np.abs(given.fixed - found.fixed) <= HELD * found.std_error):
+    if not np.all(np.abs(recorded.fixed - optimum.fixed) <= HELD * optimum.std_error):
         return "estimates: the fixed effects are not those at the optimum that theta leads to"
     errors = estimates["std_error"].to_numpy()[: likelihood.p]
-    if not np.all(np.abs(errors - found.std_error) <= HELD * found.std_error):
+    if not np.all(np.abs(errors - optimum.std_error) <= HELD * optimum.std_error):
         return "estimates: the standard errors are not those at the optimum that theta leads to"
-    if not abs(variance - found.residual_variance) <= HELD * found.residual_variance:
+    if not abs(variance - optimum.residual_variance) <= HELD * optimum.residual_variance:
         return "estimates: the residual variance is not the one at the optimum that theta leads to"
-    for term, stated, wanted, own in zip(design.terms, given.covariances, found.covariances, relative, strict=True):
+    for term, stated, wanted, own in zip(
+        design.terms, recorded.covariances, optimum.covariances, relative, strict=True
+    ):
         # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
         unit = np.sqrt(np.maximum(np.diag(wanted), variance / np.mean(term.matrix**2, axis=0)))
         name = f"({', '.join(term.names)} | {term.group})"
@@ -361,7 +363,7 @@ def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[Matr
     return factors
 
 
-def factored(design: Design, given: Parameters) -> tuple[Design, list[Integers], list[float]]:
+def factored(design: Design, parameters: Parameters) -> tuple[Design, list[Integers], list[float]]:
     """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
 
     Returns
@@ -369,7 +371,7 @@ def factored(design: Design, given: Parameters) -> tuple[Design, list[Integers],
     the design, for every term the place of each original column in the new order, and theta with exact zeros
     """
     terms, places, theta = [], [], []
-    for term, relative in zip(design.terms, given.relative, strict=True):
+    for term, relative in zip(design.terms, parameters.relative, strict=True):
         q = len(relative)
         order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
         own = np.diag(relative).copy()

@@ -75,12 +75,12 @@ def plan(
     every model of the workbook), or else for its own. Raises InputError, before anything runs, for a name that is no
     notebook or no model, for a method given to a named notebook that has none, and for a model that no notebook takes.
     """
-    given = _models(models)
-    found = notebooks.discover(folder)
-    chosen = [notebooks.choose(name, found) for name in names] or list(found)
+    models_asked = _models(models)
+    known = notebooks.discover(folder)
+    chosen = [notebooks.choose(name, known) for name in names] or list(known)
     reports = []
     for name in dict.fromkeys(chosen):
-        path = found[name]
+        path = known[name]
         try:
             own = notebooks.parameters(notebooks.read(path))
         except InputError as error:
@@ -88,12 +88,12 @@ def plan(
         takes_method = "method" in own
         if method and not takes_method and names:
             raise InputError(f"notebook {name} has no parameter `method`: run it without one")
-        for each in ([method] if method else METHODS) if takes_method else [None]:
-            for model in given if given and "model" in own else [None]:
-                report = Report(name, each, path, model)
+        for one_method in ([method] if method else METHODS) if takes_method else [None]:
+            for model in models_asked if models_asked and "model" in own else [None]:
+                report = Report(name, one_method, path, model)
                 notebooks.check(report.parameters, own, name)
                 reports.append(report)
-    if given and not any(report.model for report in reports):
+    if models_asked and not any(report.model for report in reports):
         raise InputError(f"no parameter `model` in {', '.join(chosen)}: leave out the model, or name another notebook")
     return reports
 
@@ -107,10 +107,10 @@ def _models(wanted: Iterable[str]) -> list[str]:
     known = [f"{id}-{name}" for id in datasets.catalogue() for name in datasets.load(id).models]
     if wanted == ["all"]:
         return known
-    for each in wanted:
-        if each not in known:
-            near = difflib.get_close_matches(each, known, n=3) or known
-            raise InputError(f"there is no model {each}: perhaps {', '.join(near)}; all of them: all")
+    for wanted_id in wanted:
+        if wanted_id not in known:
+            near = difflib.get_close_matches(wanted_id, known, n=3) or known
+            raise InputError(f"there is no model {wanted_id}: perhaps {', '.join(near)}; all of them: all")
     return wanted
 
 

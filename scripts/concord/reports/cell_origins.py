@@ -47,10 +47,10 @@ def origin(cells: Sequence[Mapping[str, Any]], index: int) -> Origin:
     for i in range(index - 1, -1, -1):
         if cells[i]["cell_type"] == "code":
             source = _source(cells[i])
-            made = _made(source)
-            if made & wanted:
+            bound = _made(source)
+            if bound & wanted:
                 path.append(i)
-                wanted = (wanted - made) | _used(source)
+                wanted = (wanted - bound) | _used(source)
     tagged = [i for i in path if TAG in cells[i].get("metadata", {}).get("tags", ())]
     python = [i for i in tagged if not _is_r(_source(cells[i]))]
     first = (python or path)[0]

@@ -114,7 +114,7 @@ def stop(tokens: list[str]) -> None:
 
 def execute(
     notebook: str,
-    given: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     token: str | None = None,
     done: Callable[[NotebookNode, int], None] | None = None,
@@ -122,7 +122,7 @@ def execute(
 ) -> Execution:
     """Execute one notebook in a kernel of its own; never raises for what the notebook does.
 
-    `notebook` is the notebook as JSON, `given` its parameters (see `check`), `timeout` the seconds that the whole
+    `notebook` is the notebook as JSON, `parameters` its parameters (see `check`), `timeout` the seconds that the whole
     notebook may take (None: no limit), `token` a name under which `stop` can end it. Nothing is read from or
     written to any folder but a temporary one, which is also where the kernel runs.
 
@@ -140,7 +140,7 @@ def execute(
             _running[token] = run
         after = os.path.join(folder, "executed.ipynb")
         try:
-            status, error, unusable = _by_papermill(run, source, dict(given or {}), after)
+            status, error, unusable = _by_papermill(run, source, dict(parameters or {}), after)
         finally:
             run.kill()
             if token is not None:
@@ -150,7 +150,7 @@ def execute(
     return replace(_finish(executed, status, ANSI.sub("", error).strip(), run.cell, seconds), unusable=unusable)
 
 
-def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after: str) -> tuple[str, str, bool]:
+def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], after: str) -> tuple[str, str, bool]:
     """Have papermill execute a notebook into a file; the status, the error, and whether it was an `InputError`."""
     papermill_engines.register("concord", _Engine)
     # What papermill logs of a failure, the Execution says again; without a handler it would go to stderr.
@@ -162,7 +162,7 @@ def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after:
         papermill.execute_notebook(
             before,
             after,
-            parameters=given,
+            parameters=parameters,
             engine_name="concord",
             kernel_name=kernelspec.get("name", "python3"),
             language=kernelspec.get("language", "python"),
@@ -195,7 +195,7 @@ def _by_papermill(run: _Run, source: NotebookNode, given: dict[str, Any], after:
 
 def _papermill_cell(failure: Any, path: str) -> NotebookNode:
     cells: list[NotebookNode] = nbformat.read(path, as_version=4).cells
-    cell: NotebookNode = [each for each in cells if not _is_papermill_marker(each)][failure.cell_index]
+    cell: NotebookNode = [cell for cell in cells if not _is_papermill_marker(cell)][failure.cell_index]
     return cell
 
 
@@ -323,15 +323,15 @@ class _Provisioner(LocalProvisioner):
 
     run: _Run
 
-    async def launch_kernel(self, cmd: list[str], **given: Any) -> KernelConnectionInfo:
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
         forked = None
         if self.run.server:
             patience = min(kernels.PATIENCE, self.run.remaining() or kernels.PATIENCE)
-            forked = kernels.fork(self.run.server, cmd, given["cwd"], given["env"], patience)
+            forked = kernels.fork(self.run.server, cmd, options["cwd"], options["env"], patience)
         if forked is None:
-            return await super().launch_kernel(cmd, **given)
+            return await super().launch_kernel(cmd, **options)
         self.process = forked  # type: ignore[assignment]  # it has what of Popen is used there
-        self.cwd = given["cwd"]
+        self.cwd = options["cwd"]
         self.pid = self.pgid = forked.pid
         return self.connection_info
 

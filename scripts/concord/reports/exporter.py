@@ -23,15 +23,15 @@ def exporter(template: str, folder: Path, filters: Mapping[str, Callable[..., st
     """
     logging.getLogger("traitlets").addHandler(logging.NullHandler())
     try:
-        made = HTMLExporter(template_name=template, extra_template_basedirs=[str(folder)], embed_images=True)
+        html_exporter = HTMLExporter(template_name=template, extra_template_basedirs=[str(folder)], embed_images=True)
     except ValueError as error:  # as nbconvert says that none of its folders holds a template
         raise InputError(
             f"no page can be written: nbconvert finds no template {template!r} ({one_line(str(error))}); install "
             "nbconvert anew, or name the folder that holds nbconvert/templates in JUPYTER_PATH"
         ) from error
     for name, function in {"markdown2html": markdown, **filters}.items():
-        made.register_filter(name, function)
-    return made
+        html_exporter.register_filter(name, function)
+    return html_exporter
 
 
 def markdown(source: str) -> str:
@@ -43,12 +43,12 @@ def markdown(source: str) -> str:
 def mathematics(latex: str, display: str = "inline") -> str:
     """LaTeX as MathML, which browsers show by themselves; what cannot be translated is shown as it was written."""
     try:
-        made = convert(latex, display=display)
+        mathml = convert(latex, display=display)
     except Exception:  # whatever a parser of LaTeX stumbles over: the page still shows it
         return f"<code>{html.escape(latex)}</code>"
     # As the relation that it stands for, with a relation's space around it
-    made = made.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
-    return made.replace("<math ", f'<math alttext="{html.escape(" ".join(latex.split()))}" ', 1)
+    mathml = mathml.replace("<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>")
+    return mathml.replace("<math ", f'<math alttext="{html.escape(" ".join(latex.split()))}" ', 1)
 
 
 class _Renderer(IPythonRenderer):

@@ -31,22 +31,22 @@ def discover(folder: Path | None = None) -> dict[str, Path]:
     Raises InputError where the folder has no notebook, and where the package was installed without its repository.
     """
     folder = checkout.path("notebooks") if folder is None else Path(folder)
-    found = {path.stem: path for path in sorted(folder.glob("*.ipynb")) if not path.name.startswith(".")}
-    if not found:
+    paths = {path.stem: path for path in sorted(folder.glob("*.ipynb")) if not path.name.startswith(".")}
+    if not paths:
         raise InputError(f"no notebook (*.ipynb) in {folder}")
-    return found
+    return paths
 
 
-def choose(name: str, found: Mapping[str, Path]) -> str:
+def choose(name: str, names: Mapping[str, Path]) -> str:
     """The discovered notebook that a user means by `sitka`, `sitka.ipynb` or `notebooks/sitka.ipynb`.
 
     Raises InputError, with the nearest name, where there is none.
     """
     stem = Path(name).name.removesuffix(".ipynb")
-    if stem in found:
+    if stem in names:
         return stem
-    near = difflib.get_close_matches(stem, found, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(found)}"
+    near = difflib.get_close_matches(stem, names, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
     raise InputError(f"no notebook is called {name!r}: {advice}")
 
 
@@ -96,38 +96,38 @@ def parameters(notebook: NotebookNode) -> dict[str, Any]:
         statements = ast.parse(cell.source).body
     except SyntaxError as error:
         raise InputError(f"the cell tagged `parameters`, line {error.lineno}: {error.msg}") from error
-    found: dict[str, Any] = {}
+    assigned: dict[str, Any] = {}
     for statement in statements:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         for target in targets:
             if isinstance(target, ast.Name) and getattr(statement, "value", None) is not None:
                 try:
-                    found[target.id] = ast.literal_eval(statement.value)
+                    assigned[target.id] = ast.literal_eval(statement.value)
                 except ValueError:
-                    found[target.id] = ...
-    return found
+                    assigned[target.id] = ...
+    return assigned
 
 
 def imports(notebook: NotebookNode) -> list[str]:
     """The statements by which the notebook's code cells import modules, loading an extension among them."""
-    found: list[str] = []
+    unparsed: list[str] = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             source = re.sub(r"^%load_ext +", "import ", cell.source, flags=re.MULTILINE)
             source = re.sub(r"^[%!].*", "", source, flags=re.MULTILINE)
             with suppress(SyntaxError):  # not Python
                 statements = ast.parse(source).body
-                found += [ast.unparse(each) for each in statements if isinstance(each, ast.Import | ast.ImportFrom)]
-    return list(dict.fromkeys(found))
+                unparsed += [ast.unparse(line) for line in statements if isinstance(line, ast.Import | ast.ImportFrom)]
+    return list(dict.fromkeys(unparsed))
 
 
-def check(given: Mapping[str, Any], own: Mapping[str, Any], name: str) -> None:
+def check(values: Mapping[str, Any], own: Mapping[str, Any], name: str) -> None:
     """Hold given parameters against a notebook's own.
 
     Papermill only warns of an unknown parameter and then runs the defaults; this raises InputError for a name the
     notebook does not have, for a value of another type than its default, and for a `method` other than REML or ML.
     """
-    for key, value in given.items():
+    for key, value in values.items():
         if key not in own:
             near = difflib.get_close_matches(key, own, n=1, cutoff=0.5)
             advice = f"did you mean `{near[0]}`?" if near else f"it has {', '.join(own) or 'none'}"

@@ -36,7 +36,7 @@ def notebook_file() -> Path:
 def compare(
     data: str, methods: Sequence[str], parameters: Mapping[str, Any], output: Path, strict: bool = False
 ) -> int:
-    """Compare both engines on one formula and one table, tell the verdicts, and write what came of it.
+    """Compare the engines on one formula and one table, tell the verdicts, and write what came of it.
 
     Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
     end: for every method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and
@@ -67,9 +67,9 @@ def compare(
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
     executions: dict[str, Execution] = {}
     for method in methods:
-        given = {**parameters, "data": place, "method": method}
-        notebooks.check(given, notebooks.parameters(notebook), NOTEBOOK)
-        executions[method] = execution = _executed(notebook, given)
+        values = {**parameters, "data": place, "method": method}
+        notebooks.check(values, notebooks.parameters(notebook), NOTEBOOK)
+        executions[method] = execution = _executed(notebook, values)
         if execution.unusable:
             print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
             return BAD_INPUT
@@ -84,11 +84,11 @@ def compare(
     return AGREE if complete and passed else DISAGREE
 
 
-def _executed(notebook: NotebookNode, given: Mapping[str, Any]) -> Execution:
+def _executed(notebook: NotebookNode, values: Mapping[str, Any]) -> Execution:
     """The notebook executed, its verdicts told as their cells are done."""
     cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
     with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-        bar.set_postfix_str(f"{given['method']}: reading, fitting")
+        bar.set_postfix_str(f"{values['method']}: reading, fitting")
         said: dict[str, str] = {}
 
         def done(cell: NotebookNode, index: int) -> None:
@@ -97,7 +97,7 @@ def _executed(notebook: NotebookNode, given: Mapping[str, Any]) -> Execution:
                 bar.clear()
                 print(f"{text}\n", flush=True)
 
-        return execute(nbformat.writes(notebook), given, done=done)
+        return execute(nbformat.writes(notebook), values, done=done)
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
@@ -113,11 +113,13 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
         return text
     if REMEDIES in tags:  # there are none where all agree
         return "" if set(said.values()) <= {AGREED} else text
-    found = {
-        row["settings"]: row["verdict"] for each in displayed([{"cells": [cell]}], MEDIA_TYPE) for row in each["fits"]
+    verdicts = {
+        row["settings"]: row["verdict"]
+        for record in displayed([{"cells": [cell]}], MEDIA_TYPE)
+        for row in record["fits"]
     }
-    first, known = not said, found.items() <= said.items()
-    said.update(found)
+    first, known = not said, verdicts.items() <= said.items()
+    said.update(verdicts)
     return text if first else "" if known else text.split("\n\n")[0]
 
 

@@ -82,11 +82,11 @@ def script() -> str:
 def numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Every cell's number by its id, as its author counts them: what was put in for a run does not count."""
     own = [cell["id"] for cell in cells if not {"injected-parameters", "concord-failure"} & set(_tags(cell))]
-    found = {id: number for number, id in enumerate(own, 1)}
+    numbered = {id: number for number, id in enumerate(own, 1)}
     last = 0
     for cell in cells:
-        last = found.setdefault(cell["id"], last)
-    return found
+        last = numbered.setdefault(cell["id"], last)
+    return numbered
 
 
 def accessible(content: str, name: str) -> str:
@@ -102,12 +102,12 @@ def accessible(content: str, name: str) -> str:
     soup = _soup(content)
     for style in soup.find_all("style"):  # pandas' own
         style.decompose()
-    found = soup.find_all("table")
-    for number, table in enumerate(found, 1):
-        _headed(soup, table)
+    tables_found = soup.find_all("table")
+    for number, table in enumerate(tables_found, 1):
+        _headed(table)
         if table.caption is None:
             caption = soup.new_tag("caption", attrs={"class": "unseen"})
-            caption.string = name if len(found) == 1 else f"{name}, {number} of {len(found)}"
+            caption.string = name if len(tables_found) == 1 else f"{name}, {number} of {len(tables_found)}"
             table.insert(0, caption)
         words = table.select_one("caption strong") or table.select_one("caption")
         label = " ".join(words.get_text(" ").split()) if words else name
@@ -128,7 +128,7 @@ def _region(label: str) -> dict[str, str]:
     return {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": label}
 
 
-def _headed(soup: BeautifulSoup, table: Tag) -> None:
+def _headed(table: Tag) -> None:
     """Headings say whether they are a column's or a row's; a corner without text is not a heading."""
     for key in ("border", "style"):
         table.attrs.pop(key, None)
@@ -199,10 +199,10 @@ def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tu
 
 def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """By the id of every cell that shows a comparison: the cells whose code made it, and the calls of its fits."""
-    number, found = numbers(cells), {}
+    number, marks = numbers(cells), {}
     for index, cell in enumerate(cells):
         data = [output["data"] for output in cell.get("outputs", ()) if "data" in output]
-        compared = any(each.keys() & {MEDIA_TYPE, QUANTITIES_TYPE} for each in data)
+        compared = any(record.keys() & {MEDIA_TYPE, QUANTITIES_TYPE} for record in data)
         if not compared:
             continue
         origin = cell_origins.origin(cells, index)
@@ -210,10 +210,10 @@ def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         links = [(language, id, number[id], id == cell["id"]) for language, id in places.items()]
         if origin.python == origin.r:
             links = [("Python and R", *links[0][1:])]
-        fits = [fit for each in data for fit in each.get(MEDIA_TYPE, {}).get("fits", ())]
+        fits = [fit for record in data for fit in record.get(MEDIA_TYPE, {}).get("fits", ())]
         calls = [(f"{fit['engine']}, {fit['settings']} settings", fit["call"]) for fit in fits if fit.get("call")]
-        found[cell["id"]] = {"links": links, "calls": calls if len(calls) <= CALLS else []}
-    return found
+        marks[cell["id"]] = {"links": links, "calls": calls if len(calls) <= CALLS else []}
+    return marks
 
 
 def _picture(output: Mapping[str, Any], media_type: str, cell: int) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 import concord.display
 from concord import files, vocabulary
-from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
+from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
 from concord.reports import cell_origins, page
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
@@ -36,13 +36,13 @@ Kept = tuple[dict[str, Any], Mapping[str, Any]]
 
 def kept(output: Path, ids: set[str]) -> list[Kept]:
     """What is kept of these reports: its `metadata.concord` and the notebook, in the order of their ids."""
-    found = []
+    notebooks = []
     for path in sorted((output / "notebooks").glob("*.ipynb")):
         if path.stem in ids:
             with suppress(ValueError, KeyError):  # not of Concord's making
                 notebook = json.loads(path.read_text(encoding="utf-8"))
-                found.append((notebook["metadata"]["concord"], notebook))
-    return found
+                notebooks.append((notebook["metadata"]["concord"], notebook))
+    return notebooks
 
 
 def publish(output: Path, ids: set[str], began: datetime) -> None:
@@ -50,25 +50,25 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
 
     `began` is when the run began: what finished before is shown with its date as from an earlier run.
     """
-    found = kept(output, ids)
-    estimates, fits = concord.display.records.collect(notebook for _, notebook in found)
-    made = {"estimates.csv": estimates, "fits.csv": fits}
-    quantities = concord.display.records.collect_quantities(notebook for _, notebook in found)
+    notebooks = kept(output, ids)
+    estimates, fits = concord.display.records.collect(notebook for _, notebook in notebooks)
+    tables = {"estimates.csv": estimates, "fits.csv": fits}
+    quantities = concord.display.records.collect_quantities(notebook for _, notebook in notebooks)
     if len(quantities):
-        made[QUANTITIES] = quantities
+        tables[QUANTITIES] = quantities
     else:
         (output / QUANTITIES).unlink(missing_ok=True)
-    for name, table in made.items():
+    for name, table in tables.items():
         files.write(output / name, concord.display.records.as_csv(table))
-    files.write(output / "reports" / "index.html", index(found, began))
-    files.write(output / "reports" / "code.html", code(found))
+    files.write(output / "reports" / "index.html", index(notebooks, began))
+    files.write(output / "reports" / "code.html", code(notebooks))
 
 
-def index(found: Sequence[Kept], began: datetime) -> str:
+def index(notebooks: Sequence[Kept], began: datetime) -> str:
     """The front page: every verdict at a glance, every fit, and every report with its status, time and link."""
-    shown = _shown(found)
+    shown = _shown(notebooks)
     reports = []
-    for about, notebook in found:
+    for about, notebook in notebooks:
         verdicts: dict[str, int] = {}
         for fits in _shown([(about, notebook)]).values():
             for word in _words(fits):
@@ -95,15 +95,16 @@ def index(found: Sequence[Kept], began: datetime) -> str:
         engines=engines,
         choices=choices,
         tally=_tally(shown),
+        releases=_releases(notebooks),
         letters=VERDICTS,
-        files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(found)},
+        files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(notebooks)},
     )
 
 
-def code(found: Sequence[Kept]) -> str:
+def code(notebooks: Sequence[Kept]) -> str:
     """The page of all code: for every model, settings and method what each engine ran, and where it stands."""
     models: dict[str, list[dict[str, Any]]] = {}
-    shown = _shown(found)
+    shown = _shown(notebooks)
     for key in sorted(shown, key=lambda key: (*key[:2], *map(_rank, key[2:], (SETTINGS, vocabulary.METHODS)))):
         fits = [
             {
@@ -129,11 +130,11 @@ Key = tuple[str, str, str, str]
 """Dataset, model, settings and method: a comparison."""
 
 
-def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
+def _shown(notebooks: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
     """The fits of every comparison, by engine, each with the places that show it; the last one shown is the one "
     "kept."""
     fits: dict[Key, dict[str, dict[str, Any]]] = {}
-    for about, notebook in found:
+    for about, notebook in notebooks:
         cells = notebook["cells"]
         for position, cell in enumerate(cells):
             records = [
@@ -153,11 +154,11 @@ def _shown(found: Sequence[Kept]) -> dict[Key, list[dict[str, Any]]]:
                 "among": len(rows),
             }
             for fit in rows:
-                mine = fits.setdefault((fit["dataset"], fit["model"], fit["settings"], fit["method"]), {})
-                before = mine.get(fit["engine"], {"places": [], "call": ""})
+                by_engine = fits.setdefault((fit["dataset"], fit["model"], fit["settings"], fit["method"]), {})
+                before = by_engine.get(fit["engine"], {"places": [], "call": ""})
                 call = fit.get("call") or before["call"]
-                mine[fit["engine"]] = {**fit, "call": call, "places": [*before["places"], place]}
-    return {key: sorted(mine.values(), key=_by_engine) for key, mine in fits.items()}
+                by_engine[fit["engine"]] = {**fit, "call": call, "places": [*before["places"], place]}
+    return {key: sorted(by_engine.values(), key=_by_engine) for key, by_engine in fits.items()}
 
 
 def _places(fit: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -245,8 +246,27 @@ def _tally(shown: Mapping[Key, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[
     return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))
 
 
-def _states_quantities(found: Sequence[Kept]) -> bool:
-    return any(True for _ in concord.display.records.displayed((notebook for _, notebook in found), QUANTITIES_TYPE))
+def _releases(notebooks: Sequence[Kept]) -> dict[str, Any]:
+    """What a notebook shows of the catalogue by several releases, and which one; empty where none does."""
+    for about, notebook in notebooks:
+        for runs in concord.display.records.displayed([notebook], RELEASES_TYPE):
+            return {"report": about["id"], "runs": [{**run, "verdicts": _counted(run)} for run in runs]}
+    return {}
+
+
+def _counted(run: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """By the settings, how often every verdict came in a run."""
+    counts = {settings: {"agree": agree} for settings, (agree, _) in run["agree"].items()}
+    for comparison in run["off"]:
+        words = counts[comparison["settings"]]
+        words[comparison["verdict"]] = words.get(comparison["verdict"], 0) + 1
+    return {settings: {word: words[word] for word in _sorted(words, VERDICTS)} for settings, words in counts.items()}
+
+
+def _states_quantities(notebooks: Sequence[Kept]) -> bool:
+    return any(
+        True for _ in concord.display.records.displayed((notebook for _, notebook in notebooks), QUANTITIES_TYPE)
+    )
 
 
 def _anchor(key: Key, *more: str) -> str:

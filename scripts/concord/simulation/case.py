@@ -65,19 +65,19 @@ class Case:
     def digest(self) -> str:
         """SHA-256 of the model's numbers and of the truth: two cases with the same one give the same rows."""
         design = self.model.design
-        made = hashlib.sha256(repr((self.model.record.formula, self.model.method, self.truth)).encode())
-        columns = [design.X, *(each for term in design.terms for each in (term.matrix, term.codes))]
+        checksum = hashlib.sha256(repr((self.model.record.formula, self.model.method, self.truth)).encode())
+        columns = [design.X, *(array for term in design.terms for array in (term.matrix, term.codes))]
         for column in [*columns, *([] if design.offset is None else [design.offset])]:
-            made.update(repr(column.shape).encode() + np.ascontiguousarray(column, float).tobytes())
+            checksum.update(repr(column.shape).encode() + np.ascontiguousarray(column, float).tobytes())
         if self.origin is not None:
-            made.update(self.origin.digest.encode())
-        return made.hexdigest()
+            checksum.update(self.origin.digest.encode())
+        return checksum.hexdigest()
 
     @cached_property
     def content(self) -> bytes:
         """The case as it goes out to a worker: everything it needs, formula and design taken apart already."""
-        for each in (self, self.origin):
-            assert each is None or len(each.model.design.y)
+        for case in (self, self.origin):
+            assert case is None or len(case.model.design.y)
         return pickle.dumps(self)
 
 
@@ -95,7 +95,7 @@ def cases(model: str, method: str, seed: int, grid: Path | None = None) -> list[
     """
     if model == GRID:
         chosen = scenarios.cross(scenarios.DEFAULTS) if grid is None else scenarios.read(grid)
-        return [made_up(each, method, seed) for each in chosen]
+        return [made_up(scenario, method, seed) for scenario in chosen]
     if grid is not None:
         raise InputError(f"--grid belongs to `simulate {GRID}`: leave it out for a model of the workbook")
     if "-" not in model:

@@ -53,34 +53,21 @@ KEPT = 4
 def schema(design: Design) -> pa.Schema:
     """The columns of the rows: one row a replicate, engine and settings.
 
-    ``verdict`` is that of both engines at these settings; ``gap`` is in log-likelihood units below the optimum, and
+    ``verdict`` is that of the parties at these settings; ``gap`` is in log-likelihood units below the optimum, and
     ``short`` and ``imprecise`` say how that is graded (`concord.agreement.verdict`); ``alarmed``, whether the engine
     doubted its convergence; ``own``, whether the log-likelihood that it states is that of its own estimates; ``error``,
     why there are no estimates; ``seconds`` is wall time of the fit, and in the optimum's row of all that judging takes;
     ``added``, the time beyond it that handing over a response and reading the estimates takes. ``estimate: name`` and,
     for fixed effects, ``std_error: name`` and ``covers: name`` (whether the Wald interval holds the true value) follow.
     """
-    named = [
-        ("case", pa.string()),
-        ("replicate", pa.int64()),
-        ("engine", pa.string()),
-        ("settings", pa.string()),
-        ("verdict", pa.string()),
-        ("loglik", pa.float64()),
-        ("gap", pa.float64()),
-        ("short", pa.bool_()),
-        ("imprecise", pa.bool_()),
-        ("converged", pa.bool_()),
-        ("alarmed", pa.bool_()),
-        ("own", pa.bool_()),
-        ("seconds", pa.float64()),
-        ("added", pa.float64()),
-        ("error", pa.string()),
-        ("messages", pa.list_(pa.field("element", pa.string()))),  # as Parquet calls it
-    ]
-    named += [(f"estimate: {name}", pa.float64()) for name in names(design)]
-    named += [(f"std_error: {name}", pa.float64()) for name in design.names]
-    named += [(f"covers: {name}", pa.bool_()) for name in design.names]
+    text, number, yes = pa.string(), pa.float64(), pa.bool_()
+    named = [("case", text), ("replicate", pa.int64()), ("engine", text), ("settings", text), ("verdict", text)]
+    named += [("loglik", number), ("gap", number), ("short", yes), ("imprecise", yes), ("converged", yes)]
+    named += [("alarmed", yes), ("own", yes), ("seconds", number), ("added", number), ("error", text)]
+    named += [("messages", pa.list_(pa.field("element", text)))]  # as Parquet calls it
+    named += [(f"estimate: {name}", number) for name in names(design)]
+    named += [(f"std_error: {name}", number) for name in design.names]
+    named += [(f"covers: {name}", yes) for name in design.names]
     return pa.schema(named)
 
 
@@ -227,23 +214,23 @@ def rule(
     point = optimum.parameters
     judge = Judge(model, Curvature(likelihood, point, likelihood.loglik(point)), allowed_gap(settings, model))
     gone = [Gone(title(engine), engine, CANNOT_EXPRESS, fit) for engine, fit in fits.items() if isinstance(fit, str)]
-    given = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
-    gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in given.items() if fit.absent]
-    measured = [judge.measure(fit.as_fit(model)) for fit in given.values() if not fit.absent]
-    facts = [judge.fact(each, title(each.fit.engine)) for each in measured]
+    replicates = {engine: fit for engine, fit in fits.items() if isinstance(fit, Replicate)}
+    gone += [Gone(title(engine), engine, "failed", fit.error or "") for engine, fit in replicates.items() if fit.absent]
+    measured = [judge.measure(fit.as_fit(model)) for fit in replicates.values() if not fit.absent]
+    facts = [judge.fact(measure, title(measure.fit.engine)) for measure in measured]
     judged = dict.fromkeys(fits, Judged(math.inf))
-    for fact, each in zip(facts, measured, strict=True):
-        own = each.stated is not None and each.stated.loglik_holds
+    for fact, measure in zip(facts, measured, strict=True):
+        own = measure.stated is not None and measure.stated.loglik_holds
         judged[fact.engine] = Judged(fact.gap, grade(fact, judge.allowed), own)
     decides = deciding(fits)
-    facts = [each for each in facts if each.engine in decides]
-    measured = [each for each in measured if each.fit.engine in decides]
-    gone = [each for each in gone if each.engine in decides]
-    found = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
-    if measured and not gone and all(judged[each.engine].grade != SHORT for each in facts):
+    facts = [fact for fact in facts if fact.engine in decides]
+    measured = [measure for measure in measured if measure.fit.engine in decides]
+    gone = [absence for absence in gone if absence.engine in decides]
+    every_fact = Facts(facts, gone, judge.allowed, boundary=optimum.parameters.singular(model.design))
+    if measured and not gone and all(judged[fact.engine].grade != SHORT for fact in facts):
         beyond = [str(place) for place in np.flatnonzero(unexplained(judge, measured))]
-        found = replace(found, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
-    return Ruling(decide(found).word, judged)
+        every_fact = replace(every_fact, beyond=[*beyond, *map(str, np.flatnonzero(undefined(measured)))])
+    return Ruling(decide(every_fact).word, judged)
 
 
 # In a worker -----------------------------------------------------------------------------------------------------
@@ -311,7 +298,7 @@ def made_with() -> dict[str, str]:
         warnings.simplefilter("ignore", UserWarning)
         load_r()
         fitting = [engines()[name] for name in refitting()]
-        return versions.collect(in_r=[name for each in fitting if each.language == "R" for name in each.packages])
+        return versions.collect(in_r=[name for engine in fitting if engine.language == "R" for name in engine.packages])
 
 
 def unchanged(content: bytes) -> bytes:
@@ -322,8 +309,8 @@ def unchanged(content: bytes) -> bytes:
 def table(case: Case, seed: int, pairs: Sequence[tuple[str, str]], numbers: Sequence[int]) -> pd.DataFrame:
     """The rows of some replicates as a table, in this process."""
     experiment = Experiment(case, seed, pairs)
-    made = [row for number in numbers for row in experiment.replicate(number)]
-    return pa.Table.from_pylist(made, schema=experiment.schema).to_pandas()
+    rows = [row for number in numbers for row in experiment.replicate(number)]
+    return pa.Table.from_pylist(rows, schema=experiment.schema).to_pandas()
 
 
 def pairs(settings: Sequence[str] = SETTINGS) -> tuple[tuple[str, str], ...]:

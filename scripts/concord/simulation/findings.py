@@ -77,7 +77,7 @@ class Findings:
         for case in self.manifest["cases"].values():
             for factor, value in case["factors"].items():
                 values.setdefault(factor, []).append(value)
-        self.factors = {factor: sorted(set(each)) for factor, each in values.items() if len(set(each)) > 1}
+        self.factors = {factor: sorted(set(levels)) for factor, levels in values.items() if len(set(levels)) > 1}
 
     def _fits(self) -> Iterator[tuple[dict[str, Any], Tally]]:
         """Every engine at every settings on every case."""
@@ -91,7 +91,7 @@ class Findings:
     @property
     def settings(self) -> list[str]:
         """The settings that were tried."""
-        return list(dict.fromkeys(each.split(" ")[1] for each in self.manifest["fits"]))
+        return list(dict.fromkeys(fit.split(" ")[1] for fit in self.manifest["fits"]))
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -99,10 +99,10 @@ class Findings:
         rows, seen = [], set()
         for head, tally in self._fits():
             head.pop("engine")
-            if (head["case"], head["settings"]) in seen:  # both engines' rows have the verdict
+            if (head["case"], head["settings"]) in seen:  # every engine's row has the verdict
                 continue
             seen.add((head["case"], head["settings"]))
-            for verdict, count in sorted(tally.verdicts.items(), key=lambda each: (-each[1], each[0])):
+            for verdict, count in sorted(tally.verdicts.items(), key=lambda item: (-item[1], item[0])):
                 rows.append({**head, "verdict": verdict, "count": count, "replicates": tally.replicates})
         return with_shares(pd.DataFrame(rows), "count")
 
@@ -121,14 +121,8 @@ class Findings:
         for head, tally in self._fits():
             (seconds, gap), (seconds_error, gap_error) = tally.numbers.mean, tally.numbers.error
             counts = {name: getattr(tally, name) for name in COUNTS}
-            means = {
-                "gap": gap,
-                "gap_error": gap_error,
-                "largest_gap": tally.largest,
-                "seconds": seconds,
-                "seconds_error": seconds_error,
-            }
-            rows.append({**head, **counts, **means})
+            gaps = {"gap": gap, "gap_error": gap_error, "largest_gap": tally.largest}
+            rows.append({**head, **counts, **gaps, "seconds": seconds, "seconds_error": seconds_error})
         return with_shares(pd.DataFrame(rows), "short")
 
     @cached_property
@@ -152,23 +146,13 @@ class Findings:
         for (name, engine, settings), tally in self._tallies.items():
             case = self.manifest["cases"][name]
             head = {"case": name, **case["factors"], "engine": engine, "settings": settings}
-            coverage = tally.covers.mean
+            off, covers = tally.deviations, tally.covers
             for i, (parameter, truth) in enumerate(case["truth"].items()):
-                counted = tally.covers.count[i]
-                rows.append(
-                    {
-                        **head,
-                        "parameter": parameter,
-                        "truth": truth,
-                        "replicates": int(tally.deviations.count[i]),
-                        "bias": tally.deviations.mean[i],
-                        "bias_error": tally.deviations.error[i],
-                        "deviation": tally.deviations.deviation[i],
-                        "std_error": tally.errors.mean[i],
-                        "coverage": coverage[i],
-                        "coverage_error": share_error(tally.covers.total[i], counted),
-                    }
-                )
+                counted = {"parameter": parameter, "truth": truth, "replicates": int(off.count[i])}
+                estimates = {"bias": off.mean[i], "bias_error": off.error[i], "deviation": off.deviation[i]}
+                wald = {"std_error": tally.errors.mean[i], "coverage": covers.mean[i]}
+                wald["coverage_error"] = share_error(covers.total[i], covers.count[i])
+                rows.append({**head, **counted, **estimates, **wald})
         return pd.DataFrame(rows)
 
     def by(self, *factors: str) -> pd.DataFrame:
@@ -187,12 +171,12 @@ class Findings:
         ------
         ValueError : the study has no such factor
         """
-        if unknown := [each for each in factors if each not in self.engines]:
+        if unknown := [factor for factor in factors if factor not in self.engines]:
             raise ValueError(f"the study has no factor {unknown[0]!r}: it has {', '.join(self.factors) or 'none'}")
         key = [*factors, "engine", "settings"]
         grouped = self.engines.groupby(key, sort=False)
         summed = grouped[COUNTS].sum().reset_index()
-        cases = [each.to_list() for _, each in grouped["case"]]
+        cases = [names.to_list() for _, names in grouped["case"]]
         table = with_shares(summed, "short")
         table["mc_error"] = [
             clustered_error([self._tallies[name, row.engine, row.settings].shorts for name in names])
@@ -256,9 +240,9 @@ class Findings:
         table = table[table["engine"] != INDEPENDENT]
         key = ["parameter", "engine", "settings"]
         rows = []
-        for (parameter, engine, settings), each in table.groupby(key, sort=False):
-            tallies = [self._tallies[name, engine, settings] for name in each["case"]]
-            i = list(self.manifest["cases"][each["case"].iloc[0]]["truth"]).index(parameter)
+        for (parameter, engine, settings), group in table.groupby(key, sort=False):
+            tallies = [self._tallies[name, engine, settings] for name in group["case"]]
+            i = list(self.manifest["cases"][group["case"].iloc[0]]["truth"]).index(parameter)
             covered, counted = (sum(getattr(tally.covers, of)[i] for tally in tallies) for of in ("total", "count"))
             error = (
                 clustered_error([tally.covered[i] for tally in tallies])
@@ -286,10 +270,10 @@ class Findings:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         rendered = list(self._rendered())
-        return {"text/plain": repr(self), "text/html": "\n".join(tables.render_html(*each) for each in rendered)}
+        return {"text/plain": repr(self), "text/html": "\n".join(tables.render_html(*table) for table in rendered)}
 
     def __repr__(self) -> str:
-        return "\n\n".join(tables.render_text(*each) for each in self._rendered())
+        return "\n\n".join(tables.render_text(*table) for table in self._rendered())
 
 
 def quick(

@@ -128,9 +128,9 @@ def clustered_error(outcomes: Sequence[np.ndarray]) -> float:
     NaN of fewer than two draws.
     """
     counted, fits = np.zeros(len(outcomes[0]), int), np.zeros(len(outcomes[0]), int)
-    for each in outcomes:
-        counted += each > 0
-        fits += each >= 0
+    for outcome in outcomes:
+        counted += outcome > 0
+        fits += outcome >= 0
     if (fits > 0).sum() < 2:
         return float("nan")
     off = counted - counted.sum() / fits.sum() * fits

@@ -77,14 +77,14 @@ class Identity:
         return (self.stop - self.first) * (1 + len(self.fits))
 
 
-def encode(made: Sequence[Mapping[str, object]] | pa.Table, identity: Identity, columns: pa.Schema) -> bytes:
+def encode(rows: Sequence[Mapping[str, object]] | pa.Table, identity: Identity, columns: pa.Schema) -> bytes:
     """Rows as a part, with checksums and with what they belong to.
 
     Raises
     ------
     ValueError : they are not the rows of these replicates
     """
-    table = made if isinstance(made, pa.Table) else pa.Table.from_pylist(list(made), schema=columns)
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=columns)
     if wrong := _other_rows(table, identity):
         raise ValueError(wrong)
     said = json.dumps(asdict(identity) | {"rows": digest(table)}, ensure_ascii=False)
@@ -96,20 +96,20 @@ def encode(made: Sequence[Mapping[str, object]] | pa.Table, identity: Identity, 
 
 def digest(table: pa.Table) -> str:
     """SHA-256 of a table's values, with the names and types of its columns; the same however it is stored."""
-    made = hashlib.sha256(str(table.num_rows).encode())
+    checksum = hashlib.sha256(str(table.num_rows).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
-        made.update(f"\0{name}\0{column.type}\0".encode())
-        for each in _flat(column):
-            made.update(np.packbits(each.is_null().to_numpy().astype(bool)).tobytes())
-            if pa.types.is_string(each.type):
-                texts = each.fill_null("")
-                made.update(pc.binary_length(texts).to_numpy().astype(np.int64).tobytes())
-                made.update("".join(texts.to_pylist()).encode())
-            elif pa.types.is_boolean(each.type):
-                made.update(np.packbits(each.fill_null(False).to_numpy().astype(bool)).tobytes())
+        checksum.update(f"\0{name}\0{column.type}\0".encode())
+        for column_part in _flat(column):
+            checksum.update(np.packbits(column_part.is_null().to_numpy().astype(bool)).tobytes())
+            if pa.types.is_string(column_part.type):
+                texts = column_part.fill_null("")
+                checksum.update(pc.binary_length(texts).to_numpy().astype(np.int64).tobytes())
+                checksum.update("".join(texts.to_pylist()).encode())
+            elif pa.types.is_boolean(column_part.type):
+                checksum.update(np.packbits(column_part.fill_null(False).to_numpy().astype(bool)).tobytes())
             else:
-                made.update(np.ascontiguousarray(each.fill_null(0).to_numpy()).tobytes())
-    return made.hexdigest()
+                checksum.update(np.ascontiguousarray(column_part.fill_null(0).to_numpy()).tobytes())
+    return checksum.hexdigest()
 
 
 def _flat(column: pa.ChunkedArray) -> list[pa.ChunkedArray]:
@@ -226,7 +226,7 @@ def _said(path: Path, metadata: Mapping[bytes, bytes]) -> tuple[Identity, str]:
 
 def _other_rows(table: pa.Table, identity: Identity) -> str:
     """The error where rows are not, in order, one of the optimum and one of each fit a replicate; or empty."""
-    fits = [(INDEPENDENT, OPTIMUM), *(tuple(each.split(" ")) for each in identity.fits)]
+    fits = [(INDEPENDENT, OPTIMUM), *(tuple(fit.split(" ")) for fit in identity.fits)]
     numbers = range(identity.first, identity.stop)
     wanted = {
         "case": [identity.case] * identity.rows,

@@ -52,13 +52,13 @@ class Refitter:
     """
 
     def __init__(self, model: Model, engine: str, settings: str = "default", **options: bool) -> None:
-        given = engines().get(engine)
-        if given is None or given.refitters is None:
+        known = engines().get(engine)
+        if known is None or known.refitters is None:
             raise ValueError(f"engine {engine!r}: one of {', '.join(refitting())}")
         if settings not in SETTINGS:
             raise ValueError(f"settings {settings!r}: one of {', '.join(SETTINGS)}")
         self.model, self.engine, self.settings = model, engine, settings
-        self._ways = given.refitters(model, settings, **options)
+        self._ways = known.refitters(model, settings, **options)
 
     def refit(self, response: np.ndarray, likelihood: Likelihood | None = None) -> Replicate:
         """The model fitted to a response. An exception of the engine is in the replicate's `error`.
@@ -73,14 +73,14 @@ class Refitter:
         likelihood = likelihood or likelihood_of(self.model, response)
         tried: list[tuple[float, Replicate]] = []
         for way in self._ways:
-            found = way(response)
-            tried.append((_level(found, likelihood), found))
-            if found.converged and _at_rest(found, likelihood):
+            refitted = way(response)
+            tried.append((_level(refitted, likelihood), refitted))
+            if refitted.converged and _at_rest(refitted, likelihood):
                 break
-        seconds = sum(found.seconds for _, found in tried)
+        seconds = sum(refitted.seconds for _, refitted in tried)
         top = max(level for level, _ in tried)
         # Among equals the one that stood still, which came last.
-        chosen = [found for level, found in tried if level >= top - SAME or level == top][-1]
+        chosen = [refitted for level, refitted in tried if level >= top - SAME or level == top][-1]
         return replace(chosen, seconds=seconds)
 
 
@@ -104,11 +104,11 @@ def best_known(likelihood: Likelihood, replicates: Sequence[Replicate]) -> Optim
         best = likelihood.optimum()
     # Closer than this log-likelihoods are told apart by rounding only.
     rounding = 1e-10 * max(1.0, likelihood.n / 100)
-    for each in replicates:
-        if each.finite and (best is None or gap(each, likelihood, best) < -rounding):
+    for replicate in replicates:
+        if replicate.finite and (best is None or gap(replicate, likelihood, best) < -rounding):
             with suppress(LikelihoodError, np.linalg.LinAlgError):
-                found = likelihood.optimum([likelihood.theta_at(each.parameters)])
-                best = found if best is None or found.loglik > best.loglik else best
+                optimum = likelihood.optimum([likelihood.theta_at(replicate.parameters)])
+                best = optimum if best is None or optimum.loglik > best.loglik else best
     return best
 
 

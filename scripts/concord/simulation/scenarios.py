@@ -177,7 +177,7 @@ def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
     ------
     InputError : a factor is unknown or has no values, or a value is out of range
     """
-    known = [each.name for each in fields(Scenario)]
+    known = [field.name for field in fields(Scenario)]
     for name, values in factors.items():
         if name not in known:
             raise InputError(f"a grid has no factor {name!r}: it has {', '.join(known)}")
@@ -185,8 +185,8 @@ def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
             raise InputError(f"a grid's {name} is {values!r}: give a list of values, such as [1, 10]")
         if any(isinstance(value, bool) for value in values) or len(set(values)) < len(values):
             raise InputError(f"a grid's {name} is {list(values)!r}: give different numbers")
-    made: list[Any] = [dict(zip(factors, chosen, strict=True)) for chosen in itertools.product(*factors.values())]
-    return [Scenario(**each) for each in made]
+    crossed: list[Any] = [dict(zip(factors, chosen, strict=True)) for chosen in itertools.product(*factors.values())]
+    return [Scenario(**settings) for settings in crossed]
 
 
 def read(path: Path) -> list[Scenario]:

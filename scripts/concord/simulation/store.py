@@ -222,18 +222,18 @@ class Store:
         ------
         InputError : a replicate is in two parts; or a part is not a whole Parquet file, or belongs elsewhere
         """
-        found = []
+        ranges = []
         for path in sorted((self.folder / "parts" / case).glob("*.parquet")):
             if path.name.startswith("."):
                 continue
             identity = parts.identify(path)
             parts.refuse(path, identity, study)
-            found.append((identity.first, identity.stop, path))
-        found.sort()
-        for (_, stop, before), (first, _, after) in zip(found, found[1:], strict=False):
+            ranges.append((identity.first, identity.stop, path))
+        ranges.sort()
+        for (_, stop, before), (first, _, after) in zip(ranges, ranges[1:], strict=False):
             if first < stop:
                 raise InputError(f"{after}: has replicates that {before.name} has too: delete one of them")
-        return found
+        return ranges
 
     def rows(self, case: str, study: Mapping[str, Any]) -> Iterator[pa.Table]:
         """The rows of a case in the order of their replicates, as many at a time as are worth the trouble.
@@ -245,7 +245,7 @@ class Store:
         held: list[pa.Table] = []
         for _, _, path in self.parts(case, study):
             held.append(parts.read(path))
-            if sum(len(each) for each in held) >= ROWS:
+            if sum(len(rows) for rows in held) >= ROWS:
                 yield pa.concat_tables(held)
                 held.clear()
         if held:
@@ -257,9 +257,9 @@ class Store:
         return {case.name: self._gaps(self.parts(case.name, study), plan.replicates) for case in plan.cases}
 
     @staticmethod
-    def _gaps(found: list[tuple[int, int, Path]], replicates: int) -> list[tuple[int, int]]:
+    def _gaps(ranges: list[tuple[int, int, Path]], replicates: int) -> list[tuple[int, int]]:
         gaps, at = [], 0
-        for first, stop in [*((first, stop) for first, stop, _ in found), (replicates, replicates)]:
+        for first, stop in [*((first, stop) for first, stop, _ in ranges), (replicates, replicates)]:
             if at < min(first, replicates):
                 gaps.append((at, min(first, replicates)))
             at = max(at, stop)
@@ -267,7 +267,7 @@ class Store:
 
     def count(self, plan: Plan) -> int:
         """How many of a plan's replicates are there."""
-        gaps = [gap for each in self.missing(plan).values() for gap in each]
+        gaps = [gap for of_case in self.missing(plan).values() for gap in of_case]
         return plan.replicates * len(plan.cases) - sum(stop - first for first, stop in gaps)
 
     def keep(self, batch: Batch, content: bytes) -> None:

@@ -31,9 +31,8 @@ def verdicts(table: pd.DataFrame, caption: str, shared: tuple[int, int] | None =
     if shared:
         replicates, draws = shared
         note = (
-            f"± : one Monte-Carlo error. The {replicates} replicates are {draws} draws: those of one "
-            "number share their draws in all scenarios. Where none of N draws shows a thing, its share may well be "
-            "up to 3 / N."
+            f"± : one Monte-Carlo error. The {replicates} replicates are {draws} draws: those of one number share "
+            "their draws in all scenarios. Where none of N draws shows a thing, its share may well be up to 3 / N."
         )
     return f"Verdicts\n{caption}", ["settings", "verdict", "count", "share"], rows, 2, [note]
 
@@ -42,16 +41,8 @@ def short(table: pd.DataFrame) -> Rendered:
     """How many fits are short, of ``engine, settings`` and the counts of `concord.simulation.tally.Tally`, ``share,
     mc_error``."""
     rows = [
-        [
-            row.engine,
-            row.settings,
-            row.failed,
-            row.short,
-            percent(row.share, row.mc_error),
-            row.imprecise,
-            row.silent,
-            row.false_alarm,
-        ]
+        [row.engine, row.settings, row.failed, row.short, percent(row.share, row.mc_error)]
+        + [row.imprecise, row.silent, row.false_alarm]
         for row in table.itertuples()
     ]
     notes = [
@@ -67,15 +58,8 @@ def short(table: pd.DataFrame) -> Rendered:
 def means(table: pd.DataFrame) -> Rendered:
     """Mean gaps and times, of ``engine, settings, gap, gap_error, largest_gap, seconds, seconds_error``."""
     rows = [
-        [
-            row.engine,
-            row.settings,
-            number(row.gap, 3),
-            number(row.gap_error, 2),
-            number(row.largest_gap, 3),
-            number(row.seconds, 3),
-            number(row.seconds_error, 2),
-        ]
+        [row.engine, row.settings, number(row.gap, 3), number(row.gap_error, 2), number(row.largest_gap, 3)]
+        + [number(row.seconds, 3), number(row.seconds_error, 2)]
         for row in table.itertuples()
     ]
     header = ["engine", "settings", "gap of the short", "±", "largest gap", "seconds a fit", "±"]
@@ -96,17 +80,9 @@ def by_factor(table: pd.DataFrame, factor: str, values: Sequence[float]) -> Rend
 def parameters(table: pd.DataFrame) -> Rendered:
     """Bias and coverage of every parameter, of `Findings.parameters`."""
     rows = [
-        [
-            row.engine,
-            row.settings,
-            row.parameter,
-            number(row.truth, 5),
-            number(row.bias, 3),
-            number(row.bias_error, 2),
-            number(row.deviation, 4),
-            number(row.std_error, 4),
-            "" if np.isnan(row.coverage) else percent(row.coverage, row.coverage_error),
-        ]
+        [row.engine, row.settings, row.parameter, number(row.truth, 5), number(row.bias, 3), number(row.bias_error, 2)]
+        + [number(row.deviation, 4), number(row.std_error, 4)]
+        + ["" if np.isnan(row.coverage) else percent(row.coverage, row.coverage_error)]
         for row in table.itertuples()
     ]
     header = ["engine", "settings", "parameter", "truth", "bias", "±", "deviation", "mean std. error", "coverage"]

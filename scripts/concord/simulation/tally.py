@@ -62,8 +62,8 @@ class Tally:
         self.deviations.add(rows[[f"estimate: {name}" for name in names]].to_numpy(float) - self.truth)
         nothing = np.full((len(rows), len(names) - fixed), np.nan)
         for sums, kind in ((self.errors, "std_error"), (self.covers, "covers")):
-            given = rows[[f"{kind}: {name}" for name in names[:fixed]]].astype("Float64")
-            values = np.column_stack([given.to_numpy(dtype=float, na_value=np.nan), nothing])
+            columns = rows[[f"{kind}: {name}" for name in names[:fixed]]].astype("Float64")
+            values = np.column_stack([columns.to_numpy(dtype=float, na_value=np.nan), nothing])
             sums.add(values)
         if self.kept:
             numbers = rows["replicate"].to_numpy()
@@ -75,7 +75,7 @@ class Tally:
 
     def verdict(self, word: str) -> np.ndarray:
         """By number of the replicate: 1 where the verdict is this one, 0 where another, -1 where it is missing."""
-        places = {each: place for place, each in enumerate(self.verdicts)}
+        places = {verdict: place for place, verdict in enumerate(self.verdicts)}
         return np.where(self.words < 0, -1, self.words == places.get(word, -2)).astype(np.int8)
 
 

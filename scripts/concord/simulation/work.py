@@ -28,7 +28,7 @@ class Work:
     def __init__(self, plan: Plan, store: Store, size: int | None = None) -> None:
         self.size, self.seconds = size, math.nan
         gaps = store.missing(plan)
-        self.left = sum(stop - first for each in gaps.values() for first, stop in each)
+        self.left = sum(stop - first for own in gaps.values() for first, stop in own)
         self._gaps = deque(Batch(case, *gap) for case in plan.cases for gap in gaps[case.name])
         self._again: deque[Batch] = deque()
         self._suspects: deque[Batch] = deque()
@@ -61,7 +61,7 @@ class Work:
             return self.size
         if math.isnan(self.seconds):
             return 1
-        least, enough = (max(1, min(LARGEST, int(each / max(self.seconds, 1e-6)))) for each in (SHORT, LONG))
+        least, enough = (max(1, min(LARGEST, int(wanted / max(self.seconds, 1e-6)))) for wanted in (SHORT, LONG))
         return max(least, min(enough, self.left // (2 * max(workers, 1))))
 
     def again(self, batch: Batch) -> None:

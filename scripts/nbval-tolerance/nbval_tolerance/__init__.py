@@ -10,10 +10,11 @@ Modules, each knowing only those above it:
 - `data`: JSON
 - `outputs`: which media type is compared by which of these
 - `cells`: what a cell asks for by a tag or a comment
+- `versions`: what of it is compared with some versions only
 - `plugin`: nbval's notebook and cell, with this comparison
 - `strict`: the same with nbval's own holes closed, where `nbval_strict` asks for it
 """
 
-from nbval_tolerance.plugin import pytest_addoption, pytest_collect_file, pytest_configure
+from nbval_tolerance.plugin import pytest_addoption, pytest_collect_file, pytest_configure, pytest_terminal_summary
 
-__all__ = ["pytest_addoption", "pytest_collect_file", "pytest_configure"]
+__all__ = ["pytest_addoption", "pytest_collect_file", "pytest_configure", "pytest_terminal_summary"]

@@ -13,16 +13,19 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from nbval_tolerance.cells import reason_not_compared, tolerance, tolerances
 from nbval_tolerance.numbers import ATOL, RTOL
 from nbval_tolerance.outputs import by_kind, differences
+from nbval_tolerance.versions import Part, outside, parts
 
 SHOWN = 5
+NOT_COMPARED = "nbval not compared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Two options, in nbval's own group, and two settings of the configuration file."""
+    """Two options, in nbval's own group, and three settings of the configuration file."""
     group = parser.getgroup("nbval")
     group.addoption("--nbval-rtol", default=RTOL, help=f"relative tolerance of numbers in outputs (default {RTOL:g})")
     group.addoption("--nbval-atol", default=ATOL, help=f"absolute tolerance of numbers in outputs (default {ATOL:g})")
     parser.addini("nbval_not_compared", "media types whose contents nbval does not compare", "linelist", default=[])
+    parser.addini("nbval_versions", "function, module:name: which versions lie outside of ranges", default="")
     parser.addini("nbval_strict", "fail cells that nbval passes or skips unseen", "bool", default=False)
 
 
@@ -50,22 +53,61 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[
     ]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not compared with these versions, and why."""
+    listed = [report for some in terminalreporter.stats.values() for report in some]
+    told = {
+        f"{report.nodeid}: {text}": None
+        for report in listed
+        for name, text in getattr(report, "user_properties", ())
+        if name == NOT_COMPARED
+    }
+    if told:
+        terminalreporter.section("not compared with these versions")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
 class TolerantCell(IPyNbCell):
     """A code cell: run and reported by nbval, its outputs compared with a tolerance."""
 
     def __init__(self, name: str, parent: IPyNbFile, cell_num: int, cell: NotebookNode, options: dict[str, bool]):
         super().__init__(name, parent, cell_num, cell, options)
         self.reason = reason_not_compared(cell.source)
+        self.left_out: list[Part] = []
         if self.reason is not None:
             options["check"] = False
 
     def runtest(self) -> None:
         """Execute and compare; a tag that means to give a tolerance and does not is an error."""
+        wrong = list(self.leave_out())
         super().runtest()
         try:
             self.tolerances()
         except ValueError as error:
-            self.raise_cell_error(f"bad tag {error}")
+            wrong.append(f"bad tag {error}")
+        if wrong:
+            self.raise_cell_error("\n".join(wrong))
+
+    def leave_out(self) -> Iterator[str]:
+        """Leave out what is not compared with these versions, and tell it; what is wrong with how it is written."""
+        self.left_out = []
+        try:
+            for part in parts(self.cell.metadata.get("compared_with", [])):
+                beyond = outside(self.config.getini("nbval_versions"))(part.versions)
+                if part.text and not any(part.without(text) != text for text in self._texts()):
+                    yield f"compared_with: {part.text!r} matches nothing that is committed"
+                if beyond:
+                    self.left_out.append(part)
+                    self.user_properties.append((NOT_COMPARED, f"here {', '.join(beyond)}; {part}"))
+        except Exception as error:  # whatever the function that is named may raise
+            yield f"compared_with: {error!r}"
+        if any(not part.text for part in self.left_out):
+            self.reason, self.options["check"] = "; ".join(map(str, self.left_out)), False
+
+    def _texts(self) -> list[str]:
+        places = [place for some in by_kind(self.cell.outputs).values() for place in some]
+        return [str(self.sanitize(side[key])) for side, key in places]
 
     def tolerances(self) -> tuple[float, float]:
         """This cell's rtol and atol; ValueError for a malformed tag."""
@@ -88,7 +130,7 @@ class TolerantCell(IPyNbCell):
         for kind in sorted(committed.keys() & fresh.keys() - set(skip_compare or self.parent.skip_compare)):
             if len(committed[kind]) == len(fresh[kind]):  # otherwise nbval says so
                 for (old_in, key), (new_in, _) in zip(committed[kind], fresh[kind], strict=True):
-                    was, now = (self.sanitize(side[key]) for side in (old_in, new_in))
+                    was, now = (self._compared(self.sanitize(side[key])) for side in (old_in, new_in))
                     found = differences(kind, was, now, rtol, atol)
                     if found:
                         broken += [f"{kind}, {sentence}" for sentence in found]
@@ -99,6 +141,12 @@ class TolerantCell(IPyNbCell):
             more = [f"... and {len(broken) - SHOWN} more"] if len(broken) > SHOWN else []
             self.comparison_traceback[:0] = [*broken[:SHOWN], *more]
         return same and not broken  # in JSON, nbval takes true for 1
+
+    def _compared(self, content: Any) -> Any:
+        """What of a content is compared with these versions."""
+        for part in self.left_out if isinstance(content, str) else ():
+            content = part.without(content)
+        return content
 
 
 class TolerantNotebook(IPyNbFile):

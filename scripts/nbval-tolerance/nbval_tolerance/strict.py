@@ -108,6 +108,7 @@ class StrictCell(TolerantCell):
             yield "nbval-skip hides this cell: let it run, with `# not compared: <reason>` if it must be"
         if self.unexplained:
             yield "its outputs are not compared and it does not say why: write `# not compared: <reason>` instead"
+        yield from self.leave_out()
         if self.reason == "":
             yield "`# not compared:` wants its reason after the colon"
         try:

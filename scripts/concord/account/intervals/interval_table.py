@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from concord.account.intervals.sources import IntervalError, Intervals, wald
+from concord.account.intervals.interval_values import IntervalError, Intervals, wald
 from concord.inference.information import Information
 from concord.inference.profile import SCALES
 from concord.inference.profile_curve import Parameter
@@ -41,6 +41,11 @@ class _Row:
     reached: tuple[bool, bool] = (True, True)
     note: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is an interval of: effect, group and term."""
+        return self.parameter.effect, self.parameter.group, self.term
+
 
 def table(
     known: Intervals,
@@ -55,28 +60,23 @@ def table(
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
     rows = [
-        (
-            (each.parameter.effect, each.parameter.group, each.term),
-            each.kind,
-            each.source,
-            each.method,
-            each.ends,
-            each.reached,
-            each.note,
-        )
-        for each in _rows(known, which, with_profile_re=with_profile_re, with_profile=with_profile)
+        (entry.key, entry.kind, entry.source, entry.method, entry.ends, entry.reached, entry.note)
+        for entry in _rows(known, which, with_profile_re=with_profile_re, with_profile=with_profile)
     ]
     if bootstrap is not None:
         for row in bootstrap.to_dict("records"):
             key = (row["effect"], row["group"], row["term"])
             ends = (float(row["lower"]), float(row["upper"]))
             rows.append((key, "bootstrap", row["source"], row.get("method", known.method), ends, (True, True), ""))
-    order = {(each.group, each.term.partition("__")[2] or each.term): i for i, each in enumerate(known.parameters)}
-    made = []
+    order = {
+        (parameter.group, parameter.term.partition("__")[2] or parameter.term): i
+        for i, parameter in enumerate(known.parameters)
+    }
+    table_rows = []
     for (effect, group, term), kind, source, method, ends, reached, note in rows:
         shown = _on_scale(term, ends, reached, note, scale)
-        made.append((effect, group, shown[0], kind, source, method, *shown[1], *shown[2], shown[3], shown[4]))
-    table = pd.DataFrame(made, columns=COLUMNS)
+        table_rows.append((effect, group, shown[0], kind, source, method, *shown[1], *shown[2], shown[3], shown[4]))
+    table = pd.DataFrame(table_rows, columns=COLUMNS)
     place = [
         order.get((g, t.partition("__")[2] or t), len(order))
         for g, t in zip(table["group"], table["term"], strict=True)
@@ -88,58 +88,60 @@ def _rows(
     known: Intervals, which: Sequence[str] | None = None, *, with_profile_re: bool = False, with_profile: bool = True
 ) -> list[_Row]:
     """Every interval but a bootstrap's."""
-    found: list[_Row] = []
+    rows: list[_Row] = []
     if with_profile:
-        known.ask_profiles([each.label for each in known.chosen(which)])
-    for each in known.chosen(which):
-        found += _wald_rows(known, each)
+        known.ask_profiles([parameter.label for parameter in known.chosen(which)])
+    for parameter in known.chosen(which):
+        rows += _wald_rows(known, parameter)
         if with_profile:
-            found += _profile_rows(known, each, with_profile_re)
-    return found
+            rows += _profile_rows(known, parameter, with_profile_re)
+    return rows
 
 
-def _wald_rows(known: Intervals, each: Parameter) -> list[_Row]:
+def _wald_rows(known: Intervals, parameter: Parameter) -> list[_Row]:
     own, width = known.information(), stats.norm.ppf((1 + known.level) / 2)
-    if each.effect == "fixed":
-        return _wald_of_fixed(known, each, own, width)
-    found = []
-    variance = each.term.replace("sd__", "var__").replace("cor__", "cov__")
+    if parameter.effect == "fixed":
+        return _wald_of_fixed(known, parameter, own, width)
+    rows = []
+    variance = parameter.term.replace("sd__", "var__").replace("cor__", "cov__")
     for engine, said in known.wald.items():
-        for term in (variance, each.term):
-            given, *others = said.components.get((each.group, term), (None,))
-            if given is None:
+        for term in (variance, parameter.term):
+            interval, *others = said.components.get((parameter.group, term), (None,))
+            if interval is None:
                 continue
-            note = NOTES[given.definition] + _unheld(known, engine)
+            note = NOTES[interval.definition] + _unheld(known, engine)
             for better in others:
                 low, high = better.value
                 note += f", lost in rounding: {low:.6g} to {high:.6g} with {better.quantity}"
-            found.append(_wald(known, each, engine, given.value, note, term))
+            rows.append(_wald(known, parameter, engine, interval.value, note, term))
     if not isinstance(own, str):
-        ends = wald(own, "variance", each, width)
-        found.append(_wald(known, each, INDEPENDENT, ends, "of the variance", variance))
-        found.append(_wald(known, each, INDEPENDENT, wald(own, "log-sd", each, width), "of the logarithm"))
-    return found
+        ends = wald(own, "variance", parameter, width)
+        rows.append(_wald(known, parameter, INDEPENDENT, ends, "of the variance", variance))
+        rows.append(_wald(known, parameter, INDEPENDENT, wald(own, "log-sd", parameter, width), "of the logarithm"))
+    return rows
 
 
-def _wald_of_fixed(known: Intervals, each: Parameter, own: Information | str, width: float) -> list[_Row]:
-    found = []
+def _wald_of_fixed(known: Intervals, parameter: Parameter, own: Information | str, width: float) -> list[_Row]:
+    rows = []
     for engine, said in known.wald.items():
-        given = said.fixed.get(each.term)
-        if given is not None and given.value is not None:
-            found.append(_wald(known, each, engine, given.value, NOTES[given.definition]))
+        interval = said.fixed.get(parameter.term)
+        if interval is not None and interval.value is not None:
+            rows.append(_wald(known, parameter, engine, interval.value, NOTES[interval.definition]))
     _, optimum = known.optima[known.method]
-    place = known.design.names.index(each.term)
+    place = known.design.names.index(parameter.term)
     errors = [(optimum.std_error[place], "conditional on the variances")]
     if not isinstance(own, str):
         errors.append((own.joint[place], "joint Hessian"))
     b = optimum.fixed[place]
-    return found + [_wald(known, each, INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
+    return rows + [_wald(known, parameter, INDEPENDENT, (b - width * se, b + width * se), note) for se, note in errors]
 
 
 def _wald(
-    known: Intervals, each: Parameter, source: str, ends: Sequence[float], note: str, term: str | None = None
+    known: Intervals, parameter: Parameter, source: str, ends: Sequence[float], note: str, term: str | None = None
 ) -> _Row:
-    return _Row(each, term or each.term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note)
+    return _Row(
+        parameter, term or parameter.term, "Wald", source, known.method, (float(ends[0]), float(ends[1])), note=note
+    )
 
 
 def _unheld(known: Intervals, engine: str) -> str:
@@ -148,33 +150,37 @@ def _unheld(known: Intervals, engine: str) -> str:
     return f"; held to nothing, for its Hessian means nothing here: {at}" if isinstance(at, str) else ""
 
 
-def _profile_rows(known: Intervals, each: Parameter, with_profile_re: bool) -> list[_Row]:
-    found = []
+def _profile_rows(known: Intervals, parameter: Parameter, with_profile_re: bool) -> list[_Row]:
+    rows = []
     for engine in known.profiling:
         try:
-            got = known.stated_profile(engine, each.label)
+            got = known.stated_profile(engine, parameter.label)
             note = got.note if known.method == "ML" else f"refitted by ML; {got.note}"
             low, high = map(float, got.ends)
             crossed = bool(got.crossed[0]), bool(got.crossed[1])
-            found.append(_Row(each, each.term, "profile", engine, "ML", (low, high), crossed, note))
+            rows.append(_Row(parameter, parameter.term, "profile", engine, "ML", (low, high), crossed, note))
         except IntervalError as error:
-            found.append(_Row(each, each.term, "profile", engine, "ML", (math.nan,) * 2, (False, False), str(error)))
+            rows.append(
+                _Row(parameter, parameter.term, "profile", engine, "ML", (math.nan,) * 2, (False, False), str(error))
+            )
     for method in METHODS:
         try:
-            own = known.interval(each, method)
+            own = known.interval(parameter, method)
         except IntervalError:
             continue
-        found.append(_Row(each, each.term, "profile", INDEPENDENT, method, (own.lower, own.upper), own.reached))
+        rows.append(
+            _Row(parameter, parameter.term, "profile", INDEPENDENT, method, (own.lower, own.upper), own.reached)
+        )
     for engine in known.profiling_ratios if with_profile_re else ():
         try:
-            ratio = known.ratio_interval(engine, each)
-            variance = each.term.replace("sd__", "var__")
+            ratio = known.ratio_interval(engine, parameter)
+            variance = parameter.term.replace("sd__", "var__")
             ends = (ratio.lower, ratio.upper)
             note = "profile_re: the ratio held, shown times the residual variance there"
-            found.append(_Row(each, variance, "profile", engine, known.method, ends, ratio.reached, note))
+            rows.append(_Row(parameter, variance, "profile", engine, known.method, ends, ratio.reached, note))
         except IntervalError:
             pass
-    return found
+    return rows
 
 
 def _on_scale(

@@ -27,7 +27,7 @@ import pandas as pd
 from concord.account.intervals import interval_lines, interval_table
 from concord.account.intervals.interval_lines import SECTION
 from concord.account.intervals.interval_table import COLUMNS
-from concord.account.intervals.sources import IntervalError, Intervals, signed_root
+from concord.account.intervals.interval_values import IntervalError, Intervals, signed_root
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 
@@ -61,7 +61,7 @@ def table(
     comparison : fits of one model, tuned ones for a profile by lme4
     level : of all intervals
     bootstrap : a table ``effect, group, term, source, lower, upper`` to set beside them
-    which : lme4's names of the parameters wanted, ``.sig01``, ..., ``.sigma`` and the fixed effects'; all by default
+    which : labels of the parameters wanted, ``sd_Time|tree``, ``sigma``, a fixed effect's name; all by default
     with_profile_re : whether to add what MixedLM's profile_re implies; each of its points is a fit
     scale : ``sd`` or ``variance``: what intervals of variances are converted to. A covariance stays one, and a
         correlation too: an interval of the one does not give an interval of the other
@@ -97,7 +97,7 @@ def lines(
     ----------
     comparison : fits of one model, tuned ones for a profile by lme4
     level : of all intervals
-    which : lme4's names of the parameters wanted; all by default
+    which : labels of the parameters wanted; all by default
     with_profile : whether to ask lme4 for its profiles, some tenths of a second to seconds a parameter
     with_profile_re : whether to ask MixedLM for its own; each point is a fit
     """

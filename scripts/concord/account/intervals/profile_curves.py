@@ -12,7 +12,7 @@ from scipy import interpolate, optimize
 
 from concord.account.intervals import intervals
 from concord.account.intervals.interval_lines import SECTION
-from concord.account.intervals.sources import IntervalError, Intervals, signed_root
+from concord.account.intervals.interval_values import IntervalError, Intervals, signed_root
 from concord.account.line import Line, Sheet
 from concord.agreement.comparison import Comparison
 from concord.engines.statements import statements
@@ -31,14 +31,14 @@ NOTHING = 1e-5
 OUT = 4.0
 
 
-Given = Mapping[str, Mapping[str, Any]]
-"""By engine and by lme4's name of a parameter, a profile that the package itself returned."""
+NativeProfiles = Mapping[str, Mapping[str, Any]]
+"""By engine and by a parameter's label, a profile that the package itself returned."""
 
 
 def curves(
     comparison: Comparison,
     which: Sequence[str] | None = None,
-    given: Given | None = None,
+    native: NativeProfiles | None = None,
     *,
     scale: str = "variance",
     with_profile_re: bool = False,
@@ -49,12 +49,12 @@ def curves(
     Parameters
     ----------
     comparison : fits of one model
-    which : lme4's names, ``.sig01``, ..., ``.sigma`` and the fixed effects'; by default every parameter
-    given : what a package's own function gave: MixedLM's ``profile_re``, or lme4's
-        ``as.data.frame(profile(fit, which = name))``; else the packages are asked
+    which : labels, ``sd_Time|tree``, ``sigma``, a fixed effect's name; by default every parameter
+    native : what a package's own function gave: MixedLM's ``profile_re``, or lme4's
+        ``as.data.frame(profile(fit, which = label, signames = FALSE))``; else the packages are asked
     scale : ``variance`` or ``sd``: on which variances are shown. Correlations and fixed effects stay what they are
-    with_profile_re : whether to ask MixedLM for its own curve of every variance of which none is given; each point is a
-        fit
+    with_profile_re : whether to ask MixedLM for its own curve of every variance without one; each point
+        is a fit
     level : how far MixedLM's curve goes, where it is asked
 
     Returns
@@ -64,33 +64,33 @@ def curves(
     """
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
-    made, rows = intervals.of(comparison, level), []
-    for each in made.chosen(which):
-        rows += _of_one(made, each, scale, given or {}, with_profile_re)
+    known, rows = intervals.of(comparison, level), []
+    for parameter in known.chosen(which):
+        rows += _of_one(known, parameter, scale, native or {}, with_profile_re)
     return pd.DataFrame(rows, columns=CURVES)
 
 
-def _points(given: Given, engine: str, label: str) -> pd.DataFrame | None:
+def _points(native: NativeProfiles, engine: str, label: str) -> pd.DataFrame | None:
     """The points of a package's own profile, if one is given."""
     question = statements(engine).own_profile
-    return question(given[engine][label], label) if question and label in given.get(engine, {}) else None
+    return question(native[engine][label], label) if question and label in native.get(engine, {}) else None
 
 
 class _Curves:
     """The rows of one parameter's curves: how it is called and shown, and the points as they are added."""
 
-    def __init__(self, made: Intervals, each: Parameter, scale: str) -> None:
-        kind, _, name = each.term.partition("__")
-        self.made, self.each = made, each
+    def __init__(self, known: Intervals, parameter: Parameter, scale: str) -> None:
+        kind, _, name = parameter.term.partition("__")
+        self.known, self.parameter = known, parameter
         self.squared = kind == "sd" and scale == "variance"
-        self.term = f"var__{name}" if self.squared else each.term
-        self.holds = "fixed effect" if each.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
+        self.term = f"var__{name}" if self.squared else parameter.term
+        self.holds = "fixed effect" if parameter.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
         self.rows: list[tuple[Any, ...]] = []
 
     def add(self, source: str, method: str, holds: str, value: np.ndarray, zeta: np.ndarray) -> None:
         """Points of a curve, as they are shown."""
         kept = np.isfinite(zeta) & (np.abs(zeta) <= OUT)
-        head = (self.each.effect, self.each.group, self.term, source, method, holds)
+        head = (self.parameter.effect, self.parameter.group, self.term, source, method, holds)
         for v, z in zip(np.asarray(value)[kept], np.asarray(zeta)[kept], strict=True):
             self.rows.append((*head, float(v), float(z), float(z * z)))
 
@@ -98,39 +98,41 @@ class _Curves:
         """A package's curve of a ratio to the residual variance, and the independent one."""
         zeta = signed_root(curve, int(curve["loglik"].to_numpy().argmax()))
         value = curve["value"].to_numpy()
-        self.add(engine, self.made.method, RATIO, value if self.squared else np.sqrt(value), zeta)
-        own, _ = self.made.ratio(self.each)
+        self.add(engine, self.known.method, RATIO, value if self.squared else np.sqrt(value), zeta)
+        own, _ = self.known.ratio(self.parameter)
         ratios, roots = _smooth(own)
         shown = np.array([ratio * own.residual_variance(ratio) for ratio in ratios])
-        self.add(INDEPENDENT, self.made.method, RATIO, shown if self.squared else np.sqrt(shown), roots)
+        self.add(INDEPENDENT, self.known.method, RATIO, shown if self.squared else np.sqrt(shown), roots)
 
     def add_profile(self, source: str, method: str, value: np.ndarray, zeta: np.ndarray) -> None:
         """A curve of the parameter itself."""
         self.add(source, method, self.holds, np.square(value) if self.squared else value, zeta)
 
 
-def _of_one(made: Intervals, each: Parameter, scale: str, given: Given, with_profile_re: bool) -> list[tuple[Any, ...]]:
-    drawn = _Curves(made, each, scale)
-    for engine in made.profiling_ratios:
-        curve = _points(given, engine, each.label)
+def _of_one(
+    known: Intervals, parameter: Parameter, scale: str, native: NativeProfiles, with_profile_re: bool
+) -> list[tuple[Any, ...]]:
+    drawn = _Curves(known, parameter, scale)
+    for engine in known.profiling_ratios:
+        curve = _points(native, engine, parameter.label)
         with suppress(IntervalError):
             if curve is None and with_profile_re:
-                curve = made.ratio_profile(engine, each)
+                curve = known.ratio_profile(engine, parameter)
         if curve is not None:
             drawn.add_ratio(engine, curve)
-    for engine in made.profiling:
-        curve = _points(given, engine, each.label)
+    for engine in known.profiling:
+        curve = _points(native, engine, parameter.label)
         if curve is not None:
             drawn.add_profile(engine, "ML", curve["value"].to_numpy(), curve["zeta"].to_numpy())
             continue
         with suppress(IntervalError):
-            found = made.stated_profile(engine, each.label)
+            stated = known.stated_profile(engine, parameter.label)
             # Where its search ended outside of what a model can be, it has no point of any profile.
-            value, zeta = (np.where(found.possible == 1, points, np.nan) for points in (found.value, found.zeta))
+            value, zeta = (np.where(stated.possible == 1, points, np.nan) for points in (stated.value, stated.zeta))
             drawn.add_profile(engine, "ML", value, zeta)
-    for method in dict.fromkeys(("ML", made.method)):
+    for method in dict.fromkeys(("ML", known.method)):
         with suppress(IntervalError):
-            drawn.add_profile(INDEPENDENT, method, *_smooth(made.profile(each, method)))
+            drawn.add_profile(INDEPENDENT, method, *_smooth(known.profile(parameter, method)))
     return drawn.rows
 
 
@@ -142,7 +144,7 @@ def _smooth(own: Profile) -> tuple[np.ndarray, np.ndarray]:
     return values, np.array([own.zeta(value) for value in values])
 
 
-def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95) -> list[Line]:
+def lines(comparison: Comparison, label: str, native: NativeProfiles, level: float = 0.95) -> list[Line]:
     """The packages' curves of one variance at common points: twice the fall of the log-likelihood from its top.
 
     The points are those of the profile that holds the ratio to the residual variance, MixedLM's. The other curves are
@@ -152,12 +154,12 @@ def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95)
     Parameters
     ----------
     comparison : fits of one model
-    label : lme4's name of the standard deviation, such as ``.sig01``
-    given : as in `curves`, at least one profile of the ratio
+    label : of the standard deviation, such as ``sd_Time|tree``
+    native : as in `curves`, at least one profile of the ratio
     """
-    made = intervals.of(comparison, level)
-    (each,) = made.chosen([label])
-    curves = {engine: curve for engine in given if (curve := _points(given, engine, label)) is not None}
+    known = intervals.of(comparison, level)
+    (parameter,) = known.chosen([label])
+    curves = {engine: curve for engine in native if (curve := _points(native, engine, label)) is not None}
     at, curve = next((engine, curve) for engine, curve in curves.items() if "loglik" in curve)
     splines = {}
     for engine, points in curves.items():
@@ -165,10 +167,10 @@ def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95)
             points = points.dropna().drop_duplicates("value").sort_values("value")
             spline = interpolate.CubicSpline(points["value"], points["zeta"], bc_type="natural")
             splines[engine] = spline, points["value"].min(), points["value"].max()
-    ratio, _ = made.ratio(each)
-    variance, by_ml = made.profile(each, made.method), made.profile(each, "ML")
-    top, found = float(curve["loglik"].max()), []
-    name = "" if made.method == "ML" else "profile_by_ml"
+    ratio, _ = known.ratio(parameter)
+    variance, by_ml = known.profile(parameter, known.method), known.profile(parameter, "ML")
+    top, all_lines = float(curve["loglik"].max()), []
+    name = "" if known.method == "ML" else "profile_by_ml"
     for value, loglik in curve.to_numpy():
         s = float(np.sqrt(value))
         fall = variance.zeta(s) ** 2
@@ -181,7 +183,7 @@ def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95)
             stated[engine], expected[engine] = float(spline(s)) ** 2, by_ml.zeta(s) ** 2
             if name:
                 definitions[engine] = name
-        found.append(
+        all_lines.append(
             Line(
                 SECTION,
                 f"twice the fall at {value:.6g}",
@@ -190,22 +192,22 @@ def lines(comparison: Comparison, label: str, given: Given, level: float = 0.95)
                 definitions,
                 expected,
                 fall if fall > NOTHING else 0.0,
-                each.effect,
-                each.group,
-                f"var__{each.term[4:]}",
+                parameter.effect,
+                parameter.group,
+                f"var__{parameter.term[4:]}",
                 absent,
-                short=made.short,
+                short=known.short,
             )
         )
-    return found
+    return all_lines
 
 
-def sheet(comparison: Comparison, label: str, given: Given, level: float = 0.95) -> Sheet:
+def sheet(comparison: Comparison, label: str, native: NativeProfiles, level: float = 0.95) -> Sheet:
     """`lines` as a sheet."""
     model = comparison.model
     head = {"dataset": model.dataset.id, "model": model.name, "method": model.method, "settings": comparison.settings}
     title = f"Twice the fall of the log-likelihood at MixedLM's points, {comparison.title}"
-    return Sheet(title, lines(comparison, label, given, level), head=head)
+    return Sheet(title, lines(comparison, label, native, level), head=head)
 
 
 def _ratio_at(own: Profile, value: float) -> float:

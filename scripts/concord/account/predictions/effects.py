@@ -6,7 +6,7 @@ import numpy as np
 
 from concord.account.line import Line
 from concord.account.predictions.sources import Sources
-from concord.inference.effects import Effect, by_effect, of, pairs, unit
+from concord.inference.effects import Effect, by_effect, effects_of, pairs, unit
 from concord.inference.prediction import Solution
 
 SECTION = "random effects"
@@ -15,7 +15,7 @@ SECTION = "random effects"
 def lines(sources: Sources) -> list[Line]:
     """Every effect of every term, all its levels in a line."""
     design = sources.comparison.model.design
-    units = {effect: unit(design, effect, sources.deviation**2) for effect in of(design)}
+    units = {effect: unit(design, effect, sources.deviation**2) for effect in effects_of(design)}
     expected = {source.label: _conditional(source.solution) for source in sources.all}
     whose = {
         (t, j): {"effect": "ran_vals", "group": design.terms[t].group, "term": design.terms[t].names[j]}
@@ -48,7 +48,7 @@ def lines(sources: Sources) -> list[Line]:
         )
 
     def conditional(one: Effect, other: Effect) -> list[Line]:
-        first, second = (whose[each]["term"] for each in (one, other))
+        first, second = (whose[effect]["term"] for effect in (one, other))
         same = one == other
         return sources.line(
             SECTION,
@@ -72,14 +72,14 @@ def lines(sources: Sources) -> list[Line]:
             "standardized_effect",
             "standardized",
             lambda source: source.solution.modes[t][:, j] / np.sqrt(source.fit.covariances[t][j, j]),
-            part=lambda given: given[t, j],
+            part=lambda matrix: matrix[t, j],
             **whose[t, j],
         )
 
-    made = [predicted(*each) for each in units] + [errors(*each) for each in units]
-    made += [conditional(one, other) for one, other in next(iter(expected.values()))]
-    made += [standardized(*each) for each in units]
-    return [line for found in made for line in found]
+    groups = [predicted(*pair) for pair in units] + [errors(*pair) for pair in units]
+    groups += [conditional(one, other) for one, other in next(iter(expected.values()))]
+    groups += [standardized(*pair) for pair in units]
+    return [line for group in groups for line in group]
 
 
 def _stated(errors: np.ndarray) -> np.ndarray | None:
@@ -89,7 +89,7 @@ def _stated(errors: np.ndarray) -> np.ndarray | None:
 
 def _conditional(solution: Solution) -> dict[tuple[Effect, Effect], np.ndarray]:
     """The solution's conditional covariances by pair of effects of one level, shape (levels,)."""
-    found: dict[tuple[Effect, Effect], np.ndarray] = {}
-    for terms, given, _ in solution.by_group:
-        found |= pairs(of(solution.design, terms), given)
-    return dict(sorted(found.items(), key=lambda each: (each[0][0] != each[0][1], each[0])))
+    covariances: dict[tuple[Effect, Effect], np.ndarray] = {}
+    for terms, covariance, _ in solution.by_group:
+        covariances |= pairs(effects_of(solution.design, terms), covariance)
+    return dict(sorted(covariances.items(), key=lambda item: (item[0][0] != item[0][1], item[0])))

@@ -27,7 +27,7 @@ def lines(sources: Sources) -> list[Line]:
             scale=1.0,
         )
 
-    return [each for i, name in enumerate(QUANTITIES) for each in line(i, name)]
+    return [row for i, name in enumerate(QUANTITIES) for row in line(i, name)]
 
 
 def shares(fixed: float, random: float, residual: float) -> tuple[float, float, float, float]:

@@ -38,7 +38,7 @@ def fitted_lines(sources: Sources) -> list[Line]:
     def pearson(source: Source) -> np.ndarray:
         return (residual if source.said.definitions.get("pearson") == "pearson_not_scaled" else scaled)(source)
 
-    found = []
+    lines = []
     for quantity, name, expected, scale in (
         ("fitted values, fixed and random effects", "fitted", conditional, sources.deviation),
         ("fitted values, fixed effects only", "fitted_fixed", marginal, sources.deviation),
@@ -48,8 +48,8 @@ def fitted_lines(sources: Sources) -> list[Line]:
         ("residuals over their deviation", "scaled", scaled, np.nan),
         ("residuals called Pearson's", "pearson", pearson, np.nan),
     ):
-        found += sources.line(FITTED, quantity, "fitted_value", name, expected, scale=scale)
-    return found
+        lines += sources.line(FITTED, quantity, "fitted_value", name, expected, scale=scale)
+    return lines
 
 
 def new_lines(sources: Sources) -> list[Line]:
@@ -73,7 +73,7 @@ def new_lines(sources: Sources) -> list[Line]:
 
     # A row that lacks a number has no prediction.
     whole = sources.all[0].solution.predict(rows, errors=False)["estimate"].notna().to_numpy()
-    found = []
+    lines = []
     for quantity, name, random, which in (
         ("predictions, fixed effects only", "new_fixed", False, whole),
         ("predictions, known levels", "new", True, whole & rows.known),
@@ -81,7 +81,7 @@ def new_lines(sources: Sources) -> list[Line]:
     ):
         if not which.any():
             continue
-        found += sources.line(
+        lines += sources.line(
             PREDICTED,
             quantity,
             "fitted_value",
@@ -91,4 +91,4 @@ def new_lines(sources: Sources) -> list[Line]:
             scale=sources.deviation,
             otherwise="" if rows.known[which].any() else "new, unknown levels",
         )
-    return found
+    return lines

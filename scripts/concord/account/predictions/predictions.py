@@ -70,8 +70,8 @@ def predictions_table(comparison: Comparison, new: pd.DataFrame | None = None) -
         table = new.copy()
         table["random"] = np.where(rows.known, "known", "unknown") if random else "none"
         for source in sources.all:
-            given = np.asarray(source.said.values.get(name, np.full(len(new), np.nan)), float)
-            table[source.label] = given + (rows.offset if source.without_offset else 0.0)
+            values = np.asarray(source.said.values.get(name, np.full(len(new), np.nan)), float)
+            table[source.label] = values + (rows.offset if source.without_offset else 0.0)
         if solution:
             errors = solution.predict(rows, random)
             table[INDEPENDENT] = errors.pop("estimate").to_numpy()

@@ -44,7 +44,7 @@ class Sources:
     def __init__(self, comparison: Comparison, new: pd.DataFrame) -> None:
         self.comparison, self.new = comparison, new
         self.all: list[Source] = []
-        self.absent = {each.engine: f"no fit: {each.reason}" for each in comparison.absent}
+        self.absent = {absence.engine: f"no fit: {absence.reason}" for absence in comparison.absent}
         for label, fit in zip(comparison.labels, comparison.fits, strict=True):
             if fit.violation:
                 self.absent[label] = f"its fit is of another model: {fit.violation}"
@@ -64,7 +64,7 @@ class Sources:
     @property
     def deviation(self) -> float:
         """The largest residual standard deviation of the fits."""
-        return float(np.sqrt(max(each.fit.residual_variance for each in self.all)))
+        return float(np.sqrt(max(source.fit.residual_variance for source in self.all)))
 
     def line(
         self,
@@ -105,19 +105,19 @@ class Sources:
         ]
 
 
-def _with_effects(fit: Fit, given: Predictions) -> Predictions:
+def _with_effects(fit: Fit, predictions: Predictions) -> Predictions:
     """What a package says, with the random effects that the fit holds, which tables and pictures show: ``random`` and
     ``errors``, the same table twice.
     """
-    if "random" in given.absent:
-        return given
+    if "random" in predictions.absent:
+        return predictions
     try:
         table = fit.random_effects
     except Exception as error:  # whatever a package stops with is what it has to say
         why = dict.fromkeys(("random", "errors"), f"it stopped with: {first_line(error)}")
-        return replace(given, absent=why | dict(given.absent))
-    held = {name: table for name in ("random", "errors") if name not in given.absent}
-    return replace(given, values={**given.values, **held})
+        return replace(predictions, absent=why | dict(predictions.absent))
+    held = {name: table for name in ("random", "errors") if name not in predictions.absent}
+    return replace(predictions, values={**predictions.values, **held})
 
 
 def at_reference(comparison: Comparison) -> Solution | None:

@@ -239,20 +239,20 @@ def from_native(
     )
 
 
-def _covariances(given: list[Term], model: Model) -> tuple[tuple[Matrix, ...], list[Coding]]:
+def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], list[Coding]]:
     """The covariance matrices in the order of the model's terms, and how lmer has each term's columns.
 
     lmer sorts terms by their number of levels.
     """
-    left = list(given)
+    left = list(terms)
     covariances, codings = [], []
     for term in model.design.terms:
         wanted = f"({', '.join(term.names)} | {term.group})"
-        same = [each for each in left if each.group == term.group and len(each.columns) == len(term.names)]
+        same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
         if not same:
             raise EngineError(f"the lmer fit has no random term {wanted}")
-        recoded = [(each, between(each.matrix.reshape(len(each.codes), -1), term.matrix)) for each in same]
-        fitting = [(each, back) for each, back in recoded if back is not None and same_groups(each.codes, term.codes)]
+        recoded = [(part, between(part.matrix.reshape(len(part.codes), -1), term.matrix)) for part in same]
+        fitting = [(part, back) for part, back in recoded if back is not None and same_groups(part.codes, term.codes)]
         if not fitting:
             raise EngineError(f"the lmer fit has other groups or numbers in {wanted}")
         chosen, back = fitting[0]
@@ -266,12 +266,12 @@ def _covariances(given: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
 
 def _random_effects(native: Any, model: Model, codings: list[Coding]) -> pd.DataFrame:
     """In the model's coding; where lmer had a recombination of its columns, without standard errors."""
-    given = pd.DataFrame(r.from_r(r.call(room()["random_effects"], native)))
+    effects = pd.DataFrame(r.from_r(r.call(room()["random_effects"], native)))
     tables = []
     for term, (group, columns, back) in zip(model.design.terms, codings, strict=True):
-        mine = given[(given["group"] == group) & given["term"].isin(columns)]
-        values = mine.pivot(index="level", columns="term", values="estimate")[list(columns)]
-        errors = mine.pivot(index="level", columns="term", values="std_error")[list(columns)].to_numpy()
+        rows = effects[(effects["group"] == group) & effects["term"].isin(columns)]
+        values = rows.pivot(index="level", columns="term", values="estimate")[list(columns)]
+        errors = rows.pivot(index="level", columns="term", values="std_error")[list(columns)].to_numpy()
         permuted = np.isin(back, (0.0, 1.0)).all()
         carried = values.to_numpy() @ back.T
         spread = errors @ back.T if permuted else np.full_like(carried, np.nan)

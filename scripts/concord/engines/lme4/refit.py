@@ -119,7 +119,7 @@ class _Refit:
         except r.RError as error:
             seconds = time.perf_counter() - started
             return Replicate.failed(self._model, "lme4", self._settings, str(error), seconds, ())
-        numbers, messages = np.array(ran[0]), tuple(str(each) for each in ran[1])
+        numbers, messages = np.array(ran[0]), tuple(str(message) for message in ran[1])
         loglik, residual_variance, converged, seconds = numbers[:4].tolist()
         p = len(self._back)
         factors, rest = self._shape.factors(numbers[4:]), numbers[4 + self._shape.m :]

@@ -141,10 +141,10 @@ class _Form:
 
     def arguments(self) -> tuple[Any, ...]:
         """The same in R's objects."""
-        made = r.call("list", **{each.group: list(each.joined) for each in self.levels if each.joined})
-        independent = r.call("as.logical", np.array([float(each.independent) for each in self.levels]))
-        columns, groups = ([getattr(each, what) for each in self.levels] for what in ("columns", "group"))
-        return self.fixed, columns, groups, independent, made
+        joined = r.call("list", **{level.group: list(level.joined) for level in self.levels if level.joined})
+        independent = r.call("as.logical", np.array([float(level.independent) for level in self.levels]))
+        columns, groups = ([getattr(level, what) for level in self.levels] for what in ("columns", "group"))
+        return self.fixed, columns, groups, independent, joined
 
 
 def _form(model: Model) -> _Form:
@@ -154,32 +154,32 @@ def _form(model: Model) -> _Form:
         # nlme pastes the names of variables into a text and has R run it.
         if not re.fullmatch(r"[^\W\d_][\w.]*", name) or syntax.quoted(name) == f"`{name}`" and name.isascii():
             raise engine.CannotExpress("nlme", f"the variable {name!r}, which is not a plain name")
-    found = levels(model.design)
-    if found is None:
+    nested = levels(model.design)
+    if nested is None:
         raise engine.CannotExpress("nlme", f"{shown} with one chain of grouping factors, each nested in the last")
     outside: set[str] = set()
-    made = []
-    for terms in found:
+    forms = []
+    for terms in nested:
         trees = [formula.tree.random[i] for i in terms]
-        names = [each for each in syntax.variables(trees[0].group) if each not in outside]
+        names = [variable for variable in syntax.variables(trees[0].group) if variable not in outside]
         group = names[0] if len(names) == 1 else "_".join(names)
         outside |= set(syntax.variables(trees[0].group))
         joined = tuple(names) if len(names) > 1 else ()
         if len(terms) == 1:
-            made.append(_Level(terms, formula.random[terms[0]].columns, group, joined, False))
+            forms.append(_Level(terms, formula.random[terms[0]].columns, group, joined, False))
             continue
         if any(len(model.design.terms[i].names) > 1 for i in terms):
             raise engine.CannotExpress("nlme", f"{shown}: some effects correlated, some not, on one grouping factor")
-        slopes = [":".join(map(syntax.written, each.terms[0])) for each in trees if each.terms]
-        columns = " + ".join(["1" if any(each.intercept for each in trees) else "0", *slopes])
-        made.append(_Level(terms, columns, group, joined, True))
+        slopes = [":".join(map(syntax.written, tree.terms[0])) for tree in trees if tree.terms]
+        columns = " + ".join(["1" if any(tree.intercept for tree in trees) else "0", *slopes])
+        forms.append(_Level(terms, columns, group, joined, True))
     room = r.source(_R.parents[2] / "models" / "formula.R")
     if not formula.tree.offsets:
-        return _Form(r.call(room["fixed_formula"], expression(formula)), tuple(made))
+        return _Form(r.call(room["fixed_formula"], expression(formula)), tuple(forms))
     # lme leaves offsets out without a word.
-    less = "".join(f" - ({syntax.written(each)})" for each in formula.tree.offsets)
+    less = "".join(f" - ({syntax.written(offset)})" for offset in formula.tree.offsets)
     text = f"I({syntax.written(formula.tree.response)}{less}) ~ {syntax.written(formula.tree.fixed)}"
-    return _Form(r.call(_room()["formula_from"], text), tuple(made))
+    return _Form(r.call(_room()["formula_from"], text), tuple(forms))
 
 
 def _room() -> Any:
@@ -222,25 +222,25 @@ def from_native(
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
     design = model.design
     check("lme fit", model, got.reml, got.y)
-    found = levels(design) or ((0,),)
-    if len(got.levels) != len(found):
+    nested = levels(design) or ((0,),)
+    if len(got.levels) != len(nested):
         raise EngineError(f"the lme fit has other groups than {model.id}: {len(got.levels)} levels of grouping")
-    factors = [(design.terms[i], given.groups) for terms, given in zip(found, got.levels, strict=True) for i in terms]
+    factors = [(design.terms[i], level.groups) for terms, level in zip(nested, got.levels, strict=True) for i in terms]
     check("lme fit", model, got.reml, got.y, factors)
     if not got.plain:
         raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
-    columns = [[name for i in terms for name in design.terms[i].names] for terms in found]
-    same = all(sorted(given.columns) == sorted(names) for given, names in zip(got.levels, columns, strict=True))
+    columns = [[name for i in terms for name in design.terms[i].names] for terms in nested]
+    same = all(sorted(level.columns) == sorted(names) for level, names in zip(got.levels, columns, strict=True))
     if sorted(got.names) != sorted(design.names) or not same:
         raise EngineError(f"the lme fit has other terms than {model.id}")
     fixed = [got.names.index(name) for name in design.names]
     if not same_numbers(got.expected, design.X @ got.fixed[fixed]):
         raise EngineError(f"the lme fit has other numbers in its fixed effects than {model.id}: another coding")
     covariances: list[Matrix] = [np.empty(0)] * len(design.terms)
-    for terms, given in zip(found, got.levels, strict=True):
+    for terms, level in zip(nested, got.levels, strict=True):
         for i in terms:
-            order = [given.columns.index(name) for name in design.terms[i].names]
-            covariances[i] = given.covariance[np.ix_(order, order)]
+            order = [level.columns.index(name) for name in design.terms[i].names]
+            covariances[i] = level.covariance[np.ix_(order, order)]
     return Fit(
         model=model,
         engine="nlme",
@@ -253,7 +253,7 @@ def from_native(
         seconds=seconds,
         call=call or got.call,
         summarize=lambda: r.text(r.call(_room()["summary_text"], native)),
-        predict=partial(_random_effects, native, model, [each.groups for each in got.levels]),
+        predict=partial(_random_effects, native, model, [level.groups for level in got.levels]),
         native=native,
     )
 
@@ -272,9 +272,9 @@ def _random_effects(native: Any, model: Model, groups: list[list[str]]) -> pd.Da
     """Without standard errors: nlme gives none."""
     tables = r.records(RandomEffects, r.call(_room()["random_effects"], native))
     rows = []
-    for terms, given, got in zip(levels(model.design) or ((0,),), groups, tables, strict=True):
+    for terms, codes, got in zip(levels(model.design) or ((0,),), groups, tables, strict=True):
         for term in (model.design.terms[i] for i in terms):
-            called = dict(zip(given, (term.levels[code] for code in term.codes), strict=True))
+            called = dict(zip(codes, (term.levels[code] for code in term.codes), strict=True))
             for name in term.names:
                 column = got.estimate[:, got.term.index(name)]
                 rows += [

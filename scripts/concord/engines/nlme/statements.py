@@ -186,13 +186,15 @@ def from_logarithms(at: np.ndarray, covariance: np.ndarray, design: Design) -> t
     return jacobian, np.sqrt(np.diag(jacobian @ covariance @ jacobian.T))
 
 
-def rounding(at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit, value: float = 0.0) -> np.ndarray:
+def rounding(
+    at: np.ndarray, covariance: np.ndarray, jacobian: np.ndarray, fit: Fit, value: float = 0.0, step: float = STEP
+) -> np.ndarray:
     """What the rounding of nlme's log-likelihood can do to its standard errors, to the first order, shape (k,).
 
-    Four values are differenced over the product of two steps; the rounding of each is that of `resolution`, or `value`
-    where that is more.
+    Four values are differenced over the product of two steps, `step` of the parameters; the rounding of each value is
+    that of `resolution`, or `value` where that is more.
     """
-    steps = STEP * np.maximum(np.abs(at), LEAST)
+    steps = step * np.maximum(np.abs(at), LEAST)
     error = 4 * max(resolution(fit), value) / np.outer(steps, steps)
     through = np.abs(jacobian @ covariance)
     moved = np.einsum("ki,ij,kj->k", through, error, through)
@@ -254,7 +256,7 @@ def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """As the engine has the random effects themselves: by the names that nlme has for its groups."""
-    design, found = fit.model.design, {}
+    design, effects = fit.model.design, {}
     got = r.records(RandomEffects, r.call(_room()["standardized"], fit.native))
     found_in = described_by(fit.native).levels
     for terms, table, level in zip(levels(design) or ((0,),), got, found_in, strict=True):
@@ -262,8 +264,8 @@ def _standardized(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
             term = design.terms[t]
             places = [table.level.index(level.groups[row]) for row in first_rows(term)]
             for j, name in enumerate(term.names):
-                found[t, j] = table.estimate[places, table.term.index(name)]
-    return {"standardized": found}
+                effects[t, j] = table.estimate[places, table.term.index(name)]
+    return {"standardized": effects}
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -278,17 +280,21 @@ def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
         return own
     wider: WaldIntervals = fit.ask(_intervals, level, WIDE)
     said, design = fit.ask(summary), fit.model.design
-    off = np.zeros(len(keys(design)))
+    off = off_wider = np.zeros(len(keys(design)))
     if said.at is not None and said.stated is not None:
         off = rounding(said.at, said.stated, np.eye(len(said.at)), fit, lost)
+        # The covariance matrix by nlme's own steps may itself be lost.
+        kept = said.stated if said.wide is None else said.wide
+        off_wider = rounding(said.at, kept, np.eye(len(said.at)), fit, lost, WIDE)
     places = {key[1:]: k for k, key in enumerate(keys(design)[len(design.names) :])}
     components: dict[tuple[str, str], tuple[Statement, ...]] = {}
     for (group, term), (stated,) in own.components.items():
-        lost_here = float(off[places[group, term.replace("sd__", "var__").replace("cor__", "cov__")]])
-        components[group, term] = (replace(stated, rounding=lost_here),)
+        place = places[group, term.replace("sd__", "var__").replace("cor__", "cov__")]
+        components[group, term] = (replace(stated, rounding=float(off[place])),)
         for other in wider.components.get((group, term), ()):
             if is_lost(stated.value, other.value):
-                better = replace(other, source=f"{fit.engine}, wider steps", quantity=f".relStep = {WIDE:g}")
+                source, quantity = f"{fit.engine}, wider steps", f".relStep = {WIDE:g}"
+                better = replace(other, source=source, quantity=quantity, rounding=float(off_wider[place]))
                 components[group, term] += (better,)
     return replace(own, components=components)
 
@@ -320,15 +326,15 @@ def _intervals(fit: Fit, level: float, step: float | None) -> WaldIntervals:
     fixed = {name: Statement((float(a), float(b)), "interval_student") for name, (a, b) in ends}
     if got["reason"]:
         return WaldIntervals(fixed, without=" ".join(got["reason"][0].split()))
-    found = {("Residual", "sd__Observation"): got["sigma"]}
+    pairs = {("Residual", "sd__Observation"): got["sigma"]}
     for terms, names, both in zip(levels(design) or ((0,),), got["names"], got["components"], strict=True):
         own = dict(zip(names, both.reshape(-1, 2), strict=True))
         for term in (design.terms[i] for i in terms):
             for i, second in enumerate(term.names):
-                found[term.group, f"sd__{second}"] = own[f"sd({second})"]
+                pairs[term.group, f"sd__{second}"] = own[f"sd({second})"]
                 for first in term.names[:i]:
                     pair = own.get(f"cor({first},{second})", own.get(f"cor({second},{first})"))
-                    found[term.group, f"cor__{first}.{second}"] = pair
+                    pairs[term.group, f"cor__{first}.{second}"] = pair
     return WaldIntervals(
-        fixed, {key: (Statement(tuple(map(float, pair)), "interval_of_logarithm"),) for key, pair in found.items()}
+        fixed, {key: (Statement(tuple(map(float, pair)), "interval_of_logarithm"),) for key, pair in pairs.items()}
     )

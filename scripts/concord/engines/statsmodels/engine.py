@@ -68,7 +68,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
         f"{name} on variance components": (components, {"method": name, **options})
         for name, options in DERIVATIVE_FREE.items()
     }
-    return tuned(model, written, lambda _, given: _run(model, *given), otherwise)
+    return tuned(model, written, lambda _, options: _run(model, *options), otherwise)
 
 
 def optimizers() -> tuple[str, ...]:
@@ -147,19 +147,19 @@ def call(model: Model, options: dict[str, Any] | None = None) -> str:
 
 
 def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> str:
-    given = model.dataset.id if model.dataset.id.isidentifier() and not iskeyword(model.dataset.id) else "table"
-    table = "data" if form.setup else given
-    setup = [f"data = {given}.copy()", *form.setup] if form.setup else []
+    name = model.dataset.id if model.dataset.id.isidentifier() and not iskeyword(model.dataset.id) else "table"
+    table = "data" if form.setup else name
+    setup = [f"data = {name}.copy()", *form.setup] if form.setup else []
     groups = f"np.ones(len({table}))" if form.group is None else f"{table}[{literal(form.group)}]"
     random = "".join(f", {key}={value}" for key, value in _random(form, literal).items())
     arguments = _arguments({"reml": model.reml, **(options or {})})
-    made = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
+    fitted = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
     if not form.independent:
-        return "\n".join([*setup, f"{made}.fit({arguments})"])
+        return "\n".join([*setup, f"{fitted}.fit({arguments})"])
     return "\n".join(
         [
             *setup,
-            f"model = {made}",
+            f"model = {fitted}",
             "free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))",
             f"model.fit(free=free, {arguments})",
         ]
@@ -212,7 +212,7 @@ def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.
         except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
             raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
     seconds = time.perf_counter() - started
-    messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
+    messages = tuple(dict.fromkeys(f"{message.category.__name__}: {message.message}" for message in said))
     return from_native(result, model, messages=messages, seconds=seconds, call=_code(model, form, options))
 
 
@@ -267,9 +267,9 @@ def from_native(
     results = getattr(native, "_results", native)
     if not hasattr(results, "cov_re"):
         raise EngineError(f"this is not a result of MixedLM: {type(native).__name__}")
-    made = results.model
-    check("MixedLM result", model, bool(results.reml), made.endog)
-    coding = coding_of(made, model)
+    native_model = results.model
+    check("MixedLM result", model, bool(results.reml), native_model.endog)
+    coding = coding_of(native_model, model)
     covariances, violation = coding.covariances(results)
     fixed, std_error = coding.fixed_effects(results)
     return Fit(

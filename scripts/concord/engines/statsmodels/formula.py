@@ -52,8 +52,8 @@ class MixedLMForm:
         # Written by `concord.engines.statsmodels.patsy` from the checked tree, and the same text as in the listing.
         room: dict[str, Any] = {"np": np, "data": data.copy()}
         exec("\n".join(self.setup), room)
-        made: pd.DataFrame = room["data"]
-        return made
+        frame: pd.DataFrame = room["data"]
+        return frame
 
 
 def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bool = True) -> MixedLMForm:
@@ -105,14 +105,14 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bo
     if len(correlated) > 1 or len(possible) < len(correlated):
         kept = possible[:1]
         nearest = _uncorrelated(formula, design, frame, [i for i in correlated if i not in kept])
-        raise CannotExpress("MixedLM", _why(formula, design, correlated, possible, top), nearest)
+        raise CannotExpress("MixedLM", _why(formula, correlated, possible, top), nearest)
     if correlated:
         return _Plan(top, correlated[0], False)
     intercepts = [i for i in on_top if formula.tree.random[i].intercept]
     return _Plan(top, next(iter([*intercepts, *on_top]), None), False)
 
 
-def _why(formula: Formula, design: Design, correlated: list[int], possible: list[int], top: int | None) -> str:
+def _why(formula: Formula, correlated: list[int], possible: list[int], top: int | None) -> str:
     misplaced = [i for i in correlated if i not in possible]
     if not misplaced:
         shown = " + ".join(_term(formula, i) for i in correlated)
@@ -152,18 +152,18 @@ def _write(formula: Formula, design: Design, frame: pd.DataFrame, plan: _Plan, w
     if tree.offsets:
         parts = [tree.response, *tree.offsets]
         writer.called.add("I")
-        response = f"I({' - '.join(_operand(writer.arithmetic(each), each) for each in parts)})"
+        response = f"I({' - '.join(_operand(writer.arithmetic(part), part) for part in parts)})"
     elif isinstance(tree.response, Name):
         response = writer.name(tree.response.name)
     else:
         response = writer.terms(Call("I", (tree.response,), ("",)) if _is_sum(tree.response) else tree.response)
     fixed = f"{response} ~ {writer.terms(tree.fixed)}"
     groups: list[str] = []  # statements that need the final rows
-    group = None if plan.top is None else _group(tree.random[plan.top], design, frame, writer, groups)
+    group = None if plan.top is None else _group(tree.random[plan.top], writer, groups)
     components: dict[str, str] = {}
     if plan.independent:
-        slopes = [_slope(each, writer) for each in tree.random if not each.intercept]
-        block: str | None = " + ".join(["1" if any(each.intercept for each in tree.random) else "0", *slopes])
+        slopes = [_slope(part, writer) for part in tree.random if not part.intercept]
+        block: str | None = " + ".join(["1" if any(part.intercept for part in tree.random) else "0", *slopes])
     else:
         block = None if plan.block is None else writer.terms(tree.random[plan.block].columns)
         for i in range(len(tree.random)):
@@ -186,7 +186,7 @@ def _operand(text: str, node: Node) -> str:
 
 def _slope(tree: RandomTree, writer: Writer) -> str:
     """The one column of a term without intercept, or ``1``."""
-    return ":".join(writer.factor(each) for each in tree.terms[0]) if tree.terms else "1"
+    return ":".join(writer.factor(term) for term in tree.terms[0]) if tree.terms else "1"
 
 
 def _component(
@@ -199,13 +199,15 @@ def _component(
     if plan.top is not None and same_groups(term.codes, design.terms[plan.top].codes):
         return name, slope if slope == "1" else f"0 + {slope}"
     outer = set() if plan.top is None else set(variables(formula.tree.random[plan.top].group))
-    needed = _deciding([each for each in variables(tree.group) if each not in outer], i, design, frame, plan)
-    sizes = [frame[each].iloc[design.rows].nunique() for each in needed]
+    needed = _deciding(
+        [variable for variable in variables(tree.group) if variable not in outer], i, design, frame, plan
+    )
+    sizes = [frame[variable].iloc[design.rows].nunique() for variable in needed]
     if len(needed) > 1 and np.prod(sizes, dtype=float) > 4 * len(term.levels):
         # Most combinations do not occur: a column of those that do, instead of a column for every one that might.
         factors = f"C({_combination(needed, writer, groups)})"
     else:
-        factors = ":".join(_indicators(each, frame, plan.top is not None, writer) for each in needed)
+        factors = ":".join(_indicators(variable, frame, plan.top is not None, writer) for variable in needed)
     writer.called.add("C")
     return name, f"0 + {factors}" if slope == "1" else f"0 + {factors}:{slope}"
 
@@ -232,16 +234,16 @@ def _joint(codes: list[np.ndarray]) -> np.ndarray:
 
 def _combination(names: list[str], writer: Writer, groups: list[str]) -> str:
     """A new column with a number for every combination of several columns' values."""
-    columns = ", ".join(literal(writer.column(each)) for each in names)
+    columns = ", ".join(literal(writer.column(name)) for name in names)
     for step in groups:
         if f".groupby([{columns}]," in step:
             return step.split('"')[1]
-    made = writer.new("_".join(names))
-    groups.append(f'data["{made}"] = data.groupby([{columns}], observed=True).ngroup()')
-    return made
+    column = writer.new("_".join(names))
+    groups.append(f'data["{column}"] = data.groupby([{columns}], observed=True).ngroup()')
+    return column
 
 
-def _group(tree: RandomTree, design: Design, frame: pd.DataFrame, writer: Writer, groups: list[str]) -> str:
+def _group(tree: RandomTree, writer: Writer, groups: list[str]) -> str:
     names = variables(tree.group)
     return writer.column(names[0]) if len(names) == 1 else _combination(list(names), writer, groups)
 
@@ -254,8 +256,8 @@ def _steps(formula: Formula, design: Design, frame: pd.DataFrame, writer: Writer
     steps += writer.steps
     steps += rows_kept(design, frame, formula.variables, writer.column)
     coded = set(variables(formula.tree.fixed))
-    for each in formula.tree.random:
-        coded |= set(variables(each.columns))
+    for part in formula.tree.random:
+        coded |= set(variables(part.columns))
     for name in formula.variables:
         column = frame[name]
         levels = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else ()
@@ -287,10 +289,10 @@ def _uncorrelated(formula: Formula, design: Design, frame: pd.DataFrame, which: 
         grouped = written(tree.group)
         alone = [f"(1 | {grouped})"] if tree.intercept else []
         for factors in tree.terms:
-            numbers = [each for each in factors if not _is_factor(each, frame)]
-            if any(isinstance(each, Call) and each.function == "poly" for each in numbers):
+            numbers = [factor for factor in factors if not _is_factor(factor, frame)]
+            if any(isinstance(number, Call) and number.function == "poly" for number in numbers):
                 return None
-            names = [name for each in factors if each not in numbers for name in variables(each)]
+            names = [name for factor in factors if factor not in numbers for name in variables(factor)]
             group = ":".join([grouped, *map(quoted, names)])
             if names:
                 outer = design.terms[i].codes

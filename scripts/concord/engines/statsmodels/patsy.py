@@ -97,7 +97,7 @@ class Writer:
             space = "" if function in (":", "/", "%in%") else " "
             sign = ":" if function == "%in%" else function
             added = added and function in ("+", "-")
-            return f"{space}{sign}{space}".join(self.terms(each, inside_power, added) for each in arguments)
+            return f"{space}{sign}{space}".join(self.terms(argument, inside_power, added) for argument in arguments)
         return self._function(node, inside_power)
 
     def factor(self, node: Node) -> str:
@@ -161,25 +161,25 @@ class Writer:
         function, arguments = node.function, node.arguments
         if function in ELEMENTWISE and function != "I":
             self.called.add("np")
-            given = [self._number(each, name) for each in arguments]
-            bases = "".join(f" / np.log({each})" for each in given[1:])
-            return f"np.{function}({given[0]}){bases}" if not bases else f"(np.log({given[0]}){bases})"
+            numbers = [self._number(argument, name) for argument in arguments]
+            bases = "".join(f" / np.log({number})" for number in numbers[1:])
+            return f"np.{function}({numbers[0]}){bases}" if not bases else f"(np.log({numbers[0]}){bases})"
         if function == "I":
             return f"({self._number(arguments[0], name)})"
         if function == "(":
             return f"({self._number(arguments[0], name)})"
         if function == "scale":
-            made = self.scale(node)
-            return name(made)
+            scaled = self.scale(node)
+            return name(scaled)
         if function == "^":
-            base, power = (self._number(each, name) for each in arguments)
+            base, power = (self._number(argument, name) for argument in arguments)
             if self._exact(arguments):
                 return f"{base}**{power}"
             self.called.add("np")
             return f"np.float_power({base}, {power})"
         if function in ("+", "-", "*", "/"):
-            given = [self._number(each, name) for each in arguments]
-            return f"{function}{given[0]}" if len(given) == 1 else f" {function} ".join(given)
+            numbers = [self._number(argument, name) for argument in arguments]
+            return f"{function}{numbers[0]}" if len(numbers) == 1 else f" {function} ".join(numbers)
         raise CannotExpress("MixedLM", f"{function} in the middle of a calculation")
 
     def _exact(self, arguments: Sequence[Node]) -> bool:
@@ -204,9 +204,9 @@ class Writer:
         """The column that holds ``scale(x, center, scale)``."""
         if node in self._made:
             return self._made[node][0]
-        given = {"center": True, "scale": True, **options(node)}
+        chosen = {"center": True, "scale": True, **options(node)}
         column, source = self._source(node, "scale")
-        center, scale = given["center"], given["scale"]
+        center, scale = chosen["center"], chosen["scale"]
         if center is True:
             source_, spread = f"({source} - {source}.mean())", f"{source}.std()"
         else:
@@ -224,13 +224,13 @@ class Writer:
         """The columns that hold ``poly(x, degree, raw)``, as they are written in a formula."""
         if node in self._made:
             return self._made[node]
-        given = {"degree": 1.0, "raw": False, **options(node)}
-        degree, first = int(given["degree"]), node.arguments[0]
-        if given["raw"]:
+        chosen = {"degree": 1.0, "raw": False, **options(node)}
+        degree, first = int(chosen["degree"]), node.arguments[0]
+        if chosen["raw"]:
             self.called.add("I")
             base = first if isinstance(first, Name) else Call("(", (first,), ("",))
             powers = [Call("^", (base, Value(float(power))), ("", "")) for power in range(2, degree + 1)]
-            return [self.terms(Call("I", (each,), ("",))) for each in (base, *powers)]
+            return [self.terms(Call("I", (term,), ("",))) for term in (base, *powers)]
         column, source = self._source(node, "poly")
         columns = [self.new(f"{column}_{power}") for power in range(1, degree + 1)]
         self.steps += [
@@ -277,6 +277,6 @@ def rows_kept(design: Design, frame: pd.DataFrame, names: Sequence[str], column:
         return steps
     complete = frame[list(names)].notna().all(axis=1).to_numpy()
     if np.array_equal(np.flatnonzero(complete), design.rows):
-        return [*steps, f"data = data.dropna(subset=[{', '.join(literal(column(each)) for each in names)}])"]
+        return [*steps, f"data = data.dropna(subset=[{', '.join(literal(column(name)) for name in names)}])"]
     left_out = sorted(set(range(len(frame))) - set(design.rows.tolist()))
     return [*steps, f"data = data.drop(index=data.index[{left_out}])"]

@@ -40,11 +40,11 @@ def refitters(model: Model, settings: str, *, warm: bool = False, thorough: bool
     first = _Refit(model, settings, {})
     if settings != "tuned":
         return [first]
-    ways: list[Refit] = [first.by({"method": name, **each}) for name, each in GRADIENT_BASED.items()]
+    ways: list[Refit] = [first.by({"method": name, **options}) for name, options in GRADIENT_BASED.items()]
     if thorough:
         # They are deaf to `free=`, which has the same model in MixedLM's other words.
         other = first if not first.free else _Refit(model, settings, {}, constrained=False)
-        ways += [other.by({"method": name, **each}) for name, each in DERIVATIVE_FREE.items()]
+        ways += [other.by({"method": name, **options}) for name, options in DERIVATIVE_FREE.items()]
     return ways
 
 
@@ -55,20 +55,20 @@ class _Refit:
     model: Model
     settings: str
     options: dict[str, Any]
-    made: Any = None
+    native: Any = None
     free: dict[str, Any] = field(default_factory=dict)
     coding: Any = None
     constrained: bool = True
 
     def __post_init__(self) -> None:
-        if self.made is None:
+        if self.native is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 form = for_mixedlm(
                     self.model.formula, self.model.design, self.model.frame, constrained=self.constrained
                 )
-                made, free = unfitted(self.model, form)
-            for name, value in {"made": made, "free": free, "coding": coding_of(made, self.model)}.items():
+                model, free = unfitted(self.model, form)
+            for name, value in {"native": model, "free": free, "coding": coding_of(model, self.model)}.items():
                 object.__setattr__(self, name, value)
 
     def by(self, options: dict[str, Any]) -> _Refit:
@@ -76,13 +76,13 @@ class _Refit:
         return replace(self, options=options)
 
     def __call__(self, response: np.ndarray) -> Replicate:
-        model, made = self.model, self.made
+        model, native = self.model, self.native
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             try:
                 own = with_response(model.design, response).y
-                fresh = MixedLM(own, made.exog, made.groups, made.exog_re, made.exog_vc)
+                fresh = MixedLM(own, native.exog, native.groups, native.exog_re, native.exog_vc)
                 # Without its wrapper, which makes a table of every number that it gives.
                 results = fresh.fit(reml=model.reml, **self.options, **self.free)._results  # noqa: SLF001
                 level = float(loglik(results))
@@ -90,7 +90,7 @@ class _Refit:
             except Exception as raised:  # MixedLM lets whatever its optimizers and its algebra raise pass through
                 error = f"{type(raised).__name__}: {raised}"
         seconds = time.perf_counter() - started
-        messages = tuple(dict.fromkeys(f"{each.category.__name__}: {each.message}" for each in said))
+        messages = tuple(dict.fromkeys(f"{message.category.__name__}: {message.message}" for message in said))
         if error:
             return Replicate.failed(model, "statsmodels", self.settings, error, seconds, messages)
         fixed, std_error = self.coding.fixed_effects(results)

@@ -1,13 +1,28 @@
 # lme4's own intervals and profiles, with what R says of them caught where it says it.
 
-# Every parameter of an lmer fit by the names and in the order that profile() has them, with its estimate.
+# Parameters go by the names that lme4 gives them where `signames` is FALSE. Its numbers, .sig01 and so on, go through a
+# factor column by column in lme4 1.1, and through standard deviations before correlations in lme4 2.
+
+# The names of a term's standard deviations and correlations, a matrix of which the lower triangle counts.
+names_of <- function(group, columns) {
+  found <- outer(columns, columns, function(one, other) paste0("cor_", one, ".", other, "|", group))
+  diag(found) <- paste0("sd_", columns, "|", group)
+  found
+}
+
+# Every parameter of an lmer fit by name, with its estimate.
 parameters <- function(fit) {
-  deviations <- as.data.frame(lme4::VarCorr(fit), order = "lower.tri")$sdcor
+  names <- Map(names_of, names(fit@cnms), fit@cnms)
+  values <- lapply(lme4::VarCorr(fit), function(covariance) {
+    covariance <- matrix(as.numeric(covariance), nrow(covariance))
+    deviations <- sqrt(diag(covariance))
+    found <- covariance / outer(deviations, deviations)
+    diag(found) <- deviations
+    found
+  })
+  lower <- function(each) unlist(lapply(unname(each), function(one) one[lower.tri(one, diag = TRUE)]))
   fixed <- lme4::fixef(fit)
-  list(
-    names = c(sprintf(".sig%02d", seq_len(length(deviations) - 1L)), ".sigma", names(fixed)),
-    estimates = c(deviations, unname(fixed))
-  )
+  list(names = c(lower(names), "sigma", names(fixed)), estimates = c(lower(values), sigma(fit), unname(fixed)))
 }
 
 # The fit by ML that profile() works on: the fit itself, or lme4's own refit of one by REML.
@@ -27,18 +42,13 @@ SPOILT <- "NAs detected|non-monotonic|bad spline|bad profile|unexpected decrease
 # Whether the correlations in every row of a profile are those of some covariance matrix. profile() bounds each of them
 # alone, and makes a factor of what comes by a pivoted Cholesky decomposition, which does not exist for an indefinite matrix.
 possible <- function(points, fit) {
-  sizes <- lengths(fit@cnms)
-  values <- as.matrix(points[sprintf(".sig%02d", seq_len(sum(sizes * (sizes + 1L) / 2L)))])
-  fits <- rep(TRUE, nrow(values))
-  start <- 0L
-  for (q in sizes) {
-    places <- start + seq_len(q * (q + 1L) / 2L)
-    start <- max(places)
-    if (q < 2L) next
-    fits <- fits & apply(values[, places, drop = FALSE], 1L, function(row) {
-      correlations <- matrix(0, q, q)
-      correlations[lower.tri(correlations, diag = TRUE)] <- row
-      diag(correlations) <- 1
+  fits <- rep(TRUE, nrow(points))
+  for (names in Map(names_of, names(fit@cnms), fit@cnms)) {
+    pairs <- lower.tri(names)
+    if (!any(pairs)) next
+    fits <- fits & apply(as.matrix(points[names[pairs]]), 1L, function(row) {
+      correlations <- diag(nrow(names))
+      correlations[pairs] <- row
       # By the lower triangle alone
       !anyNA(row) && min(eigen(correlations, symmetric = TRUE, only.values = TRUE)$values) > -1e-6
     })
@@ -55,7 +65,7 @@ profile_one <- function(fit, which, level, steps = 8, at = numeric(), named = NU
   for (optimizer in if (is.null(named)) names(settings) else named) {
     fit@optinfo$optimizer <- optimizer
     fit@optinfo$control <- settings[[optimizer]]
-    tried <- attempt(profile(fit, which = which, delta.cutoff = 1 / steps))
+    tried <- attempt(profile(fit, which = which, signames = FALSE, delta.cutoff = 1 / steps))
     tried$optimizer <- optimizer
     if (is.null(first) || (is.null(first$value) && !is.null(tried$value))) first <- tried
     if (!is.null(tried$value) && !any(grepl(SPOILT, tried$said))) {

@@ -12,7 +12,7 @@ import pandas as pd
 
 from concord import r
 from concord.engines.fit import Fit
-from concord.engines.statements import OTHER_CODING, StatedProfile, Statement, WaldIntervals
+from concord.engines.statements import OTHER_CODING, NotStated, StatedProfile, Statement, WaldIntervals
 from concord.inference.profile import parameters
 
 # lme4's own number of steps to its farthest point, and one at which its spline has the profile's digits.
@@ -32,17 +32,18 @@ def intervals(fit: Fit, level: float, lost: float) -> WaldIntervals:
 
 
 def _intervals(fit: Fit, level: float) -> WaldIntervals:
-    own, expected = r.from_r(r.call(_room()["parameters"], fit.native))["estimates"], _values(fit)
+    shown, expected = r.from_r(r.call(_room()["parameters"], fit.native)), _values(fit)
+    own = dict(zip(shown["names"], shown["estimates"], strict=True))
     without = 'confint(method = "Wald") gives none of a variance'
-    if len(own) != len(expected) or not _same(own, expected):
+    if own.keys() != expected.keys() or not _same(own, expected):
         return WaldIntervals(without=without, why=OTHER_CODING)
     got = r.from_r(r.call(_room()["wald"], fit.native, level))
     ends = zip(got["names"], got["ends"], strict=True)
     return WaldIntervals({name: Statement((float(a), float(b))) for name, (a, b) in ends}, without=without)
 
 
-def _values(fit: Fit) -> np.ndarray:
-    """A fit's estimates of all parameters, in lme4's order: standard deviations and correlations, fixed effects."""
+def _values(fit: Fit) -> dict[str, float]:
+    """A fit's estimates of all parameters by their labels: standard deviations and correlations, fixed effects."""
     design = fit.model.design
     values = {}
     for term, covariance in zip(design.terms, fit.covariances, strict=True):
@@ -56,13 +57,14 @@ def _values(fit: Fit) -> np.ndarray:
                 )
     values["Residual", "sd__Observation"] = math.sqrt(fit.residual_variance)
     values |= {("", name): value for name, value in zip(design.names, fit.fixed, strict=True)}
-    return np.array([values[each.group, each.term] for each in parameters(design)])
+    return {parameter.label: values[parameter.group, parameter.term] for parameter in parameters(design)}
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
+def _same(one: dict[str, float], other: dict[str, float]) -> bool:
     """Whether estimates are the same within what carrying them over leaves; a correlation may be undefined in both."""
-    both = np.isfinite(one) & np.isfinite(other)
-    return bool(np.allclose(one[both], other[both], rtol=1e-6, atol=1e-8))
+    values = np.array([[one[label], other[label]] for label in one])
+    both = values[np.isfinite(values).all(axis=1)]
+    return bool(np.allclose(both[:, 0], both[:, 1], rtol=1e-6, atol=1e-8))
 
 
 def profiles(fit: Fit, labels: Sequence[str], level: float, fine: bool = False) -> Mapping[str, StatedProfile]:
@@ -82,7 +84,7 @@ def profiles_by(
 
     Parameters
     ----------
-    labels : lme4's names: ``.sig01``, ..., ``.sigma``, the fixed effects
+    labels : as `Parameter` has them, which lme4 has by ``signames = FALSE``
     level : of the ends
     steps : how many to the farthest point on either side
     at : values at which zeta is wanted, shape (m,)
@@ -129,6 +131,13 @@ def spline_ends(value: np.ndarray, zeta: np.ndarray, level: float) -> np.ndarray
     return ends
 
 
-def own_profile(given: pd.DataFrame, label: str) -> pd.DataFrame:
-    """The points of ``as.data.frame(profile(fit, which = label))``: ``value, zeta``."""
-    return pd.DataFrame({"value": given[label].to_numpy(float), "zeta": given[".zeta"].to_numpy(float)})
+def own_profile(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    """The points of ``as.data.frame(profile(fit, which = label, signames = FALSE))``: ``value, zeta``.
+
+    Raises
+    ------
+    NotStated : it is a profile of something else, or by lme4's numbers, ``.sig01``, which mean what its version says
+    """
+    if label not in table:
+        raise NotStated(f"the profile has no column {label!r}: give profile(fit, which = ..., signames = FALSE)")
+    return pd.DataFrame({"value": table[label].to_numpy(float), "zeta": table[".zeta"].to_numpy(float)})

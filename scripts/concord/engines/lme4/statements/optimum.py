@@ -35,7 +35,7 @@ def criteria(fit: Fit) -> Criteria:
 
 def _criteria(fit: Fit) -> Criteria:
     got = {key: float(value[0]) for key, value in r.from_r(r.call(_room()["criteria"], fit.native)).items()}
-    return Criteria(**{each.name: Statement(got[each.name]) for each in fields(Criteria)})
+    return Criteria(**{field.name: Statement(got[field.name]) for field in fields(Criteria)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,9 @@ def checks(fit: Fit, lost: float) -> Checks:
     said: Checks = fit.ask(_checks)
     off = 2 * lost / STEP  # differences of the deviance over twice their step
     relative = said.relative and replace(said.relative, rounding=off * _reach(fit))
-    return replace(said, derivatives=tuple(replace(each, rounding=off) for each in said.derivatives), relative=relative)
+    return replace(
+        said, derivatives=tuple(replace(derivative, rounding=off) for derivative in said.derivatives), relative=relative
+    )
 
 
 def _checks(fit: Fit) -> Checks:
@@ -62,17 +64,17 @@ def _checks(fit: Fit) -> Checks:
     described = described_by(fit.native)
     terms = [
         DesignTerm(
-            each.group, tuple(each.columns), each.matrix.reshape(len(each.codes), -1), each.codes.astype(int) - 1, ()
+            part.group, tuple(part.columns), part.matrix.reshape(len(part.codes), -1), part.codes.astype(int) - 1, ()
         )
-        for each in described.terms
+        for part in described.terms
     ]
     terms = [replace(term, levels=("",) * (int(term.codes.max()) + 1)) for term in terms]
     criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=True)
     theta, stated = np.asarray(got.theta, float), np.asarray(got.gradient, float)
     gradient, hessian = criterion.differences(theta, STEP)
     factors = criterion.factors(theta)
-    relative = [each.covariance / described.sigma2 for each in described.terms]
-    least, singular = min(_least_diagonal(each) for each in relative), got.singular
+    relative = [part.covariance / described.sigma2 for part in described.terms]
+    least, singular = min(_least_diagonal(matrix) for matrix in relative), got.singular
     derivatives, compared, largest_one = [], None, None
     if len(stated) == len(theta):
         compared = _checked(stated, np.asarray(got.scaled, float))
@@ -125,19 +127,19 @@ def _checked(gradient: np.ndarray, scaled: np.ndarray) -> float:
 
 def _reach(fit: Fit) -> float:
     """What an error of every derivative may be times in the largest eigenvalue of a relative gradient."""
-    found = []
-    for each in fit.covariances:
-        values, vectors = np.linalg.eigh(each / fit.residual_variance)
-        found.append(2 * math.sqrt(len(values)) * float(np.abs(vectors * np.sqrt(np.maximum(values, 0.0))).sum()))
-    return max(found, default=0.0)
+    reaches = []
+    for covariance in fit.covariances:
+        values, vectors = np.linalg.eigh(covariance / fit.residual_variance)
+        reaches.append(2 * math.sqrt(len(values)) * float(np.abs(vectors * np.sqrt(np.maximum(values, 0.0))).sum()))
+    return max(reaches, default=0.0)
 
 
 def _least_diagonal(relative: np.ndarray) -> float:
     """The smallest diagonal entry of a Cholesky factor: the root of what is left of each variance, given the effects
     before it. A singular matrix has one too.
     """
-    found = []
+    diagonal = []
     for k in range(len(relative)):
         before = np.linalg.lstsq(relative[:k, :k], relative[:k, k], rcond=1e-12)[0]
-        found.append(math.sqrt(max(float(relative[k, k] - relative[k, :k] @ before), 0.0)))
-    return min(found)
+        diagonal.append(math.sqrt(max(float(relative[k, k] - relative[k, :k] @ before), 0.0)))
+    return min(diagonal)

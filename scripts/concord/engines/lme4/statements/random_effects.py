@@ -69,7 +69,7 @@ class _Conditional:
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Within every term."""
     got = r.record(_Conditional, r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
-    found: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
+    covariances: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
     left = list(range(len(got.groups)))
     for t, term in enumerate(fit.model.design.terms):
         for place in left:
@@ -82,5 +82,5 @@ def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
         left.remove(place)
         codes = np.asarray(got.codes[place], int) - 1
         spread = np.moveaxis(got.spreads[place], 2, 0)[codes[first_rows(term)]]
-        found |= effects.pairs(effects.of(fit.model.design, [t]), back @ spread @ back.T)
-    return {"conditional": found}
+        covariances |= effects.pairs(effects.effects_of(fit.model.design, [t]), back @ spread @ back.T)
+    return {"conditional": covariances}

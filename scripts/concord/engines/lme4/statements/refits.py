@@ -43,17 +43,17 @@ def anova(fit: Fit, others: Sequence[Model], refit: bool) -> AnovaTable:
 
 
 def _anova(fit: Fit, others: Sequence[Model], refit: bool) -> AnovaTable:
-    fits = [fit, *(fitted(each, fit.settings) for each in others)]
-    ordered = sorted(fits, key=lambda each: each.model.size)
-    names = [each.model.name for each in ordered]
+    fits = [fit, *(fitted(other, fit.settings) for other in others)]
+    ordered = sorted(fits, key=lambda one: one.model.size)
+    names = [one.model.name for one in ordered]
     try:
-        got = r.call(_room()["anova_of"], r.interface().ListSexpVector([each.native for each in ordered]), names, refit)
+        got = r.call(_room()["anova_of"], r.interface().ListSexpVector([one.native for one in ordered]), names, refit)
     except r.RError as error:
         raise EngineError(f"anova() stopped with {error}") from error
     parts = dict(zip(r.from_r(r.call("names", got)), got, strict=True))
     own = {}
-    for each, native in zip(ordered, parts["fits"], strict=True):
-        model = replace(each.model, method="ML") if refit else each.model
+    for one, native in zip(ordered, parts["fits"], strict=True):
+        model = replace(one.model, method="ML") if refit else one.model
         own[model.name] = recomputed(from_native(native, model), Likelihood(model.design, model.reml))
     return AnovaTable(
         text=r.from_r(parts["text"])[0],
@@ -84,13 +84,13 @@ def influence(fit: Fit, group: str) -> Deletion:
 
 def _influence(fit: Fit, group: str) -> Deletion:
     design = fit.model.design
-    term = next(each for each in design.terms if each.group == group)
+    term = next(term for term in design.terms if term.group == group)
     frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
     frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]
     got = r.record(_Deleted, r.call(_room()["influence_of"], fit.native, frame, _COLUMN))
     p = design.X.shape[1]
-    given = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
-    back = between(given, design.X)
+    X = np.asarray(r.from_r(r.call(r.function("lme4::getME"), fit.native, "X"))).reshape(len(design.y), p)
+    back = between(X, design.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {fit.model.id}'s")
     return Deletion(

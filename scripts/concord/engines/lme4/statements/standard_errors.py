@@ -18,7 +18,6 @@ from concord.engines.statements import ErrorOfVariance, Statement, Test, Uncerta
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import DegreesError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
-from concord.models.design import Design
 from concord.models.parameters import triangle
 
 LMERTEST, PBKRTEST = "lmerTest", "pbkrtest"
@@ -106,7 +105,7 @@ def summary(fit: Fit) -> Summary:
         np.full(len(back), np.nan) if order is None else own[order],
         None if by_satterthwaite is None else by_satterthwaite.table,
         None if by_kenward_roger is None else by_kenward_roger.table,
-        None if by_satterthwaite is None else _from_factors(fit.model.design, by_satterthwaite, columns),
+        None if by_satterthwaite is None else _from_factors(by_satterthwaite, columns),
         why_not,
         why,
         (*said, *more),
@@ -121,17 +120,17 @@ def _tables(
         got = r.record(kind, r.call(function, native, contrasts))
     except r.RError as error:
         return None, f"{package} stops with {error}", ()
-    return got, "", tuple(f"{package}: {each}" for each in got.said)
+    return got, "", tuple(f"{package}: {message}" for message in got.said)
 
 
-def _from_factors(design: Design, got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
+def _from_factors(got: _Satterthwaite, columns: Sequence[Coding]) -> np.ndarray:
     """Standard errors of variances and covariances by the delta method, from lmerTest's matrix of (theta, sigma)."""
-    found = list(zip(got.groups, map(tuple, got.columns), strict=True))
-    starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in found)])
+    blocks = list(zip(got.groups, map(tuple, got.columns), strict=True))
+    starts = np.cumsum([0, *(len(names) * (len(names) + 1) // 2 for _, names in blocks)])
     theta, sigma = got.theta, got.sigma
     factors, places = [], []
     for group, names, _ in columns:
-        start = starts[found.index((group, names))]
+        start = starts[blocks.index((group, names))]
         q = len(names)
         places.append(start + np.arange(q * (q + 1) // 2))
         factor = np.zeros((q, q))

@@ -57,13 +57,15 @@ def _places(fit: Fit, results: Any) -> list[tuple[tuple[str, str], int, str, int
 
     covariance = np.asarray(results.cov_re, float)
     pairs = [(i, j) for i in range(results.model.k_re) for j in range(i + 1)]
-    found = [
+    places = [
         (place(covariance[i, j], "var__" if i == j else "cov__"), number, "re", i)
         for number, (i, j) in enumerate(pairs)
     ]
     variances = zip(results.model.exog_vc.names, np.asarray(results.vcomp, float).reshape(-1), strict=True)
-    found += [(place(value, "var__"), number, "vc", name) for number, (name, value) in enumerate(variances, len(pairs))]
-    return [(key, number, part, which) for key, number, part, which in found if key]
+    places += [
+        (place(value, "var__"), number, "vc", name) for number, (name, value) in enumerate(variances, len(pairs))
+    ]
+    return [(key, number, part, which) for key, number, part, which in places if key]
 
 
 def ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) -> pd.DataFrame:
@@ -83,7 +85,7 @@ def ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) ->
 
 def _ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) -> pd.DataFrame:
     results = results_of(fit)
-    places = [(kind, which) for each, _, kind, which in _places(fit, results) if each == key]
+    places = [(kind, which) for own, _, kind, which in _places(fit, results) if own == key]
     if not places:
         raise NotStated("MixedLM has this variance in another coding, or as zero like another")
     kind, which = places[0]
@@ -97,6 +99,6 @@ def _ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) -
             raise NotStated(f"profile_re stopped with {type(error).__name__}: {error}") from error
 
 
-def own_profile(given: np.ndarray, label: str = "") -> pd.DataFrame:
+def own_profile(curve: np.ndarray, label: str = "") -> pd.DataFrame:
     """The points of what ``profile_re`` returns: ``value, loglik``."""
-    return pd.DataFrame(given, columns=["value", "loglik"], dtype=float)
+    return pd.DataFrame(curve, columns=["value", "loglik"], dtype=float)

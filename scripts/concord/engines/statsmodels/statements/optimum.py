@@ -32,7 +32,7 @@ def _criteria(fit: Fit) -> Criteria:
     results = results_of(fit)
     with as_fitted(results):  # AIC and BIC read `llf`, and that the model object's present method
         both = [float(results.aic), float(results.bic)]
-    aic, bic = (Statement(why="it gives NaN under REML") if math.isnan(each) else Statement(each) for each in both)
+    aic, bic = (Statement(why="it gives NaN under REML") if math.isnan(value) else Statement(value) for value in both)
     held = results.freepat is not None
     counted = "parameters_with_those_held" if held else "parameters_without_the_residual_variance"
     return Criteria(
@@ -59,17 +59,17 @@ def _checks(fit: Fit) -> Checks:
     results = results_of(fit)
     coding = coding_of(results.model, fit.model)
     criterion, free = _criterion(fit, results, coding)
-    with as_fitted(results) as made:
+    with as_fitted(results) as model:
         at = results.params_object.get_packed(use_sqrt=True, has_fe=False)
-        score = np.asarray(made.score(results.params_object.copy()), float)
-        stopped = _stopped(made) if fit.settings == "default" else None
-        stop_score = None if stopped is None else np.asarray(made.score(stopped.copy()), float)
+        score = np.asarray(model.score(results.params_object.copy()), float)
+        stopped = _stopped(model) if fit.settings == "default" else None
+        stop_score = None if stopped is None else np.asarray(model.score(stopped.copy()), float)
     variances = [*np.diag(np.asarray(results.cov_re)), *np.asarray(results.vcomp)]
     # The fit's own covariance matrices, back in the columns that MixedLM was given.
     back = np.linalg.inv(coding.random)
     kept = [fit.covariances[i] for i in coding.correlated]
-    mine = [*np.diag(back @ linalg.block_diag(*kept) @ back.T)] if kept else []
-    mine += [float(fit.covariances[each.term][0, 0]) / each.ratio**2 for each in coding.components]
+    ratios = [*np.diag(back @ linalg.block_diag(*kept) @ back.T)] if kept else []
+    ratios += [float(fit.covariances[component.term][0, 0]) / component.ratio**2 for component in coding.components]
     factors = criterion.factors(at)
     slopes = criterion.slopes(at) * free
     name = "score in the factor's entries"
@@ -93,7 +93,7 @@ def _checks(fit: Fit) -> Checks:
             largest(factors, criterion.factors(-2 * score)), expected=largest(factors, criterion.factors(slopes))
         ),
         least=Statement(
-            float(np.min(np.abs(variances))), quantity="smallest variance", expected=float(np.min(np.abs(mine)))
+            float(np.min(np.abs(variances))), quantity="smallest variance", expected=float(np.min(np.abs(ratios)))
         ),
         threshold=LEAST_VARIANCE,
         boundary=Statement(),
@@ -105,40 +105,40 @@ def _criterion(fit: Fit, results: Any, coding: Coding) -> tuple[Criterion, np.nd
     """The independent criterion in MixedLM's columns, and which of its parameters are free: what MixedLM holds at zero
     by `free=` has no derivative there.
     """
-    made, terms = results.model, []
-    if made.k_re:
-        codes, labels = pd.factorize(np.asarray(made.groups))
-        columns = np.asarray(made.exog_re).reshape(len(codes), -1)
+    model, terms = results.model, []
+    if model.k_re:
+        codes, labels = pd.factorize(np.asarray(model.groups))
+        columns = np.asarray(model.exog_re).reshape(len(codes), -1)
         names = tuple(map(str, range(columns.shape[1])))
         terms.append(DesignTerm("groups", names, columns, codes, tuple(map(str, labels))))
-    for each in coding.components:
-        term = fit.model.design.terms[each.term]
-        terms.append(replace(term, matrix=each.ratio * term.matrix))
+    for component in coding.components:
+        term = fit.model.design.terms[component.term]
+        terms.append(replace(term, matrix=component.ratio * term.matrix))
     criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=False)
     free = np.ones(len(criterion.units))
     if results.freepat is not None:
-        free[: made.k_re2] = results.freepat.cov_re[np.tril_indices(made.k_re)]
+        free[: model.k_re2] = results.freepat.cov_re[np.tril_indices(model.k_re)]
     return criterion, free
 
 
-def _stopped(made: Any) -> np.ndarray:
+def _stopped(model: Any) -> np.ndarray:
     """Where MixedLM's first optimizer, bfgs from identity matrices, stops: in the factor that it moves, whose diagonal
     may have become negative, and which the result no longer tells.
     """
     upstream = concord.engines.statsmodels.upstream
-    start = upstream.MixedLMParams(made.k_fe, made.k_re, made.k_vc)
-    start.fe_params, start.cov_re, start.vcomp = np.zeros(made.k_fe), np.eye(made.k_re), np.ones(made.k_vc)
-    packed = start.get_packed(use_sqrt=made.use_sqrt, has_fe=False)
+    start = upstream.MixedLMParams(model.k_fe, model.k_re, model.k_vc)
+    start.fe_params, start.cov_re, start.vcomp = np.zeros(model.k_fe), np.eye(model.k_re), np.ones(model.k_vc)
+    packed = start.get_packed(use_sqrt=model.use_sqrt, has_fe=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = upstream.LikelihoodModel.fit(made, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
-    return np.atleast_1d(np.asarray(found.params, float))
+        stopped = upstream.LikelihoodModel.fit(model, start_params=packed, skip_hessian=True, method="bfgs", disp=False)
+    return np.atleast_1d(np.asarray(stopped.params, float))
 
 
 def _signs(factors: Sequence[np.ndarray]) -> np.ndarray:
     """For every packed entry the sign of its column's diagonal entry: F and F times these signs make one matrix."""
-    found = []
+    signs = []
     for factor in factors:
         rows, columns = np.tril_indices(len(factor))
-        found.append(np.where(np.diag(factor) < 0, -1.0, 1.0)[columns])
-    return np.concatenate(found)
+        signs.append(np.where(np.diag(factor) < 0, -1.0, 1.0)[columns])
+    return np.concatenate(signs)

@@ -31,11 +31,11 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         (
             (("random", "errors"), _effects),
             (("conditional",), _conditional),
-            (("standardized",), "MixedLM has no standardized random effects"),
+            (("standardized",), "it has no standardized random effects"),
             (("fitted",), lambda fit, new: {"fitted": np.asarray(fit.native.fittedvalues, float)}),
             (("fitted_fixed", "predicted"), _predicted),
             (("residual",), lambda fit, new: {"residual": np.asarray(fit.native.resid, float)}),
-            (("pearson", "scaled"), "MixedLM has raw residuals only"),
+            (("pearson", "scaled"), "it has raw residuals only"),
             (("new_fixed",), of_whole_rows(_new)),
             (("new",), "predict() of MixedLM knows the fixed effects only"),
             (("variances",), _variances),
@@ -58,23 +58,23 @@ def _effects(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     """Of the correlated effects with each other, in the model's coding; of variance components, each alone."""
     design, results = fit.model.design, results_of(fit)
-    made, spreads = results.model, results.random_effects_cov
-    found: dict[tuple[Effect, Effect], np.ndarray] = {}
+    model, spreads = results.model, results.random_effects_cov
+    covariances: dict[tuple[Effect, Effect], np.ndarray] = {}
     for effect, errors in effects.by_effect(fit.random_effects, design, "std_error").items():
-        found[effect, effect] = errors**2
-    if made.k_re:
-        given = np.asarray(made.exog_re).reshape(len(design.y), -1)
-        candidates = [t for t, term in enumerate(design.terms) if same_groups(made.groups, term.codes)]
+        covariances[effect, effect] = errors**2
+    if model.k_re:
+        matrix = np.asarray(model.exog_re).reshape(len(design.y), -1)
+        candidates = [t for t, term in enumerate(design.terms) if same_groups(model.groups, term.codes)]
         for terms in chain.from_iterable(combinations(candidates, size + 1) for size in range(len(candidates))):
             columns = np.column_stack([design.terms[t].matrix for t in terms])
-            back = between(given, columns)
+            back = between(matrix, columns)
             if back is not None:
-                labels = np.asarray(made.groups)[first_rows(design.terms[terms[0]])]
-                here = slice(0, made.k_re)
+                labels = np.asarray(model.groups)[first_rows(design.terms[terms[0]])]
+                here = slice(0, model.k_re)
                 spread = np.stack([np.asarray(spreads[label])[here, here] for label in labels])
-                found |= effects.pairs(effects.of(design, terms), back @ spread @ back.T)
+                covariances |= effects.pairs(effects.effects_of(design, terms), back @ spread @ back.T)
                 break
-    return {"conditional": found}
+    return {"conditional": covariances}
 
 
 def _predicted(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def _predicted(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 
 def _new(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    made = results_of(fit).model
-    if not hasattr(made, "formula"):
+    model = results_of(fit).model
+    if not hasattr(model, "formula"):
         raise NotStated("MixedLM, fitted from arrays, has no formula to make columns of new rows with")
     form = for_mixedlm(fit.model.formula, fit.model.design, fit.model.frame)
     if not form.setup:
@@ -102,13 +102,13 @@ def _new(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     results = results_of(fit)
-    made = results.model
-    n, random = len(made.endog), 0.0
-    if made.k_re:
-        given = np.asarray(made.exog_re).reshape(n, -1)
-        random += float(np.einsum("ij,jk,ik->", given, np.asarray(results.cov_re), given)) / n
-    for variance, matrices in zip(results.vcomp, made.exog_vc.mats, strict=True):
-        squares = (each.power(2) if hasattr(each, "power") else np.asarray(each) ** 2 for each in matrices)
-        random += float(variance) * sum(float(each.sum()) for each in squares) / n
-    fixed = float(np.var(np.asarray(made.exog) @ np.asarray(results.fe_params), ddof=1))
+    model = results.model
+    n, random = len(model.endog), 0.0
+    if model.k_re:
+        matrix = np.asarray(model.exog_re).reshape(n, -1)
+        random += float(np.einsum("ij,jk,ik->", matrix, np.asarray(results.cov_re), matrix)) / n
+    for variance, matrices in zip(results.vcomp, model.exog_vc.mats, strict=True):
+        squares = (matrix.power(2) if hasattr(matrix, "power") else np.asarray(matrix) ** 2 for matrix in matrices)
+        random += float(variance) * sum(float(square.sum()) for square in squares) / n
+    fixed = float(np.var(np.asarray(model.exog) @ np.asarray(results.fe_params), ddof=1))
     return {"variances": {"fixed": fixed, "random": random, "residual": float(results.scale)}}

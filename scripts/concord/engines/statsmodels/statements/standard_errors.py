@@ -38,8 +38,8 @@ def summary(fit: Fit) -> Summary:
     results = results_of(fit)
     back, places = layout(fit.native, fit.model)
     p = len(back)
-    with as_fitted(results) as made:
-        hessian = np.asarray(made.hessian(results.params_object)[0])
+    with as_fitted(results) as model:
+        hessian = np.asarray(model.hessian(results.params_object)[0])
     block = np.linalg.inv(-hessian[:p, :p])
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore")  # of a variance's t, which is not asked for
@@ -50,7 +50,7 @@ def summary(fit: Fit) -> Summary:
         except ValueError as error:
             # It names variance components by the random effects' names; its summary prints the numbers all the same.
             raises = f"bse_re raises {type(error).__name__}: {error}"
-    printed = [np.nan if each is None else abs(each[1]) * in_unit[each[0]] for each in places]
+    printed = [np.nan if place is None else abs(place[1]) * in_unit[place[0]] for place in places]
     order = permutation(back)
     nothing = np.full(p, np.nan)
     return Summary(
@@ -65,7 +65,7 @@ def summary(fit: Fit) -> Summary:
 def uncertainty(fit: Fit, likelihood: Likelihood, lost: float) -> Uncertainty:
     """MixedLM's standard errors and tests; see `concord.engines.statements`."""
     said: Summary = fit.ask(summary)
-    none = ["its Hessian is not negative definite: it gives none" if np.isnan(each) else "" for each in fit.std_error]
+    none = ["its Hessian is not negative definite: it gives none" if np.isnan(error) else "" for error in fit.std_error]
     profiled_out = "its likelihood has the residual variance profiled out: it has no error of it"
     test = Test(
         kind="z",

@@ -14,23 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from concord.data.datasets import StrictRecord, Text
 from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.vocabulary import METHODS, VERDICTS
 
-_Text = Annotated[str, Field(min_length=1)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class _ModelTable(_Strict):
-    name: _Text
-    data: _Text
-    formula: _Text
+class _ModelTable(StrictRecord):
+    name: Text
+    data: Text
+    formula: Text
     method: Literal["REML", "ML", "both"] = "REML"
     expect: dict[str, str] = Field(default_factory=dict)
     expect_tuned: dict[str, str] = Field(default_factory=dict)
@@ -39,24 +34,24 @@ class _ModelTable(_Strict):
 
     @field_validator("name")
     @classmethod
-    def _one_line(cls, given: str) -> str:
-        if not given.isprintable() or given != given.strip():
-            raise ValueError(f"{given!r}: a name is one line, without blanks around it")
-        return given
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable() or name != name.strip():
+            raise ValueError(f"{name!r}: a name is one line, without blanks around it")
+        return name
 
     @field_validator("formula")
     @classmethod
-    def _parses(cls, given: str) -> str:
-        formulas.parse(given)
-        return given
+    def _parses(cls, formula: str) -> str:
+        formulas.parse(formula)
+        return formula
 
     @field_validator("expect", "expect_tuned", mode="before")
     @classmethod
-    def _by_method(cls, given: Any) -> Any:
+    def _by_method(cls, known: Any) -> Any:
         """One verdict, or a table with one for each method."""
-        table = given if isinstance(given, dict) else {"both": given}
+        table = known if isinstance(known, dict) else {"both": known}
         for method, verdict in table.items():
-            if method not in METHODS and table is given:
+            if method not in METHODS and table is known:
                 raise ValueError(f"{method!r}: a table of verdicts has the keys {' and '.join(METHODS)}")
             if verdict not in VERDICTS:
                 near = difflib.get_close_matches(str(verdict), VERDICTS, 1)
@@ -76,7 +71,7 @@ class _ModelTable(_Strict):
         return self
 
 
-class _File(_Strict):
+class _File(StrictRecord):
     details: bool = True
     models: Annotated[list[_ModelTable], Field(min_length=1)]
 
@@ -124,24 +119,26 @@ def read(file: Path) -> list[TeamModel]:
         raise InputError(f"{file}: not valid TOML: {error}") from None
     try:
         whole = _File.model_validate(content)
-        found = whole.models
+        records = whole.models
     except ValidationError as error:
         raise InputError(f"{file}: {_told(error, content)}") from None
-    names = [each.name for each in found]
+    names = [record.name for record in records]
     models = []
-    for number, each in enumerate(found):
-        if names.index(each.name) != number:
-            where = f"{file}: model {number + 1} ({each.name})"
-            raise InputError(f"{where}: name: model {names.index(each.name) + 1} has it already")
-        data = file.parent / each.data
-        for method in METHODS if each.method == "both" else (each.method,):
-            default = _of(each.expect, method, "agree")
+    for number, record in enumerate(records):
+        if names.index(record.name) != number:
+            where = f"{file}: model {number + 1} ({record.name})"
+            raise InputError(f"{where}: name: model {names.index(record.name) + 1} has it already")
+        data = file.parent / record.data
+        for method in METHODS if record.method == "both" else (record.method,):
+            default = _of(record.expect, method, "agree")
             # No settings let a package write down what it cannot.
-            tuned = _of(each.expect_tuned, method, default if default == "cannot express" else "agree")
+            tuned = _of(record.expect_tuned, method, default if default == "cannot express" else "agree")
             expected = {"default": default, "tuned": tuned}
-            details = whole.details if each.details is None else each.details
+            details = whole.details if record.details is None else record.details
             models.append(
-                TeamModel(each.name, data, each.data, each.formula, method, expected, each.reason.strip(), details)
+                TeamModel(
+                    record.name, data, record.data, record.formula, method, expected, record.reason.strip(), details
+                )
             )
     return models
 
@@ -165,8 +162,8 @@ def _told(error: ValidationError, content: dict[str, Any]) -> str:
     what = " ".join(what.removeprefix("Value error, ").split())
     where = []
     if place[:1] == ["models"] and len(place) > 1 and isinstance(number := place[1], int):
-        given = content["models"][number]
-        name = given.get("name") if isinstance(given, dict) else None
+        record = content["models"][number]
+        name = record.get("name") if isinstance(record, dict) else None
         named = f" ({name})" if isinstance(name, str) and name and name.isprintable() else ""
         where.append(f"model {number + 1}{named}")
         place = place[2:]

@@ -40,7 +40,7 @@ class Intervals:
 
     Attributes
     ----------
-    parameters : all parameters on the scale of standard deviations and correlations, in lme4's order
+    parameters : all parameters on the scale of standard deviations and correlations
     """
 
     def __init__(self, comparison: Comparison, level: float = 0.95) -> None:
@@ -56,7 +56,7 @@ class Intervals:
         self._joint: dict[str, np.ndarray | None] = {}
 
     def chosen(self, which: Sequence[str] | None) -> list[Parameter]:
-        """Parameters by lme4's names of them; all of them by default.
+        """Parameters by their labels; all of them by default.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class Intervals:
         """
         if which is None:
             return self.parameters
-        known = {each.label: each for each in self.parameters}
+        known = {parameter.label: parameter for parameter in self.parameters}
         missing = [name for name in which if name not in known]
         if missing:
             raise IntervalError(f"no parameter is called {missing[0]!r}: {', '.join(known)}")
@@ -75,12 +75,12 @@ class Intervals:
     @cached_property
     def optima(self) -> dict[str, tuple[Likelihood, Optimum]]:
         """By method the independent likelihood and where it is largest."""
-        found = {}
+        optima = {}
         for method in METHODS:
             same = method == self.method
             likelihood = self.comparison.against.likelihood if same else Likelihood(self.design, method == "REML")
-            found[method] = (likelihood, likelihood.optimum())
-        return found
+            optima[method] = (likelihood, likelihood.optimum())
+        return optima
 
     def profile(self, parameter: Parameter, method: str, scale: str = "sd") -> Profile:
         """The independent profile of a parameter.
@@ -96,10 +96,10 @@ class Intervals:
                 (self._profiles[key],) = profile.profiles(likelihood, optimum, [parameter.label], scale)
             except (ProfileError, LikelihoodError, np.linalg.LinAlgError) as error:
                 self._profiles[key] = str(error)
-        found = self._profiles[key]
-        if isinstance(found, str):
-            raise IntervalError(found)
-        return found
+        kept = self._profiles[key]
+        if isinstance(kept, str):
+            raise IntervalError(kept)
+        return kept
 
     def interval(self, parameter: Parameter, method: str, scale: str = "sd") -> Interval:
         """The independent profile interval of a parameter; raises as `profile` does."""
@@ -113,9 +113,9 @@ class Intervals:
         key = None if fit is None else self.comparison.fits.index(fit)
         if key not in self._informations:
             likelihood, optimum = self.optima[self.method]
-            given = optimum if fit is None else fit
+            solution = optimum if fit is None else fit
             try:
-                self._informations[key] = information.observed(likelihood, given.parameters)
+                self._informations[key] = information.observed(likelihood, solution.parameters)
             except (InformationError, LikelihoodError, np.linalg.LinAlgError) as error:
                 self._informations[key] = str(error)
         return self._informations[key]
@@ -125,7 +125,7 @@ class Intervals:
     @cached_property
     def fits(self) -> dict[str, Fit]:
         """By engine the comparison's last fit; the tuned one stands after the default one."""
-        return {each.engine: each for each in self.comparison.fits}
+        return {fit.engine: fit for fit in self.comparison.fits}
 
     @property
     def short(self) -> bool:
@@ -135,14 +135,14 @@ class Intervals:
     @cached_property
     def absent(self) -> dict[str, str]:
         """By engine, why its package gives no interval at all."""
-        found = {each.engine: f"no fit: {each.reason}" for each in self.comparison.absent}
-        found |= {engine: said.why for engine, said in self._stated.items() if said.why}
-        found |= {engine: NOT_ASKED for engine in self.fits if engine not in self._stated}
-        return found | {engine: fit.violation for engine, fit in self.fits.items() if fit.violation}
+        reasons = {absence.engine: f"no fit: {absence.reason}" for absence in self.comparison.absent}
+        reasons |= {engine: said.why for engine, said in self._stated.items() if said.why}
+        reasons |= {engine: NOT_ASKED for engine in self.fits if engine not in self._stated}
+        return reasons | {engine: fit.violation for engine, fit in self.fits.items() if fit.violation}
 
     @cached_property
     def _stated(self) -> dict[str, WaldIntervals]:
-        lost = {each.fit: each.resolution.stated for each in self.comparison.measures}
+        lost = {measure.fit: measure.resolution.stated for measure in self.comparison.measures}
         asked = {engine: statements(engine).intervals for engine in self.fits}
         return {
             engine: question(self.fits[engine], self.level, lost[self.fits[engine]])
@@ -187,10 +187,10 @@ class Intervals:
             raise IntervalError(self.absent[engine])
         if label not in self._profiled.setdefault((engine, fine), {}):
             self.ask_profiles([label], fine)
-        found = self._profiled[engine, fine][label]
-        if not len(found.value):
-            raise IntervalError(found.why)
-        return found
+        stated = self._profiled[engine, fine][label]
+        if not len(stated.value):
+            raise IntervalError(stated.why)
+        return stated
 
     def ask_profiles(self, labels: Sequence[str], fine: bool = False) -> None:
         """Have the packages' profiles of several parameters at once: the fits may be in other processes."""
@@ -219,8 +219,9 @@ class Intervals:
             raise IntervalError(self.absent.get(engine, NOT_ASKED))
         if not varied(parameter):
             raise IntervalError("only a variance of random effects has a ratio to the residual one")
-        made, ends = self.ratio(parameter)
-        estimate, low = made.estimate, max(made.estimate - BEYOND * (made.estimate - ends.lower), 0.02 * made.estimate)
+        curve, ends = self.ratio(parameter)
+        estimate = curve.estimate
+        low = max(estimate - BEYOND * (estimate - ends.lower), 0.02 * estimate)
         if not estimate > 0:
             raise IntervalError("the variance is zero: a profile of its ratio has nowhere to begin")
         fit = self.fits[engine]
@@ -242,9 +243,9 @@ class Intervals:
                 if term.group == parameter.group and parameter.term[4:] in term.names
             ]
             self._profiles[key] = profile.ratio_profile(likelihood, *place, optimum)
-        made = self._profiles[key]
-        assert isinstance(made, Profile)
-        return made, made.interval(self.level)
+        curve = self._profiles[key]
+        assert isinstance(curve, Profile)
+        return curve, curve.interval(self.level)
 
     def ratio_interval(self, engine: str, parameter: Parameter) -> Interval:
         """The interval that a package's profile of a ratio implies, in the variances that it shows: by monotone
@@ -275,15 +276,15 @@ def signed_root(curve: pd.DataFrame, centre: int) -> np.ndarray:
     return root
 
 
-def wald(own: Information, scale: str, each: Parameter, width: float, more: float = 0.0) -> tuple[float, float]:
+def wald(own: Information, scale: str, parameter: Parameter, width: float, more: float = 0.0) -> tuple[float, float]:
     """A Wald interval of a variance on its scale; or on the logarithm's, carried back to a standard deviation or a
     correlation. Of a standard error that is larger by `more`, on that scale.
     """
-    found = own.components(scale)
-    name = each.term.partition("__")[2]
+    components = own.components(scale)
+    name = parameter.term.partition("__")[2]
     kinds = ("var", "cov") if scale == "variance" else ("log_sd", "logit_cor")
-    kind = kinds[not each.term.startswith("sd__")]
-    row = found[(found["group"] == each.group) & (found["term"] == f"{kind}__{name}")].iloc[0]
+    kind = kinds[not parameter.term.startswith("sd__")]
+    row = components[(components["group"] == parameter.group) & (components["term"] == f"{kind}__{name}")].iloc[0]
     error = row["std_error"] + more
     ends = row["estimate"] - width * error, row["estimate"] + width * error
     if scale == "variance":
@@ -294,8 +295,8 @@ def wald(own: Information, scale: str, each: Parameter, width: float, more: floa
 
 def wald_of_ratio(own: Information, group: str, variance: str, width: float) -> tuple[float, float]:
     """A Wald interval of the ratio to the residual variance, times the residual variance."""
-    found = own.ratios
-    row = found[(found["group"] == group) & (found["term"] == variance)].iloc[0]
+    ratios = own.ratios
+    row = ratios[(ratios["group"] == group) & (ratios["term"] == variance)].iloc[0]
     scale = row["estimate"] / row["ratio"] if row["ratio"] else math.nan
     return row["estimate"] - width * row["of_ratio"] * scale, row["estimate"] + width * row["of_ratio"] * scale
 

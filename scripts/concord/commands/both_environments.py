@@ -40,8 +40,8 @@ def compare(python: Path, folder: Path, ids: Sequence[str]) -> dict[str, Baselin
         file.unlink(missing_ok=True)
     more = [word for id in ids for word in ("--model", id)]
     commands: dict[str, Sequence[str | Path]] = {
-        side: [each, "-m", "concord", "verdicts", "--output", files[side].absolute(), *more]
-        for side, each in pythons.items()
+        side: [program, "-m", "concord", "verdicts", "--output", files[side].absolute(), *more]
+        for side, program in pythons.items()
     }
     with _running(commands) as sides:
         failed = _follow(sides)
@@ -60,9 +60,9 @@ class _Side:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.done, self.all, self.latest, self.said = 0, 0, "starting", ""
-        self.threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._hear)]
-        for each in self.threads:
-            each.start()
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._hear)]
+        for thread in self.threads:
+            thread.start()
 
     @property
     def returncode(self) -> int | None:
@@ -70,9 +70,9 @@ class _Side:
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
-            found = re.match(r"\[(\d+)/(\d+)\] (.*)", line)
-            if found:
-                self.done, self.all, self.latest = int(found[1]), int(found[2]), found[3]
+            progress = re.match(r"\[(\d+)/(\d+)\] (.*)", line)
+            if progress:
+                self.done, self.all, self.latest = int(progress[1]), int(progress[2]), progress[3]
 
     def _hear(self) -> None:
         self.said = self.process.stderr.read() if self.process.stderr else ""
@@ -81,8 +81,8 @@ class _Side:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for each in self.threads:
-            each.join(5)
+        for thread in self.threads:
+            thread.join(5)
 
 
 @contextmanager
@@ -94,8 +94,8 @@ def _running(commands: Mapping[str, Sequence[str | Path]]) -> Iterator[dict[str,
             sides[side] = _Side(command)
         yield sides
     finally:
-        for each in sides.values():
-            each.end()
+        for running in sides.values():
+            running.end()
 
 
 def _follow(sides: Mapping[str, _Side]) -> str | None:
@@ -103,16 +103,16 @@ def _follow(sides: Mapping[str, _Side]) -> str | None:
     shown = time.monotonic()
     with tqdm(unit="model", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
         while True:
-            ended = {side: each.returncode for side, each in sides.items()}
+            ended = {side: running.returncode for side, running in sides.items()}
             failed = next((side for side, status in ended.items() if status), None)
             if failed or None not in ended.values():
                 return failed
-            bar.total = sum(each.all for each in sides.values()) or None
-            bar.n = sum(each.done for each in sides.values())
+            bar.total = sum(running.all for running in sides.values()) or None
+            bar.n = sum(running.done for running in sides.values())
             bar.set_postfix_str(sides[OTHER].latest.partition(",")[0])
             if not sys.stderr.isatty() and time.monotonic() - shown > _PAUSE:
                 shown = time.monotonic()
-                say(", ".join(f"{side} {each.done} of {each.all or 'all'}" for side, each in sides.items()))
+                say(", ".join(f"{side} {running.done} of {running.all or 'all'}" for side, running in sides.items()))
             time.sleep(0.1)
 
 

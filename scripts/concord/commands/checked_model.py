@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
 from concord.commands import baseline
-from concord.commands.team import TeamModel
+from concord.commands.team_file import TeamModel
 from concord.engines.remote import stop_workers
 from concord.errors import InputError, shorten
 from concord.session import Inquiry
@@ -55,9 +55,9 @@ class CheckedModel:
     def failures(self) -> dict[str, str]:
         """What is not as expected: the reason, by settings."""
         return {
-            settings: self._better(settings) if each.verdict.word == AGREE else each.verdict.reason
-            for settings, each in self.comparisons.items()
-            if not self._as_expected(settings, each.verdict.word)
+            settings: self._better(settings) if comparison.verdict.word == AGREE else comparison.verdict.reason
+            for settings, comparison in self.comparisons.items()
+            if not self._as_expected(settings, comparison.verdict.word)
         }
 
     def _as_expected(self, settings: str, word: str) -> bool:
@@ -82,10 +82,10 @@ class CheckedModel:
     @property
     def wrong(self) -> dict[str, str]:
         """What is not as expected, and what nothing explains: the reason, by what it is about."""
-        found = {self.told(settings): why for settings, why in self.failures.items()}
+        reasons = {self.told(settings): why for settings, why in self.failures.items()}
         if self.unexplained:
-            found[self._counted] = "; ".join(self.unexplained)
-        return found
+            reasons[self._counted] = "; ".join(self.unexplained)
+        return reasons
 
     @property
     def _counted(self) -> str:
@@ -149,7 +149,7 @@ def judged(model: TeamModel, engine_timeout: float, strict: bool = False) -> Che
             inquiry.compare(settings)
         # Once more, all against the best optimum that is known by now.
         comparisons = inquiry.gate().comparisons
-        case.entries = [baseline.entry(model.name, each) for each in comparisons]
+        case.entries = [baseline.entry(model.name, comparison) for comparison in comparisons]
         case.comparisons = dict(zip(SETTINGS, comparisons, strict=True))
         _look_closer(case, inquiry)
     except InputError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from concord.commands import team
+from concord.commands import team_file
 from concord.commands.cli import main
 from concord.files import check_place
 from support.team import GROWTH, PIGS
@@ -63,10 +63,10 @@ def test_a_place_where_no_file_can_be_written_is_one_line_before_anything_is_com
 def test_a_model_is_chosen_by_its_table_and_all_by_the_file_that_lists_them(place, monkeypatch):
     monkeypatch.chdir(place)
     file = Path("concord.toml")
-    models = team.read(file)
+    models = team_file.read(file)
 
     def chosen(*changed: str) -> list[str]:
-        return [each.name for each in team.touched(models, file, map(Path, changed))]
+        return [each.name for each in team_file.touched(models, file, map(Path, changed))]
 
     assert chosen("data/pigs.csv", "README") == ["pigs"]
     assert chosen("data/../data/sleep.csv") == ["growth", "crossed"]

@@ -1,0 +1,183 @@
+"""Results: what came of every fit of the catalogue, run by run, each run with the versions of all that made it.
+
+They are kept as two tables. ``runs.csv`` has a row a run: its name, when it was finished, the system and the machine,
+and the version of Python, R and every package. ``fits.csv`` has a row for each run, model, method, settings and engine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from concord import checkout, files
+from concord.data.version_ranges import ordered
+from concord.engines.engine import engines, party
+from concord.errors import InputError, one_line, shorten
+from concord.vocabulary import LANGUAGES, METHODS, SETTINGS, VERDICTS
+
+PROVENANCE = ("finished", "system", "machine", "processor", "processors", "BLAS")
+"""What `concord.versions.provenance` says of a run, before the versions."""
+KEY = ("model", "method", "settings", "engine")
+"""What names a fit in a run."""
+STATED = ("verdict", "grade", "gap", "loglik", "converged", "said_so", "seconds", "message")
+"""What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the log-likelihood that
+its package states, what that package claims and says, and how long it took. Without a fit gap and log-likelihood are
+missing, and the message says why."""
+RUNS, FITS = "runs.csv", "fits.csv"
+_LENGTH = 100
+BETWEEN = " / "
+"""Between the first lines of the messages of one fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Runs of the catalogue.
+
+    Attributes
+    ----------
+    runs : a row a run, in the order of the releases: `PROVENANCE`, then the versions by the names of what has them;
+        index ``run``
+    fits : a row a fit: ``run``, `KEY` and `STATED`
+    """
+
+    runs: pd.DataFrame
+    fits: pd.DataFrame
+
+    def keep(self, folder: Path | None = None) -> None:
+        """Write both tables into a folder, by default that of the repository."""
+        folder = folder or place()
+        fits = self.fits.copy()
+        for name, form in (("gap", ".2e"), ("loglik", ".10g"), ("seconds", ".2g")):
+            fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
+        for name, table in zip((RUNS, FITS), (self.runs.reset_index(), fits), strict=True):
+            files.write(folder / name, table.to_csv(index=False, lineterminator="\n"))
+
+
+def place() -> Path:
+    """Where the repository keeps them: beside versions.ipynb, which shows them."""
+    return checkout.path("notebooks", "versions")
+
+
+def read(folder: Path | None = None) -> Results:
+    """The results in a folder, by default that of the repository.
+
+    Raises
+    ------
+    InputError : there are none, or they are damaged
+    """
+    folder = folder or place()
+    tables = []
+    for name in (RUNS, FITS):
+        try:
+            tables.append(pd.read_csv(folder / name, dtype=str, keep_default_na=False))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / name}: cannot be read: {one_line(str(error))}") from None
+    runs, fits = tables
+    for path, table, wanted in zip((RUNS, FITS), tables, (("run", *PROVENANCE), ("run", *KEY, *STATED)), strict=True):
+        if missing := [name for name in wanted if name not in table]:
+            raise InputError(f"{folder / path}: has no column {missing[0]}: write it anew with `make versions`")
+    try:
+        found = _sorted(runs.set_index("run"), _typed(fits))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder}: damaged results: {one_line(str(error))}") from None
+    return found
+
+
+def joined(results: Sequence[Results]) -> Results:
+    """All of several results; a run takes the place of those of its name before it."""
+    last = {run: i for i, each in enumerate(results) for run in each.runs.index}
+    runs = [each.runs[[last[run] == i for run in each.runs.index]] for i, each in enumerate(results)]
+    fits = [each.fits[each.fits["run"].map(last) == i] for i, each in enumerate(results)]
+    return _sorted(pd.concat(runs).fillna(""), pd.concat(fits, ignore_index=True))
+
+
+def brought(given: Path) -> Results:
+    """What `concord verdicts` wrote, here or on another machine: a file, or all that are in a folder.
+
+    Raises
+    ------
+    InputError : there is none, or it is something else
+    """
+    found = sorted(given.glob("*.json")) if given.is_dir() else [given]
+    if not found:
+        wanted = f"`python -m concord verdicts --output {given}/verdicts.json` writes them"
+        raise InputError(f"{given}: no results (*.json) in this folder: {wanted}")
+    return joined([*map(_run, found)])
+
+
+def _run(path: Path) -> Results:
+    """The one run in a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = [_row(fit) for fit in content["fits"]]
+        about = {name: str(content["provenance"][name]) for name in PROVENANCE}
+        about |= {name: version for name, version in content["versions"].items() if not name.startswith("R option ")}
+        name = run_name(about)
+        fits = _typed(pd.DataFrame(rows, columns=[*KEY, *STATED]).assign(run=name))
+        return _sorted(pd.DataFrame([about], index=pd.Index([name], name="run")), fits)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{type(error).__name__}: {shorten(str(error), 100)}"
+        raise InputError(
+            f"{path}: is not what `python -m concord verdicts --output` writes ({said}): write it anew"
+        ) from None
+
+
+def _row(fit: Mapping[str, Any]) -> list[Any]:
+    """A row of fits.csv from one of Concord's own record of a fit."""
+    lines = [message.strip().splitlines()[0] for message in fit["messages"] if message.strip()]
+    message = BETWEEN.join(dict.fromkeys(shorten(line, _LENGTH) for line in lines))
+    made = {**fit, "model": f"{fit['dataset']}-{fit['model']}", "message": message}
+    return [made[name] for name in (*KEY, *STATED)]
+
+
+def run_name(about: Mapping[str, str]) -> str:
+    """``debian-12 lme4-1.1-31 statsmodels-0.15.0``: the system, and the packages that verdicts are about."""
+    system = re.sub(r"\s*\(.*\)|GNU/Linux\s*", "", about["system"]).strip()
+    named = [party(language).packages[0] for language in reversed(LANGUAGES)]
+    return " ".join([re.sub(r"[^a-z0-9.]+", "-", system.lower()), *(f"{name}-{about[name]}" for name in named)])
+
+
+def _typed(fits: pd.DataFrame) -> pd.DataFrame:
+    """The table of fits with numbers and truth values as such.
+
+    Raises
+    ------
+    ValueError : one is none, a word is unknown, or a fit is there twice
+    """
+    fits = fits[["run", *KEY, *STATED]].copy()
+    for name, words in (("method", METHODS), ("settings", SETTINGS), ("verdict", VERDICTS)):
+        if unknown := sorted({*fits[name]} - {*words}):
+            raise ValueError(f"{name} {unknown[0]!r} is none of {', '.join(words)}")
+    for name in ("gap", "loglik", "seconds"):
+        fits[name] = pd.to_numeric(fits[name].replace("", None)).astype(float)
+    fits["converged"] = fits["converged"].map({True: True, False: False, "True": True, "False": False}).astype(bool)
+    if len(twice := fits[fits.duplicated(["run", *KEY])]):
+        raise ValueError(f"{', '.join(twice.iloc[0][['run', *KEY]])}: there twice")
+    return fits.fillna({"grade": "", "said_so": "", "message": ""})
+
+
+def _sorted(runs: pd.DataFrame, fits: pd.DataFrame) -> Results:
+    """By the releases of what fits, R's first; runs and fits name each other.
+
+    Raises
+    ------
+    ValueError : a version is none; a run has no fits, or fits have no run
+    """
+    if odd := sorted({*runs.index} ^ {*fits["run"]}):
+        raise ValueError(f"{odd[0]}: not in both, runs and fits")
+    by = [party(language).packages[0] for language in reversed(LANGUAGES)]
+    places = {run: ([ordered(about[name]) for name in by], run) for run, about in runs.iterrows()}
+    runs = runs.loc[sorted(runs.index, key=places.__getitem__)]
+    orders = {"run": runs.index, "method": METHODS, "settings": SETTINGS, "engine": [*engines()]}
+    ranks = {name: {word: rank for rank, word in enumerate(words)} for name, words in orders.items()}
+    fits = fits.sort_values(["run", *KEY], key=lambda column: column.map(ranks.get(column.name, str)))
+    return Results(runs, fits.reset_index(drop=True))

@@ -1,0 +1,35 @@
+"""Results of made-up runs, of one model with one version of each package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from concord.releases.results import KEY, PROVENANCE, STATED, Results, joined
+
+
+def run(statsmodels: str, lme4: str, **more: str) -> dict[str, str]:
+    """A row of runs.csv; its name is its release of statsmodels, where none is given."""
+    about = dict.fromkeys(PROVENANCE, "some") | {
+        "finished": "2026-01-02T03:04:05+00:00",
+        "system": "Debian GNU/Linux 12 (b)",
+    }
+    versions = {"Python": "3.11", "statsmodels": statsmodels, "R": "4.2", "lme4": lme4, "nlme": "3.1-1"}
+    return {"run": statsmodels, **about, **versions, **more}
+
+
+def fit(run: str, engine: str = "statsmodels", **more: Any) -> dict[str, Any]:
+    """A row of fits.csv: at the optimum, by REML, at default settings."""
+    name = {"run": run, "model": "pigs-slope", "method": "REML", "settings": "default", "engine": engine}
+    stated = {"verdict": "agree", "grade": "", "gap": 0.0, "loglik": -1.0, "converged": True, "said_so": "silent"}
+    return {**name, **stated, "seconds": 1.0, "message": "", **more}
+
+
+def results(runs: list[dict[str, str]], fits: list[dict[str, Any]]) -> Results:
+    """Of these rows."""
+    fits = fits or [fit(each["run"]) for each in runs]
+    made = Results(
+        pd.DataFrame(runs).set_index("run"), pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float})
+    )
+    return joined([made])
