@@ -11,7 +11,7 @@ import pandas as pd
 
 from concord.engines.engine import CannotExpress, party
 from concord.models.model import Model
-from concord.models.syntax import literal
+from concord.models.syntax import literal, r_literal
 from concord.vocabulary import LANGUAGES
 
 # So many levels are listed; of more, sorted ones, the code says that they are sorted.
@@ -152,13 +152,13 @@ def _python(model: Model, source: str | None) -> list[str]:
 def _r(model: Model, source: str | None) -> list[str]:
     """The same statements in R."""
     name = model.dataset.id
-    columns = ", ".join(map(_quoted, model.formula.variables))
-    lines = [f"{name} <- {_R[_suffix(source)].format(file=_quoted(source))}"] if source else []
+    columns = ", ".join(map(r_literal, model.formula.variables))
+    lines = [f"{name} <- {_R[_suffix(source)].format(file=r_literal(source))}"] if source else []
     lines.append(f"{name} <- na.omit({name}[c({columns})])")
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
-        column = f"{name}[[{_quoted(factor)}]]"
-        of = f"c({', '.join(map(_quoted, levels))})"
+        column = f"{name}[[{r_literal(factor)}]]"
+        of = f"c({', '.join(map(r_literal, levels))})"
         if not _stated(model, factor):
             of = f'sort(unique(as.character({column})), method = "radix")'
         ordered = ", ordered = TRUE" if model.frame[factor].cat.ordered else ""
@@ -186,8 +186,3 @@ def _suffix(source: str | None) -> str:
     parts = [f".{part.lower()}" for part in (source or "").split(".")[1:] if part.lower() != "gz"]
     suffix = _SAME.get(parts[-1], parts[-1]) if parts else ".csv"
     return suffix if suffix in _PYTHON else ".csv"
-
-
-def _quoted(text: str) -> str:
-    """Text as R writes it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

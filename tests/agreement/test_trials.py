@@ -66,7 +66,10 @@ def test_sitka_is_told_what_it_gains_and_the_cheaper_way(sitka):
     """lme4's own standard error of the intercept after its default call, and after the other one."""
     (remedy,) = sitka.remedies
     assert "standard error (Intercept) 0.101 for 0.0747" in remedy.told[0]
-    assert remedy.told[-1] == "Or divide Time by 100, sitka$Time <- sitka$Time / 100: then the default call arrives."
+    assert (
+        remedy.told[-1]
+        == 'Or divide Time by 100, sitka[["Time"]] <- sitka[["Time"]] / 100: then the default call arrives.'
+    )
     assert remedy.rescaled.fit.converged and not remedy.rescaled.warning
     assert any("It warns all the same" in sentence for sentence in remedy.told) == bool(remedy.call.warning)
 
@@ -203,7 +206,7 @@ def test_uncorrelated_effects_are_not_counted_from_another_zero():
 def test_code_of_a_rescaling_says_what_was_done():
     first = next(rescalings(models.get("sitka-random_slope")))
     assert first.python("sitka") == ['sitka["Time"] = sitka["Time"] / 100']
-    assert first.r("sitka") == ["sitka$Time <- sitka$Time / 100"]
+    assert first.r("sitka") == ['sitka[["Time"]] <- sitka[["Time"]] / 100']
     table = {"sitka": models.get("sitka-random_slope").frame.copy()}
     exec("\n".join(first.python("sitka")), table)
     np.testing.assert_allclose(table["sitka"]["Time"], first.model.frame["Time"], rtol=1e-15)

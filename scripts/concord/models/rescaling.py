@@ -15,7 +15,7 @@ from concord.arrays import Matrix, Vector
 from concord.models.coding import between, same_numbers
 from concord.models.model import Model
 from concord.models.parameters import Parameters
-from concord.models.syntax import FormulaError, Name, literal, quoted
+from concord.models.syntax import FormulaError, Name, literal, r_literal
 
 # A predictor whose mean is so many standard deviations away from zero is counted from a nearer one too.
 FAR = 1.0
@@ -67,7 +67,7 @@ class Rescaling:
 
     def r(self, table: str) -> list[str]:
         """The statements that rescale a data frame with this name."""
-        return [_statement(f"{table}${quoted(name)}", "<-", *step) for name, step in self.steps.items()]
+        return [_statement(f"{table}[[{r_literal(name)}]]", "<-", *step) for name, step in self.steps.items()]
 
 
 def _statement(column: str, becomes: str, zero: float, unit: float) -> str:
