@@ -29,5 +29,5 @@ given=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_INDEX_URL PIP_NO_INDEX; do
   if [ -n "${!name:-}" ]; then given+=("$name=${!name}"); fi
 done
-exec unshare --mount bash -c 'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "${@:2}" bash -c "cd /root/concord && $1"' \
+exec unshare --mount bash -c 'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "${@:2}" bash -c "cd ~/concord && $1"' \
   "$root" "$command" env -i "${given[@]}"

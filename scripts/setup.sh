@@ -129,11 +129,14 @@ find_missing() {
 
 # In three lines: what is missing, what to do about it here, and the way without Debian.
 tell_missing() {
-  local command="apt-get install --no-install-recommends ${missing[*]}" IFS=';'
-  ((${#missing[@]})) || command=''
+  local place="Debian, Ubuntu:" words ways
+  ((${#by_hand[@]} == 0)) || place="here:          "
+  ((${#missing[@]} == 0)) || by_hand+=("apt-get install --no-install-recommends ${missing[*]}")
+  printf -v words '; %s' "${lacking[@]}"
+  printf -v ways '; %s' "${by_hand[@]}"
   cat >&2 <<END
-setup: not found, and cannot be installed from here: ${lacking[*]}
-  Debian, Ubuntu:  ${by_hand[*]}${by_hand[*]:+${command:+; then }}$command
+setup: not found, and cannot be installed from here: ${words:2}
+  $place  ${ways:2}
   elsewhere:       $conda_hint
 END
   exit 1

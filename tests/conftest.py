@@ -18,6 +18,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import support.sources  # noqa: F401  # the digest of the sources is taken before they are imported
+
+# isort: split
 from concord import r
 from concord.data import datasets
 from concord.engines.engine import engines

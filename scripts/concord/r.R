@@ -39,3 +39,9 @@ share <- function(Z, covariance) mean(rowSums((Z %*% covariance) * Z))
 
 # An expression as R writes it.
 text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, backtick = backtick), collapse = " ")
+
+# One of lme4's functions that take formulas apart. lme4 2 has them from the package reformulas, and warns under its own
+# name.
+of_lme4 <- function(name) {
+  getExportedValue(if ("reformulas" %in% names(getNamespaceImports("lme4"))) "reformulas" else "lme4", name)
+}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import subprocess
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 from concord import releases
 from concord.commands import lanes
@@ -17,31 +15,10 @@ from concord.commands.cli import main
 from concord.data.version_ranges import contains
 from concord.errors import InputError
 from support.paths import ROOT
-from support.releases import run
+from support.releases import brought
 
 MODEL = "dyestuff-random_intercept"
 DECLARED = tomllib.loads((ROOT / "scripts/concord/commands/lanes.toml").read_text(encoding="utf-8"))["releases"]
-
-
-def brought(folder: Path, name: str, lme4: str, gap: float = 0.0, system: str = "Debian GNU/Linux 12 (b)") -> None:
-    """What `concord verdicts` writes, of one fit by each package of another machine."""
-    about = run("0.15", lme4, system=system)
-    del about["run"]
-    provenance = {key: about.pop(key) for key in ("finished", "system", "machine", "processor", "processors", "BLAS")}
-    head = {"dataset": "pigs", "model": "slope", "method": "REML", "settings": "default", "converged": True}
-    told = {
-        "loglik": -1.0,
-        "seconds": 1.0,
-        "said_so": "silent",
-        "messages": [],
-        "verdict": "r short" if gap else "agree",
-    }
-    fits = [
-        {**head, **told, "engine": engine, "gap": gap if engine == "lme4" else 0.0, "grade": "short" if gap else ""}
-        for engine in ("statsmodels", "lme4")
-    ]
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(json.dumps({"provenance": provenance, "versions": about, "fits": fits}))
 
 
 def test_a_brought_folder_is_kept_beside_what_there_is_and_what_changed_is_said(tmp_path, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord import r, versions
 from concord.agreement.judgement import judge
 from concord.engines import tuning
 from concord.engines.engine import EngineError
@@ -227,3 +228,32 @@ def test_an_ignored_constraint_is_a_violation(optimizer):
     assert tuning.recomputed(fit, likelihood) == -np.inf
     with pytest.raises(EngineError, match="no optimizer gave an estimate"):
         tuning.best([(optimizer, fit)], [], likelihood)
+
+
+# ---- structures of covariance matrices -----------------------------------------------------------------------------
+
+BY_LMER = """function(formula, data) {
+  suppressMessages(suppressWarnings(lme4::lmer(as.formula(formula), data, REML = FALSE)))
+}"""
+
+
+def by_lmer(formula: str, data: pd.DataFrame):
+    r.package("lme4")
+    return r.call(r.interface().evalr(BY_LMER), formula, data)
+
+
+def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
+    """What lme4 fits by us() and diag() is a fit of the same model in the old notation; a cs() term is none of it."""
+    if versions.outside({"lme4": ">=2.0"}):
+        pytest.skip("lme4 1 has no structures")
+    for id, term in (("random_slope", "us(Days | Subject)"), ("uncorrelated", "diag(Days | Subject)")):
+        model = models.get(f"sleepstudy-{id}", "ML")
+        fit = ENGINES["lme4"].from_native(by_lmer(f"Reaction ~ Days + {term}", model.frame), model)
+        expected = ENGINES["lme4"].fit(model, "tuned")
+        np.testing.assert_allclose(keyed(fit), keyed(expected), rtol=2e-3)
+        assert fit.loglik == pytest.approx(expected.loglik, abs=1e-6)
+        both = fit.random_effects.merge(expected.random_effects, on=["group", "level", "term"], validate="one_to_one")
+        assert len(both) == len(expected.random_effects)
+        np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], atol=0.05)
+    with pytest.raises(EngineError, match="has the covariance structure cs"):
+        ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + cs(Days | Subject)", model.frame), model)

@@ -125,3 +125,17 @@ def test_a_fit_by_code_that_was_edited_meanwhile_is_not_kept(tmp_path):
     now = shelf.Shelf(tmp_path / "key", shelf.AT_START)
     assert now.kept("b", lambda: fit(1.0))[0]["stated_loglik"] == 1
     assert now.kept("b", lambda: 1 / 0)[0]["stated_loglik"] == 1
+
+
+@pytest.mark.parametrize("first", ["support.sources", "concord"])
+def test_the_sources_have_a_state_only_if_it_was_told_before_their_import(first, tmp_path):
+    """An edit between the import and the digest would be kept under the key of what was not run."""
+    assert shelf.AT_START, "tests/conftest.py, or a plugin, imports the package before the digest is taken"
+    code = f"import {first}, concord; from support.sources import AT_START; print(AT_START)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "scripts")])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert bool(done.stdout.strip()) == (first == "support.sources")
+    own = shelf.Shelf(tmp_path / "key", done.stdout.strip())
+    own.kept("a", lambda: fit(1.0))
+    made = own.kept("a", lambda: fit(2.0))[0]["stated_loglik"]
+    assert made == (1 if first == "support.sources" else 2)

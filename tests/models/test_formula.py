@@ -34,6 +34,8 @@ PARTS = {
     "größe ~ x + `day 1` + (1 | g)": ("größe", "x + `day 1`", ["(1 | g)"]),
     "`a b` ~ `c d` + (`c d` | g)": ("`a b`", "`c d`", ["(`c d` | g)"]),
     "y ~ x + (1 | factor(g)) + (1 | as.factor(a)/b)": ("y", "x", ["(1 | g)", "(1 | b:a)", "(1 | a)"]),
+    "y ~ x + us(1 + x | g)": ("y", "x", ["(1 + x | g)"]),
+    "y ~ x + diag(1 + x | g) + us(1 | h)": ("y", "x", ["(1 | g)", "(0 + x | g)", "(1 | h)"]),
     "y ~ factor(x) + offset(log(z)) + (1 | g)": ("y", "factor(x) + offset(log(z))", ["(1 | g)"]),
 }
 
@@ -47,6 +49,24 @@ def test_a_formula_is_taken_apart(text):
     assert str(formula) == text
 
 
+def test_diag_of_numbers_is_the_double_bar_and_of_a_factor_refused():
+    """In lme4 1 ``(f || g)`` has a matrix of all levels of f, and in lme4 2 ``diag(f | g)`` a variance of each."""
+    frame = models.get("sleepstudy-random_slope").frame.assign(
+        phase=lambda t: (t["Days"] > 4).map({True: "b", False: "a"})
+    )
+    one, other = (matrices.design(formulas.parse(f"Reaction ~ Days + {term}"), frame) for term in SAME)
+    assert [(term.group, term.names) for term in one.terms] == [(term.group, term.names) for term in other.terms]
+    assert all(np.array_equal(a.matrix, b.matrix) for a, b in zip(one.terms, other.terms, strict=True))
+    for column in (frame["phase"], frame["phase"].astype("category"), frame["phase"] == "a"):
+        with pytest.raises(
+            FormulaError, match="'phase' is a factor, and diag would give each of its levels a variance"
+        ):
+            matrices.design(formulas.parse("Reaction ~ Days + diag(phase | Subject)"), frame.assign(phase=column))
+
+
+SAME = ("diag(Days | Subject)", "(Days || Subject)")
+
+
 def test_a_formula_lists_the_columns_that_it_uses_once_each():
     """Variables are those of response, fixed and random part, functions and numbers not among them."""
     assert formulas.parse("log(y) ~ poly(x, 2) + x:z + (1 + x | a/b)").variables == ("y", "x", "z", "a", "b")
@@ -58,6 +78,12 @@ UNUSABLE = {
     "y ~ x + (1 || )": "it does not parse: unexpected ')'",
     "y ~ x + (1 || g)": "unexpected",
     "": "it does not parse: expected one formula",
+    "y ~ x + cs(x | g)": "cs structures a random term's covariance matrix: MixedLM cannot express it",
+    "y ~ x + ar1(0 + x | g)": "ar1 structures a random term's covariance matrix: MixedLM cannot express it",
+    "y ~ x + diag(x | g, hom = TRUE)": "diag takes one random term here, (columns | group), and no option",
+    "y ~ x + us(x) + (1 | g)": "us takes one random term here",
+    "y ~ x * us(1 | g)": "us may not stand inside a function",
+    "y ~ x + diag(poly(x, 2) | g)": "diag takes columns of numbers here, and poly makes several of one",
     "y": "it does not parse: expected response ~ terms",
     "~ x + (1 | g)": "it does not parse: expected response ~ terms",
     "y ~ x + (1 | g); z": "it does not parse: expected one formula",

@@ -96,6 +96,16 @@ def test_a_message_is_the_same_with_other_numbers_and_another_one_when_it_is_wor
     assert [list(map(str, row)) for row in sheet.rows] == [["old words", "0", "1"], ["|grad| = … (tol = …)", "1", "1"]]
 
 
+def test_estimates_are_other_ones_where_right_digits_are_few_and_not_the_same():
+    few = [("a-b", 5.2, 7.4), ("c-d", 5.2, 5.4), ("e-f", 8.0, 12.0), ("g-h", 9.0, 1.4)]
+    fits = [
+        fit(name, model=model, digits=digits[i]) for model, *digits in few for i, name in enumerate(("0.9", "0.15"))
+    ]
+    sheet = changes.digits(results(RUNS, [*fits, fit("0.9", model="i-j", digits=float("nan"))]), "statsmodels")
+    assert [[row[0], *map(str, row[3:])] for row in sheet.rows] == [["a-b", "7.4", "5.2"], ["g-h", "1.4", "9"]]
+    assert "2 of 4 fits have as many right digits" in sheet.caption
+
+
 def test_of_one_model_every_release_is_a_row_and_a_message_that_stays_is_not_said_twice():
     fits = [fit("0.9", message="near"), fit("0.15", message="near", seconds=2.0)]
     rows = changes.of_model(results(RUNS, fits), "pigs-slope").rows

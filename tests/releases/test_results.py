@@ -124,13 +124,14 @@ def test_what_verdicts_writes_is_brought_with_what_each_package_said(elsewhere):
     assert brought.fits["run"].unique() == brought.runs.index
 
 
-def test_of_a_message_the_first_line_is_kept(tmp_path, elsewhere):
+def test_messages_are_kept_on_one_line_each_and_once(tmp_path, elsewhere):
     written = json.loads((elsewhere / "verdicts.json").read_text())
-    written["fits"][0]["messages"] = ["warning: near\n - Rescale?", "warning: near\n again", "long " * 40]
+    written["fits"][0]["messages"] = ["warning: near\n - Rescale?", "warning: near - Rescale?", "long " * 40]
     (tmp_path / "a.json").write_text(json.dumps(written))
     message = releases.brought(tmp_path).fits["message"].iloc[0]
     first, long = message.split(" / ")
-    assert first == "warning: near" and long.startswith("long long") and len(long) == 100 and long.endswith("…")
+    assert first == "warning: near - Rescale?"
+    assert long.startswith("long long") and len(long) == 160 and long.endswith("…")
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from concord import releases
 from concord.agreement.comparison import compare
 from concord.engines.answers import answer
 from concord.models import model
 from concord.plots import estimates
 from concord.plots.trajectories import trajectories
+from concord.releases import changes
 from concord.reports import page as pages
 from concord.reports import site
 from concord.reports.cell_origins import TAG
@@ -94,6 +96,7 @@ def built(tmp_path_factory, comparisons) -> Path:
             tags=[TAG],
         ),
         code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
+        code("changes.Newest(results)", shown(changes.Newest(releases.read()))),
         code("everything()", *(shown(each) for each in comparisons.values())),
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
@@ -225,6 +228,24 @@ def test_on_a_wide_screen_every_column_of_a_comparison_is_in_view(opened, width)
         assert card["x"] == pytest.approx(min(column["x"], width - 28 - card["width"]), abs=1)
     page.emulate_media(media="print")
     assert page.locator(".scroll:visible").first.bounding_box()["x"] == page.locator("main").bounding_box()["x"]
+
+
+def test_the_front_page_begins_with_the_newest_releases_and_the_days_of_their_runs(opened):
+    """As they are committed, a row a run; counts of verdicts beside them, and the way to the page that has it all."""
+    page, _ = opened("reports/index.html", viewport={"width": 1280, "height": 900})
+    assert page.locator("main h2").first.inner_text() == "By the releases of the packages"
+    rows = page.locator("#by-release tbody tr").all()
+    runs = releases.read().runs.iloc[::-1]
+    assert len(rows) == len(runs) >= 5
+    for row, about in zip(rows, runs.to_dict("records"), strict=True):
+        words = row.inner_text().split()
+        assert words[:4] == [about[name] for name in ("lme4", "statsmodels", "R", "Python")]
+        assert about["finished"][:10] in words and "agree" in words
+    counts = [int(each.inner_text()) for each in rows[0].locator(".count").all()]
+    assert sum(counts) == 2 * 54
+    table = page.locator("#by-release")
+    assert table.evaluate("(each) => each.scrollWidth <= each.closest('.scroll').clientWidth + 2")
+    assert page.locator("#by-release caption a").get_attribute("href") == "story-REML.html"
 
 
 def test_formulas_are_drawn_without_help(opened):

@@ -404,6 +404,9 @@ def test_stop_is_pressed_in_the_notebook_and_another_formula_is_asked_in_the_sam
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=30)
         assert reply["parent_header"]["msg_id"] == stopped and reply["content"]["ename"] == "KeyboardInterrupt"
+        # Until it has said that it rests, a kernel refuses what is asked after an error.
+        while not _rests(client.get_iopub_msg(timeout=30), stopped):
+            pass
         told: queue.Queue[str] = queue.Queue()
         for source in (
             f"data, formula = {str(good)!r}, 'score ~ t + (1 + t | unit)'",
@@ -418,6 +421,11 @@ def test_stop_is_pressed_in_the_notebook_and_another_formula_is_asked_in_the_sam
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def _rests(message, request: str) -> bool:
+    """Whether a kernel says that it has nothing left to do for a request."""
+    return message["parent_header"].get("msg_id") == request and message["content"].get("execution_state") == "idle"
 
 
 def _nothing(message) -> None:

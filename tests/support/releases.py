@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +24,15 @@ def run(statsmodels: str, lme4: str, **more: str) -> dict[str, str]:
 def fit(run: str, engine: str = "statsmodels", **more: Any) -> dict[str, Any]:
     """A row of fits.csv: at the optimum, by REML, at default settings."""
     name = {"run": run, "model": "pigs-slope", "method": "REML", "settings": "default", "engine": engine}
-    stated = {"verdict": "agree", "grade": "", "gap": 0.0, "loglik": -1.0, "converged": True, "said_so": "silent"}
+    stated = {
+        "verdict": "agree",
+        "grade": "",
+        "gap": 0.0,
+        "digits": 9.0,
+        "loglik": -1.0,
+        "converged": True,
+        "said_so": "silent",
+    }
     return {**name, **stated, "seconds": 1.0, "message": "", **more}
 
 
@@ -30,6 +40,29 @@ def results(runs: list[dict[str, str]], fits: list[dict[str, Any]]) -> Results:
     """Of these rows."""
     fits = fits or [fit(each["run"]) for each in runs]
     made = Results(
-        pd.DataFrame(runs).set_index("run"), pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float})
+        pd.DataFrame(runs).set_index("run"),
+        pd.DataFrame(fits, columns=["run", *KEY, *STATED]).astype({"gap": float, "digits": float}),
     )
     return joined([made])
+
+
+def brought(folder: Path, name: str, lme4: str, gap: float = 0.0, system: str = "Debian GNU/Linux 12 (b)") -> None:
+    """What `concord verdicts` writes, of one fit by each package of another machine."""
+    about = run("0.15", lme4, system=system)
+    del about["run"]
+    provenance = {key: about.pop(key) for key in PROVENANCE}
+    head = {"dataset": "pigs", "model": "slope", "method": "REML", "settings": "default", "converged": True}
+    told = {
+        "loglik": -1.0,
+        "digits": 9.0,
+        "seconds": 1.0,
+        "said_so": "silent",
+        "messages": [],
+        "verdict": "r short" if gap else "agree",
+    }
+    fits = [
+        {**head, **told, "engine": engine, "gap": gap if engine == "lme4" else 0.0, "grade": "short" if gap else ""}
+        for engine in ("statsmodels", "lme4")
+    ]
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps({"provenance": provenance, "versions": about, "fits": fits}))

@@ -6,7 +6,6 @@ A folder in `KEPT` holds the fits of one state of all that a fit depends on; wha
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib.metadata
 import os
 import pickle
@@ -22,24 +21,14 @@ from concord import r
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from support.paths import ROOT
+from support.sources import AT_START, key, sources
 
 KEPT = ROOT / "build" / "fits"
-# The rooms above the engines, none of which a fit may read (the contracts of `make lint` hold that). A room that is
-# missing here costs time, and hides nothing.
-ABOVE = {"account", "agreement", "bench", "bootstrap", "commands", "plots", "reference", "reports", "simulation"}
 DAY = 86400.0
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE")
 # What hangs on the package's own result stays in the process that made it.
 NUMBERS = [each.name for each in fields(Fit) if each.name not in ("model", "native", "summarize", "predict")]
 SAID = ("summary", "random_effects")
-
-
-def sources(root: Path = ROOT) -> list[Path]:
-    """Every file that a fit may depend on: of the package all but the rooms above the engines, and the data."""
-    package = root / "scripts" / "concord"
-    found = [file for file in package.rglob("*") if file.relative_to(package).parts[0] not in ABOVE]
-    found += (root / "datasets").rglob("*")
-    return sorted(file for file in found if file.is_file() and "__pycache__" not in file.parts)
 
 
 def versions() -> list[str]:
@@ -50,19 +39,6 @@ def versions() -> list[str]:
     told = [*python, *(str(value) for vector in of_r for value in vector)]
     threads = [f"{name}={os.environ.get(name)}" for name in THREADS]
     return [*told, platform.platform(), platform.python_version(), *threads]
-
-
-def key(files: list[Path], root: Path = ROOT, others: list[str] = ()) -> str:
-    """A digest of files, by name and by content, and of whatever else is told."""
-    digest = hashlib.sha256("\0".join(others).encode())
-    for file in files:
-        content = file.read_bytes()
-        digest.update(f"\0{file.relative_to(root)}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:32]
-
-
-# As the package is imported. A file that is edited later is not what this process runs: see `Shelf.kept`.
-AT_START = key(sources())
 
 
 class Shelf:

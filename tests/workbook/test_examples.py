@@ -19,13 +19,14 @@ from concord.errors import InputError
 from concord.models import model as models
 from support.notebooks import made_with, notebook
 from support.paths import ROOT
-from support.readme import README, blocks, commands
+from support.readme import CLUSTER, README, blocks, commands
 
 # ---- the examples
 
 
 def test_the_python_examples_print_what_readme_says():
-    own, workbook, account, slurm = blocks("python")
+    _, own, workbook, account = blocks("python")  # the first is run by test_recipes.py
+    (slurm,) = blocks("python", CLUSTER)
     compile(slurm, "cluster.py", "exec")  # it needs a cluster
     id, method = re.search(r'models\.get\("([\w-]+)", method="(\w+)"\)', workbook).groups()
     assert verdict(own) == "agree"

@@ -29,6 +29,7 @@ from support.notebooks import notebook
 from support.paths import ROOT
 from support.processes import kernels, until
 from support.readme import README, blocks, commands
+from support.releases import brought
 
 METHOD = 'method = "REML"  # "REML" or "ML"'
 FITS = """from concord import models
@@ -390,6 +391,16 @@ def test_certify_proves_one_model_again_and_leaves_the_others(checkout, given):
         for method, record in methods.items():
             assert after[name][method]["loglik"] == record["loglik"]
             assert after[name][method]["estimates"] == record["estimates"]
+
+
+@runs("make versions RESULTS=elsewhere")
+def test_versions_takes_the_results_of_another_machine(checkout, given):
+    brought(checkout.folder / "elsewhere", "old.json", "1.1-9", gap=14.2)
+    brought(checkout.folder / "elsewhere", "new.json", "1.1-37")
+    said = checkout.run(*given)
+    assert "lme4 1.1-9 was short by 14 (silent); 1.1-37 is at the optimum" in said and "lane" not in said
+    rows = list(csv.DictReader((checkout.folder / "notebooks" / "versions" / "runs.csv").open()))
+    assert [row["lme4"] for row in rows] == ["1.1-9", "1.1-37"]
 
 
 # ---- the grid, the links, the first screen

@@ -190,9 +190,11 @@ class Account:
         if section == "intervals" and not self.profiled:
             return ("Left out, as asked: profile intervals.",)
         if section == "tests of models":
-            refused = model_tests.tests_table(self.tested)
-            refused = refused[refused["note"].str.startswith("not tested")]
-            return tuple(f"{row.null} in {row.alternative}, {row.note}." for row in refused.itertuples())
+            said = {each.title: f"not tested: {each.refused}" if each.refused else each.remark for each in self.tested}
+            notes = [f"{title}: {what}." for title, what in said.items() if what]
+            if isinstance(self.anova, anova.RAnova):
+                notes += [f"{note.rstrip('.')}." for note in self.anova.notes]
+            return tuple(notes)
         return ()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from concord.account.line import Line
-from concord.account.nested_models import candidate, nested, related
+from concord.account.nested_models import candidate, nested, related, restriction
 from concord.agreement.comparison import Comparison
 from concord.agreement.table import OPTIMUM
 from concord.agreement.tolerances import allowed_gap
@@ -92,12 +92,22 @@ def anova(comparison: Comparison, others: Sequence[Model] | None = None, refit: 
     notes += [
         f"R's own fit of {name} is {gap:.3g} short of the optimum" for name, gap in behind.items() if gap > allowed
     ]
+    if method != model.method:
+        notes.append(
+            "anova() tests every model against the row above it, from fits by ML: its Chisq is not the ratio of "
+            "the fits by REML"
+        )
     lines = []
     for i, name in enumerate(told.names):
         wanted, independent = (_row(side, i) for side in (candidates, tops))
         tested_here = i > 0 and related(ordered[i - 1], ordered[i])
         if i > 0 and not tested_here:
             notes.append(f"{name} and {ordered[i - 1].name} are not nested: R prints a test all the same")
+        elif i > 0 and restriction(ordered[i - 1], ordered[i]).boundary:
+            notes.append(
+                f"{ordered[i - 1].name} in {name}: a variance is zero there, and Pr(>Chisq), which supposes a "
+                "chi-squared distribution, too large"
+            )
         for j, (quantity, tolerance) in enumerate(_COLUMNS):
             value = float(told.numbers[i, j])
             if math.isnan(value):

@@ -27,7 +27,7 @@ TESTS = "tests"
 ASSUMES = {
     "z": "the variances are known, or estimated from so many groups that it does not matter: the normal distribution",
     "t, residual df": "every row counts as independent once the fixed effects are taken out: n - p degrees of freedom, "
-    "too many for an effect that differs between groups only",
+    "too many for an effect that differs between groups only; no package states this p, lme4 only the t",
     "Satterthwaite": "the estimated variance of the effect is near a multiple of a chi-squared variable, whose degrees "
     "of freedom its own uncertainty (observed information) tells",
     "Kenward-Roger": "as Satterthwaite, by the expected information of REML, with the standard error enlarged for the "
@@ -223,6 +223,7 @@ def tests_table(comparison: Comparison) -> pd.DataFrame:
         elif df is None:
             df = np.full(p, float(n - p))
             p_values = _p(statistic, df)
+            source = f"from {source}'s t"
         estimates, errors = known.fits[label].fixed, test.std_error.value
         rows += [
             (term, test.kind, *numbers, source)

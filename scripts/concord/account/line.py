@@ -96,6 +96,21 @@ class Line:
         return allowed
 
     @property
+    def of_p(self) -> bool:
+        """Whether it is a p-value."""
+        return self.tolerance.startswith("p_value")
+
+    def shown(self, value: float, digits: int = 7) -> str:
+        """A value of it for reading."""
+        return tables.p_value(value) if self.of_p else tables.number(value, digits)
+
+    @property
+    def bound(self) -> str:
+        """How far sources that agree may be apart, for reading; counts are equal."""
+        limit = max(self.limit_across, tables.SMALLEST_P) if self.of_p else self.limit_across
+        return f"< {limit:.1e}" if limit > 0 else "0"
+
+    @property
     def same_definition(self) -> bool:
         """Whether all sources, and the independent value that is shown, mean the same."""
         meant = {self.definitions.get(source) for source in self.values}
@@ -337,10 +352,10 @@ class Sheet(tables.Shown):
         for line in self.lines:
             cells = [_cell(line, source) for source in self.sources]
             if shown:
-                cells.append(tables.number(line.independent))
+                cells.append(line.shown(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
             noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line.limit_across
-            difference = f"< {line.limit_across:.1e}" if noise else tables.number(line.difference, 3)
+            difference = line.bound if noise else line.shown(line.difference, 3)
             answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
             alone = len(line.values) + (not np.isnan(line.independent)) < 2
             same = "" if alone or not line.values else "yes" if line.same_definition else "no"
@@ -381,4 +396,4 @@ def _cell(line: Line, source: str) -> str:
     if source not in line.values:
         return "–" if source in line.absent else ""
     value = line.values[source]
-    return tables.number(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} value{'s' * (np.size(value) > 1)}"
+    return line.shown(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} value{'s' * (np.size(value) > 1)}"

@@ -66,6 +66,12 @@ class Tested:
         """The pair in words."""
         return f"{self.null} in {self.alternative}"
 
+    @property
+    def remark(self) -> str:
+        """What is to be known of its p-values; empty where a chi-squared distribution holds, or nothing was tested."""
+        some = self.independent or next(iter(self.ratios.values()), None)
+        return some.remark if some else ""
+
 
 def tested(
     comparison: Comparison, settings: str = "tuned", fitted: Fitted | None = None, linear: bool = True

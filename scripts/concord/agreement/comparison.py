@@ -195,7 +195,7 @@ class Comparison(tables.Shown):
         if self.alone:
             shown.append((OPTIMUM, self.against.loglik, self.against.estimates))
             labels.append(OPTIMUM)
-        return agreement_table.build(shown, labels, rows)
+        return agreement_table.build(shown, labels, rows, (self.against.loglik, self.against.estimates))
 
     def room(self, i: int, key: tuple[str, str, str]) -> tuple[float, float]:
         """How far one number of a fit at the reference may move down, and up, all others as they are, before the fit is

@@ -26,10 +26,16 @@ def name_of(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, [_KIND[row["effect"]], row["group"], row["term"]]))
 
 
-def build(shown: Iterable[tuple[str, float, pd.DataFrame]], parties: Sequence[str], rows: Rows) -> pd.DataFrame:
+def build(
+    shown: Iterable[tuple[str, float, pd.DataFrame]],
+    parties: Sequence[str],
+    rows: Rows,
+    optimum: tuple[float, pd.DataFrame],
+) -> pd.DataFrame:
     """One row per quantity, the log-likelihood first: ``effect, group, term`` and the value in each fit, then
 
-    ``difference`` : the largest of two fits; ``relative`` : to the larger value
+    ``difference`` : the largest of two fits; ``relative`` : to the value at the optimum, or to the larger one where
+        there is none or it is zero
     ``tolerance`` : what this one number alone may be off in a fit, all else as it is: a stated one from the value at
         the fit's own estimates, an estimate before the fit has lost more likelihood than is allowed
     ``limit`` : how far two fits may be apart in it that are both at the optimum
@@ -40,6 +46,7 @@ def build(shown: Iterable[tuple[str, float, pd.DataFrame]], parties: Sequence[st
     shown : every fit, and beside a single one the reference: label, log-likelihood and estimates
     parties : the labels of those that are held against each other
     rows : what they are held to
+    optimum : log-likelihood and estimates of the reference
     """
     # By name, and what only one fit has stays in sight.
     joined = pd.concat([_column(*column) for column in shown], axis=1, join="outer", sort=False)
@@ -47,7 +54,8 @@ def build(shown: Iterable[tuple[str, float, pd.DataFrame]], parties: Sequence[st
     values = joined[[*parties]]
     joined["difference"] = values.max(axis=1, skipna=False) - values.min(axis=1, skipna=False)
     larger = values.abs().max(axis=1, skipna=False)
-    joined["relative"] = joined["difference"] / larger.where(larger > 0, 1.0)
+    right = _column(OPTIMUM, *optimum).abs().reindex(joined.index)
+    joined["relative"] = joined["difference"] / right.where(right > 0, larger.where(larger > 0, 1.0))
     for name in ("tolerance", "limit"):
         joined[name] = [getattr(rows, name)(key) for key in joined.index]
     joined["definition"] = [rows.definition(key) for key in joined.index]
@@ -152,10 +160,11 @@ def rendered(frame: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[st
         shown = f"< {bound:.1e}" if noise else table.number(row["difference"], 4) or "missing"
         blank = noise or np.isnan(row["relative"]) or row["effect"] == "loglik"
         percent = "" if blank else f"{100 * row['relative']:.3g} %"
-        values = [table.number(row[label]) for label in labels]
+        numbers = [row[label] for label in labels]
+        values = table.aligned(numbers) if row["effect"] == "loglik" else map(table.number, numbers)
         mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
         rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
-    return ["quantity", "group", "term", *labels, "difference", "relative", "ok"], rows
+    return ["quantity", "group", "term", *labels, "difference", "of the optimum", "ok"], rows
 
 
 def _column(label: str, loglik: float, estimates: pd.DataFrame) -> pd.Series:

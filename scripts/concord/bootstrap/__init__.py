@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "intervals": ["Bootstrapped", "bootstrapped", "sheet"],
         "parametric": ["bootstrap"],
+        "ratio": ["RatioTest", "ratio_test"],
         "result": ["Bootstrap"],
     },
 )

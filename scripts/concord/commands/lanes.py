@@ -38,16 +38,16 @@ def possible() -> dict[str, Lane]:
     declared = tomllib.loads(Path(__file__).with_name("lanes.toml").read_text(encoding="utf-8"))
     package = party("Python").packages[0]
     installed = collect([package], [])[package]
-    found: dict[str, Lane] = {HERE: _here}
+    lanes: dict[str, Lane] = {HERE: _here}
     for release in declared["releases"]:
         if release["version"] != installed and contains(release["python"], platform.python_version()):
             requirements = (f"{package}=={release['version']}", *release["needs"])
-            found[f"{package}-{release['version']}"] = partial(_over_this, requirements)
+            lanes[f"{package}-{release['version']}"] = partial(_over_this, requirements)
     if _root() and all(map(shutil.which, ("debootstrap", "unshare", "git"))):
-        found |= {suite: partial(_debian, suite) for suite in _suites() if suite != _codename()}
+        lanes |= {suite: partial(_debian, suite) for suite in _suites() if suite != _codename()}
     if shutil.which(CONDA) and checkout.root():
-        found[CONDA] = _conda
-    return found
+        lanes[CONDA] = _conda
+    return lanes
 
 
 def _here(folder: Path, file: Path, words: Sequence[str]) -> None:

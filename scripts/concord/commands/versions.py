@@ -73,21 +73,22 @@ def run(args: argparse.Namespace) -> int:
     if args.model and not args.output:
         raise InputError("results of some of the models only: name a folder of their own with --output")
     output = args.output or results.place()
-    found = [results.read(output)] if (output / results.RUNS).exists() else []
-    found += [results.brought(folder) for folder in args.results]
+    together = [results.read(output)] if (output / results.RUNS).exists() else []
+    together += [results.brought(folder) for folder in args.results]
     words = [word for id in args.model for word in ("--model", id)]
     failed = []
     for name in chosen:
         folder = args.folder / name
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "verdicts.json").unlink(missing_ok=True)  # an earlier run's
         print(f"lane {name}", file=sys.stderr, flush=True)
         try:
             possible[name](folder, folder / "verdicts.json", words)
-            found.append(results.brought(folder / "verdicts.json"))
+            together.append(results.brought(folder / "verdicts.json"))
         except InputError as error:
             failed.append(f"lane {name}: {error}")
-    if found:
-        kept = results.joined(found)
+    if together:
+        kept = results.joined(together)
         kept.keep(output)
         print(changes.sentences(kept))
         print(f"{len(kept.runs)} runs are in {output}: `make reports NOTEBOOK=versions` shows them", file=sys.stderr)

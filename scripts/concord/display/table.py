@@ -7,6 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+# The precision of a double, below which R's format.pval() gives no p-value.
+SMALLEST_P = 2.2e-16
+
 Row = Sequence[object]
 Rendered = tuple[str, Sequence[str], Sequence[Row], int, Sequence[str]]
 """What `render_html` and `render_text` take: a caption, the header, rows, how many columns hold words, and notes."""
@@ -27,6 +30,14 @@ class Number(str):
         text.exact = repr(float(value))
         return text
 
+    @property
+    def rounded(self) -> bool:
+        """Whether what is shown is not the number itself."""
+        try:
+            return float(self.exact) != float(self)
+        except ValueError:
+            return True
+
 
 def number(value: float | None, digits: int = 7) -> str:
     """A number with so many significant digits, as short as they allow; empty for a missing one.
@@ -36,6 +47,18 @@ def number(value: float | None, digits: int = 7) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return Number(f"{value:.{digits}g}", value)
+
+
+def aligned(values: Sequence[float], digits: int = 7) -> list[str]:
+    """Numbers with one count of decimals, so many that the largest has `digits` significant ones."""
+    finite = [abs(value) for value in values if math.isfinite(value)]
+    decimals = max(0, digits - len(str(int(max(finite, default=0.0)))))
+    return [Number(f"{value:.{decimals}f}", value) if math.isfinite(value) else number(value) for value in values]
+
+
+def p_value(value: float) -> str:
+    """A p-value with four significant digits; below 2.2e-16, where its size means nothing, that bound, as R has it."""
+    return Number(f"< {SMALLEST_P}", value) if 0 <= value < SMALLEST_P else number(value, 4)
 
 
 def render_html(
@@ -57,7 +80,7 @@ def render_html(
         align = "left" if column < left else "right"
         text = html.escape(str(value))
         tag = 'th scope="row"' if column < headings and text else "td"
-        if isinstance(value, Number) and float(value.exact) != float(value):
+        if isinstance(value, Number) and value.rounded:
             text = f'<data value="{value.exact}">{text}</data>'
         return f'<{tag} style="text-align:{align}">{text}</{tag[:2]}>'
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from concord.arrays import Matrix
+from concord.inference import boundary
 from concord.likelihood.likelihood import Likelihood
 from concord.models import nesting
 from concord.models.design import Design
@@ -107,10 +108,13 @@ def linear(design: Design, reml: bool, name: str = "linear", formula: str = "") 
 class LikelihoodRatio:
     """A likelihood-ratio test of nested models.
 
-    Under the null a variance may be zero, the end of its range. Its estimate is then positive in half of all samples
-    only, and the statistic is not chi-squared but a mixture (chi-bar-squared): the squared length of a normal vector's
-    projection onto the cone that the larger model opens at the null (Self and Liang 1987, Journal of the American
-    Statistical Association 82, 605-610; Stram and Lee 1994, Biometrics 50, 1171-1177, with the correction in 51, 1196).
+    Under the null a variance may be zero, the end of its range. With more and more independent groups its estimate is
+    then positive in half of all samples only, and the statistic comes near not a chi-squared variable but a mixture
+    (chi-bar-squared): the squared length of a normal vector's projection onto the cone that the larger model opens at
+    the null (Self and Liang 1987, Journal of the American Statistical Association 82, 605-610; Stram and Lee 1994,
+    Biometrics 50, 1171-1177, with the correction in 51, 1196). With few groups the statistic is zero more often, and
+    the mixture's p-value too large (Crainiceanu and Ruppert 2004, Journal of the Royal Statistical Society B 66,
+    165-185); `zero_share` is exact for one variance.
 
     Attributes
     ----------
@@ -165,6 +169,33 @@ class LikelihoodRatio:
     def p_value(self) -> float:
         """P-value by the mixture; missing where its weights are not known."""
         return mixture_p(self.statistic, self.weights) if self.weights else float("nan")
+
+    @property
+    def zero_share(self) -> float | None:
+        """How often the statistic is zero where the null is true, in this very design, for a variance against no random
+        effects; None for any other pair. The mixture says 0.5.
+        """
+        if self.null.design.terms or self.restriction.fixed or self.restriction.random != 1:
+            return None
+        try:
+            return boundary.zero_share(self.alternative.design, self.alternative.reml)
+        except ValueError:
+            return None
+
+    @property
+    def remark(self) -> str:
+        """What is to be known of a p-value by the mixture; empty where the null is not on the boundary."""
+        if not self.restriction.boundary:
+            return ""
+        if (share := self.zero_share) is not None:
+            return (
+                f"were the variance zero, the ratio would be zero in {share:.0%} of all samples of this design, not in "
+                "the half of them that the mixture supposes (Crainiceanu and Ruppert 2004)"
+            )
+        return (
+            "the mixture is for many independent groups; with few its p-value tends to be too large (Crainiceanu and "
+            "Ruppert 2004), and bootstrap.ratio_test() draws the ratio's own distribution"
+        )
 
     @property
     def p_bounds(self) -> tuple[float, float]:

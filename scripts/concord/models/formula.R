@@ -45,7 +45,7 @@ parse_formula <- function(text) {
 }
 
 # The formula as R has it, of a text that has passed the check. A grouping factor is made a factor by lmer itself, which
-# does not find the `g` of `factor(g)`: it is written as `g`.
+# does not find the `g` of `factor(g)`: it is written as `g`. us() and diag() are written as lme4 has always had them.
 formula_of <- function(text) {
   plain <- function(e) {
     if (is.call(e) && is.name(e[[1L]]) && as.character(e[[1L]]) %in% c("factor", "as.factor") && length(e) == 2L) {
@@ -56,7 +56,13 @@ formula_of <- function(text) {
   }
   walk <- function(e) {
     if (!is.call(e)) return(e)
-    if (as.character(e[[1L]]) %in% c("|", "||")) e[[3L]] <- plain(e[[3L]])
+    name <- as.character(e[[1L]])
+    if (name %in% c("us", "diag")) {
+      bar <- e[[2L]]
+      if (name == "diag") bar[[1L]] <- as.name("||")
+      return(call("(", walk(bar)))
+    }
+    if (name %in% c("|", "||")) e[[3L]] <- plain(e[[3L]])
     else for (i in seq_along(e)[-1L]) e[[i]] <- walk(e[[i]])
     e
   }
@@ -89,9 +95,9 @@ columns_of <- function(e) {
 
 # The parts of a formula that has passed the check: response, fixed part, and one entry for every random term.
 parts <- function(text) {
-  formula <- lme4::expandDoubleVerts(formula_of(text))
-  bars <- lme4::findbars(formula)
-  fixed <- lme4::nobars(formula)
+  formula <- of_lme4("expandDoubleVerts")(formula_of(text))
+  bars <- of_lme4("findbars")(formula)
+  fixed <- of_lme4("nobars")(formula)
   fixed <- if (length(fixed) == 3L) fixed[[3L]] else 1
   list(
     response = text_of(formula[[2L]]),
@@ -107,4 +113,4 @@ parts <- function(text) {
 }
 
 # Response and fixed part alone, as a formula.
-fixed_formula <- function(formula) lme4::nobars(formula)
+fixed_formula <- function(formula) of_lme4("nobars")(formula)

@@ -9,7 +9,7 @@ from typing import Any
 
 from concord import r
 from concord.models import syntax
-from concord.models.syntax import FUNCTIONS, LONGEST, Formula, FormulaError, RandomTerm, Tree
+from concord.models.syntax import FUNCTIONS, LONGEST, STRUCTURES, Formula, FormulaError, RandomTerm, Tree
 
 _R = Path(__file__).with_suffix(".R")
 
@@ -69,20 +69,7 @@ def _parse(text: str) -> Formula:
     r.package("lme4")
     room = r.source(_R)
     parsed = r.record(_Found, r.call(room["parse_formula"], text))
-    if parsed.problem:
-        raise FormulaError(
-            parsed.problem if parsed.problem.startswith("it is ") else f"it does not parse: {parsed.problem}"
-        )
-    if "weights" in parsed.functions:
-        raise FormulaError(
-            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
-        )
-    if "interaction" in parsed.functions:
-        raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
-    for name in (*sorted(set(parsed.functions) - FUNCTIONS), *parsed.other):
-        raise FormulaError(f"{name} may not stand in a formula")
-    if "." in parsed.variables:
-        raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
+    _check_parsed(parsed)
     whole = syntax.read(r.from_r(r.call(room["tree_of"], text)))
     syntax.check(whole)
     try:
@@ -110,9 +97,38 @@ def _parse(text: str) -> Formula:
         fixed=parts.fixed,
         random=tuple(RandomTerm(term.columns, term.group) for term in parts.random),
         variables=tuple(parsed.variables),
-        functions=frozenset(parsed.functions),
+        functions=frozenset(parsed.functions) - STRUCTURES,
         tree=tree,
+        diagonal=syntax.diagonal(whole),
     )
+
+
+def _check_parsed(parsed: _Found) -> None:
+    """It is a formula, of functions that may stand in one.
+
+    Raises
+    ------
+    FormulaError : it is not
+    """
+    if parsed.problem:
+        raise FormulaError(
+            parsed.problem if parsed.problem.startswith("it is ") else f"it does not parse: {parsed.problem}"
+        )
+    if "weights" in parsed.functions:
+        raise FormulaError(
+            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
+        )
+    if "interaction" in parsed.functions:
+        raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
+    for name in sorted(set(parsed.functions) & syntax.OTHER_STRUCTURES):
+        raise FormulaError(
+            f"{name} structures a random term's covariance matrix: MixedLM cannot express it, lme4 can from version 2 "
+            "on, and there is no independent likelihood of it here to judge by"
+        )
+    for name in (*sorted(set(parsed.functions) - FUNCTIONS), *parsed.other):
+        raise FormulaError(f"{name} may not stand in a formula")
+    if "." in parsed.variables:
+        raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
 
 
 def expression(formula: Formula) -> Any:

@@ -4,8 +4,8 @@
 # every row, and the levels of all factors in R's order. Rows with a missing value in any variable are left out, as lmer
 # does.
 design <- function(formula, data) {
-  bars <- lme4::findbars(lme4::expandDoubleVerts(formula))
-  everything <- lme4::subbars(formula)
+  bars <- of_lme4("findbars")(of_lme4("expandDoubleVerts")(formula))
+  everything <- of_lme4("subbars")(formula)
   frame <- model.frame(everything, data, na.action = na.omit, drop.unused.levels = TRUE)
   room <- list2env(lapply(as.list(frame), identity), parent = asNamespace("stats"))
   # Made when they are asked for: a response or a predictor of many values takes long to become a factor.
@@ -18,7 +18,7 @@ design <- function(formula, data) {
     matrix <- model.matrix(as.formula(call("~", bar[[2L]]), env = room), frame)
     list(columns = colnames(matrix), matrix = matrix, levels = levels(group), codes = as.integer(group) - 1L)
   })
-  X <- model.matrix(lme4::nobars(formula), frame)
+  X <- model.matrix(of_lme4("nobars")(formula), frame)
   y <- model.response(frame)
   if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is not a number", call. = FALSE)
   rows <- setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action")))
@@ -37,9 +37,9 @@ design <- function(formula, data) {
 # The numbers of `new` for a formula on `data`: fixed-effects matrix, offset, and for every random term its matrix and
 # the names of the levels. Rows with missing values stay, as missing numbers.
 new_rows <- function(formula, data, new) {
-  bars <- lme4::findbars(lme4::expandDoubleVerts(formula))
-  fixed <- lme4::nobars(formula)
-  frame <- model.frame(lme4::subbars(formula), data, na.action = na.omit, drop.unused.levels = TRUE)
+  bars <- of_lme4("findbars")(of_lme4("expandDoubleVerts")(formula))
+  fixed <- of_lme4("nobars")(formula)
+  frame <- model.frame(of_lme4("subbars")(formula), data, na.action = na.omit, drop.unused.levels = TRUE)
   terms <- attr(frame, "terms")
   # A variable that only groups may have levels that the data did not have; any other may not.
   plain <- unique(c(all.vars(fixed), unlist(lapply(bars, function(bar) all.vars(bar[[2L]])))))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from concord import r
 from concord.arrays import Integers, Matrix, Vector
@@ -54,9 +55,15 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
 
     Raises
     ------
-    FormulaError : a variable is missing, or R cannot build the matrices
+    FormulaError : a variable is missing, ``diag`` has a factor, or R cannot build the matrices
     """
     check_variables(formula, list(frame.columns))
+    for name in formula.diagonal:
+        if is_bool_dtype(frame[name].dtype) or not is_numeric_dtype(frame[name].dtype):
+            raise FormulaError(
+                f"formula {formula.text!r}: {name!r} is a factor, and diag would give each of its levels a variance: "
+                "make a column of numbers of each level, and write these as terms"
+            )
     try:
         got = r.record(_Design, r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
     except r.RError as error:

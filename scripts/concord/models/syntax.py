@@ -17,7 +17,11 @@ from concord.errors import InputError
 # A formula may only combine variables with these.
 OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
 ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
-FUNCTIONS = OPERATORS | ELEMENTWISE | {"poly", "scale", "factor", "as.factor", "offset"}
+# Structures of a random term's covariance matrix, as lme4 2 writes them: (columns | group) and (columns || group).
+STRUCTURES = frozenset(["us", "diag"])
+# What else lme4 2 and glmmTMB have.
+OTHER_STRUCTURES = frozenset(["cs", "ar1", "hetar1", "toep", "homdiag", "homcs", "ou", "gau", "rr"])
+FUNCTIONS = OPERATORS | ELEMENTWISE | STRUCTURES | {"poly", "scale", "factor", "as.factor", "offset"}
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Longer than any formula that somebody wrote.
@@ -106,6 +110,7 @@ class Formula:
     variables : names of the data's columns that it uses
     functions : what it combines them with
     tree : the same parts as trees, which other notations are written from
+    diagonal : variables that must be numbers, for `syntax.diagonal`
     """
 
     text: str
@@ -115,6 +120,7 @@ class Formula:
     variables: tuple[str, ...]
     functions: frozenset[str]
     tree: Tree = field(repr=False, compare=False, hash=False)
+    diagonal: tuple[str, ...] = ()
 
     @property
     def uses(self) -> dict[str, set[str]]:
@@ -183,6 +189,9 @@ def _check_sum(node: Node) -> None:
             for argument in node.arguments:
                 _check_sum(argument)
             return
+        if node.function in STRUCTURES:
+            _check_structure(node)
+            return
         if node.function in ("|", "||"):
             _check_terms(node.arguments[0])
             _check_group(node.arguments[1], node.arguments[1])
@@ -201,6 +210,29 @@ def _check_sum(node: Node) -> None:
             _check_terms(node.arguments[1])
             return
     _check_terms(node)
+
+
+def _check_structure(node: Call) -> None:
+    """``us(columns | group)`` or ``diag(columns | group)``, where the columns are numbers, one a term."""
+    bar = node.arguments[0] if len(node.arguments) == 1 and not any(node.names) else None
+    if not isinstance(bar, Call) or bar.function != "|":
+        raise FormulaError(f"{node.function} takes one random term here, (columns | group), and no option")
+    columns, group = bar.arguments
+    if node.function == "diag":
+        for part in walk(columns):
+            if isinstance(part, Call) and part.function in ("poly", "factor", "as.factor"):
+                raise FormulaError(
+                    f"diag takes columns of numbers here, and {part.function} makes several of one: write terms"
+                )
+    _check_sum(Call("||" if node.function == "diag" else "|", (columns, group), bar.names))
+
+
+def diagonal(formula: Node) -> tuple[str, ...]:
+    """The variables of the columns in ``diag``, each once: of a factor every level would have a variance of its own,
+    where ``(columns || group)`` has a matrix of all of them.
+    """
+    terms = [part.arguments[0] for part in walk(formula) if isinstance(part, Call) and part.function == "diag"]
+    return tuple(dict.fromkeys(name for bar in terms if isinstance(bar, Call) for name in variables(bar.arguments[0])))
 
 
 def _check_terms(node: Node) -> None:
@@ -229,7 +261,7 @@ def _check_number(node: Node) -> None:
         _check_options(node)
         _check_number(arguments[0])
         return
-    if function in ("|", "||", "~", "%in%", ":", "offset"):
+    if function in ("|", "||", "~", "%in%", ":", "offset", *STRUCTURES):
         raise FormulaError(f"{function} may not stand inside a function or in the response")
     if function == "log" and len(arguments) == 2 and set(node.names) <= {"", "base"}:
         pass

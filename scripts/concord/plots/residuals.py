@@ -62,7 +62,10 @@ def groups(model: Model) -> Figure:
 def residuals(*fits: Fit) -> Figure:
     """Residuals against fitted values, and their quantiles against the normal distribution's, a row an engine.
 
-    Fitted values hold the predicted random effects. Residuals are in units of the residual standard deviation.
+    Fitted values hold the predicted random effects. Residuals are in units of the residual standard deviation. The line
+    goes through their quartiles, as R's ``qqline``, and not through equal quantiles: the predicted effects take up a
+    part of the scatter, so that a true model's residuals have a standard deviation of sqrt(1 - tr(H) / n) sigma only, H
+    taking the response to the fitted values.
     """
     figure, grid = subplots(len(fits), 2, figsize=(8.5, 3.2 * len(fits)), squeeze=False)
     drawn, words = [], []
@@ -77,7 +80,7 @@ def residuals(*fits: Fit) -> Figure:
         n = len(scaled)
         expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)
         right.plot(expected, np.sort(scaled), marker, color=color, markersize=3, alpha=0.5, rasterized=True)
-        right.plot(expected[[0, -1]], expected[[0, -1]], color="black", linewidth=1)
+        right.plot(expected, _through_quartiles(scaled, expected), color="black", linewidth=1)
         right.set_xlabel("normal quantile")
         right.set_ylabel("residual quantile")
         quantile = np.empty(n)
@@ -85,14 +88,22 @@ def residuals(*fits: Fit) -> Figure:
         table = {"fit": fit_label(fit), "fitted value": fitted, "residual / sigma": scaled}
         drawn.append(pd.DataFrame({**table, "normal quantile": quantile}))
         words.append(
-            f"{fit_in_words(fit)} from {scaled.min():.3g} to {scaled.max():.3g}, "
-            f"{(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution has {0.0026998 * n:.2g}"
+            f"{fit_in_words(fit)} from {scaled.min():.3g} to {scaled.max():.3g} with standard deviation "
+            f"{scaled.std():.2g}, {(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution "
+            f"has {0.0026998 * n:.2g}"
         )
     alt = (
         "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "
-        f"values, to the right as a normal quantile plot with the line of equality. {'; '.join(words)}."
+        f"values, to the right as a normal quantile plot with a line through the quartiles. {'; '.join(words)}."
     )
     return described(figure, alt, pd.concat(drawn, ignore_index=True))
+
+
+def _through_quartiles(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The line of a normal quantile plot through the quartiles of the values, at the expected quantiles."""
+    low, high = np.quantile(values, [0.25, 0.75])
+    line: np.ndarray = (low + high) / 2 + (high - low) / (2 * stats.norm.ppf(0.75)) * expected
+    return line
 
 
 def effects_qq(*fits: Fit) -> Figure:
@@ -133,9 +144,7 @@ def effects_qq(*fits: Fit) -> Figure:
                 )
             )
             if number == 0:
-                low, high = np.quantile(values, [0.25, 0.75])
-                slope = (high - low) / (2 * stats.norm.ppf(0.75))
-                axes.plot(expected, (low + high) / 2 + slope * expected, color="black", linewidth=1)
+                axes.plot(expected, _through_quartiles(values, expected), color="black", linewidth=1)
                 if np.ptp(values) > 0:
                     straight = np.corrcoef(expected, values)[0, 1]
                     words.append(f"{group} {term}: {n} levels, correlation {straight:.3f} with the normal quantiles")

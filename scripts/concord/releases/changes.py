@@ -31,6 +31,8 @@ _HEADS = {
 }
 _APART = 1.2
 """Gaps of two releases are called the same within this factor: where a failing search stops hangs on the last bits."""
+_DIGITS, _OTHER = 6, 0.5
+"""Estimates of two releases are called the same with so many right digits, or where they differ by fewer than that."""
 _GRADES = ("", IMPRECISE, SHORT, NO_FIT)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 
@@ -119,7 +121,7 @@ def system(name: str) -> str:
 
 def changes(results: Results) -> list[Change]:
     """What changes from release to release of each engine's package, by model, method, settings and engine."""
-    found = []
+    changed = []
     for key, states in _states(results).items():
         package = engines()[key.engine].packages[0]
         version = results.runs[package]
@@ -130,8 +132,8 @@ def changes(results: Results) -> list[Change]:
                 kind = _kind(was, now) if version[old] != version[new] else OTHERWISE
                 if kind == OTHERWISE:
                     names = [f"{version[run]} on {system(results.runs.loc[run, 'system'])}" for run in (old, new)]
-                found.append(Change(kind, key, f"{package} {names[0]} was {was}; {names[1]} is {now}"))
-    return found
+                changed.append(Change(kind, key, f"{package} {names[0]} was {was}; {names[1]} is {now}"))
+    return changed
 
 
 def _kind(was: State, now: State) -> str:
@@ -143,19 +145,19 @@ def _kind(was: State, now: State) -> str:
 
 def _states(results: Results) -> dict[Key, dict[str, State]]:
     """The states of every fit by run, in the order of the runs."""
-    found: dict[Key, dict[str, State]] = {}
+    states: dict[Key, dict[str, State]] = {}
     for fit in results.fits.to_dict("records"):
         if fit["engine"] in engines():
-            found.setdefault(Key(*(fit[name] for name in Key._fields)), {})[fit["run"]] = State.of(fit)
-    return found
+            states.setdefault(Key(*(fit[name] for name in Key._fields)), {})[fit["run"]] = State.of(fit)
+    return states
 
 
 def sentences(results: Results) -> str:
     """A Markdown list: which release mended what, which broke what, and what else is not the same."""
-    found = changes(results)
+    every = changes(results)
     parts = []
     for kind, head in _HEADS.items():
-        lines = [f"- {change}" for change in found if change.kind == kind]
+        lines = [f"- {change}" for change in every if change.kind == kind]
         parts.append("\n".join([f"**{head}**: {len(lines) or 'nothing'}.", "", *lines]))
     return "\n\n".join(parts)
 
@@ -179,11 +181,11 @@ def _columns(results: Results, engine: str) -> dict[str, str]:
     versions = results.runs[engines()[engine].packages[0]]
     systems = results.runs["system"].map(system)
     several = {version for version, mine in systems.groupby(versions) if mine.nunique() > 1}
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for run in reversed(results.runs.index):
         name = f"{versions[run]} ({systems[run]})" if versions[run] in several else versions[run]
-        found.setdefault(name, run)
-    return dict(sorted(found.items(), key=lambda item: ordered(versions[item[1]]), reverse=True))
+        columns.setdefault(name, run)
+    return dict(sorted(columns.items(), key=lambda item: ordered(versions[item[1]]), reverse=True))
 
 
 def lasting(results: Results) -> Sheet:
@@ -195,6 +197,19 @@ def lasting(results: Results) -> Sheet:
             rows.append([*key, str([*of.values()][-1])])
     caption = f"{len(rows)} fits are as far below the optimum, or missing, in all {len(results.runs)} runs"
     return Sheet(caption, [*Key._fields, "in the newest run"], rows)
+
+
+def digits(results: Results, engine: str) -> Sheet:
+    """The right digits of an engine's worst estimate, of the fits that have fewer than six by some release and more by
+    another: there estimates differ between releases by 1e-6 of themselves or more.
+    """
+    fits = results.fits[results.fits["engine"] == engine]
+    columns = _columns(results, engine)
+    by = fits.pivot(index=[*Key._fields[:-1]], columns="run", values="digits")[[*columns.values()]].dropna()
+    apart = by[(by.min(axis=1) < _DIGITS) & (by.max(axis=1) - by.min(axis=1) > _OTHER)]
+    rows = [[*key, *(table.number(value, 2) for value in values)] for key, *values in apart.itertuples()]
+    caption = f"{title(engine)}: {len(by) - len(rows)} of {len(by)} fits have as many right digits by all releases"
+    return Sheet(caption, [*Key._fields[:-1], *columns], rows, left=3)
 
 
 def of_model(results: Results, model: str) -> Sheet:
@@ -237,8 +252,9 @@ def messages(results: Results, engine: str) -> Sheet:
     rows = [[line, *(table.number(mine[run]) for run in columns.values())] for line, mine in counts.items()]
     rows.sort(key=lambda row: ("0" not in row[1:], row[0]))
     some = sum("0" in row[1:] for row in rows)
-    caption = f"{title(engine)}: {len(rows) - some} of {len(rows)} messages come with all releases"
-    return Sheet(caption, ["message", *columns], rows, left=1)
+    told = f"{len(rows) - some} of {len(rows)} messages come with all releases" if rows else "says nothing of any fit"
+    caption = f"{title(engine)}: {told}"
+    return Sheet(caption, ["message", *columns] if rows else [], rows, left=1)
 
 
 def seconds(results: Results) -> Sheet:
@@ -251,11 +267,11 @@ def seconds(results: Results) -> Sheet:
     rows = []
     for run in reversed(results.runs.index):
         ratios = [
-            total.get((run, each, ours), math.nan) / total.get((run, each, theirs), math.nan) for each in SETTINGS
+            total.get((run, name, ours), math.nan) / total.get((run, name, theirs), math.nan) for name in SETTINGS
         ]
         values = [total.get((run, *column), math.nan) for column in columns]
         rows.append([label(results, run), *(table.number(value, 3) for value in [*values, *ratios])])
-    header = [*(f"{engine}, {settings}" for settings, engine in columns), *(f"ratio, {each}" for each in SETTINGS)]
+    header = [*(f"{engine}, {settings}" for settings, engine in columns), *(f"ratio, {name}" for name in SETTINGS)]
     return Sheet("Seconds of all fits together", ["run", *header], rows, left=1)
 
 
@@ -276,15 +292,15 @@ class Newest(Sheet):
         packages = [name for name, _ in self.record[0]["versions"]]
         rows = [
             [
-                each["finished"],
-                each["system"],
-                *(version for _, version in each["versions"]),
-                *map(_share, each["agree"].values()),
-                _told(each),
+                run["finished"],
+                run["system"],
+                *(version for _, version in run["versions"]),
+                *map(_share, run["agree"].values()),
+                _told(run),
             ]
-            for each in self.record
+            for run in self.record
         ]
-        settings = [f"agree, {each}" for each in SETTINGS]
+        settings = [f"agree, {name}" for name in SETTINGS]
         header = ["run on", "system", *packages, *settings, "do not agree at default settings"]
         super().__init__(f"{len(rows)} runs of the catalogue, the newest releases first", header, rows)
 
@@ -314,5 +330,5 @@ def _share(counts: Sequence[int]) -> str:
 
 def _told(summary: Mapping[str, Any]) -> str:
     """How often each verdict but agreement came at default settings."""
-    words = [each["verdict"] for each in summary["off"] if each["settings"] == SETTINGS[0]]
+    words = [off["verdict"] for off in summary["off"] if off["settings"] == SETTINGS[0]]
     return ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))

@@ -26,14 +26,14 @@ PROVENANCE = ("finished", "system", "machine", "processor", "processors", "BLAS"
 """What `concord.versions.provenance` says of a run, before the versions."""
 KEY = ("model", "method", "settings", "engine")
 """What names a fit in a run."""
-STATED = ("verdict", "grade", "gap", "loglik", "converged", "said_so", "seconds", "message")
-"""What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the log-likelihood that
-its package states, what that package claims and says, and how long it took. Without a fit gap and log-likelihood are
-missing, and the message says why."""
+STATED = ("verdict", "grade", "gap", "digits", "loglik", "converged", "said_so", "seconds", "message")
+"""What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the right digits of its
+worst estimate, the log-likelihood that its package states, what that package claims and says, and how long it took.
+Without a fit gap, digits and log-likelihood are missing, and the message says why."""
 RUNS, FITS = "runs.csv", "fits.csv"
-_LENGTH = 100
+_LENGTH = 160
 BETWEEN = " / "
-"""Between the first lines of the messages of one fit."""
+"""Between the messages of one fit, each on one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Results:
         """Write both tables into a folder, by default that of the repository."""
         folder = folder or place()
         fits = self.fits.copy()
-        for name, form in (("gap", ".2e"), ("loglik", ".10g"), ("seconds", ".2g")):
+        for name, form in (("gap", ".2e"), ("digits", ".1f"), ("loglik", ".10g"), ("seconds", ".2g")):
             fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
         for name, table in zip((RUNS, FITS), (self.runs.reset_index(), fits), strict=True):
             files.write(folder / name, table.to_csv(index=False, lineterminator="\n"))
@@ -84,17 +84,16 @@ def read(folder: Path | None = None) -> Results:
         if missing := [name for name in wanted if name not in table]:
             raise InputError(f"{folder / path}: has no column {missing[0]}: write it anew with `make versions`")
     try:
-        found = _sorted(runs.set_index("run"), _typed(fits))
+        return _sorted(runs.set_index("run"), _typed(fits))
     except (KeyError, ValueError) as error:
         raise InputError(f"{folder}: damaged results: {one_line(str(error))}") from None
-    return found
 
 
 def joined(results: Sequence[Results]) -> Results:
     """All of several results; a run takes the place of those of its name before it."""
-    last = {run: i for i, each in enumerate(results) for run in each.runs.index}
-    runs = [each.runs[[last[run] == i for run in each.runs.index]] for i, each in enumerate(results)]
-    fits = [each.fits[each.fits["run"].map(last) == i] for i, each in enumerate(results)]
+    last = {run: i for i, part in enumerate(results) for run in part.runs.index}
+    runs = [part.runs[[last[run] == i for run in part.runs.index]] for i, part in enumerate(results)]
+    fits = [part.fits[part.fits["run"].map(last) == i] for i, part in enumerate(results)]
     return _sorted(pd.concat(runs).fillna(""), pd.concat(fits, ignore_index=True))
 
 
@@ -105,11 +104,11 @@ def brought(given: Path) -> Results:
     ------
     InputError : there is none, or it is something else
     """
-    found = sorted(given.glob("*.json")) if given.is_dir() else [given]
-    if not found:
+    paths = sorted(given.glob("*.json")) if given.is_dir() else [given]
+    if not paths:
         wanted = f"`python -m concord verdicts --output {given}/verdicts.json` writes them"
         raise InputError(f"{given}: no results (*.json) in this folder: {wanted}")
-    return joined([*map(_run, found)])
+    return joined([*map(_run, paths)])
 
 
 def _run(path: Path) -> Results:
@@ -133,8 +132,8 @@ def _run(path: Path) -> Results:
 
 def _row(fit: Mapping[str, Any]) -> list[Any]:
     """A row of fits.csv from one of Concord's own record of a fit."""
-    lines = [message.strip().splitlines()[0] for message in fit["messages"] if message.strip()]
-    message = BETWEEN.join(dict.fromkeys(shorten(line, _LENGTH) for line in lines))
+    lines = [shorten(one_line(message), _LENGTH) for message in fit["messages"] if message.strip()]
+    message = BETWEEN.join(dict.fromkeys(lines))
     made = {**fit, "model": f"{fit['dataset']}-{fit['model']}", "message": message}
     return [made[name] for name in (*KEY, *STATED)]
 
@@ -157,7 +156,7 @@ def _typed(fits: pd.DataFrame) -> pd.DataFrame:
     for name, words in (("method", METHODS), ("settings", SETTINGS), ("verdict", VERDICTS)):
         if unknown := sorted({*fits[name]} - {*words}):
             raise ValueError(f"{name} {unknown[0]!r} is none of {', '.join(words)}")
-    for name in ("gap", "loglik", "seconds"):
+    for name in ("gap", "digits", "loglik", "seconds"):
         fits[name] = pd.to_numeric(fits[name].replace("", None)).astype(float)
     fits["converged"] = fits["converged"].map({True: True, False: False, "True": True, "False": False}).astype(bool)
     if len(twice := fits[fits.duplicated(["run", *KEY])]):

@@ -27,14 +27,14 @@ def verdicts(table: pd.DataFrame, caption: str, shared: tuple[int, int] | None =
         [row.settings, row.verdict, row.count_, percent(row.share, row.mc_error)]
         for row in table.rename(columns={"count": "count_"}).itertuples()
     ]
-    note = "± : one Monte-Carlo error. Where none of N replicates shows a thing, its share may well be up to 3 / N."
+    draws = shared[1] if shared else int(table.groupby("settings")["count"].sum().max())
+    notes = ["± : one Monte-Carlo error; none stands where every draw showed the same, which so few may do by chance."]
     if shared:
-        replicates, draws = shared
-        note = (
-            f"± : one Monte-Carlo error. The {replicates} replicates are {draws} draws: those of one number share "
-            "their draws in all scenarios. Where none of N draws shows a thing, its share may well be up to 3 / N."
+        notes.append(
+            f"The {shared[0]} replicates are {draws} draws: those of one number share their draws in all scenarios."
         )
-    return f"Verdicts\n{caption}", ["settings", "verdict", "count", "share"], rows, 2, [note]
+    notes.append(f"What none of {draws} draws shows may have a share of up to {unseen(draws):.2g} (95 %, one-sided).")
+    return f"Verdicts\n{caption}", ["settings", "verdict", "count", "share"], rows, 2, [" ".join(notes)]
 
 
 def short(table: pd.DataFrame) -> Rendered:
@@ -100,5 +100,11 @@ def number(value: float, digits: int) -> str:
 
 
 def percent(share: float, error: float) -> str:
-    """A share with its Monte-Carlo error: ``12.0 ± 3.2 %``."""
-    return f"{100 * share:.1f} ± {100 * error:.1f} %"
+    """A share with its Monte-Carlo error: ``12.0 ± 3.2 %``; without one that is estimated as zero."""
+    return f"{100 * share:.1f} ± {100 * error:.1f} %" if error > 0 else f"{100 * share:.1f} %"
+
+
+def unseen(draws: int) -> float:
+    """The largest share that shows itself in none of so many independent draws with probability 0.05: the exact upper
+    bound of Clopper and Pearson (1934, Biometrika 26, 404-413), near 3 / N where N is large."""
+    return float(-np.expm1(np.log(0.05) / draws))

@@ -74,6 +74,27 @@ columns_of <- function(fit, groups) {
   }, lme4::getME(fit, "cnms"), head(lme4::getME(fit, "Gp"), -1L), groups)
 }
 
+# Which structure lme4 2 gives every random term's covariance matrix: us, diag or another; before that it had one.
+structures_of <- function(fit) {
+  given <- attr(fit, "reCovs")
+  if (is.null(given)) return(rep("us", length(lme4::getME(fit, "cnms"))))
+  vapply(given, function(one) sub("Covariance.", "", class(one)[[1L]], fixed = TRUE), "")
+}
+
+# A term in parts that are not correlated with each other: what diag() makes of it is one for every column.
+uncorrelated <- function(term, structure) {
+  if (!structure %in% c("us", "diag")) {
+    stop("(", paste(term$columns, collapse = ", "), " | ", term$group, ") has the covariance structure ", structure, call. = FALSE)
+  }
+  if (structure == "us") return(list(term))
+  lapply(seq_along(term$columns), function(j) {
+    list(
+      group = term$group, columns = term$columns[j], matrix = term$matrix[, j, drop = FALSE], codes = term$codes,
+      covariance = term$covariance[j, j, drop = FALSE]
+    )
+  })
+}
+
 describe <- function(fit) {
   flist <- lme4::getME(fit, "flist")
   groups <- flist[attr(flist, "assign")]
@@ -90,12 +111,13 @@ describe <- function(fit) {
     names = names(lme4::fixef(fit)),
     fixed = unname(lme4::fixef(fit)),
     vcov = unname(as.matrix(vcov(fit))),
-    terms = unname(Map(function(group, columns, matrix, codes, covariance) {
-      list(
+    terms = unlist(unname(Map(function(group, columns, matrix, codes, covariance, structure) {
+      uncorrelated(list(
         group = group, columns = columns, matrix = matrix, codes = as.integer(codes),
         covariance = base::matrix(as.numeric(covariance), nrow(covariance))
-      )
-    }, names(groups), lme4::getME(fit, "cnms"), columns_of(fit, groups), groups, lme4::VarCorr(fit))),
+      ), structure)
+    }, names(groups), lme4::getME(fit, "cnms"), columns_of(fit, groups), groups, lme4::VarCorr(fit), structures_of(fit))),
+    recursive = FALSE),
     sigma2 = sigma(fit)^2,
     converged = identical(as.integer(convergence$opt), 0L) && length(alarms) == 0L,
     said = c(

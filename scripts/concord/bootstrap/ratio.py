@@ -1,0 +1,107 @@
+"""The likelihood ratio's own distribution under the null, by drawing from the smaller model and maximising both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from concord.arrays import Vector
+from concord.engines.replicate import likelihood_of, with_response
+from concord.inference import criteria
+from concord.inference.criteria import Candidate, LikelihoodRatio, likelihood_ratio
+from concord.models.model import Model
+from concord.models.parameters import Parameters
+from concord.reference import reference
+from concord.simulation.responses import draw
+
+# A ratio below this is zero: what rounding leaves of two equal log-likelihoods.
+ZERO = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class RatioTest:
+    """A likelihood-ratio test by the parametric bootstrap.
+
+    Attributes
+    ----------
+    ratio : of the data, with its naive p-value and that by the mixture
+    drawn : the statistic of every draw from the null, shape (replicates,)
+    """
+
+    ratio: LikelihoodRatio
+    drawn: Vector
+
+    @property
+    def p_value(self) -> float:
+        """The share of draws with no smaller a statistic, the data counted as one of them (Davison and Hinkley 1997,
+        Bootstrap Methods and their Application, section 4.2.1).
+        """
+        return float((1 + (self.drawn >= self.ratio.statistic - ZERO).sum()) / (1 + len(self.drawn)))
+
+    @property
+    def error(self) -> float:
+        """The Monte-Carlo error of the p-value."""
+        return float(np.sqrt(self.p_value * (1 - self.p_value) / len(self.drawn)))
+
+    @property
+    def zero_share(self) -> float:
+        """In what share of the draws the statistic is zero."""
+        return float((self.drawn <= ZERO).mean())
+
+    def __repr__(self) -> str:
+        by = f"p = {self.p_value:.4g} ± {self.error:.1g} by {len(self.drawn)} draws from the null"
+        return f"{self.ratio!r}; {by}, of which {self.zero_share:.0%} have a ratio of zero"
+
+
+def ratio_test(null: Model | None, alternative: Model, replicates: int = 1000, seed: int = 1) -> RatioTest:
+    """Test a model against a smaller one by the ratio's distribution over responses drawn from the smaller one.
+
+    No package is asked: what is maximised is the independent likelihood.
+
+    Parameters
+    ----------
+    null : the smaller model, drawn from at its optimum; None for the larger one's without random effects
+    alternative : the larger model, of the same table
+    replicates : how many responses
+    seed : of all draws
+
+    Raises
+    ------
+    NotComparable : neither model is a special case of the other, or REML does not allow the test
+    LikelihoodError : a likelihood is not defined, or has no optimum
+    """
+    if null is not None and null.size > alternative.size:
+        null, alternative = alternative, null
+    observed = likelihood_ratio(_at_optimum(null, alternative), _at_optimum(alternative, alternative))
+    smaller, larger = observed.null, observed.alternative
+    truth = _linear(alternative) if null is None else reference.of(null).parameters
+    ratios = np.empty(replicates)
+    for number in range(replicates):
+        response = draw(smaller.design, truth, seed, number)
+        with_it = _maximised(alternative, larger, response)
+        without = _maximised(null, smaller, response)
+        ratios[number] = likelihood_ratio(without, with_it).statistic
+    return RatioTest(observed, ratios)
+
+
+def _at_optimum(model: Model | None, alternative: Model) -> Candidate:
+    if model is None:
+        return criteria.linear(alternative.design, alternative.reml, "no random effects")
+    return Candidate(model.name, model.design, model.reml, reference.of(model).level, model.formula.text)
+
+
+def _maximised(model: Model | None, candidate: Candidate, response: Vector) -> Candidate:
+    """The candidate with another response, at the optimum of its likelihood."""
+    design = with_response(candidate.design, response)
+    if model is None:
+        return criteria.linear(design, candidate.reml, candidate.name)
+    return replace(candidate, design=design, loglik=likelihood_of(model, response).optimum().loglik)
+
+
+def _linear(model: Model) -> Parameters:
+    """The parameters of a model without random effects, by least squares."""
+    X, y = model.design.X, model.design.y
+    fixed = np.linalg.lstsq(X, y, rcond=None)[0].astype(float)
+    freedom = len(y) - (X.shape[1] if model.reml else 0)
+    return Parameters(fixed, (), float(np.sum((y - X @ fixed) ** 2)) / freedom)
