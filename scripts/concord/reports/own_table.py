@@ -22,7 +22,7 @@ from concord.reports.execution import COMPLETED, Execution, execute, labelled
 from concord.reports.page import page
 from concord.vocabulary import passes
 
-NOTEBOOK, VERDICT, SUMMARY = "compare", "verdict", "summary"
+NOTEBOOK, VERDICT, SUMMARY = notebooks.OWN_TABLE, "verdict", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 
