@@ -1,6 +1,7 @@
 """Resolve every Python package from nothing, for every lane of scripts/lanes.tsv, into scripts/constraints/LANE.txt."""
 
 import csv
+import itertools
 import os
 import subprocess
 import tempfile
@@ -25,11 +26,17 @@ HEAD = """\
 
 
 def lanes() -> list[dict[str, str]]:
-    """Return the rows of the table, each by column, the oldest Python first."""
+    """Return the rows of the table, each by column."""
     lines = LANES.read_text().splitlines()
     names = [line for line in lines if line.startswith("#")][-1].removeprefix("# ").split("\t")
-    rows = csv.DictReader((line for line in lines if not line.startswith("#")), names, delimiter="\t")
-    return sorted(rows, key=lambda row: [int(part) for part in row["Python"].split(".")])
+    return list(csv.DictReader((line for line in lines if not line.startswith("#")), names, delimiter="\t"))
+
+
+def pythons() -> list[str]:
+    """Return the oldest release of every Python from the oldest lane's to the newest lane's, in this order."""
+    of_lanes = {int(lane["Python"].split(".")[1]): lane["Python"] for lane in lanes()}
+    # One between them may want what neither of its neighbours does: papermill has a package for 3.12 alone.
+    return [of_lanes.get(minor, f"3.{minor}.0") for minor in range(min(of_lanes), max(of_lanes) + 1)]
 
 
 def resolve(resolver: Path, python: str, chosen: dict[str, str], work: Path) -> dict[str, str]:
@@ -50,16 +57,15 @@ def written(pins: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Resolve for each Python, within what those before it got: any lane's pins are good for all of them."""
+    """Resolve for each Python, within what those before it got: every lane's pins are good for all of them."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         venv.create(work / "venv", with_pip=True)
         subprocess.run([work / "venv/bin/python", "-m", "pip", "install", "-q", RESOLVER], check=True)
         pins = dict(CHOSEN)
-        for lane in lanes():
-            print(f"resolving for {lane['lane']}: Python {lane['Python']}, R {lane['R from']}", flush=True)
-            rpy2 = {name: lane[name] for name in RPY2}
-            pins |= resolve(work / "venv/bin/uv", lane["Python"], pins | rpy2, work)
+        for python, lane in itertools.product(pythons(), lanes()):
+            print(f"resolving for Python {python} and R {lane['R from']}", flush=True)
+            pins |= resolve(work / "venv/bin/uv", python, pins | {name: lane[name] for name in RPY2}, work)
     CONSTRAINTS.mkdir(exist_ok=True)
     for lane in lanes():
         below = "" if lane["below"] == "-" else f", < {lane['below']}"

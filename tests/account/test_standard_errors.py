@@ -329,3 +329,8 @@ def test_a_fit_whose_data_are_gone_is_no_trouble(fits):
 def test_the_tolerances_that_lines_name_exist(compared):
     found = standard_errors.lines(compared("machines-nested")) + effect_tests.lines(compared("machines-nested"))
     assert {line.tolerance for line in found} <= set(tolerances()["quantities"])
+
+
+def test_a_number_that_no_package_prints_is_said_to_be_derived(compared):
+    (said,) = standard_errors.notes(compared("machines-nested"))
+    assert said.startswith("lmerTest: it prints no standard error of a variance") and "delta method" in said

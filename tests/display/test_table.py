@@ -80,3 +80,16 @@ def test_the_columns_that_tell_rows_apart_are_their_headings():
     ]
     same = ElementTree.fromstring(tables.render_html("T", ["q", "v"], [["x", 1], ["x", 2]], left=1))
     assert [[cell.tag for cell in row] for row in same.find("tbody")] == [["th", "td"]] * 2
+
+
+def test_a_p_value_has_four_digits_and_no_size_below_what_a_double_resolves():
+    """As R's format.pval() has it; the number itself goes with what is shown."""
+    small = tables.p_value(4.500987e-297)
+    assert (small, small.exact) == ("< 2.2e-16", "4.500987e-297")
+    assert (tables.p_value(0.0), tables.p_value(0.83946), tables.p_value(math.nan)) == ("< 2.2e-16", "0.8395", "")
+    assert '<data value="4.500987e-297">&lt; 2.2e-16</data>' in tables.render_html("a", ["b", "c"], [["d", small]])
+
+
+def test_log_likelihoods_side_by_side_have_one_count_of_decimals():
+    assert tables.aligned([-2220.1, -2217.3480641]) == ["-2220.100", "-2217.348"]
+    assert tables.aligned([-62.4834445, math.nan, 0.5]) == ["-62.48344", "", "0.50000"]

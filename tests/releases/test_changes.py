@@ -67,6 +67,21 @@ def test_each_package_is_held_against_its_own_releases():
     assert "statsmodels 0.15 on Debian 12 was short by 14 (warned); 0.15 on Debian 13 is at the optimum" in line
 
 
+def test_no_release_mends_what_the_catalogue_declares_to_hang_on_the_last_bits():
+    """So orthodont's interaction by ML with lme4's default; not by REML, not with MixedLM, not tuned."""
+    runs = [run("0.15", "1.1-31", run="a"), run("0.16", "1.1-37", run="b")]
+    mine = {"model": "orthodont-interaction", "method": "ML"}
+    for engine, more, kind in [
+        ("lme4", mine, "rounding"),
+        ("lme4", {**mine, "method": "REML"}, "mended"),
+        ("lme4", {**mine, "settings": "tuned"}, "mended"),
+        ("lme4", {**mine, "model": "orthodont-other"}, "mended"),
+        ("statsmodels", mine, "mended"),
+    ]:
+        ((found, line),) = told(fit("a", engine, **more, **SHORT), fit("b", engine, **more), runs=runs)
+        assert found == kind and "was short by 14 (warned)" in line, (engine, more)
+
+
 def test_the_sentences_count_what_is_of_every_kind_and_say_nothing_where_there_is_none():
     text = changes.sentences(
         results(RUNS, [fit("0.9", **SHORT), fit("0.15"), fit("0.9", method="ML"), fit("0.15", method="ML")])
@@ -76,10 +91,17 @@ def test_the_sentences_count_what_is_of_every_kind_and_say_nothing_where_there_i
 
 
 def test_what_differs_is_shown_by_release_the_newest_first_and_the_rest_is_counted():
-    fits = [fit("0.9", **SHORT), fit("0.15"), fit("0.9", model="oats-a"), fit("0.15", model="oats-a")]
-    sheet = changes.differing(results(RUNS, fits), "statsmodels")
-    assert list(sheet.header) == ["model", "method", "settings", "0.15", "0.9"]
-    assert sheet.rows == [["pigs-slope", "REML", "default", "at the optimum", "short by 14 (warned)"]]
+    runs = [*RUNS, run("0.8", "1.1-9")]
+    fits = [
+        fit("0.8"),
+        fit("0.9", **SHORT),
+        fit("0.15"),
+        *(fit(name, model="oats-a") for name in ("0.8", "0.9", "0.15")),
+    ]
+    sheet = changes.differing(results(runs, fits), "statsmodels")
+    assert list(sheet.header) == ["model", "method", "settings", "0.15", "0.9", "0.8"]
+    states = ["at the optimum", "short by 14 (warned)", "at the optimum"]
+    assert sheet.rows == [["pigs-slope", "REML", "default", *states]]
     assert "1 of 2 fits are alike" in sheet.caption
 
 

@@ -461,3 +461,19 @@ def test_a_name_that_is_markup_stays_text():
     told |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
     made = site.index([(told, plain)], datetime.now(UTC))
     assert "<script>alert" not in made and "&lt;script&gt;alert" in made and "No notebook that ran" in made
+
+
+def test_a_table_of_ones_own_is_no_second_model_of_the_catalogue(comparisons):
+    """What compare.ipynb shows is among the fits, and counted only where nothing else is there."""
+
+    def kept(name, cell):
+        about = {"id": f"{name}-REML", "name": name, "method": "REML", "status": "completed", "error": "", "cell": None}
+        about |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
+        return about, nbformat.v4.new_notebook(cells=[cell])
+
+    story = kept("story", code("everything()", shown(comparisons["dyestuff-random_intercept", "default"])))
+    mine = kept("compare", code("inquiry.compare()", shown(comparisons["sitka-random_slope", "default"])))
+    both, alone = site.index([story, mine], datetime.now(UTC)), site.index([mine], datetime.now(UTC))
+    assert "<strong>1 of 1</strong> comparisons agree, default settings" in both
+    assert "<strong>0 of 1</strong> comparisons agree, default settings" in alone
+    assert both.count("sitka-random_slope") and "compare-REML.html" in both

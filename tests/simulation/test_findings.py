@@ -16,7 +16,7 @@ from concord.simulation.findings import Findings
 from concord.simulation.scenarios import cross
 from concord.simulation.store import Plan
 from concord.simulation.study import run
-from concord.simulation.tables import number
+from concord.simulation.tables import number, percent, unseen
 
 REPLICATES = 6
 
@@ -121,3 +121,10 @@ def test_gap_and_time_are_shown_with_the_errors_of_their_draws(grid):
 )
 def test_an_error_is_written_without_a_power_of_ten(value, shown):
     assert number(value, 2) == shown
+
+
+def test_what_few_draws_show_of_nothing_and_of_everything():
+    """Where none of N draws shows it: 53 % for 4, and 3 / N for many; no error where all showed the same."""
+    assert unseen(4) == pytest.approx(1 - 0.05**0.25) and round(unseen(4), 2) == 0.53
+    assert unseen(300) == pytest.approx(3 / 300, rel=0.01)
+    assert (percent(0.5, 0.0), percent(0.5, 0.05)) == ("50.0 %", "50.0 ± 5.0 %")

@@ -147,21 +147,27 @@ def test_constraints_agree_with_pyproject():
 
 
 @pytest.mark.skipif(IN_CONDA, reason="constraints are pip's: conda resolves its own packages")
-def test_constraints_pin_all_that_the_workbook_pulls_in():
-    """With the R and the Python of this machine."""
-    pulled_in, waiting = {}, ["concord[test,browser]"]
-    seen = set()
+@pytest.mark.parametrize("python", [None, "3.11", "3.12", "3.13", "3.14"])
+def test_constraints_pin_all_that_the_workbook_pulls_in(python):
+    """By what the packages that are installed here say of themselves; for this machine's Python, and for the others."""
+    pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
+    environment = {"python_version": python, "python_full_version": f"{python}.9"} if python else {}
+    pulled_in, waiting, seen = {}, ["concord[test,browser]"], set()
     while waiting:
         name, extras = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?", waiting.pop()).groups()
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
+        try:
+            version, requires = importlib.metadata.version(name), importlib.metadata.requires(name)
+        except importlib.metadata.PackageNotFoundError:  # only another Python wants it
+            assert python
+            version, requires = pins.get(normalized(name), "not pinned"), []
         if name != "concord":
-            pulled_in[normalized(name)] = importlib.metadata.version(name)
-        for requirement in importlib.metadata.requires(name) or []:
-            waiting += requirement_that_applies(requirement, (extras or "").split(","))
+            pulled_in[normalized(name)] = version
+        for requirement in requires or []:
+            waiting += requirement_that_applies(requirement, (extras or "").split(","), environment)
     assert len(pulled_in) > 80
-    pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
     assert pulled_in == {name: pins.get(name) for name in pulled_in}
 
 
@@ -170,9 +176,9 @@ def lane_of(said: str) -> str:
     return [lane for lane, row in lanes().items() if version >= Version(row["from"])][-1]
 
 
-def requirement_that_applies(text: str, extras: list[str]) -> list[str]:
+def requirement_that_applies(text: str, extras: list[str], environment: dict[str, str]) -> list[str]:
     requirement = Requirement(text)
-    if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+    if requirement.marker and not any(requirement.marker.evaluate(environment | {"extra": extra}) for extra in extras):
         return []
     return [f"{requirement.name}[{','.join(sorted(requirement.extras))}]" if requirement.extras else requirement.name]
 
@@ -348,8 +354,9 @@ class Machine:
 
     def add_r(self, version: str, *, home: str = "/usr/lib/R", lacks: tuple[str, ...] = ()) -> None:
         """An R that answers what the set-up asks it."""
-        answer = " ".join([version, home, *lacks])
-        self.add("R", f"case $1 in --version) echo R version {version};; --vanilla) printf '%s\\n' {answer};; esac")
+        answers = {"RHOME": home, "--version": f"R version {version}", "--vanilla": "\n".join([version, home, *lacks])}
+        cases = " ".join(f"{option}) echo '{answer}';;" for option, answer in answers.items())
+        self.add("R", f"case $1 in {cases} esac")
 
     def add_python(self, name: str, version: str) -> None:
         """A Python that makes virtual environments, and tells whether its version lies between two others."""
@@ -452,7 +459,7 @@ def test_an_r_that_is_too_old_is_told_in_three_lines(machine, version):
     assert run.returncode != 0
     lines = run.stderr.splitlines()
     assert len(lines) == 3
-    assert f"R {version} in /usr/lib/R" in lines[0] and "environment.yml" in lines[2]
+    assert f"R 4.2 or later (R {version} in /usr/lib/R is older)" in lines[0] and "environment.yml" in lines[2]
     assert machine.called("apt-get") == machine.called("pip") == []
 
 
@@ -472,6 +479,12 @@ def test_packages_are_looked_for_in_the_r_on_the_path(machine, tmp_path):
     assert machine.called("apt-get") == []
     machine.add_r("4.5.1", home=str(home))
     assert machine.set_up().returncode == 0
+    assert machine.set_up().stdout == "==> ready: .venv\n"
+    moved = home.parent.parent.rename(tmp_path / "R")
+    machine.add_r("4.5.1", home=str(moved / "lib" / "R"))
+    assert "Making .venv" in machine.set_up().stdout
+    home.parent.parent.symlink_to(moved)
+    machine.add_r("4.5.1", home=str(home))
     (home / "lib" / "libR.so").unlink()
     shutil.rmtree(machine.checkout / ".venv")
     lines = machine.set_up().stderr.splitlines()

@@ -185,6 +185,8 @@ class Account:
         return self.anova.lines if isinstance(self.anova, anova.RAnova) else ()
 
     def _notes(self, section: str) -> Sequence[str]:
+        if section == "standard errors":
+            return standard_errors.notes(self.comparison)
         if section == "tests of fixed effects":
             return tuple(f"{kind}: {assumes}." for kind, assumes in effect_tests.ASSUMES.items())
         if section == "intervals" and not self.profiled:

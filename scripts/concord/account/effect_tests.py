@@ -32,7 +32,8 @@ ASSUMES = {
     "of freedom its own uncertainty (observed information) tells",
     "Kenward-Roger": "as Satterthwaite, by the expected information of REML, with the standard error enlarged for the "
     "uncertainty of the variances to the second order",
-    "inner-outer": "the design is balanced, or nearly so: groups and columns are counted level by level",
+    "inner-outer": "the design is balanced, or nearly so, and no column that changes within groups has a random slope: "
+    "it gets the rows' degrees of freedom, where only the groups' are right",
 }
 """What each kind of test of a fixed effect assumes, in a sentence."""
 

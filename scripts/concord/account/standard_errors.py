@@ -125,6 +125,27 @@ def lines(comparison: Comparison) -> list[Line]:
     return [line for line in (*_of_fixed(known), *_of_components(known)) if line is not None]
 
 
+def notes(comparison: Comparison) -> tuple[str, ...]:
+    """What is to be said of numbers that a package does not print itself, a sentence each.
+
+    Raises
+    ------
+    RError : R, or one of lmerTest and pbkrtest, is missing
+    """
+    known = reading(comparison)
+    sources = [
+        known.source(label, each.source)
+        for label, said in known.stated.items()
+        for each in said.components
+        if each.parameters == "factors" and each.value is not None
+    ]
+    return tuple(
+        f"{source}: it prints no standard error of a variance; what stands here follows by the delta method from the "
+        "covariance matrix that it keeps of the relative factors and the residual deviation."
+        for source in dict.fromkeys(sources)
+    )
+
+
 def _of_fixed(known: Reading) -> Iterator[Line | None]:
     best, conditional = known.best, known.likelihood.std_error(known.against.parameters)
     for k, term in enumerate(known.design.names):

@@ -91,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
         kept = results.joined(together)
         kept.keep(output)
         print(changes.sentences(kept))
-        print(f"{len(kept.runs)} runs are in {output}: `make reports NOTEBOOK=versions` shows them", file=sys.stderr)
+        count = f"{len(kept.runs)} run{'s are' if len(kept.runs) > 1 else ' is'}"
+        print(f"{count} in {output}: `make reports NOTEBOOK=versions` shows them", file=sys.stderr)
     for line in failed:
         print(f"concord: {line}", file=sys.stderr)
     return 1 if failed else 0

@@ -89,8 +89,8 @@ def residuals(*fits: Fit) -> Figure:
         drawn.append(pd.DataFrame({**table, "normal quantile": quantile}))
         words.append(
             f"{fit_in_words(fit)} from {scaled.min():.3g} to {scaled.max():.3g} with standard deviation "
-            f"{scaled.std():.2g}, {(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a normal distribution "
-            f"has {0.0026998 * n:.2g}"
+            f"{scaled.std():.2g}, {(np.abs(scaled) > 3).sum()} of {n} beyond 3 in size, where a standard normal "
+            f"variable has {0.0026998 * n:.2g}"
         )
     alt = (
         "Residuals in units of the residual standard deviation, a row for each fit: to the left over the fitted "

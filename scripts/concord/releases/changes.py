@@ -13,21 +13,23 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
+from concord.data import datasets
 from concord.data.version_ranges import ordered
 from concord.display import table
 from concord.display.media import RELEASES_TYPE
 from concord.engines.engine import engines, party, title
 from concord.errors import InputError
 from concord.releases.results import BETWEEN, Results
-from concord.vocabulary import AGREE, IMPRECISE, LANGUAGES, METHODS, NO_FIT, SETTINGS, SHORT
+from concord.vocabulary import AGREE, IMPRECISE, LANGUAGES, METHODS, NO_FIT, SETTINGS, SHORT, side
 
-MENDED, BROKE, MOVED, SAID, OTHERWISE = "mended", "broke", "moved", "said", "otherwise"
+MENDED, BROKE, MOVED, SAID, OTHERWISE, ROUNDING = "mended", "broke", "moved", "said", "otherwise", "rounding"
 _HEADS = {
     MENDED: "Mended by a newer release",
     BROKE: "Broken by a newer release",
     MOVED: "Still below the optimum with a newer release, by another gap",
     SAID: "As before with a newer release, but the package says so now, or no more",
     OTHERWISE: "Not the same with the same release of the package: something else decides",
+    ROUNDING: "Not the same with a newer release, and by none: the last bits of the criterion decide, another build's",
 }
 _APART = 1.2
 """Gaps of two releases are called the same within this factor: where a failing search stops hangs on the last bits."""
@@ -81,7 +83,8 @@ class Change:
 
     Attributes
     ----------
-    kind : `MENDED`, `BROKE`, `MOVED` (another gap), `SAID` (says so now, or no more), `OTHERWISE` (the same release)
+    kind : `MENDED`, `BROKE`, `MOVED` (another gap), `SAID` (says so now, or no more), `OTHERWISE` (the same release),
+        `ROUNDING` (declared so in the catalogue: the last bits decide)
     fit : what is not the same
     what : in a sentence
     """
@@ -132,8 +135,21 @@ def changes(results: Results) -> list[Change]:
                 kind = _kind(was, now) if version[old] != version[new] else OTHERWISE
                 if kind == OTHERWISE:
                     names = [f"{version[run]} on {system(results.runs.loc[run, 'system'])}" for run in (old, new)]
+                elif _by_rounding(key):
+                    kind = ROUNDING
                 changed.append(Change(kind, key, f"{package} {names[0]} was {was}; {names[1]} is {now}"))
     return changed
+
+
+def _by_rounding(fit: Key) -> bool:
+    """Whether the catalogue declares that the last bits of this engine's criterion decide where its default stops."""
+    dataset, _, name = fit.model.partition("-")
+    record = datasets.load(dataset).models.get(name) if datasets.has(dataset) else None
+    language = engines()[fit.engine].language.lower()
+    return fit.settings == "default" and any(
+        known.by_rounding and known.method in (None, fit.method) and language in side(known.verdict)
+        for known in (record.known if record else ())
+    )
 
 
 def _kind(was: State, now: State) -> str:

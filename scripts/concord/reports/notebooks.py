@@ -22,6 +22,9 @@ from concord import checkout
 from concord.errors import InputError, one_line
 from concord.vocabulary import METHODS
 
+# The notebook of a person's own table, which has no model of the catalogue.
+OWN_TABLE = "compare"
+
 # Finding and reading ---------------------------------------------------------------------------------------------
 
 

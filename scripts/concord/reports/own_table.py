@@ -23,7 +23,7 @@ from concord.reports.page import page
 from concord.vocabulary import AGREE as AGREED
 from concord.vocabulary import passes
 
-NOTEBOOK, VERDICT, REMEDIES, SUMMARY = "compare", "verdict", "remedies", "summary"
+NOTEBOOK, VERDICT, REMEDIES, SUMMARY = notebooks.OWN_TABLE, "verdict", "remedies", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 

@@ -18,6 +18,7 @@ import concord.display
 from concord import files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
 from concord.reports import cell_origins, page
+from concord.reports.notebooks import OWN_TABLE
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
 # pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
@@ -75,7 +76,9 @@ def index(notebooks: Sequence[Kept], began: datetime) -> str:
                 verdicts[word] = verdicts.get(word, 0) + 1
         earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
         reports.append(about | {"verdicts": verdicts, "earlier": earlier})
-    rows, every = _rows(shown), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
+    # What the page of a table of one's own shows is no model of the catalogue, and no second one of it either.
+    counted = _shown([each for each in notebooks if each[0]["name"] != OWN_TABLE]) or shown
+    rows, every = _rows(counted), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
     columns = _ordered({key[2:] for key in shown})
     engines = list(dict.fromkeys(fit["engine"] for fit in sorted(chain(*shown.values()), key=_by_engine)))
     choices = {
@@ -94,7 +97,7 @@ def index(notebooks: Sequence[Kept], began: datetime) -> str:
         fits=every,
         engines=engines,
         choices=choices,
-        tally=_tally(shown),
+        tally=_tally(counted),
         releases=_releases(notebooks),
         letters=VERDICTS,
         files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(notebooks)},
