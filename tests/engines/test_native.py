@@ -180,7 +180,8 @@ def test_an_lme_object_of_something_else_is_refused(workspace):
 def test_lme4s_convergence_warnings_arrive(fits):
     """lmer's default on the Sitka slope says in a warning that it failed; the claim follows from it."""
     fit = fits("sitka-random_slope", "REML", "lme4", "default")
-    assert fit.messages[0] == "warning: Model failed to converge with max|grad| = 0.793203 (tol = 0.002, component 1)"
+    said = "warning: Model failed to converge with max|grad| = 0.793203 (tol = 0.002, component 1)"
+    assert fit.messages[0].startswith(said)  # lme4 2 adds where to read on
     assert fit.messages[1].startswith("warning: Model is nearly unidentifiable")
     assert fits("sitka-random_intercept", "REML", "lme4", "default").messages == ()
 
@@ -260,7 +261,7 @@ def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
 
 
 def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():
-    """With autoscale lme4 2.1.0 itself states fixed effects of scaled columns beside standard errors of unscaled ones."""
+    """With autoscale lme4 2.1.0 itself states effects of scaled columns beside standard errors of unscaled ones."""
     if versions.outside({"lme4": ">=2.0"}):
         pytest.skip("lme4 1 scales nothing")
     model = models.get("dietox-random_slope", "ML")
