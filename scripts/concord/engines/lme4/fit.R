@@ -109,8 +109,9 @@ describe <- function(fit) {
     y = as.numeric(lme4::getME(fit, "y")),
     X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
-    fixed = unname(lme4::fixef(fit)),
-    vcov = unname(as.matrix(vcov(fit))),
+    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back and its fixef() not.
+    fixed = fit@beta,
+    vcov = if (is.null(attr(fit@pp$X, "scaled:scale"))) unname(as.matrix(vcov(fit))) else sigma(fit)^2 * fit@pp$unsc(),
     terms = unlist(unname(Map(function(group, columns, matrix, codes, covariance, structure) {
       uncorrelated(list(
         group = group, columns = columns, matrix = matrix, codes = as.integer(codes),
