@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a bare Debian to a working environment: R with the packages that the workbook needs, and .venv with the Python
-# packages that scripts/lanes.tsv has for R's version. Installs only what is missing, and nothing at all inside an active
-# conda environment.
+# packages that scripts/lanes.tsv has for R's version. Installs only what is missing, and nothing at all inside an
+# active conda environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,6 +13,9 @@ debian_browser=(chromium)
 conda_hint="conda env create -f environment.yml && conda activate concord"
 stamp=.venv/concord-setup
 log=build/setup.log
+
+# Where it names another R than the one that answers, that one begins each answer with a warning.
+unset R_HOME
 
 step() { printf '==> %s\n' "$*"; }
 
@@ -55,13 +58,14 @@ is_debians() { [ "$r_home" = /usr/lib/R ]; }
 
 at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
-# Sets $lane, the row of scripts/lanes.tsv for this version of R (without one: none), its $lane_python, and
-# $oldest_python and $newest_python of all rows: the pins are for all between them.
+# Sets $lane, the row of scripts/lanes.tsv for this version of R (without one: none), and its $lane_python; and of all
+# rows $oldest_r, $oldest_python and $newest_python: the pins are for all between them.
 find_lane() {
   local name from below python rest
-  lane='' lane_python='' oldest_python='' newest_python=''
+  lane='' lane_python='' oldest_r='' oldest_python='' newest_python=''
   while read -r name from below python rest; do
     [[ $name != '#'* ]] || continue
+    [ -n "$oldest_r" ] && at_least "$from" "$oldest_r" || oldest_r=$from
     [ -n "$oldest_python" ] && at_least "$python" "$oldest_python" || oldest_python=$python
     [ -n "$newest_python" ] && at_least "$newest_python" "$python" || newest_python=$python
     if [ -n "$1" ] && at_least "$1" "$from" && { [ "$below" = - ] || ! at_least "$1" "$below"; }; then
@@ -111,12 +115,13 @@ find_missing() {
   if [ -z "$r_version" ]; then
     lacking+=("R with ${r_packages[*]}") missing+=("${debian_r[@]}")
   elif [ -z "$lane" ]; then
-    lacking+=("an R that is new enough (R $r_version in $r_home is not)") by_hand+=("an R of scripts/lanes.tsv on the PATH")
+    lacking+=("R $oldest_r or later (R $r_version in $r_home is older)") by_hand+=("R $oldest_r or later on the PATH")
   elif ! is_debians && [ ! -e "$r_home/lib/libR.so" ]; then
     lacking+=("the shared library of R $r_version in $r_home") by_hand+=("an R that was built with --enable-R-shlib")
   elif [ -n "$r_lacks" ]; then
     lacking+=("$r_lacks in R $r_version, whose home is $r_home")
-    if is_debians; then missing+=("${debian_r[@]}"); else by_hand+=("in that R, install.packages(c(\"${r_lacks// /\", \"}\"))"); fi
+    if is_debians; then missing+=("${debian_r[@]}"); else
+      by_hand+=("in that R, install.packages(c(\"${r_lacks// /\", \"}\"))"); fi
   fi
   has_compiler || { lacking+=("a compiler for R's headers") missing+=("${debian_compiler[@]}"); }
   if ! has_python; then
@@ -159,8 +164,14 @@ install_missing() {
 
 # ---- .venv
 
-# A .venv belongs to one folder, Python and R (rpy2 is compiled against both): where one of them changed, it is of no use.
-identity() { printf '%s, %s, %s\n' "$PWD" "$(.venv/bin/python --version 2>&1)" "$(R --version 2>&1 | head -n 1)"; }
+# A .venv belongs to one folder, Python and R (rpy2 is compiled against both): where one of them changed, it is of no
+# use. Debian's R has one home.
+identity() {
+  local home
+  home=$(R RHOME 2>/dev/null) || true
+  [ "$home" != /usr/lib/R ] || home=''
+  printf '%s, %s, %s%s\n' "$PWD" "$(.venv/bin/python --version 2>&1)" "$(R --version 2>&1 | head -n 1)" "${home:+ in $home}"
+}
 
 wanted() {
   identity
@@ -183,7 +194,8 @@ build_venv() {
   # Never from pip's cache: a cached build may be for another R, or one that failed and fell back to ABI mode.
   step "Compiling rpy2 against R $r_version in $r_home"
   # Where R's shared library is not in a folder that the system looks in, the compiled file says where it is.
-  shown env RPY2_CFFI_MODE=API LDFLAGS="-Wl,-rpath,$r_home/lib ${LDFLAGS:-}" .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c "$pins" rpy2-rinterface
+  shown env RPY2_CFFI_MODE=API LDFLAGS="-Wl,-rpath,$r_home/lib ${LDFLAGS:-}" \
+    .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c "$pins" rpy2-rinterface
   step "Installing Python packages"
   shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c "$pins" -e '.[test,browser]'
   step "Checking rpy2 and lme4"

@@ -1,15 +1,18 @@
-"""Listings: the whole way from a file to the fit as code, in both languages, ready to paste."""
+"""Listings: the whole way from a file to the fit and its summary as code, in both languages, ready to paste."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from concord.engines.engine import CannotExpress, party
 from concord.models.model import Model
-from concord.models.syntax import literal
+from concord.models.syntax import literal, r_literal
+from concord.vocabulary import LANGUAGES
 
 # So many levels are listed; of more, sorted ones, the code says that they are sorted.
 LISTED = 12
@@ -32,43 +35,110 @@ _R = {
 _SAME = {".tab": ".tsv", ".txt": ".tsv", ".pq": ".parquet", ".arrow": ".feather"}
 
 
+@dataclass(frozen=True)
+class Written:
+    """A fit as it is written in one language.
+
+    Attributes
+    ----------
+    call : the code of the fit, its last line the fit itself; None for the default call of the language's party
+    steps : statements on the table that run before it
+    """
+
+    call: str | None = None
+    steps: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Condemned:
+    """A default call that misses the optimum: what is to be said of it, and what to write in its place, if anything."""
+
+    reason: str
+    instead: Written | None = None
+
+
 class Listings:
     """The code that fits one model, by language.
 
     Attributes
     ----------
     python, r : ready to paste; a comment with the reason where Python's party cannot express the model
+    condemned : by language the default code, where `python` or `r` is another call because that misses the optimum
 
     Parameters
     ----------
     model : on rows without missing values
     source : the file's name; None for a table in memory
+    condemned : by language what is known of its default call, where that misses the optimum
     """
 
-    def __init__(self, model: Model, source: str | None) -> None:
-        self.python, self.r = _python(model, source), _r(model, source)
+    def __init__(self, model: Model, source: str | None, condemned: Mapping[str, Condemned] | None = None) -> None:
+        codes: dict[str, str] = {}
+        self.condemned: dict[str, str] = {}
+        for language in LANGUAGES:
+            known = (condemned or {}).get(language)
+            default = code(language, model, source)
+            codes[language] = default
+            if known is not None:
+                marked = f"# The default call: {known.reason}.\n{default}"
+                codes[language] = code(language, model, source, known.instead) if known.instead else marked
+                if known.instead:
+                    self.condemned[language] = marked
+        self.python, self.r = (codes[language] for language in LANGUAGES)
+
+    @property
+    def _titled(self) -> list[tuple[str, str]]:
+        first = list(zip(LANGUAGES, (self.python, self.r), strict=True))
+        return first + [(f"{language}, as it ships", text) for language, text in self.condemned.items()]
 
     def __repr__(self) -> str:
-        return f"# Python\n{self.python}\n\n# R\n{self.r}"
+        return "\n\n".join(f"# {title}\n{text}" for title, text in self._titled)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         # Names of columns stand in the code, and whatever they hold is text.
-        titled = {"Python": self.python, "R": self.r}.items()
-        shown = [f"<h3>{title}</h3>\n<pre><code>{html.escape(code)}</code></pre>" for title, code in titled]
+        shown = [f"<h3>{title}</h3>\n{as_html(text)}" for title, text in self._titled]
         return {"text/plain": repr(self), "text/html": "\n".join(shown)}
 
 
-def _python(model: Model, source: str | None) -> str:
-    package = party("Python")
+def as_html(text: str) -> str:
+    """Code as HTML shows it."""
+    return f"<pre><code>{html.escape(text)}</code></pre>"
+
+
+def code(language: str, model: Model, source: str | None, written: Written = Written()) -> str:
+    """The whole way from a file to a fit and its summary in one language; a comment with the reason, where its party
+    cannot express the model.
+
+    Parameters
+    ----------
+    language : ``Python`` or ``R``
+    model : on rows without missing values
+    source : the file's name; None for a table in memory
+    written : the fit, by default the party's call as it ships
+    """
     try:
-        fitted = package.call(model)
+        call = written.call or party(language).call(model)
+        before = party(language).imports(model)
     except CannotExpress as error:
         return f"# {error}"
-    suffix = _suffix(source)
-    imports = {"import pandas as pd", *package.imports(model), *(["import rdata"] if suffix == ".rds" else [])}
+    *setup, fitted = call.split("\n")
+    name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
+    if language == "Python":
+        imports = {"import pandas as pd", *before, *(["import rdata"] if _suffix(source) == ".rds" else [])}
+        before = sorted(imports, key=lambda line: (line.startswith("from"), line))
+        table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
+    else:
+        table, shown = _r(model, source), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
+    if source is None:
+        table.insert(0, f"# {name}: the table")
+    return "\n".join([*before, "", *table, *written.steps, *setup, *shown])
+
+
+def _python(model: Model, source: str | None) -> list[str]:
+    """The statements that read and prepare the table."""
     name = model.dataset.id
     columns = ", ".join(map(literal, model.formula.variables))
-    lines = [f"{name} = {_PYTHON[suffix].format(file=literal(source))}"] if source else []
+    lines = [f"{name} = {_PYTHON[_suffix(source)].format(file=literal(source))}"] if source else []
     lines.append(f"{name} = {name}.dropna(subset=[{columns}])")
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
@@ -76,24 +146,24 @@ def _python(model: Model, source: str | None) -> str:
         of = f"[{', '.join(map(literal, levels))}]" if _stated(model, factor) else f"sorted(set({column}.astype(str)))"
         ordered = ", ordered=True" if model.frame[factor].cat.ordered else ""
         lines.append(f"{column} = pd.Categorical({column}.astype(str), {of}{ordered})")
-    return "\n".join([*sorted(imports, key=lambda line: (line.startswith("from"), line)), "", *lines, fitted])
+    return lines
 
 
-def _r(model: Model, source: str | None) -> str:
+def _r(model: Model, source: str | None) -> list[str]:
+    """The same statements in R."""
     name = model.dataset.id
-    columns = ", ".join(map(_quoted, model.formula.variables))
-    lines = [f"{name} <- {_R[_suffix(source)].format(file=_quoted(source))}"] if source else []
+    columns = ", ".join(map(r_literal, model.formula.variables))
+    lines = [f"{name} <- {_R[_suffix(source)].format(file=r_literal(source))}"] if source else []
     lines.append(f"{name} <- na.omit({name}[c({columns})])")
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
-        column = f"{name}[[{_quoted(factor)}]]"
-        of = f"c({', '.join(map(_quoted, levels))})"
+        column = f"{name}[[{r_literal(factor)}]]"
+        of = f"c({', '.join(map(r_literal, levels))})"
         if not _stated(model, factor):
             of = f'sort(unique(as.character({column})), method = "radix")'
         ordered = ", ordered = TRUE" if model.frame[factor].cat.ordered else ""
         lines.append(f"{column} <- factor({column}, levels = {of}{ordered})")
-    package = party("R")
-    return "\n".join([*package.imports(model), "", *lines, package.call(model)])
+    return lines
 
 
 def _factors(model: Model) -> list[str]:
@@ -116,8 +186,3 @@ def _suffix(source: str | None) -> str:
     parts = [f".{part.lower()}" for part in (source or "").split(".")[1:] if part.lower() != "gz"]
     suffix = _SAME.get(parts[-1], parts[-1]) if parts else ".csv"
     return suffix if suffix in _PYTHON else ".csv"
-
-
-def _quoted(text: str) -> str:
-    """Text as R writes it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

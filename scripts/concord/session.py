@@ -10,7 +10,6 @@ import hashlib
 import keyword
 import os
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
 from concord.agreement.sweep import Sweep
+from concord.agreement.trials import Remedies, remedies
 from concord.data import datasets
 from concord.data.tables import read
 from concord.display import table as tables
@@ -34,9 +34,9 @@ from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
-from concord.engines.remote import Asked, table_digest, worker
+from concord.engines.remote import Asked, stop_trials, table_digest, worker
 from concord.models import formula as formulas
-from concord.models import preparation, syntax
+from concord.models import preparation, stand_in, syntax
 from concord.models.model import Model, ModelError
 from concord.models.syntax import FormulaError
 from concord.reference import reference
@@ -80,31 +80,17 @@ class Inquiry(tables.Shown):
         *,
         engine_timeout: float | None = None,
     ) -> None:
-        if method not in METHODS:
-            raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
-        if not isinstance(formula, str):
-            raise FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
+        _check(formula, method)
         self.engine_timeout = engine_timeout
         self._answered: dict[str, tuple[Answer, ...]] = {}
+        self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
         for engine in parties():
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = _table(data)
-        parsed = formulas.parse(formula)
-        prepared = preparation.prepare(table, parsed)
-        self.rows, self.notes = len(table), tuple(prepared.notes)
-        record = datasets.ModelRecord(formula=formula, title=f"{formula} on {self.source or 'a table'}")
-        dataset = datasets.of_table(
-            self.name,
-            prepared.frame,
-            {"model": record},
-            title=self.source or self.name,
-            source=self.source or "a table in memory",
-            sha256=_checksum(prepared.frame),
-        )
-        self.model = Model(dataset, "model", record, method)
-        preparation.check(self.model.design, parsed, prepared)
-        self._table = table_digest(prepared.frame)
+        self.rows = len(table)
+        self.model, self.notes = _model(table, formula, method, self.source, self.name)
+        self._table = table_digest(self.model.frame)
 
     def compare(self, settings: str = "default") -> Comparison:
         """Fit by every engine that can express the model; judge and compare.
@@ -255,10 +241,37 @@ class Inquiry(tables.Shown):
         """The parametric bootstrap of all packages, with the other intervals beside it; or a sentence."""
         return concord.bootstrap.bootstrapped(account, replicates, seed)
 
-    @cached_property
+    def remedies(self, comparison: Comparison) -> Remedies:
+        """What to write instead, where a verdict is not *agree*; every call was tried on this table, in a process
+        beside the engine's own, and all by one engine in the time that it has for one fit.
+
+        Parameters
+        ----------
+        comparison : one of this inquiry's
+        """
+
+        def ask(model: Model, engine: str, settings: str, seconds: float) -> Answer:
+            asked = Asked(model, engine, settings, table_digest(model.frame), beside=True)
+            try:
+                return asked.answer(seconds if np.isfinite(seconds) else None)
+            except BaseException:
+                asked.abandon()
+                raise
+
+        try:
+            found = remedies(comparison, self.source, ask, self.engine_timeout)
+        finally:
+            stop_trials()
+        self._remedies[comparison.settings] = found
+        return found
+
+    @property
     def listings(self) -> listings.Listings:
-        """The whole way from the file to the fit as code in both languages, ready to paste."""
-        return listings.Listings(self.model, self.source)
+        """The whole way from the file to the fit as code in both languages, ready to paste. Where a default call misses
+        the optimum, as far as `remedies` has been asked, the call that reaches it, and the default one after it.
+        """
+        known = self._remedies.get("default")
+        return listings.Listings(self.model, self.source, known.condemned if known else None)
 
     @property
     def design(self) -> pd.DataFrame:
@@ -324,6 +337,55 @@ def compare_formula(
     """
     _check_settings(settings)
     return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
+
+
+def translate(
+    formula: str, data: str | os.PathLike[str] | pd.DataFrame | None = None, method: str = "REML"
+) -> listings.Listings:
+    """One lme4 formula as code in both languages, ready to paste; nothing is fitted.
+
+    Parameters
+    ----------
+    data : as for `Inquiry`; None where there is none at hand: then a file ``data.csv`` stands for it, in which groups
+        are names and all else is numbers
+
+    Raises
+    ------
+    SourceError, FormulaError, PreparationError, ModelError : as for `Inquiry`
+    """
+    _check(formula, method)
+    if data is None:
+        data = stand_in.table(formulas.parse(formula))
+        return listings.Listings(_model(data, formula, method, "data.csv", "data")[0], "data.csv")
+    source, name, table = _table(data)
+    return listings.Listings(_model(table, formula, method, source, name)[0], source)
+
+
+def _check(formula: str, method: str) -> None:
+    if method not in METHODS:
+        raise ModelError(f"method {method!r}: it is one of {', '.join(METHODS)}")
+    if not isinstance(formula, str):
+        raise FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
+
+
+def _model(
+    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
+) -> tuple[Model, tuple[str, ...]]:
+    """The formula on the rows that both engines get, and what was done to the table."""
+    parsed = formulas.parse(formula)
+    prepared = preparation.prepare(table, parsed)
+    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}")
+    dataset = datasets.of_table(
+        name,
+        prepared.frame,
+        {"model": record},
+        title=source or name,
+        source=source or "a table in memory",
+        sha256=_checksum(prepared.frame),
+    )
+    model = Model(dataset, "model", record, method)
+    preparation.check(model.design, parsed, prepared)
+    return model, tuple(prepared.notes)
 
 
 def _check_settings(settings: str) -> None:

@@ -84,6 +84,18 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
     assert "nothing explains: " not in agreeing.stdout
 
 
+def test_what_to_write_instead_is_told_below_a_verdict_that_is_not_agreement(agreeing, disagreeing, place):
+    """On the terminal and on the page: the gain, and whole code; the page has the default code after it, marked."""
+    said = disagreeing.stdout
+    assert said.index("python short") < said.index("MixedLM (statsmodels): do this instead") < said.index("tuned")
+    assert "+3.34 log-likelihood units" in said and "Time: then the default call arrives" in said
+    assert 'dietox = pd.read_csv("dietox.csv")' in said and "print(fit.summary())" in said
+    assert "do this instead" not in agreeing.stdout and "Nothing to do otherwise" not in agreeing.stdout
+    page = (place / "short" / "dietox-REML.html").read_text()
+    marked = "# The default call: it stops 3.34 log-likelihood units below the optimum."
+    assert page.index("do this instead") < page.index(marked)
+
+
 def test_everything_is_written(agreeing, place):
     written = sorted(path.name for path in (place / "out").iterdir())
     pages = [f"sleep-{method}.{suffix}" for method in ("ML", "REML") for suffix in ("html", "ipynb")]

@@ -180,7 +180,8 @@ def test_an_lme_object_of_something_else_is_refused(workspace):
 def test_lme4s_convergence_warnings_arrive(fits):
     """lmer's default on the Sitka slope says in a warning that it failed; the claim follows from it."""
     fit = fits("sitka-random_slope", "REML", "lme4", "default")
-    assert fit.messages[0] == "warning: Model failed to converge with max|grad| = 0.793203 (tol = 0.002, component 1)"
+    said = "warning: Model failed to converge with max|grad| = 0.793203 (tol = 0.002, component 1)"
+    assert fit.messages[0].startswith(said)  # lme4 2 adds where to read on
     assert fit.messages[1].startswith("warning: Model is nearly unidentifiable")
     assert fits("sitka-random_intercept", "REML", "lme4", "default").messages == ()
 
@@ -232,14 +233,14 @@ def test_an_ignored_constraint_is_a_violation(optimizer):
 
 # ---- structures of covariance matrices -----------------------------------------------------------------------------
 
-BY_LMER = """function(formula, data) {
-  suppressMessages(suppressWarnings(lme4::lmer(as.formula(formula), data, REML = FALSE)))
+BY_LMER = """function(formula, data, control) {
+  suppressMessages(suppressWarnings(lme4::lmer(as.formula(formula), data, REML = FALSE, control = control)))
 }"""
 
 
-def by_lmer(formula: str, data: pd.DataFrame):
+def by_lmer(formula: str, data: pd.DataFrame, control: str = "lme4::lmerControl()"):
     r.package("lme4")
-    return r.call(r.interface().evalr(BY_LMER), formula, data)
+    return r.call(r.interface().evalr(BY_LMER), formula, data, r.interface().evalr(control))
 
 
 def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
@@ -257,3 +258,15 @@ def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
         np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], atol=0.05)
     with pytest.raises(EngineError, match="has the covariance structure cs"):
         ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + cs(Days | Subject)", model.frame), model)
+
+
+def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():
+    """With autoscale lme4 2.1.0 itself states effects of scaled columns beside standard errors of unscaled ones."""
+    if versions.outside({"lme4": ">=2.0"}):
+        pytest.skip("lme4 1 scales nothing")
+    model = models.get("dietox-random_slope", "ML")
+    control = "lme4::lmerControl(autoscale = TRUE)"
+    fit = ENGINES["lme4"].from_native(by_lmer("Weight ~ Time + (Time | Pig)", model.frame, control), model)
+    expected = ENGINES["lme4"].fit(model, "tuned")
+    np.testing.assert_allclose(fit.fixed, expected.fixed, rtol=1e-6)
+    np.testing.assert_allclose(fit.std_error, expected.std_error, rtol=1e-4)

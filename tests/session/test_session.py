@@ -211,6 +211,55 @@ def test_the_design_is_counted(asked):
     assert "180 rows" in repr(asked) and "36 random effects" in repr(asked)
 
 
+# ---- what to write instead -----------------------------------------------------------------------------------------
+
+
+def test_what_is_tried_leaves_the_fits_where_they_are():
+    """The tries run beside the engine's own process, whose fits can still be asked; then they are ended."""
+    made = Inquiry("sitka", "size ~ Time + (1 + Time | tree)", engine_timeout=100.0)
+    default = made.compare("default")
+    shipped = made.listings
+    assert default.verdict.word == "r short" and not shipped.condemned
+    found = made.remedies(default)
+    (remedy,) = found.remedies
+    assert remedy.engine == "lme4" and "divide Time by 100" in remedy.told[-1]
+    assert default.fits[1].summary.startswith("Linear mixed model fit by REML")
+    assert [beside for _, beside in remote._workers if beside] == []
+    # The call that arrives first, the default one after it, marked; the other language as it was.
+    instead = made.listings
+    assert instead.python == shipped.python and list(instead.condemned) == ["R"]
+    assert "lmerControl" in instead.r and instead.condemned["R"].endswith(shipped.r)
+    first = instead.condemned["R"].splitlines()[0]
+    assert first == "# The default call: it stops 14.2 log-likelihood units below the optimum."
+    assert str(instead).index("lmerControl") < str(instead).index("# The default call")
+
+
+def test_where_a_model_cannot_be_written_down_the_code_of_the_nearest_is_shown():
+    made = Inquiry("sleepstudy", "Reaction ~ Days + (1 + Days | Subject) + (1 | Days)")
+    found = made.remedies(made.compare("default"))
+    (remedy,) = found.remedies
+    nearest = "Reaction ~ Days + (1 | Days) + (1 | Subject) + (0 + Days | Subject)"
+    assert "another model" in remedy.told[0] and sorted(remedy.nearest.record.formula) == sorted(nearest)
+    assert "vc_formula={" in str(found) and "lme4 is at the optimum: take its fit." in remedy.told[0]
+    assert made.listings.python.startswith("# MixedLM cannot express")
+
+
+def test_a_formula_is_translated_without_a_fit_and_without_a_table(monkeypatch):
+    """With a table what is known of it is used: levels, and which groups are nested."""
+    monkeypatch.setattr(mixedlm, "fit", None)
+    monkeypatch.setattr(lme4, "fit", None)
+    bare = inquiry.translate("y ~ f + (1 + x | g)", method="ML")
+    assert 'smf.mixedlm("y ~ f", data, groups=data["g"], re_formula="~1 + x").fit(reml=False)' in bare.python
+    assert "lmer(y ~ f + (1 + x | g), data = data, REML = FALSE)" in bare.r
+    assert 'pd.read_csv("data.csv")' in bare.python and "Categorical" not in bare.python
+    known = inquiry.translate("distance ~ Sex * age + (1 + age | Subject)", "orthodont")
+    assert 'factor(orthodont[["Sex"]], levels = c("Male", "Female"))' in known.r
+    crossed = inquiry.translate("y ~ 1 + (1 | a) + (1 | b)")
+    assert "np.ones(len(data))" in crossed.python and '"b": "0 + C(b)"' in crossed.python
+    with pytest.raises(FormulaError):
+        inquiry.translate("y ~ x + (1 | ")
+
+
 def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_workers):
     """Every optimizer would take at least as long, and a sweep is not stopped."""
     made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)

@@ -28,7 +28,7 @@ from support.checkout import IN_CONDA, Checkout
 from support.notebooks import notebook
 from support.paths import ROOT
 from support.processes import kernels, until
-from support.readme import README, blocks, commands
+from support.readme import CI, README, blocks, commands
 from support.releases import brought
 
 METHOD = 'method = "REML"  # "REML" or "ML"'
@@ -316,6 +316,16 @@ def test_the_command_writes_what_readme_says_where_it_says(asked, given):
     assert written == {"sitka-ML.html", "sitka-ML.ipynb", "estimates.csv", "fits.csv", "quantities.csv"}
 
 
+@runs(
+    '.venv/bin/python -m concord translate "y ~ x + (1 + x | g)"',
+    '.venv/bin/python -m concord translate "size ~ Time + (1 | tree)" datasets/sitka/sitka.csv --method ML',
+)
+def test_a_model_is_translated_with_a_table_and_without(asked, given):
+    bare, known = (asked.run(command) for command in given)
+    assert 'smf.mixedlm("y ~ x", data, groups=data["g"], re_formula="~1 + x")' in bare and "library(lme4)" in bare
+    assert 'sitka <- read.csv("sitka.csv"' in known and "REML = FALSE" in known and "reml=False" in known
+
+
 @runs("make reports NOTEBOOK=inference MODEL=pastes-nested METHOD=ML")
 def test_a_notebook_is_run_for_the_model_that_is_named(tmp_path, given):
     taking = notebook('method = "REML"\nmodel = "dietox-random_slope"', "print(model, method)")
@@ -346,7 +356,7 @@ def test_simulations_report_how_often_and_go_on(checkout, given):
 )
 def test_a_teams_models_are_checked_and_kept_for_the_next_time(tmp_path, given):
     checkout = Checkout(tmp_path / "concord")
-    (checkout.folder / "concord.toml").write_text(next(block for block in blocks("toml") if "[[models]]" in block))
+    (checkout.folder / "concord.toml").write_text(next(block for block in blocks("toml", CI) if "[[models]]" in block))
     (checkout.folder / "data").mkdir()
     shutil.copy(ROOT / "datasets/sitka/sitka.csv", checkout.folder / "data" / "growth.csv")
     shutil.copy(ROOT / "datasets/dietox/dietox.csv", checkout.folder / "data" / "pigs.csv")

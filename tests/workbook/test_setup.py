@@ -354,8 +354,9 @@ class Machine:
 
     def add_r(self, version: str, *, home: str = "/usr/lib/R", lacks: tuple[str, ...] = ()) -> None:
         """An R that answers what the set-up asks it."""
-        answer = " ".join([version, home, *lacks])
-        self.add("R", f"case $1 in --version) echo R version {version};; --vanilla) printf '%s\\n' {answer};; esac")
+        answers = {"RHOME": home, "--version": f"R version {version}", "--vanilla": "\n".join([version, home, *lacks])}
+        cases = " ".join(f"{option}) echo '{answer}';;" for option, answer in answers.items())
+        self.add("R", f"case $1 in {cases} esac")
 
     def add_python(self, name: str, version: str) -> None:
         """A Python that makes virtual environments, and tells whether its version lies between two others."""
@@ -458,7 +459,7 @@ def test_an_r_that_is_too_old_is_told_in_three_lines(machine, version):
     assert run.returncode != 0
     lines = run.stderr.splitlines()
     assert len(lines) == 3
-    assert f"R {version} in /usr/lib/R" in lines[0] and "environment.yml" in lines[2]
+    assert f"R 4.2 or later (R {version} in /usr/lib/R is older)" in lines[0] and "environment.yml" in lines[2]
     assert machine.called("apt-get") == machine.called("pip") == []
 
 
@@ -478,6 +479,12 @@ def test_packages_are_looked_for_in_the_r_on_the_path(machine, tmp_path):
     assert machine.called("apt-get") == []
     machine.add_r("4.5.1", home=str(home))
     assert machine.set_up().returncode == 0
+    assert machine.set_up().stdout == "==> ready: .venv\n"
+    moved = home.parent.parent.rename(tmp_path / "R")
+    machine.add_r("4.5.1", home=str(moved / "lib" / "R"))
+    assert "Making .venv" in machine.set_up().stdout
+    home.parent.parent.symlink_to(moved)
+    machine.add_r("4.5.1", home=str(home))
     (home / "lib" / "libR.so").unlink()
     shutil.rmtree(machine.checkout / ".venv")
     lines = machine.set_up().stderr.splitlines()

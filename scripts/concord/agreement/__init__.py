@@ -6,5 +6,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["judgement", "sweep", "tolerances"],
-    submod_attrs={"comparison": ["Comparison", "compare"], "gate": ["Gate", "everything"], "verdict": ["Verdict"]},
+    submod_attrs={
+        "comparison": ["Comparison", "compare"],
+        "gate": ["Gate", "everything"],
+        "trials": ["Remedies", "remedies"],
+        "verdict": ["Verdict"],
+    },
 )

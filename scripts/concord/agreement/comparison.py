@@ -243,6 +243,15 @@ class Comparison(tables.Shown):
             lines.append(line)
         return lines
 
+    def broken(self, i: int) -> tuple[str, ...]:
+        """What the i-th fit states and does not hold at its own estimates, a clause each."""
+        return self._facts[i].broken
+
+    def reaches(self, fit: Fit) -> bool:
+        """Whether another fit of the same model is at the optimum, and what it states holds there."""
+        fact = self.judge.fact(self.judge.measure(fit), title(fit.engine))
+        return not grade(fact, self.allowed_gap) and not fact.broken
+
     def below(self, judgement: Judgement) -> bool:
         """Whether a fit, one of `judgements`, is short or imprecise."""
         return bool(self.grade_of(judgement))

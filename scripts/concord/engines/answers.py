@@ -10,6 +10,7 @@ from concord.engines.engine import CannotExpress, EngineError, engines
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.r import RError
+from concord.vocabulary import SETTINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class Absence:
     ----------
     model : what was to be fitted
     engine : its name
-    settings : ``default`` or ``tuned``
+    settings : ``default``, ``tuned``, or the arguments of a remedy
     kind : ``cannot express``: there is no way to write the model down; ``failed``: it stopped with an error;
         ``stopped``: its time was over, or its process died
     reason : in a sentence
@@ -43,6 +44,10 @@ Answer = Fit | Absence
 def answer(model: Model, engine: str, settings: str) -> Answer:
     """What the engine with this name says of a model.
 
+    Parameters
+    ----------
+    settings : ``default``, ``tuned``, or one of the engine's remedies
+
     Raises
     ------
     RError : R is missing, or the package of a party or an arbiter
@@ -50,7 +55,7 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     engine = FORMERLY.get(engine, engine)
     asked = engines()[engine]
     try:
-        return asked.fit(model, settings)
+        return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:
         return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
     except Exception as error:  # whatever a guest raises, the parties have their verdict

@@ -52,6 +52,9 @@ class Engine(Protocol):
     sweep : so many default fits take as long as a fit by each of its optimizers in each coding of the predictors
     optimizers : gives the names of the package's optimizers; None where they are not to be told apart
     fit_by : fits a model by one of the optimizers, on the model's table or on one with recoded predictors; or None
+    remedies : gives the other calls that a user can make for a model, the plainest first, each by the arguments that
+        tell it from the default one; None or left out where there are none
+    fit_remedy : fits a model by one of the remedies
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
     statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
@@ -71,6 +74,8 @@ class Engine(Protocol):
     sweep: int
     optimizers: Callable[[], Sequence[str]] | None
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
+    remedies: Callable[[Model], Sequence[str]] | None
+    fit_remedy: Callable[[Model, str], Fit] | None
     refitters: Callable[..., Sequence[Refit]] | None
     statements: ModuleType | None
 

@@ -25,8 +25,9 @@ from concord.processes.worker import Question, Worker, WorkerStopped, number, un
 # What of a fit cannot be carried to another process.
 _LEFT = {"model", "native", "summarize", "predict", "elsewhere"}
 
-# Every engine has a process of its own: one that is stopped takes no other one's fits with it.
-_workers: dict[str, Worker] = {}
+# Every engine has a process of its own: one that is stopped takes no other one's fits with it. Beside it, for what is
+# only tried, it has another one while that lasts: its end leaves the fits that are kept where they are.
+_workers: dict[tuple[str, bool], Worker] = {}
 
 
 class StrayAnswer(RuntimeError):
@@ -40,16 +41,17 @@ class Asked:
     ----------
     model : what is to be fitted
     engine : its name
-    settings : ``default`` or ``tuned``
+    settings : ``default``, ``tuned`` or one of its remedies
     table : `table_digest` of the model's table, as it was when the model's design was made
+    beside : whether it is only tried, in the engine's second process; see `stop_trials`
 
     Raises
     ------
     RError : R or the engine's package is missing
     """
 
-    def __init__(self, model: Model, engine: str, settings: str, table: str) -> None:
-        self.model, self.engine, self.settings = model, engine, settings
+    def __init__(self, model: Model, engine: str, settings: str, table: str, beside: bool = False) -> None:
+        self.model, self.engine, self.settings, self.beside = model, engine, settings, beside
         self.fingerprint = fingerprint(model, engine, settings, table)
         self._stop: WorkerStopped | None = None
         load_r(engine)  # what is missing is said here, and not by the engine's process
@@ -58,7 +60,7 @@ class Asked:
     def _sent(self) -> Question | None:
         for _ in range(2):  # a process may have died since it was seen alive; a new one that does so will not live
             try:
-                return worker(self.engine).send(_answer, self.model, self.engine, self.settings)
+                return worker(self.engine, self.beside).send(_answer, self.model, self.engine, self.settings)
             except WorkerStopped as stop:
                 self._stop = stop
         return None
@@ -135,15 +137,22 @@ class Held:
             return f"no summary: {stop}"
 
 
-def worker(engine: str) -> Worker:
-    """The process of one engine; a new one where it has been ended or died."""
-    running = _workers.get(engine)
+def worker(engine: str, beside: bool = False) -> Worker:
+    """The process of one engine, or the one beside it; a new one where it has been ended or died."""
+    running = _workers.get((engine, beside))
     if running is None or not running.alive:
         with uninterrupted():
             if running is not None:
                 running.stop()
-            running = _workers[engine] = Worker(engines()[engine].preload, (_begin, engine, r.libraries()))
+            begin = (_begin, engine, r.libraries())
+            running = _workers[engine, beside] = Worker(engines()[engine].preload, begin)
     return running
+
+
+def stop_trials() -> None:
+    """End the engines' second processes, and the fits that were only tried with them."""
+    for key in [key for key in _workers if key[1]]:
+        _workers.pop(key).stop()
 
 
 def stop_workers() -> None:

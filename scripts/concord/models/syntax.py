@@ -427,3 +427,8 @@ def check_variables(formula: Formula, columns: Sequence[str]) -> None:
 def literal(text: str) -> str:
     """A string as Python code, in double quotes where nothing in it needs care."""
     return f'"{text}"' if text.isascii() and text.isprintable() and not set(text) & set('"\\') else repr(text)
+
+
+def r_literal(text: str) -> str:
+    """A string as R code."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

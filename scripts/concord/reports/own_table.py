@@ -20,9 +20,10 @@ from concord.errors import InputError
 from concord.reports import notebooks
 from concord.reports.execution import COMPLETED, Execution, execute, labelled
 from concord.reports.page import page
+from concord.vocabulary import AGREE as AGREED
 from concord.vocabulary import passes
 
-NOTEBOOK, VERDICT, SUMMARY = notebooks.OWN_TABLE, "verdict", "summary"
+NOTEBOOK, VERDICT, REMEDIES, SUMMARY = notebooks.OWN_TABLE, "verdict", "remedies", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 
 
@@ -101,15 +102,17 @@ def _executed(notebook: NotebookNode, values: Mapping[str, Any]) -> Execution:
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     """What of a cell is to be told: the first verdict with its table, of the next ones the verdict and its reason, and
-    of all at the end only where one has changed; the summary of everything else. `said` keeps the verdicts told, by
-    settings.
+    of all at the end only where one has changed; what to write instead, where not all agree; the summary of everything
+    else. `said` keeps the verdicts told, by settings.
     """
     tags = cell.metadata.get("tags", ())
-    if VERDICT not in tags and SUMMARY not in tags:
+    if not {VERDICT, REMEDIES, SUMMARY} & set(tags):
         return ""
     text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
     if SUMMARY in tags:
         return text
+    if REMEDIES in tags:  # there are none where all agree
+        return "" if set(said.values()) <= {AGREED} else text
     verdicts = {
         row["settings"]: row["verdict"]
         for record in displayed([{"cells": [cell]}], MEDIA_TYPE)

@@ -11,5 +11,8 @@ orthogonal, inverts, sweep = False, False, 40
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements"],
-    submod_attrs={"engine": ["call", "fit", "fit_by", "from_native", "imports", "optimizers"], "refit": ["refitters"]},
+    submod_attrs={
+        "engine": ["call", "fit", "fit_by", "fit_remedy", "from_native", "imports", "optimizers", "remedies"],
+        "refit": ["refitters"],
+    },
 )

@@ -130,7 +130,28 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
     """
     if optimizer not in optimizers():
         raise ValueError(f"optimizer {optimizer!r}: one of {', '.join(optimizers())}")
-    return replace(_run(model, optimizer, frame=frame, tight=False), settings=optimizer)
+    return replace(_run(model, optimizer, frame=frame, among="plain"), settings=optimizer)
+
+
+def remedies(model: Model) -> tuple[str, ...]:
+    """The other controls to try for a model, the plainest first, as they are written: the same for every model.
+
+    Raises
+    ------
+    RError : R or lme4 is missing
+    """
+    return r.texts(r.call("names", room()["remedies"]))
+
+
+def fit_remedy(model: Model, remedy: str) -> Fit:
+    """Fit a model by one of `remedies`.
+
+    Raises
+    ------
+    RError : R or lme4 is missing
+    EngineError : lmer stopped with an error, or gave nothing that can be used
+    """
+    return replace(_run(model, remedy, among="remedy"), settings=remedy)
 
 
 def call(model: Model, optimizer: str | None = None) -> str:
@@ -150,11 +171,11 @@ def room() -> Any:
     return r.source(_R)
 
 
-def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = None, tight: bool = True) -> Fit:
+def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = None, among: str = "tight") -> Fit:
     here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(here["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, tight)
+        ran = r.call(here["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, among)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran

@@ -26,6 +26,19 @@ plain_controls <- function() {
   setNames(lapply(controls, Filter, f = Negate(is.null)), sub("\\.$", "", paste(optimizer, method, sep = ".")))
 }
 
+# What a user changes in the call where its default stops short, the plainest first: nloptr's tolerance of x, another
+# optimizer, and last those with tight tolerances. Under the arguments as they are written.
+remedies <- local({
+  one <- c(
+    list(list(optCtrl = list(xtol_rel = 1e-12))),
+    lapply(c("bobyqa", "nlminbwrap", "Nelder_Mead"), function(name) list(optimizer = name)),
+    unname(controls)
+  )
+  setNames(one, vapply(one, function(control) {
+    paste(deparse(as.call(c(as.name("lmerControl"), control)), width.cutoff = 500L), collapse = " ")
+  }, ""))
+})
+
 # Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
 observe <- function(expression, room) {
   started <- proc.time()[["elapsed"]]
@@ -34,10 +47,10 @@ observe <- function(expression, room) {
 }
 
 # The call that fits the model to a table called `name`, unevaluated.
-write_call <- function(formula, name, reml, optimizer = NULL, tight = TRUE) {
+write_call <- function(formula, name, reml, optimizer = NULL, among = "tight") {
   written <- call("lmer", formula, data = as.name(name), REML = reml)
   if (!is.null(optimizer)) {
-    chosen <- if (tight) controls[[optimizer]] else plain_controls()[[optimizer]]
+    chosen <- switch(among, tight = controls, plain = plain_controls(), remedy = remedies)[[optimizer]]
     written$control <- as.call(c(as.name("lmerControl"), chosen))
   }
   written
@@ -45,11 +58,11 @@ write_call <- function(formula, name, reml, optimizer = NULL, tight = TRUE) {
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(formula, name, data, reml, optimizer = NULL, tight = TRUE) {
+fit <- function(formula, name, data, reml, optimizer = NULL, among = "tight") {
   # Formulas see lme4 and stats, not what stands in the user's workspace.
   room <- new.env(parent = asNamespace("lme4"))
   assign(name, data, envir = room)
-  observe(write_call(formula, name, reml, optimizer, tight), room)
+  observe(write_call(formula, name, reml, optimizer, among), room)
 }
 
 # Every term's columns, out of Z': mmList has them too, but in the order of the formula and not in lmer's of the terms.
@@ -96,8 +109,9 @@ describe <- function(fit) {
     y = as.numeric(lme4::getME(fit, "y")),
     X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
-    fixed = unname(lme4::fixef(fit)),
-    vcov = unname(as.matrix(vcov(fit))),
+    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back and its fixef() not.
+    fixed = fit@beta,
+    vcov = if (is.null(attr(fit@pp$X, "scaled:scale"))) unname(as.matrix(vcov(fit))) else sigma(fit)^2 * fit@pp$unsc(),
     terms = unlist(unname(Map(function(group, columns, matrix, codes, covariance, structure) {
       uncorrelated(list(
         group = group, columns = columns, matrix = matrix, codes = as.integer(codes),

@@ -7,7 +7,7 @@ settings = ("default", "tuned")
 packages, companions = ("nlme",), ()
 preload = (f"{__name__}.engine",)
 orthogonal, inverts, sweep = True, False, 0
-optimizers = fit_by = refitters = None
+optimizers = fit_by = remedies = fit_remedy = refitters = None
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__, submodules=["statements"], submod_attrs={"engine": ["call", "fit", "from_native", "imports"]}

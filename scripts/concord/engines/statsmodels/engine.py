@@ -96,6 +96,46 @@ def fit_by(model: Model, optimizer: str, frame: pd.DataFrame | None = None) -> F
     return replace(_run(model, _form(model), {"method": optimizer}, frame=frame), settings=optimizer)
 
 
+def remedies(model: Model) -> list[str]:
+    """The other calls of ``fit`` to try for a model, the plainest first, by the arguments that make them.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
+    return list(_remedies(model))
+
+
+def fit_remedy(model: Model, remedy: str) -> Fit:
+    """Fit a model by one of `remedies`.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    EngineError : MixedLM raised, or gave nothing that can be used
+    """
+    form, options = _remedies(model)[remedy]
+    return replace(_run(model, form, options), settings=remedy)
+
+
+def _remedies(model: Model) -> dict[str, tuple[MixedLMForm, dict[str, Any]]]:
+    form = _form(model)
+    # Uncorrelated effects are held so by `free=`, to which some are deaf: as variance components they need none.
+    components = for_mixedlm(model.formula, model.design, model.frame, constrained=False) if form.independent else form
+    tried = [(form, {"method": name}) for name in ("lbfgs", "cg", "bfgs")]
+    tried += [(components, {"method": name}) for name in DERIVATIVE_FREE]
+    tried += [(form, {"method": name, **options}) for name, options in GRADIENT_BASED.items()]
+    tried += [(components, {"method": name, **options}) for name, options in DERIVATIVE_FREE.items()]
+    return {
+        _arguments(options) + (" on variance components" if one is not form else ""): (one, options)
+        for one, options in tried
+    }
+
+
+def _arguments(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
+
+
 def call(model: Model, options: dict[str, Any] | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset.
 
@@ -112,8 +152,7 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
     setup = [f"data = {name}.copy()", *form.setup] if form.setup else []
     groups = f"np.ones(len({table}))" if form.group is None else f"{table}[{literal(form.group)}]"
     random = "".join(f", {key}={value}" for key, value in _random(form, literal).items())
-    named = {"reml": model.reml, **(options or {})}
-    arguments = ", ".join(f"{key}={value!r}" for key, value in named.items())
+    arguments = _arguments({"reml": model.reml, **(options or {})})
     fitted = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
     if not form.independent:
         return "\n".join([*setup, f"{fitted}.fit({arguments})"])
