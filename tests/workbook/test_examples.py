@@ -19,7 +19,7 @@ from concord.errors import InputError
 from concord.models import model as models
 from support.notebooks import made_with, notebook
 from support.paths import ROOT
-from support.readme import CLUSTER, README, blocks, commands
+from support.readme import CI, CLUSTER, README, blocks, commands
 
 # ---- the examples
 
@@ -108,21 +108,29 @@ def test_a_front_page_without_a_grid_is_one_clear_error(tmp_path):
         refresh.written("no markers")
 
 
-def test_every_relative_link_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not re.match(r"[a-z]+:", link)]
-    assert len(links) >= 4
-    titles = re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    anchors = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    files = [link.partition("#")[0] for link in links if link not in anchors]
-    missing = [file for file in files if not file or not (ROOT / file).exists()]
-    assert missing == []
+PAGES = {"README.md": README, "scripts/cluster.md": CLUSTER, "scripts/ci.md": CI}
 
 
-def test_every_file_that_readme_names_is_there():
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_somewhere(page):
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]) if not re.match(r"[a-z]+:", link)]
+    assert len(links) >= 4 or page != "README.md"
+    for link in links:
+        file, _, anchor = link.partition("#")
+        path = (ROOT / page).parent / file if file else None
+        assert path is None or path.exists(), link
+        text = PAGES[page] if path is None else path.read_text(encoding="utf-8") if path.suffix == ".md" else ""
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        assert not anchor or anchor in anchors, link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_is_there(page):
     # In backticks, with a folder before it; what `make` builds is not in a checkout
-    named = [path for path in re.findall(r"`([\w.]+/[\w./]+)`", README) if not path.startswith(("build/", ".venv/"))]
-    assert len(named) >= 4
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    found = re.findall(r"`([\w.]+/[\w./]+)`", PAGES[page])
+    named = [path for path in found if not path.startswith(("build/", ".venv/", "elsewhere/"))]
+    assert named and [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_the_first_screen_has_the_question_the_grid_and_both_commands():

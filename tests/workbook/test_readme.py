@@ -28,7 +28,7 @@ from support.checkout import IN_CONDA, Checkout
 from support.notebooks import notebook
 from support.paths import ROOT
 from support.processes import kernels, until
-from support.readme import README, blocks, commands
+from support.readme import CI, README, blocks, commands
 from support.releases import brought
 
 METHOD = 'method = "REML"  # "REML" or "ML"'
@@ -356,7 +356,7 @@ def test_simulations_report_how_often_and_go_on(checkout, given):
 )
 def test_a_teams_models_are_checked_and_kept_for_the_next_time(tmp_path, given):
     checkout = Checkout(tmp_path / "concord")
-    (checkout.folder / "concord.toml").write_text(next(block for block in blocks("toml") if "[[models]]" in block))
+    (checkout.folder / "concord.toml").write_text(next(block for block in blocks("toml", CI) if "[[models]]" in block))
     (checkout.folder / "data").mkdir()
     shutil.copy(ROOT / "datasets/sitka/sitka.csv", checkout.folder / "data" / "growth.csv")
     shutil.copy(ROOT / "datasets/dietox/dietox.csv", checkout.folder / "data" / "pigs.csv")
