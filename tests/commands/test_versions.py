@@ -25,7 +25,7 @@ def test_a_brought_folder_is_kept_beside_what_there_is_and_what_changed_is_said(
     brought(tmp_path / "elsewhere", "old.json", "1.1-9", gap=14.2)
     kept = tmp_path / "kept"
     assert main(["versions", "--results", str(tmp_path / "elsewhere"), "--output", str(kept)]) == 0
-    assert "Mended by a newer release**: nothing" in capsys.readouterr().out
+    assert "nothing of these kinds: mended by a newer release; broken" in capsys.readouterr().out
     brought(tmp_path / "later", "new.json", "1.1-37")
     assert main(["versions", "--results", str(tmp_path / "later"), "--output", str(kept)]) == 0
     out, said = capsys.readouterr()
@@ -49,7 +49,7 @@ def test_a_bad_folder_is_one_line_with_status_2_and_changes_nothing(tmp_path, ca
 
 def test_a_lane_or_a_model_that_there_is_not_is_told_before_anything_runs(tmp_path, capsys):
     for words, said in (
-        (["--lane", "potato"], "no lane is called 'potato' on this machine: there are here, "),
+        (["--lane", "potato"], "no lane is called 'potato' on this machine: there are here"),
         (["--model", "dyestuff-slope"], "dataset dyestuff has random_intercept"),
         (["--model", MODEL], "name a folder of their own with --output"),
     ):

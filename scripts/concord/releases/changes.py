@@ -29,7 +29,7 @@ _HEADS = {
     MOVED: "Still below the optimum with a newer release, by another gap",
     SAID: "As before with a newer release, but the package says so now, or no more",
     OTHERWISE: "Not the same with the same release of the package: something else decides",
-    ROUNDING: "Not the same with a newer release, and by none: the last bits of the criterion decide, another build's",
+    ROUNDING: "Not the same with a newer release, but not by it: the last bits of the criterion decide, a build's own",
 }
 _APART = 1.2
 """Gaps of two releases are called the same within this factor: where a failing search stops hangs on the last bits."""
@@ -169,13 +169,12 @@ def _states(results: Results) -> dict[Key, dict[str, State]]:
 
 
 def sentences(results: Results) -> str:
-    """A Markdown list: which release mended what, which broke what, and what else is not the same."""
+    """Markdown: a list of what each kind of change came to, and a sentence that names the kinds without any."""
     every = changes(results)
-    parts = []
-    for kind, head in _HEADS.items():
-        lines = [f"- {change}" for change in every if change.kind == kind]
-        parts.append("\n".join([f"**{head}**: {len(lines) or 'nothing'}.", "", *lines]))
-    return "\n\n".join(parts)
+    lists = {kind: [f"- {change}" for change in every if change.kind == kind] for kind in _HEADS}
+    parts = ["\n".join([f"**{_HEADS[kind]}**: {len(lines)}.", "", *lines]) for kind, lines in lists.items() if lines]
+    none = [f"{head[0].lower()}{head[1:]}" for kind, head in _HEADS.items() if not lists[kind]]
+    return "\n\n".join([*parts, f"There is nothing of these kinds: {'; '.join(none)}."] if none else parts)
 
 
 def differing(results: Results, engine: str) -> Sheet:
