@@ -43,7 +43,7 @@ def kernels(folder: str | None = None) -> list[int]:
     return found
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

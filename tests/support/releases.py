@@ -60,9 +60,10 @@ def brought(folder: Path, name: str, lme4: str, gap: float = 0.0, system: str = 
         "messages": [],
         "verdict": "r short" if gap else "agree",
     }
+    below = {"gap": gap, "grade": "short" if gap else ""}
     fits = [
-        {**head, **told, "engine": engine, "gap": gap if engine == "lme4" else 0.0, "grade": "short" if gap else ""}
-        for engine in ("statsmodels", "lme4")
+        {**head, **told, "engine": "statsmodels", "gap": 0.0, "grade": ""},
+        {**head, **told, "engine": "lme4", **below},
     ]
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps({"provenance": provenance, "versions": about, "fits": fits}))

@@ -252,7 +252,7 @@ def test_no_file_holds_a_path_of_one_machine():
     for path, text in tracked_texts().items():
         # What runs writes real paths into a notebook's outputs; elsewhere a made-up home may well be an example.
         folders = ["root", "work"] + (["home", "Users", "tmp"] if path.endswith(".ipynb") else [])
-        pattern = rf"(?<![\w.$}}/-])/(?:{'|'.join(folders)})/\w+|{re.escape(str(ROOT))}(?!\w)"
+        pattern = rf"(?<![\w.$}}/-])/(?:{'|'.join(folders)})/\w+|(?<![\w$}}]){re.escape(str(ROOT))}(?!\w)"
         found += [(path, match.group()) for match in re.finditer(pattern, text)]
     assert found == []
 
