@@ -16,6 +16,8 @@ from concord.vocabulary import LANGUAGES
 
 # So many levels are listed; of more, sorted ones, the code says that they are sorted.
 LISTED = 12
+# A call of R that is longer is broken before its control, so that a page shows it whole.
+WIDTH = 90
 
 # How each language reads a file, by its suffix; rdata reads what R saved without running R.
 _PYTHON = {
@@ -128,6 +130,9 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:
+        before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
+        if len(fitted) > WIDTH and comma:
+            fitted = f"{before_control},\n  control = {control}"
         table, shown = _r(model, source), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
     if source is None:
         table.insert(0, f"# {name}: the table")

@@ -49,7 +49,7 @@ def test_a_bad_folder_is_one_line_with_status_2_and_changes_nothing(tmp_path, ca
 
 def test_a_lane_or_a_model_that_there_is_not_is_told_before_anything_runs(tmp_path, capsys):
     for words, said in (
-        (["--lane", "potato"], "no lane is called 'potato' on this machine: there are here, "),
+        (["--lane", "potato"], "no lane is called 'potato' on this machine: there are here"),
         (["--model", "dyestuff-slope"], "dataset dyestuff has random_intercept"),
         (["--model", MODEL], "name a folder of their own with --output"),
     ):

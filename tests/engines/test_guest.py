@@ -18,6 +18,7 @@ import concord.engines
 from concord.account.account import SECTIONS, Account
 from concord.agreement import gate
 from concord.agreement.comparison import compare
+from concord.agreement.trials import remedies
 from concord.bootstrap import bootstrap
 from concord.commands import baseline
 from concord.data import datasets
@@ -267,6 +268,17 @@ def test_records_and_a_baseline_keep_it(slopes):
         ("copycat", "R", "guest"),
     ]
     assert list(baseline.entry("sleep", slopes)["fits"]) == EVERY
+
+
+def test_without_other_calls_it_is_tried_on_rescaled_tables_only(guest):
+    """lme4's default misses the optimum, and so does its copy, which decides beside it and has no remedies."""
+    assert not hasattr(guest, "remedies")
+    found = model.get("sitka-random_slope")
+    made = remedies(compare(*(answer(found, name, "default") for name in ("lme4", "copycat"))))
+    mine, theirs = made.remedies
+    assert (mine.engine, theirs.engine) == ("lme4", "copycat") and mine.call is not None and theirs.call is None
+    assert [str(each.rescaling) for each in theirs.tried] == ["divide Time by 100"]
+    assert theirs.told[0].startswith("Divide Time by 100, ") and "+14.2 log-likelihood units" in theirs.told[0]
 
 
 # ---- in other processes --------------------------------------------------------------------------------------------

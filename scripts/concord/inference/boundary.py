@@ -9,7 +9,7 @@ from concord.arrays import Floats, Vector
 from concord.models.design import Design
 
 # Levels of a grouping factor beyond which no eigenvalues are computed.
-MOST_LEVELS = 3000
+MOST_LEVELS = 1000
 
 
 def zero_share(design: Design, reml: bool) -> float:
@@ -27,7 +27,7 @@ def zero_share(design: Design, reml: bool) -> float:
 
     Raises
     ------
-    ValueError : the design has other random terms, or more than 3000 levels
+    ValueError : the design has other random terms, or more than 1000 levels
     """
     if [len(term.names) for term in design.terms] != [1] or len(design.terms[0].levels) > MOST_LEVELS:
         raise ValueError(f"one random term of one column is needed, with no more than {MOST_LEVELS} levels")
