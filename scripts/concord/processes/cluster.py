@@ -15,6 +15,7 @@ from distributed.security import Security
 from distributed.utils import get_mp_context
 
 from concord.errors import InputError
+from concord.processes.kernels import FORKABLE
 
 __all__ = ["CPU_COUNT", "Client", "Future", "FutureCancelledError", "KilledWorker", "as_completed", "cluster"]
 
@@ -64,7 +65,9 @@ def cluster(
             with suppress(Exception):
                 client.close(timeout=2)
         return
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}):
+    given = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
+    given |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in FORKABLE.items()}
+    with dask.config.set(given):
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
         with (

@@ -32,8 +32,9 @@ import concord  # R is started once a server warms up, and not where it is start
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """For one kernel a core: linear algebra that starts its own threads would fight with the other kernels."""
-# A fork has only the thread that forked: pyarrow, which pandas imports, must not start one that tidies memory
-_FORKABLE = ONE_THREAD | {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+FORKABLE = ONE_THREAD | {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""For a process that is forked, for a fork has only the thread that forked: pyarrow, which pandas imports, must not start
+one that tidies memory."""
 
 LAUNCHER = "ipykernel_launcher"
 KERNEL = (
@@ -74,7 +75,7 @@ def start(imports: Iterable[str] = ()) -> Iterator[str]:
                 [sys.executable, "-m", __name__, str(listener.fileno()), folder, *imports],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env=os.environ | _FORKABLE | {"TMPDIR": folder},
+                env=os.environ | FORKABLE | {"TMPDIR": folder},
             )
         with server:
             try:
