@@ -33,8 +33,8 @@ import concord  # R is started once a server warms up, and not where it is start
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """For one kernel a core: linear algebra that starts its own threads would fight with the other kernels."""
 FORKABLE = ONE_THREAD | {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""For a process that is forked, for a fork has only the thread that forked: pyarrow, which pandas imports, must not start
-one that tidies memory."""
+"""For a process that is forked, as a fork has only the thread that forked: pyarrow, which pandas imports, must not
+start one that tidies memory."""
 
 LAUNCHER = "ipykernel_launcher"
 KERNEL = (
