@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -65,13 +66,16 @@ def test_what_is_recommended_reaches_the_printed_optimum_by_the_packages_own_wor
 def test_sitka_is_told_what_it_gains_and_the_cheaper_way(sitka):
     """lme4's own standard error of the intercept after its default call, and after the other one."""
     (remedy,) = sitka.remedies
-    assert "standard error (Intercept) 0.101 for 0.0747" in remedy.told[0]
+    assert "standard error (Intercept) 0.101 instead of 0.0747" in remedy.told[0]
     assert (
-        remedy.told[-1]
-        == 'Or divide Time by 100, sitka[["Time"]] <- sitka[["Time"]] / 100: then the default call arrives.'
+        remedy.told[-2]
+        == 'Or divide Time by 100, sitka[["Time"]] <- sitka[["Time"]] / 100: then the default call reaches the optimum.'
     )
+    # By REML a predictor that is divided by 100 adds log(100) to the log-likelihood.
+    level = OPTIMA["sitka-random_slope", "REML"] + math.log(100)
+    assert remedy.told[-1] == f"What it prints is then in the new units (log-likelihood {level:.7g}): the same fit."
     assert remedy.rescaled.fit.converged and not remedy.rescaled.warning
-    assert any("It warns all the same" in sentence for sentence in remedy.told) == bool(remedy.call.warning)
+    assert any("It still warns" in sentence for sentence in remedy.told) == bool(remedy.call.warning)
 
 
 def test_the_code_is_whole_and_holds_the_other_call(sitka, dietox):
@@ -107,7 +111,7 @@ def never(*asked):
 
 def test_nothing_is_tried_where_all_agree(compared):
     found = remedies(compared("sleepstudy-random_slope"), ask=never)
-    assert not found.remedies and repr(found) == "Nothing to do otherwise: both calls reach the optimum."
+    assert not found.remedies and repr(found) == "Nothing needs to change: both calls reach the optimum."
 
 
 def test_a_call_that_does_not_arrive_is_not_recommended(compared):
@@ -169,7 +173,7 @@ def test_an_engine_that_failed_is_given_another_call(fits):
     failed = Absence(model, "statsmodels", "default", "failed", "MixedLM stopped with LinAlgError")
     (remedy,) = remedies(compare(failed, fits(model.id, "REML", "lme4", "default"))).remedies
     assert remedy.call.fit.stated_loglik == pytest.approx(OPTIMA[model.id, "REML"], abs=2e-6)
-    assert "a fit in the place of none" in remedy.told[0]
+    assert "it gives a fit where there was none" in remedy.told[0]
 
 
 # ---- rescaled, and back --------------------------------------------------------------------------------------------

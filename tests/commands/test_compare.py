@@ -88,9 +88,9 @@ def test_what_to_write_instead_is_told_below_a_verdict_that_is_not_agreement(agr
     """On the terminal and on the page: the gain, and whole code; the page has the default code after it, marked."""
     said = disagreeing.stdout
     assert said.index("python short") < said.index("MixedLM (statsmodels): do this instead") < said.index("tuned")
-    assert "+3.34 log-likelihood units" in said and ": then the default call arrives." in said
+    assert "+3.34 log-likelihood units" in said and ": then the default call reaches the optimum." in said
     assert 'dietox = pd.read_csv("dietox.csv")' in said and "print(fit.summary())" in said
-    assert "do this instead" not in agreeing.stdout and "Nothing to do otherwise" not in agreeing.stdout
+    assert "do this instead" not in agreeing.stdout and "Nothing needs to change" not in agreeing.stdout
     page = (place / "short" / "dietox-REML.html").read_text()
     marked = "# The default call: it stops 3.34 log-likelihood units below the optimum."
     assert page.index("do this instead") < page.index(marked)

@@ -173,3 +173,15 @@ def test_damaged_results_are_one_line(tmp_path, change, said):
 def test_a_folder_without_results_is_one_line(tmp_path):
     with pytest.raises(InputError, match="runs.csv: cannot be read"):
         releases.read(tmp_path)
+
+
+def test_what_readme_says_of_every_release(committed):
+    """Who is short by default in one run is short by as much in all of them, between the releases that README names."""
+    default = committed.fits.query("settings == 'default' and grade == 'short'")
+    fits = default.groupby(["model", "method", "engine"])["gap"].agg(["count", "min", "max"])
+    assert len(fits) >= 9 and (fits["count"] == len(committed.runs)).all()
+    assert (fits["max"] < 1.001 * fits["min"]).all()
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    tried = {name: sorted(set(committed.runs[name]), key=ordered) for name in ("statsmodels", "lme4")}
+    said = ", ".join(f"{name} {versions[0]} to {versions[-1]}" for name, versions in tried.items())
+    assert f"in all releases tried ({said})" in readme

@@ -222,7 +222,7 @@ def test_what_is_tried_leaves_the_fits_where_they_are():
     assert default.verdict.word == "r short" and not shipped.condemned
     found = made.remedies(default)
     (remedy,) = found.remedies
-    assert remedy.engine == "lme4" and "divide Time by 100" in remedy.told[-1]
+    assert remedy.engine == "lme4" and "divide Time by 100" in remedy.told[-2]
     assert default.fits[1].summary.startswith("Linear mixed model fit by REML")
     assert [beside for _, beside in remote._workers if beside] == []
     # The call that arrives first, the default one after it, marked; the other language as it was.

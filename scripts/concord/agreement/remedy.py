@@ -119,23 +119,25 @@ class Remedy:
         said: list[str] = []
         if self.call is not None:
             said.append(f"With {self.call.what} it reaches the optimum: {self._gain(self.call)}.")
-            said += [f"It warns all the same ({self.call.warning})."] if self.call.warning else []
+            said += [f"It still warns ({self.call.warning})."] if self.call.warning else []
         if self.rescaled is not None:
             warns = ", though it warns" if self.rescaled.warning else ""
-            other = (
-                f"{self.rescaled.what}, {'; '.join(self._steps(self.rescaled))}: then the default call arrives{warns}"
-            )
+            steps = "; ".join(self._steps(self.rescaled))
+            other = f"{self.rescaled.what}, {steps}: then the default call reaches the optimum{warns}"
             said.append(f"Or {other}." if said else f"{other[0].upper()}{other[1:]}: {self._gain(self.rescaled)}.")
+            if self.rescaled.fit is not None:
+                level = self.rescaled.fit.stated_loglik
+                said.append(f"What it prints is then in the new units (log-likelihood {level:.7g}): the same fit.")
         if not said and self.tried:
             said.append(f"Nothing that was tried reached the optimum: {'; '.join(map(str, self.tried))}.")
         return [*said, *([self.note] if self.note else [])]
 
     def _gain(self, tried: Tried) -> str:
-        """``+14.2 log-likelihood units; standard error of (Intercept) 0.101 for 0.0752``."""
+        """``+14.2 log-likelihood units; standard error (Intercept) 0.101 instead of 0.0747``."""
         if self.fit is None or tried.fit is None:
-            return "a fit in the place of none"
+            return "it gives a fit where there was none"
         if not math.isfinite(self.gap):
-            return "parameters of the model in the place of what are none"
+            return "its estimates are parameters of the model there"
         if self.broken:
             return "what it states holds there"
         old, new = self.fit.estimates, tried.fit.estimates
@@ -167,4 +169,4 @@ def _largest(size: Vector, limit: float, old: pd.DataFrame, new: pd.DataFrame, c
         return []
     row = new.iloc[place].to_dict()
     name = name_of({**row, "effect": column} if column == "std_error" else row)
-    return [f"{name} {row[column]:.3g} for {old[column].iloc[place]:.3g}"]
+    return [f"{name} {row[column]:.3g} instead of {old[column].iloc[place]:.3g}"]

@@ -2,8 +2,8 @@
 likelihood as the comparison.
 
 For every party that is below the optimum, or states what does not hold, or gave no fit, the engine's other calls are
-tried until one arrives without a word of doubt, and then its default call on the table with columns in other units.
-The comparison itself stays as it is.
+tried until one reaches the optimum without a word of doubt, and then its default call on the table with columns in
+other units. The comparison itself stays as it is.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Remedies:
     def words(self) -> str:
         """Where there is no remedy, why."""
         if self.comparison.verdict.word == AGREE:
-            return "Nothing to do otherwise: both calls reach the optimum."
+            return "Nothing needs to change: both calls reach the optimum."
         return "" if self.remedies else "Both calls reach the optimum: no other call would change what is apart."
 
     def __repr__(self) -> str:
@@ -213,7 +213,7 @@ class _Search:
 
 
 def _until_calm(tried: Iterable[Tried]) -> Iterator[Tried]:
-    """All that is tried, up to the first that arrives undoubted by its package, or the third that arrives."""
+    """All that is tried, up to the first that is at the optimum, undoubted by its package, or the third that is."""
     arrived = 0
     for one in tried:
         yield one

@@ -13,7 +13,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "reports",
         help="run the notebooks for REML and ML into HTML reports with an index",
-        description="Run every notebook for REML and ML in parallel; write HTML reports, index.html and two CSV files.",
+        description="Run every notebook for REML and ML in parallel; write HTML reports, index.html, estimates.csv, "
+        "fits.csv and quantities.csv.",
     )
     parser.add_argument("--method", choices=("REML", "ML"), help="only this method (default: both)")
     parser.add_argument(

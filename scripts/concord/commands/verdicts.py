@@ -14,7 +14,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "verdicts",
         help="compare every model of the workbook, and write verdicts and estimates as JSON",
-        description="Compare every model of the workbook at default and at tuned settings, and write a baseline.",
+        description="Compare every model of the workbook at default and at tuned settings, by REML and by ML, and "
+        "write a baseline. Exit status: 0 whatever the verdicts are, 2 input that cannot be used.",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="PATH", help="the JSON to write, or a folder for it"
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         grades = [*comparison.grades, *("" for _ in comparison.absent)]
         fits += [{**fit, "grade": grade} for fit, grade in zip(comparison.record()["fits"], grades, strict=True)]
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    file = args.output / "verdicts.json" if args.output.is_dir() else args.output
+    file = args.output if args.output.suffix and not args.output.is_dir() else args.output / "verdicts.json"
     more = {"provenance": versions.provenance(), "fits": fits}
     write(file, replace(baseline.collected(entries), more=more).text())
     return 0
