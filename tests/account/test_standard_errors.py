@@ -222,7 +222,7 @@ def test_the_table_has_every_kind_of_test_with_what_it_assumes(compared):
     table = effect_tests.tests_table(comparison)
     assert list(table.columns) == ["term", "kind", "estimate", "std_error", "df", "statistic", "p_value", "source"]
     assert list(table["kind"]) == 2 * list(effect_tests.ASSUMES)
-    assert list(table["source"][:5]) == ["statsmodels", "lme4", "lmerTest", "pbkrtest", "nlme"]
+    assert list(table["source"][:5]) == ["statsmodels", "from lme4's t", "lmerTest", "pbkrtest", "nlme"]
     np.testing.assert_allclose(table["estimate"] / table["std_error"], table["statistic"], rtol=1e-9)
     np.testing.assert_allclose(table["p_value"], 2 * stats.t.sf(table["statistic"].abs(), table["df"]), rtol=1e-8)
     assert list(table["df"][5:]) == pytest.approx([np.inf, 178, 17, 17, 161], rel=1e-6)

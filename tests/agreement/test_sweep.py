@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from concord import r
 from concord.agreement import sweep
-from concord.engines.engine import EngineError, engines
+from concord.engines.engine import EngineError, engines, title
 from concord.engines.lme4 import engine as lme4
 from concord.models import model as models
 from concord.models.parameters import KEY
@@ -314,9 +314,9 @@ def test_the_picture_has_a_marker_a_row_filled_where_convergence_is_claimed(case
     made = swept(*case)
     figure = verdicts.sweep(made)
     assert isinstance(figure, Figure)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["lme4", "statsmodels"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["lme4", "MixedLM (statsmodels)"]
     for axes in figure.axes:
-        mine = made.table[made.table["engine"] == axes.get_title(loc="left")]
+        mine = made.table[made.table["engine"].map(title) == axes.get_title(loc="left")]
         markers = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
         assert len(markers) == len(mine)
         names = [label.get_text() for label in axes.get_yticklabels()]

@@ -206,7 +206,7 @@ def test_bad_options_are_one_line_too(words, what, place):
 
 
 def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(place):
-    large(3000).to_csv(place / "large.csv", index=False)
+    large(8000).to_csv(place / "large.csv", index=False)
     done = compare(
         "large.csv", "y ~ x + (1 + x | g)", "--engine-timeout", "2", "--sweep", "0", "--output", "large", folder=place
     )
@@ -216,7 +216,7 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
     # Nor is it asked again for what is beyond the estimates.
     assert "Left out: intervals would fit again what an engine did not end" in done.stdout
     fits = pd.read_csv(place / "large" / "fits.csv").set_index(["settings", "engine"])
-    assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-6 and np.isnan(fits.loc[("default", "statsmodels"), "gap"])
+    assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-5 and np.isnan(fits.loc[("default", "statsmodels"), "gap"])
 
 
 def test_ctrl_c_ends_all_and_writes_nothing(place):

@@ -260,6 +260,6 @@ def test_what_would_show_in_a_notebook_or_in_a_fork_is_not_done_for_it(source, s
     """A warning that a cell would show; threads that a fork would not have."""
     (tmp_path / "stray.py").write_text(source)
     code = "from concord.processes import kernels; kernels.warm(['import stray'])"
-    environment = os.environ | forkserver._FORKABLE | {"PYTHONPATH": str(tmp_path)}
+    environment = os.environ | forkserver.FORKABLE | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode and said in done.stderr.splitlines()[-1]
