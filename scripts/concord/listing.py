@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from concord.engines.engine import CannotExpress, party
+from concord.errors import one_line
 from concord.models.model import Model
 from concord.models.syntax import literal, r_literal
 from concord.vocabulary import LANGUAGES
@@ -82,7 +83,7 @@ class Listings:
             default = code(language, model, source)
             codes[language] = default
             if known is not None:
-                marked = f"# The default call: {known.reason}.\n{default}"
+                marked = f"# The default call: {one_line(known.reason)}.\n{default}"
                 codes[language] = code(language, model, source, known.instead) if known.instead else marked
                 if known.instead:
                     self.condemned[language] = marked
@@ -122,7 +123,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         call = written.call or party(language).call(model)
         before = party(language).imports(model)
     except CannotExpress as error:
-        return f"# {error}"
+        return f"# {one_line(str(error))}"  # names of columns stand in it, which may have line ends
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
@@ -131,7 +132,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
-        if len(fitted) > WIDTH and comma:
+        if len(fitted) > WIDTH and comma and "`" not in control:
             fitted = f"{before_control},\n  control = {control}"
         table, shown = _r(model, source), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
     if source is None:

@@ -49,3 +49,8 @@ def test_of_several_packages_those_outside_are_told():
         "numpy 2.4.6",
     ]
     assert outside({}, versions.__getitem__) == outside({"R": ">4.2"}, versions.__getitem__) == []
+
+
+def test_a_python_built_from_its_repository_has_its_version():
+    """Which such a Python tells with a plus at the end, and packaging takes for none."""
+    assert contains(">=3.14, <3.15", "3.14.0+") and not contains("<3.14.0rc2", "3.14.0rc2+")

@@ -382,3 +382,12 @@ def test_a_process_that_is_forked_takes_no_answer_that_its_parent_waits_for(work
         os._exit(not refused)
     assert os.waitpid(child, 0)[1] == 0
     assert question.answer() == big(3) and worker.run(abs, -1) == 1
+
+
+def test_a_file_of_the_current_folder_is_not_taken_for_the_librarys(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])  # no text, as of whoever puts a Path there
+    worker = Worker()
+    assert worker.run(abs, -1) == 1
+    worker.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,7 @@ from concord.errors import InputError
 from concord.models import model
 from concord.releases import results as kept_results
 from concord.vocabulary import METHODS, SETTINGS, VERDICTS
+from support import releases as support
 from support.references import committed as certified
 from support.releases import fit, results, run
 
@@ -185,3 +187,14 @@ def test_what_readme_says_of_every_release(committed):
     tried = {name: sorted(set(committed.runs[name]), key=ordered) for name in ("statsmodels", "lme4")}
     said = ", ".join(f"{name} {versions[0]} to {versions[-1]}" for name, versions in tried.items())
     assert f"in all releases tried ({said})" in readme
+
+
+def test_a_run_of_some_models_takes_no_whole_ones_place(tmp_path):
+    support.brought(tmp_path, "a.json", "1.1-31")
+    part = releases.brought(tmp_path)
+    (run,) = part.runs.index
+    more = part.fits.assign(model="pigs-other")
+    whole = replace(part, fits=pd.concat([part.fits, more], ignore_index=True))
+    assert list(releases.brought(tmp_path, part).runs.index) == [run]
+    with pytest.raises(InputError, match=r"the place of a run that has pigs-other too: .*--output"):
+        releases.brought(tmp_path, whole)

@@ -260,6 +260,20 @@ def test_a_formula_is_translated_without_a_fit_and_without_a_table(monkeypatch):
         inquiry.translate("y ~ x + (1 | ")
 
 
+@pytest.mark.parametrize(
+    "formula",
+    ["y ~ factor(t) + (1 | g)", "y ~ t + (1 | t)", "y ~ a * b + (1 | a:b)", "y ~ x + (1 + a + b + c + d + e | g)"],
+)
+def test_what_stands_in_for_a_table_carries_the_formula(formula):
+    assert "smf.mixedlm(" in inquiry.translate(formula).python
+
+
+def test_a_line_end_in_a_columns_name_ends_no_comment():
+    """What follows it would be code."""
+    python = inquiry.translate("y ~ x + (x | a) + (x | `g\nprint(1)`)").python
+    assert python.startswith("# MixedLM cannot express") and "\n" not in python
+
+
 def test_there_is_no_sweep_where_an_engine_did_not_end_its_default_fit(fresh_workers):
     """Every optimizer would take at least as long, and a sweep is not stopped."""
     made = Inquiry(large(5000), "y ~ x + (1 + x | g)", engine_timeout=4.0)

@@ -68,9 +68,12 @@ def ratio_test(null: Model | None, alternative: Model, replicates: int = 1000, s
 
     Raises
     ------
+    ValueError : there are to be no replicates
     NotComparable : neither model is a special case of the other, or REML does not allow the test
     LikelihoodError : a likelihood is not defined, or has no optimum
     """
+    if replicates < 1:
+        raise ValueError(f"replicates {replicates}: one or more")
     if null is not None and null.size > alternative.size:
         null, alternative = alternative, null
     observed = likelihood_ratio(_at_optimum(null, alternative), _at_optimum(alternative, alternative))

@@ -36,17 +36,19 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    InputError : there is no such model
+    InputError : there is no such model, or the file cannot be written; nothing is compared then
     """
     from dataclasses import replace
 
     from concord import versions
     from concord.agreement.gate import everything
     from concord.commands import baseline
-    from concord.files import write
+    from concord.files import check_place, write
     from concord.models import model
     from concord.vocabulary import METHODS
 
+    file = args.output if args.output.suffix and not args.output.is_dir() else args.output / "verdicts.json"
+    check_place(file, "--output")
     chosen = [model.get(id, method) for id in args.model for method in METHODS] or list(model.every())
     entries, fits = [], []
     for comparison in everything(chosen):
@@ -54,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
         grades = [*comparison.grades, *("" for _ in comparison.absent)]
         fits += [{**fit, "grade": grade} for fit, grade in zip(comparison.record()["fits"], grades, strict=True)]
         print(f"[{len(entries)}/{2 * len(chosen)}] {comparison.title}: {comparison.verdict.word}", flush=True)
-    file = args.output if args.output.suffix and not args.output.is_dir() else args.output / "verdicts.json"
     more = {"provenance": versions.provenance(), "fits": fits}
     write(file, replace(baseline.collected(entries), more=more).text())
     return 0

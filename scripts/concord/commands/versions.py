@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("results of some of the models only: name a folder of their own with --output")
     output = args.output or results.place()
     together = [results.read(output)] if (output / results.RUNS).exists() else []
-    together += [results.brought(folder) for folder in args.results]
+    kept_whole = together if not args.output else []
+    together = together + [results.brought(folder, *kept_whole) for folder in args.results]
     words = [word for id in args.model for word in ("--model", id)]
     failed = []
     for name in chosen:
@@ -89,8 +90,9 @@ def run(args: argparse.Namespace) -> int:
             failed.append(f"lane {name}: {error}")
     if together:
         kept = results.joined(together)
+        said = changes.sentences(kept)  # of what cannot be read nothing is kept
         kept.keep(output)
-        print(changes.sentences(kept))
+        print(said)
         count = f"{len(kept.runs)} run{'s are' if len(kept.runs) > 1 else ' is'}"
         print(f"{count} in {output}: `make reports NOTEBOOK=versions` shows them", file=sys.stderr)
     for line in failed:

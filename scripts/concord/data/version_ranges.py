@@ -16,14 +16,15 @@ _CLAUSE = re.compile(rf"({'|'.join(_COMPARISONS)})(.+)")
 
 
 def ordered(version: str) -> Version:
-    """A version, to be compared: R's ``1.1-37``, where ``-`` parts as ``.`` does, as Python's ``1.1.37``.
+    """A version, to be compared: R's ``1.1-37``, where ``-`` parts as ``.`` does, as Python's ``1.1.37``; and of a
+    Python that was built from its repository, ``3.14.0+``, without the ``+``.
 
     Raises
     ------
     ValueError : it is no version
     """
     try:
-        return Version(version.strip().replace("-", "."))
+        return Version(version.strip().replace("-", ".").removesuffix("+"))
     except InvalidVersion:
         raise ValueError(f"{version!r} is no version") from None
 

@@ -56,8 +56,8 @@ class Rescaling:
         """``divide Time by 100``."""
         said = []
         for name, (zero, unit) in self.steps.items():
-            moved = [f"subtract {zero:g} from {name}"] if zero else []
-            divided = [f"divide {'it' if zero else name} by {unit:g}"] if unit != 1 else []
+            moved = [f"subtract {zero!r} from {name}"] if zero else []
+            divided = [f"divide {'it' if zero else name} by {unit!r}"] if unit != 1 else []
             said.append(" and ".join(moved + divided))
         return ", ".join(said)
 

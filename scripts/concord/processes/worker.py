@@ -113,11 +113,13 @@ class Worker:
         self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
         self._ended = ""  # why it was ended, or how it died
         self._owner = os.getpid()
+        path = json.dumps(sys.path, default=lambda _: None)  # what is no text Python does not look in
         with uninterrupted():
             self._pipe, theirs = multiprocessing.Pipe()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())],
+                    # Without the current folder on the path: a file json.py there would be taken for the library's.
+                    [sys.executable, "-P", "-c", _START, path, str(theirs.fileno()), str(os.getpid())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

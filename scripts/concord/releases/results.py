@@ -20,7 +20,7 @@ from concord import checkout, files
 from concord.data.version_ranges import ordered
 from concord.engines.engine import engines, party
 from concord.errors import InputError, one_line, shorten
-from concord.vocabulary import LANGUAGES, METHODS, SETTINGS, VERDICTS
+from concord.vocabulary import IMPRECISE, LANGUAGES, METHODS, SETTINGS, SHORT, VERDICTS
 
 PROVENANCE = ("finished", "system", "machine", "processor", "processors", "BLAS")
 """What `concord.versions.provenance` says of a run, before the versions."""
@@ -97,18 +97,32 @@ def joined(results: Sequence[Results]) -> Results:
     return _sorted(pd.concat(runs).fillna(""), pd.concat(fits, ignore_index=True))
 
 
-def brought(given: Path) -> Results:
+def brought(given: Path, kept: Results | None = None) -> Results:
     """What `concord verdicts` wrote, here or on another machine: a file, or all that are in a folder.
+
+    Parameters
+    ----------
+    kept : results whose runs it may take the place of, but for a run of only some of their models
 
     Raises
     ------
-    InputError : there is none, or it is something else
+    InputError : there is none, it is something else, or it is of some of the models only
     """
     paths = sorted(given.glob("*.json")) if given.is_dir() else [given]
     if not paths:
         wanted = f"`python -m concord verdicts --output {given}/verdicts.json` writes them"
         raise InputError(f"{given}: no results (*.json) in this folder: {wanted}")
-    return joined([*map(_run, paths)])
+    more = joined([*map(_run, paths)])
+    if kept is None:
+        return more
+    for run in more.runs.index:
+        models, others = ({*part.fits.loc[part.fits["run"] == run, "model"]} for part in (more, kept))
+        if lost := sorted(others - models):
+            raise InputError(
+                f"{given}: {run} would take the place of a run that has {lost[0]} too: run all models, or name a "
+                "folder of their own with --output"
+            )
+    return more
 
 
 def _run(path: Path) -> Results:
@@ -123,7 +137,7 @@ def _run(path: Path) -> Results:
         return _sorted(pd.DataFrame([about], index=pd.Index([name], name="run")), fits)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = f"{type(error).__name__}: {shorten(str(error), 100)}"
         raise InputError(
             f"{path}: is not what `python -m concord verdicts --output` writes ({said}): write it anew"
@@ -153,7 +167,9 @@ def _typed(fits: pd.DataFrame) -> pd.DataFrame:
     ValueError : one is none, a word is unknown, or a fit is there twice
     """
     fits = fits[["run", *KEY, *STATED]].copy()
-    for name, words in (("method", METHODS), ("settings", SETTINGS), ("verdict", VERDICTS)):
+    fits = fits.fillna({"grade": "", "said_so": "", "message": ""})
+    known = (("method", METHODS), ("settings", SETTINGS), ("verdict", VERDICTS), ("grade", ("", IMPRECISE, SHORT)))
+    for name, words in known:
         if unknown := sorted({*fits[name]} - {*words}):
             raise ValueError(f"{name} {unknown[0]!r} is none of {', '.join(words)}")
     for name in ("gap", "digits", "loglik", "seconds"):
@@ -161,7 +177,7 @@ def _typed(fits: pd.DataFrame) -> pd.DataFrame:
     fits["converged"] = fits["converged"].map({True: True, False: False, "True": True, "False": False}).astype(bool)
     if len(twice := fits[fits.duplicated(["run", *KEY])]):
         raise ValueError(f"{', '.join(twice.iloc[0][['run', *KEY]])}: there twice")
-    return fits.fillna({"grade": "", "said_so": "", "message": ""})
+    return fits
 
 
 def _sorted(runs: pd.DataFrame, fits: pd.DataFrame) -> Results:
@@ -173,6 +189,9 @@ def _sorted(runs: pd.DataFrame, fits: pd.DataFrame) -> Results:
     """
     if odd := sorted({*runs.index} ^ {*fits["run"]}):
         raise ValueError(f"{odd[0]}: not in both, runs and fits")
+    for run, engine in fits[["run", "engine"]].drop_duplicates().itertuples(index=False):
+        if engine in engines():
+            ordered(runs.loc[run].get(engines()[engine].packages[0], ""))
     by = [party(language).packages[0] for language in reversed(LANGUAGES)]
     places = {run: ([ordered(about[name]) for name in by], run) for run, about in runs.iterrows()}
     runs = runs.loc[sorted(runs.index, key=places.__getitem__)]
