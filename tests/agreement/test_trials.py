@@ -208,6 +208,15 @@ def test_uncorrelated_effects_are_not_counted_from_another_zero():
     assert [str(each) for each in rescalings(models.get("sitka-uncorrelated"))] == ["divide Time by 100"]
 
 
+def test_pasted_code_keeps_narrow_integers_from_wrapping_around():
+    """200 less 220 is -20 and not 236, in a column of bytes."""
+    moved = next(each for each in rescalings(models.get("dietox-random_slope")) if each.steps["Time"][0])
+    table = {"dietox": pd.DataFrame({"Time": np.array([1, 5, 12], np.uint8)})}
+    exec("\n".join(moved.python("dietox")), table)
+    zero, unit = moved.steps["Time"]
+    assert table["dietox"]["Time"].tolist() == [(time - zero) / unit for time in (1, 5, 12)]
+
+
 def test_code_of_a_rescaling_says_what_was_done():
     first = next(rescalings(models.get("sitka-random_slope")))
     assert first.python("sitka") == ['sitka["Time"] = sitka["Time"] / 100']

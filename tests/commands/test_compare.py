@@ -213,10 +213,12 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
     assert done.returncode == 1, done.stderr
     assert "large-model, REML, default settings: no fit" in done.stdout
     assert "stopped after 2 s" in done.stdout
-    # Nor is it asked again for what is beyond the estimates.
-    assert "Left out: intervals would fit again what an engine did not end" in done.stdout
     fits = pd.read_csv(place / "large" / "fits.csv").set_index(["settings", "engine"])
     assert abs(fits.loc[("default", "lme4"), "gap"]) < 1e-5 and np.isnan(fits.loc[("default", "statsmodels"), "gap"])
+    # Nor is it asked again for what is beyond the estimates: on a slow machine nobody's tuned fits have ended either.
+    assert re.search("^Left out of the verdict: .*intervals", done.stdout, re.MULTILINE)
+    if np.isfinite(fits.loc[("tuned", "lme4"), "gap"]):
+        assert "Left out: intervals would fit again what an engine did not end" in done.stdout
 
 
 def test_ctrl_c_ends_all_and_writes_nothing(place):

@@ -273,6 +273,11 @@ def test_a_disagreement_is_known_with_some_versions(dietox):
     record = record.model_copy(update={"known": (first, second.model_copy(update={"by_rounding": True}))})
     assert word("1.1-37", "4.5.0") is None and word("1.1-37", "4.5.0", by_rounding=True) == "python short"
     assert word("2.1.0", "4.6.2", by_rounding=True) == "r short"
+    # One that may come with any version does not hide the one that is due with these.
+    record = record.model_copy(
+        update={"known": tuple(known.model_copy(update={"by_rounding": True}) for known in (first, second))}
+    )
+    assert word("2.1.0", "4.6.2", by_rounding=True) == "r short"
 
 
 def test_the_folder_of_the_datasets_can_be_named(dietox, monkeypatch):

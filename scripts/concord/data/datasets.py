@@ -137,13 +137,13 @@ class ModelRecord(StrictRecord):
         Parameters
         ----------
         version_of : the version of a package, asked only of those that a declaration names
-        by_rounding : whether to give also one that is expected with other versions, and may come with these
+        by_rounding : whether to give, where none is expected with these versions, one that may come with them
         """
-        for known in self.known:
-            may = by_rounding and known.by_rounding
-            if known.method in (None, method) and (may or not outside(known.versions, version_of)):
-                return known
-        return None
+        declared = [known for known in self.known if known.method in (None, method)]
+        due = next((known for known in declared if not outside(known.versions, version_of)), None)
+        if due is None and by_rounding:
+            return next((known for known in declared if known.by_rounding), None)
+        return due
 
 
 class _DatasetRecord(StrictRecord):

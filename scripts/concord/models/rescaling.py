@@ -63,7 +63,9 @@ class Rescaling:
 
     def python(self, table: str) -> list[str]:
         """The statements that rescale a table of pandas with this name."""
-        return [_statement(f"{table}[{literal(name)}]", "=", *step) for name, step in self.steps.items()]
+        # With a point: columns of narrow integers would wrap around below zero.
+        steps = {name: (float(zero) if zero else 0, unit) for name, (zero, unit) in self.steps.items()}
+        return [_statement(f"{table}[{literal(name)}]", "=", *step) for name, step in steps.items()]
 
     def r(self, table: str) -> list[str]:
         """The statements that rescale a data frame with this name."""
