@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from concord.commands import baseline, both_environments
 from concord.commands.cli import main
 from concord.commands.markdown import upgrade_summary
 from concord.errors import InputError
-from support.paths import ROOT
+from support.makefile import handed_on, stand_in
 from support.processes import session, until
 
 MODEL = "dyestuff-random_intercept"
@@ -162,22 +161,9 @@ def test_verdicts_writes_nothing_where_it_cannot_compare(tmp_path, capsys):
 
 
 def test_make_hands_on_several_requirements_as_they_are(tmp_path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for path, script in {"scripts/setup.sh": "exit 0", ".venv/bin/python": 'printf "%s\\n" "$@"'}.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(f"#!/usr/bin/env bash\n{script}\n")
-        (tmp_path / path).chmod(0o755)
-    outer = ("CONDA", "MAKE", "MFLAGS", "MODEL", "UPGRADE", "PRE", "CONFIG")
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
-
-    def made(*words: str) -> list[str]:
-        done = subprocess.run(
-            ["make", "-s", *words], cwd=tmp_path, env=bare, check=True, capture_output=True, text=True
-        )
-        return done.stdout.splitlines()[2:]
-
-    assert made("upgrade-check") == ["upgrade", "--"]
-    given = made("upgrade-check", "UPGRADE=statsmodels==0.14.4 scipy<1.16 *", "PRE=1", "MODEL=a-b")
+    make = stand_in(tmp_path, "MODEL", "UPGRADE", "PRE", "CONFIG")
+    assert handed_on(make("upgrade-check")) == ["upgrade", "--"]
+    given = handed_on(make("upgrade-check", "UPGRADE=statsmodels==0.14.4 scipy<1.16 *", "PRE=1", "MODEL=a-b"))
     assert given == ["upgrade", "--pre", "--model", "a-b", "--", "statsmodels==0.14.4", "scipy<1.16", "*"]
-    assert made("check", "CONFIG=my study/concord.toml") == ["check", "--", "my study/concord.toml"]
-    assert made("check") == ["check", "--", "concord.toml"]
+    assert handed_on(make("check", "CONFIG=my study/concord.toml")) == ["check", "--", "my study/concord.toml"]
+    assert handed_on(make("check")) == ["check", "--", "concord.toml"]

@@ -14,6 +14,7 @@ from concord.commands import lanes
 from concord.commands.cli import main
 from concord.data.version_ranges import contains
 from concord.errors import InputError
+from support.makefile import handed_on, stand_in
 from support.paths import ROOT
 from support.releases import brought
 
@@ -150,23 +151,9 @@ def test_a_bare_debian_gets_the_checkout_and_the_command_and_nothing_stays_mount
 
 
 def test_make_hands_on_lanes_and_results_as_they_are(tmp_path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for path, script in {"scripts/setup.sh": "exit 0", ".venv/bin/python": 'printf "%s\\n" "$@"'}.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(f"#!/usr/bin/env bash\n{script}\n")
-        (tmp_path / path).chmod(0o755)
-    outer = ("CONDA", "MAKE", "MFLAGS", "MODEL", "RESULTS", "LANES", "OUTPUT")
-    bare = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
-
-    def made(*words: str) -> list[str]:
-        done = subprocess.run(
-            ["make", "-s", *words], cwd=tmp_path, env=bare, check=True, capture_output=True, text=True
-        )
-        return done.stdout.splitlines()[2:]
-
-    assert made("versions") == ["versions"]
-    given = made("versions", "RESULTS=my results", "LANES=here trixie *", "MODEL=a-b", "OUTPUT=out")
+    make = stand_in(tmp_path, "MODEL", "RESULTS", "LANES", "OUTPUT")
+    assert handed_on(make("versions")) == ["versions"]
+    given = handed_on(make("versions", "RESULTS=my results", "LANES=here trixie *", "MODEL=a-b", "OUTPUT=out"))
     lanes_given = ["--lane", "here", "--lane", "trixie", "--lane", "*"]
     assert given == ["versions", "--results", "my results", *lanes_given, "--model", "a-b", "--output", "out"]
-    help_ = subprocess.run(["make", "help"], cwd=tmp_path, env=bare, check=True, capture_output=True, text=True).stdout
-    assert "make versions " in help_
+    assert "make versions " in make("help")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,9 +82,7 @@ def ratio_test(null: Model | None, alternative: Model, replicates: int = 1000, s
     ratios = np.empty(replicates)
     for number in range(replicates):
         response = draw(smaller.design, truth, seed, number)
-        with_it = _maximised(alternative, larger, response)
-        without = _maximised(null, smaller, response)
-        ratios[number] = likelihood_ratio(without, with_it).statistic
+        ratios[number] = observed.of(_highest(null, smaller, response), _highest(alternative, larger, response))
     return RatioTest(observed, ratios)
 
 
@@ -94,12 +92,11 @@ def _at_optimum(model: Model | None, alternative: Model) -> Candidate:
     return Candidate(model.name, model.design, model.reml, reference.of(model).level, model.formula.text)
 
 
-def _maximised(model: Model | None, candidate: Candidate, response: Vector) -> Candidate:
-    """The candidate with another response, at the optimum of its likelihood."""
-    design = with_response(candidate.design, response)
+def _highest(model: Model | None, candidate: Candidate, response: Vector) -> float:
+    """The log-likelihood of another response at its optimum."""
     if model is None:
-        return criteria.linear(design, candidate.reml, candidate.name)
-    return replace(candidate, design=design, loglik=likelihood_of(model, response).optimum().loglik)
+        return criteria.linear(with_response(candidate.design, response), candidate.reml).loglik
+    return likelihood_of(model, response).optimum().loglik
 
 
 def _linear(model: Model) -> Parameters:

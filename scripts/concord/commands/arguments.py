@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -57,6 +58,11 @@ def add_fits(parser: argparse.ArgumentParser) -> None:
 def add_models(parser: argparse.ArgumentParser) -> None:
     """The choice among the models of the workbook."""
     parser.add_argument("--model", action="append", default=[], metavar="ID", help="only this one; may be repeated")
+
+
+def of_models(ids: Sequence[str]) -> list[str]:
+    """The words that hand a choice among the models on to another run of a command."""
+    return [word for id in ids for word in ("--model", id)]
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:

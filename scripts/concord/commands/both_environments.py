@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from concord.commands import baseline
+from concord.commands import arguments, baseline
 from concord.commands.baseline import Baseline
 from concord.errors import InputError, shorten
 
@@ -38,9 +38,8 @@ def compare(python: Path, folder: Path, ids: Sequence[str]) -> dict[str, Baselin
     files = {side: folder / f"{side}.json" for side in pythons}
     for file in files.values():
         file.unlink(missing_ok=True)
-    more = [word for id in ids for word in ("--model", id)]
     commands: dict[str, Sequence[str | Path]] = {
-        side: [program, "-m", "concord", "verdicts", "--output", files[side].absolute(), *more]
+        side: [program, "-m", "concord", "verdicts", "--output", files[side].absolute(), *arguments.of_models(ids)]
         for side, program in pythons.items()
     }
     with _running(commands) as sides:

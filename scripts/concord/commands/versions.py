@@ -73,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if args.model and not args.output:
         raise InputError("results of some of the models only: name a folder of their own with --output")
     output = args.output or results.place()
-    together = [results.read(output)] if (output / results.RUNS).exists() else []
-    kept_whole = together if not args.output else []
-    together = together + [results.brought(folder, *kept_whole) for folder in args.results]
-    words = [word for id in args.model for word in ("--model", id)]
+    kept = results.read(output) if (output / results.RUNS).exists() else None
+    whole = None if args.output else kept  # a folder of one's own may have runs of some models only
+    together = [kept] if kept else []
+    together += [results.brought(folder, whole) for folder in args.results]
     failed = []
     for name in chosen:
         folder = args.folder / name
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         (folder / "verdicts.json").unlink(missing_ok=True)  # an earlier run's
         print(f"lane {name}", file=sys.stderr, flush=True)
         try:
-            possible[name](folder, folder / "verdicts.json", words)
+            possible[name](folder, folder / "verdicts.json", arguments.of_models(args.model))
             together.append(results.brought(folder / "verdicts.json"))
         except InputError as error:
             failed.append(f"lane {name}: {error}")

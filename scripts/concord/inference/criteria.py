@@ -122,6 +122,7 @@ class LikelihoodRatio:
     restriction : what the null holds fixed
     statistic : twice the difference in log-likelihood, not less than zero
     notes : what is to be said of it
+    shift : what the difference gains where REML's fixed effects are coded in other columns
     """
 
     null: Candidate
@@ -129,6 +130,11 @@ class LikelihoodRatio:
     restriction: Restriction
     statistic: float
     notes: tuple[str, ...] = ()
+    shift: float = 0.0
+
+    def of(self, null: float, alternative: float) -> float:
+        """The statistic of two other log-likelihoods, of the same models for another response."""
+        return max(0.0, 2 * (alternative - null + self.shift))
 
     @property
     def df(self) -> int:
@@ -255,11 +261,12 @@ def likelihood_ratio(first: Candidate, second: Candidate) -> LikelihoodRatio:
         )
     if not restriction.fixed and not restriction.random:
         raise NotComparable("the two models are one, written in two ways")
-    gain, notes = alternative.loglik - null.loglik, []
+    gain, shift, notes = alternative.loglik - null.loglik, 0.0, []
     if null.reml:
         # The same fixed effects in another coding: REML's log-likelihoods differ by a constant.
-        shift = 0.5 * (_logdet_gram(alternative.design.X) - _logdet_gram(null.design.X))
-        if abs(shift) > 1e-9:
+        recoded = 0.5 * (_logdet_gram(alternative.design.X) - _logdet_gram(null.design.X))
+        if abs(recoded) > 1e-9:
+            shift = recoded
             gain += shift
             notes.append(f"the fixed effects are coded in other columns: REML's log-likelihoods shifted by {shift:.6g}")
     if gain < -ROUNDING * max(1.0, abs(null.loglik)):
@@ -267,7 +274,7 @@ def likelihood_ratio(first: Candidate, second: Candidate) -> LikelihoodRatio:
             f"the larger model has the lower log-likelihood, by {-gain:.4g}: its fit is short of its optimum, and the "
             "statistic was set to zero"
         )
-    return LikelihoodRatio(null, alternative, restriction, max(0.0, 2 * gain), tuple(notes))
+    return LikelihoodRatio(null, alternative, restriction, max(0.0, 2 * gain), tuple(notes), shift)
 
 
 def mixture_p(statistic: float, weights: Sequence[tuple[int, float]]) -> float:

@@ -289,8 +289,9 @@ def serve() -> None:
     for module in modules:
         with suppress(Exception):  # the work that needs it will raise it again, and be heard
             importlib.import_module(module)
-    with suppress(Exception):
-        for function, *arguments in [first] if first else []:
+    if first:
+        function, *arguments = first
+        with suppress(Exception):
             function(*arguments)
     while True:
         try:

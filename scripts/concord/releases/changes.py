@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import Any
 
 from concord.data import datasets
 from concord.data.version_ranges import ordered
@@ -19,7 +19,7 @@ from concord.display import table
 from concord.display.media import RELEASES_TYPE
 from concord.engines.engine import engines, party, title
 from concord.errors import InputError
-from concord.releases.results import BETWEEN, Results
+from concord.releases.results import BETWEEN, Key, Results, packages, system
 from concord.vocabulary import AGREE, IMPRECISE, LANGUAGES, METHODS, NO_FIT, SETTINGS, SHORT, side
 
 MENDED, BROKE, MOVED, SAID, OTHERWISE, ROUNDING = "mended", "broke", "moved", "said", "otherwise", "rounding"
@@ -37,15 +37,6 @@ _DIGITS, _OTHER = 6, 0.5
 """Estimates of two releases are called the same with so many right digits, or where they differ by fewer than that."""
 _GRADES = ("", IMPRECISE, SHORT, NO_FIT)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?")
-
-
-class Key(NamedTuple):
-    """What names a fit in every run."""
-
-    model: str
-    method: str
-    settings: str
-    engine: str
 
 
 @dataclass(frozen=True)
@@ -113,13 +104,7 @@ class Sheet(table.Shown):
 def label(results: Results, run: str) -> str:
     """A run by its system and the packages that verdicts are about: ``Debian 12: lme4 1.1-31, statsmodels 0.15.0``."""
     about = results.runs.loc[run]
-    named = [party(language).packages[0] for language in reversed(LANGUAGES)]
-    return f"{system(about['system'])}: {', '.join(f'{name} {about[name]}' for name in named)}"
-
-
-def system(name: str) -> str:
-    """A system's name without what every one of its kind has: ``Debian 12``."""
-    return re.sub(r"\s*\(.*\)|GNU/Linux\s*", "", name).strip()
+    return f"{system(about['system'])}: {', '.join(f'{name} {about[name]}' for name in packages())}"
 
 
 def changes(results: Results) -> list[Change]:
@@ -304,7 +289,7 @@ class Newest(Sheet):
 
     def __init__(self, results: Results) -> None:
         self.record = [_summary(results, run) for run in reversed(results.runs.index)]
-        packages = [name for name, _ in self.record[0]["versions"]]
+        named = [name for name, _ in self.record[0]["versions"]]
         rows = [
             [
                 run["finished"],
@@ -316,7 +301,7 @@ class Newest(Sheet):
             for run in self.record
         ]
         settings = [f"agree, {name}" for name in SETTINGS]
-        header = ["run on", "system", *packages, *settings, "do not agree at default settings"]
+        header = ["run on", "system", *named, *settings, "do not agree at default settings"]
         super().__init__(f"{len(rows)} runs of the catalogue, the newest releases first", header, rows)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -329,7 +314,7 @@ def _summary(results: Results, run: str) -> dict[str, Any]:
     verdicts = fits.drop_duplicates(["model", "method", "settings"])
     words = {settings: verdicts.loc[verdicts["settings"] == settings, "verdict"] for settings in SETTINGS}
     off = verdicts[verdicts["verdict"] != AGREE]
-    named = [*(party(language).packages[0] for language in reversed(LANGUAGES)), *reversed(LANGUAGES)]
+    named = [*packages(), *reversed(LANGUAGES)]
     return {
         "finished": about["finished"][:10],
         "system": system(about["system"]),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -24,8 +24,6 @@ from concord.vocabulary import IMPRECISE, LANGUAGES, METHODS, SETTINGS, SHORT, V
 
 PROVENANCE = ("finished", "system", "machine", "processor", "processors", "BLAS")
 """What `concord.versions.provenance` says of a run, before the versions."""
-KEY = ("model", "method", "settings", "engine")
-"""What names a fit in a run."""
 STATED = ("verdict", "grade", "gap", "digits", "loglik", "converged", "said_so", "seconds", "message")
 """What came of it: the verdict of its comparison, its own grade (empty at the optimum) and gap, the right digits of its
 worst estimate, the log-likelihood that its package states, what that package claims and says, and how long it took.
@@ -34,6 +32,18 @@ RUNS, FITS = "runs.csv", "fits.csv"
 _LENGTH = 160
 BETWEEN = " / "
 """Between the messages of one fit, each on one line."""
+
+
+class Key(NamedTuple):
+    """What names a fit in every run."""
+
+    model: str
+    method: str
+    settings: str
+    engine: str
+
+
+KEY = Key._fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +164,18 @@ def _row(fit: Mapping[str, Any]) -> list[Any]:
 
 def run_name(about: Mapping[str, str]) -> str:
     """``debian-12 lme4-1.1-31 statsmodels-0.15.0``: the system, and the packages that verdicts are about."""
-    system = re.sub(r"\s*\(.*\)|GNU/Linux\s*", "", about["system"]).strip()
-    named = [party(language).packages[0] for language in reversed(LANGUAGES)]
-    return " ".join([re.sub(r"[^a-z0-9.]+", "-", system.lower()), *(f"{name}-{about[name]}" for name in named)])
+    where = re.sub(r"[^a-z0-9.]+", "-", system(about["system"]).lower())
+    return " ".join([where, *(f"{name}-{about[name]}" for name in packages())])
+
+
+def system(name: str) -> str:
+    """A system's name without what every one of its kind has: ``Debian 12``."""
+    return re.sub(r"\s*\(.*\)|GNU/Linux\s*", "", name).strip()
+
+
+def packages() -> list[str]:
+    """The packages that verdicts are about, R's first."""
+    return [party(language).packages[0] for language in reversed(LANGUAGES)]
 
 
 def _typed(fits: pd.DataFrame) -> pd.DataFrame:
@@ -192,8 +211,7 @@ def _sorted(runs: pd.DataFrame, fits: pd.DataFrame) -> Results:
     for run, engine in fits[["run", "engine"]].drop_duplicates().itertuples(index=False):
         if engine in engines():
             ordered(runs.loc[run].get(engines()[engine].packages[0], ""))
-    by = [party(language).packages[0] for language in reversed(LANGUAGES)]
-    places = {run: ([ordered(about[name]) for name in by], run) for run, about in runs.iterrows()}
+    places = {run: ([ordered(about[name]) for name in packages()], run) for run, about in runs.iterrows()}
     runs = runs.loc[sorted(runs.index, key=places.__getitem__)]
     orders = {"run": runs.index, "method": METHODS, "settings": SETTINGS, "engine": [*engines()]}
     ranks = {name: {word: rank for rank, word in enumerate(words)} for name, words in orders.items()}

@@ -62,7 +62,7 @@ def fit(model: Model, settings: str = "default") -> Fit:
             model, GRADIENT_BASED, lambda name, options: _run(model, form, {"method": name, **options}), DERIVATIVE_FREE
         )
     # Where no search comes to rest, such as at a variance of zero, the same model in MixedLM's other words.
-    components = for_mixedlm(model.formula, model.design, model.frame, constrained=False)
+    components = _form(model, constrained=False)
     written = {name: (form, {"method": name, **options}) for name, options in GRADIENT_BASED.items()}
     otherwise = {
         f"{name} on variance components": (components, {"method": name, **options})
@@ -121,7 +121,7 @@ def fit_remedy(model: Model, remedy: str) -> Fit:
 def _remedies(model: Model) -> dict[str, tuple[MixedLMForm, dict[str, Any]]]:
     form = _form(model)
     # Uncorrelated effects are held so by `free=`, to which some are deaf: as variance components they need none.
-    components = for_mixedlm(model.formula, model.design, model.frame, constrained=False) if form.independent else form
+    components = _form(model, constrained=False) if form.independent else form
     tried = [(form, {"method": name}) for name in ("lbfgs", "cg", "bfgs")]
     tried += [(components, {"method": name}) for name in DERIVATIVE_FREE]
     tried += [(form, {"method": name, **options}) for name, options in GRADIENT_BASED.items()]
@@ -183,8 +183,8 @@ def imports(model: Model) -> list[str]:
     return needed
 
 
-def _form(model: Model) -> MixedLMForm:
-    return for_mixedlm(model.formula, model.design, model.frame)
+def _form(model: Model, constrained: bool = True) -> MixedLMForm:
+    return for_mixedlm(model.formula, model.design, model.frame, constrained=constrained)
 
 
 def _random(form: MixedLMForm, write: Callable[[str], str] = str) -> dict[str, Any]:
