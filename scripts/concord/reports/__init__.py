@@ -4,5 +4,16 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["batch", "cell_origins", "execution", "exporter", "notebooks", "page", "places", "site", "tidying"],
+    submodules=[
+        "batch",
+        "cell_origins",
+        "execution",
+        "exporter",
+        "notebooks",
+        "page",
+        "places",
+        "rendering",
+        "site",
+        "tidying",
+    ],
 )
