@@ -6,13 +6,12 @@ import json
 import tomllib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 import concord.display
@@ -21,6 +20,7 @@ from concord import checkout, files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
 from concord.reports import cell_origins, front, page, places
 from concord.reports.notebooks import OWN_TABLE
+from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
 # pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
@@ -101,7 +101,7 @@ def index(
         "settings": list(dict.fromkeys(settings for settings, _ in columns)),
         "method": _sorted({method for _, method in columns}, vocabulary.METHODS),
     }
-    return _render(
+    return render(
         "index.html.j2",
         "Concord: do statsmodels and lme4 agree?",
         reports=reports,
@@ -134,7 +134,7 @@ def index(
 def words() -> str:
     """The page of words and definitions."""
     content = (Path(__file__).parents[1] / "account" / "definitions.toml").read_text(encoding="utf-8")
-    return _render(
+    return render(
         "words.html.j2",
         "Words and definitions · Concord",
         words=front.glossary(),
@@ -162,7 +162,7 @@ def code(notebooks: Sequence[Kept]) -> str:
         ]
         part = {"settings": key[2], "method": key[3], "anchor": _anchor(key), "fits": fits}
         models.setdefault("-".join(key[:2]), []).append(part)
-    return _render(
+    return render(
         "code.html.j2", "The code of every fit · Concord", models=[{"id": id, "parts": p} for id, p in models.items()]
     )
 
@@ -357,16 +357,3 @@ def _sorted(words: Iterable[str], order: Iterable[str]) -> list[str]:
 def _rank(word: str, order: Iterable[str]) -> tuple[int, str]:
     known = tuple(order)
     return (known.index(word) if word in known else len(known), word)
-
-
-def _render(template: str, title: str, **content: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(page.TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    parts = {"head": Markup(page.head(title)), "script": Markup(page.script()), "made": datetime.now(UTC)}
-    parts["frame"] = lambda label: Markup(page.frame(label))
-    return environment.get_template(template).render(**parts, **content)
