@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cell_origins",
         "execution",
         "exporter",
+        "front",
         "notebooks",
         "page",
         "places",
