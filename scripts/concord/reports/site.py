@@ -14,7 +14,7 @@ from urllib.parse import quote
 import concord.display
 from concord import files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
-from concord.reports import cell_origins
+from concord.reports import cell_origins, dataset_pages
 from concord.reports.notebooks import OWN_TABLE
 from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
@@ -61,6 +61,9 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
         files.write(output / name, concord.display.records.as_csv(table))
     files.write(output / "reports" / "index.html", index(notebooks, began))
     files.write(output / "reports" / "code.html", code(notebooks))
+    grid = _rows(_shown(notebooks))
+    for place, content in dataset_pages.pages((notebook for _, notebook in notebooks), grid).items():
+        files.write(output / "reports" / place, content)
 
 
 def index(notebooks: Sequence[Kept], began: datetime) -> str:
