@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dataset_pages",
         "execution",
         "exporter",
+        "front",
         "notebooks",
         "page",
         "places",
