@@ -10,3 +10,6 @@ REFERENCE_TYPE = "application/vnd.concord.reference+json"
 """Of a certified reference."""
 RELEASES_TYPE = "application/vnd.concord.releases+json"
 """Of what came of every run of the catalogue, by the releases that it was made with: see `concord.releases.changes`."""
+FINDINGS_TYPE = "application/vnd.concord.findings+json"
+"""Of the findings: id, title, package, whether it says so itself, who is affected, what to do, whether it is one of
+those that matter most, and its state here: see `concord.findings.shelf`."""
