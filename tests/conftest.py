@@ -110,6 +110,7 @@ def _make_model(
         "columns": {},
         "models": {name: made},
         "title": "made in a test",
+        "measured": "nothing",
         "source": "a::b",
         "version": "0",
         "citation": "none",

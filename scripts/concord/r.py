@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from concord.errors import first_line
+from concord.interruptions import Hearing
 
 Record = TypeVar("Record")
 
@@ -32,9 +30,11 @@ INSTALL = (
 
 _R = Path(__file__).with_suffix(".R")
 
-START = ("rpy2", "--quiet", "--vanilla")
+START = ("rpy2", "--quiet", "--vanilla", "--min-nsize=3M")
 """How R starts: without profiles, environment files and a saved workspace, the user's and the site's. R's own file of
-the environment is read all the same, and with it the libraries of the system and of the user."""
+the environment is read all the same, and with it the libraries of the system and of the user. It looks for garbage only
+once there are three million objects: two million come with lme4, and a third of the time to load it went there.
+"""
 
 OPTIONS: dict[str, Any] = {
     "contrasts": {"unordered": "contr.treatment", "ordered": "contr.poly"},
@@ -193,68 +193,34 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
     RError : R stopped with an error; its message
     """
     rinterface = interface()
-    held: AbstractContextManager[None] = nullcontext()
-    if isinstance(function_, str):
-        function_ = rinterface.baseenv[function_]
-    else:
-        held = _held_options(rinterface)
     # R also prints an error that it raises: what the exception says need not stand on the terminal too.
     from rpy2.rinterface_lib import callbacks  # noqa: PLC0415  as above
 
     shown: list[str] = []
     replaced = getattr(callbacks, "replace_in_module", None) or callbacks.obj_in_module  # its older name
-    with _interruptible(), held, replaced(callbacks, "consolewrite_warnerror", shown.append):
-        try:
-            value = function_(
-                *(to_r(argument) for argument in arguments), **{key: to_r(argument) for key, argument in named.items()}
-            )
-        except rinterface.embedded.RRuntimeError as error:
-            raise RError(_without_call(str(error))) from error
+    # What comes while R calls back into Python reaches nobody: rpy2 has R stop with an error that says nothing, or
+    # Python only writes that it is ignored. Nor does it where R looks a name up, which then stands for nothing.
+    hearing = Hearing()
+    try:
+        hearing.begin()
+        held = nullcontext() if isinstance(function_, str) else _held_options(rinterface)
+        with held, replaced(callbacks, "consolewrite_warnerror", shown.append):
+            asked = rinterface.baseenv[function_] if isinstance(function_, str) else function_
+            named = {key: to_r(argument) for key, argument in named.items()}
+            value = asked(*(to_r(argument) for argument in arguments), **named)
+    except rinterface.embedded.RRuntimeError as error:
+        raised = RError(_without_call(str(error)))
+        raised.__cause__ = error
+        hearing.raise_from(raised)
+    except Exception as error:
+        hearing.raise_from(error)
+    finally:
+        hearing.ending = True
+        hearing.end()
+    hearing.raise_from(None)
     if shown:
         callbacks.consolewrite_warnerror("".join(shown))
     return value
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:  # noqa: C901  the functions inside are counted as part of it
-    """Raise an interruption once R is done, where it came while R called back into Python.
-
-    There it reaches nobody: rpy2 has R stop with an error that says nothing, or Python only writes that it is ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are for the main thread
-        return
-    came: list[int] = []
-
-    def noted(number: int, frame: Any) -> None:
-        try:
-            before[number](number, frame)
-        except KeyboardInterrupt:
-            came.append(number)
-            raise
-
-    def unraisable(lost: Any) -> None:
-        if lost.exc_type is not KeyboardInterrupt:
-            hook(lost)
-
-    hook = sys.unraisablehook
-    handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
-    before: dict[int, Callable[..., Any]] = {code: handler for code, handler in handlers if callable(handler)}
-    try:
-        sys.unraisablehook = unraisable
-        for code in before:
-            signal.signal(code, noted)
-        yield
-    except Exception as error:
-        if came:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for code, handler in before.items():
-            signal.signal(code, handler)
-        sys.unraisablehook = hook
-    if came:
-        raise KeyboardInterrupt
 
 
 def to_r(value: Any) -> Any:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from concord import r
 from concord.data import version_ranges
+from concord.display.media import VERSIONS_TYPE
 from concord.engines.engine import engines, party
 from concord.vocabulary import LANGUAGES
 
@@ -80,10 +81,21 @@ def _r_packages() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(engine.packages[0] for engine in every), *more]))
 
 
-def versions() -> pd.DataFrame:
+class Versions(pd.DataFrame):  # type: ignore[misc]  # pandas brings no types
+    """A table of versions, which an executed notebook also carries as a record, under `VERSIONS_TYPE`."""
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame  # what is taken out of it is a table like any other
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {VERSIONS_TYPE: self["version"].to_dict()}
+
+
+def versions() -> Versions:
     """Python, R, the packages that fit, and R's options while they do, one row each: ``name, version``."""
     rows = [*collect().items(), *((f"R option {name}", value) for name, value in r.options().items())]
-    return pd.DataFrame(rows, columns=["name", "version"]).set_index("name")
+    return Versions(pd.DataFrame(rows, columns=["name", "version"]).set_index("name"))
 
 
 def made_with() -> str:

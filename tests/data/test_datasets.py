@@ -213,7 +213,7 @@ def test_levels_spelled_na_or_none_stay_levels_and_only_empty_fields_are_missing
         "grade,word,flag,count,share\nNone,NA,true,1,0.5\nNA,nan,false,2,\nnan,None,,,-1e-3\n,,true,3,2\n"
     )
     (folder / "dataset.toml").write_text(
-        'title = "t"\nsource = "a::b"\nversion = "1"\ncitation = "c"\nlicence = "l"\nrows = 4\n'
+        'title = "t"\nmeasured = "m"\nsource = "a::b"\nversion = "1"\ncitation = "c"\nlicence = "l"\nrows = 4\n'
         f'sha256 = "{"0" * 64}"\n'
         '[columns.grade]\ntype = "ordered"\nmeaning = "m"\nlevels = ["nan", "None", "unused", "NA"]\n'
         '[columns.word]\ntype = "string"\nmeaning = "m"\n[columns.flag]\ntype = "boolean"\nmeaning = "m"\n'

@@ -1,4 +1,4 @@
-"""The blocks of the likelihood: sparse and dense speak of one criterion, and size costs what it should."""
+"""The blocks of the likelihood: whatever way they are taken, the criterion is one, and size costs what it should."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from concord.engines.engine import engines
-from concord.likelihood import blocks
+from concord.likelihood import blocks, schur
 from concord.likelihood import sparse_blocks as crossed
 from concord.likelihood.likelihood import Likelihood
 from concord.likelihood.sparse_blocks import Crossed
@@ -52,20 +52,27 @@ CASES = {
 }
 
 
-def both(monkeypatch, design: Design, reml: bool) -> tuple[Likelihood, Likelihood]:
-    """The likelihood with every block dense, and with every block sparse."""
+# How a block of crossed factors is taken, by the most columns that a dense Schur complement may have.
+WAYS = {"Schur complement": 2000, "CHOLMOD": -1}
+
+
+def both(monkeypatch, design: Design, reml: bool, way: str) -> tuple[Likelihood, Likelihood]:
+    """The likelihood with every block dense, and with every block taken another way."""
+    monkeypatch.setattr(crossed, "DENSE", WAYS[way])
     made = []
     for large in (10**9, 1):
         monkeypatch.setattr(blocks, "LARGE", large)
         made.append(Likelihood(design, reml))
+    assert all((block.partition is None) == (way == "CHOLMOD") for block in made[1].blocks)
     return made[0], made[1]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
 @pytest.mark.parametrize("case", CASES)
-def test_sparse_and_dense_blocks_are_one_criterion(case, reml, monkeypatch):
-    """Criterion, gradient and Hessian are the same by both ways, also where a factor is singular or nothing."""
-    dense, sparse = both(monkeypatch, crossed_design(SMALL, *CASES[case]), reml)
+def test_large_and_dense_blocks_are_one_criterion(case, reml, way, monkeypatch):
+    """Criterion, gradient and Hessian are the same by all ways, also where a factor is singular or nothing."""
+    dense, sparse = both(monkeypatch, crossed_design(SMALL, *CASES[case]), reml, way)
     theta = np.random.default_rng(3).uniform(0.2, 1.5, dense.m)
     for point in (theta, -theta, theta * (np.arange(dense.m) > 0), theta * (np.arange(dense.m) % 2), 0 * theta):
         value, gradient = dense.criterion_and_gradient(point)
@@ -76,20 +83,33 @@ def test_sparse_and_dense_blocks_are_one_criterion(case, reml, monkeypatch):
         np.testing.assert_allclose(sparse.hessian(point), hessian, rtol=1e-5, atol=1e-6 * np.abs(hessian).max())
 
 
-def test_a_few_columns_of_the_inverse_at_a_time_give_the_same_gradient(monkeypatch):
+@pytest.mark.parametrize(("way", "module"), [("Schur complement", schur), ("CHOLMOD", crossed)])
+def test_a_few_columns_of_the_inverse_at_a_time_give_the_same_gradient(way, module, monkeypatch):
     """What a gradient holds of the inverse is bounded, and the bound changes no derivative."""
-    _, sparse = both(monkeypatch, crossed_design(SMALL, *CASES["three factors"]), True)
+    _, sparse = both(monkeypatch, crossed_design(SMALL, *CASES["three factors"]), True, way)
     theta = np.linspace(0.3, 1.2, sparse.m)
     whole = sparse.criterion_and_gradient(theta)[1]
     for held in (1, 1000, 7000):
-        monkeypatch.setattr(crossed, "HELD", held)
+        monkeypatch.setattr(module, "HELD", held)
         np.testing.assert_allclose(sparse.criterion_and_gradient(theta)[1], whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("pairs", [True, False], ids=["every pair of levels as numbers", "pairs as they occur"])
+def test_whatever_the_pairs_of_levels_are_held_as_the_criterion_is_one(pairs, monkeypatch):
+    """A product of dense matrices is the cheaper one only where many of the pairs occur."""
+    monkeypatch.setattr(schur, "SPARSE", np.inf if pairs else 0)
+    dense, other = both(monkeypatch, crossed_design(SMALL, *CASES["slope in the smaller"]), True, "Schur complement")
+    theta = np.linspace(0.3, 1.2, dense.m)
+    (value, gradient), (again, slopes) = dense.criterion_and_gradient(theta), other.criterion_and_gradient(theta)
+    assert again == pytest.approx(value, rel=1e-13)
+    np.testing.assert_allclose(slopes, gradient, rtol=1e-11)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", ["two factors", "two terms on the larger"])
-def test_sparse_and_dense_blocks_have_one_optimum(case, monkeypatch):
+def test_large_and_dense_blocks_have_one_optimum(case, way, monkeypatch):
     """The search ends in the same place, with the gradient at rounding."""
-    dense, sparse = (each.optimum() for each in both(monkeypatch, crossed_design(SMALL, *CASES[case]), True))
+    dense, sparse = (each.optimum() for each in both(monkeypatch, crossed_design(SMALL, *CASES[case]), True, way))
     assert sparse.loglik == pytest.approx(dense.loglik, rel=0, abs=1e-10)
     assert max(sparse.gradient, dense.gradient) < 1e-8
     np.testing.assert_allclose(sparse.estimates["estimate"], dense.estimates["estimate"], rtol=1e-8)
@@ -108,7 +128,7 @@ def test_a_large_crossed_design_is_lme4s(method, make_model, monkeypatch):
     found = likelihood.optimum([theta])
     assert found.loglik == pytest.approx(fit.loglik, rel=0, abs=1e-8)
     np.testing.assert_allclose(found.std_error, fit.std_error, rtol=1e-6)
-    dense, _ = both(monkeypatch, model.design, model.reml)
+    dense, _ = both(monkeypatch, model.design, model.reml, "Schur complement")
     assert likelihood.criterion(theta + 0.1) == pytest.approx(dense.criterion(theta + 0.1), rel=0, abs=1e-8)
     np.testing.assert_allclose(
         likelihood.criterion_and_gradient(theta + 0.1)[1], dense.criterion_and_gradient(theta + 0.1)[1], rtol=1e-8

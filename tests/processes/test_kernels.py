@@ -140,7 +140,7 @@ def test_forks_share_neither_random_numbers_nor_a_temporary_folder(server):
     ("status", "cell", "timeout"),
     [
         ("died", "import os; os.kill(os.getpid(), 9)", 60),
-        ("timed out", "import time; time.sleep(60)", 2),
+        ("timed out", "import time; time.sleep(60)", 5),
         ("failed", "1/0", 60),
     ],
 )

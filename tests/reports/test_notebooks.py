@@ -174,12 +174,12 @@ def test_a_notebook_that_ends_itself_early_did_not_complete():
 
 
 def test_a_notebook_that_takes_too_long_is_stopped_and_says_so():
-    execution, executed = execute("1", "print('so far'); import time; time.sleep(60)", "'never'", timeout=3)
+    execution, executed = execute("1", "print('so far'); import time; time.sleep(60)", "'never'", timeout=5)
     assert (execution.status, execution.cell) == ("timed out", 2)
-    assert 3 <= execution.seconds < 10
+    assert 5 <= execution.seconds < 50
     guilty = executed.cells[2]
     assert guilty.outputs[0].text == "so far\n"
-    assert (guilty.outputs[1].output_type, guilty.outputs[1].evalue) == ("error", "stopped after 3 s")
+    assert (guilty.outputs[1].output_type, guilty.outputs[1].evalue) == ("error", "stopped after 5 s")
     assert "ran out of time in" in executed.cells[0].source
     assert executed.cells[3].execution_count is None
     assert not kernels()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import importlib.metadata
 import io
 import re
 import shutil
@@ -16,19 +17,23 @@ import nbformat
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from concord import releases
 from concord.agreement.comparison import compare
+from concord.cases import Collection
 from concord.engines.answers import answer
+from concord.errors import InputError
 from concord.models import model
 from concord.plots import estimates
 from concord.plots.trajectories import trajectories
 from concord.releases import changes
+from concord.reports import front, site
 from concord.reports import page as pages
-from concord.reports import site
 from concord.reports.cell_origins import TAG
 from concord.reports.execution import Execution, labelled, mark_failure
+from concord.versions import versions
 from support.paths import NOTEBOOKS
 
 EVIL = "<script>window.evil = 1</script><img src='https://example.invalid/x.png' alt='x'><b>still here</b>"
@@ -77,6 +82,8 @@ def built(tmp_path_factory, comparisons) -> Path:
     sitka = comparisons["sitka-random_slope", "default"]
     frame = model.get("sitka-random_slope").frame
     figure = trajectories(frame, "Time", "size", "tree", ("days", "log size"))
+    of_versions = shown(versions())
+    of_versions.data["text/html"] = versions().to_html()
     long = "x = '" + "wide " * 60 + "'"
     story = [
         text(
@@ -98,8 +105,10 @@ def built(tmp_path_factory, comparisons) -> Path:
         code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
         code("changes.Newest(results)", shown(changes.Newest(releases.read()))),
         code("everything()", *(shown(each) for each in comparisons.values())),
+        code("Collection(comparisons)", shown(Collection(comparisons.values()))),
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
+        code("versions()", of_versions),
         code("EVIL", nbformat.v4.new_output("display_data", {"text/html": EVIL})),
     ]
     began = datetime.now(UTC)
@@ -131,9 +140,12 @@ def built(tmp_path_factory, comparisons) -> Path:
 PAGES = [
     "reports/index.html",
     "reports/code.html",
+    "reports/words.html",
     "reports/story-REML.html",
     "reports/broken-REML.html",
     "reports/dietox-REML.html",
+    "reports/datasets/index.html",
+    "reports/datasets/sitka.html",
     "alone/compare-REML.html",
 ]
 
@@ -230,10 +242,67 @@ def test_on_a_wide_screen_every_column_of_a_comparison_is_in_view(opened, width)
     assert page.locator(".scroll:visible").first.bounding_box()["x"] == page.locator("main").bounding_box()["x"]
 
 
-def test_the_front_page_begins_with_the_newest_releases_and_the_days_of_their_runs(opened):
+def test_the_first_screen_says_what_ran_and_leads_on(opened):
+    """What this is, the versions with their day, how many models, all counted once; the search finds each by a part."""
+    page, _ = opened("reports/index.html", viewport={"width": 1280, "height": 900})
+    said = page.locator("header").inner_text()
+    assert "2 linear mixed models" in said
+    assert f"statsmodels {importlib.metadata.version('statsmodels')}" in said
+    assert page.locator("header time").get_attribute("datetime") == datetime.now(UTC).date().isoformat()
+    for name in ("header", ".search", ".tally", "#your-own-model"):
+        box = page.locator(name).bounding_box()
+        assert box["y"] + box["height"] < 900, name
+    page.get_by_role("searchbox").fill("SITKA short")
+    assert page.locator("#search-found li:visible a").all_text_contents() == ["sitka-random_slope"]
+    page.get_by_role("searchbox").fill("restricted")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/words.html#word-REML")
+    assert page.locator(":target").inner_text() == "REML"
+
+
+def test_a_finding_has_a_card_and_is_searched():
+    """A list of findings as its folder has it: those marked stand on the front page, all are found."""
+    listed = [
+        {"id": f"f{i}", "title": f"Title <{i}>", "package": "lme4", "card": i % 2 == 0, "more": 1} for i in range(14)
+    ]
+    soup = BeautifulSoup(site.index([], datetime.now(UTC), listed), "html.parser")
+    links = {link["href"]: link.get_text() for link in soup.select(".cards a")}
+    assert links == {f"findings.html#f{i}": f"Title <{i}>" for i in (0, 2, 4, 6, 8)}
+    assert len(soup.select("#search-found a[href^='findings.html#']")) == 14 and "All 14 findings" in soup.get_text()
+
+
+def test_a_list_of_findings_is_read_or_refused(tmp_path):
+    """Tables by id or a list of them; one without a title is named by its file."""
+    (tmp_path / "findings").mkdir()
+    file = tmp_path / "findings" / "findings.toml"
+    for text in ('[[findings]]\nid = "a"\ntitle = "T"\n', '[a]\ntitle = "T"\n'):
+        file.write_text(text)
+        assert front.findings(tmp_path) == [{"id": "a", "title": "T", "package": "", "card": False}]
+    for text in ('[a]\npackage = "lme4"\n', "a = 1\n", "a = \n"):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r"findings\.toml"):
+            front.findings(tmp_path)
+    assert front.findings(tmp_path / "elsewhere") == [] == front.findings(None)
+
+
+def test_agreement_leads_to_the_page_of_the_data_set(comparisons):
+    """Where that data set has a page; what does not agree leads to where it is shown."""
+    about = {"id": "s-REML", "name": "s", "method": "REML", "status": "completed", "error": "", "cell": None}
+    about |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
+    shown_all = [shown(each) for each in comparisons.values()]
+    notebook = nbformat.v4.new_notebook(cells=[code("everything()", *shown_all)])
+    made = site.index([(about, notebook)], datetime.now(UTC), datasets={"dyestuff", "sitka"})
+    links = {
+        row["data-dataset"]: [link["href"] for link in row.select("td a:has(.chip)")]
+        for row in BeautifulSoup(made, "html.parser").select("#grid tbody tr")
+    }
+    assert links["dyestuff"] == ["datasets/dyestuff.html#dyestuff-random_intercept"] * 2
+    assert links["sitka"] == [f"s-REML.html#cell-id={notebook.cells[0].id}"]
+
+
+def test_the_front_page_has_the_newest_releases_and_the_days_of_their_runs(opened):
     """As they are committed, a row a run; counts of verdicts beside them, and the way to the page that has it all."""
     page, _ = opened("reports/index.html", viewport={"width": 1280, "height": 900})
-    assert page.locator("main h2").first.inner_text() == "By the releases of the packages"
     rows = page.locator("#by-release tbody tr").all()
     runs = releases.read().runs.iloc[::-1]
     assert len(rows) == len(runs) >= 5
@@ -281,7 +350,7 @@ def test_the_keyboard_alone_sorts_filters_and_reaches_the_content(opened):
         "[...document.querySelectorAll('#grid tbody tr')].filter((r) => !r.hidden).map((r) => r.cells[0].textContent)"
     )
     both = ["dyestuff-random_intercept", "sitka-random_slope"]
-    assert page.evaluate(visible) == both
+    assert page.evaluate(visible) == both[::-1]  # what is off comes first
 
     tab_to("e.name === 'verdict' && e.form.getAttribute('data-for') === 'grid'")
     page.keyboard.type("r short")
@@ -292,7 +361,7 @@ def test_the_keyboard_alone_sorts_filters_and_reaches_the_content(opened):
     assert page.locator("form[data-for=grid] select[name=engine] option").all_text_contents() == ["any", "lme4"]
     tab_to("e.textContent === 'Show all'")
     page.keyboard.press("Space")
-    assert page.evaluate(visible) == both
+    assert page.evaluate(visible) == both[::-1]
 
     tab_to("e.textContent === 'default, REML'")
     page.keyboard.press("Enter")
@@ -307,6 +376,7 @@ def test_the_keyboard_alone_sorts_filters_and_reaches_the_content(opened):
 
 def test_every_fit_is_found_by_verdict_engine_and_dataset(opened):
     page, _ = opened("reports/index.html")
+    page.get_by_text("6 fits, to filter").click()
     form = page.locator("form[data-for=fits]")
     rows = page.locator("#fits tbody tr:visible")
     total = rows.count()
@@ -347,6 +417,7 @@ def test_a_table_is_downloaded_with_every_digit(opened, comparisons):
 
 def test_a_table_is_copied_ready_for_a_spreadsheet(opened, comparisons):
     page, _ = opened("reports/index.html", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_text("6 fits, to filter").click()
     page.locator("form[data-for=fits]").get_by_label("Engine").select_option("lme4")
     page.get_by_role("button", name="Copy: Every fit").click()
     page.wait_for_function(
@@ -378,6 +449,7 @@ def test_a_picture_has_its_numbers_under_it(opened):
 
 def test_without_script_the_tables_are_complete(opened):
     page, _ = opened("reports/index.html", java_script_enabled=False)
+    page.get_by_text("6 fits, to filter").click()
     assert page.locator("#grid tbody tr:visible").count() == 2 and page.locator("#fits tbody tr:visible").count() == 6
     assert page.locator("form:visible, button:visible").count() == 0
 
@@ -415,6 +487,7 @@ def test_what_an_output_brings_along_does_not_run(opened):
 def test_links_lead_to_the_cells_that_ran_python_and_r(opened):
     """From the front page to each language's own code, and from a comparison too."""
     page, _ = opened("reports/index.html")
+    page.get_by_text("6 fits, to filter").click()
     page.get_by_role("link", name="R code of sitka-random_slope, REML, default settings, lme4").click()
     target = page.locator(":target")
     assert "lmer(size" in target.text_content() and "%%R" in target.text_content()
@@ -434,7 +507,8 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
     """Within the site every file is there, and in it the place that a link names."""
     anchors, links = {}, []
     page, _ = opened(PAGES[0])
-    for path in PAGES:
+    datasets = [str(path.relative_to(built)) for path in (built / "reports" / "datasets").glob("*.html")]
+    for path in dict.fromkeys([*PAGES, *datasets]):
         page.goto((built / path).as_uri())
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)), path

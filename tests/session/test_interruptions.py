@@ -44,7 +44,8 @@ def test_no_answer_is_an_interrupted_questions_and_no_process_is_left_behind():
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert not found["wrong"], "\n".join(found["wrong"])
-    assert found["outcomes"]["interrupted"] == int(TIMES) and "interruption lost" not in found["outcomes"]
+    assert not found["wrong"], "\n".join([*found["wrong"], done.stderr])
+    outcomes = found["outcomes"]
+    assert outcomes["interrupted"] == int(TIMES) and "interruption lost" not in outcomes, f"{outcomes}\n{done.stderr}"
     # Two of the formulas are refused, and no more than one process an engine lives.
-    assert found["refused"] == 2 and found["children"] <= 3 and not left(mark)
+    assert found["refused"] == 2 and found["children"] <= 3 and not left(mark), f"{found}\n{done.stderr}"

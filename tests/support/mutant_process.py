@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # By what is wrong: the module, a change to it once it is imported, and the words of the lines that must be named.
@@ -81,6 +81,21 @@ WRONG = {
     ),
 }
 
+# MixedLM does not come to an end, and has a small part of the time that an engine is given; the others have all of it.
+ENDLESS = {
+    "concord.engines.remote": [
+        "import time\n"
+        "answered, waited = module._answer, module.Asked.answer\n"
+        "def _answer(model, engine, settings):\n"
+        "    if engine == 'statsmodels':\n"
+        "        time.sleep(600)\n"
+        "    return answered(model, engine, settings)\n"
+        "def answer(asked, timeout=None):\n"
+        "    return waited(asked, timeout / 200 if asked.engine == 'statsmodels' else timeout)\n"
+        "module._answer, module.Asked.answer = _answer, answer"
+    ]
+}
+
 _SITE = """
 import importlib.util, sys
 
@@ -113,7 +128,12 @@ def environment(folder: Path, wrong: Sequence[str]) -> dict[str, str]:
     changes: dict[str, list[str]] = {}
     for each in wrong:
         changes.setdefault(WRONG[each][0], []).append(WRONG[each][1])
+    return changed(folder, changes)
+
+
+def changed(folder: Path, changes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What a command must have in its environment for modules to be changed so once they are imported."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(_SITE.format(changes=changes))
+    (folder / "sitecustomize.py").write_text(_SITE.format(changes=dict(changes)))
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}

@@ -148,6 +148,8 @@ class ModelRecord(StrictRecord):
 
 class _DatasetRecord(StrictRecord):
     title: Text
+    # In a few sentences: on whom and how. And a citation has the DOI behind each work: ``doi:10.1007/b98882``.
+    measured: Text
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
     version: Text
     citation: Text
@@ -167,7 +169,8 @@ class Dataset:
     id : the folder's name
     frame : the table, one row per observation; factors are ``category`` columns with the levels in R's order
     columns, models : what the TOML says of each column and of each model, by name
-    title, source, version, citation, licence : where the table comes from and under which terms
+    title, measured : what it is in a line, and what was measured in a few sentences
+    source, version, citation, licence : where the table comes from and under which terms
     sha256 : checksum of the CSV
     place : the folder; None for a table that is not a dataset of the workbook
     """
@@ -177,6 +180,7 @@ class Dataset:
     columns: dict[str, ColumnRecord]
     models: dict[str, ModelRecord]
     title: str
+    measured: str
     source: str
     version: str
     citation: str
@@ -242,15 +246,17 @@ def read(place: Path) -> Dataset:
     toml, table = place / "dataset.toml", place / f"{place.name}.csv"
     record = _read_record(toml)
     frame = _read_table(table, toml, record)
-    origin = record.title, record.source, record.version, record.citation, record.licence
-    return Dataset(place.name, frame, record.columns, record.models, *origin, record.sha256, place)
+    told = record.title, record.measured, record.source, record.version, record.citation, record.licence
+    return Dataset(place.name, frame, record.columns, record.models, *told, record.sha256, place)
 
 
 def of_table(
     id: str, frame: pd.DataFrame, models: dict[str, ModelRecord], title: str, source: str, sha256: str
 ) -> Dataset:
-    """A table that is not a dataset of the catalogue, without version, citation and licence; see `Dataset`."""
-    return Dataset(id, frame, {}, models, title, source, version="", citation="", licence="", sha256=sha256, place=None)
+    """A table that is not a dataset of the catalogue, of which nothing more is known; see `Dataset`."""
+    return Dataset(
+        id, frame, {}, models, title, "", source, version="", citation="", licence="", sha256=sha256, place=None
+    )
 
 
 def _read_record(toml: Path) -> _DatasetRecord:

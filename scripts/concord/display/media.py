@@ -13,3 +13,7 @@ RELEASES_TYPE = "application/vnd.concord.releases+json"
 FINDINGS_TYPE = "application/vnd.concord.findings+json"
 """Of the findings: id, title, package, whether it says so itself, who is affected, what to do, whether it is one of
 those that matter most, and its state here: see `concord.findings.shelf`."""
+VERSIONS_TYPE = "application/vnd.concord.versions+json"
+"""Of the versions that a notebook ran with, by name: see `concord.versions.versions`."""
+CASES_TYPE = "application/vnd.concord.cases+json"
+"""Of data sets and models with what is certified of them: see `concord.cases.collection`."""

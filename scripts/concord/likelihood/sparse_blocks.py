@@ -1,7 +1,9 @@
-"""A large independent block, such as two crossed factors make: its share of the criterion through a sparse Cholesky.
+"""A large independent block, such as two crossed factors make: its share of the criterion.
 
-With A = F'Z'Z F + I for the block's relative covariance factor F (Bates et al. 2015, equation 18), nothing is dense
-here but what has one column a fixed effect, and, for the gradient, a few columns of A^-1 at a time.
+With A = F'Z'Z F + I for the block's relative covariance factor F (Bates et al. 2015, equation 18), A is factored by way
+of a dense Schur complement (`concord.likelihood.schur`) as long as all factors but the largest are small enough for it.
+Beyond, it goes through a sparse Cholesky, and nothing is dense but what has one column a fixed effect, and, for the
+gradient, a few columns of A^-1 at a time.
 
 CHOLMOD comes through cvxopt. It is the factorization that lme4 itself rests on, its supernodes keep it fast where the
 factor fills in, as crossed factors make it do, and cvxopt has wheels and a conda-forge package. scikit-sparse has to
@@ -18,10 +20,13 @@ import numpy as np
 from cvxopt import cholmod
 from scipy import sparse
 
-from concord.arrays import Array, Floats, Integers, Matrix, Vector
+from concord.arrays import Floats, Integers, Matrix, Vector
+from concord.likelihood.schur import Columns, Partition, Schur, within
 
 # Numbers of A^-1 held at a time: bounds the memory of a gradient.
 HELD = 2**22
+# So many columns a dense Schur complement may have: some 30 MB each of a handful of matrices.
+DENSE = 2000
 
 
 class Crossed:
@@ -60,8 +65,7 @@ class Crossed:
         self.table, self.products = table, self.Z.T @ table
         self.rows, self.columns, self.index = rows, columns, index
 
-        # The grouping factor with the most columns leads: for each of its levels, where its terms' columns stand.
-        # Between its levels A has no entries, so the entries of A^-1 that it needs follow from the others' columns.
+        # The grouping factor with the most columns leads: between its levels A has no entries.
         def own(leader: Integers) -> list[int]:
             return [t for t, code in enumerate(codes) if np.array_equal(code, leader)]
 
@@ -69,6 +73,17 @@ class Crossed:
         columns_of = [starts[t] + widths[t] * np.arange(counts[t])[:, None] + np.arange(widths[t]) for t in leading]
         self.lead = np.concatenate(columns_of, axis=1)
         self.others = np.setdiff1d(np.arange(self.size), self.lead)
+        self.partition: Partition | None = None
+        if len(self.others) <= DENSE:
+            entries = np.cumsum([0, *(q * (q + 1) // 2 for q in widths)])
+            parts: tuple[list[Columns], list[Columns]] = [], []
+            places = [0, 0]
+            for t, (count, q) in enumerate(zip(counts, widths, strict=True)):
+                led = t in leading
+                levels = 1 if led else count
+                parts[not led].append(Columns(int(entries[t]), levels, q, places[not led]))
+                places[not led] += levels * q
+            self.partition = Partition(self.gram, self.lead, *parts)
 
     @property
     def weight(self) -> int:
@@ -83,48 +98,69 @@ class Crossed:
         numpy.linalg.LinAlgError : the numbers have left what doubles can hold
         """
         F = sparse.csr_array((theta[self.index], (self.rows, self.columns)), shape=(self.size, self.size))
-        GF = self.gram @ F
-        A = (F.T @ GF + sparse.eye_array(self.size)).tocoo()
-        lower = A.row >= A.col
-        rows, columns = (index[lower].astype(np.int64) for index in (A.row, A.col))
-        entries = cvxopt.spmatrix(A.data[lower], rows, columns, A.shape)
-        factor = cholmod.symbolic(entries)
-        try:
-            cholmod.numeric(entries, factor)
-        except ArithmeticError as error:
-            raise np.linalg.LinAlgError(str(error)) from error
-        b = _solve(factor, F.T @ self.products)
+        factored = self.partition.at(theta) if self.partition else Sparse(self, F)
+        b = factored.solved(self.products)
         residuals = self.table - self.Z @ (F @ b)
-        logdet = 2 * float(np.log(np.array(cholmod.diag(factor))).sum())
-        return CrossedAt(self, logdet, residuals.T @ residuals + b.T @ b, F, GF, factor, b, residuals)
+        return CrossedAt(self, factored, residuals.T @ residuals + b.T @ b, b, residuals)
 
 
 @dataclass(frozen=True, eq=False)
 class CrossedAt:
-    """The block at one theta: log |A|, its share of [X y]'V^-1[X y], and what the gradient goes on with."""
+    """The block at one theta: its share of [X y]'V^-1[X y], and what the gradient goes on with."""
 
     block: Crossed
-    logdet: float
+    factored: Schur | Sparse  # A
     cross: Matrix
-    F: sparse.csr_array
-    GF: sparse.csr_array  # Z'Z F
-    factor: object  # CHOLMOD's
     b: Matrix  # (size, s): the minimizer of |[X y] - Z F b|^2 + |b|^2, whose minimum is `cross`
     residuals: Matrix
+
+    @property
+    def logdet(self) -> float:
+        """log |A|."""
+        return self.factored.logdet
 
     def slopes(self, share: Matrix) -> Vector:
         """Derivatives of log |A| and of the sum of `share` times `cross`, with respect to theta, shape (m,)."""
         block = self.block
         # b is the minimizer, so only what depends on F directly counts.
         of_cross = (block.Z.T @ self.residuals)[block.rows] * (self.b @ share)[block.columns]
-        entries = 2 * (self._slopes_of_logdet() - of_cross.sum(1))
-        return np.bincount(block.index, entries)  # type: ignore[return-value]  # numpy's types forget the weights
+        slopes: Vector = self.factored.slopes() - 2 * np.bincount(block.index, of_cross.sum(1))
+        return slopes
 
-    def _slopes_of_logdet(self) -> Vector:
-        """The entries of Z'Z F A^-1 that stand where theta does: half of the derivatives of log |A|.
 
-        A column c of a factor that does not lead is solved for. With Q the share of those columns in the leading
-        factor's own entries of Z'Z F A^-1, A A^-1 = I gives the rest of them level by level.
+class Sparse:
+    """A through CHOLMOD.
+
+    Parameters
+    ----------
+    block : the block
+    F : its factor at one theta
+    """
+
+    def __init__(self, block: Crossed, F: sparse.csr_array) -> None:
+        self.block, self.F = block, F
+        self.GF = block.gram @ F  # Z'Z F
+        A = (F.T @ self.GF + sparse.eye_array(block.size)).tocoo()
+        lower = A.row >= A.col
+        rows, columns = (index[lower].astype(np.int64) for index in (A.row, A.col))
+        entries = cvxopt.spmatrix(A.data[lower], rows, columns, A.shape)
+        self.factor = cholmod.symbolic(entries)
+        try:
+            cholmod.numeric(entries, self.factor)
+        except ArithmeticError as error:
+            raise np.linalg.LinAlgError(str(error)) from error
+        self.logdet = 2 * float(np.log(np.array(cholmod.diag(self.factor))).sum())
+
+    def solved(self, products: Matrix) -> Matrix:
+        """A^-1 F' times Z'[X y], shape (size, s)."""
+        return _solve(self.factor, self.F.T @ products)
+
+    def slopes(self) -> Vector:
+        """Derivatives of log |A| with respect to theta, shape (m,).
+
+        They are twice the sums of the entries of Z'Z F A^-1 that stand where theta does. A column c of a factor that
+        does not lead is solved for. With Q the share of those columns in the leading factor's own entries of
+        Z'Z F A^-1, A A^-1 = I gives the rest of them level by level.
         """
         block, lead, width = self.block, self.block.lead, self.block.lead.shape[1]
         slopes = np.zeros(len(block.rows))
@@ -144,7 +180,7 @@ class CrossedAt:
                 mixed = weights[lead[:, i]]
                 for j in range(width):
                     Q[:, i, j] += mixed.multiply(inverse[lead[:, j]]).sum(axis=1)
-        F, GF = self._leading(self.F), self._leading(self.GF)
+        F, GF = within(self.F, lead), within(self.GF, lead)
         transposed = np.swapaxes(F, 1, 2)
         identity = np.eye(width)
         own = GF @ np.linalg.solve(transposed @ GF + identity, identity - transposed @ Q) + Q
@@ -153,15 +189,7 @@ class CrossedAt:
         inside = np.flatnonzero(level[block.columns] >= 0)
         rows, columns = block.rows[inside], block.columns[inside]
         slopes[inside] = own[level[columns], column[rows], column[columns]]
-        return slopes
-
-    def _leading(self, matrix: sparse.csr_array) -> Array:
-        """A matrix's entries within each level of the leading factor, shape (levels, width, width)."""
-        lead = self.block.lead
-        width = lead.shape[1]
-        rows, columns = np.repeat(lead, width, axis=1), np.tile(lead, (1, width))
-        entries: Vector = matrix[rows.ravel(), columns.ravel()]
-        return entries.reshape(len(lead), width, width)
+        return 2 * np.bincount(block.index, slopes)  # type: ignore[return-value]  # numpy's types forget the weights
 
 
 def _solve(factor: object, right: Matrix) -> Matrix:

@@ -4,5 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    "estimates influence optima profiles random_effects residuals simulation style trajectories verdicts".split(),
+    "estimates influence observations optima profiles random_effects residuals simulation style trajectories "
+    "verdicts".split(),
 )

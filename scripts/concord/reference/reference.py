@@ -206,8 +206,26 @@ def _kind(count: int) -> str:
     return f"not certified: {among} that a wide search found, in double precision"
 
 
+def record_of(model: Model) -> Record | None:
+    """The record of a model's certified optimum, with all its digits, once `of` believes it; None where it has none.
+
+    Raises
+    ------
+    ReferenceError, LikelihoodError : as of `of`
+    """
+    of(model)
+    raw = _raw(model)
+    return None if raw is None else Record.model_validate(raw)
+
+
 def _certified(model: Model) -> Reference | None:
     """The committed reference, checked; None where there is no record for the model."""
+    raw = _raw(model)
+    return None if raw is None else _believed(model, raw, path(model.dataset))
+
+
+def _raw(model: Model) -> Any:
+    """What reference.json has of a model; None where it has nothing."""
     if model.dataset.place is None:
         return None
     file = path(model.dataset)
@@ -220,9 +238,7 @@ def _certified(model: Model) -> Reference | None:
     problem = unknown(content, model.dataset)
     if problem:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")
-    if model.method not in content.get(model.name, {}):
-        return None
-    return _believed(model, content[model.name][model.method], file)
+    return content.get(model.name, {}).get(model.method)
 
 
 def from_record(model: Model, record: dict[str, Any]) -> Reference:

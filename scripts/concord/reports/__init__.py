@@ -3,5 +3,19 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["batch", "cell_origins", "execution", "exporter", "notebooks", "page", "site", "tidying"]
+    __name__,
+    submodules=[
+        "batch",
+        "cell_origins",
+        "dataset_pages",
+        "execution",
+        "exporter",
+        "front",
+        "notebooks",
+        "page",
+        "places",
+        "rendering",
+        "site",
+        "tidying",
+    ],
 )

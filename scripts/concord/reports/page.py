@@ -31,6 +31,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
 CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
+_HEADLINE = re.compile(r"^# (.+)$", re.MULTILINE)
 _NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
@@ -51,6 +52,14 @@ def page(notebook: NotebookNode) -> str:
         "made": _made(notebook.cells),
     }
     return _mended(_exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0])
+
+
+def headline(notebook: Mapping[str, Any]) -> str:
+    """The notebook's own title, its first heading, without its marks; empty where it has none."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown" and (match := _HEADLINE.search("".join(cell["source"]))):
+            return " ".join(re.sub(r"[*`]", "", match[1]).split())
+    return ""
 
 
 def head(title: str) -> str:

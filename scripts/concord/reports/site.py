@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 import concord.display
-from concord import files, vocabulary
+import concord.reports
+from concord import checkout, files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
-from concord.reports import cell_origins, page
+from concord.reports import cell_origins, dataset_pages, front, page, places
 from concord.reports.notebooks import OWN_TABLE
+from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
 # pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
@@ -61,24 +63,38 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
         (output / QUANTITIES).unlink(missing_ok=True)
     for name, table in tables.items():
         files.write(output / name, concord.display.records.as_csv(table))
-    files.write(output / "reports" / "index.html", index(notebooks, began))
+    folder = checkout.path("notebooks") if checkout.root() else None
+    datasets = dataset_pages.pages((notebook for _, notebook in notebooks), _rows(_shown(notebooks)))
+    for place, content in datasets.items():
+        files.write(output / "reports" / place, content)
+    pages = {path.stem for path in (output / "reports" / places.FOLDER).glob("*.html")}
+    # Without the page of findings its cards would lead nowhere
+    findings = front.findings(folder) if (output / "reports" / front.FINDINGS_PAGE).is_file() else []
+    files.write(output / "reports" / "index.html", index(notebooks, began, findings, pages))
+    files.write(output / "reports" / "words.html", words())
     files.write(output / "reports" / "code.html", code(notebooks))
 
 
-def index(notebooks: Sequence[Kept], began: datetime) -> str:
-    """The front page: every verdict at a glance, every fit, and every report with its status, time and link."""
+def index(
+    notebooks: Sequence[Kept],
+    began: datetime,
+    findings: Sequence[Mapping[str, Any]] = (),
+    datasets: Container[str] = frozenset(),
+) -> str:
+    """The front page: what this is and what it ran with; findings, reports, every verdict at a glance, every fit.
+
+    Parameters
+    ----------
+    notebooks : what is kept of each report
+    began : when the run began
+    findings : as `front.findings` gives them
+    datasets : those that have a page of their own
+    """
     shown = _shown(notebooks)
-    reports = []
-    for about, notebook in notebooks:
-        verdicts: dict[str, int] = {}
-        for fits in _shown([(about, notebook)]).values():
-            for word in _words(fits):
-                verdicts[word] = verdicts.get(word, 0) + 1
-        earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
-        reports.append(about | {"verdicts": verdicts, "earlier": earlier})
+    reports = _reports(notebooks, began)
     # What the page of a table of one's own shows is no model of the catalogue, and no second one of it either.
     counted = _shown([each for each in notebooks if each[0]["name"] != OWN_TABLE]) or shown
-    rows, every = _rows(counted), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
+    rows, every = _rows(counted, datasets), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
     columns = _ordered({key[2:] for key in shown})
     engines = list(dict.fromkeys(fit["engine"] for fit in sorted(chain(*shown.values()), key=_by_engine)))
     choices = {
@@ -88,10 +104,24 @@ def index(notebooks: Sequence[Kept], began: datetime) -> str:
         "settings": list(dict.fromkeys(settings for settings, _ in columns)),
         "method": _sorted({method for _, method in columns}, vocabulary.METHODS),
     }
-    return _render(
+    return render(
         "index.html.j2",
         "Concord: do statsmodels and lme4 agree?",
-        reports=sorted(reports, key=lambda report: (report["name"], _rank(report["method"] or "", vocabulary.METHODS))),
+        reports=reports,
+        ran=front.ran(notebooks),
+        cards=front.cards(findings),
+        found=len(findings),
+        lines=front.looked_through(
+            [
+                {"id": row["id"], "about": ", ".join(row["verdicts"]), "link": row["page"] or f"#model-{row['id']}"}
+                for row in rows
+            ],
+            findings,
+            [
+                {"name": name, "title": runs[0]["title"], "link": f"{_quoted(runs[0]['id'])}.html"}
+                for name, runs in reports
+            ],
+        ),
         columns=columns,
         rows=rows,
         fits=every,
@@ -101,6 +131,19 @@ def index(notebooks: Sequence[Kept], began: datetime) -> str:
         releases=_releases(notebooks),
         letters=VERDICTS,
         files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(notebooks)},
+    )
+
+
+def words() -> str:
+    """The page of words and definitions."""
+    content = (Path(__file__).parents[1] / "account" / "definitions.toml").read_text(encoding="utf-8")
+    return render(
+        "words.html.j2",
+        "Words and definitions · Concord",
+        words=front.glossary(),
+        definitions={name: {"latex": "", **entry} for name, entry in tomllib.loads(content).items()},
+        anchor=front.anchor,
+        mathematics=lambda latex: Markup(concord.reports.exporter.mathematics(latex, "block")),
     )
 
 
@@ -122,7 +165,7 @@ def code(notebooks: Sequence[Kept]) -> str:
         ]
         part = {"settings": key[2], "method": key[3], "anchor": _anchor(key), "fits": fits}
         models.setdefault("-".join(key[:2]), []).append(part)
-    return _render(
+    return render(
         "code.html.j2", "The code of every fit · Concord", models=[{"id": id, "parts": p} for id, p in models.items()]
     )
 
@@ -181,13 +224,34 @@ def _link(place: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
     return f"{_quoted(place['report'])}.html#cell-id={_quoted(cell)}"
 
 
-def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """A row a model: its comparisons by settings and method, and what a filter asks of it."""
+def _reports(notebooks: Sequence[Kept], began: datetime) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The reports by their notebooks, a run a method: what came of each, its title and its verdicts."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for about, notebook in notebooks:
+        verdicts: dict[str, int] = {}
+        for fits in _shown([(about, notebook)]).values():
+            for word in _words(fits):
+                verdicts[word] = verdicts.get(word, 0) + 1
+        earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
+        told = {"title": page.headline(notebook) or about["name"], "verdicts": verdicts, "earlier": earlier}
+        runs.setdefault(about["name"], []).append({**about, **told})
+    by_method = {
+        name: sorted(of_name, key=lambda run: _rank(run["method"] or "", vocabulary.METHODS))
+        for name, of_name in runs.items()
+    }
+    return sorted(by_method.items())
+
+
+def _rows(
+    shown: Mapping[Key, Sequence[dict[str, Any]]], datasets: Container[str] = frozenset()
+) -> list[dict[str, Any]]:
+    """A row a model, those with something to see first: its comparisons, and what a filter asks of it."""
     models: dict[tuple[str, str], dict[str, Any]] = {}
     for key, fits in sorted(shown.items()):
         row = models.setdefault(
             key[:2], {"id": "-".join(key[:2]), "dataset": key[0], "cells": {}, "verdicts": [], "short": []}
         )
+        row["page"] = places.model_page(row["id"]) if row["dataset"] in datasets else ""
         words = _words(fits)
         gaps = [(fit["engine"], fit["gap"]) for fit in fits if fit["gap"] is not None]
         place = min((place for fit in fits for place in fit["places"]), key=lambda place: place["among"])
@@ -195,8 +259,7 @@ def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
         row["cells"][key[2:]] = {
             "verdicts": words,
             "gaps": gaps,
-            "report": place["report"],
-            "shown": place["shown"],
+            "link": f"{_quoted(place['report'])}.html#cell-id={_quoted(place['shown'])}",
             "exact": exact,
             "worst": max((value for _, value in gaps), default=""),
         }
@@ -206,7 +269,7 @@ def _rows(shown: Mapping[Key, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]
                 fit["engine"] for fit in fits if fit.get("role") == "party" and fit["language"].lower() in side(word)
             ]
             row["short"] += [engine for engine in off if engine not in row["short"]]
-    return list(models.values())
+    return sorted(models.values(), key=lambda row: row["verdicts"] == ["agree"])
 
 
 def _line(key: Key, fit: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,16 +360,3 @@ def _sorted(words: Iterable[str], order: Iterable[str]) -> list[str]:
 def _rank(word: str, order: Iterable[str]) -> tuple[int, str]:
     known = tuple(order)
     return (known.index(word) if word in known else len(known), word)
-
-
-def _render(template: str, title: str, **content: Any) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(page.TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    parts = {"head": Markup(page.head(title)), "script": Markup(page.script()), "made": datetime.now(UTC)}
-    parts["frame"] = lambda label: Markup(page.frame(label))
-    return environment.get_template(template).render(**parts, **content)

@@ -1,4 +1,5 @@
-// What a page's tables can do beyond being read: sort, filter, copy, download. Without this script they are complete.
+// What a page can do beyond being read: tables are sorted, filtered, folded, copied, downloaded, code is copied, the front
+// page is searched. Without this script everything is there.
 "use strict";
 (() => {
   const text = (element) => element.textContent.replace(/\s+/g, " ").trim();
@@ -135,6 +136,7 @@
       for (const row of all) {
         row.hidden = choices.some((choice) => choice.value && !(row.dataset[choice.name] || "").split("|").includes(choice.value));
       }
+      table.classList.toggle("filtered", choices.some((choice) => choice.value));
       const shown = all.filter((row) => !row.hidden).length;
       told.textContent = `${shown} of ${all.length} ${form.getAttribute("data-noun")} shown.`;
     }
@@ -158,7 +160,78 @@
     apply();
   }
 
+  // Rows that say nothing new, or the end of a long table, wait behind a button; a filter and a link bring them back
+  function folding(table) {
+    if (table.closest("details")) return;
+    const all = [...table.tBodies].flatMap((part) => [...part.rows]);
+    const agreeing = all.filter((row) => row.classList.contains("agreeing"));
+    const rest = agreeing.length > 6 ? agreeing : agreeing.length || all.length <= 20 ? [] : all.slice(12);
+    if (!rest.length) return;
+    const what = rest === agreeing ? table.dataset.agreeing || "rows that agree" : "rows";
+    const press = button("", "", () => show(table.classList.contains("folded")));
+    function show(open) {
+      table.classList.toggle("folded", !open);
+      press.textContent = `${open ? "Hide" : "Show"} ${rest.length} ${rest === agreeing ? "" : "more "}${what}`;
+      press.setAttribute("aria-expanded", String(open));
+    }
+    rest.forEach((row) => row.classList.add("folding"));
+    show(false);
+    table.addEventListener("unfold", () => show(true));
+    (table.closest(".scroll") || table).nextElementSibling.prepend(press);
+  }
+
+  function copied(pre) {
+    const box = document.createElement("div");
+    box.className = "coded";
+    pre.replaceWith(box);
+    const press = button("Copy", pre.getAttribute("aria-label") || "code", async () => {
+      press.textContent = (await copy(pre.textContent)) ? "Copied" : "Not copied";
+      setTimeout(() => (press.textContent = "Copy"), 2000);
+    });
+    box.append(pre, press);
+  }
+
+  function search(form) {
+    const [field, told, list] = [form.querySelector("input"), form.querySelector("[role=status]"), form.querySelector("ul")];
+    const lines = [...list.children].map((line) => [line, text(line).toLowerCase()]);
+    form.hidden = false;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      list.querySelector("li:not([hidden]) a")?.click();
+    });
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const met = words.length ? lines.filter(([, content]) => words.every((word) => content.includes(word))) : [];
+      const shown = new Set(met.slice(0, 12).map(([line]) => line));
+      lines.forEach(([line]) => (line.hidden = !shown.has(line)));
+      list.hidden = !shown.size;
+      told.textContent = words.length ? `${met.length} found${met.length > 12 ? ", the first 12 shown" : ""}.` : "";
+    });
+  }
+
+  // What was opened is open still when a reader comes back
+  function kept(details) {
+    const key = `${details.querySelector("table").id}.open`;
+    details.open = state.has(key);
+    details.addEventListener("toggle", () => details.open !== state.has(key) && keep(key, details.open ? "yes" : ""));
+  }
+
+  // What a link leads to is shown, though it be folded
+  function reveal() {
+    const target = location.hash.length > 1 && !location.hash.startsWith("#?") && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    if (target.closest("tr.folding")) target.closest("table").dispatchEvent(new Event("unfold"));
+    target.scrollIntoView({ behavior: "instant" });
+  }
+
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("form.filters").forEach(filtered);
   document.querySelectorAll("table").forEach(tools);
+  document.querySelectorAll("table").forEach(folding);
+  document.querySelectorAll(".source pre, .calls pre, pre:has(> code)").forEach(copied);
+  document.querySelectorAll("details.all").forEach(kept);
+  document.querySelectorAll("form.search").forEach(search);
+  window.addEventListener("hashchange", reveal);
+  reveal();
 })();

@@ -1,0 +1,203 @@
+"""Crossed factors, all but the largest of them as one dense matrix: what is left of Z'Z once the largest is taken out.
+
+Between the levels of the largest factor, the leading one, A = F'Z'Z F + I has no entries, so it is taken out level by
+level, and what remains is the Schur complement F'M F + I of the others' relative factor F, with
+
+    M = Z'Z - sum over the leading levels of C'F (F'G F + I)^-1 F'C
+
+for a level's own part G of Z'Z, its part C with the others' columns, and its own factor F. Crossed factors fill it in
+whatever the order of elimination, so it is dense, as it is in Julia's MixedModels; no other matrix here is, unless many
+of the pairs of levels occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import linalg, sparse
+
+from concord.arrays import Array, Floats, Integers, Matrix, Vector
+
+# Numbers of a dense matrix that are held at a time, beside the complement itself.
+HELD = 2**22
+# A product of sparse matrices costs so many times a dense one's time for each multiplication.
+SPARSE = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """A term's columns: where its entries of theta begin, its levels and effects, and where its first column stands."""
+
+    entry: int
+    levels: int
+    effects: int
+    start: int
+
+    def factor(self, theta: Vector) -> Matrix:
+        """Its relative factor, shape (effects, effects)."""
+        columns, rows = np.triu_indices(self.effects)
+        factor = np.zeros((self.effects, self.effects))
+        factor[rows, columns] = theta[self.entry : self.entry + len(rows)]
+        return factor
+
+    @property
+    def place(self) -> slice:
+        """Where its columns stand."""
+        return slice(self.start, self.start + self.levels * self.effects)
+
+    def add(self, matrix: Floats, slopes: Vector) -> None:
+        """Add the entries of a matrix, shape (effects, effects), that stand where theta does to derivatives."""
+        columns, rows = np.triu_indices(self.effects)
+        slopes[self.entry : self.entry + len(rows)] += matrix[rows, columns]
+
+
+class Partition:
+    """Z'Z of one block, by the leading factor and the others.
+
+    Parameters
+    ----------
+    gram : Z'Z
+    leading : columns of the leading factor's terms, a row a level, shape (K, w)
+    own : its terms, in one level
+    others : the other terms
+    """
+
+    def __init__(
+        self, gram: sparse.csr_array, leading: Integers, own: Sequence[Columns], others: Sequence[Columns]
+    ) -> None:
+        self.own, self.others = own, others
+        self.lead = leading
+        self.rest = np.setdiff1d(np.arange(gram.shape[0]), leading)
+        order = np.concatenate([leading.ravel(), self.rest])
+        ordered = gram[order][:, order].tocsr()
+        k, w = leading.shape
+        self.G = within(ordered, np.arange(k * w).reshape(k, w))
+        self.E = ordered[k * w :, k * w :].toarray()
+        C = ordered[: k * w, k * w :].tocsr()
+        counts = np.add.reduceat(np.diff(C.indptr), np.arange(0, k * w, w)).astype(float)
+        filled = SPARSE * w * (counts / w) @ (counts / w) > float(k * w) * len(self.rest) ** 2
+        self.C = C.toarray() if filled and C.shape[0] * C.shape[1] <= 8 * HELD else C
+
+    def at(self, theta: Vector) -> Schur:
+        """The complement at one theta.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError : the numbers have left what doubles can hold
+        """
+        F = linalg.block_diag(*(term.factor(theta) for term in self.own))
+        A = F.T @ self.G @ F + np.eye(len(F))
+        lower = np.linalg.cholesky(A)
+        eliminated = np.linalg.solve(lower, np.broadcast_to(F.T, A.shape))
+        Y = _by_level(eliminated, self.C)
+        product: Any = Y.T @ Y
+        M: Matrix = self.E - (product.toarray() if sparse.issparse(product) else product)
+        complement = self.by_factor(theta, self.by_factor(theta, M, transposed=True).T, transposed=True)
+        complement[np.diag_indices_from(complement)] += 1.0
+        root = np.linalg.cholesky(complement)
+        return Schur(self, theta, F, lower, eliminated, Y, M, root)
+
+    def by_factor(self, theta: Vector, matrix: Matrix, transposed: bool = False) -> Matrix:
+        """The others' factor, or its transpose, times a matrix."""
+        product = np.empty(matrix.shape)
+        for term in self.others:
+            factor = term.factor(theta)
+            part = matrix[term.place].reshape(term.levels, term.effects, -1)
+            product[term.place] = ((factor.T if transposed else factor) @ part).reshape(-1, matrix.shape[1])
+        return product
+
+
+@dataclass(frozen=True, eq=False)
+class Schur:
+    """The complement at one theta, factored."""
+
+    partition: Partition
+    theta: Vector
+    F: Matrix  # of a leading level, (w, w)
+    lower: Array  # the Cholesky factors L of the leading levels' own entries of A, (K, w, w)
+    eliminated: Array  # L^-1 F', (K, w, w)
+    Y: Matrix | sparse.csr_array  # L^-1 F'C, level by level
+    M: Matrix
+    root: Floats  # the Cholesky factor of the complement
+
+    @property
+    def logdet(self) -> float:
+        """log |A|."""
+        diagonals = np.diagonal(self.lower, axis1=1, axis2=2)
+        return 2 * float(np.log(diagonals).sum() + np.log(np.diag(self.root)).sum())
+
+    def solved(self, products: Matrix) -> Matrix:
+        """A^-1 F' times Z'[X y], shape (size, s)."""
+        lead, rest = self.partition.lead, self.partition.rest
+        k, w = lead.shape
+        ahead = (self.eliminated @ products[lead]).reshape(k * w, -1)
+        others = self.partition.by_factor(self.theta, products[rest] - self.Y.T @ ahead, transposed=True)
+        b = np.empty_like(products)
+        b[rest] = linalg.cho_solve((self.root, True), others, check_finite=False)
+        left = ahead - self.Y @ self.partition.by_factor(self.theta, b[rest])
+        b[lead] = np.linalg.solve(self.lower.swapaxes(1, 2), left.reshape(k, w, -1))
+        return b
+
+    def slopes(self) -> Vector:
+        """Derivatives of log |A| with respect to theta, shape (m,).
+
+        They are twice the sums over levels of the entries of Z'Z F A^-1 that stand where theta does.
+        """
+        slopes = np.zeros(len(self.theta))
+        inverse = np.zeros((0, 0))
+        if len(self.root):
+            inverse, failed = linalg.lapack.dpotri(self.root, lower=1)
+            if failed:
+                raise np.linalg.LinAlgError("the complement is singular")
+            inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        mixed = self.partition.by_factor(self.theta, inverse)
+        for term in self.partition.others:
+            shape = (term.levels, term.effects, -1)
+            # Row by row the sum of the products is the diagonal block of M F (F'M F + I)^-1, so no product is made.
+            sums = np.einsum("lio,ljo->ij", self.M[term.place].reshape(shape), mixed[:, term.place].T.reshape(shape))
+            term.add(2 * sums, slopes)
+        own = self._own(self.partition.by_factor(self.theta, mixed.T))
+        for term in self.partition.own:
+            term.add(2 * own[term.place, term.place], slopes)
+        return slopes
+
+    def _own(self, middle: Matrix) -> Matrix:
+        """The leading levels' own entries of Z'Z F A^-1, summed, shape (w, w); `middle` is F (F'M F + I)^-1 F' of the
+        others.
+        """
+        G, C = self.partition.G, self.partition.C
+        k, w, _ = G.shape
+        U = np.zeros((k, w, w))
+        at_once = max(1, HELD // max(1, w * len(middle)))
+        for start in range(0, k if len(middle) else 0, at_once):
+            part = C[start * w : (start + at_once) * w]
+            dense = (part @ middle).reshape(-1, w, len(middle))
+            for i in range(w):
+                row = part[i::w]
+                for j in range(w):
+                    entries = row.multiply(dense[:, j]) if sparse.issparse(row) else row * dense[:, j]
+                    U[start : start + at_once, i, j] = entries.sum(axis=1)
+        # A level's own part of A^-1 is A^-1 + A^-1 F'U F A^-1 of its own entries, and between it and the others' -.
+        inverse = np.linalg.inv(self.lower @ self.lower.swapaxes(1, 2))
+        spread = self.F @ inverse
+        own: Matrix = (G @ (spread + spread @ self.F.T @ U @ spread) - U @ spread).sum(0)
+        return own
+
+
+def within(matrix: sparse.csr_array, places: Integers) -> Array:
+    """A matrix's entries within each level, shape (levels, w, w), whose columns stand in `places`, (levels, w)."""
+    w = places.shape[1]
+    rows, columns = np.repeat(places, w, axis=1), np.tile(places, (1, w))
+    entries: Vector = matrix[rows.ravel(), columns.ravel()]
+    return entries.reshape(len(places), w, w)
+
+
+def _by_level(blocks: Array, matrix: Matrix | sparse.csr_array) -> Matrix | sparse.csr_array:
+    """A matrix's rows, a level's at a time, from the left by the level's own block, (levels, w, w)."""
+    k, w, _ = blocks.shape
+    if sparse.issparse(matrix):
+        return (sparse.bsr_array((blocks, np.arange(k), np.arange(k + 1)), shape=(k * w, k * w)) @ matrix).tocsr()
+    return (blocks @ matrix.reshape(k, w, -1)).reshape(k * w, -1)
