@@ -25,7 +25,7 @@ from nbformat import NotebookNode
 import concord.reports
 from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE, PICTURE_TYPE, QUANTITIES_TYPE
-from concord.reports import cell_origins
+from concord.reports import cell_origins, places
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
@@ -51,7 +51,8 @@ def page(notebook: NotebookNode) -> str:
         "numbers": numbers(notebook.cells),
         "made": _made(notebook.cells),
     }
-    return _mended(_exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0])
+    made = _mended(_exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0])
+    return made if about["alone"] else places.linked(made, places.models())
 
 
 def headline(notebook: Mapping[str, Any]) -> str:
