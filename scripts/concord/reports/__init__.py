@@ -6,9 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "batch",
+        "answer",
         "cell_origins",
         "execution",
         "exporter",
+        "folds",
         "front",
         "notebooks",
         "page",
