@@ -36,8 +36,9 @@ class _Hook:
 
 def heed() -> None:
     """From now on an interruption that can be raised to nobody comes again."""
-    if not isinstance(sys.unraisablehook, _Hook):
-        sys.unraisablehook = _Hook(sys.unraisablehook)
+    hook = sys.unraisablehook
+    if not isinstance(hook, _Hook) and not isinstance(getattr(hook, "__self__", None), Hearing):
+        sys.unraisablehook = _Hook(hook)
 
 
 def lost() -> bool:
@@ -121,7 +122,9 @@ class Hearing:
         ------
         KeyboardInterrupt : one came, or was lost before
         """
-        if self._came or (threading.current_thread() is threading.main_thread() and lost()):
+        here = threading.current_thread() is threading.main_thread()
+        again = here and lost()
+        if self._came or again:
             raise KeyboardInterrupt from error
         if error is not None:
             raise error

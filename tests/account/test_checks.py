@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from rpy2 import robjects
 
@@ -13,6 +14,7 @@ from concord.account import checks
 from concord.account.line import Sheet
 from concord.agreement.comparison import compare
 from concord.engines.engine import engines
+from concord.engines.lme4.statements import optimum
 from concord.inference.gradients import Criterion, relative_gradient
 from concord.models import model as models
 
@@ -114,6 +116,31 @@ def test_lme4s_numbers_are_those_of_its_object_and_of_its_message(compared):
     assert any("max|grad| = 0.793203" in message for message in fit.messages)
     assert asked["lme4"].compared == pytest.approx(0.793203, abs=5e-7)
     assert asked["lme4"].derivatives[1].expected == pytest.approx(0.793203, abs=1e-5)
+
+
+def test_what_lme4_loses_where_it_adds_up_many_effects_is_no_riddle(make_model):
+    """Two groups of 200 each: its own deviance along a line is uneven by far more than eps, and less than is allowed
+    for; the derivatives that it takes of it are off by no more.
+    """
+    rng = np.random.default_rng(1)
+    g, h, x = np.repeat([0, 1], 800), np.repeat(np.arange(400), 4), rng.normal(size=1600)
+    y = x + 2 * rng.normal(size=2)[g] + rng.normal(size=400)[h] + rng.normal(size=1600)
+    frame = pd.DataFrame({"y": y, "x": x, "g": [f"g{i}" for i in g], "h": [f"h{i}" for i in h]})
+    fit = engines()["lme4"].fit(make_model(frame, "y ~ x + (1 | g) + (1 | h)"))
+    said = optimum.checks(fit, lost=0.0)
+    code = """function(fit) {
+      deviance <- lme4::lmer(formula(fit), fit@frame, devFunOnly = TRUE)
+      vapply(seq(-6, 6), function(k) deviance(lme4::getME(fit, "theta") + c(0, k * 1e-5)), 0)
+    }"""
+    along = np.array(r.from_r(r.call(robjects.r(code), fit.native)))
+    steps = np.arange(-6, 7)
+    uneven = np.abs(along - np.polyval(np.polyfit(steps, along, 2), steps)).max()
+    allowed = said.derivatives[0].rounding * optimum.STEP
+    assert 10 * np.finfo(float).eps * abs(along[0]) < uneven < allowed < 30 * uneven
+    for derivative in (*said.derivatives, said.relative):
+        assert np.abs(derivative.value - derivative.expected).max() < derivative.rounding
+    by_ml = optimum.checks(engines()["lme4"].fit(make_model(frame, "y ~ x + (1 | g) + (1 | h)", "ML")), lost=0.0)
+    assert by_ml.derivatives[0].rounding == 0
 
 
 def test_mixedlms_score_is_the_slope_of_its_own_likelihood(compared):

@@ -9,6 +9,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from concord import interruptions, r
@@ -38,6 +39,11 @@ def waits() -> None:
         time.sleep(0.001)
 
 
+def comes_no_more() -> None:
+    time.sleep(0.005)
+    assert not interruptions.lost()
+
+
 def test_one_that_comes_in_a_finalizer_comes_again(ctrl_c):
     interruptions.heed()
     interruptions.heed()
@@ -52,7 +58,7 @@ def test_it_comes_once(ctrl_c):
     interruptions.heed()
     Freed()
     assert interruptions.lost() and not interruptions.lost()
-    time.sleep(0.05)
+    comes_no_more()
 
 
 def test_what_else_is_ignored_is_told_as_ever(ctrl_c):
@@ -107,10 +113,25 @@ def test_one_that_comes_as_r_looks_a_name_up_is_no_error_of_what_was_found(monke
     assert r.from_r(r.call("c", 1.0)) == [1.0]
 
 
+def test_one_that_is_lost_in_a_call_of_r_is_raised_at_its_end_and_comes_once(monkeypatch):
+    """After calls in the arguments of the call too."""
+    table = r.table
+
+    def interrupted(frame):
+        in_r = table(frame)
+        Freed()
+        return in_r
+
+    monkeypatch.setattr(r, "table", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        r.call("nrow", pd.DataFrame({"x": [1.0]}))
+    comes_no_more()
+
+
 def test_after_a_call_of_r_handlers_and_hook_are_what_they_were():
     interruptions.heed()
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    r.call("c", 1.0)
+    r.call("nrow", pd.DataFrame({"x": [1.0]}))  # with calls in its arguments
     with pytest.raises(r.RError):
         r.call("stop", "no")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), sys.unraisablehook) == before
@@ -143,7 +164,7 @@ def test_interrupted_at_every_step_of_a_call_of_r_nothing_stays_replaced():
         interrupting, raised = AtStep(step), False
         try:
             sys.settrace(interrupting)
-            r.call("c", 1.0)
+            r.call("nrow", pd.DataFrame({"x": [1.0]}))  # with calls in its arguments
             sys.settrace(None)
             if interrupting.seen >= step:
                 waits()
@@ -156,7 +177,8 @@ def test_interrupted_at_every_step_of_a_call_of_r_nothing_stays_replaced():
         if interrupting.seen < step:
             break
         assert raised, step
-    assert 20 < step < 999
+        comes_no_more()
+    assert 100 < step < 999
 
 
 def test_in_another_thread_nothing_is_replaced():

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from concord import releases
 from concord.agreement.comparison import compare
+from concord.cases import Collection
 from concord.engines.answers import answer
 from concord.errors import InputError
 from concord.models import model
@@ -104,6 +105,7 @@ def built(tmp_path_factory, comparisons) -> Path:
         code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
         code("changes.Newest(results)", shown(changes.Newest(releases.read()))),
         code("everything()", *(shown(each) for each in comparisons.values())),
+        code("Collection(comparisons)", shown(Collection(comparisons.values()))),
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
         code("versions()", of_versions),
@@ -142,6 +144,8 @@ PAGES = [
     "reports/story-REML.html",
     "reports/broken-REML.html",
     "reports/dietox-REML.html",
+    "reports/datasets/index.html",
+    "reports/datasets/sitka.html",
     "alone/compare-REML.html",
 ]
 
@@ -516,7 +520,8 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
     """Within the site every file is there, and in it the place that a link names."""
     anchors, links = {}, []
     page, _ = opened(PAGES[0])
-    for path in PAGES:
+    datasets = [str(path.relative_to(built)) for path in (built / "reports" / "datasets").glob("*.html")]
+    for path in dict.fromkeys([*PAGES, *datasets]):
         page.goto((built / path).as_uri())
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)), path

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
+import scipy
 from scipy import ndimage
-from scipy.stats import qmc
 
 from concord.arrays import Array, Matrix, Vector
 from concord.models.parameters import triangle
@@ -161,7 +161,8 @@ def _factor(deviations: Matrix, bend: Array) -> Array:
 def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[Vector]:
     """The same for many effects: points of a low-discrepancy sequence, and of them those that no near one is below."""
     count = 1 << int(np.log2(max(points, 64)))
-    unit = qmc.Sobol(shape.effects + shape.m, scramble=True, rng=1).random(count)
+    # Through scipy, which loads its rooms when they are first asked for: no process but this one pays for this one.
+    unit = scipy.stats.qmc.Sobol(shape.effects + shape.m, scramble=True, rng=1).random(count)
     low, high = DRAWN
     deviations = 10 ** (low + (high - low) * unit[:, : shape.effects] ** 1.5)
     # A sixth of all standard deviations is as good as zero.

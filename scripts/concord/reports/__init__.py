@@ -7,7 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "batch",
         "answer",
+        "beginning",
         "cell_origins",
+        "dataset_pages",
         "execution",
         "exporter",
         "folds",

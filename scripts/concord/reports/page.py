@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from bs4 import BeautifulSoup, Tag
 from nbformat import NotebookNode
 
@@ -29,15 +28,12 @@ import concord.reports
 from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE, PICTURE_TYPE, QUANTITIES_TYPE
 from concord.reports import answer as answers
-from concord.reports import cell_origins, folds, front
+from concord.reports import beginning, cell_origins, folds, front, places
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
 CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
-PICTURE_OF_ALL = "answer"
-"""The tag of the cell whose picture a page shows first."""
-_HEADLINE = re.compile(r"^# (.+)$", re.MULTILINE)
 _NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
@@ -46,11 +42,11 @@ def page(notebook: NotebookNode) -> str:
     about = {"alone": False, **notebook.metadata["concord"]}
     title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
     texts, contents = _texts(notebook, about["alone"])
-    named = _named(notebook, about)
+    named = beginning.named(notebook, about)
     reply = answers.answer(notebook.cells)
     first = next((id for id, text in texts.items() if "</h1>" in text), None)
     if first is not None:
-        texts[first] = _begun(texts[first], reply, named if about["alone"] else "")
+        texts[first] = beginning.begun(texts[first], reply, named if about["alone"] else "")
     told = {
         "about": about,
         "head": head(f"{named} · Concord"),
@@ -66,72 +62,9 @@ def page(notebook: NotebookNode) -> str:
         "numbers": numbers(notebook.cells),
         "made": _made(notebook.cells),
     }
-    shown = NotebookNode({**notebook, "cells": _ordered(notebook.cells, texts)})
-    return _mended(_exporter().from_notebook_node(shown, {"metadata": {"name": title}, "site": told})[0])
-
-
-def _named(notebook: NotebookNode, about: Mapping[str, Any]) -> str:
-    """What a page is about, for its title: the model of one's own, or the notebook's title, with the method."""
-    values: dict[str, Any] = {}
-    for cell in notebook.cells:
-        if {"parameters", "injected-parameters"} & set(_tags(cell)):
-            values |= _assigned(cell.source)
-    if values.get("formula"):
-        name = f"{about['name'] if about['alone'] else values.get('data', about['name'])}: {values['formula']}"
-    else:
-        name = headline(notebook) or about["name"]
-        name += f": {values['model']}" if isinstance(values.get("model"), str) and values["model"] else ""
-    return f"{name}, {about['method']}" if about["method"] else name
-
-
-def _assigned(source: str) -> dict[str, Any]:
-    """The literals that a cell of parameters sets."""
-    values: dict[str, Any] = {}
-    with suppress(SyntaxError):
-        for statement in ast.parse(source).body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                with suppress(ValueError):
-                    values[statement.targets[0].id] = ast.literal_eval(statement.value)
-    return values
-
-
-def _ordered(cells: Sequence[NotebookNode], texts: dict[str, str]) -> list[NotebookNode]:
-    """The cells as a page has them: the picture that is the answer, by its tag, stands below the title.
-
-    Where it stood a link leads there; its text is added to `texts`.
-    """
-    picture = next((cell for cell in cells if PICTURE_OF_ALL in _tags(cell)), None)
-    at = next((i for i, cell in enumerate(cells) if "</h1>" in texts.get(cell["id"], "")), None)
-    if picture is None or at is None:
-        return list(cells)
-    link = nbformat.v4.new_markdown_cell("", id=f"{picture['id']}-above")
-    texts[link.id] = f'<p class="soft"><a href="#cell-id={picture["id"]}">The picture</a> stands at the top.</p>'
-    rest = [link if cell is picture else cell for cell in cells]
-    return [*rest[: at + 1], picture, *rest[at + 1 :]]
-
-
-def _begun(text: str, reply: str, title: str) -> str:
-    """The first text with the answer under its title, and with a title of its own where there is one."""
-    soup = _soup(text)
-    heading = soup.h1
-    assert heading is not None
-    if title:
-        question = soup.new_tag("p", attrs={"class": "lead"})
-        question.extend([child.extract() for child in list(heading.children)])
-        heading.string = title
-        heading.insert_after(question)
-        heading = question
-    if reply:
-        heading.insert_after(_soup(reply))
-    return str(soup)
-
-
-def headline(notebook: Mapping[str, Any]) -> str:
-    """The notebook's own title, its first heading, without its marks; empty where it has none."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown" and (match := _HEADLINE.search("".join(cell["source"]))):
-            return " ".join(re.sub(r"[*`]", "", match[1]).split())
-    return ""
+    shown = NotebookNode({**notebook, "cells": beginning.ordered(notebook.cells, texts)})
+    made = _mended(_exporter().from_notebook_node(shown, {"metadata": {"name": title}, "site": told})[0])
+    return made if about["alone"] else places.linked(made, places.models())
 
 
 def head(title: str) -> str:

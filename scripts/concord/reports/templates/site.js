@@ -162,7 +162,7 @@
 
   // Rows that say nothing new, or the end of a long table, wait behind a button; a filter and a link bring them back
   function folding(table) {
-    if (table.closest("details")) return;
+    if (table.closest("details") || table.dataset.whole !== undefined) return;
     const all = [...table.tBodies].flatMap((part) => [...part.rows]);
     const agreeing = all.filter((row) => row.classList.contains("agreeing"));
     const [most, first] = table.matches(".dataframe") ? [10, 6] : [20, 12];

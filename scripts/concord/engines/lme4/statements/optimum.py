@@ -53,10 +53,9 @@ def checks(fit: Fit, lost: float) -> Checks:
     """lme4's gradient, what its check makes of it, and its boundary, in its own parameters."""
     said: Checks = fit.ask(_checks)
     off = 2 * lost / STEP  # differences of the deviance over twice their step
-    relative = said.relative and replace(said.relative, rounding=off * _reach(fit))
-    return replace(
-        said, derivatives=tuple(replace(derivative, rounding=off) for derivative in said.derivatives), relative=relative
-    )
+    derivatives = tuple(replace(derivative, rounding=derivative.rounding + off) for derivative in said.derivatives)
+    relative = said.relative and replace(said.relative, rounding=(said.relative.rounding + off) * _reach(fit))
+    return replace(said, derivatives=derivatives, relative=relative)
 
 
 def _checks(fit: Fit) -> Checks:
@@ -72,7 +71,7 @@ def _checks(fit: Fit) -> Checks:
     criterion = Criterion(fit.model.design, fit.model.reml, terms, by_column=True)
     theta, stated = np.asarray(got.theta, float), np.asarray(got.gradient, float)
     gradient, hessian = criterion.differences(theta, STEP)
-    factors = criterion.factors(theta)
+    factors, off = criterion.factors(theta), criterion.summation(theta) / STEP
     relative = [part.covariance / described.sigma2 for part in described.terms]
     least, singular = min(_least_diagonal(matrix) for matrix in relative), got.singular
     derivatives, compared, largest_one = [], None, None
@@ -84,6 +83,7 @@ def _checks(fit: Fit) -> Checks:
                 "gradient_in_theta_by_differences",
                 quantity="gradient of the deviance in theta",
                 expected=gradient,
+                rounding=off,
             )
         )
         if not math.isnan(compared):
@@ -93,12 +93,14 @@ def _checks(fit: Fit) -> Checks:
                     "smaller_of_gradient_and_scaled_gradient",
                     quantity="what lme4's check compares with 0.002",
                     expected=_checked(gradient, _scaled(gradient, hessian)),
+                    rounding=off,
                 )
             )
         largest_one = Statement(
             largest(factors, criterion.factors(stated)),
             "relative_gradient_by_differences",
             expected=largest(factors, criterion.factors(gradient)),
+            rounding=off,
         )
     return Checks(
         derivatives=tuple(derivatives),
