@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from concord import releases
 from concord.agreement.comparison import compare
+from concord.cases import Collection
 from concord.engines.answers import answer
 from concord.errors import InputError
 from concord.models import model
@@ -104,6 +105,7 @@ def built(tmp_path_factory, comparisons) -> Path:
         code("compare(mixedlm.from_native(python), lme4.from_native(globalenv['r']))", shown(sitka)),
         code("changes.Newest(results)", shown(changes.Newest(releases.read()))),
         code("everything()", *(shown(each) for each in comparisons.values())),
+        code("Collection(comparisons)", shown(Collection(comparisons.values()))),
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
         code("versions()", of_versions),
@@ -142,6 +144,8 @@ PAGES = [
     "reports/story-REML.html",
     "reports/broken-REML.html",
     "reports/dietox-REML.html",
+    "reports/datasets/index.html",
+    "reports/datasets/sitka.html",
     "alone/compare-REML.html",
 ]
 
@@ -220,6 +224,19 @@ def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
             "[...document.querySelectorAll('.scroll, pre, .formula')].some((e) => e.scrollWidth > e.clientWidth)"
         )
         assert page.locator("img").first.evaluate("(each) => each.clientWidth") >= 500  # readable, in its frame
+
+
+def test_on_a_phone_a_table_shows_whose_a_number_is_the_number_and_the_answer(opened):
+    """Side by side within 390 pixels, nothing scrolled; what agrees is a button away, and in the file either way."""
+    page, _ = opened("alone/compare-REML.html", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    table = page.locator("table:has(th:text-is('lme4')):has(.answered)").first
+    assert table.locator("tbody tr:visible").count() == 0
+    page.get_by_role("button", name=re.compile("^Show 9 rows that agree")).first.click()
+    row = table.locator("tbody tr").nth(4)
+    for place in (row.locator("th").first, row.locator(".number:visible").first, row.locator(".answered")):
+        box = place.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert row.locator("th").first.inner_text().split("\n") == ["standard error", "Days"]
 
 
 @pytest.mark.parametrize("width", [1280, 1920])
@@ -503,7 +520,8 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
     """Within the site every file is there, and in it the place that a link names."""
     anchors, links = {}, []
     page, _ = opened(PAGES[0])
-    for path in PAGES:
+    datasets = [str(path.relative_to(built)) for path in (built / "reports" / "datasets").glob("*.html")]
+    for path in dict.fromkeys([*PAGES, *datasets]):
         page.goto((built / path).as_uri())
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids)), path

@@ -6,18 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
-
 from concord.agreement.comparison import Comparison
 from concord.cases import certified, fits, notation
-from concord.data.datasets import ColumnRecord, Dataset
+from concord.data import description
 from concord.display import table as tables
 from concord.display.media import CASES_TYPE
 from concord.display.vector import vector
 from concord.engines.engine import party
 from concord.listing import Condemned, Listings, Written
 from concord.models.model import Model
-from concord.plots.observations import observations
+from concord.plots.observations import PAGE, observations
 from concord.reference import reference
 from concord.reference.record import Record
 from concord.vocabulary import LANGUAGES, METHODS
@@ -54,13 +52,9 @@ class Collection(tables.Shown):
         all_models = [comparisons[0].model for comparisons in models.values()]
         dataset = all_models[0].dataset
         figure = observations(all_models)
-        told = {name: getattr(dataset, name) for name in _TOLD}
         return {
-            **told,
-            "rows": len(dataset.frame),
-            "columns": [_column(name, column, dataset) for name, column in dataset.columns.items()],
-            "csv": (dataset.place / f"{dataset.id}.csv").read_text(encoding="utf-8") if dataset.place else "",
-            "picture": {"svg": vector(figure), "alt": figure.alt},  # type: ignore[attr-defined]
+            **description.of(dataset),
+            "picture": {"svg": vector(figure, PAGE), "alt": figure.alt},  # type: ignore[attr-defined]
             "models": [self._model(comparisons) for comparisons in models.values()],
         }
 
@@ -71,6 +65,7 @@ class Collection(tables.Shown):
         known = {method: certified.as_record(record) for method, record in records.items() if record is not None}
         first = next((record for record in records.values() if record is not None), None)
         keys = [row[:3] for row in certified.quantities(first)] if first else []
+        quantities = [{"key": list(key), "symbol": signs[key][0], "name": signs[key][1]} for key in keys]
         return {
             "id": model.id,
             "name": model.name,
@@ -81,7 +76,7 @@ class Collection(tables.Shown):
             "equations": notation.equations(model),
             "groups": [[term.group, len(term.levels)] for term in model.design.terms],
             "observations": len(model.design.y),
-            "keys": [{"key": list(key), "symbol": signs.get(key, "")} for key in keys],
+            "quantities": quantities,
             "certified": known,
             "comparisons": [_compared(each, records[each.model.method]) for each in comparisons],
             "code": {
@@ -105,20 +100,6 @@ class Collection(tables.Shown):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(), CASES_TYPE: self.record()}
-
-
-_TOLD = ("id", "title", "measured", "source", "version", "citation", "licence", "sha256")
-
-
-def _column(name: str, column: ColumnRecord, dataset: Dataset) -> dict[str, Any]:
-    values = dataset.frame[name]
-    if pd.api.types.is_numeric_dtype(values):
-        span = f"{values.min():.6g} to {values.max():.6g}"
-    else:
-        levels = list(values.cat.categories) if isinstance(values.dtype, pd.CategoricalDtype) else sorted(set(values))
-        span = f"{len(levels)} levels: {', '.join(map(str, levels))}"
-    said = {"name": name, "type": column.type, "unit": column.unit or "", "meaning": column.meaning}
-    return {**said, "values": span, "missing": int(values.isna().sum())}
 
 
 def _compared(comparison: Comparison, record: Record | None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from concord.models.model import Model
 from concord.models.parameters import entries
 from concord.plots.style import listed
 
+Key = tuple[str, str, str]
+
 INTERCEPT = "(Intercept)"
 WRITTEN = 6
 """So many fixed effects are written out; more are written as a sum."""
@@ -30,22 +32,28 @@ def equations(model: Model) -> list[str]:
     ]
 
 
-def symbols(design: Design) -> dict[tuple[str, str, str], str]:
-    """The sign of every quantity in the equations, by its effect, group and term."""
-    signs = {("fixed", "", name): rf"\beta_{{{k}}}" for k, name in enumerate(design.names)}
-    signs |= {("std_error", "", name): rf"\mathrm{{SE}}(\hat\beta_{{{k}}})" for k, name in enumerate(design.names)}
+def symbols(design: Design) -> dict[Key, tuple[str, str]]:
+    """The sign of every quantity in the equations, and what it is called, by its effect, group and term."""
+    signs: dict[Key, tuple[str, str]] = {("loglik", "", "logLik"): (r"\log L", "log-likelihood")}
+    for k, name in enumerate(design.names):
+        signs["fixed", "", name] = rf"\beta_{{{k}}}", name
+        signs["std_error", "", name] = rf"\mathrm{{SE}}(\hat\beta_{{{k}}})", f"standard error of {name}"
     for letter, term in _lettered(design):
+        by = ("ran_pars", term.group)
         for i, j in entries(len(term.names)):
+            one, other = term.names[i], term.names[j]
             if i == j:
                 at = _at(letter, i, term)
-                signs["ran_pars", term.group, f"var__{term.names[i]}"] = rf"\sigma_{{{at}}}^2"
-                signs["ran_pars", term.group, f"sd__{term.names[i]}"] = rf"\sigma_{{{at}}}"
+                signs[*by, f"var__{one}"] = rf"\sigma_{{{at}}}^2", f"variance of {one} by {term.group}"
+                signs[*by, f"sd__{one}"] = rf"\sigma_{{{at}}}", f"standard deviation of {one} by {term.group}"
             else:
-                pair, at = f"{term.names[i]}.{term.names[j]}", f"{letter}{i}{j}"
-                signs["ran_pars", term.group, f"cov__{pair}"] = rf"\sigma_{{{at}}}"
-                signs["ran_pars", term.group, f"cor__{pair}"] = rf"\rho_{{{at}}}"
+                at, what = f"{letter}{i}{j}", f"of {one} and {other} by {term.group}"
+                signs[*by, f"cov__{one}.{other}"] = rf"\sigma_{{{at}}}", f"covariance {what}"
+                signs[*by, f"cor__{one}.{other}"] = rf"\rho_{{{at}}}", f"correlation {what}"
     residual = ("ran_pars", "Residual")
-    return signs | {(*residual, "var__Observation"): r"\sigma^2", (*residual, "sd__Observation"): r"\sigma"}
+    signs[*residual, "var__Observation"] = r"\sigma^2", "residual variance"
+    signs[*residual, "sd__Observation"] = r"\sigma", "residual standard deviation"
+    return signs
 
 
 def words(model: Model) -> list[str]:

@@ -4,6 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["arrow", "datasets", "delimited", "rds"],
+    submodules=["arrow", "datasets", "delimited", "description", "rds"],
     submod_attrs={"tables": ["read"], "source": ["SourceError"], "datasets": ["DatasetError"]},
 )

@@ -18,7 +18,7 @@ import concord.display
 import concord.reports
 from concord import checkout, files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
-from concord.reports import cell_origins, front, page, places
+from concord.reports import beginning, cell_origins, dataset_pages, front, places
 from concord.reports.notebooks import OWN_TABLE
 from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
@@ -64,6 +64,9 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
     for name, table in tables.items():
         files.write(output / name, concord.display.records.as_csv(table))
     folder = checkout.path("notebooks") if checkout.root() else None
+    datasets = dataset_pages.pages((notebook for _, notebook in notebooks), _rows(_shown(notebooks)))
+    for place, content in datasets.items():
+        files.write(output / "reports" / place, content)
     pages = {path.stem for path in (output / "reports" / places.FOLDER).glob("*.html")}
     # Without the page of findings its cards would lead nowhere
     findings = front.findings(folder) if (output / "reports" / front.FINDINGS_PAGE).is_file() else []
@@ -230,7 +233,7 @@ def _reports(notebooks: Sequence[Kept], began: datetime) -> list[tuple[str, list
             for word in _words(fits):
                 verdicts[word] = verdicts.get(word, 0) + 1
         earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
-        told = {"title": page.headline(notebook) or about["name"], "verdicts": verdicts, "earlier": earlier}
+        told = {"title": beginning.headline(notebook) or about["name"], "verdicts": verdicts, "earlier": earlier}
         runs.setdefault(about["name"], []).append({**about, **told})
     by_method = {
         name: sorted(of_name, key=lambda run: _rank(run["method"] or "", vocabulary.METHODS))

@@ -6,7 +6,7 @@ import re
 
 from nbformat import NotebookNode
 
-from concord.display.media import MEDIA_TYPE
+from concord.display.media import CASES_TYPE, MEDIA_TYPE
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -74,8 +74,9 @@ def settle(notebook: NotebookNode) -> None:
         if cell.cell_type != "code":
             continue
         for output in cell.outputs:
-            output.get("data", {}).pop(MEDIA_TYPE, None)  # holds how long each fit took
-            output.get("metadata", {}).pop(MEDIA_TYPE, None)
+            for media_type in (MEDIA_TYPE, CASES_TYPE):  # which hold how long each fit took, and its last digits
+                output.get("data", {}).pop(media_type, None)
+                output.get("metadata", {}).pop(media_type, None)
             if output.output_type == "error":
                 output.traceback = [plain_paths(ANSI.sub("", line)) for line in output.traceback]
         cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
