@@ -103,7 +103,7 @@ def _extent(checks: Checks) -> str:
     if checks.proved != "global":
         return f"It is the best found from {checks.starts} starts. Not proved: {checks.not_proved}."
     boxes = f"; {checks.boxes} boxes" if checks.boxes else ""
-    return f"That no better optimum exists anywhere is proved too: {checks.method}{boxes}."
+    return f"No better optimum exists anywhere, and that is proved. How: {checks.method}{boxes}."
 
 
 def as_record(record: Record) -> dict[str, Any]:

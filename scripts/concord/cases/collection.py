@@ -15,7 +15,7 @@ from concord.display.vector import vector
 from concord.engines.engine import party
 from concord.listing import Condemned, Listings, Written
 from concord.models.model import Model
-from concord.plots.observations import observations
+from concord.plots.observations import PAGE, observations
 from concord.reference import reference
 from concord.reference.record import Record
 from concord.vocabulary import LANGUAGES, METHODS
@@ -54,7 +54,7 @@ class Collection(tables.Shown):
         figure = observations(all_models)
         return {
             **description.of(dataset),
-            "picture": {"svg": vector(figure), "alt": figure.alt},  # type: ignore[attr-defined]
+            "picture": {"svg": vector(figure, PAGE), "alt": figure.alt},  # type: ignore[attr-defined]
             "models": [self._model(comparisons) for comparisons in models.values()],
         }
 

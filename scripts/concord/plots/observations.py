@@ -14,7 +14,9 @@ from concord.models.model import Model
 from concord.plots.style import GREY, axis_text, in_unit, label_axes, listed, plain, subplots
 
 MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#B07A00", "v"), ("#5C7CFA", "P"))
-"""A colour and a marker a level: each can be told from the others by either, on a light ground and on a dark one."""
+"""A colour and a marker a level: each can be told from the others by either."""
+PAGE = dict(zip((colour for colour, _ in MARKS), ("python", "r", "agree", "name", "bad", "soft"), strict=True))
+"""The page's names of colours that take their place there, on a light ground and on a dark one."""
 
 
 def observations(models: Sequence[Model]) -> Figure:
@@ -61,12 +63,11 @@ def _lines(model: Model, x: str) -> Figure:
     for code in range(len(term.levels)):
         one = table[term.codes == code].sort_values(x, kind="stable")
         level = levels.index(one[parted].iloc[0]) if parted else 0
-        color, marker = MARKS[level] if parted else (GREY, "")
+        color, marker = MARKS[level] if parted else ("black", "")
         label = f"{parted} {levels[level]}" if parted and level not in met else None
         met.add(level)
-        axes.plot(
-            one[x], one[y], color=color, marker=marker, markersize=3, linewidth=0.8, alpha=0.6, label=plain(label or "")
-        )
+        strength = {"linewidth": 0.8, "alpha": 0.6 if parted else 0.35}
+        axes.plot(one[x], one[y], color=color, marker=marker, markersize=3, **strength, label=plain(label or ""))
     mean = table.groupby(x)[y].mean()
     units = _unit(model, x), _unit(model, y)
     alt = f"Line chart of {in_unit(y, units[1])} over {in_unit(x, units[0])}, a line for each of {len(term.levels)} "

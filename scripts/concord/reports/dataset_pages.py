@@ -21,7 +21,12 @@ from concord.reports.rendering import render
 from concord.vocabulary import LETTERS, METHODS, SETTINGS
 
 _DOI = re.compile(r"doi:(10\.\d{4,}/[^\s;,]*[^\s;,.])")
-KINDS = {"loglik": "Log-likelihood", "fixed": "Fixed effects", "std_error": "Standard errors", "ran_pars": "Variances"}
+KINDS = {
+    "loglik": "Log-likelihood",
+    "fixed": "Fixed effects",
+    "std_error": "Standard errors",
+    "ran_pars": "(Co)variances",
+}
 """The kinds of quantities, by a certified one's effect."""
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
+from collections.abc import Iterable
 from urllib.parse import quote
+
+from concord import checkout
+from concord.data import datasets
 
 FOLDER = "datasets"
 
@@ -15,3 +21,31 @@ def dataset_page(dataset: str) -> str:
 def model_page(model: str) -> str:
     """The address of a model, whose id is its anchor: ``datasets/sitka.html#sitka-random_slope``."""
     return f"{dataset_page(model.partition('-')[0])}#{quote(model, safe='')}"
+
+
+def models() -> list[str]:
+    """The ids of the models that have a place: those of the checkout's catalogue, if there is one."""
+    if checkout.root() is None:
+        return []
+    return [f"{id}-{name}" for id in datasets.catalogue() for name in datasets.load(id).models]
+
+
+def linked(content: str, models: Iterable[str]) -> str:
+    """A page whose tables lead from a model to its place: from a cell that is its id, and from a caption that begins
+    with it.
+
+    Parameters
+    ----------
+    content : HTML
+    models : the ids of those that have a place
+    """
+    places = {html.escape(model): model_page(model) for model in models}
+    ids = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
+    if not ids:
+        return content
+
+    def link(match: re.Match[str]) -> str:
+        return f'{match[1]}<a href="{places[match[2]]}">{match[2]}</a>'
+
+    content = re.sub(rf"(<t[hd][^>]*>)({ids})(?=</t[hd]>)", link, content)
+    return re.sub(rf"(<caption[^>]*><strong>)({ids})(?=[,<])", link, content)
