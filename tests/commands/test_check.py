@@ -24,6 +24,7 @@ from concord.commands import baseline, checked_model, junit, markdown, team_file
 from concord.commands.baseline import Baseline
 from concord.commands.cli import main, parser
 from concord.data import datasets
+from concord.engines import remote
 from concord.engines.answers import Answer
 from concord.errors import InputError
 from concord.session import Inquiry
@@ -71,6 +72,12 @@ def first(place):
 @pytest.fixture(scope="module")
 def recorded(first, place) -> Baseline:
     return baseline.read(place / "baseline.json")
+
+
+@pytest.fixture
+def kept_processes(monkeypatch):
+    """The engines' processes go on where the command, called here, would end them: the next call needs no new ones."""
+    monkeypatch.setattr(checked_model, "stop_workers", lambda: None)
 
 
 # ---- one model's failure is its own
@@ -140,7 +147,7 @@ def test_the_summary_is_a_table_with_what_is_not_as_expected(first, place):
     assert re.search(r"Versions: Python 3\.\d+\.\d+, .*statsmodels .*R \d", text)
 
 
-def test_what_was_declared_passes_and_what_is_better_than_declared_does_not(place, capsys):
+def test_what_was_declared_passes_and_what_is_better_than_declared_does_not(place, capsys, kept_processes):
     """Dyestuff2's variance of zero: MixedLM's default stops 5.6e-5 below it by ML, and reaches it by REML.
 
     A file that was written before there was the word imprecise says short of it; only strictly is that another one.
@@ -162,7 +169,7 @@ def test_what_was_declared_passes_and_what_is_better_than_declared_does_not(plac
     assert "2 of 3 comparisons as expected, 1 not" in (place / "d.md").read_text()
 
 
-def test_a_line_that_nothing_explains_is_not_as_expected(place, capsys, monkeypatch):
+def test_a_line_that_nothing_explains_is_not_as_expected(place, capsys, monkeypatch, kept_processes):
     """lme4's random effects a tenth off, where a table or a picture would show them: the verdicts agree, and it is not
     all well. Without details nobody looks, and says so.
     """
@@ -192,7 +199,7 @@ def test_a_line_that_nothing_explains_is_not_as_expected(place, capsys, monkeypa
     assert team_file.read(place / "off.toml")[0].details
 
 
-def test_a_want_of_precision_fails_only_strictly_and_is_never_hidden(place, capsys):
+def test_a_want_of_precision_fails_only_strictly_and_is_never_hidden(place, capsys, kept_processes):
     datasets.load("dyestuff2").frame.to_csv(place / "data" / "dye.csv", index=False)
     model = '[[models]]\nname = "dye"\ndata = "data/dye.csv"\nformula = "Yield ~ 1 + (1 | Batch)"\nmethod = "ML"\n'
     (place / "mild.toml").write_text("details = false\n" + model)
@@ -217,6 +224,7 @@ def test_one_model_that_cannot_be_used_is_an_error_and_stops_no_other(place, rec
     (place / "typo.toml").write_text("details = false\n" + UNUSABLE + MISSING + GROWTH)
     files = ["--junit-xml", place / "t.xml", "--summary", place / "t.md", "--baseline", place / "then.json"]
     assert main(["check", str(place / "typo.toml"), *map(str, files)]) == 2
+    assert not remote._workers
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("[1/4] typo, REML: error: ") and "did you mean 'Days'?" in lines[0]
     assert lines[1] == (

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -44,14 +45,6 @@ def asked():
     made = Inquiry("sleepstudy", SLOPE)
     made.compare("default")
     return made
-
-
-@pytest.fixture
-def fresh_workers():
-    """Workers that are started in this test, and none that others go on using."""
-    remote.stop_workers()
-    yield
-    remote.stop_workers()
 
 
 def test_both_engines_give_what_they_give_in_this_process(asked):
@@ -109,23 +102,22 @@ def test_what_cannot_be_used_is_one_line(case):
     assert what in str(caught.value) and "\n" not in str(caught.value)
 
 
-def answers_or_sleeps(model: models.Model, engine: str, settings: str):
+def answers_or_sleeps(doomed: str, model: models.Model, engine: str, settings: str):
     """In an engine's process: what is answered there; one engine does not come to an end."""
-    if engine == os.environ["DOOMED"]:
+    if engine == doomed:
         time.sleep(600)
     return answers_as_ever(model, engine, settings)
 
 
-def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fresh_workers, monkeypatch):
+def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(monkeypatch):
     """MixedLM is stopped after a small part of the time given; lme4's answer stands, and is at the optimum."""
     waited = remote.Asked.answer
 
     def impatient(asked: remote.Asked, timeout: float | None = None):
         return waited(asked, timeout / 200 if asked.engine == "statsmodels" else timeout)
 
-    monkeypatch.setattr(remote, "_answer", answers_or_sleeps)
+    monkeypatch.setattr(remote, "_answer", partial(answers_or_sleeps, "statsmodels"))
     monkeypatch.setattr(remote.Asked, "answer", impatient)
-    monkeypatch.setenv("DOOMED", "statsmodels")
     made = Inquiry("sleepstudy", SLOPE, engine_timeout=100.0)
     comparison = made.compare()
     (absent,) = comparison.absent
@@ -143,9 +135,9 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_judged(fres
     assert made.sweep(1e9) == said
 
 
-def answers_or_dies(model: models.Model, engine: str, settings: str):
+def answers_or_dies(doomed: str, model: models.Model, engine: str, settings: str):
     """In an engine's process: what is answered there; one engine dies of it."""
-    if engine == os.environ["DOOMED"]:
+    if engine == doomed:
         os.kill(os.getpid(), signal.SIGKILL)
     return answers_as_ever(model, engine, settings)
 
@@ -154,10 +146,9 @@ answers_as_ever = remote._answer
 
 
 @pytest.mark.parametrize("engine", ["statsmodels", "lme4", "nlme"])
-def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine, fresh_workers, monkeypatch, asked):
+def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine, monkeypatch, asked):
     """The others' answers are theirs, and the next question has a new process."""
-    monkeypatch.setattr(remote, "_answer", answers_or_dies)
-    monkeypatch.setenv("DOOMED", engine)
+    monkeypatch.setattr(remote, "_answer", partial(answers_or_dies, engine))
     answers = {each.engine: each for each in asked.answers("default")}
     assert list(answers) == ["statsmodels", "lme4", "nlme"]
     dead = answers.pop(engine)
@@ -168,8 +159,9 @@ def test_an_engine_whose_process_dies_takes_no_other_ones_answer_with_it(engine,
     assert asked.compare("default").verdict.word == "agree"
 
 
-def test_an_engine_whose_processes_do_not_live_at_all_is_absent(fresh_workers, monkeypatch, tmp_path, asked):
+def test_an_engine_whose_processes_do_not_live_at_all_is_absent(monkeypatch, tmp_path, asked):
     """Its process dies before it is asked, and the next one too."""
+    remote.worker("statsmodels").stop()
     (tmp_path / "ends_all.py").write_text("import os\nos._exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(engines()["statsmodels"], "preload", ("ends_all",))
@@ -294,7 +286,7 @@ def test_a_line_end_in_a_columns_name_ends_no_comment():
     assert python.startswith("# MixedLM cannot express") and "\n" not in python
 
 
-def test_pictures_and_summaries_outlive_engines_that_were_stopped(fresh_workers, asked):
+def test_pictures_and_summaries_outlive_engines_that_were_stopped(asked):
     """Where an engine was stopped its summary says so; where there is no fit a sentence stands for the picture."""
     comparison = Inquiry("sleepstudy", SLOPE).compare()
     remote.worker("statsmodels").stop()
@@ -362,7 +354,7 @@ def test_settings_that_there_are_not_are_refused_before_anything_is_asked(asked,
         assert str(caught.value) == "settings 'tunde': they are one of default, tuned"
 
 
-def test_an_answer_about_another_table_is_not_taken(fresh_workers):
+def test_an_answer_about_another_table_is_not_taken():
     """The table was changed in place: the model's design is that of the table as it was."""
     made = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)")
     made.model.frame.loc[0, "y"] += 1.0
@@ -387,7 +379,8 @@ def test_a_fingerprint_is_of_everything_that_an_answer_depends_on(asked):
     assert len(known) == 1 + len(tables) + len(others)
 
 
-def test_a_fit_whose_process_has_ended_is_gone_and_no_other_one_answers_for_it(fresh_workers):
+def test_a_fit_whose_process_has_ended_is_gone_and_no_other_one_answers_for_it():
+    remote.stop_workers()
     first = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare()
     for engine in ("statsmodels", "lme4", "nlme"):
         remote.worker(engine).stop()
@@ -402,7 +395,7 @@ def test_a_fit_whose_process_has_ended_is_gone_and_no_other_one_answers_for_it(f
     assert all(len(fit.random_effects) for fit in second.fits)
 
 
-def test_one_engines_fit_is_not_asked_of_another_engines_process(fresh_workers):
+def test_one_engines_fit_is_not_asked_of_another_engines_process():
     """Even of a process that has made a fit by the same number."""
     comparison = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)").compare()
     with pytest.raises(remote.StrayAnswer):

@@ -26,7 +26,7 @@ from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.precise import Precise
-from concord.models.design import Design
+from concord.models.design import Design, DesignTerm
 from concord.models.parameters import Parameters
 
 # Random effects of 1e50 times the residuals: so large is not a theta that is worth an evaluation.
@@ -74,6 +74,8 @@ class Likelihood:
     def __init__(self, design: Design, reml: bool) -> None:
         self.design, self.reml = design, reml
         n, p = len(design.X), int(design.X.shape[1])
+        if type(self) is Likelihood and any(term.structure for term in design.terms):
+            raise LikelihoodError("it is not there where a covariance matrix has a structure such as cs or ar1")
         if not all(np.isfinite(array).all() for array in (design.y, design.X, *(term.matrix for term in design.terms))):
             raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
@@ -92,9 +94,9 @@ class Likelihood:
         self.whiteners: list[Matrix] = []
         whitened: list[Matrix] = []
         for term in design.terms:
-            columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
-            self.whiteners.append(R / np.sqrt(n))
-            whitened.append(columns * np.sqrt(n))
+            columns, whitener = self._whitened(term)
+            self.whiteners.append(whitener)
+            whitened.append(columns)
         self.shape = search.Shape([len(term.names) for term in design.terms])
         self.m = self.shape.m
         table = np.column_stack([orthonormal, residuals / self.scale])
@@ -175,6 +177,22 @@ class Likelihood:
         LikelihoodError : one of them is not a covariance matrix
         """
         return self._defined(self._theta(relative, 1.0))
+
+    def directions(self, theta: Vector) -> list[tuple[int, Matrix]]:
+        """For every coordinate of theta the term, and the derivative of its factor, shape (q, q)."""
+        moves = []
+        for term, (size, (rows, columns)) in enumerate(zip(self.shape.sizes, self.shape.triangles, strict=True)):
+            for row, column in zip(rows, columns, strict=True):
+                unit = np.zeros((size, size))
+                unit[row, column] = 1.0
+                moves.append((term, unit))
+        return moves
+
+    def _whitened(self, term: DesignTerm) -> tuple[Matrix, Matrix]:
+        """A term's columns in whitened coordinates, shape (n, q), and the way there from its effects, shape (q, q)."""
+        columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
+        root = math.sqrt(len(columns))
+        return columns * root, R / root
 
     @staticmethod
     def _defined(theta: Vector | None) -> Vector:
