@@ -246,7 +246,7 @@ def by_lmer(formula: str, data: pd.DataFrame, control: str = "lme4::lmerControl(
     return r.call(r.interface().evalr(BY_LMER), formula, data, r.interface().evalr(control))
 
 
-def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
+def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name(make_model):
     """What lme4 fits by us() and diag() is a fit of the same model in the old notation; a cs() term is none of it."""
     if versions.outside({"lme4": ">=2.0"}):
         pytest.skip("lme4 1 has no structures")
@@ -261,6 +261,12 @@ def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
         np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], atol=0.05)
     with pytest.raises(EngineError, match="has the covariance structure cs"):
         ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + cs(Days | Subject)", model.frame), model)
+    structured = make_model(model.frame, "Reaction ~ Days + cs(Days | Subject)", "ML")
+    with pytest.raises(EngineError, match="has the covariance structure us"):
+        ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + (Days | Subject)", model.frame), structured)
+    with pytest.raises(EngineError, match="has the covariance structure homcs"):
+        given = by_lmer("Reaction ~ Days + cs(Days | Subject, hom = TRUE)", model.frame)
+        ENGINES["lme4"].from_native(given, structured)
 
 
 STRUCTURED = ["cs(0 + Machine | Worker)", "cs(0 + Machine | Worker, hom = TRUE)", "ar1(0 + Machine | Worker)"]

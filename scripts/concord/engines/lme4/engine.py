@@ -261,13 +261,15 @@ def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
     """
     left = list(terms)
     covariances, codings = [], []
+    known = {term.structure for term in model.design.terms}
+    for part in terms:
+        if part.structure not in known:
+            shown = f"({', '.join(part.columns)} | {part.group})"
+            raise EngineError(f"the lmer fit's {shown} has the covariance structure {part.structure or 'us'}")
     for term in model.design.terms:
         wanted = f"({', '.join(term.names)} | {term.group})"
         same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
-        other = [part.structure for part in same if part.structure != term.structure]
         same = [part for part in same if part.structure == term.structure]
-        if other and not same:
-            raise EngineError(f"the lmer fit's {wanted} has the covariance structure {other[0] or 'us'}")
         if not same:
             raise EngineError(f"the lmer fit has no random term {wanted}")
         recoded = [(part, between(part.matrix.reshape(len(part.codes), -1), term.matrix)) for part in same]
