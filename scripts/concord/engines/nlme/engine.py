@@ -150,6 +150,8 @@ class _Form:
 def _form(model: Model) -> _Form:
     formula = model.formula
     shown = " + ".join(map(str, formula.random))
+    if formula.structured:
+        raise engine.CannotExpress("nlme", f"{formula.structured}, or not in a way that is written here")
     for name in formula.variables:
         # nlme pastes the names of variables into a text and has R run it.
         if not re.fullmatch(r"[^\W\d_][\w.]*", name) or syntax.quoted(name) == f"`{name}`" and name.isascii():
