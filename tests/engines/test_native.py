@@ -298,7 +298,7 @@ def test_a_structured_term_is_judged_where_lme4_has_it_and_named_where_not(term,
 
 
 def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():
-    """With autoscale lme4 2.1.0 itself states effects of scaled columns beside standard errors of unscaled ones."""
+    """With autoscale lme4 2.1.0 itself states one scaled column's effect beside the standard error of the unscaled."""
     if versions.outside({"lme4": ">=2.0"}):
         pytest.skip("lme4 1 scales nothing")
     model = models.get("dietox-random_slope", "ML")

@@ -275,5 +275,6 @@ class Summary(tables.Shown):
             notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
         differ = int(table[quantities.DIFFER].sum())
         word = f"{quantities.DIFFER}, " if differ else ""
-        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {differ} that nothing explains"
+        explained = f"{differ} that nothing explains" if differ else "every one explained"
+        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {explained}"
         return head, ["section", *table.columns], rows, 1, notes

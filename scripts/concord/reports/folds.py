@@ -12,9 +12,9 @@ from typing import Any
 
 from bs4 import BeautifulSoup, Tag
 
-_ANSWERS = ("agree?", "verdict")
+_ANSWERS = ("same?", "verdict")
 """The columns in which a table says of every row whether it agrees."""
-AGREEING = ("agree", "✓", "by definition", "same", "defined otherwise, same number here")
+AGREEING = re.compile("agree|✓|same|defined otherwise, same number here|differs by definition.*")
 NOTES = 400
 """So many characters of notes stand open under a table."""
 # A package's own code: what a reader came to see.
@@ -63,7 +63,7 @@ def mark(table: Tag) -> None:
             continue
         cell = cells[column]
         cell["class"] = " ".join(filter(None, [*cell.get_attribute_list("class"), "answered"]))
-        agrees = cell.get_text(" ", strip=True) in AGREEING and (heads[column] in _ANSWERS or whole)
+        agrees = AGREEING.fullmatch(cell.get_text(" ", strip=True)) is not None and (heads[column] in _ANSWERS or whole)
         if "expected" in heads:
             agrees = cells[heads.index("expected")].get_text(strip=True).startswith("yes")
         if agrees and row.parent is not None and row.parent.name == "tbody":
@@ -75,13 +75,14 @@ def fold_notes(soup: BeautifulSoup) -> None:
     for table in soup.select("table.concord"):
         notes = []
         for after in table.find_next_siblings():
-            if after.name != "p":
+            if after.name not in ("p", "ol"):
                 break
             notes.append(after)
         if sum(len(note.get_text()) for note in notes) > NOTES:
             details = soup.new_tag("details", attrs={"class": "notes"})
             summary = soup.new_tag("summary")
-            summary.string = f"{len(notes)} note{'s' * (len(notes) > 1)} on this table"
+            count = sum(len(note.find_all("li")) or 1 for note in notes)
+            summary.string = f"{count} note{'s' * (count > 1)} on this table"
             details.append(summary)
             notes[0].insert_before(details)
             for note in notes:

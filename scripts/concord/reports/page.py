@@ -157,7 +157,9 @@ def _headed(table: Tag) -> None:
             spans = "colspan" if above else "rowspan"
             cell["scope"] = ("col" if above else "row") + ("group" if int(str(cell.get(spans, "1"))) > 1 else "")
     for cell in table.find_all(["td", "th"]):
-        if _NUMBER.fullmatch(cell.get_text(strip=True)):
+        # Beside a number may stand the mark of a note, and below it what it is held to
+        text = next(cell.stripped_strings, "") if cell.find(["sup", "small"]) else cell.get_text(strip=True)
+        if _NUMBER.fullmatch(text):
             cell["class"] = "number"
 
 

@@ -115,7 +115,8 @@ describe <- function(fit) {
     y = as.numeric(lme4::getME(fit, "y")),
     X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
-    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back and its fixef() not.
+    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back, and its fixef() too,
+    # but not where it is one column.
     fixed = fit@beta,
     vcov = if (is.null(attr(fit@pp$X, "scaled:scale"))) unname(as.matrix(vcov(fit))) else sigma(fit)^2 * fit@pp$unsc(),
     terms = unlist(unname(Map(function(group, columns, matrix, codes, covariance, structure) {

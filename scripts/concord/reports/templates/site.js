@@ -8,6 +8,8 @@
   function exact(cell) {
     if (cell.dataset.exact !== undefined) return cell.dataset.exact;
     const data = cell.querySelector("data");
+    // Beside a number may stand the mark of a note, and below it what it is held to
+    if (cell.querySelector("small, sup")) return cell.firstChild.value ?? text(cell.firstChild);
     return data && text(data) === text(cell) ? data.value : text(cell);
   }
 
