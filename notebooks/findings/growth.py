@@ -40,7 +40,7 @@ def mended(self, params, profile_fe=True):
 MixedLM.score = mended
 right, less = fit()
 short = right.llf - default.llf
-print(f"{groups} groups of 10: {short:.1f} log-likelihood units below the optimum, converged: {default.converged}")
+print(f"{groups} groups of 10: {short:.1f} log-likelihood units below the optimum")
 print(f"mended: converged: {right.converged}")
 if groups > 1000:
     print(f"{seconds:.0f} s; mended, {less:.0f} s")

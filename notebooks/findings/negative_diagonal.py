@@ -38,7 +38,7 @@ psi = np.cov(np.array([b for b, _ in groups]).T) - scale * np.linalg.inv(Z.T @ Z
 highest = made.loglike(MixedLMParams.from_components(np.zeros(2), cov_re=psi / scale))
 
 short = float(highest - fit.llf)
-print(f"default fit: {short:.1f} log-likelihood units below the optimum; converged: {fit.converged}")
+print(f"default fit: {short:.1f} log-likelihood units below the optimum")
 
 # The mend: the sign of a column of L whose diagonal entry is negative belongs to the derivatives in that column.
 score = MixedLM.score

@@ -41,11 +41,12 @@ from concord.models.model import Model, ModelError
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.reference.record import told
-from concord.vocabulary import METHODS, SETTINGS
+from concord.vocabulary import AGREE, METHODS, SETTINGS
 
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
+ALL_ONE = "No picture: the fits agree, and so do their predicted random effects, line upon line."
 
 
 class Inquiry(tables.Shown):
@@ -196,8 +197,10 @@ class Inquiry(tables.Shown):
 
     def caterpillar(self, comparison: Comparison) -> Any:
         """The predicted random effects of the engines and the independent ones, as a picture; or a sentence, where none
-        could hold them.
+        could hold them, and where the fits agree: all lines would be one.
         """
+        if comparison.verdict.word == AGREE:
+            return ALL_ONE
         levels = max(len(term.levels) for term in self.model.design.terms)
         if levels > CATERPILLAR:
             return f"No picture: {levels} levels do not fit into one of at most {CATERPILLAR}."
@@ -232,7 +235,11 @@ class Inquiry(tables.Shown):
         return concord.plots.profiles.deviance(curves, account.level)
 
     def bland_altman(self, comparison: Comparison) -> Any:
-        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence."""
+        """Predicted random effects of two packages, their mean and their difference, as a picture; or a sentence, also
+        where the fits agree: the difference would be rounding.
+        """
+        if comparison.verdict.word == AGREE:
+            return ALL_ONE
         if len(comparison.parties) < 2:
             return "No picture: two fits are needed to compare their random effects."
         return concord.plots.random_effects.bland_altman(comparison)

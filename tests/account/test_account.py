@@ -49,7 +49,7 @@ def test_every_section_has_lines_and_nothing_is_unexplained(sleepstudy):
     assert summary.table[quantities.DIFFER].sum() == 0 == summary.table[quantities.ALONE].sum()
     assert summary.table[quantities.DEFINITION].sum() > 0 < summary.table[quantities.AGREE].sum()
     shown = repr(summary)
-    assert shown.startswith("sleepstudy-random_slope, REML, tuned settings: ") and "0 that nothing explains" in shown
+    assert shown.startswith("sleepstudy-random_slope, REML, tuned settings: ") and "lines, every one explained" in shown
     assert len(sleepstudy.everything.lines) == summary.table.to_numpy().sum()
     assert {row["model"] for row in sleepstudy.everything.record()} == {"random_slope"}
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 
 from concord.account import line as quantities
 from concord.account.definitions import Definition
@@ -14,6 +15,7 @@ from concord.agreement.comparison import Disagreement
 from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, collect_quantities
+from concord.display.table import render_html
 
 RTOL = 1e-6
 
@@ -176,7 +178,7 @@ def test_one_source_beside_an_independent_value_of_another_definition_is_no_agre
     )
     assert given.verdict == "by definition" and not given.same_definition
     assert "MixedLM (statsmodels): twice the half" in given.reason
-    assert "no" in repr(Sheet("all", [given])).split()
+    assert given.answer == "differs by definition, converted: 1 → 2"
     short = line({"statsmodels": 1.0}, expected={"statsmodels": 1.0}, independent=2.0, short=True)
     assert short.verdict == "another optimum"
     assert line({"statsmodels": 1.0}, expected={"statsmodels": 1.0}, independent=1.0, short=True).verdict == "agree"
@@ -209,7 +211,7 @@ def test_what_cannot_be_a_line_is_refused():
 def test_a_sheet_passes_what_is_explained_and_lists_what_is_not():
     both = {"statsmodels": 2.0, "lme4": 2.0}
     good = [by_definition(), line(both, expected=both)]
-    assert Sheet("all", good).check().counted() == "1 by definition, 1 agree"
+    assert Sheet("all", good).check().counted() == "1 differs by definition; 1 same"
     with pytest.raises(Disagreement, match="nothing was compared"):
         Sheet("none", []).check()
     bad = line({"statsmodels": 2.0, "lme4": 3.0}, group="g", term="x")
@@ -223,8 +225,32 @@ def test_a_sheet_shows_both_questions_and_says_once_how_to_convert():
     shown = repr(Sheet("sizes of all", [by_definition(absent=absent), by_definition(term="b", absent=absent)]))
     assert shown.count("To convert: twice the half is the whole") == 1 == shown.count("nlme gives none")
     header, first = shown.splitlines()[3:5]
-    assert header.split("  ")[-1].strip() == "agree?" and "same definition?" in header
-    assert first.split()[-3:] == ["no", "by", "definition"]
+    assert header.split("  ")[-1].strip() == "same?"
+    assert first.endswith("differs by definition, converted: 1 → 2") and first.count("[1]") == 1 == first.count("[2]")
+
+
+def test_a_number_has_beside_it_what_its_own_definition_gives():
+    """In HTML the package's number, the mark of its note, and below it the independent value by its definition."""
+    given = by_definition(expected={"statsmodels": 1.0000001, "lme4": 2.0}, absent={"nlme": "nlme gives none"})
+    row, note = (
+        BeautifulSoup(render_html(*Sheet("s", [given])._rendered()), "html.parser").select(name)
+        for name in ("tbody tr td", "ol.notes li")
+    )
+    cells = {cell.get_text("|") for cell in row}
+    assert {"1 |1|1", "2|2", "– |2"} <= cells
+    assert len(note) == 2 and row[0].parent.sup["title"] == note[0].get_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"statsmodels": 2.0, "lme4": 2.0}, "defined otherwise, same number here"),
+        ({"statsmodels": 1.0, "lme4": 2.0}, "differs by definition, converted: 1 → 2"),
+    ],
+)
+def test_what_is_defined_otherwise_is_told_with_the_numbers(values, told):
+    """The same number by chance of the data, or the number and what it is by the common definition."""
+    assert by_definition(values=values, expected=values).answer == told
 
 
 def test_within_tolerance_no_digits_of_the_noise_are_shown():

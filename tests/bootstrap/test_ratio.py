@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from concord.bootstrap import ratio_test
+from concord.bootstrap import ratio, ratio_test
 from concord.inference.criteria import NotComparable
+from concord.likelihood.likelihood import LikelihoodError
 from concord.models import model as models
 
 # Dyestuff: 6 batches of 5. Its F is the one that analysis of variance gives (R: anova(lm(Yield ~ Batch, Dyestuff))).
@@ -50,6 +51,23 @@ def test_the_larger_model_may_come_first():
     one, other = ratio_test(small, large, 3), ratio_test(large, small, 3)
     assert one.ratio.statistic == pytest.approx(42.8368, abs=1e-3)
     assert one.drawn.tolist() == other.drawn.tolist() and one.p_value == 0.25
+
+
+def test_a_draw_whose_larger_optimum_was_missed_counts_for_nothing(monkeypatch):
+    """No larger model's optimum is lower than the smaller one's: of such a draw the statistic is not known."""
+    highest, asked = ratio._highest, []
+
+    def lower(model, candidate, response):
+        asked.append(model)
+        return highest(model, candidate, response) - (3.0 if len(asked) == 2 and model else 0.0)
+
+    monkeypatch.setattr(ratio, "_highest", lower)
+    whole = ratio_test(None, models.get("dyestuff-random_intercept"), 3, seed=4)
+    assert len(whole.drawn) == 2 and whole.missed == 1 and np.isfinite(whole.drawn).all()
+    assert whole.p_value == pytest.approx(1 / 3) and "of 1 more draws an optimum was missed" in repr(whole)
+    monkeypatch.setattr(ratio, "_highest", lambda model, candidate, response: -1e3 if model else 0.0)
+    with pytest.raises(LikelihoodError, match="all 2 draws"):
+        ratio_test(None, models.get("dyestuff-random_intercept"), 2)
 
 
 def test_what_means_nothing_is_refused():

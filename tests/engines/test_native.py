@@ -9,8 +9,11 @@ import pandas as pd
 import pytest
 
 from concord import r, versions
+from concord.account import SECTIONS, Account
+from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge
 from concord.engines import tuning
+from concord.engines.answers import answer
 from concord.engines.engine import EngineError
 from concord.models import model as models
 from concord.reference import reference
@@ -243,7 +246,7 @@ def by_lmer(formula: str, data: pd.DataFrame, control: str = "lme4::lmerControl(
     return r.call(r.interface().evalr(BY_LMER), formula, data, r.interface().evalr(control))
 
 
-def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
+def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name(make_model):
     """What lme4 fits by us() and diag() is a fit of the same model in the old notation; a cs() term is none of it."""
     if versions.outside({"lme4": ">=2.0"}):
         pytest.skip("lme4 1 has no structures")
@@ -258,10 +261,44 @@ def test_lmer_fits_with_structured_terms_are_read_or_refused_by_name():
         np.testing.assert_allclose(both["estimate_x"], both["estimate_y"], atol=0.05)
     with pytest.raises(EngineError, match="has the covariance structure cs"):
         ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + cs(Days | Subject)", model.frame), model)
+    structured = make_model(model.frame, "Reaction ~ Days + cs(Days | Subject)", "ML")
+    with pytest.raises(EngineError, match="has the covariance structure us"):
+        ENGINES["lme4"].from_native(by_lmer("Reaction ~ Days + (Days | Subject)", model.frame), structured)
+    with pytest.raises(EngineError, match="has the covariance structure homcs"):
+        given = by_lmer("Reaction ~ Days + cs(Days | Subject, hom = TRUE)", model.frame)
+        ENGINES["lme4"].from_native(given, structured)
+
+
+STRUCTURED = ["cs(0 + Machine | Worker)", "cs(0 + Machine | Worker, hom = TRUE)", "ar1(0 + Machine | Worker)"]
+
+
+@pytest.mark.parametrize("term", [*STRUCTURED, "ar1(0 + Machine | Worker, hom = FALSE)"])
+def test_a_structured_term_is_judged_where_lme4_has_it_and_named_where_not(term, make_model):
+    """lme4 2's own log-likelihood of these is the independent one's top, and nlme's where it has such a matrix too."""
+    model = make_model(models.get("machines-unstructured").frame, f"score ~ Machine + {term}")
+    answers = [answer(model, engine, "tuned") for engine in ("statsmodels", "lme4", "nlme")]
+    comparison = compare(*answers)
+    assert comparison.verdict.word == "cannot express" and term in comparison.verdict.reason
+    told = {absence.engine: absence.reason for absence in comparison.absent}
+    assert f"MixedLM cannot express {term}" in told["statsmodels"]
+    by_nlme = term.startswith("cs") and "hom = TRUE" in term
+    assert by_nlme or f"nlme cannot express {term}" in told["nlme"]
+    account = Account(comparison)
+    assert account.left_out == list(SECTIONS) and not account.unexplained
+    if versions.outside({"lme4": ">=2.0"}):
+        assert told["lme4"].endswith(f"{term}: it has structures of covariance matrices from version 2 on")
+    else:
+        assert "lme4 is at the best optimum" in comparison.verdict.reason
+    fitted = [fit.engine for fit in comparison.fits]
+    assert ("nlme" in fitted) == by_nlme and len(fitted) + len(told) == 3
+    for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True):
+        assert abs(judgement.gap) < 1e-6 and fit.loglik == pytest.approx(comparison.against.loglik, abs=1e-6)
+        said = f"Left out: of {term} there are no independent values beyond the estimates."
+        assert account["checks"].notes == (said,) and comparison.table["ok"].all()
 
 
 def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():
-    """With autoscale lme4 2.1.0 itself states effects of scaled columns beside standard errors of unscaled ones."""
+    """With autoscale lme4 2.1.0 itself states one scaled column's effect beside the standard error of the unscaled."""
     if versions.outside({"lme4": ">=2.0"}):
         pytest.skip("lme4 1 scales nothing")
     model = models.get("dietox-random_slope", "ML")

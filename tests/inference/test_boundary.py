@@ -52,6 +52,13 @@ def test_in_any_layout_it_is_how_often_drawn_forms_say_so(many, reml):
     assert zero_share(layout(codes, x, X), reml) == pytest.approx(drawn, abs=4 * np.sqrt(0.25 / 200_000))
 
 
+@pytest.mark.parametrize("reml", [True, False])
+def test_without_fixed_effects_the_share_is_that_of_sums_of_squares(reml):
+    """y ~ 0 + (1 | g), 6 groups of 5: zero where the groups' mean square is at most all rows', F(6, 24) below 1."""
+    layout_ = layout(np.repeat(np.arange(6), 5), None, np.zeros((30, 0)))
+    assert zero_share(layout_, reml) == pytest.approx(stats.f.cdf(1.0, 6, 24), abs=1e-8)
+
+
 def test_other_random_terms_are_refused():
     design = layout(np.repeat(np.arange(3), 4))
     for terms in ((), design.terms * 2, (replace(design.terms[0], matrix=np.ones((12, 2)), names=("a", "b")),)):

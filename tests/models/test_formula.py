@@ -67,6 +67,21 @@ def test_diag_of_numbers_is_the_double_bar_and_of_a_factor_refused():
 SAME = ("diag(Days | Subject)", "(Days || Subject)")
 
 
+def test_structured_terms_keep_their_columns_and_their_order():
+    """What R makes the columns of is the plain term; the structure stands beside it, as lme4 2 has it by default."""
+    parsed = formulas.parse("y ~ x + (1 | h) + cs(0 + f | factor(g), hom = TRUE) + ar1(x | k) + cs(x | l)")
+    assert [term.structure for term in parsed.random] == ["", "homcs", "homar1", "cs"]
+    assert parsed.structured == "cs(0 + f | g, hom = TRUE) + ar1(x | k) + cs(x | l)"
+    assert formulas.parse("y ~ ar1(x | g, hom = FALSE)").random[0].structure == "ar1"
+    assert formulas.parse("y ~ x + us(x | g)").structured == ""
+
+    def written(structured):
+        return r.from_r(r.call("deparse", formulas.expression(parsed, structured), **{"width.cutoff": 500}))[0]
+
+    assert written(False) == "y ~ x + (1 | h) + (0 + f | g) + (x | k) + (x | l)"
+    assert written(True) == "y ~ x + (1 | h) + cs(0 + f | g, hom = TRUE) + ar1(x | k) + cs(x | l)"
+
+
 def test_a_formula_lists_the_columns_that_it_uses_once_each():
     """Variables are those of response, fixed and random part, functions and numbers not among them."""
     assert formulas.parse("log(y) ~ poly(x, 2) + x:z + (1 + x | a/b)").variables == ("y", "x", "z", "a", "b")
@@ -78,8 +93,16 @@ UNUSABLE = {
     "y ~ x + (1 || )": "it does not parse: unexpected ')'",
     "y ~ x + (1 || g)": "unexpected",
     "": "it does not parse: expected one formula",
-    "y ~ x + cs(x | g)": "cs structures a random term's covariance matrix: MixedLM cannot express it",
-    "y ~ x + ar1(0 + x | g)": "ar1 structures a random term's covariance matrix: MixedLM cannot express it",
+    "y ~ x + toep(x | g)": "toep structures a random term's covariance matrix: neither MixedLM nor lme4 can express it",
+    "y ~ x + homcs(x | g)": "homcs structures a random term's covariance matrix: neither MixedLM nor lme4 can express",
+    "y ~ x + cs(x | g, het = TRUE)": "cs takes one random term here, (columns | group), and hom = TRUE or FALSE",
+    "y ~ x + ar1(x | g, TRUE)": "ar1 takes one random term here, (columns | group), and hom = TRUE or FALSE",
+    "y ~ x + cs(x | g, hom = 1)": "cs takes one random term here, (columns | group), and hom = TRUE or FALSE",
+    "y ~ x + cs(x) + (1 | g)": "cs takes one random term here",
+    "y ~ x * ar1(1 | g)": "ar1 may not stand inside a function",
+    "y ~ x + cs(x | g) + (x || h)": "x || h stands for several terms: beside cs or ar1 write them out",
+    "y ~ x + cs(x | g) + diag(x | h)": "diag(x | h) stands for several terms: beside cs or ar1 write them out",
+    "y ~ x + ar1(x | g/h)": "ar1(x | g/h) stands for several terms: beside cs or ar1 write them out",
     "y ~ x + diag(x | g, hom = TRUE)": "diag takes one random term here, (columns | group), and no option",
     "y ~ x + us(x) + (1 | g)": "us takes one random term here",
     "y ~ x * us(1 | g)": "us may not stand inside a function",

@@ -263,3 +263,14 @@ def test_what_would_show_in_a_notebook_or_in_a_fork_is_not_done_for_it(source, s
     environment = os.environ | forkserver.FORKABLE | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode and said in done.stderr.splitlines()[-1]
+
+
+def test_a_file_of_the_current_folder_is_not_taken_for_the_librarys(tmp_path, monkeypatch, capfd):
+    """The server starts where the batch was started, and its kernels have nothing of that folder either."""
+    (tmp_path / "json.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    with forkserver.start() as address, tempfile.TemporaryDirectory() as folder:
+        forked = kernel(address, folder)
+        assert forked is not None
+        forked.kill()
+    assert capfd.readouterr().err == ""

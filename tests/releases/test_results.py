@@ -157,6 +157,8 @@ def test_what_is_something_else_is_one_line_that_says_how_it_is_made(tmp_path, c
     ("change", "said"),
     [
         (lambda fits: fits.assign(verdict="so so"), "verdict 'so so' is none of agree"),
+        (lambda fits: fits.assign(converged="maybe"), "converged 'maybe' is neither True nor False"),
+        (lambda fits: fits.assign(converged=""), "is neither True nor False"),
         (lambda fits: pd.concat([fits, fits]), "there twice"),
         (lambda fits: fits.assign(run="another"), "not in both, runs and fits"),
         (lambda fits: fits.assign(gap="much"), "much"),

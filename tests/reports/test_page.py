@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
-from concord.display.media import PICTURE_TYPE
+from concord.display.media import MEDIA_TYPE, PICTURE_TYPE
 from concord.errors import InputError
 from concord.reports.exporter import exporter, mathematics
+from concord.reports.folds import plumbing
 from concord.reports.page import accessible, numbers, page
 from support.paths import NOTEBOOKS
 
@@ -109,6 +110,82 @@ def test_every_picture_of_the_committed_notebooks_says_what_it_shows():
 def test_a_formula_that_cannot_be_translated_is_shown_as_written():
     """A reader sees the source rather than nothing, and markup in it stays text."""
     assert mathematics(r"<b>\left(") == r"<code>&lt;b&gt;\left(</code>"
+
+
+def record(verdict: str, settings: str, gap: float, said: str) -> dict:
+    """A comparison as its output carries it."""
+    key = {"dataset": "d", "model": "m", "method": "REML", "settings": settings, "verdict": verdict}
+    python = {"engine": "mixedlm", "language": "Python", "role": "party", "gap": 0.0, "said_so": "silent"}
+    r = {"engine": "lme4", "language": "R", "role": "party", "gap": gap, "said_so": said}
+    return {"fits": [{**key, **python}, {**key, **r}], "estimates": []}
+
+
+def test_a_report_begins_with_question_answer_and_picture():
+    """Under the title: who is off, by how much, whether it said so, with links; then the picture that is tagged so."""
+    outputs = [
+        nbformat.v4.new_output("display_data", {MEDIA_TYPE: record(*told), "text/plain": "x"})
+        for told in (("r short", "default", 14.2, "warned"), ("agree", "tuned", 0.0, "silent"))
+    ]
+    drawn = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    found = BeautifulSoup(
+        made(
+            nbformat.v4.new_markdown_cell("# Who is *right*?\n\nA text."),
+            nbformat.v4.new_code_cell("from concord import models"),
+            nbformat.v4.new_code_cell("compare()", outputs=outputs, id="here"),
+            nbformat.v4.new_code_cell("draw()", outputs=[drawn], id="drawn", metadata={"tags": ["answer"]}),
+        ),
+        "html.parser",
+    )
+    lines = [" ".join(line.get_text().split()) for line in found.select("h1 + ul.answer li")]
+    assert lines == [
+        "R r short d-m, default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
+        "A agree d-m at tuned settings",
+    ]
+    assert {link["href"] for link in found.select(".answer a")} == {"#cell-id=here"}
+    cells = [cell["id"] for cell in found.select("main > .cell")]
+    assert cells.index("cell-id=drawn") == 1 and cells[-1] == "cell-id=drawn-above"
+    assert found.title.get_text() == "Who is right?, REML · Concord"
+
+
+def test_a_page_of_ones_own_model_is_called_after_it():
+    """Formula and file stand in the title; the question follows it."""
+    node = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# Your own model"),
+            nbformat.v4.new_code_cell("formula = 'y ~ x + (1 | g)'", metadata={"tags": ["injected-parameters"]}),
+        ]
+    )
+    node.metadata["concord"] = {**ABOUT, "alone": True, "name": "mine", "anchor": None, "seconds": 1.0}
+    node.metadata["concord"]["finished"] = "2026-01-01T00:00:00+00:00"
+    found = BeautifulSoup(page(node), "html.parser")
+    assert found.h1.get_text() == "mine: y ~ x + (1 | g), REML" == found.title.get_text().removesuffix(" · Concord")
+    assert found.select_one("h1 + p").get_text() == "Your own model"
+
+
+def test_the_packages_code_stands_open_and_concords_is_folded():
+    """What a reader came to see is there; what imports and draws waits; elsewhere nothing is folded."""
+    native = ["m = smf.mixedlm('y ~ x', d)", "%%R\nfit <- lmer(y ~ x)", "x = model.fit()"]
+    own = ["from concord import models", "compare(a, b).check()", "[engine.fit(model) for engine in engines]"]
+    cells = [nbformat.v4.new_code_cell(source) for source in native + own]
+    folded = {cell.source for cell in cells if cell.id in plumbing(cells)}
+    assert folded == set(own) and plumbing(cells[:3]) == set()
+
+
+def test_a_text_is_shown_without_pythons_quotes():
+    """What a cell says is a sentence; any other value is as Python writes it."""
+    outputs = [
+        nbformat.v4.new_output("execute_result", {"text/plain": text})
+        for text in ("'No sweep: it\\'s slow'", "[1, 'a']")
+    ]
+    found = BeautifulSoup(made(*(nbformat.v4.new_code_cell("x", outputs=[one]) for one in outputs)), "html.parser")
+    assert found.select_one(".shown p").get_text() == "No sweep: it's slow"
+    assert found.select_one(".shown pre").get_text() == "[1, 'a']"
+
+
+def test_words_of_the_house_say_what_they_mean():
+    found = BeautifulSoup(made(nbformat.v4.new_markdown_cell("is *short*, not *long*")), "html.parser")
+    (word,) = found.select("main .word")
+    assert word["href"] == "words.html#word-short" and "below the optimum" in word["title"]
 
 
 def test_missing_templates_are_one_line(tmp_path):

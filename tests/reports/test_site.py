@@ -226,6 +226,19 @@ def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
         assert page.locator("img").first.evaluate("(each) => each.clientWidth") >= 500  # readable, in its frame
 
 
+def test_on_a_phone_a_table_shows_whose_a_number_is_the_number_and_the_answer(opened):
+    """Side by side within 390 pixels, nothing scrolled; what agrees is a button away, and in the file either way."""
+    page, _ = opened("alone/compare-REML.html", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    table = page.locator("table:has(th:text-is('lme4')):has(.answered)").first
+    assert table.locator("tbody tr:visible").count() == 0
+    page.get_by_role("button", name=re.compile("^Show 9 rows that agree")).first.click()
+    row = table.locator("tbody tr").nth(4)
+    for place in (row.locator("th").first, row.locator(".number:visible").first, row.locator(".answered")):
+        box = place.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+    assert row.locator("th").first.inner_text().split("\n") == ["standard error", "Days"]
+
+
 @pytest.mark.parametrize("width", [1280, 1920])
 def test_on_a_wide_screen_every_column_of_a_comparison_is_in_view(opened, width):
     """A table wider than the text takes the room beside it, one that is not begins with the text; the text stays."""

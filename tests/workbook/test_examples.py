@@ -32,7 +32,7 @@ def test_the_python_examples_print_what_readme_says():
     assert verdict(own) == "agree"
     assert verdict(workbook) == grid(README)[id, f"default, {method}"][0]
     said = output(account)
-    assert "5 by definition, 5 agree" in said and "Kenward-Roger" in said
+    assert "5 same; 3 differ by definition; 2 defined otherwise, same number here" in said and "Kenward-Roger" in said
 
 
 def verdict(code: str) -> str:

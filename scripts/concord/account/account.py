@@ -92,6 +92,12 @@ class Account:
         return self.summary.unexplained
 
     @property
+    def nothing_beyond(self) -> str:
+        """Why there is no section, and no bootstrap, in a sentence; empty where there are."""
+        structured = self.comparison.model.formula.structured
+        return structured and f"Left out: of {structured} there are no independent values beyond the estimates."
+
+    @property
     def left_out(self) -> list[str]:
         """The sections that have no line: nothing is said of them by the verdict."""
         return self.summary.left_out
@@ -111,6 +117,8 @@ class Account:
     @cached_property
     def anova(self) -> anova.RAnova | str:
         """R's own anova() of fits; or a sentence, where there is none."""
+        if self.nothing_beyond:
+            return self.nothing_beyond
         try:
             r_anova = anova.anova(self.comparison)
             return r_anova or "No anova(): there is no other model, or no fit by a package that has one."
@@ -151,6 +159,8 @@ class Account:
         needed = self.estimated(section)
         if not self.comparison.fits:
             return Sheet(title, [], ("There is no fit.",), self.head)
+        if self.nothing_beyond:
+            return Sheet(title, [], (self.nothing_beyond,), self.head)
         if needed > self.seconds:
             note = f"Left out: {section} would take some {needed:.0f} seconds, and {self.seconds:g} are allowed."
             if not self.seconds:
@@ -265,5 +275,6 @@ class Summary(tables.Shown):
             notes.append(f"Left out of the verdict: {', '.join(self.left_out)}.")
         differ = int(table[quantities.DIFFER].sum())
         word = f"{quantities.DIFFER}, " if differ else ""
-        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {differ} that nothing explains"
+        explained = f"{differ} that nothing explains" if differ else "every one explained"
+        head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {explained}"
         return head, ["section", *table.columns], rows, 1, notes

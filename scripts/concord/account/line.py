@@ -29,6 +29,9 @@ from concord.vocabulary import INDEPENDENT
 AGREE, DEFINITION, OPTIMUM, DIFFER, ALONE = "agree", "by definition", "another optimum", "differ", "not compared"
 # Explained, and yet no agreement: the number is not the right one, and what the source computes with cannot do better.
 LOST = "differ: lost in rounding"
+SAME, SAME_NUMBER, OTHERWISE = "same", "defined otherwise, same number here", "differs by definition"
+"""How `AGREE` and `DEFINITION` are told to a reader; the last one with the numbers."""
+_BESIDE = "Below each number, small: what the package's own definition gives at its own estimates."
 # Each is right at its own estimates, which are apart though no fit is short: a matter of these, and judged with them.
 ESTIMATES = "by estimates"
 VERDICTS = (AGREE, DEFINITION, OPTIMUM, ESTIMATES, LOST, ALONE, DIFFER)
@@ -175,6 +178,42 @@ class Line:
         if not held:
             return ALONE
         return OPTIMUM if len(self.values) == 1 and self._moved else AGREE
+
+    @property
+    def answer(self) -> str:
+        """The verdict in a reader's words: ``same``; ``defined otherwise, same number here``; ``differs by definition,
+        converted: 2.149 → 6.939``, the second number being what the first is by the common definition; or as it is.
+        """
+        if self.verdict == AGREE:
+            return SAME
+        if self.verdict != DEFINITION:
+            return self.verdict
+        if self.difference <= self.limit_across and not self._converted(beyond=True):
+            return SAME_NUMBER
+        converted = self._converted()
+        several = len(converted) > 1
+        told = [f"{f'{title(source)} ' if several else ''}{a} → {b}" for source, (a, b) in converted.items()]
+        return f"{OTHERWISE}, converted: {', '.join(told)}" if told else OTHERWISE
+
+    def _converted(self, beyond: bool = False) -> dict[str, tuple[str, str]]:
+        """By source with a definition of its own: its number, and the one by the common definition.
+
+        `beyond`: only where the two are apart by more than sources that agree may be.
+        """
+        own = {source for source, name in self.definitions.items() if definitions()[name].conversion}
+        common = [self.independent, *(v for source, v in self.values.items() if source not in own)]
+        numbers = [float(value) for value in common if np.ndim(value) == 0 and not np.isnan(value)]
+        pairs = {
+            source: (float(value), numbers[0])
+            for source, value in self.values.items()
+            if source in own and numbers and np.ndim(value) == 0
+        }
+        apart = {
+            s: pair for s, pair in pairs.items() if not abs(pair[0] - pair[1]) <= (self.limit_across if beyond else 0.0)
+        }
+        # So many digits that the two are told apart
+        digits = {s: 4 if self.shown(a, 4) != self.shown(b, 4) else 7 for s, (a, b) in apart.items()}
+        return {s: (self.shown(a, digits[s]), self.shown(b, digits[s])) for s, (a, b) in apart.items()}
 
     @property
     def _moved(self) -> bool:
@@ -324,8 +363,10 @@ class Sheet(tables.Shown):
 
     def counted(self) -> str:
         """How many lines came out how, in words."""
-        words = pd.Series([line.verdict for line in self.lines]).value_counts()
-        return ", ".join(f"{count} {word}" for word, count in words.items())
+        words = pd.Series([line.answer.partition(", converted")[0] for line in self.lines]).value_counts()
+        return "; ".join(
+            f"{count} {word.replace('differs', 'differ', 1) if count > 1 else word}" for word, count in words.items()
+        )
 
     def record(self) -> list[dict[str, Any]]:
         """The rows of quantities.csv: one a line and source, also where a source states nothing, with the reason."""
@@ -347,39 +388,48 @@ class Sheet(tables.Shown):
     def _rendered(self) -> tables.Rendered:
         shown = any(not np.isnan(line.independent) for line in self.lines)
         header = ["quantity", "group", "term", *self.sources, *([INDEPENDENT] if shown else [])]
-        header += ["difference", "same definition?", "agree?"]
+        header += ["difference", "same?"]
+        notes = self._numbered()
         rows = []
         for line in self.lines:
-            cells = [_cell(line, source) for source in self.sources]
+            cells = [_cell(line, source, notes) for source in self.sources]
             if shown:
                 cells.append(line.shown(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
             noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line.limit_across
             difference = line.bound if noise else line.shown(line.difference, 3)
-            answer = {AGREE: "✓", DIFFER: "✗"}.get(line.verdict, line.verdict)
-            alone = len(line.values) + (not np.isnan(line.independent)) < 2
-            same = "" if alone or not line.values else "yes" if line.same_definition else "no"
-            rows.append([line.quantity, line.group, line.term, *cells, difference, same, answer])
-        return f"{self.title}\n{self.counted()}", header, rows, 3, [*self._conversions(), *self.notes]
-
-    def _conversions(self) -> list[str]:
-        """What has to be known to compare: every definition met that has a conversion, once."""
-        met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
-        conversions = [definition for definition in (definitions()[name] for name in met) if definition.conversion]
-        names = tuple({source.split()[0].rstrip(",") for source in self.sources})
-        notes = [
-            f"{_capital(definition.title, names)}: {definition.formula}. To convert: {definition.conversion}."
-            for definition in conversions
-        ]
-        absent = dict.fromkeys(f"{title(s)}: {why}." for line in self.lines for s, why in line.absent.items())
+            rows.append([line.quantity, line.group, line.term, *cells, difference, line.answer])
+        names = self._names
         # What is no tick is told in a sentence, with the right value.
         told = [
             f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)
         ]
-        return [*told, *notes, *absent]
+        caption = (
+            f"{self.title}\n{self.counted()}. Small: what the package's own definition gives at its own estimates."
+        )
+        return caption, header, rows, 3, [*told, *map(tables.Note, notes.values()), *self.notes]
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple({source.split()[0].rstrip(",") for source in self.sources})
+
+    def _numbered(self) -> dict[str, str]:
+        """What has to be known to compare, in the order of the numbers: by name every definition met that has a
+        conversion, and by source and reason why one states nothing.
+        """
+        met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
+        notes = {}
+        for name in met:
+            definition = definitions()[name]
+            if definition.conversion:
+                what = f"{_capital(definition.title, self._names)}: {definition.formula}"
+                notes[name] = f"{what}. To convert: {definition.conversion}."
+        return notes | {f"{s}: {why}": f"{title(s)}: {why}." for line in self.lines for s, why in line.absent.items()}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {**super()._repr_mimebundle_(), QUANTITIES_TYPE: self.record()}
+        caption, header, rows, left, notes = self._rendered()
+        shown = {"text/html": tables.render_html(f"{caption}\n{_BESIDE}", header, rows, left, notes)}
+        return {**super()._repr_mimebundle_(), **shown, QUANTITIES_TYPE: self.record()}
 
 
 def _capital(text: str, names: tuple[str, ...]) -> str:
@@ -392,8 +442,16 @@ def _scalar(value: Any) -> float:
     return float(value) if np.ndim(value) == 0 else np.nan
 
 
-def _cell(line: Line, source: str) -> str:
+def _cell(line: Line, source: str, notes: Mapping[str, str]) -> str:
+    """What a source states, with what its own definition gives there, and with the numbers of the notes on it."""
+    numbers = list(notes)
     if source not in line.values:
-        return "–" if source in line.absent else ""
+        why = f"{source}: {line.absent[source]}" if source in line.absent else ""
+        return tables.Cell("–", marks=[numbers.index(why) + 1]) if why else ""
     value = line.values[source]
-    return line.shown(float(value)) if np.ndim(value) == 0 else f"{np.size(value)} value{'s' * (np.size(value) > 1)}"
+    marks = [numbers.index(name) + 1 for name in [line.definitions.get(source, "")] if name in notes]
+    if np.ndim(value) > 0:
+        held = f"each within {line.limit(source):.1e}" if source in line.expected and source not in line.beyond else ""
+        return tables.Cell(f"{np.size(value)} value{'s' * (np.size(value) > 1)}", held, marks)
+    held = line.shown(float(line.expected[source])) if np.ndim(line.expected.get(source, [])) == 0 else ""
+    return tables.Cell(line.shown(float(value)), held, marks)

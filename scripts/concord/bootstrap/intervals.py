@@ -85,6 +85,8 @@ def bootstrapped(
     """
     if not replicates:
         return "No bootstrap: replicates is 0."
+    if account.nothing_beyond:
+        return account.nothing_beyond
     drawn = parametric.bootstrap(account.comparison, replicates, seed, progress=progress, workers=workers)
     profiles, level = bool(account["intervals"].lines), account.level
     beside = intervals.table(account.comparison, level, drawn.intervals(level), with_profile=profiles)

@@ -10,6 +10,7 @@ from concord.arrays import Vector
 from concord.engines.replicate import likelihood_of, with_response
 from concord.inference import criteria
 from concord.inference.criteria import Candidate, LikelihoodRatio, likelihood_ratio
+from concord.likelihood.likelihood import LikelihoodError
 from concord.models.model import Model
 from concord.models.parameters import Parameters
 from concord.reference import reference
@@ -26,11 +27,14 @@ class RatioTest:
     Attributes
     ----------
     ratio : of the data, with its naive p-value and that by the mixture
-    drawn : the statistic of every draw from the null, shape (replicates,)
+    drawn : the statistic of every draw from the null, shape (draws,)
+    missed : how many more draws there were, of which the search missed the larger model's optimum: they count for
+        nothing
     """
 
     ratio: LikelihoodRatio
     drawn: Vector
+    missed: int = 0
 
     @property
     def p_value(self) -> float:
@@ -51,7 +55,8 @@ class RatioTest:
 
     def __repr__(self) -> str:
         by = f"p = {self.p_value:.4g} ± {self.error:.1g} by {len(self.drawn)} draws from the null"
-        return f"{self.ratio!r}; {by}, of which {self.zero_share:.0%} have a ratio of zero"
+        lost = f"; of {self.missed} more draws an optimum was missed" if self.missed else ""
+        return f"{self.ratio!r}; {by}, of which {self.zero_share:.0%} have a ratio of zero{lost}"
 
 
 def ratio_test(null: Model | None, alternative: Model, replicates: int = 1000, seed: int = 1) -> RatioTest:
@@ -83,7 +88,10 @@ def ratio_test(null: Model | None, alternative: Model, replicates: int = 1000, s
     for number in range(replicates):
         response = draw(smaller.design, truth, seed, number)
         ratios[number] = observed.of(_highest(null, smaller, response), _highest(alternative, larger, response))
-    return RatioTest(observed, ratios)
+    known = ratios[~np.isnan(ratios)]
+    if not len(known):
+        raise LikelihoodError(f"of all {replicates} draws the larger model's optimum was missed")
+    return RatioTest(observed, known, replicates - len(known))
 
 
 def _at_optimum(model: Model | None, alternative: Model) -> Candidate:

@@ -39,6 +39,31 @@ class Number(str):
             return True
 
 
+class Cell(str):
+    """What stands in a cell, with more to it: the number that it is held to, and marks of the notes that belong to it.
+
+    Attributes
+    ----------
+    value : what is shown: text, or a `Number`
+    beside : the number, or words, that `value` is to be held against; HTML shows it below
+    marks : of which notes, counted from 1
+    """
+
+    value: str
+    beside: str
+    marks: tuple[int, ...]
+
+    def __new__(cls, value: str, beside: str = "", marks: Sequence[int] = ()) -> Cell:  # noqa: D102
+        told = "".join(f" [{mark}]" for mark in marks)
+        text = super().__new__(cls, f"{value}{told}" if value else "")
+        text.value, text.beside, text.marks = value, beside, tuple(marks)
+        return text
+
+
+class Note(str):
+    """A note under a table that cells refer to by its number."""
+
+
 def number(value: float | None, digits: int = 7) -> str:
     """A number with so many significant digits, as short as they allow; empty for a missing one.
 
@@ -70,7 +95,7 @@ def render_html(
     ----------
     caption, header, rows : text; whatever stands in them is escaped. The caption's first line is its heading.
     left : how many of the first columns hold words, set to the left
-    notes : paragraphs under the table
+    notes : paragraphs under the table; each `Note` is one of a numbered list, which cells refer to
 
     The first columns that together tell all rows apart are the rows' headings.
     """
@@ -78,10 +103,8 @@ def render_html(
 
     def cell(value: object, column: int) -> str:
         align = "left" if column < left else "right"
-        text = html.escape(str(value))
+        text = _content(value, notes)
         tag = 'th scope="row"' if column < headings and text else "td"
-        if isinstance(value, Number) and value.rounded:
-            text = f'<data value="{value.exact}">{text}</data>'
         return f'<{tag} style="text-align:{align}">{text}</{tag[:2]}>'
 
     head = "".join(
@@ -89,13 +112,26 @@ def render_html(
         for i, name in enumerate(header)
     )
     body = "\n".join(f"<tr>{''.join(cell(value, i) for i, value in enumerate(row))}</tr>" for row in rows)
-    under = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes)
+    under = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes if not isinstance(note, Note))
+    numbered = [f"<li>{html.escape(note)}</li>" for note in notes if isinstance(note, Note)]
+    under += f'\n<ol class="notes">{"".join(numbered)}</ol>' if numbered else ""
     first, *more = (html.escape(line) for line in caption.split("\n"))
     title = "<br>".join([f"<strong>{first}</strong>", *more])
     return (
         f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
+
+
+def _content(value: object, notes: Sequence[str]) -> str:
+    """What stands in a cell, as HTML."""
+    if isinstance(value, Cell):
+        numbered = [note for note in notes if isinstance(note, Note)]
+        marks = "".join(f' <sup title="{html.escape(numbered[mark - 1])}">{mark}</sup>' for mark in value.marks)
+        beside = f"<br><small>{_content(value.beside, notes)}</small>" if value.beside else ""
+        return f"{_content(value.value, notes)}{marks}{beside}"
+    text = html.escape(str(value))
+    return f'<data value="{value.exact}">{text}</data>' if isinstance(value, Number) and value.rounded else text
 
 
 class Shown:
@@ -126,6 +162,8 @@ def render_text(
     """The same table as text."""
     cells = [[str(value) for value in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    counted = iter(range(1, len(notes) + 1))
+    notes = [f"[{next(counted)}] {note}" if isinstance(note, Note) else note for note in notes]
     lines = [
         "  ".join(text.ljust(widths[i]) if i < left else text.rjust(widths[i]) for i, text in enumerate(row))
         for row in cells

@@ -54,6 +54,8 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     """
     engine = FORMERLY.get(engine, engine)
     asked = engines()[engine]
+    if asked.role == "guest" and (structured := model.formula.structured):
+        return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {structured}")
     try:
         return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:

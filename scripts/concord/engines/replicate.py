@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from concord.engines.fit import Fit
+from concord.likelihood import structured
 from concord.likelihood.likelihood import Likelihood
 from concord.models.design import Design
 from concord.models.model import Model
@@ -97,7 +98,7 @@ def likelihood_of(model: Model, response: np.ndarray) -> Likelihood:
     ------
     LikelihoodError : it is not defined
     """
-    return Likelihood(with_response(model.design, response), model.reml)
+    return structured.likelihood_of(with_response(model.design, response), model.reml)
 
 
 def with_response(design: Design, response: np.ndarray) -> Design:

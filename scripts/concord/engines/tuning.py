@@ -14,6 +14,7 @@ import numpy as np
 from concord.arrays import Integers, Vector
 from concord.engines.engine import EngineError
 from concord.engines.fit import Attempt, Fit
+from concord.likelihood import structured
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.newton import STATIONARY
 from concord.models.coding import same_groups, same_numbers
@@ -90,7 +91,7 @@ def likelihood_of(model: Model) -> Likelihood:
     EngineError : it is not defined: no optimizer can be told from another by it
     """
     try:
-        return Likelihood(model.design, model.reml)
+        return structured.likelihood_of(model.design, model.reml)
     except LikelihoodError as error:
         raise EngineError(f"{model.id} cannot be fitted: {error}") from error
 

@@ -7,6 +7,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["record", "reproduction", "shelf"],
+    submodules=["record", "reproduction", "section", "shelf"],
     submod_attrs={"record": ["Finding", "read"], "shelf": ["Shelf", "Unrecorded"]},
 )

@@ -13,6 +13,7 @@ from concord.display.media import FINDINGS_TYPE
 from concord.findings import reproduction
 from concord.findings.record import Bounds, Finding, read, within
 from concord.findings.reproduction import ReproductionError, Run
+from concord.findings.section import Shown, section
 
 HOLDS, MENDED, UNMENDED, ELSEWHERE = "holds", "mended", "the mend fails", "other versions"
 """Of a finding here: it holds, and its mend works; it holds no more; it holds, and its mend does not work; it is said
@@ -21,19 +22,6 @@ to hold with other versions than those here, and was not looked for."""
 
 class Unrecorded(RuntimeError):
     """A finding is not what its record says, which is to be changed: a success, where a release has mended it."""
-
-
-class Text:
-    """Markdown to be shown, with a record for pages where there is one."""
-
-    def __init__(self, text: str, record: Mapping[str, Any] | None = None) -> None:
-        self.text, self.record = text, dict(record or {})
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": self.text, "text/markdown": self.text, **self.record}
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -99,53 +87,27 @@ class Shelf:
             return State(MENDED, f"Mended in {here}: {'; '.join(gone)}. To be recorded under `holds`.")
         if failing:
             return State(UNMENDED, f"It holds with {here}, and the mend does not work: {'; '.join(failing)}.")
-        return State(HOLDS, "It holds with the versions of this page, at its end, and the mend works.")
+        return State(HOLDS, "It holds with the versions at the end of this page, and the mend works.")
 
     @property
-    def table(self) -> Text:
+    def table(self) -> Shown:
         """Every finding in a line, with a link to its section."""
-        lines = ["| finding | package | says so itself? | here |", "|---|---|---|---|"]
+        lines = ["| finding | says so itself? | here |", "|---|---|---|"]
         records = []
         for id, finding in self.findings.items():
-            state = self.state(id)
+            word = self.state(id).word
             title = finding.title.replace("|", "\\|")
-            lines.append(f"| [{title}](#{id}) | {finding.package} | {finding.says_so} | {state.word} |")
-            told = {"id": id, "title": finding.title, "package": finding.package, "says_so": finding.says_so}
-            records.append({**told, "affects": finding.affects, "remedy": finding.remedy, "card": finding.card})
-            records[-1]["state"] = state.word
-        return Text("\n".join(lines), {FINDINGS_TYPE: records})
+            lines.append(f"| [{title}](#{id}) ({finding.package}) | {finding.says_so} | {word} |")
+            told = ("id", "title", "package", "says_so", "affects", "remedy", "card")
+            records.append({**{name: getattr(finding, name) for name in told}, "state": word})
+        text = "\n".join(lines)
+        return Shown(text, {"text/markdown": text, FINDINGS_TYPE: records})
 
-    def __getitem__(self, id: str) -> Text:
+    def __getitem__(self, id: str) -> Shown:
         """The section of a finding, under its heading."""
-        finding, state = self.findings[id], self.state(id)
-        says_so = {"no": "No", "partly": "In part", "yes": "Yes"}[finding.says_so]
-        parts = [
-            f"**Who is affected.** {finding.affects}",
-            f"**Does {finding.package} say so itself?** {says_so}. {finding.words}",
-        ]
-        if state.word != ELSEWHERE:
-            parts += ["**What it prints here**, the mend at the end:", f"```text\n{self.runs[id].printed}\n```"]
-        parts += [
-            self._code(finding),
-            f"**Cause.** {finding.cause} (`{finding.function}`)",
-            f"**What to do.** {finding.remedy}",
-            f"**What we propose to change.** {finding.mend}",
-            f"**State.** {state.sentence}",
-            "**Tried.**\n\n" + "\n".join(_told(finding)),
-        ]
-        if finding.links:
-            links = "; ".join(f"[{text}]({address})" for text, address in finding.links.items())
-            parts.append(f"**Upstream.** {links}")
-        else:
-            parts.append("**Upstream.** No issue about it is known to us.")
-        return Text("\n\n".join(parts))
-
-    def _code(self, finding: Finding) -> str:
-        code = f"```{finding.language.lower()}\n{finding.code}\n```"
-        if self._unfolded:
-            return f"**The code**, to be pasted ({finding.language}):\n\n{code}"
-        summary = f"The code, to be pasted ({finding.language})"
-        return f"<details><summary>{summary}</summary>\n\n{code}\n\n</details>"
+        state = self.state(id)
+        printed = None if state.word == ELSEWHERE else self.runs[id].printed
+        return section(self.findings[id], state.sentence, printed, self._unfolded)
 
     def check(self) -> None:
         """Hold every finding to its record.
@@ -159,13 +121,6 @@ class Shelf:
         if wrong:
             raise Unrecorded("\n".join(wrong))
         print(f"{len(states)} findings are what their records say.")
-
-
-def _told(finding: Finding) -> list[str]:
-    return [
-        f"- {', '.join(f'{name} {version}' for name, version in tried.versions.items())} ({tried.on}): {tried.came}"
-        for tried in finding.tried
-    ]
 
 
 def _beyond(bounds: Bounds, numbers: Mapping[str, float]) -> list[str]:

@@ -35,7 +35,7 @@ def zero_share(design: Design, reml: bool) -> float:
     column, count = term.matrix[:, 0], len(term.levels)
     squares = np.bincount(term.codes, column**2, count)
     Q = np.linalg.qr(design.X)[0]
-    explained = np.stack([np.bincount(term.codes, column * each, count) for each in Q.T], axis=1)
+    explained = np.array([np.bincount(term.codes, column * each, count) for each in Q.T]).reshape(p, count).T
     sizes = np.linalg.eigvalsh(np.diag(squares) - explained @ explained.T)
     limit = sizes.sum() / (n - p) if reml else squares.sum() / n
     # The ratio is no larger than the limit where this form in n - p squared normal variables is not positive.

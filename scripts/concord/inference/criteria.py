@@ -20,6 +20,8 @@ from concord.models.nesting import NotNested, Restriction
 
 # A log-likelihood that is lower by less than this is so by rounding.
 ROUNDING = 1e-7
+# A statistic that is further below zero than this is not so by rounding.
+MISSED = 1e-5
 
 
 class NotComparable(ValueError):
@@ -133,8 +135,11 @@ class LikelihoodRatio:
     shift: float = 0.0
 
     def of(self, null: float, alternative: float) -> float:
-        """The statistic of two other log-likelihoods, of the same models for another response."""
-        return max(0.0, 2 * (alternative - null + self.shift))
+        """The statistic of two other log-likelihoods, of the same models for another response; missing where the larger
+        model's is less than the smaller one's, which no two tops are: one of them was missed.
+        """
+        twice = 2 * (alternative - null + self.shift)
+        return max(0.0, twice) if twice > -MISSED else math.nan
 
     @property
     def df(self) -> int:

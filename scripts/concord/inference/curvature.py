@@ -25,7 +25,7 @@ from concord.inference import information
 from concord.inference.information import InformationError
 from concord.likelihood.deviance import Deviance
 from concord.likelihood.likelihood import EPS, Likelihood, LikelihoodError
-from concord.models.parameters import Estimated, Parameters, entries, triangle
+from concord.models.parameters import Estimated, Parameters, entries
 
 # Directions that bend less than this share of the steepest one are taken to bend so much: what rounding leaves.
 FLAT = 1e-12
@@ -98,7 +98,11 @@ class Curvature(Estimated):
         return SLACK * np.sqrt(room * np.diag(first)) + room * second
 
     def alone(self, allowed: float) -> Vector:
-        """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,)."""
+        """How far each parameter alone may move before the log-likelihood has fallen so much, shape (k,); where a
+        covariance matrix has a structure, with all others beside it.
+        """
+        if any(term.structure for term in self.likelihood.design.terms):
+            return self.explained(allowed)
         try:
             matrix, _ = information.curvature(self.likelihood, self.parameters)
         except (InformationError, LikelihoodError, np.linalg.LinAlgError):
@@ -140,23 +144,21 @@ class Curvature(Estimated):
         jacobian, second = np.zeros((count, m + 1 + p)), np.zeros(count)
         jacobian[:p, m + 1 :] = -likelihood.scale * linalg.solve_triangular(likelihood.R, np.eye(p))
         jacobian[-1, m] = 2 * self.residual_variance
-        row, start = p, 0
-        for factor, whitener in zip(likelihood.factors(theta), likelihood.whiteners, strict=True):
+        row, moves = p, likelihood.directions(theta)
+        for term, (factor, whitener) in enumerate(zip(likelihood.factors(theta), likelihood.whiteners, strict=True)):
             q = len(factor)
             back = sigma * linalg.solve_triangular(whitener, np.eye(q))
             lengths = np.linalg.norm(back, axis=1)
-            rows, columns = triangle(q)
             at = entries(q)
             whole = back @ factor @ factor.T @ back.T
             for place, (i, j) in enumerate(at, row):
                 second[place] = lengths[i] * lengths[j]
                 jacobian[place, m] = 2 * whole[i, j]
-            for k, (a, b) in enumerate(zip(rows, columns, strict=True), start):
-                unit = np.zeros((q, q))
-                unit[a, b] = 1.0
-                moved = back @ (unit @ factor.T + factor @ unit.T) @ back.T
-                jacobian[row : row + len(at), k] = [moved[place] for place in at]
-            row, start = row + len(at), start + len(rows)
+            for k, (own, unit) in enumerate(moves):
+                if own == term:
+                    moved = back @ (unit @ factor.T + factor @ unit.T) @ back.T
+                    jacobian[row : row + len(at), k] = [moved[place] for place in at]
+            row += len(at)
         return jacobian @ inverse @ jacobian.T, second * float(np.linalg.eigvalsh(inverse[:m, :m]).max(initial=0.0))
 
     def _searched(self, allowed: float) -> Vector:

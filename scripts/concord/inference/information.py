@@ -185,9 +185,11 @@ def curvature(likelihood: Likelihood, at: Parameters) -> tuple[Matrix, Vector]:
 
     Raises
     ------
-    InformationError : a covariance matrix is singular
+    InformationError : a covariance matrix is singular, or has a structure
     LikelihoodError : the estimates are not parameters of the model
     """
+    if any(term.structure for term in likelihood.design.terms):
+        raise InformationError("a covariance matrix has a structure: its entries are no parameters")
     whitened, slopes = _whitened(likelihood, at)
     _, forth = _coding(likelihood)
     return forth.T @ whitened @ forth, forth.T @ slopes

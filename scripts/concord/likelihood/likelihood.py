@@ -26,7 +26,7 @@ from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.precise import Precise
-from concord.models.design import Design
+from concord.models.design import Design, DesignTerm
 from concord.models.parameters import Parameters
 
 # Random effects of 1e50 times the residuals: so large is not a theta that is worth an evaluation.
@@ -39,6 +39,8 @@ SETTLED = 1e-3
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
 HELD = 2**21
 SCANNED = 2**21
+# Within this of each other, relative to what is beyond 1, two points of a search share a Hessian that costs much.
+MOVED = 0.01
 # With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
 DEAR = 2000
 
@@ -74,6 +76,8 @@ class Likelihood:
     def __init__(self, design: Design, reml: bool) -> None:
         self.design, self.reml = design, reml
         n, p = len(design.X), int(design.X.shape[1])
+        if type(self) is Likelihood and any(term.structure for term in design.terms):
+            raise LikelihoodError("it is not there where a covariance matrix has a structure such as cs or ar1")
         if not all(np.isfinite(array).all() for array in (design.y, design.X, *(term.matrix for term in design.terms))):
             raise LikelihoodError("y, X or a random term's columns hold a value that is not finite")
         if n <= p:
@@ -92,9 +96,9 @@ class Likelihood:
         self.whiteners: list[Matrix] = []
         whitened: list[Matrix] = []
         for term in design.terms:
-            columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
-            self.whiteners.append(R / np.sqrt(n))
-            whitened.append(columns * np.sqrt(n))
+            columns, whitener = self._whitened(term)
+            self.whiteners.append(whitener)
+            whitened.append(columns)
         self.shape = search.Shape([len(term.names) for term in design.terms])
         self.m = self.shape.m
         table = np.column_stack([orthonormal, residuals / self.scale])
@@ -175,6 +179,22 @@ class Likelihood:
         LikelihoodError : one of them is not a covariance matrix
         """
         return self._defined(self._theta(relative, 1.0))
+
+    def directions(self, theta: Vector) -> list[tuple[int, Matrix]]:
+        """For every coordinate of theta the term, and the derivative of its factor, shape (q, q)."""
+        moves = []
+        for term, (size, (rows, columns)) in enumerate(zip(self.shape.sizes, self.shape.triangles, strict=True)):
+            for row, column in zip(rows, columns, strict=True):
+                unit = np.zeros((size, size))
+                unit[row, column] = 1.0
+                moves.append((term, unit))
+        return moves
+
+    def _whitened(self, term: DesignTerm) -> tuple[Matrix, Matrix]:
+        """A term's columns in whitened coordinates, shape (n, q), and the way there from its effects, shape (q, q)."""
+        columns, R = _qr(term.matrix, f"the columns of ({', '.join(term.names)} | {term.group}) are")
+        root = math.sqrt(len(columns))
+        return columns * root, R / root
 
     @staticmethod
     def _defined(theta: Vector | None) -> Vector:
@@ -259,11 +279,10 @@ class Likelihood:
 
     def starts(self) -> list[Vector]:
         """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
-        # A sparse block costs as much as many dense ones, and so does every different design of a dense one.
         cost = max(1, sum(blocks.weight for blocks in self.blocks))
-        points = int(np.clip(SCANNED // cost, 60, search.POINTS)) if self.dense else 16
+        points = int(np.clip(SCANNED // cost, 60, search.POINTS))
         return [
-            *search.dips(self.criteria, self.shape, points),
+            *search.dips(self.criteria, self.shape, points, not self.dense),
             *search.corners(self.shape, not self.dense or cost > DEAR),
         ]
 
@@ -323,7 +342,11 @@ class Likelihood:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
         # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
         with suppress(np.linalg.LinAlgError):
-            new = self._descend(start)
+            if not self.dense:
+                value, start = self._approach(start)
+                if any(self._same(known.value, known.point, value, start) for known in minima):
+                    return
+            new = newton.descend(self._expand if self.dense else self._expanding(), start, self.nu)
             for place, known in enumerate(minima):
                 if self._same(known.value, known.point, new.value, new.point):
                     minima[place] = min(known, new, key=lambda minimum: minimum.value)
@@ -361,12 +384,25 @@ class Likelihood:
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
         )
 
-    def _descend(self, theta: Vector) -> newton.Minimum:
-        """Where a search from one start ends."""
-        if not self.dense:
-            # A differenced Hessian costs as much as 2 m gradients: come near without it.
-            theta = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2).x
-        return newton.descend(self._expand, theta, self.nu)
+    def _approach(self, theta: Vector) -> tuple[float, Vector]:
+        """The criterion near where a search from one start ends, and the point: a differenced Hessian costs as much as
+        2 m gradients, so come near without it.
+        """
+        near = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
+        return float(near.fun), near.x
+
+    def _expanding(self) -> newton.Expand:
+        """`_expand` for one search, which differences the Hessian anew only where the point has moved."""
+        point, hessian = np.full(self.m, np.inf), np.empty(0)
+
+        def expand(theta: Vector) -> tuple[float, Vector, Matrix]:
+            nonlocal point, hessian
+            value, gradient = self.criterion_and_gradient(theta)
+            if (np.abs(theta - point) > MOVED * np.maximum(1.0, np.abs(theta))).any():
+                point, hessian = theta, self._differences(theta)
+            return value, gradient, hessian
+
+        return expand
 
     def _expand(self, theta: Vector) -> tuple[float, Vector, Matrix]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""

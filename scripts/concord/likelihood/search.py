@@ -39,8 +39,8 @@ GIVEN = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 ENOUGH = 10
 # The decades of what is drawn.
 DRAWN = (-1.5, 5.0)
-# At most so many dips are followed.
-DIPS = 12
+# At most so many dips are followed, and of those of a large block of crossed factors.
+DIPS, FEW = 12, 3
 # A scan along one effect from an optimum: factors of its standard deviation, and these values in place of it.
 ALONG = np.logspace(-5, 5, 41)
 
@@ -78,7 +78,7 @@ class Shape:
         return np.concatenate([factor[..., rows, columns] for factor, (rows, columns) in pairs], axis=-1)
 
 
-def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[Vector]:
+def dips(criteria: Criteria, shape: Shape, points: int = POINTS, dear: bool = False) -> list[Vector]:
     """Thetas at the local minima of the criterion over a grid, best first, each shape (m,).
 
     Parameters
@@ -86,14 +86,18 @@ def dips(criteria: Criteria, shape: Shape, points: int = POINTS) -> list[Vector]
     criteria : the criterion at several thetas
     shape : how theta holds the factors
     points : the most points that may be looked at
+    dear : no grid has more of them, however coarse that makes it, and few dips are kept
     """
+    most = FEW if dear else DIPS
     if shape.effects > 3:
-        return _drawn(criteria, shape, points)
+        return _drawn(criteria, shape, points)[:most]
     axes, thetas = _grid(shape, points)
+    if dear and len(thetas) > points:
+        return _drawn(criteria, shape, points)[:most]
     values = criteria(thetas).reshape(axes)
     lowest = ndimage.minimum_filter(values, size=3, mode="nearest")
     places = np.flatnonzero(((values <= lowest) & np.isfinite(values)).ravel())
-    return _apart(thetas[places], values.ravel()[places])
+    return _apart(thetas[places], values.ravel()[places])[:most]
 
 
 def _grid(shape: Shape, points: int) -> tuple[tuple[int, ...], Matrix]:

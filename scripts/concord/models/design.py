@@ -21,6 +21,8 @@ class DesignTerm:
     matrix : the columns, shape (n, q)
     codes : for every row the number of its group, shape (n,)
     levels : the groups' names
+    structure : of the effects' covariance matrix: ``cs``, one correlation of all pairs; ``ar1``, rho^|i - j|; with
+        ``hom`` before it, where all variances are the same; empty where it has none
     """
 
     group: str
@@ -28,6 +30,7 @@ class DesignTerm:
     matrix: Matrix
     codes: Integers
     levels: tuple[str, ...]
+    structure: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,8 +45,9 @@ parse_formula <- function(text) {
 }
 
 # The formula as R has it, of a text that has passed the check. A grouping factor is made a factor by lmer itself, which
-# does not find the `g` of `factor(g)`: it is written as `g`. us() and diag() are written as lme4 has always had them.
-formula_of <- function(text) {
+# does not find the `g` of `factor(g)`: it is written as `g`. us() and diag() are written as lme4 has always had them;
+# cs() and ar1() stay where they are wanted, and are plain terms where only the columns are.
+formula_of <- function(text, structured = FALSE) {
   plain <- function(e) {
     if (is.call(e) && is.name(e[[1L]]) && as.character(e[[1L]]) %in% c("factor", "as.factor") && length(e) == 2L) {
       return(plain(e[[2L]]))
@@ -57,7 +58,11 @@ formula_of <- function(text) {
   walk <- function(e) {
     if (!is.call(e)) return(e)
     name <- as.character(e[[1L]])
-    if (name %in% c("us", "diag")) {
+    if (structured && name %in% c("cs", "ar1")) {
+      e[[2L]] <- walk(e[[2L]])
+      return(e)
+    }
+    if (name %in% c("us", "diag", "cs", "ar1")) {
       bar <- e[[2L]]
       if (name == "diag") bar[[1L]] <- as.name("||")
       return(call("(", walk(bar)))

@@ -89,15 +89,19 @@ def _parse(text: str) -> Formula:
         for term in parts.random
     )
     tree = Tree(syntax.read(parts.response_tree), kept or syntax.ONE, offsets, trees)
-    if not syntax.same_content(tree, whole):
+    structures = syntax.structures(whole) or ("",) * len(trees)
+    if not syntax.same_content(tree, whole) or len(structures) != len(trees):
         raise FormulaError("lme4 takes it apart into something else than what stands in it")
     return Formula(
         text=text,
         response=parts.response,
         fixed=parts.fixed,
-        random=tuple(RandomTerm(term.columns, term.group) for term in parts.random),
+        random=tuple(
+            RandomTerm(term.columns, term.group, structure)
+            for term, structure in zip(parts.random, structures, strict=True)
+        ),
         variables=tuple(parsed.variables),
-        functions=frozenset(parsed.functions) - STRUCTURES,
+        functions=frozenset(parsed.functions) - STRUCTURES - syntax.HOMOGENEOUS.keys(),
         tree=tree,
         diagonal=syntax.diagonal(whole),
     )
@@ -122,8 +126,8 @@ def _check_parsed(parsed: _Found) -> None:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
     for name in sorted(set(parsed.functions) & syntax.OTHER_STRUCTURES):
         raise FormulaError(
-            f"{name} structures a random term's covariance matrix: MixedLM cannot express it, lme4 can from version 2 "
-            "on, and there is no independent likelihood of it here to judge by"
+            f"{name} structures a random term's covariance matrix: neither MixedLM nor lme4 can express it; from "
+            "version 2 on lme4 has cs and ar1, with hom = TRUE or FALSE"
         )
     for name in (*sorted(set(parsed.functions) - FUNCTIONS), *parsed.other):
         raise FormulaError(f"{name} may not stand in a formula")
@@ -131,17 +135,21 @@ def _check_parsed(parsed: _Found) -> None:
         raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
 
 
-def expression(formula: Formula) -> Any:
+def expression(formula: Formula, structured: bool = False) -> Any:
     """The formula as an R object, made anew in a process that has not had it yet.
+
+    Parameters
+    ----------
+    structured : with ``cs`` and ``ar1`` as lme4 2 reads them; else their terms are plain ones, of the same columns
 
     Raises
     ------
     RError : R is missing
     """
-    return _expression(formula.text)
+    return _expression(formula.text, structured)
 
 
 @cache
-def _expression(text: str) -> Any:
+def _expression(text: str, structured: bool) -> Any:
     r.package("lme4")
-    return r.call(r.source(_R)["formula_of"], text)
+    return r.call(r.source(_R)["formula_of"], text, structured)

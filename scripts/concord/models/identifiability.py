@@ -109,7 +109,7 @@ def _check_groups(term: DesignTerm, written: str, n: int) -> None:
             f"random term {written}: as many groups as rows ({n}), so its variance and the residual's cannot be told "
             "apart: name a coarser group"
         )
-    if effects * levels >= n:
+    if effects * levels >= n and not term.structure:  # of a structure fewer parameters than that may be told apart
         count = effects * levels
         raise PreparationError(
             f"random term {written}: {count} random effects ({effects} for each of {levels} groups) for {n} rows, so "

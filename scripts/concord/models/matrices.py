@@ -69,7 +69,7 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
     except r.RError as error:
         raise FormulaError(f"formula {formula.text!r}: {error}") from error
     terms = tuple(
-        DesignTerm(random.group, tuple(term.columns), term.matrix, term.codes, tuple(term.levels))
+        DesignTerm(random.group, tuple(term.columns), term.matrix, term.codes, tuple(term.levels), random.structure)
         for random, term in zip(formula.random, got.terms, strict=True)
     )
     offset = got.offset if len(got.offset) else None

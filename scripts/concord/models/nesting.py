@@ -85,6 +85,8 @@ def restriction(null: Design, alternative: Design) -> Restriction:
     responses = [design.y + offset for design, offset in zip((null, alternative), offsets, strict=True)]
     if not np.allclose(responses[0], responses[1], rtol=1e-12, atol=0):
         raise NotNested("the models are of other responses")
+    if any(term.structure for term in (*null.terms, *alternative.terms)):
+        raise NotNested("a covariance matrix has a structure, of which no special cases are known here")
     difference = (offsets[0] - offsets[1])[:, None]
     if not _spanned(np.hstack([null.X, difference]), alternative.X):
         raise NotNested("the fixed effects of neither model span those of the other")
@@ -104,7 +106,14 @@ def restriction(null: Design, alternative: Design) -> Restriction:
 
 def count(design: Design) -> int:
     """How many variances and covariances the random terms have."""
-    return sum(len(term.names) * (len(term.names) + 1) // 2 for term in design.terms)
+    return sum(_count(term) for term in design.terms)
+
+
+def _count(term: DesignTerm) -> int:
+    q = len(term.names)
+    if not term.structure:
+        return q * (q + 1) // 2
+    return (1 if term.structure.startswith("hom") else q) + (q > 1)
 
 
 def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -> list[Matrix] | None:

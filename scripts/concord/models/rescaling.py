@@ -82,9 +82,12 @@ def rescalings(model: Model) -> Iterator[Rescaling]:
     """The same model in other units, the plainest first: predictors divided by a power of ten, counted from a round
     number, both; the response divided by a power of ten; all of it. First those that have random effects, then others.
 
-    Made one by one, as they are asked for. A rescaling that would make another model, or change nothing, is none.
+    Made one by one, as they are asked for. A rescaling that would make another model, or change nothing, is none, and
+    where a covariance matrix has a structure there is none.
     """
     design = model.design
+    if model.formula.structured:
+        return
     slopes = _predictors(model, [column for term in design.terms for column in term.matrix.T])
     everything = _predictors(model, list(design.X.T)) | slopes
     response = _response(model)

@@ -19,9 +19,14 @@ OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"
 ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
 # Structures of a random term's covariance matrix, as lme4 2 writes them: (columns | group) and (columns || group).
 STRUCTURES = frozenset(["us", "diag"])
-# What else lme4 2 and glmmTMB have.
-OTHER_STRUCTURES = frozenset(["cs", "ar1", "hetar1", "toep", "homdiag", "homcs", "ou", "gau", "rr"])
-FUNCTIONS = OPERATORS | ELEMENTWISE | STRUCTURES | {"poly", "scale", "factor", "as.factor", "offset"}
+# Those of lme4 2 that other versions cannot write: compound symmetry, and autoregressive of order 1. Whether all
+# variances are the same is an option of either, and what it is by default.
+HOMOGENEOUS = {"cs": False, "ar1": True}
+# What else glmmTMB has.
+OTHER_STRUCTURES = frozenset(["hetar1", "toep", "homdiag", "homcs", "ou", "gau", "rr"])
+FUNCTIONS = (
+    OPERATORS | ELEMENTWISE | STRUCTURES | HOMOGENEOUS.keys() | {"poly", "scale", "factor", "as.factor", "offset"}
+)
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Longer than any formula that somebody wrote.
@@ -89,13 +94,20 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomTerm:
-    """One random term ``(columns | group)``; the columns' effects are correlated with each other."""
+    """One random term ``(columns | group)``; the columns' effects are correlated with each other, as `structure` says
+    where it is not empty: ``cs``, ``ar1``, or ``hom`` before these (see `DesignTerm`).
+    """
 
     columns: str
     group: str
+    structure: str = ""
 
     def __str__(self) -> str:
-        return f"({self.columns} | {self.group})"
+        if not self.structure:
+            return f"({self.columns} | {self.group})"
+        name, homogeneous = self.structure.removeprefix("hom"), self.structure.startswith("hom")
+        option = "" if HOMOGENEOUS[name] == homogeneous else f", hom = {str(homogeneous).upper()}"
+        return f"{name}({self.columns} | {self.group}{option})"
 
 
 @dataclass(frozen=True)
@@ -121,6 +133,11 @@ class Formula:
     functions: frozenset[str]
     tree: Tree = field(repr=False, compare=False, hash=False)
     diagonal: tuple[str, ...] = ()
+
+    @property
+    def structured(self) -> str:
+        """The random terms whose covariance matrices have a structure, as they are written; empty where none has."""
+        return " + ".join(str(term) for term in self.random if term.structure)
 
     @property
     def uses(self) -> dict[str, set[str]]:
@@ -189,7 +206,7 @@ def _check_sum(node: Node) -> None:
             for argument in node.arguments:
                 _check_sum(argument)
             return
-        if node.function in STRUCTURES:
+        if node.function in STRUCTURES or node.function in HOMOGENEOUS:
             _check_structure(node)
             return
         if node.function in ("|", "||"):
@@ -213,10 +230,15 @@ def _check_sum(node: Node) -> None:
 
 
 def _check_structure(node: Call) -> None:
-    """``us(columns | group)`` or ``diag(columns | group)``, where the columns are numbers, one a term."""
-    bar = node.arguments[0] if len(node.arguments) == 1 and not any(node.names) else None
-    if not isinstance(bar, Call) or bar.function != "|":
-        raise FormulaError(f"{node.function} takes one random term here, (columns | group), and no option")
+    """``us(columns | group)``; ``diag(columns | group)``, where the columns are numbers, one a term; ``cs`` and ``ar1``
+    of the same, which may have the option ``hom``.
+    """
+    bar, *rest = node.arguments or (None,)
+    can = node.function in HOMOGENEOUS
+    plain = not rest or (can and node.names[1:] == ("hom",) and _truth(rest[0]) is not None)
+    if not isinstance(bar, Call) or bar.function != "|" or node.names[0] or not plain:
+        option = "hom = TRUE or FALSE" if can else "no option"
+        raise FormulaError(f"{node.function} takes one random term here, (columns | group), and {option}")
     columns, group = bar.arguments
     if node.function == "diag":
         for part in walk(columns):
@@ -225,6 +247,48 @@ def _check_structure(node: Call) -> None:
                     f"diag takes columns of numbers here, and {part.function} makes several of one: write terms"
                 )
     _check_sum(Call("||" if node.function == "diag" else "|", (columns, group), bar.names))
+
+
+def _truth(node: Node) -> bool | None:
+    return node.value if isinstance(node, Value) and isinstance(node.value, bool) else None
+
+
+def structures(formula: Node) -> tuple[str, ...]:
+    """The structure of every random term's covariance matrix, in their order, as `RandomTerm` has it; nothing where no
+    term has one.
+
+    Raises
+    ------
+    FormulaError : a term beside one is not plain, so that lme4 would make several of it
+    """
+    kinds: list[str] = []
+    several: list[str] = []
+    for part in _added(formula):
+        if part.function in HOMOGENEOUS:
+            homogeneous = HOMOGENEOUS[part.function] if len(part.arguments) == 1 else bool(_truth(part.arguments[1]))
+            kinds.append(f"{'hom' if homogeneous else ''}{part.function}")
+        else:
+            kinds.append("")
+        bar = part if part.function in ("|", "||") else part.arguments[0]
+        group = bar.arguments[1] if isinstance(bar, Call) else bar
+        nested = any(isinstance(inner, Call) and inner.function == "/" for inner in walk(group))
+        if part.function in ("||", "diag") or nested:
+            several.append(written(part))
+    if not any(kinds):
+        return ()
+    if several:
+        raise FormulaError(f"{several[0].strip()} stands for several terms: beside cs or ar1 write them out")
+    return tuple(kinds)
+
+
+def _added(node: Node) -> Iterator[Call]:
+    """The random terms of a formula that was checked, in their order."""
+    if isinstance(node, Call):
+        if node.function in ("|", "||", *STRUCTURES, *HOMOGENEOUS):
+            yield node
+        elif node.function in ("~", "+", "-", "("):
+            for argument in node.arguments:
+                yield from _added(argument)
 
 
 def diagonal(formula: Node) -> tuple[str, ...]:
@@ -261,7 +325,7 @@ def _check_number(node: Node) -> None:
         _check_options(node)
         _check_number(arguments[0])
         return
-    if function in ("|", "||", "~", "%in%", ":", "offset", *STRUCTURES):
+    if function in ("|", "||", "~", "%in%", ":", "offset", *STRUCTURES, *HOMOGENEOUS):
         raise FormulaError(f"{function} may not stand inside a function or in the response")
     if function == "log" and len(arguments) == 2 and set(node.names) <= {"", "base"}:
         pass

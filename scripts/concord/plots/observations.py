@@ -68,16 +68,17 @@ def _lines(model: Model, x: str) -> Figure:
         met.add(level)
         strength = {"linewidth": 0.8, "alpha": 0.6 if parted else 0.35}
         axes.plot(one[x], one[y], color=color, marker=marker, markersize=3, **strength, label=plain(label or ""))
-    mean = table.groupby(x)[y].mean()
+    together = table.groupby(x)[y]
+    mean = together.mean()
     units = _unit(model, x), _unit(model, y)
     alt = f"Line chart of {in_unit(y, units[1])} over {in_unit(x, units[0])}, a line for each of {len(term.levels)} "
     alt += f"levels of {term.group}" + (f", in colours by {parted}" if parted else "")
     alt += f". They lie between {table[y].min():.4g} and {table[y].max():.4g}"
-    if len(table) >= 3 * len(mean):
+    if 2 * together.size().min() >= len(term.levels):  # measured together, and not each on days of their own
         axes.plot(mean.index, mean, color="black", linewidth=2.2, label=f"mean of all {len(term.levels)}")
         alt += f"; their mean goes from {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g}"
     label_axes(axes, x, y, units)
-    _legend(axes)
+    _legend(figure, axes)
     return described(figure, f"{alt}.", table[_columns(model, [x, y])])
 
 
@@ -91,16 +92,19 @@ def _rows(models: Sequence[Model]) -> Figure:
     ranked = table.groupby(row, observed=True)[y].mean().sort_values(kind="stable")
     figure, axes = subplots(figsize=(8, min(7.0, 1.3 + 0.24 * len(ranked))))
     height = table[row].map({level: place for place, level in enumerate(ranked.index)}).astype(float)
-    for place, (level, part) in enumerate(table.groupby(parted, observed=True) if parted else [("", table)]):
+    parts = list(table.groupby(parted, observed=True)) if parted else [("", table)]
+    for place, (level, part) in enumerate(parts):
         color, marker = MARKS[place]
         label = plain(f"{parted} {level}") if parted else ""
-        axes.plot(part[y], height[part.index], marker, color=color, markersize=5, alpha=0.75, label=label)
+        # A little above each other, so that equal values of several levels are all seen
+        at = height[part.index] + 0.1 * (place - (len(parts) - 1) / 2)
+        axes.plot(part[y], at, marker, color=color, markersize=4.5, alpha=0.75, label=label)
     axes.plot(ranked, np.arange(len(ranked)), "|", color="black", markersize=11, markeredgewidth=2, label="mean")
     axes.set_yticks(np.arange(len(ranked)), [plain(str(level)) for level in ranked.index])
     axes.set_xlabel(axis_text(y, _unit(model, y)))
     axes.set_ylabel(plain(row))
     axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
-    _legend(axes)
+    _legend(figure, axes)
     alt = f"Dots for every {in_unit(y, _unit(model, y))}, a row for each of {len(ranked)} levels of {row} by their mean"
     alt += (
         f", with a marker for each {parted} ({listed(list(map(str, table[parted].cat.categories)))})" if parted else ""
@@ -115,8 +119,9 @@ def _columns(model: Model, wanted: Sequence[str]) -> list[str]:
     return [name for name in model.frame.columns if name in {*groups, *wanted}]
 
 
-def _legend(axes: Axes) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     told = [(handle, label) for handle, label in zip(handles, labels, strict=True) if label]
     if told:
-        axes.legend(*zip(*told, strict=True), frameon=False, fontsize=8, loc="best", ncols=1 + len(told) // 5)
+        tight = {"columnspacing": 1.2, "handletextpad": 0.3, "ncols": len(told), "frameon": False, "fontsize": 8}
+        figure.legend(*zip(*told, strict=True), loc="outside upper left", **tight)

@@ -50,6 +50,17 @@ END = 5.0
 """Seconds that the server may take to end its kernels and itself, and a client to say what it wants."""
 
 
+# What the server's interpreter runs. Concord is found where it is found here; a module in the current folder, which a
+# file json.py there would be, is not taken for another one; and the path of kernels is what it is without both.
+_START = """import sys
+own = sys.path[:] = [place for place in sys.path if place]
+import json
+sys.path = json.loads(sys.argv.pop(1))
+from concord.processes import kernels
+sys.path = own
+del own, json
+kernels.main()"""
+
 _PID_WIDTH = 20  # all of them the same, for the exit status may follow at once
 
 
@@ -67,12 +78,13 @@ def start(imports: Iterable[str] = ()) -> Iterator[str]:
     # A Unix socket's path is at most 107 bytes long; nobody else may enter the folder
     folder = tempfile.mkdtemp(prefix="forkserver-", dir=base if len(base) < 70 else "/tmp")
     address = os.path.join(folder, "forkserver")
+    path = json.dumps(sys.path, default=lambda _: None)  # what is no text Python does not look in
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
             listener.listen(64)  # who comes before the server is ready waits; if it ends, nobody listens any longer
             server = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno()), folder, *imports],
+                [sys.executable, "-c", _START, path, str(listener.fileno()), folder, *imports],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
                 env=os.environ | FORKABLE | {"TMPDIR": folder},
@@ -341,7 +353,6 @@ def die_with_parent(parent: int) -> None:
 
 def main() -> None:
     """Warm up and serve; in a fork, be a kernel."""
-    del sys.path[0]  # the folder in which the batch was started: a kernel adds its own
     # Ctrl-C reaches every process of the terminal; the batch ends this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder = sys.argv[2]
@@ -359,7 +370,3 @@ def main() -> None:
     else:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)  # R would end its session
-
-
-if __name__ == "__main__":
-    main()

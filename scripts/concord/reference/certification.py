@@ -55,6 +55,8 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     ------
     CertificateError : no optimum could be proved; the message says which step failed
     """
+    if model.formula.structured:
+        raise CertificateError(f"{model.id}, {model.method}: {model.formula.structured} has a structure: no proof here")
     likelihood = Likelihood(model.design, model.reml)
     starts = [*likelihood.starts(), *grid(likelihood)]
     for fit in answers(model):

@@ -25,6 +25,7 @@ from concord.arrays import Integers, Matrix, Vector
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
+from concord.likelihood.structured import StructuredLikelihood, likelihood_of
 from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import ESTIMATES, KEY, ZERO, Estimated, Parameters, keys
@@ -160,7 +161,7 @@ def _stamp(model: Model) -> tuple[int, int] | None:
 
 
 def _found(model: Model) -> Reference:
-    likelihood = Likelihood(model.design, model.reml)
+    likelihood = likelihood_of(model.design, model.reml)
     return _uncertified(likelihood, likelihood.optima())
 
 
@@ -173,7 +174,8 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
     """
     best = optima[0]
     at, model = best.theta, likelihood
-    if not all(map(_only_trailing, likelihood.factors(at))):
+    structured = isinstance(likelihood, StructuredLikelihood)
+    if not structured and not all(map(_only_trailing, likelihood.factors(at))):
         # In the order in which only trailing columns of a factor vanish, an optimum is an isolated one.
         design, _, theta = factored(likelihood.design, best.parameters)
         model = Likelihood(design, likelihood.reml)

@@ -154,12 +154,12 @@ def _states(results: Results) -> dict[Key, dict[str, State]]:
 
 
 def sentences(results: Results) -> str:
-    """Markdown: a list of what each kind of change came to, and a sentence that names the kinds without any."""
+    """Markdown: a sentence that names the kinds of change without any, and a list of what each other one came to."""
     every = changes(results)
     lists = {kind: [f"- {change}" for change in every if change.kind == kind] for kind in _HEADS}
     parts = ["\n".join([f"**{_HEADS[kind]}**: {len(lines)}.", "", *lines]) for kind, lines in lists.items() if lines]
     none = [f"{head[0].lower()}{head[1:]}" for kind, head in _HEADS.items() if not lists[kind]]
-    return "\n\n".join([*parts, f"There is nothing of these kinds: {'; '.join(none)}."] if none else parts)
+    return "\n\n".join([f"There is nothing of these kinds: {'; '.join(none)}.", *parts] if none else parts)
 
 
 def differing(results: Results, engine: str) -> Sheet:

@@ -193,7 +193,10 @@ def _typed(fits: pd.DataFrame) -> pd.DataFrame:
             raise ValueError(f"{name} {unknown[0]!r} is none of {', '.join(words)}")
     for name in ("gap", "digits", "loglik", "seconds"):
         fits[name] = pd.to_numeric(fits[name].replace("", None)).astype(float)
-    fits["converged"] = fits["converged"].map({True: True, False: False, "True": True, "False": False}).astype(bool)
+    truth = {True: True, False: False, "True": True, "False": False}
+    if len(odd := fits["converged"][~fits["converged"].isin(list(truth))]):
+        raise ValueError(f"converged {odd.iloc[0]!r} is neither True nor False")
+    fits["converged"] = fits["converged"].map(truth).astype(bool)
     if len(twice := fits[fits.duplicated(["run", *KEY])]):
         raise ValueError(f"{', '.join(twice.iloc[0][['run', *KEY]])}: there twice")
     return fits

@@ -6,10 +6,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "batch",
+        "answer",
+        "beginning",
         "cell_origins",
         "dataset_pages",
         "execution",
         "exporter",
+        "folds",
         "front",
         "notebooks",
         "page",

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ def batch(
     with _Progress(len(reports)) as progress:
 
         def done(report: Report, execution: Execution) -> None:
-            keep(report, execution, output)
+            keep(report, execution, output, reports)
             executions[report] = execution
             progress.done(report, execution)
 
@@ -276,8 +276,17 @@ class _Progress:
 # Keeping ---------------------------------------------------------------------------------------------------------
 
 
-def keep(report: Report, execution: Execution, output: Path) -> None:
-    """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML."""
-    notebook = labelled(execution, report.id, report.title, report.method)
+def keep(report: Report, execution: Execution, output: Path, beside: Iterable[Report] = ()) -> None:
+    """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML.
+
+    The page leads to the same place in the report by the other method, where that is among `beside` or was kept before.
+    """
+    methods = [(method, replace(report, method=method)) for method in METHODS if report.method]
+    there = [
+        (method, other.id)
+        for method, other in methods
+        if other in beside or other == report or (output / "reports" / f"{other.id}.html").is_file()
+    ]
+    notebook = labelled(execution, report.id, report.title, report.method, methods=there)
     files.write(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
     files.write(output / "reports" / f"{report.id}.html", page(notebook))

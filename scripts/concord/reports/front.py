@@ -54,7 +54,8 @@ def findings(folder: Path | None) -> list[dict[str, Any]]:
     ]
     if not all(entry.get("id") and entry.get("title") for entry in entries):
         raise InputError(f"{path}: a finding has no id or no title")
-    return [{"package": "", "card": False, **entry} for entry in entries]
+    plain = [{**entry, "title": str(entry["title"]).replace("`", "")} for entry in entries]
+    return [{"package": "", "card": False, **entry} for entry in plain]
 
 
 def _entries(content: Any) -> Iterable[tuple[str, Any]]:

@@ -125,8 +125,9 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
 
 def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
     """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
+    methods = [(method, f"{stem}-{method}") for method in executions]
     notebooks = {
-        f"{stem}-{method}": labelled(execution, f"{stem}-{method}", stem, method, alone=True)
+        f"{stem}-{method}": labelled(execution, f"{stem}-{method}", stem, method, alone=True, methods=methods)
         for method, execution in executions.items()
     }
     executed = list(notebooks.values())

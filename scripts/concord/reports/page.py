@@ -6,6 +6,7 @@ and headings, pictures say what they show and have their data under them, what i
 
 from __future__ import annotations
 
+import ast
 import base64
 import csv
 import hashlib
@@ -14,6 +15,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,13 @@ from nbformat import NotebookNode
 import concord.reports
 from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE, PICTURE_TYPE, QUANTITIES_TYPE
-from concord.reports import cell_origins, places
+from concord.reports import answer as answers
+from concord.reports import beginning, cell_origins, folds, front, places
 
 TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
 CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
-_HEADLINE = re.compile(r"^# (.+)$", re.MULTILINE)
 _NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
@@ -40,27 +42,29 @@ def page(notebook: NotebookNode) -> str:
     about = {"alone": False, **notebook.metadata["concord"]}
     title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
     texts, contents = _texts(notebook, about["alone"])
+    named = beginning.named(notebook, about)
+    reply = answers.answer(notebook.cells)
+    first = next((id for id, text in texts.items() if "</h1>" in text), None)
+    if first is not None:
+        texts[first] = beginning.begun(texts[first], reply, named if about["alone"] else "")
     told = {
         "about": about,
-        "head": head(f"{title} · Concord"),
+        "head": head(f"{named} · Concord"),
+        "answer": "" if first else reply,
+        "methods": about.get("methods", ()),
+        "folded": folds.plumbing(notebook.cells),
+        "versions": {cell["id"] for cell in notebook.cells if folds.tells_versions("".join(cell["source"]))},
         "script": script(),
         "texts": texts,
         "contents": contents,
         # A notebook without a title of its own has its name for one
-        "title": "" if any("<h1" in text for text in texts.values()) else title,
+        "title": "" if first else title,
         "numbers": numbers(notebook.cells),
         "made": _made(notebook.cells),
     }
-    made = _mended(_exporter().from_notebook_node(notebook, {"metadata": {"name": title}, "site": told})[0])
+    shown = NotebookNode({**notebook, "cells": beginning.ordered(notebook.cells, texts)})
+    made = _mended(_exporter().from_notebook_node(shown, {"metadata": {"name": title}, "site": told})[0])
     return made if about["alone"] else places.linked(made, places.models())
-
-
-def headline(notebook: Mapping[str, Any]) -> str:
-    """The notebook's own title, its first heading, without its marks; empty where it has none."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown" and (match := _HEADLINE.search("".join(cell["source"]))):
-            return " ".join(re.sub(r"[*`]", "", match[1]).split())
-    return ""
 
 
 def head(title: str) -> str:
@@ -112,9 +116,11 @@ def accessible(content: str, name: str) -> str:
     soup = _soup(content)
     for style in soup.find_all("style"):  # pandas' own
         style.decompose()
+    folds.fold_notes(soup)
     tables_found = soup.find_all("table")
     for number, table in enumerate(tables_found, 1):
         _headed(table)
+        folds.mark(table)
         if table.caption is None:
             caption = soup.new_tag("caption", attrs={"class": "unseen"})
             caption.string = name if len(tables_found) == 1 else f"{name}, {number} of {len(tables_found)}"
@@ -151,7 +157,9 @@ def _headed(table: Tag) -> None:
             spans = "colspan" if above else "rowspan"
             cell["scope"] = ("col" if above else "row") + ("group" if int(str(cell.get(spans, "1"))) > 1 else "")
     for cell in table.find_all(["td", "th"]):
-        if _NUMBER.fullmatch(cell.get_text(strip=True)):
+        # Beside a number may stand the mark of a note, and below it what it is held to
+        text = next(cell.stripped_strings, "") if cell.find(["sup", "small"]) else cell.get_text(strip=True)
+        if _NUMBER.fullmatch(text):
             cell["class"] = "number"
 
 
@@ -198,6 +206,7 @@ def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tu
             heading["id"] = anchor
             if heading.name == "h2":
                 contents.append((anchor, text))
+        _explain(soup, alone)
         for link in soup.find_all("a", href=re.compile(r"^[\w.-]+\.ipynb$")):
             if alone:
                 link.unwrap()
@@ -205,6 +214,29 @@ def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tu
                 link["href"] = f"index.html#report-{str(link['href']).removesuffix('.ipynb')}"
         texts[cell.id] = str(soup)
     return texts, contents
+
+
+def _explain(soup: BeautifulSoup, alone: bool) -> None:
+    """Every word of the house says what it means, and leads to the page of words where there is one."""
+    for word in soup.find_all("em"):
+        name = word.get_text()
+        if name not in front.glossary():
+            continue
+        attributes = {"class": "word", "title": front.glossary()[name]}
+        word.wrap(
+            soup.new_tag("dfn", attrs=attributes)
+            if alone
+            else soup.new_tag("a", attrs={**attributes, "href": f"words.html#{front.anchor(name)}"})
+        )
+
+
+def said(text: str) -> str:
+    """What a cell's value says: a text without the quotes that Python puts around it; empty for any other value."""
+    with suppress(SyntaxError, ValueError):
+        value = ast.literal_eval(text)
+        if isinstance(value, str):
+            return value
+    return ""
 
 
 def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -217,8 +249,8 @@ def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             continue
         origin = cell_origins.origin(cells, index)
         places = {"Python": cells[origin.python]["id"], "R": cells[origin.r]["id"]}
-        links = [(language, id, number[id], id == cell["id"]) for language, id in places.items()]
-        if origin.python == origin.r:
+        links = [(language, id, number[id]) for language, id in places.items() if id != cell["id"]]
+        if links and origin.python == origin.r:
             links = [("Python and R", *links[0][1:])]
         fits = [fit for record in data for fit in record.get(MEDIA_TYPE, {}).get("fits", ())]
         calls = [(f"{fit['engine']}, {fit['settings']} settings", fit["call"]) for fit in fits if fit.get("call")]
@@ -286,5 +318,5 @@ def _soup(content: str) -> BeautifulSoup:
 
 @cache
 def _exporter() -> Any:
-    filters = {"accessible": accessible, "picture": _picture, "reachable": _reachable}
+    filters = {"accessible": accessible, "said": said, "picture": _picture, "reachable": _reachable}
     return concord.reports.exporter.exporter("report", TEMPLATES, filters)

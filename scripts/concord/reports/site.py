@@ -18,7 +18,7 @@ import concord.display
 import concord.reports
 from concord import checkout, files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
-from concord.reports import cell_origins, dataset_pages, front, page, places
+from concord.reports import beginning, cell_origins, dataset_pages, front, places
 from concord.reports.notebooks import OWN_TABLE
 from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
@@ -233,7 +233,7 @@ def _reports(notebooks: Sequence[Kept], began: datetime) -> list[tuple[str, list
             for word in _words(fits):
                 verdicts[word] = verdicts.get(word, 0) + 1
         earlier = datetime.fromisoformat(about["finished"]) < began.replace(microsecond=0)
-        told = {"title": page.headline(notebook) or about["name"], "verdicts": verdicts, "earlier": earlier}
+        told = {"title": beginning.headline(notebook) or about["name"], "verdicts": verdicts, "earlier": earlier}
         runs.setdefault(about["name"], []).append({**about, **told})
     by_method = {
         name: sorted(of_name, key=lambda run: _rank(run["method"] or "", vocabulary.METHODS))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from concord import r
 from concord.arrays import Integers, Matrix, Vector
-from concord.engines.engine import EngineError
+from concord.engines.engine import CannotExpress, EngineError
 from concord.engines.fit import Fit
 from concord.engines.tuning import check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
@@ -37,6 +37,7 @@ class Term:
     columns, matrix : its columns' names, length q, and the columns, shape (n, q)
     codes : for every row the number of its group, counted from 1, shape (n,)
     covariance : covariance matrix of the effects, shape (q, q)
+    structure : the structure of that, as `DesignTerm` has it
     """
 
     group: str
@@ -44,6 +45,7 @@ class Term:
     matrix: Matrix
     codes: Integers
     covariance: Matrix
+    structure: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,13 +158,26 @@ def fit_remedy(model: Model, remedy: str) -> Fit:
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(room()["call_text"], expression(model.formula), model.dataset.id, model.reml, optimizer)
+    text = r.call(room()["call_text"], written(model), model.dataset.id, model.reml, optimizer)
     return r.text(text)
 
 
 def imports(model: Model) -> list[str]:
     """The lines that the code of `call` needs before it: the same for every model."""
     return ["library(lme4)"]
+
+
+def written(model: Model) -> Any:
+    """The model's formula as lmer takes it, an object of R.
+
+    Raises
+    ------
+    CannotExpress : it structures a covariance matrix, and this lme4 does not
+    """
+    structured = model.formula.structured
+    if structured and not r.from_r(r.call(room()["has_structures"]))[0]:
+        raise CannotExpress("lme4", f"{structured}: it has structures of covariance matrices from version 2 on")
+    return expression(model.formula, structured=True)
 
 
 def room() -> Any:
@@ -175,7 +190,7 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
     here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(here["fit"], expression(model.formula), model.dataset.id, frame, model.reml, optimizer, among)
+        ran = r.call(here["fit"], written(model), model.dataset.id, frame, model.reml, optimizer, among)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
@@ -246,9 +261,15 @@ def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
     """
     left = list(terms)
     covariances, codings = [], []
+    known = {term.structure for term in model.design.terms}
+    for part in terms:
+        if part.structure not in known:
+            shown = f"({', '.join(part.columns)} | {part.group})"
+            raise EngineError(f"the lmer fit's {shown} has the covariance structure {part.structure or 'us'}")
     for term in model.design.terms:
         wanted = f"({', '.join(term.names)} | {term.group})"
         same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
+        same = [part for part in same if part.structure == term.structure]
         if not same:
             raise EngineError(f"the lmer fit has no random term {wanted}")
         recoded = [(part, between(part.matrix.reshape(len(part.codes), -1), term.matrix)) for part in same]
@@ -256,6 +277,8 @@ def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
         if not fitting:
             raise EngineError(f"the lmer fit has other groups or numbers in {wanted}")
         chosen, back = fitting[0]
+        if term.structure and not np.allclose(back, np.eye(len(back)), atol=1e-9):
+            raise EngineError(f"the lmer fit has other columns in {wanted}, whose covariance matrix has a structure")
         left.remove(chosen)
         covariances.append(back @ chosen.covariance @ back.T)
         codings.append((term.group, tuple(chosen.columns), back))

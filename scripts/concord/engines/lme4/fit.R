@@ -74,23 +74,29 @@ columns_of <- function(fit, groups) {
   }, lme4::getME(fit, "cnms"), head(lme4::getME(fit, "Gp"), -1L), groups)
 }
 
-# Which structure lme4 2 gives every random term's covariance matrix: us, diag or another; before that it had one.
+# Which structure lme4 2 gives every random term's covariance matrix: us, diag, cs or ar1, with hom before it where all
+# variances are the same; before that it had one.
 structures_of <- function(fit) {
   given <- attr(fit, "reCovs")
   if (is.null(given)) return(rep("us", length(lme4::getME(fit, "cnms"))))
-  vapply(given, function(one) sub("Covariance.", "", class(one)[[1L]], fixed = TRUE), "")
+  vapply(given, function(one) {
+    kind <- sub("Covariance.", "", class(one)[[1L]], fixed = TRUE)
+    paste0(if (kind != "us" && one@hom) "hom", kind)
+  }, "")
 }
+
+has_structures <- function() utils::packageVersion("lme4") >= "2"
 
 # A term in parts that are not correlated with each other: what diag() makes of it is one for every column.
 uncorrelated <- function(term, structure) {
-  if (!structure %in% c("us", "diag")) {
+  if (!structure %in% c("us", "diag", "cs", "homcs", "ar1", "homar1")) {
     stop("(", paste(term$columns, collapse = ", "), " | ", term$group, ") has the covariance structure ", structure, call. = FALSE)
   }
-  if (structure == "us") return(list(term))
+  if (structure != "diag") return(list(c(term, structure = if (structure == "us") "" else structure)))
   lapply(seq_along(term$columns), function(j) {
     list(
       group = term$group, columns = term$columns[j], matrix = term$matrix[, j, drop = FALSE], codes = term$codes,
-      covariance = term$covariance[j, j, drop = FALSE]
+      covariance = term$covariance[j, j, drop = FALSE], structure = ""
     )
   })
 }
@@ -109,7 +115,8 @@ describe <- function(fit) {
     y = as.numeric(lme4::getME(fit, "y")),
     X = unname(as.matrix(lme4::getME(fit, "X"))),
     names = names(lme4::fixef(fit)),
-    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back and its fixef() not.
+    # As the columns of X are: where lme4 2 has scaled them (autoscale), its vcov() is scaled back, and its fixef() too,
+    # but not where it is one column.
     fixed = fit@beta,
     vcov = if (is.null(attr(fit@pp$X, "scaled:scale"))) unname(as.matrix(vcov(fit))) else sigma(fit)^2 * fit@pp$unsc(),
     terms = unlist(unname(Map(function(group, columns, matrix, codes, covariance, structure) {

@@ -10,7 +10,7 @@ import numpy as np
 
 from concord import r
 from concord.arrays import Integers, Matrix, Vector
-from concord.engines.engine import EngineError
+from concord.engines.engine import CannotExpress, EngineError
 from concord.engines.replicate import Refit, Replicate
 from concord.likelihood.search import Shape
 from concord.models.coding import between, same_groups, shift
@@ -69,6 +69,8 @@ class _Refit:
 
     def __init__(self, model: Model, settings: str, optimizer: str | None, warm: bool) -> None:
         self._model, self._settings = model, settings
+        if model.formula.structured:
+            raise CannotExpress("lme4", f"{model.formula.structured}, fitted to one response after the other")
         r.package("lme4")
         self._own, theirs = r.source(_R), r.source(_R.with_name("fit.R"))
         self._run, self._observe = self._own["run"], theirs["observe"]

@@ -70,6 +70,8 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
     ------
     CannotExpress : MixedLM has no way to write it down; with the nearest formula that it has one for
     """
+    if formula.structured:
+        raise CannotExpress("MixedLM", f"{formula.structured}: it has no structure of a covariance matrix")
     plan = _plan(formula, design, frame, constrained)
     renamed: dict[str, str] = {}
     while True:  # a column that has the name of a function in use gets another one, and all is written once more

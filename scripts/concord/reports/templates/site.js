@@ -8,6 +8,8 @@
   function exact(cell) {
     if (cell.dataset.exact !== undefined) return cell.dataset.exact;
     const data = cell.querySelector("data");
+    // Beside a number may stand the mark of a note, and below it what it is held to
+    if (cell.querySelector("small, sup")) return cell.firstChild.value ?? text(cell.firstChild);
     return data && text(data) === text(cell) ? data.value : text(cell);
   }
 
@@ -165,7 +167,8 @@
     if (table.closest("details") || table.dataset.whole !== undefined) return;
     const all = [...table.tBodies].flatMap((part) => [...part.rows]);
     const agreeing = all.filter((row) => row.classList.contains("agreeing"));
-    const rest = agreeing.length > 6 ? agreeing : agreeing.length || all.length <= 20 ? [] : all.slice(12);
+    const [most, first] = table.matches(".dataframe") ? [10, 6] : [20, 12];
+    const rest = agreeing.length > 3 ? agreeing : agreeing.length || all.length <= most ? [] : all.slice(first);
     if (!rest.length) return;
     const what = rest === agreeing ? table.dataset.agreeing || "rows that agree" : "rows";
     const press = button("", "", () => show(table.classList.contains("folded")));
@@ -178,6 +181,27 @@
     show(false);
     table.addEventListener("unfold", () => show(true));
     (table.closest(".scroll") || table).nextElementSibling.prepend(press);
+  }
+
+  // On a phone, and where a table is too wide, whose a quantity is stands below its name, and leaves the room to the numbers
+  function narrow(table) {
+    const heads = [...(table.tHead?.rows[0]?.cells ?? [])];
+    const at = heads.findIndex((head) => text(head) === "quantity");
+    const more = ["group", "term"].map((name) => heads.findIndex((head) => text(head) === name)).filter((i) => i > at);
+    if (at < 0 || !more.length) return;
+    for (const row of table.tBodies[0].rows) {
+      const first = row.cells[at];
+      first.dataset.exact = text(first);
+      for (const cell of more.map((i) => row.cells[i]).filter((cell) => cell && text(cell))) {
+        const line = document.createElement("span");
+        line.className = "whose";
+        line.textContent = text(cell);
+        first.append(line);
+      }
+    }
+    for (const row of table.rows) more.forEach((i) => row.cells[i]?.classList.add("spare"));
+    const frame = table.closest(".scroll");
+    table.classList.toggle("tight", frame.scrollWidth > frame.clientWidth + 1);
   }
 
   function copied(pre) {
@@ -216,6 +240,14 @@
     details.addEventListener("toggle", () => details.open !== state.has(key) && keep(key, details.open ? "yes" : ""));
   }
 
+  // The other method's page opens at the cell that is read here
+  function switched(link) {
+    link.addEventListener("click", () => {
+      const at = [...document.querySelectorAll("main > .cell[id]")].findLast((cell) => cell.getBoundingClientRect().top < innerHeight / 3);
+      if (at && scrollY > 200) link.hash = at.id;
+    });
+  }
+
   // What a link leads to is shown, though it be folded
   function reveal() {
     const target = location.hash.length > 1 && !location.hash.startsWith("#?") && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -228,8 +260,10 @@
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("form.filters").forEach(filtered);
   document.querySelectorAll("table").forEach(tools);
+  document.querySelectorAll(".card table").forEach(narrow);
   document.querySelectorAll("table").forEach(folding);
   document.querySelectorAll(".source pre, .calls pre, pre:has(> code)").forEach(copied);
+  document.querySelectorAll(".switch a").forEach(switched);
   document.querySelectorAll("details.all").forEach(kept);
   document.querySelectorAll("form.search").forEach(search);
   window.addEventListener("hashchange", reveal);
