@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, optimize
+import scipy  # what only the search for an optimum needs loads when it is first asked for
+from scipy import linalg
 
 from concord.arrays import Floats, Matrix, Vector, total
 from concord.errors import InputError
@@ -388,7 +389,7 @@ class Likelihood:
         """The criterion near where a search from one start ends, and the point: a differenced Hessian costs as much as
         2 m gradients, so come near without it.
         """
-        near = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
+        near = scipy.optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
         return float(near.fun), near.x
 
     def _expanding(self) -> newton.Expand:
