@@ -12,11 +12,14 @@ from concord import r, versions
 from concord.account import SECTIONS, Account
 from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge
+from concord.bootstrap import bootstrapped, ratio_test
 from concord.engines import tuning
 from concord.engines.answers import answer
 from concord.engines.engine import EngineError
+from concord.inference.criteria import NotComparable
+from concord.likelihood.certificate import CertificateError
 from concord.models import model as models
-from concord.reference import reference
+from concord.reference import certify, reference
 from support.engines import ENGINES, keyed
 
 # ---- native results ------------------------------------------------------------------------------------------------
@@ -295,6 +298,22 @@ def test_a_structured_term_is_judged_where_lme4_has_it_and_named_where_not(term,
         assert abs(judgement.gap) < 1e-6 and fit.loglik == pytest.approx(comparison.against.loglik, abs=1e-6)
         said = f"Left out: of {term} there are no independent values beyond the estimates."
         assert account["checks"].notes == (said,) and comparison.table["ok"].all()
+        assert account.anova == bootstrapped(account, 5) == said
+
+
+def test_what_knows_nothing_of_a_structured_term_says_so(make_model, monkeypatch):
+    """A guest, whose package may take it for a plain one; proofs; tests of models; a ratio's draws."""
+    frame = models.get("machines-unstructured").frame
+    model = make_model(frame, "score ~ Machine + cs(0 + Machine | Worker, hom = TRUE)")
+    with monkeypatch.context() as patched:
+        patched.setattr(ENGINES["nlme"], "role", "guest")
+        absence = answer(model, "nlme", "tuned")
+    assert absence.kind == "cannot express" and "is not asked about cs(0 + Machine" in absence.reason
+    with pytest.raises(CertificateError, match="has a structure: no proof here"):
+        certify(model)
+    assert model.size == 3 + 2
+    with pytest.raises(NotComparable, match="a covariance matrix has a structure"):
+        ratio_test(make_model(frame, "score ~ Machine + (1 | Worker)"), model, 1)
 
 
 def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():
