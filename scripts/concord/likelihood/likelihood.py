@@ -340,7 +340,7 @@ class Likelihood:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
         # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
         with suppress(np.linalg.LinAlgError):
-            expand = self._expand
+            expand: newton.Expand = self._expand
             if not self.dense:
                 # A differenced Hessian costs as much as 2 m gradients.
                 value, start = newton.approach(self.criterion_and_gradient, start)
