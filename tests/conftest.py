@@ -8,6 +8,7 @@ has tables, ``published`` printed values with their sources, ``stress`` tables w
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from contextlib import suppress
@@ -35,9 +36,20 @@ with suppress(r.RError):
     r.interface()
 
 
+# What is imported and collected is there to the end: to look through it for garbage takes a third of the collection.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 # Those that take longest begin first, so that none is left to run alone at the end.
-LONGEST = ("workbook/test_readme", "notebooks/agreement", "commands/test_compare", "reports/test_batch")
-LONGEST += ("simulation/test_study", "commands/test_check", "session/test_session", "reports/test_site")
+LONGEST = ("workbook/test_readme", "notebooks/agreement", "commands/test_compare", "commands/test_check")
+LONGEST += ("simulation/test_study", "engines/test_guest", "session/test_interruptions", "processes/test_worker")
+LONGEST += ("session/test_session", "reports/test_site", "reports/test_batch", "agreement/test_comparison")
+LONGEST += ("r/test_startup", "account/test_account", "likelihood/test_stress", "workbook/test_wheel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

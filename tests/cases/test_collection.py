@@ -250,6 +250,15 @@ def test_before_any_notebook_ran_there_is_a_page_with_every_anchor():
         assert page.find("table", class_="certified") is None and "has not run yet" in page.text
 
 
+def test_a_model_that_was_not_computed_has_a_place_too(sitka):
+    """A notebook of before a model was added, or changed, says nothing of it; and of the others what it says."""
+    content = files_of(Collection(sitka))["datasets/sitka.html"]
+    page = BeautifulSoup(content, "html.parser")
+    anchors = [heading["id"] for heading in page.find_all("h2")][1:]
+    assert anchors == [f"sitka-{name}" for name in datasets.load("sitka").models]
+    assert [table["class"] for table in page.find_all("table", class_="certified")] == [["certified"]]
+
+
 def test_a_table_of_a_report_leads_to_the_model():
     content = (
         "<caption><strong>rail-random_intercept, REML, default settings: agree</strong></caption>"

@@ -109,26 +109,45 @@ def test_it_stands_behind_the_parties_and_the_arbiter(guest):
     assert title("copycat tuned") == "The copycat tuned"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('name = "other"', "is not an engine: it states no title, language"),
-        (GUEST.replace('"copycat"', '"lme4"'), "there is an engine of the name lme4 already"),
-        (GUEST.replace('"guest"', '"party"'), "R has a party already: its role is guest"),
-        (GUEST.replace('"copycat"', '"mixedlm"'), "there is an engine of the name mixedlm already"),
-        (GUEST.replace('"guest"', '"visitor"'), "its role is 'visitor', not one of party, arbiter, guest"),
-        (GUEST.replace('"R"', '"Julia"'), "its language is 'Julia', not one of Python, R"),
-        (GUEST.replace("def fit(", "def fitted("), "is not an engine: it states no fit"),
-        ("1 / 0", "other: cannot be imported: ZeroDivisionError: division by zero"),
-    ],
-    ids=["no engine", "twice", "third party", "former name", "role", "language", "no fit", "import"],
-)
-def test_what_is_no_engine_is_told(tmp_path, text, message):
-    """A third party would be named by a verdict that has words for two."""
-    code = "from concord.engines.engine import EngineError, engines\ntry: engines()\nexcept EngineError as e: print(e)"
-    environment = os.environ | {"CONCORD_ENGINES": str(written(tmp_path, "other", text))}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert message in told.stdout
+# What is in the folder, and what is said of it. A third party would be named by a verdict that has words for two.
+NO_ENGINE = {
+    "no engine": ('name = "other"', "is not an engine: it states no title, language"),
+    "twice": (GUEST.replace('"copycat"', '"lme4"'), "there is an engine of the name lme4 already"),
+    "third party": (GUEST.replace('"guest"', '"party"'), "R has a party already: its role is guest"),
+    "former name": (GUEST.replace('"copycat"', '"mixedlm"'), "there is an engine of the name mixedlm already"),
+    "role": (GUEST.replace('"guest"', '"visitor"'), "its role is 'visitor', not one of party, arbiter, guest"),
+    "language": (GUEST.replace('"R"', '"Julia"'), "its language is 'Julia', not one of Python, R"),
+    "no fit": (GUEST.replace("def fit(", "def fitted("), "is not an engine: it states no fit"),
+    "import": ("1 / 0", "other: cannot be imported: ZeroDivisionError: division by zero"),
+}
+# For each folder a process in which nothing of Concord's is imported, forked where what that imports itself is there.
+ASKED = """
+import os, sys
+import pandas, scipy.linalg, scipy.ndimage, scipy.optimize, scipy.sparse.linalg
+for folder in sys.argv[1:]:
+    if not os.fork():
+        os.environ["CONCORD_ENGINES"] = folder
+        from concord.engines.engine import EngineError, engines
+        try: engines()
+        except EngineError as e: print(e, flush=True)
+        os._exit(0)
+    print("status", os.wait()[1], flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> dict[str, str]:
+    """What is said of each folder, by its case."""
+    folders = [written(tmp_path_factory.mktemp("other"), "other", text) for text, _ in NO_ENGINE.values()]
+    done = subprocess.run([sys.executable, "-c", ASKED, *folders], capture_output=True, text=True, check=True)
+    said = done.stdout.split("status 0\n")
+    assert len(said) == len(folders) + 1 and said[-1] == ""
+    return dict(zip(NO_ENGINE, said, strict=False))
+
+
+@pytest.mark.parametrize("case", NO_ENGINE)
+def test_what_is_no_engine_is_told(case, told):
+    assert NO_ENGINE[case][1] in told[case]
 
 
 def test_a_folder_of_engines_that_is_not_there_is_told(tmp_path):

@@ -12,11 +12,14 @@ from concord import r, versions
 from concord.account import SECTIONS, Account
 from concord.agreement.comparison import compare
 from concord.agreement.judgement import judge
+from concord.bootstrap import bootstrapped, ratio_test
 from concord.engines import tuning
 from concord.engines.answers import answer
 from concord.engines.engine import EngineError
+from concord.inference.criteria import NotComparable
+from concord.likelihood.certificate import CertificateError
 from concord.models import model as models
-from concord.reference import reference
+from concord.reference import certify, reference
 from support.engines import ENGINES, keyed
 
 # ---- native results ------------------------------------------------------------------------------------------------
@@ -274,23 +277,43 @@ STRUCTURED = ["cs(0 + Machine | Worker)", "cs(0 + Machine | Worker, hom = TRUE)"
 
 @pytest.mark.parametrize("term", [*STRUCTURED, "ar1(0 + Machine | Worker, hom = FALSE)"])
 def test_a_structured_term_is_judged_where_lme4_has_it_and_named_where_not(term, make_model):
-    """lme4 2's own log-likelihood of these is the independent one's top; nobody else can write them down."""
+    """lme4 2's own log-likelihood of these is the independent one's top, and nlme's where it has such a matrix too."""
     model = make_model(models.get("machines-unstructured").frame, f"score ~ Machine + {term}")
     answers = [answer(model, engine, "tuned") for engine in ("statsmodels", "lme4", "nlme")]
     comparison = compare(*answers)
     assert comparison.verdict.word == "cannot express" and term in comparison.verdict.reason
     told = {absence.engine: absence.reason for absence in comparison.absent}
-    assert f"MixedLM cannot express {term}" in told["statsmodels"] and f"nlme cannot express {term}" in told["nlme"]
+    assert f"MixedLM cannot express {term}" in told["statsmodels"]
+    by_nlme = term.startswith("cs") and "hom = TRUE" in term
+    assert by_nlme or f"nlme cannot express {term}" in told["nlme"]
     account = Account(comparison)
     assert account.left_out == list(SECTIONS) and not account.unexplained
     if versions.outside({"lme4": ">=2.0"}):
         assert told["lme4"].endswith(f"{term}: it has structures of covariance matrices from version 2 on")
-        return
-    assert account["checks"].notes[0] == f"Left out: of {term} there are no independent values beyond the estimates."
-    ((fit, judgement),) = zip(comparison.fits, comparison.judgements, strict=True)
-    assert abs(judgement.gap) < 1e-6 and "lme4 is at the best optimum" in comparison.verdict.reason
-    assert fit.loglik == pytest.approx(comparison.against.loglik, abs=1e-6)
-    assert comparison.table["ok"].all() and fit.covariances[0].shape == (3, 3)
+    else:
+        assert "lme4 is at the best optimum" in comparison.verdict.reason
+    fitted = [fit.engine for fit in comparison.fits]
+    assert ("nlme" in fitted) == by_nlme and len(fitted) + len(told) == 3
+    for fit, judgement in zip(comparison.fits, comparison.judgements, strict=True):
+        assert abs(judgement.gap) < 1e-6 and fit.loglik == pytest.approx(comparison.against.loglik, abs=1e-6)
+        said = f"Left out: of {term} there are no independent values beyond the estimates."
+        assert account["checks"].notes == (said,) and comparison.table["ok"].all()
+        assert account.anova == bootstrapped(account, 5) == said
+
+
+def test_what_knows_nothing_of_a_structured_term_says_so(make_model, monkeypatch):
+    """A guest, whose package may take it for a plain one; proofs; tests of models; a ratio's draws."""
+    frame = models.get("machines-unstructured").frame
+    model = make_model(frame, "score ~ Machine + cs(0 + Machine | Worker, hom = TRUE)")
+    with monkeypatch.context() as patched:
+        patched.setattr(ENGINES["nlme"], "role", "guest")
+        absence = answer(model, "nlme", "tuned")
+    assert absence.kind == "cannot express" and "is not asked about cs(0 + Machine" in absence.reason
+    with pytest.raises(CertificateError, match="has a structure: no proof here"):
+        certify(model)
+    assert model.size == 3 + 2
+    with pytest.raises(NotComparable, match="a covariance matrix has a structure"):
+        ratio_test(make_model(frame, "score ~ Machine + (1 | Worker)"), model, 1)
 
 
 def test_an_lmer_fit_that_scaled_its_columns_has_the_models_estimates_and_errors():

@@ -16,10 +16,11 @@ from concord.inference.curvature import Curvature
 from concord.inference.information import InformationError
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.structured import Structure, StructuredLikelihood, likelihood_of
-from concord.models import matrices
+from concord.models import identifiability, matrices
 from concord.models import model as models
 from concord.models.formula import parse
 from concord.models.parameters import Parameters
+from concord.reference import reference
 
 STRUCTURES = ("cs", "homcs", "ar1", "homar1")
 
@@ -101,6 +102,27 @@ def test_nlme_finds_the_same_top_of_its_own_compound_symmetry(machines):
     r.package("nlme")
     said = r.from_r(r.call(r.interface().evalr(code), models.get("machines-unstructured").frame))[0]
     assert likelihood_of(structured(machines, "homcs"), True).optimum().loglik == pytest.approx(said, abs=1e-6)
+
+
+def test_with_a_row_an_effect_it_is_nlmes_serial_correlation_with_a_nugget():
+    """rho^|i - j| beside residuals, of days one after the other: gls has it as an exponential correlation."""
+    frame = models.get("sleepstudy-random_slope").frame
+    code = """function(data) as.numeric(logLik(nlme::gls(
+      Reaction ~ Days, data, nlme::corExp(c(5, 0.1), ~ Days | Subject, nugget = TRUE), method = "REML")))"""
+    r.package("nlme")
+    said = r.from_r(r.call(r.interface().evalr(code), frame))[0]
+    formula = parse("Reaction ~ Days + ar1(0 + factor(Days) | Subject)")
+    design = matrices.design(formula, frame)
+    identifiability.check(design, formula)
+    assert likelihood_of(design, True).optimum().loglik == pytest.approx(said, abs=1e-5)
+
+
+def test_variances_that_no_row_tells_apart_are_named(make_model):
+    """A row an effect, and one common correlation: what a row has of its own is a residual too."""
+    frame = models.get("sleepstudy-random_slope").frame
+    model = make_model(frame, "Reaction ~ Days + cs(0 + factor(Days) | Subject, hom = TRUE)")
+    with pytest.raises(LikelihoodError, match="do not tell the model's variances apart"):
+        reference.of(model)
 
 
 def test_where_all_effects_of_a_group_are_one_the_top_is_on_the_boundary():

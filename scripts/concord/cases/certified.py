@@ -89,7 +89,7 @@ def proved(record: Record) -> list[str]:
         sentences.append(f"It lies on the boundary: entry {places} of theta is zero, exactly.")
     others = ", ".join(f"{other.loglik:.10g}" for other in checks.other_optima)
     sentences.append(
-        f"Other optima are known, with log-likelihoods {others}." if others else "No other optimum is known."
+        f"Lower optima are known, with log-likelihoods {others}." if others else "No lower optimum is known."
     )
     sentences.append(
         "The numbers are those of the table's decimals as they are printed, not of the doubles nearest to them."

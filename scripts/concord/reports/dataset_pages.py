@@ -59,9 +59,20 @@ def pages(notebooks: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, An
 
 
 def _cases(notebooks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The record of every data set of the catalogue: the last one shown, or else what needs no computing."""
-    shown = {case["id"]: case for case in chain.from_iterable(concord.display.records.displayed(notebooks, CASES_TYPE))}
-    return [shown.get(id) or _bare(datasets.load(id)) for id in datasets.catalogue()]
+    """The record of every data set of the catalogue: the last one shown, or else what needs no computing.
+
+    So is each of its models: what was shown of another formula is not of this one.
+    """
+    records = concord.display.records.displayed(notebooks, CASES_TYPE)
+    shown = {case["id"]: case for case in chain.from_iterable(records)}
+    cases = []
+    for id in datasets.catalogue():
+        bare = _bare(datasets.load(id))
+        case = shown.get(id, bare)
+        computed = {(model["id"], model["formula"]): model for model in case["models"]}
+        models = [computed.get((model["id"], model["formula"]), model) for model in bare["models"]]
+        cases.append({**case, "models": models})
+    return cases
 
 
 def _bare(dataset: datasets.Dataset) -> dict[str, Any]:

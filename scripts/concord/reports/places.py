@@ -31,8 +31,8 @@ def models() -> list[str]:
 
 
 def linked(content: str, models: Iterable[str]) -> str:
-    """A page whose tables lead from a model to its place: from a cell that is its id, and from a caption that begins
-    with it.
+    """A page that leads from a model to its place: from a heading and from a table's cell that is its id, and from a
+    caption that begins with it.
 
     Parameters
     ----------
@@ -47,5 +47,5 @@ def linked(content: str, models: Iterable[str]) -> str:
     def link(match: re.Match[str]) -> str:
         return f'{match[1]}<a href="{places[match[2]]}">{match[2]}</a>'
 
-    content = re.sub(rf"(<t[hd][^>]*>)({ids})(?=</t[hd]>)", link, content)
+    content = re.sub(rf"(<(?:t[hd]|h2)[^>]*>)({ids})(?=</(?:t[hd]|h2)>)", link, content)
     return re.sub(rf"(<caption[^>]*><strong>)({ids})(?=[,<])", link, content)

@@ -165,9 +165,8 @@ def code(notebooks: Sequence[Kept]) -> str:
         ]
         part = {"settings": key[2], "method": key[3], "anchor": _anchor(key), "fits": fits}
         models.setdefault("-".join(key[:2]), []).append(part)
-    return render(
-        "code.html.j2", "The code of every fit · Concord", models=[{"id": id, "parts": p} for id, p in models.items()]
-    )
+    told = [{"id": id, "parts": parts} for id, parts in models.items()]
+    return places.linked(render("code.html.j2", "The code of every fit · Concord", models=told), places.models())
 
 
 # What the notebooks show ---------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ uncorrelated <- function(term, structure) {
 }
 
 describe <- function(fit) {
+  if (anyNA(lme4::getME(fit, "theta"))) stop("its estimates are not numbers", call. = FALSE)
   flist <- lme4::getME(fit, "flist")
   groups <- flist[attr(flist, "assign")]
   convergence <- fit@optinfo$conv

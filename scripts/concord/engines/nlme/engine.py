@@ -112,6 +112,10 @@ def imports(model: Model) -> list[str]:
     return ["library(nlme)"]
 
 
+# nlme's classes of covariance matrices, by the structure of a term.
+_KINDS = {"": "", "homcs": "pdCompSymm"}
+
+
 @dataclass(frozen=True)
 class _Level:
     """The random effects of one level of grouping.
@@ -122,14 +126,14 @@ class _Level:
     columns : their columns, in R's notation
     group : the grouping column, within the levels outside
     joined : the columns that it is made of, where it is not a column of the table
-    independent : whether the effects are uncorrelated
+    kind : nlme's class of their covariance matrix, pdDiag or pdCompSymm; empty for any matrix
     """
 
     terms: tuple[int, ...]
     columns: str
     group: str
     joined: tuple[str, ...]
-    independent: bool
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -142,15 +146,16 @@ class _Form:
     def arguments(self) -> tuple[Any, ...]:
         """The same in R's objects."""
         joined = r.call("list", **{level.group: list(level.joined) for level in self.levels if level.joined})
-        independent = r.call("as.logical", np.array([float(level.independent) for level in self.levels]))
-        columns, groups = ([getattr(level, what) for level in self.levels] for what in ("columns", "group"))
-        return self.fixed, columns, groups, independent, joined
+        columns, groups, kinds = (
+            [getattr(level, what) for level in self.levels] for what in ("columns", "group", "kind")
+        )
+        return self.fixed, columns, groups, kinds, joined
 
 
 def _form(model: Model) -> _Form:
     formula = model.formula
     shown = " + ".join(map(str, formula.random))
-    if formula.structured:
+    if any(term.structure not in _KINDS for term in formula.random):
         raise engine.CannotExpress("nlme", f"{formula.structured}, or not in a way that is written here")
     for name in formula.variables:
         # nlme pastes the names of variables into a text and has R run it.
@@ -168,13 +173,14 @@ def _form(model: Model) -> _Form:
         outside |= set(syntax.variables(trees[0].group))
         joined = tuple(names) if len(names) > 1 else ()
         if len(terms) == 1:
-            forms.append(_Level(terms, formula.random[terms[0]].columns, group, joined, False))
+            random = formula.random[terms[0]]
+            forms.append(_Level(terms, random.columns, group, joined, _KINDS[random.structure]))
             continue
-        if any(len(model.design.terms[i].names) > 1 for i in terms):
+        if any(len(model.design.terms[i].names) > 1 or model.design.terms[i].structure for i in terms):
             raise engine.CannotExpress("nlme", f"{shown}: some effects correlated, some not, on one grouping factor")
         slopes = [":".join(map(syntax.written, tree.terms[0])) for tree in trees if tree.terms]
         columns = " + ".join(["1" if any(tree.intercept for tree in trees) else "0", *slopes])
-        forms.append(_Level(terms, columns, group, joined, True))
+        forms.append(_Level(terms, columns, group, joined, "pdDiag"))
     room = r.source(_R.parents[2] / "models" / "formula.R")
     if not formula.tree.offsets:
         return _Form(r.call(room["fixed_formula"], expression(formula)), tuple(forms))

@@ -5,14 +5,15 @@ controls <- list(
   optim = list(maxIter = 500, msMaxIter = 2000, tolerance = 1e-12, msTol = 1e-14, niterEM = 100, opt = "optim")
 )
 
-# The random part: for every level of grouping, outermost first, its columns, and whether their effects are independent.
+# The random part: for every level of grouping, outermost first, its columns, and the class of their effects' covariance
+# matrix, empty for any matrix.
 # A grouping factor of several columns is made a column of the table by the names in `made`.
-write_call <- function(fixed, columns, groups, independent, made, name, method, optimizer = NULL) {
-  sides <- Map(function(each, diagonal) {
+write_call <- function(fixed, columns, groups, kinds, made, name, method, optimizer = NULL) {
+  sides <- Map(function(each, kind) {
     one_sided <- str2lang(paste("~", each))
-    if (diagonal) call("pdDiag", one_sided) else one_sided
-  }, columns, independent)
-  random <- if (length(groups) == 1L && !independent) {
+    if (nzchar(kind)) call(kind, one_sided) else one_sided
+  }, columns, kinds)
+  random <- if (length(groups) == 1L && !nzchar(kinds)) {
     call("~", call("|", sides[[1L]][[2L]], as.name(groups)))
   } else {
     as.call(c(as.name("list"), setNames(unname(sides), groups)))
@@ -29,10 +30,10 @@ write_call <- function(fixed, columns, groups, independent, made, name, method, 
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(observe, fixed, columns, groups, independent, made, name, data, method, optimizer = NULL) {
+fit <- function(observe, fixed, columns, groups, kinds, made, name, data, method, optimizer = NULL) {
   room <- new.env(parent = asNamespace("nlme"))
   assign(name, data, envir = room)
-  observe(write_call(fixed, columns, groups, independent, made, name, method, optimizer), room)
+  observe(write_call(fixed, columns, groups, kinds, made, name, method, optimizer), room)
 }
 
 # The response less its offset, and the fixed part without, from a text that has passed the check.
