@@ -484,7 +484,8 @@ def test_on_paper_no_number_is_broken(opened):
     page, _ = opened("alone/compare-REML.html", viewport={"width": 720, "height": 1000})
     page.evaluate("document.querySelectorAll('table.folded').forEach((e) => e.dispatchEvent(new Event('unfold')))")
     page.emulate_media(media="print")
-    lines = page.evaluate("""[...document.querySelectorAll("td")].filter(e => e.checkVisibility() && e.firstChild).map(e => {
+    lines = page.evaluate("""
+        [...document.querySelectorAll("td")].filter(e => e.firstChild && e.checkVisibility()).map(e => {
         const range = document.createRange();
         range.selectNodeContents(e.querySelector("small, sup") ? e.firstChild : e);
         return [range.toString().trim(), new Set([...range.getClientRects()].map(r => r.top)).size];
