@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from itertools import chain
+from types import SimpleNamespace
 
 import mpmath
 import pytest
@@ -14,10 +16,13 @@ from bs4 import BeautifulSoup
 from concord import listing
 from concord.agreement.comparison import compare
 from concord.cases import Collection, notation
+from concord.cases.certified import quantities
+from concord.cases.fits import answers
 from concord.data import datasets
 from concord.display.media import CASES_TYPE
 from concord.engines.answers import Absence
 from concord.models import model as models
+from concord.reference.record import Record
 from concord.reports import dataset_pages, exporter, places
 from concord.vocabulary import LANGUAGES
 from support.paths import ROOT
@@ -137,9 +142,9 @@ def test_correct_digits_are_the_log_relative_error(sitka):
     (told,) = case["models"]
     names = [quantity["name"] for quantity in told["quantities"]]
     wanted = {"log-likelihood": committed(model)["loglik"], **expected(committed(model)["estimates"])}
-    answers = [answer for compared in told["comparisons"] for answer in compared["answers"]]
-    assert [answer["engine"] for answer in answers] == [*PARTIES, *PARTIES]
-    for answer, fit in zip(answers, chain.from_iterable(comparison.fits for comparison in sitka), strict=True):
+    shown = [answer for compared in told["comparisons"] for answer in compared["answers"]]
+    assert [answer["engine"] for answer in shown] == [*PARTIES, *PARTIES]
+    for answer, fit in zip(shown, chain.from_iterable(comparison.fits for comparison in sitka), strict=True):
         for name, number in zip(names, answer["numbers"], strict=True):
             with mpmath.workdps(40):
                 error = abs(mpmath.mpf(number["value"]) - mpmath.mpf(wanted[name])) / abs(mpmath.mpf(wanted[name]))
@@ -148,22 +153,31 @@ def test_correct_digits_are_the_log_relative_error(sitka):
             assert number["digits"] == pytest.approx(float(digits), abs=0.01 if digits < 13.5 else 1), name
         assert answer["numbers"][0]["value"] == fit.loglik
         assert answer["least"]["fixed"] == min(number["digits"] for number in answer["numbers"][1:5:2])
-    default, tuned = answers[1], answers[3]
+    default, tuned = shown[1], shown[3]
     assert default["least"]["ran_pars"] < 1 < 5 < tuned["least"]["ran_pars"]
     assert default["grade"] == "short" and default["gap"] > 14 and tuned["grade"] == ""
 
 
-def test_standard_errors_by_another_definition_are_not_counted_as_wrong(numbers):
-    """MixedLM's are the joint Hessian's: off from those given the variances by much more than any rounding."""
-    id = "dietox-random_slope"
-    (case,) = Collection([compare(*(numbers(id, "ML", engine, "tuned") for engine in PARTIES))]).record()
-    (told,) = case["models"]
-    mixedlm, lmer = told["comparisons"][0]["answers"]
-    errors = [i for i, quantity in enumerate(told["quantities"]) if quantity["key"][0] == "std_error"]
-    assert not any(lmer["numbers"][i]["otherwise"] for i in errors)
-    for i in errors:
-        number = mixedlm["numbers"][i]
-        assert number["otherwise"] == (number["digits"] < 4)
+def test_standard_errors_by_another_definition_are_not_counted_as_wrong(sitka):
+    """Where the joint Hessian gives twice those given theta, twice is right; where it does not, twice is wrong."""
+    comparison = sitka[1]
+    record = Record.model_validate(committed(comparison.model))
+    fit, measure = comparison.fits[0], comparison.measures[0]
+    twice = {"std_error": 2 * measure.stated.std_error, "joint": measure.stated.joint | True}
+    joint = replace(measure.stated, **twice, expected=twice["std_error"])
+    for stated, told in ((joint, True), (replace(joint, expected=measure.stated.expected), False)):
+        shown = SimpleNamespace(
+            fits=[replace(fit, std_error=stated.std_error)],
+            judgements=comparison.judgements[:1],
+            measures=[replace(measure, stated=stated)],
+            grades=[""],
+            absent=(),
+        )
+        certified = quantities(record)
+        (answer,) = answers(shown, certified)
+        for number, quantity in zip(answer["numbers"], certified, strict=True):
+            assert number["otherwise"] == (told and quantity.effect == "std_error")
+        assert (answer["least"]["std_error"] is None) == told
 
 
 def test_the_code_of_a_page_is_that_of_the_listing(pages):
@@ -257,6 +271,13 @@ def test_a_model_that_was_not_computed_has_a_place_too(sitka):
     anchors = [heading["id"] for heading in page.find_all("h2")][1:]
     assert anchors == [f"sitka-{name}" for name in datasets.load("sitka").models]
     assert [table["class"] for table in page.find_all("table", class_="certified")] == [["certified"]]
+
+
+def test_a_record_of_another_form_is_not_read(sitka):
+    """What an older Concord kept of a run is of no use to a newer one's pages, and does not break them."""
+    record = [{**case, "form": 0, "models": [{}]} for case in Collection(sitka).record()]
+    made = dataset_pages.pages([{"cells": [{"outputs": [{"data": {CASES_TYPE: record}}]}]}], [])
+    assert made["datasets/sitka.html"].count("has not run yet") == len(datasets.load("sitka").models)
 
 
 def test_a_table_of_a_report_leads_to_the_model():

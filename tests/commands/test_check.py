@@ -272,7 +272,8 @@ def test_what_no_xml_can_hold_and_what_markdown_would_take_for_its_own_is_made_s
 
 
 def test_ctrl_c_ends_all_and_leaves_no_file(place):
-    given = command("--junit-xml", "stop/j.xml", "--summary", "stop/s.md", "--record", "stop/b.json")
+    (place / "stop.toml").write_text("details = false\n" + (place / "concord.toml").read_text())
+    given = command("stop.toml", "--junit-xml", "stop/j.xml", "--summary", "stop/s.md", "--record", "stop/b.json")
     process = subprocess.Popen(
         given,
         cwd=place,

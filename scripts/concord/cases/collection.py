@@ -10,7 +10,7 @@ from concord.agreement.comparison import Comparison
 from concord.cases import certified, fits, notation
 from concord.data import description
 from concord.display import table as tables
-from concord.display.media import CASES_TYPE
+from concord.display.media import CASES_FORM, CASES_TYPE
 from concord.display.vector import vector
 from concord.engines.engine import party
 from concord.listing import Condemned, Listings, Written
@@ -53,6 +53,7 @@ class Collection(tables.Shown):
         dataset = all_models[0].dataset
         figure = observations(all_models)
         return {
+            "form": CASES_FORM,
             **description.of(dataset),
             "picture": {"svg": vector(figure, PAGE), "alt": figure.alt},  # type: ignore[attr-defined]
             "models": [self._model(comparisons) for comparisons in models.values()],
@@ -103,13 +104,15 @@ class Collection(tables.Shown):
 
 
 def _compared(comparison: Comparison, record: Record | None) -> dict[str, Any]:
+    answers = fits.answers(comparison, certified.quantities(record) if record else [])
     return {
         "settings": comparison.settings,
         "method": comparison.model.method,
         "verdict": comparison.verdict.word,
         "reason": comparison.verdict.reason,
         "known": comparison.known or "",
-        "answers": fits.answers(comparison, certified.quantities(record) if record else []),
+        "answers": answers,
+        "otherwise": any(number["otherwise"] for answer in answers for number in answer.get("numbers", ())),
     }
 
 

@@ -17,3 +17,5 @@ VERSIONS_TYPE = "application/vnd.concord.versions+json"
 """Of the versions that a notebook ran with, by name: see `concord.versions.versions`."""
 CASES_TYPE = "application/vnd.concord.cases+json"
 """Of data sets and models with what is certified of them: see `concord.cases.collection`."""
+CASES_FORM = 1
+"""The form of such a record; another number whenever what is read of it is called otherwise, or is new."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, optimize
+import scipy  # its rooms load when they are first asked for
 
 from concord.arrays import Floats, Matrix, Vector, total
 from concord.errors import InputError
@@ -83,7 +83,7 @@ class Likelihood:
         if n <= p:
             raise LikelihoodError(f"{n} rows are too few for {p} fixed effects")
         orthonormal, self.R = _qr(design.X, "the columns of X are")
-        self.ols: Vector = linalg.solve_triangular(self.R, orthonormal.T @ design.y)
+        self.ols: Vector = scipy.linalg.solve_triangular(self.R, orthonormal.T @ design.y)
         residuals = design.y - design.X @ self.ols
         residuals -= orthonormal @ (orthonormal.T @ residuals)
         self.scale = float(np.sqrt(residuals @ residuals / n))
@@ -224,7 +224,7 @@ class Likelihood:
         LikelihoodError : the variances leave the parameter space
         """
         solved = self._solve(self.evaluate(self.theta_at(at))[1])
-        direction: Vector = linalg.solve_triangular(self.R, -solved.direction[:-1])
+        direction: Vector = scipy.linalg.solve_triangular(self.R, -solved.direction[:-1])
         return self.ols + self.scale * direction
 
     def fixed_covariance(self, at: Parameters) -> Matrix:
@@ -244,8 +244,8 @@ class Likelihood:
 
     def _spread(self, solved: _Solved) -> Matrix:
         """(X'V^-1 X)^-1 in the coding of X, shape (p, p)."""
-        half = linalg.solve_triangular(self.R, solved.inverse)
-        spread: Matrix = linalg.solve_triangular(self.R, half.T)
+        half = scipy.linalg.solve_triangular(self.R, solved.inverse)
+        spread: Matrix = scipy.linalg.solve_triangular(self.R, half.T)
         return spread
 
     def criteria(self, thetas: Matrix) -> Vector:
@@ -368,10 +368,10 @@ class Likelihood:
         theta = minimum.point
         solved = self._solve(self.evaluate(theta)[1])
         residual_variance = self.scale**2 * solved.rss / self.nu
-        fixed = self.ols + self.scale * linalg.solve_triangular(self.R, -solved.direction[:-1])
+        fixed = self.ols + self.scale * scipy.linalg.solve_triangular(self.R, -solved.direction[:-1])
         covariances = []
         for factor, whitener in zip(self.factors(theta), self.whiteners, strict=True):
-            unwhitened = linalg.solve_triangular(whitener, factor)
+            unwhitened = scipy.linalg.solve_triangular(whitener, factor)
             covariances.append(residual_variance * unwhitened @ unwhitened.T)
         std_error = np.sqrt(residual_variance * np.diag(self._spread(solved)))
         return Optimum(
@@ -388,7 +388,7 @@ class Likelihood:
         """The criterion near where a search from one start ends, and the point: a differenced Hessian costs as much as
         2 m gradients, so come near without it.
         """
-        near = optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
+        near = scipy.optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
         return float(near.fun), near.x
 
     def _expanding(self) -> newton.Expand:

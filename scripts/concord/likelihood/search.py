@@ -18,8 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-import scipy
-from scipy import ndimage
+import scipy  # its rooms load when they are first asked for: most processes that fit search nothing
 
 from concord.arrays import Array, Matrix, Vector
 from concord.models.parameters import triangle
@@ -95,7 +94,7 @@ def dips(criteria: Criteria, shape: Shape, points: int = POINTS, dear: bool = Fa
     if dear and len(thetas) > points:
         return _drawn(criteria, shape, points)[:most]
     values = criteria(thetas).reshape(axes)
-    lowest = ndimage.minimum_filter(values, size=3, mode="nearest")
+    lowest = scipy.ndimage.minimum_filter(values, size=3, mode="nearest")
     places = np.flatnonzero(((values <= lowest) & np.isfinite(values)).ravel())
     return _apart(thetas[places], values.ravel()[places])[:most]
 
@@ -165,7 +164,6 @@ def _factor(deviations: Matrix, bend: Array) -> Array:
 def _drawn(criteria: Criteria, shape: Shape, points: int) -> list[Vector]:
     """The same for many effects: points of a low-discrepancy sequence, and of them those that no near one is below."""
     count = 1 << int(np.log2(max(points, 64)))
-    # Through scipy, which loads its rooms when they are first asked for: no process but this one pays for this one.
     unit = scipy.stats.qmc.Sobol(shape.effects + shape.m, scramble=True, rng=1).random(count)
     low, high = DRAWN
     deviations = 10 ** (low + (high - low) * unit[:, : shape.effects] ** 1.5)
@@ -223,7 +221,7 @@ def along(criteria: Criteria, shape: Shape, theta: Vector) -> list[Vector]:
     minima = []
     for path in _paths(shape, theta):
         values = criteria(path)
-        lowest = ndimage.minimum_filter(values, size=3, mode="nearest")
+        lowest = scipy.ndimage.minimum_filter(values, size=3, mode="nearest")
         own = len(path) // 2
         for place in np.flatnonzero((values <= lowest) & np.isfinite(values)):
             if abs(int(place) - own) > 1 and values[place] < np.inf:

@@ -116,6 +116,3 @@ parts <- function(text) {
     })
   )
 }
-
-# Response and fixed part alone, as a formula.
-fixed_formula <- function(formula) of_lme4("nobars")(formula)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,7 @@ import concord.display
 import concord.reports
 from concord import checkout
 from concord.data import datasets, description
-from concord.display.media import CASES_TYPE
+from concord.display.media import CASES_FORM, CASES_TYPE
 from concord.reports.places import FOLDER, dataset_page
 from concord.reports.rendering import render
 from concord.vocabulary import LETTERS, METHODS, SETTINGS
@@ -64,7 +65,7 @@ def _cases(notebooks: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     So is each of its models: what was shown of another formula is not of this one.
     """
     records = concord.display.records.displayed(notebooks, CASES_TYPE)
-    shown = {case["id"]: case for case in chain.from_iterable(records)}
+    shown = {case["id"]: case for case in chain.from_iterable(records) if case.get("form") == CASES_FORM}
     cases = []
     for id in datasets.catalogue():
         bare = _bare(datasets.load(id))
@@ -106,6 +107,7 @@ def _cited(citation: str) -> Markup:
     return Markup(_DOI.sub(r'<a href="https://doi.org/\1">doi:\1</a>', str(escape(citation))))
 
 
+@cache
 def _mathematics(latex: str, display: str = "inline") -> Markup:
     return Markup(concord.reports.exporter.mathematics(latex, display))
 

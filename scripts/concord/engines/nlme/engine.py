@@ -19,7 +19,6 @@ from concord.engines.fit import Fit
 from concord.engines.tuning import check, tuned
 from concord.models import syntax
 from concord.models.coding import same_numbers
-from concord.models.formula import expression
 from concord.models.model import Model
 from concord.models.nesting import levels
 from concord.models.parameters import RANDOM_EFFECTS, Parameters
@@ -181,13 +180,11 @@ def _form(model: Model) -> _Form:
         slopes = [":".join(map(syntax.written, tree.terms[0])) for tree in trees if tree.terms]
         columns = " + ".join(["1" if any(tree.intercept for tree in trees) else "0", *slopes])
         forms.append(_Level(terms, columns, group, joined, "pdDiag"))
-    room = r.source(_R.parents[2] / "models" / "formula.R")
-    if not formula.tree.offsets:
-        return _Form(r.call(room["fixed_formula"], expression(formula)), tuple(forms))
-    # lme leaves offsets out without a word.
-    less = "".join(f" - ({syntax.written(offset)})" for offset in formula.tree.offsets)
-    text = f"I({syntax.written(formula.tree.response)}{less}) ~ {syntax.written(formula.tree.fixed)}"
-    return _Form(r.call(_room()["formula_from"], text), tuple(forms))
+    # From its text, and not by lme4, which takes longer to load than all of nlme's work here.
+    response = syntax.written(formula.tree.response)
+    if formula.tree.offsets:  # lme leaves them out without a word
+        response = f"I({response}{''.join(f' - ({syntax.written(offset)})' for offset in formula.tree.offsets)})"
+    return _Form(r.call(_room()["formula_from"], f"{response} ~ {syntax.written(formula.tree.fixed)}"), tuple(forms))
 
 
 def _room() -> Any:
