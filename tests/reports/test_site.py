@@ -213,6 +213,8 @@ def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
     page, _ = opened(path, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     assert page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]") == [360, 360]
+    narrow = Axe().run(page, options={"runOnly": ["scrollable-region-focusable"]}).response["violations"]
+    assert [node["html"][:200] for rule in narrow for node in rule["nodes"]] == []
     if "story" in path:
         page.locator(".frame").evaluate("(each) => each.scrollIntoView()")
         assert page.evaluate(

@@ -39,8 +39,6 @@ SETTLED = 1e-3
 # Numbers held at a time, and looked at in all, where the criterion is scanned over many thetas.
 HELD = 2**21
 SCANNED = 2**21
-# Within this of each other, relative to what is beyond 1, two points of a search share a Hessian that costs much.
-MOVED = 0.01
 # With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
 DEAR = 2000
 
@@ -342,11 +340,14 @@ class Likelihood:
         """Add where a search from a start ends to the minima found, unless it is one of them."""
         # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
         with suppress(np.linalg.LinAlgError):
+            expand: newton.Expand = self._expand
             if not self.dense:
-                value, start = self._approach(start)
+                # A differenced Hessian costs as much as 2 m gradients.
+                value, start = newton.approach(self.criterion_and_gradient, start)
                 if any(self._same(known.value, known.point, value, start) for known in minima):
                     return
-            new = newton.descend(self._expand if self.dense else self._expanding(), start, self.nu)
+                expand = newton.sparing(self.criterion_and_gradient, self._differences)
+            new = newton.descend(expand, start, self.nu)
             for place, known in enumerate(minima):
                 if self._same(known.value, known.point, new.value, new.point):
                     minima[place] = min(known, new, key=lambda minimum: minimum.value)
@@ -383,26 +384,6 @@ class Likelihood:
             float(np.abs(minimum.gradient).max(initial=0.0)),
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
         )
-
-    def _approach(self, theta: Vector) -> tuple[float, Vector]:
-        """The criterion near where a search from one start ends, and the point: a differenced Hessian costs as much as
-        2 m gradients, so come near without it.
-        """
-        near = scipy.optimize.minimize(self.criterion_and_gradient, theta, jac=True, method="BFGS", tol=1e-2)
-        return float(near.fun), near.x
-
-    def _expanding(self) -> newton.Expand:
-        """`_expand` for one search, which differences the Hessian anew only where the point has moved."""
-        point, hessian = np.full(self.m, np.inf), np.empty(0)
-
-        def expand(theta: Vector) -> tuple[float, Vector, Matrix]:
-            nonlocal point, hessian
-            value, gradient = self.criterion_and_gradient(theta)
-            if (np.abs(theta - point) > MOVED * np.maximum(1.0, np.abs(theta))).any():
-                point, hessian = theta, self._differences(theta)
-            return value, gradient, hessian
-
-        return expand
 
     def _expand(self, theta: Vector) -> tuple[float, Vector, Matrix]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""

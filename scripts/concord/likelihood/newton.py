@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from concord.arrays import Matrix, Vector
 
@@ -15,6 +16,9 @@ STEPS = 200
 # A point stands still where its largest derivative, in whitened coordinates, is below this: further steps would change
 # no variance in its first six digits.
 STATIONARY = 1e-4
+
+# Within this of each other, relative to what is beyond 1, two points share a Hessian that costs much.
+MOVED = 0.01
 
 Expand = Callable[[Vector], tuple[float, Vector, Matrix]]
 """A function's value, gradient, shape (k,), and Hessian, shape (k, k), at a point; LinAlgError where it has none."""
@@ -92,3 +96,23 @@ def downhill(gradient: Vector, hessian: Matrix, radius: float) -> Vector:
     step = -vectors @ (slopes / np.maximum(sizes, max(1e-10 * largest, 1e-12)))
     shortened: Vector = step * min(1.0, radius / max(math.sqrt(step @ step), 1e-300))
     return shortened
+
+
+def approach(function: Callable[[Vector], tuple[float, Vector]], point: Vector) -> tuple[float, Vector]:
+    """The value near the minimum that lies downhill, and the point, shape (k,), by a function's value and gradient."""
+    near = scipy.optimize.minimize(function, point, jac=True, method="BFGS", tol=1e-2)
+    return float(near.fun), near.x
+
+
+def sparing(function: Callable[[Vector], tuple[float, Vector]], hessian: Callable[[Vector], Matrix]) -> Expand:
+    """A function's value, gradient and Hessian for one search, with the Hessian anew only where the point has moved."""
+    last, kept = np.empty(0), np.empty((0, 0))
+
+    def expand(point: Vector) -> tuple[float, Vector, Matrix]:
+        nonlocal last, kept
+        value, gradient = function(point)
+        if not len(last) or (np.abs(point - last) > MOVED * np.maximum(1.0, np.abs(point))).any():
+            last, kept = point, hessian(point)
+        return value, gradient, kept
+
+    return expand
