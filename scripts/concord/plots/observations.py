@@ -18,6 +18,9 @@ MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"),
 PAGE = dict(zip((colour for colour, _ in MARKS), ("python", "r", "agree", "name", "bad", "soft"), strict=True))
 """The page's names of colours that take their place there, on a light ground and on a dark one."""
 
+Drawn = tuple[Figure, str, pd.DataFrame | dict[str, pd.DataFrame]]
+"""A figure, what it shows in words, and the numbers in it."""
+
 
 def observations(models: Sequence[Model]) -> Figure:
     """Every observation of a data set: as lines over a numeric predictor, where one of its models has one, or else as
@@ -28,9 +31,7 @@ def observations(models: Sequence[Model]) -> Figure:
     models : of one data set
     """
     along = next(((model, name) for model in models for name in _predictors(model, numeric=True)), None)
-    if along is not None:
-        return _lines(*along)
-    return _rows(models)
+    return described(*(_rows(models) if along is None else _lines(*along)))
 
 
 def _predictors(model: Model, numeric: bool) -> list[str]:
@@ -46,7 +47,7 @@ def _few(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) and 1 < column.nunique() <= len(MARKS)
 
 
-def _lines(model: Model, x: str) -> Figure:
+def _lines(model: Model, x: str) -> Drawn:
     design = model.design
     term = max(design.terms, key=lambda term: len(term.levels))
     y = model.formula.response
@@ -74,10 +75,10 @@ def _lines(model: Model, x: str) -> Figure:
         alt += f"; their mean goes from {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g}"
     label_axes(axes, x, y, units)
     _legend(figure, axes)
-    return described(figure, f"{alt}.", table[_columns(model, [x, y])])
+    return figure, f"{alt}.", table[_columns(model, [x, y])]
 
 
-def _rows(models: Sequence[Model]) -> Figure:
+def _rows(models: Sequence[Model]) -> Drawn:
     model = models[0]
     table, y = model.frame, model.formula.response
     groups = [name for name, uses in model.formula.uses.items() if "group" in uses]
@@ -107,7 +108,7 @@ def _rows(models: Sequence[Model]) -> Figure:
         f", with a marker for each {parted} ({listed(list(map(str, table[parted].cat.categories)))})" if parted else ""
     )
     alt += f". The means go from {ranked.iloc[0]:.4g} ({row} {ranked.index[0]}) to {ranked.iloc[-1]:.4g} "
-    return described(figure, f"{alt}({row} {ranked.index[-1]}).", table[_columns(model, [*groups, y])])
+    return figure, f"{alt}({row} {ranked.index[-1]}).", table[_columns(model, [*groups, y])]
 
 
 def _columns(model: Model, wanted: Sequence[str]) -> list[str]:
