@@ -213,7 +213,7 @@ def test_levels_spelled_na_or_none_stay_levels_and_only_empty_fields_are_missing
         "grade,word,flag,count,share\nNone,NA,true,1,0.5\nNA,nan,false,2,\nnan,None,,,-1e-3\n,,true,3,2\n"
     )
     (folder / "dataset.toml").write_text(
-        'title = "t"\nmeasured = "m"\nsource = "a::b"\nversion = "1"\ncitation = "c"\nlicence = "l"\nrows = 4\n'
+        'title = "t"\nsource = "a::b"\nversion = "1"\ncitation = "c"\nlicence = "l"\nrows = 4\n'
         f'sha256 = "{"0" * 64}"\n'
         '[columns.grade]\ntype = "ordered"\nmeaning = "m"\nlevels = ["nan", "None", "unused", "NA"]\n'
         '[columns.word]\ntype = "string"\nmeaning = "m"\n[columns.flag]\ntype = "boolean"\nmeaning = "m"\n'
@@ -229,6 +229,10 @@ def test_levels_spelled_na_or_none_stay_levels_and_only_empty_fields_are_missing
     assert frame["flag"].isna().tolist() == [False, False, True, False] and list(frame["flag"][[0, 1, 3]]) == [1, 0, 1]
     assert frame["count"].isna().tolist() == [False, False, True, False]
     assert frame["share"].tolist()[::2] == [0.5, -0.001] and np.isnan(frame["share"][1])
+
+
+def test_every_dataset_says_what_was_measured():
+    assert all(len(datasets.load(id).measured) > 40 for id in datasets.catalogue())
 
 
 def test_a_disagreement_is_known_by_both_methods_or_by_one(dietox):

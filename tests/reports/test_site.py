@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import importlib.metadata
 import io
@@ -21,12 +20,12 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from concord import releases
+from concord.account.definitions import definitions
 from concord.agreement.comparison import compare
 from concord.cases import Collection
 from concord.engines.answers import answer
 from concord.errors import InputError
 from concord.models import model
-from concord.plots import estimates
 from concord.plots.trajectories import trajectories
 from concord.releases import changes
 from concord.reports import front, site
@@ -44,10 +43,6 @@ def shown(thing) -> nbformat.NotebookNode:
     """An object's output, as a kernel would write it."""
     bundle = thing._repr_mimebundle_()
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    if isinstance(thing, estimates.Figure):
-        png = io.BytesIO()
-        thing.savefig(png, dpi=60)
-        data = {**data, "image/png": base64.b64encode(png.getvalue()).decode()}
     return nbformat.v4.new_output("execute_result", data, metadata=metadata, execution_count=1)
 
 
@@ -109,6 +104,7 @@ def built(tmp_path_factory, comparisons) -> Path:
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
         code("versions()", of_versions),
+        nbformat.v4.new_markdown_cell("## Later\n\nAt first.", metadata={"tags": ["fold"]}),
         code("EVIL", nbformat.v4.new_output("display_data", {"text/html": EVIL})),
     ]
     began = datetime.now(UTC)
@@ -273,6 +269,16 @@ def test_the_first_screen_says_what_ran_and_leads_on(opened):
     page.keyboard.press("Enter")
     page.wait_for_url("**/words.html#word-REML")
     assert page.locator(":target").inner_text() == "REML"
+
+
+def test_every_definition_has_its_place_and_its_formula_is_mathematics():
+    """As many as the data have, each with an anchor; no formula is shown as it was written."""
+    soup = BeautifulSoup(site.words(), "html.parser")
+    listed = definitions()
+    assert {heading["id"] for heading in soup.select(".definition h3")} == {name.replace("_", "-") for name in listed}
+    formulas = soup.select(".definition .formula")
+    assert len(formulas) == sum(bool(each.latex) for each in listed.values()) > 30
+    assert all(formula.math is not None and formula.code is None for formula in formulas)
 
 
 def test_a_finding_has_a_card_and_is_searched():
@@ -446,6 +452,21 @@ def test_a_table_is_copied_ready_for_a_spreadsheet(opened, comparisons):
     assert float(short[6]) == judged.gap and float(short[5]) == judged.fit.loglik
 
 
+def test_a_section_that_waits_opens_by_its_button_and_by_a_link_into_it(opened):
+    """What follows the first text of a folded section is a button away; a link to a cell in it shows that."""
+    page, _ = opened("reports/story-REML.html")
+    rest = page.locator(".later")
+    assert rest.count() == 1 and not rest.is_visible()
+    press = page.get_by_role("button", name="Show the rest of this section: Later")
+    press.click()
+    assert rest.is_visible()
+    place = rest.get_attribute("id")
+    page.get_by_role("button", name="Hide what follows: Later").click()
+    assert not rest.is_visible()
+    page.evaluate(f"location.hash = '{place}'")
+    rest.wait_for(state="visible")
+
+
 def test_a_picture_has_its_numbers_under_it(opened):
     """The table under a picture, opened by keyboard, has every number drawn, and hands it on in full."""
     page, _ = opened("reports/story-REML.html")
@@ -479,11 +500,13 @@ def test_on_paper_there_are_no_buttons(opened):
 
 def test_on_paper_no_number_is_broken(opened):
     page, _ = opened("alone/compare-REML.html", viewport={"width": 720, "height": 1000})
+    page.evaluate("document.querySelectorAll('table.folded').forEach((e) => e.dispatchEvent(new Event('unfold')))")
     page.emulate_media(media="print")
-    lines = page.evaluate("""[...document.querySelectorAll("td")].filter(e => e.checkVisibility()).map(e => {
+    lines = page.evaluate("""
+        [...document.querySelectorAll("td")].filter(e => e.firstChild && e.checkVisibility()).map(e => {
         const range = document.createRange();
-        range.selectNodeContents(e);
-        return [e.textContent.trim(), new Set([...range.getClientRects()].map(r => r.top)).size];
+        range.selectNodeContents(e.querySelector("small, sup") ? e.firstChild : e);
+        return [range.toString().trim(), new Set([...range.getClientRects()].map(r => r.top)).size];
     })""")
     lines = [(text, count) for text, count in lines if re.fullmatch(r"[-+\d.e]+", text)]
     assert len(lines) > 50
@@ -495,6 +518,7 @@ def test_what_an_output_brings_along_does_not_run(opened):
     "browser."""
     page, heard = opened("reports/story-REML.html")
     assert page.evaluate("window.evil") is None
+    page.get_by_role("button", name="Show the rest of this section: Later").click()
     assert page.get_by_text("still here").is_visible()
     assert heard.failed == {"https://example.invalid/x.png": "csp"}
 

@@ -194,16 +194,16 @@ def test_a_certified_optimum_is_what_is_judged_against(asked):
 
 def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch):
     """All comparisons are judged anew, against what the sweep found."""
+    known, shared = asked.reference, reference.of(asked.model)
     found = asked.sweep(600.0)
-    known = reference.of(asked.model)
-    assert found.against is known and "statsmodels" in set(found.table["engine"])
+    assert found.against is known and known.level == shared.level and "statsmodels" in set(found.table["engine"])
     from dataclasses import replace
 
     better = replace(found, against=replace(known, loglik=known.loglik + 1, level=known.level + 1))
     monkeypatch.setattr(inquiry.sweep, "run", lambda model, against: better)
     asked.sweep(600.0)
     (comparison,) = asked.gate().comparisons
-    assert comparison.verdict.word == "both short" and reference.of(asked.model) is known
+    assert comparison.verdict.word == "both short" and reference.of(asked.model) is shared
     asked.reference = known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import statsmodels.api as sm
 from concord.plots import simulation
 from concord.simulation.case import made_up
 from concord.simulation.experiment import pairs
-from concord.simulation.findings import Findings
+from concord.simulation.findings import Findings, provenance, stored
 from concord.simulation.scenarios import cross
 from concord.simulation.store import Plan
 from concord.simulation.study import run
@@ -128,3 +129,14 @@ def test_what_few_draws_show_of_nothing_and_of_everything():
     assert unseen(4) == pytest.approx(1 - 0.05**0.25) and round(unseen(4), 2) == 0.53
     assert unseen(300) == pytest.approx(3 / 300, rel=0.01)
     assert (percent(0.5, 0.0), percent(0.5, 0.05)) == ("50.0 %", "50.0 ± 5.0 %")
+
+
+def test_the_studies_that_are_kept_are_whole_and_say_where_they_come_from():
+    """At least 200 replicates of every scenario, each judged; the made-up designs are those of the file beside them."""
+    grid, one = stored("grid-REML"), stored("sleepstudy-random_slope-REML")
+    for study in (grid, one):
+        assert study.replicates == 200 * len(study.manifest["cases"]) and not (study.folder / ".lock").exists()
+    asked = tomllib.loads((grid.folder.parent / "grid.toml").read_text())
+    assert grid.factors == {name: levels for name, levels in asked.items() if len(levels) > 1}
+    table = provenance(grid, one)
+    assert {"statsmodels", "lme4", "R", "seed"} <= set(table.index) and list(table.loc["replicates"]) == [200, 200]

@@ -19,6 +19,7 @@ class Definition:
     ----------
     title : in a few words
     formula : what it is, in the notation of the tables
+    latex : the same in LaTeX; empty where it is words only
     conversion : how to come from here to the definition that the others have; empty where this is the common one
     source : where it is written down
     """
@@ -27,6 +28,7 @@ class Definition:
     formula: str
     conversion: str = ""
     source: str = ""
+    latex: str = ""
 
 
 @cache

@@ -404,10 +404,13 @@ class Sheet(tables.Shown):
         told = [
             f"{_capital(line.title, names)}: {line.reason}." for line in self.lines if line.verdict in (DIFFER, LOST)
         ]
-        caption = (
-            f"{self.title}\n{self.counted()}. Small: what the package's own definition gives at its own estimates."
+        return (
+            f"{self.title}\n{self.counted()}",
+            header,
+            rows,
+            3,
+            [*told, *map(tables.Note, notes.values()), *self.notes],
         )
-        return caption, header, rows, 3, [*told, *map(tables.Note, notes.values()), *self.notes]
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -148,8 +148,9 @@ class ModelRecord(StrictRecord):
 
 class _DatasetRecord(StrictRecord):
     title: Text
-    # In a few sentences: on whom and how. And a citation has the DOI behind each work: ``doi:10.1007/b98882``.
-    measured: Text
+    # In a few sentences: on whom and how; catalogues older than the pages of data sets have none. A citation has the
+    # DOI behind each work: ``doi:10.1007/b98882``.
+    measured: str = ""
     source: Annotated[str, Field(pattern=r"^[A-Za-z0-9.]+::[A-Za-z0-9._]+$")]
     version: Text
     citation: Text

@@ -13,6 +13,9 @@ text alternative and a table that can be opened under it.
 
 from __future__ import annotations
 
+import base64
+import io
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +28,8 @@ from concord.display.records import as_csv
 
 ROWS = 5000
 """So many rows of a table travel with its picture; of more, as many are taken, evenly spread, and the table says so."""
+DOTS = 100
+"""Pixels an inch at which a picture is as large as it was drawn."""
 TITLE = "The data of this picture"
 
 
@@ -57,10 +62,19 @@ class Picture(Figure):
         return super().__repr__().replace(f"<{type(self).__name__} ", "<Figure ", 1)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        # The picture itself is made by the formatter that matplotlib's inline backend has put in place for figures.
         if not self.alt:
             return {}, {}
-        return {"text/plain": repr(self), MEDIA_TYPE: self.record()}, {"image/png": {"alt": self.alt}}
+        content, width, height = self._png()
+        data = {"text/plain": repr(self), MEDIA_TYPE: self.record(), "image/png": content}
+        return data, {"image/png": {"alt": self.alt, "width": width, "height": height}}
+
+    def _png(self) -> tuple[str, int, int]:
+        """The picture with two dots a pixel, for fine screens and for print, and its size in pixels."""
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=2 * DOTS, bbox_inches="tight")
+        content = file.getvalue()
+        width, height = struct.unpack(">II", content[16:24])  # where PNG has them
+        return base64.b64encode(content).decode(), round(width / 2), round(height / 2)
 
 
 def described(figure: Figure, alt: str, data: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Picture:

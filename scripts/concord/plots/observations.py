@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 
 from concord.display.picture import described
 from concord.models.model import Model
-from concord.plots.style import GREY, axis_text, in_unit, label_axes, listed, plain, subplots
+from concord.plots.style import GREY, axis_text, in_unit, label_axes, listed, plain, subplots, unit_of
 
 MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#B07A00", "v"), ("#5C7CFA", "P"))
 """A colour and a marker a level: each can be told from the others by either."""
 PAGE = dict(zip((colour for colour, _ in MARKS), ("python", "r", "agree", "name", "bad", "soft"), strict=True))
 """The page's names of colours that take their place there, on a light ground and on a dark one."""
+
+Drawn = tuple[Figure, str, pd.DataFrame | dict[str, pd.DataFrame]]
+"""A figure, what it shows in words, and the numbers in it."""
 
 
 def observations(models: Sequence[Model]) -> Figure:
@@ -28,9 +31,7 @@ def observations(models: Sequence[Model]) -> Figure:
     models : of one data set
     """
     along = next(((model, name) for model in models for name in _predictors(model, numeric=True)), None)
-    if along is not None:
-        return _lines(*along)
-    return _rows(models)
+    return described(*(_rows(models) if along is None else _lines(*along)))
 
 
 def _predictors(model: Model, numeric: bool) -> list[str]:
@@ -46,12 +47,7 @@ def _few(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.CategoricalDtype) and 1 < column.nunique() <= len(MARKS)
 
 
-def _unit(model: Model, name: str) -> str:
-    column = model.dataset.columns.get(name)
-    return (column.unit if column else None) or ""
-
-
-def _lines(model: Model, x: str) -> Figure:
+def _lines(model: Model, x: str) -> Drawn:
     design = model.design
     term = max(design.terms, key=lambda term: len(term.levels))
     y = model.formula.response
@@ -70,7 +66,7 @@ def _lines(model: Model, x: str) -> Figure:
         axes.plot(one[x], one[y], color=color, marker=marker, markersize=3, **strength, label=plain(label or ""))
     together = table.groupby(x)[y]
     mean = together.mean()
-    units = _unit(model, x), _unit(model, y)
+    units = unit_of(model, x), unit_of(model, y)
     alt = f"Line chart of {in_unit(y, units[1])} over {in_unit(x, units[0])}, a line for each of {len(term.levels)} "
     alt += f"levels of {term.group}" + (f", in colours by {parted}" if parted else "")
     alt += f". They lie between {table[y].min():.4g} and {table[y].max():.4g}"
@@ -79,10 +75,10 @@ def _lines(model: Model, x: str) -> Figure:
         alt += f"; their mean goes from {mean.iloc[0]:.4g} to {mean.iloc[-1]:.4g}"
     label_axes(axes, x, y, units)
     _legend(figure, axes)
-    return described(figure, f"{alt}.", table[_columns(model, [x, y])])
+    return figure, f"{alt}.", table[_columns(model, [x, y])]
 
 
-def _rows(models: Sequence[Model]) -> Figure:
+def _rows(models: Sequence[Model]) -> Drawn:
     model = models[0]
     table, y = model.frame, model.formula.response
     groups = [name for name, uses in model.formula.uses.items() if "group" in uses]
@@ -101,16 +97,18 @@ def _rows(models: Sequence[Model]) -> Figure:
         axes.plot(part[y], at, marker, color=color, markersize=4.5, alpha=0.75, label=label)
     axes.plot(ranked, np.arange(len(ranked)), "|", color="black", markersize=11, markeredgewidth=2, label="mean")
     axes.set_yticks(np.arange(len(ranked)), [plain(str(level)) for level in ranked.index])
-    axes.set_xlabel(axis_text(y, _unit(model, y)))
+    axes.set_xlabel(axis_text(y, unit_of(model, y)))
     axes.set_ylabel(plain(row))
     axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
     _legend(figure, axes)
-    alt = f"Dots for every {in_unit(y, _unit(model, y))}, a row for each of {len(ranked)} levels of {row} by their mean"
+    alt = (
+        f"Dots for every {in_unit(y, unit_of(model, y))}, a row for each of {len(ranked)} levels of {row} by their mean"
+    )
     alt += (
         f", with a marker for each {parted} ({listed(list(map(str, table[parted].cat.categories)))})" if parted else ""
     )
     alt += f". The means go from {ranked.iloc[0]:.4g} ({row} {ranked.index[0]}) to {ranked.iloc[-1]:.4g} "
-    return described(figure, f"{alt}({row} {ranked.index[-1]}).", table[_columns(model, [*groups, y])])
+    return figure, f"{alt}({row} {ranked.index[-1]}).", table[_columns(model, [*groups, y])]
 
 
 def _columns(model: Model, wanted: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from scipy import stats
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
-from concord.plots.style import GREY, fit_in_words, fit_label, mark, plain, subplots
+from concord.plots.style import GREY, axis_text, fit_in_words, fit_label, mark, plain, subplots, unit_of
 
 # So many levels can be told apart in a picture.
 LEVELS = 60
@@ -48,7 +48,7 @@ def groups(model: Model) -> Figure:
             pd.DataFrame({"factor": name, "level": levels[term.codes[drawn_rows]], response: design.y[drawn_rows]})
         )
         words.append(f"the means of {many} of {name} go from {means.min():.4g} to {means.max():.4g}")
-    grid[0, 0].set_ylabel(plain(response))
+    grid[0, 0].set_ylabel(axis_text(response, unit_of(model, response)))
     alt = (
         f"Dot plot of {response} in the levels of {' and '.join(factors)}, sorted by their means (diamonds), with a "
         f"line at the mean of all, {design.y.mean():.4g}: {'; '.join(words)}. All observations lie between "
@@ -75,7 +75,7 @@ def residuals(*fits: Fit) -> Figure:
         scaled = (fit.model.design.y - fitted) / np.sqrt(fit.residual_variance)
         left.plot(fitted, scaled, marker, color=color, markersize=3, alpha=0.5, rasterized=True)
         left.axhline(0, color="black", linewidth=1)
-        left.set_xlabel("fitted value")
+        left.set_xlabel(axis_text("fitted value", unit_of(fit.model, fit.model.formula.response)))
         left.set_ylabel(f"residual / sigma\n({fit_label(fit)})")
         n = len(scaled)
         expected = stats.norm.ppf((np.arange(1, n + 1) - 0.5) / n)

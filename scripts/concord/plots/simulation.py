@@ -9,6 +9,13 @@ from concord.engines.engine import title
 from concord.plots import style
 from concord.simulation.findings import Findings
 
+LABELS = {
+    "shift": "middle of the predictor (halves of its range)",
+    "scale": "half of the predictor's range",
+    "ratio": "variance of the random effects' part (residual variances)",
+    "groups": "groups",
+}
+
 
 def heat_maps(findings: Findings, x: str, y: str, settings: str = "default") -> Picture:
     """How often each engine falls short, over two factors of a grid.
@@ -31,7 +38,7 @@ def heat_maps(findings: Findings, x: str, y: str, settings: str = "default") -> 
             axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=ink)
         axes.set_xticks(range(len(shares.columns)), [f"{value:g}" for value in shares.columns])
         axes.set_yticks(range(len(shares.index)), [f"{value:g}" for value in shares.index])
-        axes.set(xlabel=x, ylabel=y)
+        axes.set(xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y))
         axes.set_title(f"{title(engine)}, {settings}", fontsize=10, loc="left")
     figure.colorbar(shown, ax=panels, label="share of replicates short of the optimum")
     worst = table.loc[table.groupby("engine", sort=False)["share"].idxmax()]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from concord.display.picture import Picture
 from concord.engines.engine import engines, title
 from concord.engines.fit import Fit
+from concord.models.model import Model
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
@@ -74,6 +75,12 @@ def in_unit(name: str, unit: str) -> str:
 def fit_in_words(fit: Fit) -> str:
     """A fit's name in a sentence, where a comma would part it."""
     return title(f"{fit.engine} {fit.settings}")
+
+
+def unit_of(model: Model, name: str) -> str:
+    """The unit that the data set states of a column; empty where it states none."""
+    column = model.dataset.columns.get(name)
+    return (column.unit if column else None) or ""
 
 
 def axis_text(name: str, unit: str) -> str:

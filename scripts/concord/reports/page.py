@@ -265,11 +265,14 @@ def _picture(output: Mapping[str, Any], media_type: str, cell: int) -> str:
     content = output["data"][media_type]
     if media_type == "image/svg+xml":
         content = base64.b64encode(content.encode()).decode()
-    image = f'<img src="data:{media_type};base64,{"".join(content.split())}" alt="{html.escape(words)}">'
+    size = output.get("metadata", {}).get(media_type, {})
+    sides = "".join(f' {side}="{int(size[side])}"' for side in ("width", "height") if side in size)
+    image = f'<img src="data:{media_type};base64,{"".join(content.split())}"{sides} alt="{html.escape(words)}">'
     shown = "".join(_data(table, cell) for table in record.get("tables", ()))
     details = f"<details><summary>The data of this picture</summary>{shown}</details>" if shown else ""
     name = f"Picture of cell {cell}"
-    inside = f'<div class="frame" tabindex="0" role="group" aria-label="{name}">{image}</div>'
+    tall = " tall" if size.get("height", 0) > size.get("width", 0) else ""
+    inside = f'<div class="frame{tall}" tabindex="0" role="group" aria-label="{name}">{image}</div>'
     return f'<figure class="picture">{inside}{details}</figure>'
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from concord import checkout
 from concord.display import table as tables
 from concord.files import write
 from concord.simulation import tables as tables_module
@@ -274,6 +275,26 @@ class Findings:
 
     def __repr__(self) -> str:
         return "\n\n".join(tables.render_text(*table) for table in self._rendered())
+
+
+def stored(name: str) -> Findings:
+    """The findings of a study that is kept beside the notebooks, with its manifest: ``grid-REML``.
+
+    Raises
+    ------
+    InputError : there is no checkout, or no such study in it
+    """
+    return Findings(checkout.path("notebooks", "simulation", name))
+
+
+def provenance(*studies: Findings) -> pd.DataFrame:
+    """Where studies came from, a column each: what was drawn and fitted how often, with which seed and versions."""
+    columns = {}
+    for study in studies:
+        about = study.manifest
+        told = {name: about[name] for name in ("method", "seed", "replicates")} | {"cases": len(about["cases"])}
+        columns[study.folder.name] = told | {"fits": ", ".join(about["fits"])} | about["versions"]
+    return pd.DataFrame(columns)
 
 
 def quick(

@@ -204,6 +204,23 @@
     table.classList.toggle("tight", frame.scrollWidth > frame.clientWidth + 1);
   }
 
+  // What goes on after a section's first text waits behind a button, where its author says so
+  function section(cell) {
+    const rest = [];
+    for (let next = cell.nextElementSibling; next && !next.querySelector("h2"); next = next.nextElementSibling) rest.push(next);
+    const press = button("", text(cell.querySelector("h2")), () => show(press.getAttribute("aria-expanded") !== "true"));
+    function show(open) {
+      rest.forEach((part) => part.classList.toggle("open", open));
+      press.textContent = open ? "Hide what follows" : "Show the rest of this section";
+      press.setAttribute("aria-expanded", String(open));
+      press.setAttribute("aria-label", `${press.textContent}: ${text(cell.querySelector("h2"))}`);
+    }
+    rest.forEach((part) => part.classList.add("later"));
+    show(false);
+    rest.forEach((part) => part.addEventListener("unfold", () => show(true)));
+    cell.append(press);
+  }
+
   function copied(pre) {
     const box = document.createElement("div");
     box.className = "coded";
@@ -253,6 +270,7 @@
     const target = location.hash.length > 1 && !location.hash.startsWith("#?") && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
     for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    target.closest(".later")?.dispatchEvent(new Event("unfold"));
     if (target.closest("tr.folding")) target.closest("table").dispatchEvent(new Event("unfold"));
     target.scrollIntoView({ behavior: "instant" });
   }
@@ -263,6 +281,7 @@
   document.querySelectorAll(".card table").forEach(narrow);
   document.querySelectorAll("table").forEach(folding);
   document.querySelectorAll(".source pre, .calls pre, pre:has(> code)").forEach(copied);
+  document.querySelectorAll(".cell.fold").forEach(section);
   document.querySelectorAll(".switch a").forEach(switched);
   document.querySelectorAll("details.all").forEach(kept);
   document.querySelectorAll("form.search").forEach(search);
