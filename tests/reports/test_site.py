@@ -104,6 +104,7 @@ def built(tmp_path_factory, comparisons) -> Path:
         code("plots.trajectories(sitka)", shown(figure)),
         code("frame.head()", nbformat.v4.new_output("display_data", {"text/html": frame.head().to_html()})),
         code("versions()", of_versions),
+        nbformat.v4.new_markdown_cell("## Later\n\nAt first.", metadata={"tags": ["fold"]}),
         code("EVIL", nbformat.v4.new_output("display_data", {"text/html": EVIL})),
     ]
     began = datetime.now(UTC)
@@ -451,6 +452,21 @@ def test_a_table_is_copied_ready_for_a_spreadsheet(opened, comparisons):
     assert float(short[6]) == judged.gap and float(short[5]) == judged.fit.loglik
 
 
+def test_a_section_that_waits_opens_by_its_button_and_by_a_link_into_it(opened):
+    """What follows the first text of a folded section is a button away; a link to a cell in it shows that."""
+    page, _ = opened("reports/story-REML.html")
+    rest = page.locator(".later")
+    assert rest.count() == 1 and not rest.is_visible()
+    press = page.get_by_role("button", name="Show the rest of this section: Later")
+    press.click()
+    assert rest.is_visible()
+    place = rest.get_attribute("id")
+    page.get_by_role("button", name="Hide what follows: Later").click()
+    assert not rest.is_visible()
+    page.evaluate(f"location.hash = '{place}'")
+    rest.wait_for(state="visible")
+
+
 def test_a_picture_has_its_numbers_under_it(opened):
     """The table under a picture, opened by keyboard, has every number drawn, and hands it on in full."""
     page, _ = opened("reports/story-REML.html")
@@ -502,6 +518,7 @@ def test_what_an_output_brings_along_does_not_run(opened):
     "browser."""
     page, heard = opened("reports/story-REML.html")
     assert page.evaluate("window.evil") is None
+    page.get_by_role("button", name="Show the rest of this section: Later").click()
     assert page.get_by_text("still here").is_visible()
     assert heard.failed == {"https://example.invalid/x.png": "csp"}
 

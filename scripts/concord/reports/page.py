@@ -273,7 +273,8 @@ def _picture(output: Mapping[str, Any], media_type: str, cell: int) -> str:
     shown = "".join(_data(table, cell) for table in record.get("tables", ()))
     details = f"<details><summary>The data of this picture</summary>{shown}</details>" if shown else ""
     name = f"Picture of cell {cell}"
-    inside = f'<div class="frame" tabindex="0" role="group" aria-label="{name}">{image}</div>'
+    tall = " tall" if size.get("height", 0) > size.get("width", 0) else ""
+    inside = f'<div class="frame{tall}" tabindex="0" role="group" aria-label="{name}">{image}</div>'
     return f'<figure class="picture">{inside}{details}</figure>'
 
 
