@@ -83,6 +83,17 @@ def test_large_and_dense_blocks_are_one_criterion(case, reml, way, monkeypatch):
         np.testing.assert_allclose(sparse.hessian(point), hessian, rtol=1e-5, atol=1e-6 * np.abs(hessian).max())
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_levels_with_fewer_rows_than_effects_keep_the_gradients_digits_at_large_ratios(way, monkeypatch):
+    """There a level's own part of A is as good as singular; the dense blocks form no A."""
+    design = crossed_design(crossed_frame(130, 70, 25), *CASES["slope in the larger"])
+    dense, sparse = both(monkeypatch, design, True, way)
+    for ratio in (1e3, 1e5):
+        theta = ratio * np.array([0.9, -0.4, 0.7, 1.1])
+        slopes, wanted = (ratio * made.criterion_and_gradient(theta)[1] for made in (sparse, dense))
+        np.testing.assert_allclose(slopes, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize(("way", "module"), [("Schur complement", schur), ("CHOLMOD", crossed)])
 def test_a_few_columns_of_the_inverse_at_a_time_give_the_same_gradient(way, module, monkeypatch):
     """What a gradient holds of the inverse is bounded, and the bound changes no derivative."""

@@ -75,6 +75,7 @@ class Partition:
         ordered = gram[order][:, order].tocsr()
         k, w = leading.shape
         self.G = within(ordered, np.arange(k * w).reshape(k, w))
+        self.roots = _roots(self.G)
         self.E = ordered[k * w :, k * w :].toarray()
         C = ordered[: k * w, k * w :].tocsr()
         counts = np.add.reduceat(np.diff(C.indptr), np.arange(0, k * w, w)).astype(float)
@@ -168,8 +169,8 @@ class Schur:
         """The leading levels' own entries of Z'Z F A^-1, summed, shape (w, w); `middle` is F (F'M F + I)^-1 F' of the
         others.
         """
-        G, C = self.partition.G, self.partition.C
-        k, w, _ = G.shape
+        C = self.partition.C
+        k, w, _ = self.lower.shape
         U = np.zeros((k, w, w))
         at_once = max(1, HELD // max(1, w * len(middle)))
         for start in range(0, k if len(middle) else 0, at_once):
@@ -180,10 +181,13 @@ class Schur:
                 for j in range(w):
                     entries = row.multiply(dense[:, j]) if sparse.issparse(row) else row * dense[:, j]
                     U[start : start + at_once, i, j] = entries.sum(axis=1)
-        # A level's own part of A^-1 is A^-1 + A^-1 F'U F A^-1 of its own entries, and between it and the others' -.
-        inverse = np.linalg.inv(self.lower @ self.lower.swapaxes(1, 2))
-        spread = self.F @ inverse
-        own: Matrix = (G @ (spread + spread @ self.F.T @ U @ spread) - U @ spread).sum(0)
+        # With G = R'R and U = R'W R the level's own part is R'B^-1 (I - W B^-1) R F, where B = I + R F (R F)'. A itself
+        # would lose the digits of a level with fewer rows than effects: it is as good as singular where F is large.
+        R, back = self.partition.roots
+        H = R @ self.F
+        B = H @ H.swapaxes(1, 2) + np.eye(w)
+        W = back.swapaxes(1, 2) @ U @ back
+        own: Matrix = (R.swapaxes(1, 2) @ np.linalg.solve(B, H - W @ np.linalg.solve(B, H))).sum(0)
         return own
 
 
@@ -193,6 +197,15 @@ def within(matrix: sparse.csr_array, places: Integers) -> Array:
     rows, columns = np.repeat(places, w, axis=1), np.tile(places, (1, w))
     entries: Vector = matrix[rows.ravel(), columns.ravel()]
     return entries.reshape(len(places), w, w)
+
+
+def _roots(G: Array) -> tuple[Array, Array]:
+    """Roots R of positive semidefinite matrices R'R, shape (levels, w, w), and their pseudo-inverses."""
+    values, vectors = np.linalg.eigh(G)
+    held = values > 8 * G.shape[1] * np.finfo(float).eps * values[:, -1:]
+    roots = np.sqrt(np.where(held, values, 0.0))
+    inverse = np.where(held, 1 / np.where(held, roots, 1.0), 0.0)
+    return roots[:, :, None] * vectors.swapaxes(1, 2), vectors * inverse[:, None, :]
 
 
 def _by_level(blocks: Array, matrix: Matrix | sparse.csr_array) -> Matrix | sparse.csr_array:
