@@ -249,7 +249,7 @@ def test_a_model_in_words_and_in_mathematics():
         "The mean of Reaction has an intercept and 1 effect (Days).",
         "Each of the 18 levels of Subject has deviations of its own from the intercept and the effect of Days, "
         "correlated in any way (1 covariance).",
-        "What is left of each of the 180 observations has one variance.",
+        "The residuals of the 180 observations have one variance.",
     ]
     assert "temperature is ordered, and coded by orthogonal polynomials." in notation.words(
         models.get("cake-split_plot")

@@ -147,6 +147,23 @@ def test_a_report_begins_with_question_answer_and_picture():
     assert found.title.get_text() == "Who is right?, REML · Concord"
 
 
+def test_the_picture_at_the_top_says_which_section_it_is_from():
+    """And a link within a notebook, which has a heading's capitals, leads to the heading of the page."""
+    drawn = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    found = BeautifulSoup(
+        made(
+            nbformat.v4.new_markdown_cell("# Q\n\nMore [below](#A-steep-Slope)."),
+            nbformat.v4.new_markdown_cell("## A steep Slope"),
+            nbformat.v4.new_code_cell("draw()", outputs=[drawn], id="drawn", metadata={"tags": ["answer"]}),
+            nbformat.v4.new_markdown_cell("## Later"),
+        ),
+        "html.parser",
+    )
+    link = found.find(id="cell-id=drawn").find_previous("a")
+    assert link.get_text() == "A steep Slope" and found.find(id=link["href"][1:]).get_text() == "A steep Slope"
+    assert found.find("a", string="below")["href"] == link["href"]
+
+
 def test_a_page_of_ones_own_model_is_called_after_it():
     """Formula and file stand in the title; the question follows it."""
     node = nbformat.v4.new_notebook(

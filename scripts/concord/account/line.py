@@ -387,8 +387,8 @@ class Sheet(tables.Shown):
 
     def _rendered(self) -> tables.Rendered:
         shown = any(not np.isnan(line.independent) for line in self.lines)
-        header = ["quantity", "group", "term", *self.sources, *([INDEPENDENT] if shown else [])]
-        header += ["difference", "same?"]
+        # The answer stands before the numbers, where it is in view however many packages there are.
+        header = ["quantity", "group", "term", "same?", *self.sources, *([INDEPENDENT] if shown else []), "difference"]
         notes = self._numbered()
         rows = []
         for line in self.lines:
@@ -398,7 +398,7 @@ class Sheet(tables.Shown):
             # Within tolerance a difference is noise, which changes from machine to machine.
             noise = line.verdict in (AGREE, DEFINITION) and line.difference <= line.limit_across
             difference = line.bound if noise else line.shown(line.difference, 3)
-            rows.append([line.quantity, line.group, line.term, *cells, difference, line.answer])
+            rows.append([line.quantity, line.group, line.term, line.answer, *cells, difference])
         names = self._names
         # What is no tick is told in a sentence, with the right value.
         told = [

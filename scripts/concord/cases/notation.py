@@ -69,7 +69,7 @@ def words(model: Model) -> list[str]:
     sentences += [_random(term) for term in design.terms]
     if len(design.terms) > 1:
         sentences.append("Effects of different random terms are uncorrelated.")
-    sentences.append(f"What is left of each of the {len(design.y)} observations has one variance.")
+    sentences.append(f"The residuals of the {len(design.y)} observations have one variance.")
     return sentences
 
 

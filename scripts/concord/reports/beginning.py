@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -53,16 +54,32 @@ def _assigned(source: str) -> dict[str, Any]:
 def ordered(cells: Sequence[NotebookNode], texts: dict[str, str]) -> list[NotebookNode]:
     """The cells as a page has them: the picture that is the answer, by its tag, stands below the title.
 
-    Where it stood a link leads there; its text is added to `texts`.
+    It says which section it is from, and where it stood a link leads to it; both are added to `texts`.
     """
     picture = next((cell for cell in cells if PICTURE_OF_ALL in cell.metadata.get("tags", ())), None)
     at = next((i for i, cell in enumerate(cells) if "</h1>" in texts.get(cell["id"], "")), None)
     if picture is None or at is None:
         return list(cells)
-    link = nbformat.v4.new_markdown_cell("", id=f"{picture['id']}-above")
-    texts[link.id] = f'<p class="soft"><a href="#cell-id={picture["id"]}">The picture</a> stands at the top.</p>'
-    rest = [link if cell is picture else cell for cell in cells]
-    return [*rest[: at + 1], picture, *rest[at + 1 :]]
+    section = _section(texts.get(cell["id"], "") for cell in cells[: list(cells).index(picture)])
+    above = _text(f"{picture['id']}-above", f'<a href="#cell-id={picture["id"]}">The picture</a> is at the top.', texts)
+    begins = [_text(f"{picture['id']}-whence", f"The picture of {section}:", texts)] if section else []
+    rest = [above if cell is picture else cell for cell in cells]
+    return [*rest[: at + 1], *begins, picture, *rest[at + 1 :]]
+
+
+def _text(name: str, said: str, texts: dict[str, str]) -> NotebookNode:
+    """A cell with a sentence of the page's own."""
+    texts[name] = f'<p class="soft">{said}</p>'
+    cell: NotebookNode = nbformat.v4.new_markdown_cell("", id=name)
+    return cell
+
+
+def _section(texts: Iterable[str]) -> str:
+    """A link to the last section that the texts begin, with its heading; empty where they begin none."""
+    headings = BeautifulSoup("".join(texts), "html.parser").find_all("h2", id=True)
+    if not headings:
+        return ""
+    return f'<a href="#{html.escape(str(headings[-1]["id"]))}">{html.escape(headings[-1].get_text())}</a>'
 
 
 def begun(text: str, reply: str, title: str) -> str:

@@ -207,6 +207,8 @@ def _texts(notebook: NotebookNode, alone: bool) -> tuple[dict[str, str], list[tu
             if heading.name == "h2":
                 contents.append((anchor, text))
         _explain(soup, alone)
+        for link in soup.find_all("a", href=re.compile("^#.")):  # JupyterLab keeps a heading's capitals in its anchor
+            link["href"] = str(link["href"]).lower()
         for link in soup.find_all("a", href=re.compile(r"^[\w.-]+\.ipynb$")):
             if alone:
                 link.unwrap()
