@@ -18,6 +18,7 @@ from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.structured import Structure, StructuredLikelihood, likelihood_of
 from concord.models import identifiability, matrices
 from concord.models import model as models
+from concord.models.design import Design, DesignTerm
 from concord.models.formula import parse
 from concord.models.parameters import Parameters
 from concord.reference import reference
@@ -137,6 +138,54 @@ def test_where_all_effects_of_a_group_are_one_the_top_is_on_the_boundary():
     assert best.loglik == pytest.approx(Likelihood(plain, True).optimum().loglik, abs=1e-7)
     assert best.parameters.singular(best.design)
     assert best.covariances[0][0, 1] == pytest.approx(best.covariances[0][0, 0], rel=1e-6)
+
+
+def one_term(structure, matrix, codes, x, y):
+    names, levels = tuple(map(str, range(matrix.shape[1]))), tuple(map(str, range(codes.max() + 1)))
+    term = DesignTerm("g", names, matrix, codes, levels, structure)
+    return Design(y, np.column_stack([np.ones(len(y)), x]), ("a", "x"), (term,), np.arange(len(y)))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_no_search_ends_at_effects_of_unlike_signs(seed):
+    """One effect goes against the others: with a negative deviation it would fit better, but to another structure."""
+    rng = np.random.default_rng(seed)
+    g, f = np.repeat(np.arange(8), 8), np.tile(np.repeat(np.arange(4), 2), 8)
+    x = rng.normal(size=64)
+    y = x + 0.3 * rng.normal(size=8)[g] * np.array([1, 1, -1, 1])[f] + rng.normal(size=64)
+    likelihood = likelihood_of(one_term("cs", np.eye(4)[f], g, x, y), True)
+    for top in likelihood.optima():
+        assert likelihood.loglik(top.parameters) == pytest.approx(top.loglik, abs=1e-8)
+        (matrix,) = top.covariances
+        sizes = np.sqrt(np.diag(matrix))
+        shares = [
+            matrix[i, j] / (sizes[i] * sizes[j]) for i in range(4) for j in range(i) if sizes[i] * sizes[j] > 1e-9
+        ]
+        assert np.ptp(shares) < 1e-6
+
+
+@pytest.mark.parametrize("structure", ["cs", "homar1"])
+def test_a_better_optimum_decades_away_is_found(structure):
+    """Effects that undo the slope between groups: ordinary least squares' optimum, and one of effects thirty times the
+    residuals, with a correlation of nearly 1; dense matrices have the second as the higher.
+    """
+    rng = np.random.default_rng(2)
+    g, f = np.repeat(np.arange(8), 6), np.tile(np.arange(2), 24)
+    x = g + 0.1 * rng.normal(size=48)
+    design = one_term(structure, np.eye(2)[f], g, x, x - g + 0.05 * rng.normal(size=48))
+    likelihood = likelihood_of(design, True)
+    tops = likelihood.optima()
+
+    def parameters(free):
+        at = Parameters(np.zeros(2), (np.exp(free[0]) * np.array([[1, free[1]], [free[1], 1]]),), np.exp(free[2]))
+        return replace(at, fixed=likelihood.solution(at))
+
+    def height(free):
+        return dense(design, parameters(free)) if abs(free[1]) < 1 else -np.inf
+
+    there = optimize.minimize(lambda free: -height(free), [1.4, 0.9999, -6.0], method="Nelder-Mead")
+    assert -there.fun > tops[-1].loglik + 1 and tops[0].loglik >= -there.fun - 1e-6
+    assert dense(design, tops[0].parameters) == pytest.approx(tops[0].loglik, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", ["cs", "ar1"])

@@ -4,6 +4,8 @@ A matrix is D R D with standard deviations on the diagonal of D, all the same (h
 correlations R: one for all pairs (compound symmetry, ``cs``), or rho^|i - j| (autoregressive of order 1, ``ar1``). The
 factors of R are written down, so that the criterion's gradient is exact: the chain rule on that of the unstructured
 factors. A correlation is a sine of its coordinate, which keeps it between its bounds and the criterion smooth there.
+Standard deviations of their own are t^2 / sqrt(1 + t^2) of their coordinates: two of unlike signs would be a matrix of
+another structure, whose likelihood may be higher.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import scipy  # its rooms load when they are first asked for
 
 from concord.arrays import Array, Integers, Matrix, Vector
 from concord.likelihood.blocks import Part
@@ -24,8 +27,8 @@ from concord.models.parameters import triangle
 HELD = 1e-6
 """How far a correlation, or a standard deviation over the largest, may be from its structure: a fit's rounding."""
 # Where searches start: relative standard deviations, and coordinates of the correlation.
-_SIZES, _ANGLES = (0.05, 0.3, 1.0, 3.0, 10.0), (-1.2, -0.5, 0.0, 0.5, 1.2)
-_STARTS = 6
+_SIZES, _ANGLES = (0.01, 0.05, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0), (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
+_STARTS, _DIPS = 6, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,18 +85,28 @@ class Structure:
             lower[j + 1 :, j] = correlation * np.sqrt((1 - correlation) / (before * after)) if j < q - 1 else 0.0
         return lower
 
+    def coordinates(self, sizes: Vector | float) -> Vector:
+        """The coordinates of standard deviations, or of one for all, shape (deviations,)."""
+        d = np.broadcast_to(np.asarray(sizes, float), self.deviations)
+        # d = t^2 / sqrt(1 + t^2), solved for t^2.
+        return d.copy() if self.homogeneous else np.sqrt(d * (d + np.hypot(d, 2.0)) / 2)
+
     def factor(self, at: Vector) -> Matrix:
         """The relative factor of the scaled columns' effects, shape (q, q)."""
-        return self._rows(at)[:, None] * self._root(at).real
+        return self._sizes(at)[:, None] * self._root(at).real
 
     def slopes(self, at: Vector) -> list[Matrix]:
         """The derivatives of `factor` with respect to the coordinates, each shape (q, q)."""
         q, root = len(self.scales), self._root(at).real
-        moved = [root] if self.homogeneous else [np.diag(row) @ root for row in np.eye(q)]
+        moved = [root]
+        if not self.homogeneous:
+            t = at[:q]
+            rates = t * (2 + t**2) / (1 + t**2) ** 1.5
+            moved = [np.diag(row) @ root for row in np.diag(rates)]
         if q > 1:
             # By a step along the imaginary axis, which has no difference and so no rounding.
             turned = self.root(self.correlation(at[-1] + 1e-30j)).imag / 1e-30
-            moved.append(self._rows(at)[:, None] * turned)
+            moved.append(self._sizes(at)[:, None] * turned)
         return moved
 
     def at(self, relative: Matrix) -> Vector | None:
@@ -103,7 +116,7 @@ class Structure:
         size = deviations.max(initial=0.0)
         if not np.isfinite(relative).all() or (self.homogeneous and np.ptp(deviations) > HELD * size):
             return None
-        first = np.array([deviations.mean()]) if self.homogeneous else deviations
+        first = self.coordinates(deviations.mean() if self.homogeneous else deviations)
         if q == 1:
             return first
         unit = np.where(deviations > 0, deviations, 1.0)
@@ -117,8 +130,9 @@ class Structure:
         held = all(abs(correlations[pair] - wanted[pair]) <= HELD for pair in pairs)
         return np.append(first, angle) if held else None
 
-    def _rows(self, at: Vector) -> Vector:
-        return np.full(len(self.scales), at[0]) if self.homogeneous else np.asarray(at[: self.deviations])
+    def _sizes(self, at: Vector) -> Vector:
+        t = np.asarray(at[: self.deviations])
+        return np.full(len(self.scales), t[0]) if self.homogeneous else t**2 / np.sqrt(1 + t**2)
 
     def _root(self, at: Vector) -> Array:
         return self.root(self.correlation(at[-1])) if len(self.scales) > 1 else np.ones((1, 1), complex)
@@ -184,16 +198,23 @@ class StructuredLikelihood(Likelihood):
         return moves
 
     def starts(self) -> list[Vector]:
-        """Where searches start: the lowest points of a grid, as coordinates, shape (m,)."""
-        axes = []
+        """Where searches start: the lowest points of a grid and its dips, as coordinates, shape (m,)."""
+        axes, lengths = [], []
         for structure, (rows, columns) in zip(self.structures, self.shape.triangles, strict=True):
+            lengths.append(len(_SIZES))
             if structure is None:
                 axes.append([np.where(rows == columns, size, 0.0) for size in _SIZES])
                 continue
             angles = _ANGLES if len(structure.scales) > 1 else ((),)
-            axes.append([np.append(np.full(structure.deviations, s), angle) for s in _SIZES for angle in angles])
+            axes.append([np.append(structure.coordinates(s), angle) for s in _SIZES for angle in angles])
+            lengths.append(len(angles))
         points = np.array([np.concatenate(parts) for parts in product(*axes)])
-        return [points[place] for place in np.argsort(self.criteria(points))[:_STARTS]]
+        values = self.criteria(points)
+        # The lowest points may all lie in one valley, and another have the optimum.
+        lowest = scipy.ndimage.minimum_filter(values.reshape(lengths), size=3, mode="nearest").ravel()
+        dips = np.flatnonzero((values <= lowest) & np.isfinite(values))
+        dips = dips[np.argsort(values[dips])][:_DIPS]
+        return [points[place] for place in dict.fromkeys([*dips, *np.argsort(values)[:_STARTS]])]
 
     def evaluate(self, theta: Vector) -> tuple[float, Matrix, list[Part]]:
         """As of `Likelihood`, at coordinates of the structures."""
