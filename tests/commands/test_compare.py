@@ -81,6 +81,9 @@ def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
     # Left out as asked, it is named: the status is by the verdicts alone.
     assert agreeing.stdout.count("Left out of the verdict: standard errors, tests of fixed effects, intervals, ") == 2
     assert "nothing explains: " not in agreeing.stdout
+    told = agreeing.stdout.splitlines()
+    assert told[-1].startswith("report: ") and told[-1].endswith("sleep-ML.html")
+    assert sum(line.startswith("Everything else that the fits say") for line in told) == 2
 
 
 def test_what_to_write_instead_is_told_below_a_verdict_that_is_not_agreement(agreeing, disagreeing, place):

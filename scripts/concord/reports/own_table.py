@@ -110,7 +110,7 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
         return ""
     text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
     if SUMMARY in tags:
-        return text
+        return f"Everything else that the fits say, counted; every line of it is in the report.\n{text}"
     if REMEDIES in tags:  # there are none where all agree
         return "" if set(said.values()) <= {AGREED} else text
     verdicts = {
@@ -148,7 +148,7 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     # The pages last: without nbconvert's templates there are none, and the numbers are still there.
     for name, notebook in notebooks.items():
         files.write(output / f"{name}.html", page(notebook))
-        print(output / f"{name}.html")
+        print(f"report: {output / f'{name}.html'}")
     return set(fits["verdict"]), unexplained(lines)
 
 
