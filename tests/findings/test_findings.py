@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 
 import pytest
 
@@ -58,6 +60,8 @@ def shelf_of(folder, numbers, version="2.1"):
         ('"Use +."', '""', "wrong_sum.remedy: must be words on one line"),
         ("> 2.5, < 3.5", "more than 2", "wrong_sum.defect.sum: 'more than 2' is no bound"),
         ('{ sum = "> 2.5, < 3.5" }', "{}", "wrong_sum.defect: "),
+        ("> 2.5, < 3.5", "> 2.5.1", "wrong_sum.defect.sum: '> 2.5.1' is no bound"),
+        ("> 2.5, < 3.5", "> .", "wrong_sum.defect.sum: '> .' is no bound"),
         (">=2", "since 2", "wrong_sum.holds.adder: 'since 2' is no range of versions"),
         ("https://example", "example", "wrong_sum.links.an issue: must be an address"),
         ("https://example", "http://example", "wrong_sum.links.an issue: must be an address"),
@@ -172,6 +176,8 @@ def test_a_reproduction_has_a_process_of_its_own(tmp_path, monkeypatch):
     [
         ("fails.py", "print('{}')\nraise ValueError('gone wrong')", "fails.py failed: .*gone wrong"),
         ("silent.py", "print('no numbers')", "silent.py: its last line is no line of numbers: 'no numbers'"),
+        ("huge.py", "print('{\"a\": 1' + 400 * '0' + '}')", "huge.py: its last line is no line of numbers"),
+        ("deep.py", "print(100000 * '[')", "deep.py: its last line is no line of numbers"),
         ("fails.R", "cat('{}\\n')\nstop('gone wrong')", "fails.R failed: .*gone wrong"),
     ],
 )
@@ -180,6 +186,44 @@ def test_a_reproduction_that_fails_says_so(tmp_path, monkeypatch, name, code, to
     (tmp_path / name).write_text(code)
     with pytest.raises(ReproductionError, match=told):
         reproduction.run([tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("hangs.py", "import time; time.sleep(99)"), ("hangs.R", "repeat Sys.sleep(1)")]
+)
+def test_a_reproduction_that_hangs_is_stopped(tmp_path, monkeypatch, name, code):
+    """Its process too."""
+    monkeypatch.setattr(reproduction, "_IN_PYTHON", ())
+    monkeypatch.setattr(reproduction, "_IN_R", re.sub(r'c\("lme4".*?\)', "NULL", reproduction._IN_R))
+    monkeypatch.setattr(reproduction, "TIMEOUT", 2.0)
+    path = tmp_path / name
+    said = tmp_path / "pid"
+    write = (
+        "import os; open({!r}, 'w').write(str(os.getpid()))\n"
+        if name.endswith(".py")
+        else "cat(Sys.getpid(), file = {!r})\n"
+    )
+    path.write_text(write.format(str(said)) + code)
+    with pytest.raises(ReproductionError, match=f"{name}: it was stopped after 2 s"):
+        reproduction.run([path])
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(int(said.read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("it still runs")
+
+
+def test_what_a_record_says_is_text_on_the_page(folder):
+    """Also in addresses."""
+    hostile = RECORD.replace("adder/1", '\\"><script>alert(1)</script>').replace(
+        "Everybody.", "<img src=x onerror=alert(1)>"
+    )
+    (folder / "findings.toml").write_text(hostile)
+    page = shelf_of(folder, HOLDS)["wrong_sum"]._repr_mimebundle_()["text/html"]
+    assert "<script" not in page and "<img" not in page and "&lt;script&gt;" in page
 
 
 def test_every_finding_of_the_workbook_has_its_section_under_its_title():

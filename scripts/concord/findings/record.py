@@ -22,7 +22,7 @@ from concord.errors import InputError
 FILE = "findings.toml"
 LANGUAGES = {".py": "Python", ".R": "R"}
 """Of reproductions, by the ending of the file."""
-_BOUND = re.compile(r"(<=|>=|<|>) ?([-+]?[\d.]+(?:e[-+]?\d+)?)")
+_BOUND = re.compile(r"(<=|>=|<|>) ?([-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
 def _one_line(text: str) -> str:

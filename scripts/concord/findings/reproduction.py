@@ -16,18 +16,22 @@ from pathlib import Path
 from concord.errors import shorten
 from concord.findings.record import LANGUAGES
 from concord.processes.kernels import die_with_parent
-from concord.processes.worker import Worker
+from concord.processes.worker import Worker, WorkerStopped
 
 TIMEOUT = 120.0
 """Seconds that one of them may take."""
+STARTING = 60.0
+"""Seconds that R may take to start with its packages."""
+_LATE = "it was stopped after {:g} s"
 # What takes long to load is loaded once, and every reproduction is a fork of that: it finds a fresh interpreter with a
 # few modules in memory, attached to nothing.
 _IN_PYTHON = ("statsmodels.formula.api",)
 _IN_R = """
 options(warn = 1L)
 given <- commandArgs(TRUE)
+seconds <- as.numeric(given[1L])
 invisible(lapply(c("lme4", "nlme", "lmerTest", "pbkrtest"), requireNamespace, quietly = TRUE))
-for (path in given) {
+for (path in given[-1L]) {
   job <- parallel::mcparallel({
     to <- lapply(paste0(path, c(".out", ".err")), file, open = "w")
     sink(to[[1L]])
@@ -41,8 +45,12 @@ for (path in given) {
     for (connection in to) close(connection)
     done
   }, silent = TRUE)
-  done <- parallel::mccollect(job)[[1L]]
-  cat(if (isTRUE(done)) "0" else "1", file = paste0(path, ".status"))
+  began <- proc.time()[["elapsed"]]
+  came <- parallel::mccollect(job, wait = FALSE, timeout = seconds)
+  late <- !length(came) && proc.time()[["elapsed"]] - began >= seconds
+  if (late) tools::pskill(job$pid, tools::SIGKILL)
+  suppressWarnings(parallel::mccollect(job))
+  cat(if (late) "late" else if (length(came) && isTRUE(came[[1L]])) "0" else "1", file = paste0(path, ".status"))
 }
 """
 
@@ -100,7 +108,7 @@ def _read(path: Path, done: bool, printed: str, said: str) -> Run:
         raise ReproductionError(f"{path.name} failed: {shorten((said.strip().splitlines() or ['it ended'])[-1])}")
     try:
         numbers = {str(name): float(number) for name, number in json.loads(last).items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         raise ReproductionError(f"{path.name}: its last line is no line of numbers: {last[:80]!r}") from None
     return Run(text.strip("\n"), numbers)
 
@@ -108,7 +116,13 @@ def _read(path: Path, done: bool, printed: str, said: str) -> Run:
 def _in_python(paths: Iterable[Path]) -> list[Came]:
     worker = Worker(_IN_PYTHON)
     try:
-        return [worker.run(forked, str(path), timeout=TIMEOUT) for path in paths]
+        came = []
+        for path in paths:
+            try:
+                came.append(worker.run(forked, str(path), timeout=TIMEOUT))
+            except WorkerStopped as error:
+                raise ReproductionError(f"{path.name}: {_LATE.format(TIMEOUT) if error.late else error}") from error
+        return came
     finally:
         worker.stop()
 
@@ -156,11 +170,11 @@ def _in_r(paths: Iterable[Path]) -> list[Came]:
             copy.write_bytes(path.read_bytes())
         try:
             done = subprocess.run(
-                ["Rscript", "--vanilla", "-e", _IN_R, *map(str, copies)],
+                ["Rscript", "--vanilla", "-e", _IN_R, str(TIMEOUT), *map(str, copies)],
                 cwd=folder,
                 capture_output=True,
                 text=True,
-                timeout=TIMEOUT,
+                timeout=STARTING + TIMEOUT * len(copies),
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -168,6 +182,9 @@ def _in_r(paths: Iterable[Path]) -> list[Came]:
         if done.returncode:
             raise ReproductionError(f"reproductions in R: {shorten(done.stderr)}")
         texts = [[_text(f"{copy}{ending}") for ending in (".status", ".out", ".err")] for copy in copies]
+    late = [path.name for path, (status, *_) in zip(paths, texts, strict=True) if status == "late"]
+    if late:
+        raise ReproductionError(f"{late[0]}: {_LATE.format(TIMEOUT)}")
     return [(status == "0", out, err) for status, out, err in texts]
 
 

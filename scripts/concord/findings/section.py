@@ -67,7 +67,8 @@ def section(finding: Finding, state: str, printed: str | None, unfolded: bool) -
     opened = " open" if unfolded or printed is None else ""
     page += [f"<details{opened}><summary>{summary}</summary>{code}</details>", *_paragraphs(after)]
     if links:
-        items = [f'<li><a href="{address}">{html.escape(words)}</a></li>' for words, address in finding.links.items()]
+        pairs = [(html.escape(words), html.escape(address)) for words, address in finding.links.items()]
+        items = [f'<li><a href="{address}">{words}</a></li>' for words, address in pairs]
         page.append(f"<ul>{''.join(items)}</ul>")
     return Shown("\n\n".join(text), {"text/html": "\n".join(page)})
 
