@@ -265,6 +265,9 @@ def test_the_first_screen_says_what_ran_and_leads_on(opened):
         assert box["y"] + box["height"] < 900, name
     page.get_by_role("searchbox").fill("SITKA short")
     assert page.locator("#search-found li:visible a").all_text_contents() == ["sitka-random_slope"]
+    page.get_by_role("searchbox").fill("bic")
+    found = page.locator("#search-found li:visible a")
+    assert found.count() and all("BIC" in name for name in found.all_text_contents())
     page.get_by_role("searchbox").fill("restricted")
     page.keyboard.press("Enter")
     page.wait_for_url("**/words.html#word-REML")

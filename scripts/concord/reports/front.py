@@ -26,6 +26,13 @@ def glossary() -> Mapping[str, str]:
     return tomllib.loads(Path(__file__).with_name("glossary.toml").read_text(encoding="utf-8"))
 
 
+@cache
+def definitions() -> Mapping[str, Mapping[str, str]]:
+    """Where packages mean different things by one name: ``title``, ``formula``, ``latex`` and more, by id."""
+    content = (Path(__file__).parents[1] / "account" / "definitions.toml").read_text(encoding="utf-8")
+    return {name: {"latex": "", **entry} for name, entry in tomllib.loads(content).items()}
+
+
 def ran(notebooks: Sequence[Kept]) -> dict[str, Any]:
     """``versions``, by name, that the newest report ran with, and the day it ``finished``; empty where none tells."""
     for about, notebook in sorted(notebooks, key=lambda kept: kept[0]["finished"], reverse=True):
@@ -88,6 +95,10 @@ def looked_through(
     found += [
         {"kind": "word", "name": word, "about": meaning, "link": f"words.html#{anchor(word)}"}
         for word, meaning in glossary().items()
+    ]
+    found += [
+        {"kind": "definition", "name": entry["title"], "about": "", "link": f"words.html#{name.replace('_', '-')}"}
+        for name, entry in definitions().items()
     ]
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -136,12 +135,11 @@ def index(
 
 def words() -> str:
     """The page of words and definitions."""
-    content = (Path(__file__).parents[1] / "account" / "definitions.toml").read_text(encoding="utf-8")
     return render(
         "words.html.j2",
         "Words and definitions · Concord",
         words=front.glossary(),
-        definitions={name: {"latex": "", **entry} for name, entry in tomllib.loads(content).items()},
+        definitions=front.definitions(),
         anchor=front.anchor,
         mathematics=lambda latex: Markup(concord.reports.exporter.mathematics(latex, "block")),
     )
