@@ -131,6 +131,7 @@ def test_a_finding_that_holds_is_shown_with_its_evidence(folder):
     [
         ({"sum": 2.0, "right": 2.0}, shelf.MENDED, "Mended in adder 2.1: sum is 2, not > 2.5, < 3.5. To be recorded"),
         ({"sum": float("nan"), "right": 2.0}, shelf.MENDED, "sum is nan"),
+        ({"sum": 2.0, "right": 4.0}, shelf.MENDED, "Mended in adder 2.1: sum is 2"),
         ({"sum": 3.0, "right": 4.0}, shelf.UNMENDED, "the mend does not work: right is 4, not >= 2, <= 2"),
     ],
 )

@@ -126,6 +126,19 @@ def test_large_and_dense_blocks_have_one_optimum(case, way, monkeypatch):
     np.testing.assert_allclose(sparse.estimates["estimate"], dense.estimates["estimate"], rtol=1e-8)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_both_of_two_optima_of_crossed_factors_are_found_decades_apart(way, monkeypatch):
+    """The levels of one factor undo the slope between them: as ordinary least squares has it, and within them."""
+    rng = np.random.default_rng(3)
+    a, b = np.arange(150) % 8, np.concatenate([np.arange(100), rng.integers(0, 100, 50)])
+    x = a + 0.1 * rng.normal(size=150)
+    frame = pd.DataFrame({"y": x - a + 0.05 * rng.normal(size=150), "x": x, "a": a, "b": b})
+    likelihoods = both(monkeypatch, crossed_design(frame, ("1", "a"), ("1", "b")), True, way)
+    dense, sparse = (likelihood.optima() for likelihood in likelihoods)
+    assert len(dense) == 2 and abs(dense[0].theta[0]) > 10 > 1 > abs(dense[1].theta[0])
+    assert [top.loglik for top in sparse] == pytest.approx([top.loglik for top in dense], abs=1e-8)
+
+
 @pytest.mark.parametrize("method", ["REML"])
 def test_a_large_crossed_design_is_lme4s(method, make_model, monkeypatch):
     """300 + 200 crossed levels on 5000 rows: lme4's own log-likelihood at its estimates, and its optimum, to 1e-8."""

@@ -134,7 +134,8 @@ def test_variances_that_no_data_tell_apart_are_refused(make_model):
         reference.of(make_model(frame, "y ~ 1 + (1 + arm | g)"))
 
 
-def test_a_scan_starts_at_every_dip_best_first():
+@pytest.mark.parametrize("dear", [False, True])
+def test_a_scan_starts_at_every_dip_best_first(dear):
     centres = np.array([[0.1, 30.0], [300.0, 0.3]])
 
     def criteria(thetas: np.ndarray) -> np.ndarray:
@@ -142,7 +143,7 @@ def test_a_scan_starts_at_every_dip_best_first():
         distances = [np.sum((logs - np.log10(centre)) ** 2, axis=1) - k for k, centre in enumerate(centres)]
         return np.minimum(*distances)
 
-    found = search.dips(criteria, search.Shape([1, 1]))
+    found = search.dips(criteria, search.Shape([1, 1]), dear=dear)
     assert len(found) == 2
     for start, centre in zip(found, centres[::-1], strict=True):
         assert np.abs(np.log10(start) - np.log10(centre)).max() < 0.5
