@@ -65,3 +65,19 @@ def test_a_step_to_where_there_is_no_value_is_shortened():
     assert newton.descend(walled, np.array([-9.0, 1.0]), 1).point[0] == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(np.linalg.LinAlgError):
         newton.descend(walled, np.array([2.0, 0.0]), 1)
+
+
+def test_a_hessian_that_costs_much_is_made_anew_only_where_the_point_has_moved():
+    """Relative to what is beyond 1; also back to where it was before the last one."""
+    made = []
+
+    def hessian(x):
+        made.append(x)
+        return bowl(x)[2]
+
+    expand = newton.sparing(lambda x: bowl(x)[:2], hessian)
+    for x, count in ((1.0, 1), (1.009, 1), (1.02, 2), (1.0, 3), (50.0, 4), (50.4, 4), (51.0, 5)):
+        value, gradient, kept = expand(np.array([x, 0.0]))
+        assert len(made) == count, x
+        np.testing.assert_array_equal(kept, bowl(made[-1])[2])
+        assert value == bowl(np.array([x, 0.0]))[0] and gradient[0] == bowl(np.array([x, 0.0]))[1][0]

@@ -112,6 +112,15 @@ def test_a_formula_that_cannot_be_translated_is_shown_as_written():
     assert mathematics(r"<b>\left(") == r"<code>&lt;b&gt;\left(</code>"
 
 
+def test_words_in_mathematics_are_words():
+    """A column's name, such as p<0.05 & more, is no element of the page, and nor is anything else in LaTeX."""
+    shown = mathematics(r"\beta_1\,\text{p<0.05 & more}")
+    assert "<mtext>p&lt;0.05" in shown and "&amp;" in shown and shown.startswith("<math ")
+    assert mathematics(r"a < b").count("<mo>") == 1
+    for hostile in (r"\text{</math><img src=x onerror=alert(1)>}", r"\text{{<script>alert(1)</script>}}"):
+        assert not re.search(r"<(img|script)", mathematics(hostile)), hostile
+
+
 def record(verdict: str, settings: str, gap: float, said: str) -> dict:
     """A comparison as its output carries it."""
     key = {"dataset": "d", "model": "m", "method": "REML", "settings": settings, "verdict": verdict}

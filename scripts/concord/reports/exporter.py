@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
@@ -40,10 +42,25 @@ def markdown(source: str) -> str:
     return MarkdownWithMath(renderer=renderer).render(source)
 
 
+# Words in LaTeX, and what stands in their place while it is translated, which escapes nothing in them.
+_TEXT = re.compile(r"\\text\w*\{[^{}]*\}")
+_MASKED = {ord("<"): "\ue000", ord(">"): "\ue001", ord("&"): "\ue002"}
+_ELEMENT = re.compile(
+    r"(\{http://www\.w3\.org/1998/Math/MathML\})?"
+    r"(math|semantics|annotation|m(row|i|n|o|s|text|space|sub|sup|subsup|under|over|underover|multiscripts|prescripts|frac"
+    r"|sqrt|root|style|padded|phantom|enclose|fenced|error|table|tr|td|labeledtr))"
+)
+
+
 def mathematics(latex: str, display: str = "inline") -> str:
     """LaTeX as MathML, which browsers show by themselves; what cannot be translated is shown as it was written."""
     try:
-        mathml = convert(latex, display=display)
+        mathml = convert(_TEXT.sub(lambda text: text[0].translate(_MASKED), latex), display=display)
+        for mask, letter in _MASKED.items():
+            mathml = mathml.replace(letter, html.escape(chr(mask)))
+        # Beyond such texts the translation leaves what is in LaTeX as it is: what is no mathematics is not let through.
+        if not all(_ELEMENT.fullmatch(element.tag) for element in ElementTree.fromstring(mathml).iter()):
+            raise ValueError("an element that is not MathML")
     except Exception:  # whatever a parser of LaTeX stumbles over: the page still shows it
         return f"<code>{html.escape(latex)}</code>"
     # As the relation that it stands for, with a relation's space around it

@@ -124,7 +124,7 @@
       head.append(press);
     });
     const [at, direction] = (state.get(`${table.id}.sort`) || "").split(" ");
-    if (heads[at]?.querySelector("button") && ["ascending", "descending"].includes(direction)) sort(Number(at), direction);
+    if (heads[Number(at)]?.querySelector("button") && ["ascending", "descending"].includes(direction)) sort(Number(at), direction);
   }
 
   function filtered(form) {
