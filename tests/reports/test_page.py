@@ -10,7 +10,7 @@ from bs4 import BeautifulSoup
 from concord.display.media import MEDIA_TYPE, PICTURE_TYPE
 from concord.errors import InputError
 from concord.reports.exporter import exporter, mathematics
-from concord.reports.folds import plumbing
+from concord.reports.folds import fold_notes, mark, plumbing
 from concord.reports.page import accessible, numbers, page
 from support.paths import NOTEBOOKS
 
@@ -218,3 +218,44 @@ def test_missing_templates_are_one_line(tmp_path):
     with pytest.raises(InputError, match="no template 'absent'.*JUPYTER_PATH") as caught:
         exporter("absent", tmp_path, {})
     assert "\n" not in str(caught.value)
+
+
+AGREES = ["agree", "✓", "same", "differs by definition (ML)", "defined otherwise, same number here"]
+DIFFERS = ["agree at a lower optimum", "not the same", "both short", "✗", "defined otherwise", ""]
+
+
+@pytest.mark.parametrize("column", ["same?", "verdict"])
+def test_only_rows_that_agree_are_folded(column):
+    """Whole words: a row that says more, or too little to have such a column, stays in view, and so does the head."""
+    rows = "".join(f"<tr><td>x</td><td>{word}</td></tr>" for word in [*AGREES, *DIFFERS])
+    head = f"<thead><tr><th>what</th><th>{column}</th></tr></thead>"
+    soup = BeautifulSoup(f"<table>{head}<tbody>{rows}<tr><td>agree</td></tr></tbody></table>", "html.parser")
+    mark(soup.table)
+    folded = [row.find_all("td")[1].get_text() for row in soup.select("tr.agreeing")]
+    assert folded == AGREES and len(soup.select(".answered")) == 1 + len(AGREES) + len(DIFFERS)
+
+
+def test_a_row_that_ticks_in_a_table_that_says_nothing_is_not_folded():
+    """What is `ok` of a table is so only where its title says that all of it agrees."""
+    for title, count in (("Checks: agree", 1), ("Checks: r short", 0)):
+        soup = BeautifulSoup(
+            f"<table><caption><strong>{title}</strong></caption><thead><tr><th>what</th><th>ok</th></tr></thead>"
+            "<tbody><tr><td>x</td><td>✓</td></tr></tbody></table>",
+            "html.parser",
+        )
+        mark(soup.table)
+        assert len(soup.select("tr.agreeing")) == count
+
+
+def test_many_notes_wait_behind_a_line_and_few_stand_open():
+    """What is not a note ends them."""
+    for words, count in (("a short note", 0), ("a long note " * 40, 1)):
+        soup = BeautifulSoup(
+            f'<div><table class="concord"></table><ol><li>{words}</li><li>b</li></ol><h2>Next</h2><p>text</p></div>',
+            "html.parser",
+        )
+        fold_notes(soup)
+        assert len(soup.select("details.notes")) == count
+        assert [one.name for one in soup.div.find_all(recursive=False)][-2:] == ["h2", "p"]
+        if count:
+            assert soup.summary.get_text() == "2 notes on this table" and len(soup.select("details li")) == 2

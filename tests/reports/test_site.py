@@ -208,6 +208,16 @@ def test_a_page_is_sound_in_light_and_dark_and_asks_nobody_for_anything(opened, 
         assert len(image.get_attribute("alt")) > 0
 
 
+def test_an_address_that_names_nothing_of_a_page_breaks_nothing(opened):
+    """A stray %, and a column that is none: what a reader cuts off, or another page's link."""
+    page, _ = opened("reports/index.html")
+    tables = [table.get_attribute("id") for table in page.locator("table.sortable").all()]
+    assert tables
+    for address in ("%", "?grid.sort=%", *(f"?{table}.sort=length+ascending" for table in tables)):
+        page, heard = opened(f"reports/index.html#{address}")
+        assert page.locator("table.sortable th button").count() > 0 and heard.wrong == [], address
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_on_a_phone_nothing_but_frames_scrolls_sideways(opened, path):
     """At 360 pixels the page is as wide as the screen, even where code, formulas and tables are wider."""

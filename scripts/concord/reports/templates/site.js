@@ -267,7 +267,13 @@
 
   // What a link leads to is shown, though it be folded
   function reveal() {
-    const target = location.hash.length > 1 && !location.hash.startsWith("#?") && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let name = location.hash.startsWith("#?") ? "" : location.hash.slice(1);
+    try {
+      name = decodeURIComponent(name);
+    } catch {
+      // As it was written: a stray % is no escape
+    }
+    const target = name && document.getElementById(name);
     if (!target) return;
     for (let part = target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
     target.closest(".later")?.dispatchEvent(new Event("unfold"));
