@@ -260,7 +260,7 @@ def _shortfall(fact: Fact, graded: str, facts: Facts) -> tuple[list[str], str]:
         kinds.append("another optimum")
     elif fact.slope > STATIONARY or (not fact.singular and fact.gained > fact.gap / 2):
         kinds.append("stopped early")
-        why = f": the criterion's largest derivative there is {fact.slope:.2g}"
+        why = f": the criterion's largest derivative there is {fact.slope:.3g}"
         if not math.isnan(fact.gained):
             why += f", and a search that goes on from there gains {fact.gained:.3g}"
     elif fact.cost < fact.gap / 2:
