@@ -107,7 +107,7 @@ def test_reports_runs_every_notebook_by_both_methods(checkout, given):
     shutil.rmtree(checkout.folder / "build", ignore_errors=True)
     checkout.run(*given)
     reports = ["agreement.html", "code.html", "dietox-ML.html", "dietox-REML.html"]
-    reports += ["index.html", "sitka-ML.html", "sitka-REML.html"]
+    reports += ["index.html", "sitka-ML.html", "sitka-REML.html", "words.html"]
     assert checkout.built("reports/*.html") == reports
     index = (checkout.folder / "build" / "reports" / "index.html").read_text()
     assert all(f'href="{name}"' in index for name in reports if name != "index.html")
