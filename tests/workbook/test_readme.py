@@ -123,7 +123,7 @@ def test_reports_runs_every_notebook_by_both_methods(checkout, given):
 def test_reports_of_one_notebook_and_method(checkout, given):
     shutil.rmtree(checkout.folder / "build", ignore_errors=True)
     checkout.run(*given)
-    assert checkout.built("reports/*.html") == ["code.html", "index.html", "sitka-ML.html"]
+    assert checkout.built("reports/*.html") == ["code.html", "index.html", "sitka-ML.html", "words.html"]
     assert checkout.built("notebooks/*") == ["sitka-ML.ipynb"]
 
 
