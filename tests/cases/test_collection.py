@@ -10,6 +10,7 @@ from itertools import chain
 from types import SimpleNamespace
 
 import mpmath
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
@@ -178,6 +179,24 @@ def test_standard_errors_by_another_definition_are_not_counted_as_wrong(sitka):
         for number, quantity in zip(answer["numbers"], certified, strict=True):
             assert number["otherwise"] == (told and quantity.effect == "std_error")
         assert (answer["least"]["std_error"] is None) == told
+
+
+def test_what_is_certified_and_not_stated_has_no_digit_right(sitka):
+    comparison = sitka[1]
+    fit = comparison.fits[0]
+    errors = fit.std_error.copy()
+    errors[1] = np.nan
+    shown = SimpleNamespace(
+        fits=[replace(fit, std_error=errors)],
+        judgements=comparison.judgements[:1],
+        measures=[replace(comparison.measures[0], stated=None)],
+        grades=[""],
+        absent=(),
+    )
+    certified = quantities(Record.model_validate(committed(comparison.model)))
+    (answer,) = answers(shown, certified)
+    (none,) = (number for number in answer["numbers"] if number["value"] is None)
+    assert none["digits"] == 0 and answer["least"]["std_error"] == 0 and answer["least"]["fixed"] > 0
 
 
 def test_the_code_of_a_page_is_that_of_the_listing(pages):

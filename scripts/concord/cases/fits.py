@@ -61,14 +61,10 @@ def _numbers(fit: Fit, measure: Measure, certified: Sequence[Quantity]) -> list[
     for quantity in certified:
         key = quantity[:3]
         value = values.get(key, math.nan)
-        right = math.isfinite(value) and quantity.value != ""
-        numbers.append(
-            {
-                "value": value if math.isfinite(value) else None,
-                "digits": lre(value, float(quantity.value)) if right else None,
-                "otherwise": key in otherwise,
-            }
-        )
+        stated = math.isfinite(value)
+        # What is certified and not stated has no digit right.
+        digits = (lre(value, float(quantity.value)) if stated else 0.0) if quantity.value else None
+        numbers.append({"value": value if stated else None, "digits": digits, "otherwise": key in otherwise})
     return numbers
 
 
