@@ -556,7 +556,7 @@ def test_links_lead_to_the_cells_that_ran_python_and_r(opened):
 
 
 def test_every_link_and_anchor_leads_somewhere(opened, built):
-    """Within the site every file is there, and in it the place that a link names."""
+    """Within the site every file is there, and in it the place that a link names; what lies outside is listed."""
     anchors, links = {}, []
     page, _ = opened(PAGES[0])
     datasets = [str(path.relative_to(built)) for path in (built / "reports" / "datasets").glob("*.html")]
@@ -572,6 +572,11 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
         if place.startswith("file:"):
             assert Path(unquote(urlsplit(place).path)).exists(), (path, link)
             assert not anchor or unquote(anchor) in anchors[place] or anchor == "report-sitka", (path, link)
+    listed = {row["address"] for row in csv.DictReader((built / "links.csv").open(encoding="utf-8"))}
+    led = {link for _, link in links if link.startswith("http")}
+    assert any("doi.org" in link for link in led) and led == {
+        page.evaluate("(a) => new URL(a).href", a) for a in listed
+    }
 
 
 def test_a_name_that_is_markup_stays_text():

@@ -216,23 +216,21 @@ def record_of(model: Model) -> Record | None:
     ReferenceError, LikelihoodError : as of `of`
     """
     of(model)
-    raw = _raw(model)
-    return None if raw is None else Record.model_validate(raw)
+    return next(map(Record.model_validate, _raw(model)), None)
 
 
 def _certified(model: Model) -> Reference | None:
     """The committed reference, checked; None where there is no record for the model."""
-    raw = _raw(model)
-    return None if raw is None else _believed(model, raw, path(model.dataset))
+    return next((_believed(model, raw, path(model.dataset)) for raw in _raw(model)), None)
 
 
-def _raw(model: Model) -> Any:
-    """What reference.json has of a model; None where it has nothing."""
+def _raw(model: Model) -> list[Any]:
+    """The record of a model as it stands in reference.json, if there is one."""
     if model.dataset.place is None:
-        return None
+        return []
     file = path(model.dataset)
     if not file.is_file():
-        return None
+        return []
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -240,7 +238,8 @@ def _raw(model: Model) -> Any:
     problem = unknown(content, model.dataset)
     if problem:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")
-    return content.get(model.name, {}).get(model.method)
+    methods = content.get(model.name, {})
+    return [methods[model.method]] if model.method in methods else []
 
 
 def from_record(model: Model, record: dict[str, Any]) -> Reference:

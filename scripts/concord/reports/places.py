@@ -1,10 +1,16 @@
-"""Places: where in the site the page of a data set stands, and on it every model; relative to the front page."""
+"""Places: where in the site the page of a data set stands, and on it every model, relative to the front page; and where
+the site leads to elsewhere.
+"""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import quote
 
 from concord import checkout
@@ -49,3 +55,16 @@ def linked(content: str, models: Iterable[str]) -> str:
 
     content = re.sub(rf"(<(?:t[hd]|h2)[^>]*>)({ids})(?=</(?:t[hd]|h2)>)", link, content)
     return re.sub(rf"(<caption[^>]*><strong>)({ids})(?=[,<])", link, content)
+
+
+def outside(folder: Path) -> str:
+    """The addresses elsewhere that the pages in a folder lead to, as CSV: ``address, pages``, a row an address."""
+    pages = defaultdict(list)
+    for path in sorted(folder.rglob("*.html")):
+        for address in sorted(set(re.findall(r'<a[^>]* href="(https?://[^"]*)"', path.read_text(encoding="utf-8")))):
+            pages[html.unescape(address)].append(path.relative_to(folder).as_posix())
+    with io.StringIO(newline="") as written:
+        table = csv.writer(written, lineterminator="\n")
+        table.writerow(["address", "pages"])
+        table.writerows([address, " ".join(pages[address])] for address in sorted(pages))
+        return written.getvalue()

@@ -30,6 +30,7 @@ FILES = {
     "fits.csv": "a row a fit, with what its package said.",
     "estimates.csv": "a row an estimate.",
     QUANTITIES: "a row for each quantity that a package states beyond its estimates.",
+    "links.csv": "a row an address elsewhere, with the pages that lead there.",
 }
 """The tables beside the reports."""
 
@@ -72,6 +73,7 @@ def publish(output: Path, ids: set[str], began: datetime) -> None:
     files.write(output / "reports" / "index.html", index(notebooks, began, findings, pages))
     files.write(output / "reports" / "words.html", words())
     files.write(output / "reports" / "code.html", code(notebooks))
+    files.write(output / "links.csv", places.outside(output / "reports"))
 
 
 def index(
