@@ -45,7 +45,8 @@ def test_the_caterpillar_draws_both_packages_and_the_independent_solution(slopes
     """One panel an effect; each point is a level's effect at its place, in the order of the independent estimates."""
     figure = caterpillar(slopes)
     data = caterpillar_data(slopes)
-    assert [axes.get_xlabel() for axes in figure.axes] == ["random effect: (Intercept)", "random effect: Days"]
+    names = [axes.get_xlabel() for axes in figure.axes]
+    assert names == ["random effect: (Intercept) (ms)", "random effect: Days (ms / days)"]
     assert data["source"].unique().tolist() == ["statsmodels", "lme4", "independent"]  # the arbiter is not a party
     for axes, term in zip(figure.axes, ("(Intercept)", "Days"), strict=True):
         for source in ("statsmodels", "lme4", "independent"):

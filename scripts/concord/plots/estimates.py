@@ -17,7 +17,18 @@ from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, bounded, fit_in_words, fit_label, height_of, listed, mark, plain, subplots
+from concord.plots.style import (
+    GREY,
+    bounded,
+    effect_text,
+    fit_in_words,
+    fit_label,
+    height_of,
+    listed,
+    mark,
+    plain,
+    subplots,
+)
 from concord.reference import reference
 
 
@@ -147,7 +158,7 @@ def caterpillar(*fits: Fit, confidence: float = 0.95) -> Figure:
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_yticks([])
         axes.set_ylabel(plain(f"{len(order or [])} levels of {group}, sorted"))
-        axes.set_xlabel(plain(f"random effect: {term}"))
+        axes.set_xlabel(effect_text(fits[0].model, term))
         axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(-0.7, len(order or []) - 0.3)
     handles, labels = grid[0, 0].get_legend_handles_labels()

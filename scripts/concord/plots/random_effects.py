@@ -17,7 +17,7 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import Picture, described
 from concord.inference.effects import unit
 from concord.models.parameters import RANDOM_EFFECTS
-from concord.plots.style import GREY, height_of, listed, mark, plain, subplots
+from concord.plots.style import GREY, effect_text, height_of, listed, mark, plain, subplots
 from concord.vocabulary import INDEPENDENT
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
@@ -117,7 +117,7 @@ def caterpillar(comparison: Comparison, most: int = LEVELS, confidence: float = 
         shown, every = len(own), len(comparison.model.design.terms[_term(comparison, group, term)].levels)
         of_all = "" if shown == every else f" of {every}, evenly spread"
         axes.set_ylabel(plain(f"{shown} levels of {group}{of_all}, sorted"))
-        axes.set_xlabel(plain(f"random effect: {term}"))
+        axes.set_xlabel(effect_text(comparison.model, term))
         axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(-0.7, shown - 0.3)
     handles, labels = grid[0, 0].get_legend_handles_labels()

@@ -83,6 +83,13 @@ def unit_of(model: Model, name: str) -> str:
     return (column.unit if column else None) or ""
 
 
+def effect_text(model: Model, term: str) -> str:
+    """A random effect with its unit, as the label of an axis: the response's, or that by the column's."""
+    own, per = unit_of(model, model.formula.response), unit_of(model, term)
+    unit = f"{own} / {per}" if own and per else own * (term == "(Intercept)")
+    return axis_text(f"random effect: {term}", unit)
+
+
 def axis_text(name: str, unit: str) -> str:
     """A quantity with its unit, as the label of an axis."""
     return plain(in_unit(name, unit))
