@@ -206,7 +206,9 @@ def call(function_: Any, *arguments: Any, **named: Any) -> Any:
         held = nullcontext() if isinstance(function_, str) else _held_options(rinterface)
         with held, replaced(callbacks, "consolewrite_warnerror", shown.append):
             asked = rinterface.baseenv[function_] if isinstance(function_, str) else function_
-            named = {key: to_r(argument) for key, argument in named.items()}
+            # By no comprehension: Python 3.12 runs it in this frame, and an interruption that comes as it is left would
+            # not meet the handlers below.
+            named = dict(zip(named, map(to_r, named.values()), strict=True))
             value = asked(*(to_r(argument) for argument in arguments), **named)
     except rinterface.embedded.RRuntimeError as error:
         raised = RError(_without_call(str(error)))
