@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rpy2 import robjects
 
-from concord import r
+from concord import r, versions
 from concord.account import checks
 from concord.account.line import Sheet
 from concord.agreement.comparison import compare
@@ -102,7 +102,10 @@ def test_no_gradient_and_no_boundary_differs_from_its_definition(id, method, set
     lines = checks.lines(comparison, asked)
     Sheet(id, lines).check()
     names = [line.quantity for line in lines]
-    assert {"gradient of the deviance in theta", "score in the factor's entries"} < set(names)
+    assert "score in the factor's entries" in names
+    # lme4 2 takes no derivatives where its fit is singular.
+    derived = id != "dyestuff2-random_intercept" or versions.outside({"lme4": ">=2.0"})
+    assert ("gradient of the deviance in theta" in names) == bool(derived)
     assert "largest relative gradient" in names and "on the boundary (1) or not (0)" in names
     assert all(line.absent == {"nlme": "it states neither gradient nor boundary"} for line in lines[-2:])
 
@@ -213,10 +216,13 @@ def test_warnings_are_told_from_false_alarms_and_misses(compared):
 
 
 def test_a_variance_of_zero_is_on_the_boundary_for_all(compared):
-    """Dyestuff2: both warn and are right; lme4 then does not look at the gradient."""
+    """Dyestuff2: both warn and are right; lme4 then does not look at the gradient, and lme4 2 takes none."""
     rows = rows_of(compared, "dyestuff2-random_intercept", settings="default")
     assert set(rows.xs("boundary", level="check")["right"]) == {"yes"}
-    assert rows.loc[("lme4", "gradient"), "says"] == "not looked at"
+    if versions.outside({"lme4": ">=2.0"}):
+        assert rows.loc[("lme4", "gradient"), "says"] == "not looked at"
+    else:
+        assert ("lme4", "gradient") not in rows.index
     line = lines_of(compared, "dyestuff2-random_intercept", settings="default")["on the boundary (1) or not (0)"]
     assert line.values == {"statsmodels": 1.0, "lme4": 1.0} and line.independent == 1.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from concord import r, vocabulary
+from concord import r, versions, vocabulary
 from concord.inference import profile
 from concord.inference.profile_coordinates import Coordinates
 from concord.inference.profile_curve import Profile, ProfileError
@@ -170,7 +170,8 @@ def test_lme4s_profile_is_the_same_curve_with_the_same_crossings(id, which, prec
 def test_a_covariance_has_a_profile_of_its_own_and_a_variance_its_deviations_squared():
     """On the variance scale lme4's profile has the same covariance; our variances are squares of our deviations.
 
-    lme4 1.1-31 itself ends the slope's variance at 0 there, where its own standard deviation ends at 3.8.
+    lme4 1.1-31 itself ends the slope's variance at 0 there, where its own standard deviation ends at 3.8. lme4 2.1 ends
+    the covariance too early at both ends, with a warning of NAs.
     """
     likelihood, optimum = of("sleepstudy-random_slope")
     plain = ends(profile.profiles(likelihood, optimum))
@@ -178,7 +179,11 @@ def test_a_covariance_has_a_profile_of_its_own_and_a_variance_its_deviations_squ
     for label in ("sd_(Intercept)|Subject", "sd_Days|Subject", "sigma"):
         assert squared[label] == pytest.approx(np.square(plain[label]), rel=1e-9)
     (theirs,) = by_lme4("sleepstudy-random_slope", ["cov_Days.(Intercept)|Subject"], "varcov")["ends"]
-    assert theirs == pytest.approx(squared["cor_Days.(Intercept)|Subject"], rel=1e-5)
+    ours = squared["cor_Days.(Intercept)|Subject"]
+    if versions.outside({"lme4": ">=2.0"}):
+        assert theirs == pytest.approx(ours, rel=1e-5)
+    else:
+        assert ours[0] < theirs[0] - 5 and theirs[1] + 5 < ours[1]
 
 
 # ---- published -----------------------------------------------------------------------------------------------------
