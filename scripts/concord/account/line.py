@@ -431,8 +431,12 @@ class Sheet(tables.Shown):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         caption, header, rows, left, notes = self._rendered()
-        shown = {"text/html": tables.render_html(f"{caption}\n{_BESIDE}", header, rows, left, notes)}
-        return {**super()._repr_mimebundle_(), **shown, QUANTITIES_TYPE: self.record()}
+        table = header, rows, left, notes
+        return {
+            "text/plain": tables.render_text(caption, *table),
+            "text/html": tables.render_html(f"{caption}\n{_BESIDE}", *table),
+            QUANTITIES_TYPE: self.record(),
+        }
 
 
 def _capital(text: str, names: tuple[str, ...]) -> str:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from concord.data.datasets import StrictRecord, Text
-from concord.errors import InputError
+from concord.data.datasets import StrictRecord, Text, first_mistake
+from concord.errors import InputError, one_line
 from concord.models import formula as formulas
 from concord.vocabulary import METHODS, VERDICTS
 
@@ -156,10 +156,8 @@ def _of(table: dict[str, str], method: str, otherwise: str) -> str:
 
 def _told(error: ValidationError, content: dict[str, Any]) -> str:
     """The first thing that does not hold: the model, the key, and what is wrong."""
-    first = error.errors()[0]
-    place = list(first["loc"])
-    what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
-    what = " ".join(what.removeprefix("Value error, ").split())
+    loc, what = first_mistake(error)
+    place, unknown, what = list(loc), what == "unknown key", one_line(what)
     where = []
     if place[:1] == ["models"] and len(place) > 1 and isinstance(number := place[1], int):
         record = content["models"][number]
@@ -169,7 +167,7 @@ def _told(error: ValidationError, content: dict[str, Any]) -> str:
         place = place[2:]
     if place:
         where.append(".".join(map(str, place)))
-    if first["type"] == "extra_forbidden":
+    if unknown:
         known = _ModelTable.model_fields if len(where) > 1 else _File.model_fields
         near = difflib.get_close_matches(str(place[-1]), known, 1)
         what += f": did you mean {near[0]!r}?" if near else f": there are {', '.join(known)}"

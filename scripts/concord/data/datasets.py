@@ -57,6 +57,13 @@ class StrictRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def first_mistake(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """Where the first thing stands that a record does not allow, key by key, and what is wrong with it."""
+    first = error.errors()[0]
+    what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+    return first["loc"], what.removeprefix("Value error, ")
+
+
 class ColumnRecord(StrictRecord):
     """What one column of the table holds."""
 
@@ -268,14 +275,13 @@ def _read_record(toml: Path) -> _DatasetRecord:
     try:
         return _DatasetRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        loc, what = first_mistake(error)
         # One table of known disagreements is read as an array of one: its place there is nothing to tell.
-        places = [place for place in first["loc"] if place != "[key]"]
+        places = [place for place in loc if place != "[key]"]
         key = ".".join(
             str(place) for before, place in zip(["", *places], places, strict=False) if (before, place) != ("known", 0)
         )
-        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
-        raise DatasetError(f"{toml}: {key}: {what.removeprefix('Value error, ')}") from None
+        raise DatasetError(f"{toml}: {key}: {what}") from None
 
 
 def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame:

@@ -13,10 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from concord import checkout
 from concord.data import version_ranges
+from concord.data.datasets import StrictRecord, first_mistake
 from concord.errors import InputError
 
 FILE = "findings.toml"
@@ -53,11 +54,7 @@ Bounds = Annotated[dict[str, Annotated[str, AfterValidator(_bounds)]], Field(min
 """By the name of a number, between what it lies: ``> 1``, or several with commas between."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Tried(_Strict):
+class Tried(StrictRecord):
     """One time that a finding was looked for: with which versions, when, and what came of it."""
 
     versions: Annotated[dict[str, str], Field(min_length=1)]
@@ -65,7 +62,7 @@ class Tried(_Strict):
     came: Words
 
 
-class Finding(_Strict):
+class Finding(StrictRecord):
     """A defect or a trap of a package.
 
     Attributes
@@ -142,10 +139,8 @@ def _finding(file: Path, id: str, table: object) -> Finding:
     try:
         return Finding.model_validate({**table, "id": id, "path": paths[0]})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, (id, *first["loc"])))
-        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
-        raise InputError(f"{file}: {key}: {what.removeprefix('Value error, ')}") from None
+        loc, what = first_mistake(error)
+        raise InputError(f"{file}: {'.'.join(map(str, (id, *loc)))}: {what}") from None
 
 
 def within(bounds: str, number: float) -> bool:

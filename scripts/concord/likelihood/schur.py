@@ -20,6 +20,7 @@ import numpy as np
 from scipy import linalg, sparse
 
 from concord.arrays import Array, Floats, Integers, Matrix, Vector
+from concord.models.parameters import factor_of, triangle
 
 # Numbers of a dense matrix that are held at a time, beside the complement itself.
 HELD = 2**22
@@ -38,10 +39,7 @@ class Columns:
 
     def factor(self, theta: Vector) -> Matrix:
         """Its relative factor, shape (effects, effects)."""
-        columns, rows = np.triu_indices(self.effects)
-        factor = np.zeros((self.effects, self.effects))
-        factor[rows, columns] = theta[self.entry : self.entry + len(rows)]
-        return factor
+        return factor_of(theta[self.entry : self.entry + self.effects * (self.effects + 1) // 2], self.effects)
 
     @property
     def place(self) -> slice:
@@ -50,7 +48,7 @@ class Columns:
 
     def add(self, matrix: Floats, slopes: Vector) -> None:
         """Add the entries of a matrix, shape (effects, effects), that stand where theta does to derivatives."""
-        columns, rows = np.triu_indices(self.effects)
+        rows, columns = triangle(self.effects)
         slopes[self.entry : self.entry + len(rows)] += matrix[rows, columns]
 
 

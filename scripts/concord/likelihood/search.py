@@ -21,7 +21,7 @@ import numpy as np
 import scipy  # its rooms load when they are first asked for: most processes that fit search nothing
 
 from concord.arrays import Array, Matrix, Vector
-from concord.models.parameters import triangle
+from concord.models.parameters import factor_of, triangle
 
 # A relative standard deviation that is as good as zero.
 NEARLY_ZERO = 1e-3
@@ -64,10 +64,8 @@ class Shape:
     def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' factors, shapes (q, q)."""
         matrices, start = [], 0
-        for q, (rows, columns) in zip(self.sizes, self.triangles, strict=True):
-            factor = np.zeros((q, q))
-            factor[rows, columns] = theta[start : start + len(rows)]
-            matrices.append(factor)
+        for q, (rows, _) in zip(self.sizes, self.triangles, strict=True):
+            matrices.append(factor_of(theta[start : start + len(rows)], q))
             start += len(rows)
         return matrices
 

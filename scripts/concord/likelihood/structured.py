@@ -18,11 +18,12 @@ from itertools import product
 import numpy as np
 import scipy  # its rooms load when they are first asked for
 
-from concord.arrays import Array, Integers, Matrix, Vector
+from concord.arrays import Array, Matrix, Vector
 from concord.likelihood.blocks import Part
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.models.design import Design, DesignTerm
-from concord.models.parameters import triangle
+from concord.models.parameters import factor_of, triangle
+from concord.models.structure import taken_apart
 
 HELD = 1e-6
 """How far a correlation, or a standard deviation over the largest, may be from its structure: a fit's rounding."""
@@ -56,15 +57,20 @@ class Structure:
         """How many coordinates it has: the standard deviations, and the correlation where there are two effects."""
         return self.deviations + (len(self.scales) > 1)
 
+    @property
+    def lowest(self) -> float:
+        """The correlation at which the matrix becomes singular, but for 1."""
+        return -1.0 / (len(self.scales) - 1) if self.name == "cs" else -1.0
+
     def correlation(self, angle: complex) -> complex:
         """The correlation at its coordinate."""
-        lowest = -1.0 / (len(self.scales) - 1) if self.name == "cs" else -1.0
+        lowest = self.lowest
         value: complex = (1 + lowest) / 2 + (1 - lowest) / 2 * np.sin(angle)
         return value
 
     def angle(self, correlation: float) -> float:
         """The coordinate of a correlation, but for rounding between its bounds."""
-        lowest = -1.0 / (len(self.scales) - 1) if self.name == "cs" else -1.0
+        lowest = self.lowest
         return math.asin(float(np.clip((correlation - (1 + lowest) / 2) / ((1 - lowest) / 2), -1.0, 1.0)))
 
     def root(self, correlation: complex) -> Array:
@@ -179,22 +185,23 @@ class StructuredLikelihood(Likelihood):
         ]
         self.ends = np.cumsum(sizes)
         self.m, self.dense = int(self.ends[-1]), False
+        # Where every term's entries begin and end in the unstructured theta.
+        self._edges = np.cumsum([0, *(len(rows) for rows, _ in self.shape.triangles)])
 
     def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' relative factors, lower triangles, shapes (q, q)."""
         return [
-            structure.factor(part) if structure else _filled(part, rows, columns)
-            for structure, part, (rows, columns) in self._parts(theta)
+            structure.factor(part) if structure else factor_of(part, q) for structure, part, q in self._parts(theta)
         ]
 
     def directions(self, theta: Vector) -> list[tuple[int, Matrix]]:
         """For every coordinate the term, and the derivative of its factor, shape (q, q)."""
         moves = []
-        for place, (structure, part, (rows, columns)) in enumerate(self._parts(theta)):
+        for place, (structure, part, q) in enumerate(self._parts(theta)):
             if structure:
                 moves += [(place, slope) for slope in structure.slopes(part)]
             else:
-                moves += [(place, _filled(unit, rows, columns)) for unit in np.eye(len(rows))]
+                moves += [(place, factor_of(unit, q)) for unit in np.eye(len(part))]
         return moves
 
     def starts(self) -> list[Vector]:
@@ -219,9 +226,8 @@ class StructuredLikelihood(Likelihood):
     def evaluate(self, theta: Vector) -> tuple[float, Matrix, list[Part]]:
         """As of `Likelihood`, at coordinates of the structures."""
         chain = np.zeros((self.m, self.shape.m))
-        starts = np.cumsum([0, *(len(rows) for rows, _ in self.shape.triangles)])
         for k, (term, slope) in enumerate(self.directions(theta)):
-            chain[k, starts[term] : starts[term + 1]] = slope[self.shape.triangles[term]]
+            chain[k, self._edges[term] : self._edges[term + 1]] = slope[self.shape.triangles[term]]
         logdet, cross, parts = super().evaluate(np.asarray(self.shape.flat(self.factors(theta))))
         # All that is asked of a part that is not dense.
         return logdet, cross, [_Chained(part, chain) for part in parts]  # type: ignore[misc]
@@ -232,7 +238,7 @@ class StructuredLikelihood(Likelihood):
         if not term.structure:
             return columns, whitener
         lengths = np.sqrt(np.mean(term.matrix**2, axis=0))
-        if term.structure.startswith("hom"):
+        if taken_apart(term.structure)[1]:
             lengths = np.full_like(lengths, math.sqrt(float(np.mean(lengths**2))))
         return term.matrix / lengths, np.diag(lengths)
 
@@ -241,8 +247,7 @@ class StructuredLikelihood(Likelihood):
         plain = super()._theta(covariances, residual_variance)
         if plain is None:
             return None
-        ends = np.cumsum([len(rows) for rows, _ in self.shape.triangles])
-        rows = zip(covariances, self.whiteners, self.structures, np.split(plain, ends[:-1]), strict=True)
+        rows = zip(covariances, self.whiteners, self.structures, np.split(plain, self._edges[1:-1]), strict=True)
         for covariance, whitener, structure, own in rows:
             part = structure.at(whitener @ covariance @ whitener.T / residual_variance) if structure else own
             if part is None:
@@ -250,9 +255,10 @@ class StructuredLikelihood(Likelihood):
             parts.append(part)
         return np.concatenate(parts)
 
-    def _parts(self, theta: Vector) -> list[tuple[Structure | None, Vector, tuple[Integers, Integers]]]:
+    def _parts(self, theta: Vector) -> list[tuple[Structure | None, Vector, int]]:
+        """Every term's structure, its coordinates, and its number of effects."""
         parts = np.split(theta, self.ends[:-1])
-        return list(zip(self.structures, parts, self.shape.triangles, strict=True))
+        return list(zip(self.structures, parts, self.shape.sizes, strict=True))
 
 
 def likelihood_of(design: Design, reml: bool) -> Likelihood:
@@ -269,14 +275,7 @@ def likelihood_of(design: Design, reml: bool) -> Likelihood:
 def _structure(term: DesignTerm, whitener: Matrix) -> Structure | None:
     if not term.structure:
         return None
-    homogeneous, name = term.structure.startswith("hom"), term.structure.removeprefix("hom")
+    name, homogeneous = taken_apart(term.structure)
     if name not in ("cs", "ar1"):
         raise LikelihoodError(f"there is no likelihood of the structure {term.structure}")
     return Structure(name, np.diag(whitener).copy(), homogeneous)
-
-
-def _filled(values: Vector, rows: Integers, columns: Integers) -> Matrix:
-    size = int(rows.max()) + 1
-    factor = np.zeros((size, size))
-    factor[rows, columns] = values
-    return factor

@@ -15,6 +15,7 @@ from scipy import sparse
 from concord.arrays import Integers, Matrix
 from concord.models.coding import same_groups
 from concord.models.design import Design, DesignTerm
+from concord.models.structure import taken_apart
 
 # Of a column of length one, what may be left outside of a span: rounding.
 OUTSIDE = 1e-9
@@ -113,7 +114,7 @@ def _count(term: DesignTerm) -> int:
     q = len(term.names)
     if not term.structure:
         return q * (q + 1) // 2
-    return (1 if term.structure.startswith("hom") else q) + (q > 1)
+    return (1 if taken_apart(term.structure)[1] else q) + (q > 1)
 
 
 def _images(null: tuple[DesignTerm, ...], alternative: tuple[DesignTerm, ...]) -> list[Matrix] | None:

@@ -143,6 +143,13 @@ def triangle(q: int) -> tuple[Integers, Integers]:
     return rows, columns
 
 
+def factor_of(values: Vector, q: int) -> Matrix:
+    """The factor of q effects with these values in its lower triangle, in the order of `triangle`, shape (q, q)."""
+    factor = np.zeros((q, q))
+    factor[triangle(q)] = values
+    return factor
+
+
 def keys(design: Design) -> list[tuple[str, str, str]]:
     """The parameters of a design: effect, group and term of each.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from concord.errors import InputError
+from concord.models.structure import taken_apart
 
 # A formula may only combine variables with these.
 OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
@@ -105,7 +106,7 @@ class RandomTerm:
     def __str__(self) -> str:
         if not self.structure:
             return f"({self.columns} | {self.group})"
-        name, homogeneous = self.structure.removeprefix("hom"), self.structure.startswith("hom")
+        name, homogeneous = taken_apart(self.structure)
         option = "" if HOMOGENEOUS[name] == homogeneous else f", hom = {str(homogeneous).upper()}"
         return f"{name}({self.columns} | {self.group}{option})"
 

@@ -22,6 +22,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from concord.arrays import Integers, Matrix, Vector
+from concord.data.datasets import first_mistake
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
@@ -252,9 +253,8 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
     try:
         record = Record.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in (model.name, model.method, *first["loc"]))
-        what = {"extra_forbidden": "unknown key", "missing": "this key is missing"}.get(first["type"], first["msg"])
+        loc, what = first_mistake(error)
+        key = ".".join(str(part) for part in (model.name, model.method, *loc))
         raise ReferenceError(f"{file}: {key}: {what}: run `make certify`") from None
     where = f"{file}: {model.name}.{model.method}"
     if record.checksum != checksum(raw):

@@ -22,8 +22,6 @@ from concord.reports.notebooks import OWN_TABLE
 from concord.reports.rendering import render
 from concord.vocabulary import LANGUAGES, LETTERS, ROLES, SETTINGS, side
 
-# pandas and jinja2 are imported where they are used: a batch imports this while its notebooks start.
-
 VERDICTS = LETTERS
 QUANTITIES = "quantities.csv"
 FILES = {
