@@ -14,6 +14,7 @@ from concord.display.picture import Picture
 from concord.engines.engine import engines, title
 from concord.engines.fit import Fit
 from concord.models.model import Model
+from concord.models.units import effect_unit
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
@@ -83,17 +84,9 @@ def fit_in_words(fit: Fit) -> str:
     return title(f"{fit.engine} {fit.settings}")
 
 
-def unit_of(model: Model, name: str) -> str:
-    """The unit that the data set states of a column; empty where it states none."""
-    column = model.dataset.columns.get(name)
-    return (column.unit if column else None) or ""
-
-
 def effect_text(model: Model, term: str) -> str:
-    """A random effect with its unit, as the label of an axis: the response's, or that by the column's."""
-    own, per = unit_of(model, model.formula.response), unit_of(model, term)
-    unit = f"{own} / {per}" if own and per else own * (term == "(Intercept)")
-    return axis_text(f"random effect: {term}", unit)
+    """A random effect with its unit, as the label of an axis."""
+    return axis_text(f"random effect: {term}", effect_unit(model, term))
 
 
 def axis_text(name: str, unit: str) -> str:
