@@ -133,7 +133,10 @@ def test_a_zeta_plot_has_a_panel_a_parameter_and_a_pair_of_lines_a_level(sitka):
     comparison, _, points = sitka
     data = profile_curves.curves(comparison, [LABEL, "Time"], {"lme4": {LABEL: points}}, scale="sd")
     figure = profiles.zeta(data, levels=(0.5, 0.95))
-    assert len(figure.axes) == 2
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "tree sd__(Intercept) (log(height x diameter^2))",
+        "Time (log(height x diameter^2) / days)",
+    ]
     for axes in figure.axes:
         flat = [line for line in axes.lines if len(line.get_ydata()) == 2]
         heights = sorted(float(line.get_ydata()[0]) for line in flat)

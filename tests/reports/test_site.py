@@ -7,7 +7,7 @@ import importlib.metadata
 import io
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -23,13 +23,13 @@ from concord import releases
 from concord.account.definitions import definitions
 from concord.agreement.comparison import compare
 from concord.cases import Collection
+from concord.display.media import FINDINGS_TYPE
 from concord.engines.answers import answer
-from concord.errors import InputError
 from concord.models import model
 from concord.plots.trajectories import trajectories
 from concord.releases import changes
-from concord.reports import front, site
 from concord.reports import page as pages
+from concord.reports import site
 from concord.reports.cell_origins import TAG
 from concord.reports.execution import Execution, labelled, mark_failure
 from concord.versions import versions
@@ -53,6 +53,17 @@ def text(source: str) -> nbformat.NotebookNode:
 def code(source: str, *outputs: nbformat.NotebookNode, tags: Sequence[str] = ()) -> nbformat.NotebookNode:
     metadata = {"tags": list(tags)}
     return nbformat.v4.new_code_cell(source, outputs=list(outputs), execution_count=1, metadata=metadata)
+
+
+def kept(name: str, *cells: nbformat.NotebookNode) -> site.Kept:
+    """What is kept of a report by REML."""
+    about = {"id": f"{name}-REML", "name": name, "method": "REML", "status": "completed", "error": "", "cell": None}
+    about |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
+    return about, nbformat.v4.new_notebook(cells=list(cells))
+
+
+def front_page(notebooks: Sequence[site.Kept], datasets: Container[str] = frozenset()) -> str:
+    return site.index(notebooks, datetime.now(UTC), site.grid(notebooks, datasets))
 
 
 def stream(content: str, name: str = "stdout") -> nbformat.NotebookNode:
@@ -129,7 +140,9 @@ def built(tmp_path_factory, comparisons) -> Path:
         alone = {"alone": True} if name == "compare" else {}
         (output / "alone").mkdir(exist_ok=True)
         keep(name, nbformat.read(path, 4).cells, output / "alone" if alone else output, **alone)
-    site.publish(output, {f"{name}-REML" for name in ("story", "broken", "dietox")}, began)
+    site.publish(
+        output, {f"{name}-REML" for name in ("story", "broken", "dietox")}, began, ["story", "sitka", "dietox"]
+    )
     return output
 
 
@@ -295,37 +308,21 @@ def test_every_definition_has_its_place_and_its_formula_is_mathematics():
 
 
 def test_a_finding_has_a_card_and_is_searched():
-    """A list of findings as its folder has it: those marked stand on the front page, all are found."""
+    """As the notebook of findings displays them: those marked stand on the front page, all are found."""
     listed = [
         {"id": f"f{i}", "title": f"Title <{i}>", "package": "lme4", "card": i % 2 == 0, "more": 1} for i in range(14)
     ]
-    soup = BeautifulSoup(site.index([], datetime.now(UTC), listed), "html.parser")
+    displayed = nbformat.v4.new_output("display_data", {FINDINGS_TYPE: listed})
+    soup = BeautifulSoup(front_page([kept("findings", code("shelf.table", displayed))]), "html.parser")
     links = {link["href"]: link.get_text() for link in soup.select(".cards a")}
     assert links == {f"findings.html#f{i}": f"Title <{i}>" for i in (0, 2, 4, 6, 8)}
     assert len(soup.select("#search-found a[href^='findings.html#']")) == 14 and "All 14 findings" in soup.get_text()
 
 
-def test_a_list_of_findings_is_read_or_refused(tmp_path):
-    """Tables by id or a list of them; one without a title is named by its file."""
-    (tmp_path / "findings").mkdir()
-    file = tmp_path / "findings" / "findings.toml"
-    for text in ('[[findings]]\nid = "a"\ntitle = "T"\n', '[a]\ntitle = "T"\n'):
-        file.write_text(text)
-        assert front.findings(tmp_path) == [{"id": "a", "title": "T", "package": "", "card": False}]
-    for text in ('[a]\npackage = "lme4"\n', "a = 1\n", "a = \n"):
-        file.write_text(text)
-        with pytest.raises(InputError, match=r"findings\.toml"):
-            front.findings(tmp_path)
-    assert front.findings(tmp_path / "elsewhere") == [] == front.findings(None)
-
-
 def test_agreement_leads_to_the_page_of_the_data_set(comparisons):
     """Where that data set has a page; what does not agree leads to where it is shown."""
-    about = {"id": "s-REML", "name": "s", "method": "REML", "status": "completed", "error": "", "cell": None}
-    about |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
-    shown_all = [shown(each) for each in comparisons.values()]
-    notebook = nbformat.v4.new_notebook(cells=[code("everything()", *shown_all)])
-    made = site.index([(about, notebook)], datetime.now(UTC), datasets={"dyestuff", "sitka"})
+    about, notebook = kept("s", code("everything()", *map(shown, comparisons.values())))
+    made = front_page([(about, notebook)], {"dyestuff", "sitka"})
     links = {
         row["data-dataset"]: [link["href"] for link in row.select("td a:has(.chip)")]
         for row in BeautifulSoup(made, "html.parser").select("#grid tbody tr")
@@ -571,7 +568,7 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
         place, _, anchor = link.partition("#")
         if place.startswith("file:"):
             assert Path(unquote(urlsplit(place).path)).exists(), (path, link)
-            assert not anchor or unquote(anchor) in anchors[place] or anchor == "report-sitka", (path, link)
+            assert not anchor or unquote(anchor) in anchors[place], (path, link)
     listed = {row["address"] for row in csv.DictReader((built / "links.csv").open(encoding="utf-8"))}
     led = {link for _, link in links if link.startswith("http")}
     assert any("doi.org" in link for link in led) and led == {
@@ -580,31 +577,15 @@ def test_every_link_and_anchor_leads_somewhere(opened, built):
 
 
 def test_a_name_that_is_markup_stays_text():
-    plain = nbformat.v4.new_notebook(cells=[])
-    told = {
-        "id": "x",
-        "name": "<script>alert(1)</script>",
-        "method": "ML",
-        "status": "completed",
-        "error": "",
-        "cell": None,
-    }
-    told |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
-    made = site.index([(told, plain)], datetime.now(UTC))
+    made = front_page([kept("<script>alert(1)</script>")])
     assert "<script>alert" not in made and "&lt;script&gt;alert" in made and "No notebook that ran" in made
 
 
 def test_a_table_of_ones_own_is_no_second_model_of_the_catalogue(comparisons):
     """What compare.ipynb shows is among the fits, and counted only where nothing else is there."""
-
-    def kept(name, cell):
-        about = {"id": f"{name}-REML", "name": name, "method": "REML", "status": "completed", "error": "", "cell": None}
-        about |= {"anchor": None, "seconds": 1.5, "finished": datetime.now(UTC).isoformat()}
-        return about, nbformat.v4.new_notebook(cells=[cell])
-
     story = kept("story", code("everything()", shown(comparisons["dyestuff-random_intercept", "default"])))
     mine = kept("compare", code("inquiry.compare()", shown(comparisons["sitka-random_slope", "default"])))
-    both, alone = site.index([story, mine], datetime.now(UTC)), site.index([mine], datetime.now(UTC))
+    both, alone = front_page([story, mine]), front_page([mine])
     assert "<strong>1 of 1</strong> comparisons agree, default settings" in both
     assert "<strong>0 of 1</strong> comparisons agree, default settings" in alone
     assert both.count("sitka-random_slope") and "compare-REML.html" in both

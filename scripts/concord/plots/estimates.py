@@ -17,6 +17,7 @@ from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.models.parameters import KEY
+from concord.models.units import parameter_unit
 from concord.plots.style import (
     GREY,
     bounded,
@@ -41,7 +42,7 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
     right = (against or reference.of(fits[0].model)).estimates.set_index(KEY)
     columns = min(3, len(right))
     rows = -(-len(right) // columns)
-    figure, grid = subplots(rows, columns, figsize=(9, rows * (0.9 + 0.32 * len(fits))), sharey=True, squeeze=False)
+    figure, grid = subplots(rows, columns, figsize=(9, rows * (1.1 + 0.32 * len(fits))), sharey=True, squeeze=False)
     for axes in grid.flat[len(right) :]:
         axes.set_visible(False)
     width = stats.norm.ppf(0.5 + confidence / 2)
@@ -59,6 +60,7 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
         axes.set_title(plain(" ".join(filter(None, (key[1], key[2])))), fontsize=9)
+        axes.set_xlabel(plain(parameter_unit(fits[0].model, key[2])), fontsize=8)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
         axes.margins(x=0.15)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from concord.display.picture import described
 from concord.models.model import Model
-from concord.plots.style import GREY, axis_text, in_unit, label_axes, listed, plain, subplots, unit_of
+from concord.models.units import unit_of
+from concord.plots.style import GREY, axis_text, in_unit, label_axes, listed, plain, subplots
 
 MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#B07A00", "v"), ("#5C7CFA", "P"))
 """A colour and a marker a level: each can be told from the others by either."""

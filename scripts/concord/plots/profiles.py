@@ -19,7 +19,7 @@ from concord.account.intervals.profile_curves import RATIO
 from concord.display.picture import described
 from concord.engines.engine import party, title
 from concord.models.parameters import KEY
-from concord.plots.style import GREY, mark, plain, subplots
+from concord.plots.style import GREY, in_unit, mark, plain, subplots
 from concord.vocabulary import INDEPENDENT
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -32,7 +32,7 @@ def deviance(data: pd.DataFrame, level: float = 0.95, labels: Mapping[str, str] 
     ----------
     data : what `curves` gives
     level : of the line: where a curve lies below it is that curve's interval
-    labels : by term what to write under a panel; by default group and term
+    labels : by term what to write under a panel; by default group and term, with the unit
     """
     near = data[data["deviance"] <= 2.3 * stats.chi2.ppf(level, 1)]
     figure = _panels(near, "deviance", "-2 log-likelihood above its minimum", labels)
@@ -56,7 +56,7 @@ def zeta(data: pd.DataFrame, levels: Sequence[float] = LEVELS, labels: Mapping[s
     ----------
     data : what `curves` gives
     levels : of the lines
-    labels : by term what to write under a panel; by default group and term
+    labels : by term what to write under a panel; by default group and term, with the unit
     """
     near = data[data["zeta"].abs() <= 3.2]
     figure = _panels(near, "zeta", "zeta", labels)
@@ -113,8 +113,8 @@ def _panels(data: pd.DataFrame, column: str, what: str, labels: Mapping[str, str
         panel = data[(data[KEY] == list(key)).all(axis=1)]
         for (source, method, holds), points in panel.groupby(["source", "method", "holds"], sort=False):
             _draw(axes, handles, points.sort_values("value"), column, source, method, holds)
-        shown = (labels or {}).get(key[2]) or " ".join(filter(None, key[1:]))
-        axes.set_xlabel(plain(shown), fontsize=9 if len(keys) > 1 else 10)
+        named = in_unit(" ".join(filter(None, key[1:])), panel["unit"].iloc[0])
+        axes.set_xlabel(plain((labels or {}).get(key[2]) or named), fontsize=9 if len(keys) > 1 else 10)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
         axes.locator_params(axis="x", nbins=5 if len(keys) > 1 else 8)

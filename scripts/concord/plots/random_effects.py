@@ -17,7 +17,8 @@ from concord.agreement.comparison import Comparison
 from concord.display.picture import Picture, described
 from concord.inference.effects import unit
 from concord.models.parameters import RANDOM_EFFECTS
-from concord.plots.style import GREY, effect_text, height_of, listed, mark, plain, subplots
+from concord.models.units import effect_unit
+from concord.plots.style import GREY, axis_text, effect_text, height_of, listed, mark, plain, subplots
 from concord.vocabulary import INDEPENDENT
 
 # So many levels a caterpillar can show; of more, as many are taken, evenly spread over their order.
@@ -201,7 +202,7 @@ def bland_altman(comparison: Comparison, of: Quantity = "estimate") -> Picture:
         for limit, label in ((lower, "mean ± 1.96 sd"), (upper, None)):
             axes.axhline(limit / unit, color="black", linewidth=1.2, linestyle=":", label=label)
         axes.set_title(plain(f"{group}: {term}"), fontsize=10, loc="left")
-        axes.set_xlabel("mean of both")
+        axes.set_xlabel(axis_text("mean of both", effect_unit(comparison.model, term)))
         axes.set_ylabel(plain(f"{second} − {first}" + (f"  (1e{power})" if power else "")))
         axes.locator_params(nbins=5)
         axes.ticklabel_format(useOffset=False, scilimits=(-3, 4))

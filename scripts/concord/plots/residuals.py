@@ -10,7 +10,8 @@ from scipy import stats
 from concord.display.picture import described
 from concord.engines.fit import Fit
 from concord.models.model import Model
-from concord.plots.style import GREY, axis_text, fit_in_words, fit_label, mark, plain, subplots, unit_of
+from concord.models.units import unit_of
+from concord.plots.style import GREY, axis_text, fit_in_words, fit_label, mark, plain, subplots
 
 # So many levels can be told apart in a picture.
 LEVELS = 60

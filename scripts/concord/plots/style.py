@@ -14,6 +14,7 @@ from concord.display.picture import Picture
 from concord.engines.engine import engines, title
 from concord.engines.fit import Fit
 from concord.models.model import Model
+from concord.models.units import effect_unit
 
 STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#009E73", "^")}
 GREY = "#6b6b6b"
@@ -31,8 +32,10 @@ def mark(engine: str) -> tuple[str, str]:
 
 
 def height_of(levels: int) -> float:
-    """The height of a caterpillar of so many levels, in inches: with few there must be room for what stands beside."""
-    return min(10.0, max(3.0, 1.4 + 0.11 * levels))
+    """The height of a caterpillar of so many levels, in inches: with few there must be room for what stands beside,
+    with many it is still to be seen at once.
+    """
+    return min(7.0, max(3.0, 1.4 + 0.11 * levels))
 
 
 def gap_text(gap: float) -> str:
@@ -77,17 +80,9 @@ def fit_in_words(fit: Fit) -> str:
     return title(f"{fit.engine} {fit.settings}")
 
 
-def unit_of(model: Model, name: str) -> str:
-    """The unit that the data set states of a column; empty where it states none."""
-    column = model.dataset.columns.get(name)
-    return (column.unit if column else None) or ""
-
-
 def effect_text(model: Model, term: str) -> str:
-    """A random effect with its unit, as the label of an axis: the response's, or that by the column's."""
-    own, per = unit_of(model, model.formula.response), unit_of(model, term)
-    unit = f"{own} / {per}" if own and per else own * (term == "(Intercept)")
-    return axis_text(f"random effect: {term}", unit)
+    """A random effect with its unit, as the label of an axis."""
+    return axis_text(f"random effect: {term}", effect_unit(model, term))
 
 
 def axis_text(name: str, unit: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from concord.display.media import MEDIA_TYPE
-from concord.vocabulary import AGREE, LETTERS, WARNED, side
+from concord.reports.chips import chip
+from concord.vocabulary import AGREE, WARNED, side
 
 LISTED = 6
 """So many comparisons that do not agree are told one by one; of more, how many there are of each kind."""
@@ -58,7 +59,7 @@ def _line(one: Mapping[str, Any]) -> str:
         if fit["gap"] is not None
     ]
     where = f"{html.escape(one['name'])}, {html.escape(one['settings'])} settings"
-    return f"{_chip(one['verdict'])} {_link(where, one['cell'])}{': ' if told else ''}{'; '.join(told)}"
+    return f"{chip(one['verdict'])} {_link(where, one['cell'])}{': ' if told else ''}{'; '.join(told)}"
 
 
 def _kinds(off: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -67,7 +68,7 @@ def _kinds(off: Iterable[Mapping[str, Any]]) -> list[str]:
     for one in off:
         kinds.setdefault((one["verdict"], one["settings"]), []).append(one)
     return [
-        f"{_chip(verdict)} {_link(f'{len(ones)} at {html.escape(settings)} settings', ones[0]['cell'])}: "
+        f"{chip(verdict)} {_link(f'{len(ones)} at {html.escape(settings)} settings', ones[0]['cell'])}: "
         + ", ".join(dict.fromkeys(html.escape(one["name"]) for one in ones))
         for (verdict, settings), ones in kinds.items()
     ]
@@ -81,18 +82,11 @@ def _agreeing(ones: Sequence[Mapping[str, Any]], alone: bool) -> str:
         _link(f"{_counted(some)} at {html.escape(settings)} settings", some[0]["cell"])
         for settings, some in by_settings.items()
     )
-    return f"{_chip(AGREE)} {'all: ' if alone and len(ones) > 1 else ''}{told}"
+    return f"{chip(AGREE)} {'all: ' if alone and len(ones) > 1 else ''}{told}"
 
 
 def _counted(ones: Sequence[Mapping[str, Any]]) -> str:
     return f"{len(ones)} comparisons" if len(ones) > 1 else html.escape(ones[0]["name"])
-
-
-def _chip(word: str) -> str:
-    letter = LETTERS.get(word, "?")
-    return (
-        f'<span class="chip v-{word.replace(" ", "-")}"><b aria-hidden="true">{letter}</b> {html.escape(word)}</span>'
-    )
 
 
 def _link(text: str, cell: str) -> str:

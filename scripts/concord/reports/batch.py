@@ -210,7 +210,8 @@ def batch(
     began = datetime.now(UTC)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is not a folder: name another one with --output")
-    ids = {report.id for report in plan(folder=folder)}  # of all, now: a broken notebook is told before anything runs
+    planned = plan(folder=folder)  # all, now: a broken notebook is told before anything runs
+    ids = {report.id for report in planned}
     before = {kept["id"]: kept["seconds"] for kept, _ in site.kept(output, ids)}
     # The longest first, and the unknown before them, so that none is left to run alone at the end
     reports = sorted(reports, key=lambda report: -before.get(report.id, math.inf))
@@ -227,7 +228,7 @@ def batch(
             run(reports, done, progress.running, timeout, scheduler)
         except KeyboardInterrupt:
             interrupted = True
-    site.publish(output, ids, began)
+    site.publish(output, ids, began, {report.name for report in planned})
     index = output / "reports" / "index.html"
     failed = {report: execution for report, execution in executions.items() if execution.status != COMPLETED}
     _say(f"{len(executions) - len(failed)} of {len(reports)} reports completed: {index}")

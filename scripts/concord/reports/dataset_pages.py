@@ -19,7 +19,7 @@ from concord.data import datasets, description
 from concord.display.media import CASES_FORM, CASES_TYPE
 from concord.reports.places import FOLDER, dataset_page
 from concord.reports.rendering import render
-from concord.vocabulary import LETTERS, METHODS, SETTINGS
+from concord.vocabulary import METHODS, SETTINGS
 
 _DOI = re.compile(r"doi:(10\.\d{4,}/[^\s;,]*[^\s;,.])")
 KINDS = {
@@ -29,6 +29,11 @@ KINDS = {
     "ran_pars": "(Co)variances",
 }
 """The kinds of quantities, by a certified one's effect."""
+
+
+def known() -> tuple[str, ...]:
+    """The data sets that have a page: those of the checkout's catalogue, if there is one."""
+    return () if checkout.root() is None else tuple(datasets.catalogue())
 
 
 def pages(notebooks: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -41,7 +46,7 @@ def pages(notebooks: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, An
     notebooks : executed ones
     rows : of the grid: the models' comparisons, with the report that shows them
     """
-    if checkout.root() is None:
+    if not known():
         return {}
     cases = _cases(notebooks)
     shown = {row["id"]: row["cells"] for row in rows}
@@ -54,7 +59,6 @@ def pages(notebooks: Iterable[Mapping[str, Any]], rows: Iterable[Mapping[str, An
         cases=cases,
         methods=METHODS,
         certified_of=_certified_loglik,
-        letters=LETTERS,
     )
     return files
 
@@ -95,7 +99,6 @@ def _page(case: Mapping[str, Any], shown: Mapping[str, Mapping[tuple[str, str], 
         methods=METHODS,
         columns=[(settings, method) for settings in SETTINGS for method in METHODS],
         kinds=KINDS,
-        letters=LETTERS,
         svg=Markup(case["picture"]["svg"]) if case["picture"] else "",
         mathematics=_mathematics,
         value=_value,

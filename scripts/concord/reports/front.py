@@ -5,17 +5,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from concord.display import records
-from concord.display.media import VERSIONS_TYPE
-from concord.errors import InputError
+from concord.display.media import FINDINGS_TYPE, VERSIONS_TYPE
 
 Kept = tuple[dict[str, Any], Mapping[str, Any]]
 
-FINDINGS = Path("findings") / "findings.toml"
-"""Where a folder of notebooks has the list of its findings."""
 FINDINGS_PAGE = "findings.html"
 CARDS = 5
 
@@ -41,33 +39,12 @@ def ran(notebooks: Sequence[Kept]) -> dict[str, Any]:
     return {}
 
 
-def findings(folder: Path | None) -> list[dict[str, Any]]:
-    """The findings that a folder of notebooks lists, in its order: ``id``, ``title``, ``package``, ``card``.
-
-    Raises
-    ------
-    InputError : the list cannot be read, or a finding lacks its id or its title
+def findings(notebooks: Sequence[Kept]) -> list[dict[str, Any]]:
+    """The findings that the reports show, in their order: ``id``, ``title`` without marks of code, ``package``,
+    ``card``.
     """
-    path = (folder or Path()) / FINDINGS
-    if folder is None or not path.is_file():
-        return []
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    entries = [
-        {"id": id, **entry} if isinstance(entry, dict) else {}
-        for id, entry in _entries(content.get("findings", content))
-    ]
-    if not all(entry.get("id") and entry.get("title") for entry in entries):
-        raise InputError(f"{path}: a finding has no id or no title")
-    plain = [{**entry, "title": str(entry["title"]).replace("`", "")} for entry in entries]
-    return [{"package": "", "card": False, **entry} for entry in plain]
-
-
-def _entries(content: Any) -> Iterable[tuple[str, Any]]:
-    """Of a list of tables, or of tables by id."""
-    return content.items() if isinstance(content, dict) else ((entry.get("id", ""), entry) for entry in content)
+    told = chain.from_iterable(records.displayed((notebook for _, notebook in notebooks), FINDINGS_TYPE))
+    return [{**finding, "title": finding["title"].replace("`", "")} for finding in told]
 
 
 def cards(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

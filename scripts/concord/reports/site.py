@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 import concord.display
 import concord.reports
-from concord import checkout, files, vocabulary
+from concord import files, vocabulary
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE, RELEASES_TYPE
 from concord.reports import beginning, cell_origins, dataset_pages, front, places
 from concord.reports.notebooks import OWN_TABLE
@@ -46,39 +46,49 @@ def kept(output: Path, ids: set[str]) -> list[Kept]:
     return notebooks
 
 
-def publish(output: Path, ids: set[str], began: datetime) -> None:
+def publish(output: Path, ids: set[str], began: datetime, names: Iterable[str] = ()) -> None:
     """Write the front page, the page of all code and the tables from what is kept of these reports, whenever it ran.
 
-    `began` is when the run began: what finished before is shown with its date as from an earlier run.
+    `began` is when the run began: what finished before is shown with its date as from an earlier run. `names` are those
+    of all notebooks: the front page has a place for each, which texts lead to.
     """
     notebooks = kept(output, ids)
-    estimates, fits = concord.display.records.collect(notebook for _, notebook in notebooks)
+    executed = [notebook for _, notebook in notebooks]
+    estimates, fits = concord.display.records.collect(executed)
     tables = {"estimates.csv": estimates, "fits.csv": fits}
-    quantities = concord.display.records.collect_quantities(notebook for _, notebook in notebooks)
+    quantities = concord.display.records.collect_quantities(executed)
     if len(quantities):
         tables[QUANTITIES] = quantities
     else:
         (output / QUANTITIES).unlink(missing_ok=True)
     for name, table in tables.items():
         files.write(output / name, concord.display.records.as_csv(table))
-    folder = checkout.path("notebooks") if checkout.root() else None
-    datasets = dataset_pages.pages((notebook for _, notebook in notebooks), _rows(_shown(notebooks)))
-    for place, content in datasets.items():
+    rows = grid(notebooks, dataset_pages.known())
+    for place, content in dataset_pages.pages(executed, rows).items():
         files.write(output / "reports" / place, content)
-    pages = {path.stem for path in (output / "reports" / places.FOLDER).glob("*.html")}
-    # Without the page of findings its cards would lead nowhere
-    findings = front.findings(folder) if (output / "reports" / front.FINDINGS_PAGE).is_file() else []
-    files.write(output / "reports" / "index.html", index(notebooks, began, findings, pages))
+    absent = sorted({*names} - {about["name"] for about, _ in notebooks})
+    files.write(output / "reports" / "index.html", index(notebooks, began, rows, absent))
     files.write(output / "reports" / "words.html", words())
     files.write(output / "reports" / "code.html", code(notebooks))
     files.write(output / "links.csv", places.outside(output / "reports"))
 
 
+def grid(notebooks: Sequence[Kept], datasets: Container[str] = frozenset()) -> list[dict[str, Any]]:
+    """A row a model, those with something to see first: its comparisons, and what a filter asks of it.
+
+    What the page of a table of one's own shows is no model of the catalogue, and no second one of it either.
+
+    Parameters
+    ----------
+    notebooks : what is kept of each report
+    datasets : those that have a page of their own
+    """
+    catalogue = [kept for kept in notebooks if kept[0]["name"] != OWN_TABLE]
+    return _rows(_shown(catalogue) or _shown(notebooks), datasets)
+
+
 def index(
-    notebooks: Sequence[Kept],
-    began: datetime,
-    findings: Sequence[Mapping[str, Any]] = (),
-    datasets: Container[str] = frozenset(),
+    notebooks: Sequence[Kept], began: datetime, rows: Sequence[Mapping[str, Any]], absent: Sequence[str] = ()
 ) -> str:
     """The front page: what this is and what it ran with; findings, reports, every verdict at a glance, every fit.
 
@@ -86,14 +96,11 @@ def index(
     ----------
     notebooks : what is kept of each report
     began : when the run began
-    findings : as `front.findings` gives them
-    datasets : those that have a page of their own
+    rows : of their `grid`
+    absent : names of the notebooks that did not run
     """
-    shown = _shown(notebooks)
-    reports = _reports(notebooks, began)
-    # What the page of a table of one's own shows is no model of the catalogue, and no second one of it either.
-    counted = _shown([each for each in notebooks if each[0]["name"] != OWN_TABLE]) or shown
-    rows, every = _rows(counted, datasets), [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
+    shown, reports, findings = _shown(notebooks), _reports(notebooks, began), front.findings(notebooks)
+    every = [_line(key, fit) for key, fits in sorted(shown.items()) for fit in fits]
     columns = _ordered({key[2:] for key in shown})
     engines = list(dict.fromkeys(fit["engine"] for fit in sorted(chain(*shown.values()), key=_by_engine)))
     choices = {
@@ -123,12 +130,12 @@ def index(
         ),
         columns=columns,
         rows=rows,
+        absent=absent,
         fits=every,
         engines=engines,
         choices=choices,
-        tally=_tally(counted),
+        tally=_tally(rows),
         releases=_releases(notebooks),
-        letters=VERDICTS,
         files={name: what for name, what in FILES.items() if name != QUANTITIES or _states_quantities(notebooks)},
     )
 
@@ -242,7 +249,7 @@ def _reports(notebooks: Sequence[Kept], began: datetime) -> list[tuple[str, list
 def _rows(
     shown: Mapping[Key, Sequence[dict[str, Any]]], datasets: Container[str] = frozenset()
 ) -> list[dict[str, Any]]:
-    """A row a model, those with something to see first: its comparisons, and what a filter asks of it."""
+    """The rows of `grid`."""
     models: dict[tuple[str, str], dict[str, Any]] = {}
     for key, fits in sorted(shown.items()):
         row = models.setdefault(
@@ -300,12 +307,13 @@ def _words(fits: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(fit["verdict"] for fit in fits if fit["verdict"]))
 
 
-def _tally(shown: Mapping[Key, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[int, int]]:
+def _tally(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """For each settings: in how many comparisons the engines agree, and how many comparisons there are."""
     counts: dict[str, tuple[int, int]] = {}
-    for (_, _, settings, _), fits in shown.items():
-        agree, total = counts.get(settings, (0, 0))
-        counts[settings] = (agree + (_words(fits) == ["agree"]), total + 1)
+    for row in rows:
+        for (settings, _), cell in row["cells"].items():
+            agree, total = counts.get(settings, (0, 0))
+            counts[settings] = (agree + (cell["verdicts"] == ["agree"]), total + 1)
     return dict(sorted(counts.items(), key=lambda item: _rank(item[0], SETTINGS)))
 
 

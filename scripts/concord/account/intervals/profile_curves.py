@@ -18,13 +18,14 @@ from concord.agreement.comparison import Comparison
 from concord.engines.statements import statements
 from concord.inference.profile_curve import Parameter, Profile
 from concord.models.parameters import KEY
+from concord.models.units import parameter_unit
 from concord.vocabulary import INDEPENDENT
 
 SCALES = ("sd", "variance")
 # How many points a drawn curve has, and how far out in zeta it goes unless a package's points go farther.
 SMOOTH, FARTHEST = 61, 3.2
 RATIO = "ratio"
-CURVES = [*KEY, "source", "method", "holds", "value", "zeta", "deviance"]
+CURVES = [*KEY, "unit", "source", "method", "holds", "value", "zeta", "deviance"]
 # A fall smaller than this is the rounding of an estimate at the top.
 NOTHING = 1e-5
 # What lies beyond this in a package's curve is left out of the picture.
@@ -59,8 +60,9 @@ def curves(
 
     Returns
     -------
-    DataFrame : ``effect, group, term``; ``source`` (independent, or the engine); ``method`` (ML, REML); what the curve
-        ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``, zeta squared
+    DataFrame : ``effect, group, term``, their ``unit``; ``source`` (independent, or the engine); ``method`` (ML, REML);
+        what the curve ``holds`` (variance, sd, correlation, fixed effect, ratio); ``value``, ``zeta`` and ``deviance``,
+        zeta squared
     """
     if scale not in SCALES:
         raise IntervalError(f"scale {scale!r}: one of {', '.join(SCALES)}")
@@ -85,12 +87,13 @@ class _Curves:
         self.squared = kind == "sd" and scale == "variance"
         self.term = f"var__{name}" if self.squared else parameter.term
         self.holds = "fixed effect" if parameter.effect == "fixed" else {"sd": scale, "cor": "correlation"}[kind]
+        self.unit = parameter_unit(known.comparison.model, self.term)
         self.rows: list[tuple[Any, ...]] = []
 
     def add(self, source: str, method: str, holds: str, value: np.ndarray, zeta: np.ndarray) -> None:
         """Points of a curve, as they are shown."""
         kept = np.isfinite(zeta) & (np.abs(zeta) <= OUT)
-        head = (self.parameter.effect, self.parameter.group, self.term, source, method, holds)
+        head = (self.parameter.effect, self.parameter.group, self.term, self.unit, source, method, holds)
         for v, z in zip(np.asarray(value)[kept], np.asarray(zeta)[kept], strict=True):
             self.rows.append((*head, float(v), float(z), float(z * z)))
 
