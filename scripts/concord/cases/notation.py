@@ -62,9 +62,9 @@ def words(model: Model) -> list[str]:
     """
     design = model.design
     others = [name for name in design.names if name != INTERCEPT]
-    start = "an intercept" if INTERCEPT in design.names else ""
-    effects = f"{_count(len(others), 'effect')} ({', '.join(others)})" if others else ""
-    sentences = [f"The mean of {model.formula.response} has {' and '.join(filter(None, [start, effects]))}."]
+    start = ["an intercept"] if INTERCEPT in design.names else []
+    effects = [f"the effect{'s' * (len(others) > 1)} of {listed(others)}"] if others else []
+    sentences = [f"The mean of {model.formula.response} is {' plus '.join([*start, *effects])}."]
     sentences += _codings(model)
     sentences += [_random(term) for term in design.terms]
     if len(design.terms) > 1:
