@@ -28,6 +28,7 @@ class Absence:
         out``: it was not to be asked
     reason : in a sentence
     nearest : the nearest formula that it can express, where there is one
+    lost : what that leaves out of the model, in a few words
     seconds : how long it was tried; NaN where it was not
     """
 
@@ -38,6 +39,7 @@ class Absence:
     reason: str
     nearest: str | None = None
     seconds: float = float("nan")
+    lost: str = ""
 
 
 Answer = Fit | Absence
@@ -63,7 +65,7 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
             return Absence(model, engine, settings, "too large", refusal)
         return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:
-        return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
+        return Absence(model, engine, settings, "cannot express", str(error), error.nearest, lost=error.lost)
     except Exception as error:  # whatever a guest raises, the parties have their verdict
         told = isinstance(error, EngineError)
         if not told and asked.role != "guest":
