@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from concord.engines import FORMERLY
 from concord.engines.engine import CannotExpress, engines, title
 from concord.models.model import Model, ModelError
 from concord.processes.memory import available
@@ -23,7 +22,7 @@ def chosen(names: Sequence[str] | None) -> list[str]:
     """
     if names is None:
         return list(engines())
-    wanted = {FORMERLY.get(name, name) for name in names}
+    wanted = set(names)
     if not wanted or not wanted.issubset(engines()):
         unknown = ", ".join(sorted(wanted.difference(engines()))) or "none at all"
         raise ModelError(f"engine {unknown}: it is one of {', '.join(engines())}")
