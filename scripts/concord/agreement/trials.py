@@ -143,7 +143,8 @@ class _Search:
                 return replace(remedy, note=f"It has no call for this model. {remedy.note}".strip())
             model = self.comparison.model
             nearest = replace(model, record=model.record.model_copy(update={"formula": absence.nearest}))
-            note = f"The nearest that it can fit is another model, {absence.nearest}. {remedy.note}".strip()
+            lost = f" Lost by that: {absence.lost}." if absence.lost else ""
+            note = f"The nearest that it can fit is another model, {absence.nearest}.{lost} {remedy.note}".strip()
             return replace(remedy, note=note, nearest=nearest)
         if absence.kind == "stopped":
             note = (

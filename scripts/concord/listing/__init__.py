@@ -3,5 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["readers"], submod_attrs={"listings": ["Condemned", "Listings", "Written", "as_html", "code"]}
+    __name__,
+    submodules=["readers"],
+    submod_attrs={"listings": ["Condemned", "Listings", "Written", "as_html", "code", "fit_code"]},
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -109,7 +109,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         call = written.call or party(language).call(model)
         before = party(language).imports(model)
     except CannotExpress as error:
-        return f"# {one_line(str(error))}"  # names of columns stand in it, which may have line ends
+        return _nearest(model, error, lambda nearest: code(language, nearest, source))
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
@@ -126,6 +126,27 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     if source is None:
         table.insert(0, f"# {name}: the table")
     return "\n".join([*before, "", *table, *written.steps, *setup, *shown])
+
+
+def fit_code(language: str, model: Model) -> str:
+    """The call alone that fits a model in one language; where its party cannot express the model, the reason, what is
+    lost by the nearest one that it can, and the call for that.
+    """
+    try:
+        return party(language).call(model)
+    except CannotExpress as error:
+        return _nearest(model, error, lambda nearest: fit_code(language, nearest))
+
+
+def _nearest(model: Model, error: CannotExpress, write: Callable[[Model], str]) -> str:
+    """The reason as a comment, and below it the code of the nearest model that can be expressed, if there is one."""
+    lines = [f"# {one_line(str(error))}"]  # names of columns stand in it, which may have line ends
+    if error.nearest is None:
+        return lines[0]
+    if error.lost:
+        lines.append(f"# lost by that: {one_line(error.lost)}")
+    nearest = replace(model, record=model.record.model_copy(update={"formula": error.nearest}))
+    return "\n".join([*lines, write(nearest)])
 
 
 def _python(model: Model, read: readers.Statements) -> list[str]:
