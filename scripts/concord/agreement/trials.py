@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from concord import listing
 from concord.agreement.comparison import Comparison
 from concord.agreement.remedy import Remedy, Tried
 from concord.agreement.verdict import Fact, grade
@@ -25,7 +24,8 @@ from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import CannotExpress, engines, title
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
-from concord.listing import Condemned
+from concord.listing import listings as listing
+from concord.listing.listings import Condemned
 from concord.models.model import Model
 from concord.models.rescaling import Rescaling, rescalings
 from concord.vocabulary import AGREE, CANNOT_EXPRESS
