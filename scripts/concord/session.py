@@ -22,6 +22,7 @@ import concord.account
 import concord.bootstrap
 import concord.plots
 import concord.reference
+from concord import versions
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
@@ -35,7 +36,8 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.choice import chosen, slow
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
-from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.engines.kept import Kept, Known
+from concord.engines.remote import Asked, fingerprint, stop_trials, table_digest, worker
 from concord.likelihood.wide_search import Leave
 from concord.listing import listings
 from concord.models import formula as formulas
@@ -49,6 +51,8 @@ from concord.vocabulary import AGREE, METHODS, SETTINGS
 
 # Seconds that the search for a better optimum may take in all, and that the first verdict waits for it in any case.
 SEARCH, PATIENCE = 120.0, 10.0
+# The environment variable that names the folder in which answers are kept for the case that a command is interrupted.
+KEPT = "CONCORD_UNFINISHED"
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -96,6 +100,8 @@ class Inquiry(tables.Shown):
         self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
         self._asked = chosen(asked)
         self._searched = 0.0
+        folder = os.environ.get(KEPT)
+        self._kept = Kept(Path(folder) if folder else None, versions.collect)
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
@@ -184,11 +190,11 @@ class Inquiry(tables.Shown):
         _check_settings(settings)
         first = self._first
         waiting = [name for name in self._asked if name not in first]
-        asked: dict[str, Asked] = {}
+        asked: dict[str, Asked | Known] = {}
         by_engine: dict[str, Answer] = {}
 
         def ask(engine: str) -> None:
-            asked[engine] = Asked(self.model, engine, settings, self._table)
+            asked[engine] = self._question(engine, settings)
 
         try:
             for name in first:
@@ -198,6 +204,7 @@ class Inquiry(tables.Shown):
             # As one is done another one begins; of the parties R's is mostly the first.
             for name in [*reversed(first), *waiting]:
                 by_engine[name] = asked[name].answer(self.engine_timeout)
+                self._kept.keep(by_engine[name], self._fingerprint(name, settings), self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
             return tuple(by_engine.get(name) or self._left_out(name, settings) for name in engines())
@@ -205,6 +212,16 @@ class Inquiry(tables.Shown):
             for question in asked.values():
                 question.abandon()
             raise
+
+    def _question(self, engine: str, settings: str) -> Asked | Known:
+        def anew() -> Answer:
+            return Asked(self.model, engine, settings, self._table).answer(self.engine_timeout)
+
+        known = self._kept.answer(self.model, self._fingerprint(engine, settings), self.engine_timeout, anew)
+        return Asked(self.model, engine, settings, self._table) if known is None else Known(known)
+
+    def _fingerprint(self, engine: str, settings: str) -> str:
+        return fingerprint(self.model, engine, settings, self._table)
 
     def _left_out(self, engine: str, settings: str) -> Absence:
         return Absence(self.model, engine, settings, "left out", "it was not to be asked")
