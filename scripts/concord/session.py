@@ -47,12 +47,10 @@ from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.reference.record import told
-from concord.vocabulary import AGREE, METHODS, SETTINGS
+from concord.vocabulary import AGREE, KEPT_IN, METHODS, SETTINGS
 
 # Seconds that the search for a better optimum may take in all, and that the first verdict waits for it in any case.
 SEARCH, PATIENCE = 120.0, 10.0
-# The environment variable that names the folder in which answers are kept for the case that a command is interrupted.
-KEPT = "CONCORD_UNFINISHED"
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -100,7 +98,7 @@ class Inquiry(tables.Shown):
         self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
         self._asked = chosen(asked)
         self._searched = 0.0
-        folder = os.environ.get(KEPT)
+        folder = os.environ.get(KEPT_IN)
         self._kept = Kept(Path(folder) if folder else None, versions.collect)
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
