@@ -54,8 +54,9 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     """
     engine = FORMERLY.get(engine, engine)
     asked = engines()[engine]
-    if asked.role == "guest" and (structured := model.formula.structured):
-        return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {structured}")
+    weights = f"weights, here {model.formula.weights}" if model.formula.weights is not None else ""
+    if asked.role == "guest" and (unusual := model.formula.structured or weights):
+        return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {unusual}")
     try:
         return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:

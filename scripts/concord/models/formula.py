@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,12 @@ class _Parts:
 
 
 @cache
-def parse(text: str) -> Formula:
+def parse(text: str, weights: str | None = None) -> Formula:
     """Take an lme4 formula apart.
+
+    Parameters
+    ----------
+    weights : the column of the rows' weights, which is one of the formula's variables too
 
     Raises
     ------
@@ -57,10 +61,13 @@ def parse(text: str) -> Formula:
     RError : R or lme4 is missing
     """
     try:
-        return _parse(text)
+        parsed = _parse(text)
     except FormulaError as error:
         shown = text if len(text) <= 200 else text[:150] + " ..."
         raise FormulaError(f"formula {shown!r}: {error}") from error
+    if weights is None:
+        return parsed
+    return replace(parsed, weights=weights, variables=tuple(dict.fromkeys([*parsed.variables, weights])))
 
 
 def _parse(text: str) -> Formula:
@@ -120,7 +127,8 @@ def _check_parsed(parsed: _Found) -> None:
         )
     if "weights" in parsed.functions:
         raise FormulaError(
-            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
+            "weights may not stand in a formula: lmer takes prior weights in an argument of its own; name their column "
+            'beside the formula, as weights="w" or --weights w'
         )
     if "interaction" in parsed.functions:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")

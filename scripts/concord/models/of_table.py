@@ -10,10 +10,11 @@ from concord.data import datasets
 from concord.models import formula as formulas
 from concord.models import preparation
 from concord.models.model import Model
+from concord.models.syntax import FormulaError
 
 
 def model_of(
-    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
+    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str, weights: str | None = None
 ) -> tuple[Model, tuple[str, ...]]:
     """A formula on the rows of a table that all engines get, and what was done to the table, a sentence each.
 
@@ -23,15 +24,16 @@ def model_of(
     method : ``REML`` or ``ML``
     source : the file's name; None for a table in memory
     name : what the table is called in code
+    weights : the column of the rows' weights; None where all weigh the same
 
     Raises
     ------
     FormulaError : the formula cannot be used, or not with this table
     PreparationError : the table cannot be used for this formula
     """
-    parsed = formulas.parse(formula)
+    parsed = formulas.parse(formula, _checked(weights))
     prepared = preparation.prepare(table, parsed)
-    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}")
+    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}", weights=weights)
     dataset = datasets.of_table(
         name,
         prepared.frame,
@@ -41,8 +43,16 @@ def model_of(
         sha256=_checksum(prepared.frame),
     )
     model = Model(dataset, "model", record, method)
-    preparation.check(model.design, parsed, prepared)
+    preparation.check(model.design.as_coded, parsed, prepared)
     return model, tuple(prepared.notes)
+
+
+def _checked(weights: str | None) -> str | None:
+    if weights is None or isinstance(weights, str) and weights:
+        return weights
+    raise FormulaError(
+        f"weights is the name of a column, such as 'w', not {type(weights).__name__}: make them a column of the table"
+    )
 
 
 def _checksum(frame: pd.DataFrame) -> str:
