@@ -20,7 +20,6 @@ import concord.account
 import concord.bootstrap
 import concord.plots
 import concord.reference
-from concord import listing as listings
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
@@ -34,6 +33,7 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.listing import listings
 from concord.models import formula as formulas
 from concord.models import stand_in, syntax
 from concord.models.model import Model, ModelError

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from concord import listing
 from concord.agreement.comparison import Comparison
 from concord.agreement.remedy import Remedy, Tried
 from concord.agreement.verdict import Fact, grade
@@ -25,7 +24,8 @@ from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import CannotExpress, engines, title
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
-from concord.listing import Condemned
+from concord.listing import listings as listing
+from concord.listing.listings import Condemned
 from concord.models.model import Model
 from concord.models.rescaling import Rescaling, rescalings
 from concord.vocabulary import AGREE, CANNOT_EXPRESS
@@ -143,7 +143,8 @@ class _Search:
                 return replace(remedy, note=f"It has no call for this model. {remedy.note}".strip())
             model = self.comparison.model
             nearest = replace(model, record=model.record.model_copy(update={"formula": absence.nearest}))
-            note = f"The nearest that it can fit is another model, {absence.nearest}. {remedy.note}".strip()
+            lost = f" Lost by that: {absence.lost}." if absence.lost else ""
+            note = f"The nearest that it can fit is another model, {absence.nearest}.{lost} {remedy.note}".strip()
             return replace(remedy, note=note, nearest=nearest)
         if absence.kind == "stopped":
             note = (

@@ -26,6 +26,7 @@ class Absence:
         ``stopped``: its time was over, or its process died
     reason : in a sentence
     nearest : the nearest formula that it can express, where there is one
+    lost : what that leaves out of the model, in a few words
     seconds : how long it was tried; NaN where it was not
     """
 
@@ -36,6 +37,7 @@ class Absence:
     reason: str
     nearest: str | None = None
     seconds: float = float("nan")
+    lost: str = ""
 
 
 Answer = Fit | Absence
@@ -60,7 +62,7 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     try:
         return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:
-        return Absence(model, engine, settings, "cannot express", str(error), error.nearest)
+        return Absence(model, engine, settings, "cannot express", str(error), error.nearest, lost=error.lost)
     except Exception as error:  # whatever a guest raises, the parties have their verdict
         told = isinstance(error, EngineError)
         if not told and asked.role != "guest":

@@ -150,11 +150,12 @@ class CannotExpress(ValueError):
     Attributes
     ----------
     nearest : the nearest lme4 formula that the engine can express, if there is one
+    lost : what the nearest one leaves out of the model, in a few words
     """
 
-    def __init__(self, engine: str, what: str, nearest: str | None = None) -> None:
-        super().__init__(engine, what, nearest)
-        self.engine, self.what, self.nearest = engine, what, nearest
+    def __init__(self, engine: str, what: str, nearest: str | None = None, lost: str = "") -> None:
+        super().__init__(engine, what, nearest, lost)
+        self.engine, self.what, self.nearest, self.lost = engine, what, nearest, lost
 
     def __str__(self) -> str:
         hint = f"; the nearest that it can is {self.nearest}" if self.nearest else ""
