@@ -67,7 +67,7 @@ def test_it_is_the_dense_density_with_residual_variances_over_the_weights(case, 
 
 @pytest.mark.parametrize("reml", METHODS)
 def test_weights_that_are_all_the_same_change_the_residual_variance_only(reml, make_model):
-    """Weights of 4: the same effects and covariances and log-likelihood, and a residual variance four times as large."""
+    """Weights of 4: the same effects and covariances and log-likelihood, and a residual variance of four times."""
     plain = Likelihood(make_model(TABLE, CASES["slope"][0]).design, reml).optimum()
     same = Likelihood(make_model(TABLE.assign(w=4.0), CASES["slope"][0], weights="w").design, reml).optimum()
     np.testing.assert_allclose(same.fixed, plain.fixed, rtol=1e-8)
@@ -112,7 +112,7 @@ def test_without_a_level_it_is_the_likelihood_of_the_other_rows(make_model):
 
 
 def test_fitted_values_and_residuals_are_those_of_the_table(make_model):
-    """In the response's own unit, offset included, from the dense covariance matrix; the predicted effects are BLUPs."""
+    """In the response's own unit, offset included, as the dense covariance matrix gives them."""
     model = make_model(TABLE, CASES["offset"][0], weights="w")
     optimum = Likelihood(model.design, True).optimum()
     solution = Solution(model.design, optimum.parameters)

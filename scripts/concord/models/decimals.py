@@ -85,7 +85,7 @@ class Columns:
         self._made: list[_Made] = []
         self._variables: dict[str, ExactColumn] = {}
         self.weights: list[Number] | None = None
-        if formula.weights is not None:
+        if formula.weights is not None and design.weights is not None:
             self.weights = self._held(self._numbers(formula.weights), design.weights, formula.weights)
 
     def response(self) -> list[Number]:

@@ -230,7 +230,7 @@ def from_native(
     offset = np.zeros(len(got.y)) if design.offset is None else design.offset
     weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
     if not same_numbers(got.weights, weights) or not same_numbers(got.offset, offset):
-        raise EngineError("the lmer fit has other weights or another offset than this model")
+        raise EngineError(f"the lmer fit has weights or an offset other than those of {model.id}")
     check("lmer fit", model, got.reml, got.y - got.offset)
     X = got.X.reshape(len(design.y), -1)
     check_rank(model, X.shape[1])

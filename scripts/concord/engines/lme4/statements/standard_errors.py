@@ -93,7 +93,8 @@ def summary(fit: Fit) -> Summary:
     order = permutation(back)
     own = r.from_r(r.call(room["own_t"], native))
     by_satterthwaite, why_not, said = _tables(_Satterthwaite, LMERTEST, room["satterthwaite"], native, contrasts)
-    by_kenward_roger, more = None, ()
+    by_kenward_roger: _Tests | None = None
+    more: tuple[str, ...] = ()
     if fit.model.formula.weights is not None:
         why = "pbkrtest leaves weights out: its covariance matrix of the response has residuals of one variance"
     elif fit.model.reml:
