@@ -127,7 +127,12 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
-        imports = {"import pandas as pd", *before, *(["import rdata"] if _suffix(source) == ".rds" else [])}
+        imports = {
+            "import pandas as pd",
+            *before,
+            *(line for one in model.made for line in one.imports),
+            *(["import rdata"] if _suffix(source) == ".rds" else []),
+        }
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:
@@ -143,9 +148,10 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
 def _python(model: Model, source: str | None) -> list[str]:
     """The statements that read and prepare the table."""
     name = model.dataset.id
-    columns = ", ".join(map(literal, model.formula.variables))
+    columns = ", ".join(map(literal, _variables(model)))
     lines = [f"{name} = {_PYTHON[_suffix(source)].format(file=literal(source))}"] if source else []
     lines.append(f"{name} = {name}.dropna(subset=[{columns}])")
+    lines += [line for one in model.made for line in one.python(name)]
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
         column = f"{name}[{literal(factor)}]"
@@ -158,9 +164,10 @@ def _python(model: Model, source: str | None) -> list[str]:
 def _r(model: Model, source: str | None) -> list[str]:
     """The same statements in R."""
     name = model.dataset.id
-    columns = ", ".join(map(r_literal, model.formula.variables))
+    columns = ", ".join(map(r_literal, _variables(model)))
     lines = [f"{name} <- {_R[_suffix(source)].format(file=r_literal(source))}"] if source else []
     lines.append(f"{name} <- na.omit({name}[c({columns})])")
+    lines += [line for one in model.made for line in one.r(name)]
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
         column = f"{name}[[{r_literal(factor)}]]"
@@ -170,6 +177,12 @@ def _r(model: Model, source: str | None) -> list[str]:
         ordered = ", ordered = TRUE" if model.frame[factor].cat.ordered else ""
         lines.append(f"{column} <- factor({column}, levels = {of}{ordered})")
     return lines
+
+
+def _variables(model: Model) -> list[str]:
+    """The columns that the file has to have."""
+    sources = {column: one.source for one in model.made for column in one.columns}
+    return list(dict.fromkeys(sources.get(name, name) for name in model.formula.variables))
 
 
 def _factors(model: Model) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import keyword
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.models import computed, preparation, stand_in, syntax
 from concord.models import formula as formulas
-from concord.models import preparation, stand_in, syntax
 from concord.models.model import Model, ModelError
 from concord.models.syntax import FormulaError
 from concord.reference import reference
@@ -362,7 +363,7 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formula))
+        data = stand_in.table(formulas.parse(formulas.read(formula).sources))
         return listings.Listings(_model(data, formula, method, "data.csv", "data")[0], "data.csv")
     source, name, table = _table(data)
     return listings.Listings(_model(table, formula, method, source, name)[0], source)
@@ -379,9 +380,11 @@ def _model(
     table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
 ) -> tuple[Model, tuple[str, ...]]:
     """The formula on the rows that both engines get, and what was done to the table."""
-    parsed = formulas.parse(formula)
-    prepared = preparation.prepare(table, parsed)
-    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}")
+    reading = formulas.read(formula, table)
+    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources))
+    prepared = replace(prepared, frame=computed.added(prepared.frame, reading.made, reading.orders))
+    parsed = formulas.parse(reading.text)
+    record = datasets.ModelRecord(formula=reading.text, title=f"{formula} on {source or 'a table'}")
     dataset = datasets.of_table(
         name,
         prepared.frame,
@@ -390,9 +393,9 @@ def _model(
         source=source or "a table in memory",
         sha256=_checksum(prepared.frame),
     )
-    model = Model(dataset, "model", record, method)
+    model = Model(dataset, "model", record, method, reading.made)
     preparation.check(model.design, parsed, prepared)
-    return model, tuple(prepared.notes)
+    return model, reading.notes + prepared.notes
 
 
 def _check_settings(settings: str) -> None:

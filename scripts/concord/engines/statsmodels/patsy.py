@@ -17,10 +17,12 @@ import pandas as pd
 
 from concord.engines.engine import CannotExpress
 from concord.models.design import Design
-from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Value, literal, options, variables
+from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Text, Value, literal, options, variables
 
 # The names by which translated formulas call functions: a column of that name would stand in their place.
-CALLED = frozenset(["C", "I", "Q", "np"])
+CALLED = frozenset(["C", "I", "Q", "np", "Sum", "Helmert", "Poly"])
+# The codings of factors, by R's names.
+_CODINGS = {"contr.sum": "Sum", "contr.helmert": "Helmert", "contr.poly": "Poly"}
 
 
 class Writer:
@@ -117,7 +119,7 @@ class Writer:
         return self._coded(node, f"levels={list(levels)!r}")
 
     def _coded(self, node: Node, how: str = "") -> str:
-        self.called.add("C")
+        self.called |= {"C", how.partition(",")[0]} & CALLED
         return f"C({self.arithmetic(node)}{how and ', ' + how})"
 
     def _function(self, node: Call, inside_power: bool) -> str:
@@ -127,6 +129,8 @@ class Writer:
                 written = self._variable(first)
                 return written if written.startswith("C(") else self._coded(first)
             return self._coded(first)
+        if function == "C":
+            return self._contrasts(first, node.arguments[1])
         if function == "poly":
             columns = self.poly(node)
             if len(columns) == 1:
@@ -142,6 +146,14 @@ class Writer:
             self.called.add("I")
             return f"I({self._number(first, self.name) if function == 'I' else self.arithmetic(node)[1:-1]})"
         return self.arithmetic(node)
+
+    def _contrasts(self, variable: Node, contrasts: Node) -> str:
+        """A factor in another coding than R's default, its levels in R's order."""
+        assert isinstance(variable, Name) and isinstance(contrasts, Text)
+        coding, levels = _CODINGS[contrasts.text], self._design.factors.get(variable.name)
+        categories = isinstance(self._frame[variable.name].dtype, pd.CategoricalDtype)
+        sorted_ = levels is None or categories or list(levels) == sorted(levels)
+        return self._coded(variable, coding if sorted_ else f"{coding}, levels={list(levels or ())!r}")
 
     # ---- arithmetic ------------------------------------------------------------------------------------------------
 
