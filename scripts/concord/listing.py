@@ -127,12 +127,8 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
-        imports = {
-            "import pandas as pd",
-            *before,
-            *(line for one in model.made for line in one.imports),
-            *(["import rdata"] if _suffix(source) == ".rds" else []),
-        }
+        made = (line for one in model.made for line in one.imports)
+        imports = {"import pandas as pd", *before, *made, *(["import rdata"] if _suffix(source) == ".rds" else [])}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:

@@ -6,11 +6,9 @@ other's answer is judged all the same; meanwhile the independent likelihood look
 
 from __future__ import annotations
 
-import hashlib
 import keyword
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +34,10 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, stop_trials, table_digest, worker
-from concord.models import computed, preparation, stand_in, syntax
 from concord.models import formula as formulas
+from concord.models import stand_in, syntax
 from concord.models.model import Model, ModelError
+from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.reference.record import told
@@ -89,9 +88,9 @@ class Inquiry(tables.Shown):
         self.reference: reference.Reference | None = None
         for engine in parties():
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
-        self.source, self.name, table = _table(data)
+        self.source, self.name, table = table_of(data)
         self.rows = len(table)
-        self.model, self.notes = _model(table, formula, method, self.source, self.name)
+        self.model, self.notes = model_of(table, formula, method, self.source, self.name)
         self._table = table_digest(self.model.frame)
 
     def compare(self, settings: str = "default") -> Comparison:
@@ -364,9 +363,9 @@ def translate(
     _check(formula, method)
     if data is None:
         data = stand_in.table(formulas.parse(formulas.read(formula).sources))
-        return listings.Listings(_model(data, formula, method, "data.csv", "data")[0], "data.csv")
-    source, name, table = _table(data)
-    return listings.Listings(_model(table, formula, method, source, name)[0], source)
+        return listings.Listings(model_of(data, formula, method, "data.csv", "data")[0], "data.csv")
+    source, name, table = table_of(data)
+    return listings.Listings(model_of(table, formula, method, source, name)[0], source)
 
 
 def _check(formula: str, method: str) -> None:
@@ -376,34 +375,12 @@ def _check(formula: str, method: str) -> None:
         raise FormulaError(f"a formula is text, such as 'y ~ x + (1 | g)', not {type(formula).__name__}")
 
 
-def _model(
-    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
-) -> tuple[Model, tuple[str, ...]]:
-    """The formula on the rows that both engines get, and what was done to the table."""
-    reading = formulas.read(formula, table)
-    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources))
-    prepared = replace(prepared, frame=computed.added(prepared.frame, reading.made, reading.orders))
-    parsed = formulas.parse(reading.text)
-    record = datasets.ModelRecord(formula=reading.text, title=f"{formula} on {source or 'a table'}")
-    dataset = datasets.of_table(
-        name,
-        prepared.frame,
-        {"model": record},
-        title=source or name,
-        source=source or "a table in memory",
-        sha256=_checksum(prepared.frame),
-    )
-    model = Model(dataset, "model", record, method, reading.made)
-    preparation.check(model.design, parsed, prepared)
-    return model, reading.notes + prepared.notes
-
-
 def _check_settings(settings: str) -> None:
     if settings not in SETTINGS:
         raise ModelError(f"settings {settings!r}: they are one of {', '.join(SETTINGS)}")
 
 
-def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
+def table_of(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
     """The file's name (None for a table in memory), a name that the table can have in both languages, and the table."""
     if isinstance(data, pd.DataFrame):
         return None, "data", data
@@ -416,10 +393,3 @@ def _table(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str
     plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
     plain = plain and not keyword.iskeyword(name)
     return path.name, name if plain else "data", read(path)
-
-
-def _checksum(frame: pd.DataFrame) -> str:
-    """SHA-256 of a table's contents."""
-    digest = hashlib.sha256(repr(list(frame.columns)).encode())
-    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    return digest.hexdigest()

@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 
 from concord import listing
 from concord.agreement.comparison import compare
+from concord.agreement.trials import remedies
 from concord.cases import Collection, notation
 from concord.cases.certified import quantities
 from concord.cases.fits import answers
@@ -214,8 +215,9 @@ def test_a_default_call_that_misses_the_optimum_is_not_the_one_to_paste(sitka):
         page.find("pre", attrs={"aria-label": f"R code of sitka-random_slope{which}, REML"}).text
         for which in ("", " as it ships")
     )
-    tuned = sitka[1].fits[1].call
-    assert re.sub(r"\s", "", tuned) in re.sub(r"\s", "", first) and "lmerControl" in first
+    # The plainest of those that were tried and reached it; the tuned call has more to write.
+    (instead,) = (remedy.written.call for remedy in remedies(sitka[0]).remedies)
+    assert re.sub(r"\s", "", instead) in re.sub(r"\s", "", first) and "xtol_rel = 1e-12" in first
     assert ships.startswith("# The default call: it stops 14.2") and "lmerControl" not in ships
     assert page.find("pre", attrs={"aria-label": "Python code of sitka-random_slope as it ships, REML"}) is None
 
@@ -265,7 +267,7 @@ def test_a_model_in_words_and_in_mathematics():
     )
     assert r"\sigma_{u0}^2 & \sigma_{u01} \\ \sigma_{u01} & \sigma_{u1}^2" in effects and "18" in effects
     assert notation.words(model) == [
-        "The mean of Reaction has an intercept and 1 effect (Days).",
+        "The mean of Reaction is an intercept plus the effect of Days.",
         "Each of the 18 levels of Subject has deviations of its own from the intercept and the effect of Days, "
         "correlated in any way (1 covariance).",
         "The residuals of the 180 observations have one variance.",

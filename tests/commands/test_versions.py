@@ -26,7 +26,7 @@ def test_a_brought_folder_is_kept_beside_what_there_is_and_what_changed_is_said(
     brought(tmp_path / "elsewhere", "old.json", "1.1-9", gap=14.2)
     kept = tmp_path / "kept"
     assert main(["versions", "--results", str(tmp_path / "elsewhere"), "--output", str(kept)]) == 0
-    assert "nothing of these kinds: mended by a newer release; broken" in capsys.readouterr().out
+    assert "No fit came out in these ways: mended by a newer release; broken" in capsys.readouterr().out
     brought(tmp_path / "later", "new.json", "1.1-37")
     assert main(["versions", "--results", str(tmp_path / "later"), "--output", str(kept)]) == 0
     out, said = capsys.readouterr()

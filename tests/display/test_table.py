@@ -46,6 +46,17 @@ def test_html_is_well_formed_and_escaped():
     assert "1 < 2 & so on" in "".join(page.itertext())
 
 
+def test_html_breaks_a_parameter_s_name_where_its_parts_meet_and_no_day_and_sets_sentences_to_the_left():
+    rows = [["cov__(Intercept).Time", "2026-11-28", 1, "it did not reach the optimum"], ["Time", "", 2, ""]]
+    html = tables.render_html("T", ["term", "day", "n", "said"], rows)
+    table = ElementTree.fromstring(html)
+    first = table.find("tbody")[0]
+    assert "cov__<wbr/>(Intercept).<wbr/>Time" in html and "".join(first[0].itertext()) == rows[0][0]
+    assert "nowrap" in first[1].get("style") and first[2].get("style") == "text-align:right"
+    assert first[3].get("style") == "text-align:left" == table.find("thead")[0][3].get("style")
+    assert tables.render_text("T", ["term", "n", "said"], [["a", 1, "x" + " y" * 6], ["b", 2, "z"]]).endswith("2  z")
+
+
 def test_text_lines_up():
     """Words stand to the left, numbers to the right, under their headings, with the notes below."""
     lines = tables.render_text("Caption", HEADER, ROWS, left=2, notes=["A note."]).splitlines()

@@ -47,6 +47,7 @@ def test_releases_follow_each_other_by_number_so_what_was_there_first_is_what_br
         ({"gap": 0.003, "grade": "imprecise", "said_so": "silent"}, SHORT, "broke"),
         ({}, {"gap": float("nan"), "said_so": ""}, "broke"),
         ({"gap": float("nan")}, SHORT, "mended"),
+        ({"gap": float("nan")}, {"gap": float("nan"), "message": "nlme cannot express (1 | a)"}, "broke"),
         ({"gap": float("inf"), "grade": "short"}, {"gap": float("inf"), "grade": "short"}, None),
         # At the optimum the gap is rounding, and a word of doubt is a matter of the last steps.
         ({"gap": 1e-12}, {"gap": 3e-9, "said_so": "warned"}, None),
@@ -87,7 +88,7 @@ def test_the_sentences_count_what_is_of_every_kind_and_say_nothing_where_there_i
         results(RUNS, [fit("0.9", **SHORT), fit("0.15"), fit("0.9", method="ML"), fit("0.15", method="ML")])
     )
     assert "**Mended by a newer release**: 1.\n\n- pigs-slope, REML" in text
-    assert "nothing of these kinds: broken by a newer release; still below" in text and text.count("- pigs") == 1
+    assert "No fit came out in these ways: broken by a newer release; still below" in text and text.count("- pigs") == 1
 
 
 def test_what_differs_is_shown_by_release_the_newest_first_and_the_rest_is_counted():

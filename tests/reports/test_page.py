@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
+from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE, PICTURE_TYPE
 from concord.errors import InputError
+from concord.reports import site
 from concord.reports.exporter import exporter, mathematics
 from concord.reports.folds import fold_notes, mark, plumbing
 from concord.reports.page import accessible, numbers, page
@@ -17,10 +19,16 @@ from support.paths import NOTEBOOKS
 ABOUT = {"id": "x-REML", "name": "x", "method": "REML", "status": "completed", "error": "", "cell": None}
 
 
-def made(*cells) -> str:
+def made(*cells, **about) -> str:
     """The page of a notebook with these cells."""
     node = nbformat.v4.new_notebook(cells=list(cells))
-    node.metadata["concord"] = {**ABOUT, "anchor": None, "seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00"}
+    node.metadata["concord"] = {
+        **ABOUT,
+        "anchor": None,
+        "seconds": 1.0,
+        "finished": "2026-01-01T00:00:00+00:00",
+        **about,
+    }
     return page(node)
 
 
@@ -245,6 +253,19 @@ def test_a_row_that_ticks_in_a_table_that_says_nothing_is_not_folded():
         )
         mark(soup.table)
         assert len(soup.select("tr.agreeing")) == count
+
+
+def test_a_numbered_note_leads_to_its_definition_on_the_page_of_words():
+    """To an anchor that is there; a note that tells no definition leads nowhere, nor on a page that stands alone."""
+    notes = [tables.Note("Standard errors: given theta.", "interval_of_ratio"), tables.Note("lme4: has none.")]
+    given = tables.render_html("T", ["q", "v"], [["a", tables.Cell("1", marks=[1, 2])]], notes=notes)
+    output = nbformat.v4.new_output("execute_result", {"text/html": given}, execution_count=1)
+    cell = nbformat.v4.new_code_cell("sheet", outputs=[output])
+    linked, other = BeautifulSoup(made(cell), "html.parser").select("ol.notes li")
+    assert linked.a["href"] == "words.html#interval-of-ratio" and linked.a.text == "Standard errors"
+    assert not other.a and 'id="interval-of-ratio"' in site.words()
+    alone = made(cell, alone=True)
+    assert "ol" in alone and "words.html" not in alone
 
 
 def test_many_notes_wait_behind_a_line_and_few_stand_open():

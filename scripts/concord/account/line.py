@@ -409,7 +409,11 @@ class Sheet(tables.Shown):
             header,
             rows,
             3,
-            [*told, *map(tables.Note, notes.values()), *self.notes],
+            [
+                *told,
+                *(tables.Note(note, name if name in definitions() else "") for name, note in notes.items()),
+                *self.notes,
+            ],
         )
 
     @property

@@ -164,7 +164,7 @@ def rendered(frame: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[st
         values = table.aligned(numbers) if row["effect"] == "loglik" else map(table.number, numbers)
         mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
         rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
-    return ["quantity", "group", "term", *labels, "difference", "of the optimum", "ok"], rows
+    return ["quantity", "group", "term", *labels, "difference", "relative to the optimum", "ok"], rows
 
 
 def _column(label: str, loglik: float, estimates: pd.DataFrame) -> pd.Series:

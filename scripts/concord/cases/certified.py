@@ -79,8 +79,10 @@ def proved(record: Record) -> list[str]:
     checks = record.checks
     within = f", which lies within {checks.radius:.1e} of its digits" if checks.radius else ""
     sentences = [
-        f"In ball arithmetic a box of {checks.krawczyk_box:.0e} around theta is proved to hold exactly one stationary "
-        f"point{within}, and the log-likelihood to bend down there in every direction. Solved with {checks.bits[0]} "
+        f"Computed in ball arithmetic, whose intervals hold every rounding error: within {checks.krawczyk_box:.0e} of "
+        "these values in every entry of theta, the variances' and covariances' factors relative to the residual "
+        f"standard deviation, there is exactly one point where the log-likelihood is level{within}, and it bends down "
+        f"from there in every direction. Solved with {checks.bits[0]} "
         f"and {checks.bits[1]} bits, it is the same to {checks.digits_agreed} digits.",
         _extent(checks),
     ]

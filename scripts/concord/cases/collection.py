@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from concord.agreement.comparison import Comparison
+from concord.agreement.trials import remedies
 from concord.cases import certified, fits, notation
 from concord.data import description
 from concord.display import table as tables
@@ -124,7 +125,13 @@ def _code(comparisons: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def _condemned(comparisons: Sequence[Comparison]) -> dict[str, Condemned]:
-    """By language what is wrong with its default call, and the tuned one in its place where that is at the optimum."""
+    """By language what is wrong with its default call, and what to write in its place: the plainest call that reached
+    the optimum when it was tried, or else the tuned one, where that is there.
+    """
+    tried: dict[str, Condemned] = {}
+    for comparison in comparisons:
+        if comparison.settings == "default":
+            tried |= remedies(comparison).condemned
     condemned = {}
     for language in LANGUAGES:
         engine = party(language).name
@@ -138,6 +145,8 @@ def _condemned(comparisons: Sequence[Comparison]) -> dict[str, Condemned]:
         if grade:
             tuned, _, still = graded.get("tuned", (None, math.nan, "missing"))
             instead = Written(tuned.call) if tuned is not None and not still else None
+            if language in tried:
+                instead = tried[language].instead or instead
             below = f"{gap:.3g} log-likelihood units below the optimum" if math.isfinite(gap) else "at no parameters"
             condemned[language] = Condemned(f"it stops {below}", instead)
     return condemned

@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "versions",
-        help="run the catalogue by other releases of the packages, and say which mended or broke what",
+        help="fit every model with other releases of the packages, and say which mended or broke what",
         description="Run every model of the workbook in every lane that this machine can make: this environment, other "
         "releases of statsmodels over it, bare Debians (as root, with debootstrap), conda's environment. Or take what "
         "`concord verdicts` has written elsewhere. It is kept beside what earlier runs gave, and what differs is said. "

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 # The precision of a double, below which R's format.pval() gives no p-value.
 SMALLEST_P = 2.2e-16
+# A cell of more words than these is a sentence.
+_PHRASE = 4
+_DAY = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?")
+_SEAM = re.compile(r"__|\)\.")
 
 Row = Sequence[object]
 Rendered = tuple[str, Sequence[str], Sequence[Row], int, Sequence[str]]
@@ -61,7 +66,14 @@ class Cell(str):
 
 
 class Note(str):
-    """A note under a table that cells refer to by its number."""
+    """A note under a table that cells refer to by its number; `definition` is the id of that which it tells, if any."""
+
+    definition: str
+
+    def __new__(cls, text: str, definition: str = "") -> Note:  # noqa: D102
+        note = super().__new__(cls, text)
+        note.definition = definition
+        return note
 
 
 def number(value: float | None, digits: int = 7) -> str:
@@ -97,23 +109,26 @@ def render_html(
     left : how many of the first columns hold words, set to the left
     notes : paragraphs under the table; each `Note` is one of a numbered list, which cells refer to
 
-    The first columns that together tell all rows apart are the rows' headings.
+    The first columns that together tell all rows apart are the rows' headings. A column of sentences stands to the left
+    wherever it is; a day is not broken, and the name of a parameter where its parts meet.
     """
-    headings = _headings(rows, left)
+    headings, sides = _headings(rows, left), _sides(header, rows, left)
 
     def cell(value: object, column: int) -> str:
-        align = "left" if column < left else "right"
         text = _content(value, notes)
+        if column < left:
+            text = _SEAM.sub(r"\g<0><wbr/>", text)
+        style = f"text-align:{sides[column]}{';white-space:nowrap' if _DAY.fullmatch(text) else ''}"
         tag = 'th scope="row"' if column < headings and text else "td"
-        return f'<{tag} style="text-align:{align}">{text}</{tag[:2]}>'
+        return f'<{tag} style="{style}">{text}</{tag[:2]}>'
 
     head = "".join(
-        f'<th scope="col" style="text-align:{"left" if i < left else "right"}">{html.escape(name)}</th>'
-        for i, name in enumerate(header)
+        f'<th scope="col" style="text-align:{side}">{html.escape(name)}</th>'
+        for name, side in zip(header, sides, strict=True)
     )
     body = "\n".join(f"<tr>{''.join(cell(value, i) for i, value in enumerate(row))}</tr>" for row in rows)
     under = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes if not isinstance(note, Note))
-    numbered = [f"<li>{html.escape(note)}</li>" for note in notes if isinstance(note, Note)]
+    numbered = [_item(note) for note in notes if isinstance(note, Note)]
     under += f'\n<ol class="notes">{"".join(numbered)}</ol>' if numbered else ""
     first, *more = (html.escape(line) for line in caption.split("\n"))
     title = "<br>".join([f"<strong>{first}</strong>", *more])
@@ -121,6 +136,22 @@ def render_html(
         f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
+
+
+def _sides(header: Sequence[str], rows: Sequence[Row], left: int) -> list[str]:
+    """Where every column is set: words and sentences to the left, numbers to the right."""
+
+    def told(column: int) -> bool:
+        """Whether any cell is a sentence, or the beginning of one."""
+        return any(len(str(row[column]).split()) > _PHRASE for row in rows if not isinstance(row[column], Cell))
+
+    return ["left" if i < left or told(i) else "right" for i in range(len(header))]
+
+
+def _item(note: Note) -> str:
+    """A note of the numbered list."""
+    told = f' data-definition="{html.escape(note.definition.replace("_", "-"))}"' if note.definition else ""
+    return f"<li{told}>{html.escape(note)}</li>"
 
 
 def _content(value: object, notes: Sequence[str]) -> str:
@@ -160,12 +191,12 @@ def render_text(
     caption: str, header: Sequence[str], rows: Sequence[Row], left: int = 1, notes: Sequence[str] = ()
 ) -> str:
     """The same table as text."""
-    cells = [[str(value) for value in row] for row in (header, *rows)]
+    cells, sides = [[str(value) for value in row] for row in (header, *rows)], _sides(header, rows, left)
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     counted = iter(range(1, len(notes) + 1))
     notes = [f"[{next(counted)}] {note}" if isinstance(note, Note) else note for note in notes]
     lines = [
-        "  ".join(text.ljust(widths[i]) if i < left else text.rjust(widths[i]) for i, text in enumerate(row))
+        "  ".join(text.ljust(widths[i]) if sides[i] == "left" else text.rjust(widths[i]) for i, text in enumerate(row))
         for row in cells
     ]
     return "\n".join([caption, "", *(line.rstrip() for line in lines), *(["", *notes] if notes else [])])

@@ -195,6 +195,7 @@ def _count(node: Call, chosen: Options) -> int:
     if "knots" in chosen and not isinstance(chosen["knots"], tuple):
         chosen["knots"] = (chosen["knots"],)
     knots, df = chosen.get("knots", ()), chosen.get("df")
+    degree: Any
     degree, intercept = chosen.get("degree", 3.0), bool(chosen.get("include_intercept", False))
     least = {"bs": degree + intercept, "ns": 1 + intercept, "cr": 2 - ("constraints" in chosen)}[node.function]
     numbers = [value for name, value in chosen.items() if name not in ("knots", "include_intercept", "constraints")]
@@ -203,7 +204,7 @@ def _count(node: Call, chosen: Options) -> int:
     of_knots = least + len(knots)
     count = of_knots if df is None and (knots or node.function == "bs") else df
     fits = isinstance(count, float | int) and least <= count <= MOST and count == int(count)
-    if not (whole and known and fits) or (knots and count != of_knots) or degree < 1:
+    if count is None or not (whole and known and fits) or (knots and count != of_knots) or degree < 1:
         raise FormulaError(f"{written(node)}: write {_USAGE[node.function]}")
     if not knots:
         chosen["df"] = float(count)
@@ -346,6 +347,14 @@ def added(frame: pd.DataFrame, made: Iterable[Computed], orders: Mapping[str, Or
     for one in made:
         if not pd.api.types.is_numeric_dtype(frame[one.source].dtype):
             raise PreparationError(f"{one}: column {one.source!r} is a factor, where a number is needed")
+        least, most = (dict(one.options).get(f"{side}_bound") for side in ("lower", "upper"))
+        if (
+            one.function in ("bs", "ns")
+            and not frame[one.source]
+            .between(-np.inf if least is None else least, np.inf if most is None else most)
+            .all()
+        ):
+            raise PreparationError(f"{one}: column {one.source!r} has values outside of the bounds: widen them")
         try:
             # Statements of this module, with names and numbers as literals; the same text as in the listing.
             exec("\n".join([*one.imports, *one.python("data")]), room)

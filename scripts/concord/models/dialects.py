@@ -107,9 +107,9 @@ def read(text: str, tree: Node, table: pd.DataFrame | None = None) -> Reading:
 
 def instead(name: str) -> str:
     """What to write in the place of a function that is not read, to be put behind a message; empty for what is none."""
-    if not re.fullmatch(r"[A-Za-z][\w.:]*", name):
+    if name not in INSTEAD and not re.fullmatch(r"[A-Za-z][\w.:]*", name):
         return ""
-    return INSTEAD.get(_PACKAGES.sub("", name), ": make a column of it first, or write " + READ)
+    return INSTEAD.get(re.split(r"[.:]", name)[-1], ": make a column of it first, or write " + READ)
 
 
 def bracketed(text: str) -> str:
@@ -271,7 +271,7 @@ class _Reader:
         contr, levels = given.get("contr", given.get("contrasts")), given.get("levels")
         if where == GROUP:
             return Call("factor", (variable,), ("",))
-        if contr is not None and contr in map(Text, CONTRASTS) and levels is None:
+        if self._table is None and isinstance(contr, Text) and contr.text in CONTRASTS and levels is None:
             return node
         name, options = _coding(node, contr)
         order = Order(levels=_levels(levels)) if levels is not None else Order()
@@ -283,20 +283,20 @@ class _Reader:
             raise FormulaError(f"{written(node)}: {name} takes no option here: write {CODINGS}")
         column = self._ordered(node, variable, order)
         if name:
-            return Call("C", (column if isinstance(column, Name) else variable, Text(name)), ("", ""))
+            return Call("C", (column, Text(name)), ("", ""))
         return column
 
     def relevel(self, node: Call, where: str) -> Node:
         """``relevel(x, ref)``."""
-        first = node.arguments[0] if node.arguments else None
-        inner = isinstance(first, Call) and first.function in ("factor", "as.factor", "C") and len(first.arguments) == 1
-        variable = self._variable(first if inner else node)  # type: ignore[arg-type]
+        variable = self._variable(node)
         if len(node.arguments) != 2 or node.names[1] not in ("", "ref"):
             raise FormulaError(f"{written(node)}: write relevel(x, ref = 'level')")
         return self._ordered(node, variable, Order(first=_level(node, node.arguments[1])))
 
     def _variable(self, node: Call) -> Name:
         variable = self.read(node.arguments[0], NUMBER) if node.arguments else None
+        if isinstance(variable, Call) and variable.function in ("factor", "as.factor") and len(variable.arguments) == 1:
+            variable = variable.arguments[0]
         if not isinstance(variable, Name):
             raise FormulaError(f"{written(node)}: {node.function} takes a column: make one first")
         return variable

@@ -179,8 +179,10 @@ def _check_number(node: Node) -> None:
 
 
 def _check_contrasts(node: Call) -> None:
-    """``C(x, "contr.sum")``, of a variable."""
+    """``C(x, "contr.sum")``, of a variable or of one in ``factor``."""
     variable, contrasts = (*node.arguments, None)[:2]
+    if isinstance(variable, Call) and variable.function == "factor" and len(variable.arguments) == 1:
+        variable = variable.arguments[0]
     coded = isinstance(contrasts, Text) and contrasts.text in CONTRASTS
     if len(node.arguments) != 2 or any(node.names) or not isinstance(variable, Name) or not coded:
         raise FormulaError(f"{written(node)}: C takes a column, and one of {', '.join(CONTRASTS)} in quotes")

@@ -59,7 +59,8 @@ class Value(NamedTuple):
     value: float | bool
 
 
-class Text(NamedTuple):
+@dataclass(frozen=True)
+class Text:
     """A string."""
 
     text: str
@@ -255,7 +256,7 @@ def same_content(parts: Tree, whole: Node) -> bool:
     return all(
         part.name in names if isinstance(part, Name) else part.function in functions
         for part in parts_found
-        if not isinstance(part, Value)
+        if not isinstance(part, Value | Text)
     )
 
 

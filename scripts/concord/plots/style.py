@@ -32,8 +32,10 @@ def mark(engine: str) -> tuple[str, str]:
 
 
 def height_of(levels: int) -> float:
-    """The height of a caterpillar of so many levels, in inches: with few there must be room for what stands beside."""
-    return min(10.0, max(3.0, 1.4 + 0.11 * levels))
+    """The height of a caterpillar of so many levels, in inches: with few there must be room for what stands beside,
+    with many it is still to be seen at once.
+    """
+    return min(7.0, max(3.0, 1.4 + 0.11 * levels))
 
 
 def gap_text(gap: float) -> str:

@@ -20,7 +20,7 @@ from concord.display.media import RELEASES_TYPE
 from concord.engines.engine import engines, party, title
 from concord.errors import InputError
 from concord.releases.results import BETWEEN, Key, Results, packages, system
-from concord.vocabulary import AGREE, IMPRECISE, LANGUAGES, METHODS, NO_FIT, SETTINGS, SHORT, side
+from concord.vocabulary import AGREE, CANNOT_EXPRESS, IMPRECISE, LANGUAGES, METHODS, NO_FIT, SETTINGS, SHORT, side
 
 MENDED, BROKE, MOVED, SAID, OTHERWISE, ROUNDING = "mended", "broke", "moved", "said", "otherwise", "rounding"
 _HEADS = {
@@ -35,13 +35,15 @@ _APART = 1.2
 """Gaps of two releases are called the same within this factor: where a failing search stops hangs on the last bits."""
 _DIGITS, _OTHER = 6, 0.5
 """Estimates of two releases are called the same with so many right digits, or where they differ by fewer than that."""
-_GRADES = ("", IMPRECISE, SHORT, NO_FIT)
+_GRADES = ("", IMPRECISE, SHORT, NO_FIT, CANNOT_EXPRESS)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
 class State:
-    """What came of a fit: its grade, empty at the optimum, ``no fit`` where there is none; gap; whether it said so."""
+    """What came of a fit: its grade, empty at the optimum, ``no fit`` or ``cannot express`` where there is none; gap;
+    whether it said so.
+    """
 
     grade: str
     gap: float
@@ -50,7 +52,9 @@ class State:
     @classmethod
     def of(cls, fit: Mapping[str, Any]) -> State:
         """Of a row of fits."""
-        grade = NO_FIT if math.isnan(fit["gap"]) else fit["grade"]
+        grade = fit["grade"]
+        if math.isnan(fit["gap"]):
+            grade = CANNOT_EXPRESS if CANNOT_EXPRESS in fit["message"] else NO_FIT
         return cls(grade, fit["gap"], fit["said_so"] if grade else "")
 
     def like(self, other: State) -> bool:
@@ -159,7 +163,7 @@ def sentences(results: Results) -> str:
     lists = {kind: [f"- {change}" for change in every if change.kind == kind] for kind in _HEADS}
     parts = ["\n".join([f"**{_HEADS[kind]}**: {len(lines)}.", "", *lines]) for kind, lines in lists.items() if lines]
     none = [f"{head[0].lower()}{head[1:]}" for kind, head in _HEADS.items() if not lists[kind]]
-    return "\n\n".join([f"There is nothing of these kinds: {'; '.join(none)}.", *parts] if none else parts)
+    return "\n\n".join([f"No fit came out in these ways: {'; '.join(none)}.", *parts] if none else parts)
 
 
 def differing(results: Results, engine: str) -> Sheet:
@@ -302,7 +306,7 @@ class Newest(Sheet):
         ]
         settings = [f"agree, {name}" for name in SETTINGS]
         header = ["run on", "system", *named, *settings, "do not agree at default settings"]
-        super().__init__(f"{len(rows)} runs of the catalogue, the newest releases first", header, rows)
+        super().__init__(f"{len(rows)} runs of all models, the newest releases first", header, rows)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(), RELEASES_TYPE: self.record}

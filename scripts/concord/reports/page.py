@@ -64,7 +64,12 @@ def page(notebook: NotebookNode) -> str:
     }
     shown = NotebookNode({**notebook, "cells": beginning.ordered(notebook.cells, texts)})
     made = _mended(_exporter().from_notebook_node(shown, {"metadata": {"name": title}, "site": told})[0])
-    return made if about["alone"] else places.linked(made, places.models())
+    return made if about["alone"] else places.linked(_defined(made), places.models())
+
+
+def _defined(content: str) -> str:
+    """A page on which a numbered note leads from the name of its definition to that on the page of words."""
+    return re.sub(r'(<li data-definition="([\w-]+)">)([^:<]+)', r'\1<a href="words.html#\2">\3</a>', content)
 
 
 def head(title: str) -> str:

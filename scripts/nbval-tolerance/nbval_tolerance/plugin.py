@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbval.kernel
 import pytest
 from nbformat import NotebookNode
 from nbval.plugin import IPyNbCell, IPyNbFile
@@ -38,6 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_atol = tolerance("atol", str(config.option.nbval_atol))
     except ValueError as error:
         raise pytest.UsageError(f"--nbval-{error}") from None
+    if os.name == "posix":
+        nbval.kernel.KernelManager = PortlessKernels
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,6 +71,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("not compared with these versions")
         for line in told:
             terminalreporter.write_line(line)
+
+
+class PortlessKernels(nbval.kernel.KernelManager):
+    """nbval's manager of a kernel, with Unix sockets in a folder: a free port may be another's when it is opened."""
+
+    def __init__(self, **given: Any) -> None:
+        base = tempfile.gettempdir()  # a socket's path is at most 107 bytes long, or 103
+        self._folder = tempfile.TemporaryDirectory(prefix="nbval-", dir=base if len(base) < 60 else "/tmp")
+        kernel = os.path.join(self._folder.name, "kernel")
+        super().__init__(transport="ipc", ip=kernel, connection_file=f"{kernel}.json", **given)
+
+    def cleanup_connection_file(self) -> None:
+        """And the folder that it is in, once the kernel has ended."""
+        super().cleanup_connection_file()
+        self._folder.cleanup()
 
 
 class TolerantCell(IPyNbCell):

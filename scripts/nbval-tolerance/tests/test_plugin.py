@@ -5,6 +5,9 @@ A kernel takes a second or two to start, so one notebook carries many cells.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import nbformat
 import pytest
 from running import PICTURE, PLUGIN, RECORD, STRICT, check, code, run, show, shown, stream, write
@@ -150,3 +153,14 @@ def test_lax_option_is_lax_unless_strict(pytester: pytest.Pytester) -> None:
     write(pytester, code("print(0.51)", stream("0.5\n")))
     record = pytester.inline_run("--nbval-lax", "-p", "no:cacheprovider", *PLUGIN)
     record.assertoutcome(passed=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Unix sockets")
+def test_a_kernel_opens_no_port_that_another_could_have_taken(pytester: pytest.Pytester) -> None:
+    """It says itself how it is reached; the folder of its sockets goes with it."""
+    asked = "import json; from ipykernel import connect\n"
+    asked += "print(json.loads(connect.get_connection_info())['transport'])\n"
+    asked += "open('said', 'w').write(connect.get_connection_file());"
+    write(pytester, code(asked, stream("ipc\n")))
+    assert run(pytester, *STRICT) == {0: ("passed", "")}
+    assert not Path((pytester.path / "said").read_text()).parent.exists()

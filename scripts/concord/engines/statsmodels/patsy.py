@@ -85,6 +85,7 @@ class Writer:
             if node.value not in (0.0, 1.0) or not added:
                 raise CannotExpress("MixedLM", f"the number {node.value:g} in the place of a term")
             return f"{node.value:g}"
+        assert isinstance(node, Call)
         function, arguments = node.function, node.arguments
         if function == "(":
             return f"({self.terms(arguments[0], inside_power, added)})"
@@ -149,6 +150,7 @@ class Writer:
 
     def _contrasts(self, variable: Node, contrasts: Node) -> str:
         """A factor in another coding than R's default, its levels in R's order."""
+        variable = variable.arguments[0] if isinstance(variable, Call) else variable
         assert isinstance(variable, Name) and isinstance(contrasts, Text)
         coding, levels = _CODINGS[contrasts.text], self._design.factors.get(variable.name)
         categories = isinstance(self._frame[variable.name].dtype, pd.CategoricalDtype)
@@ -170,6 +172,7 @@ class Writer:
             return name(node.name)
         if isinstance(node, Value):
             return _written(node.value)
+        assert isinstance(node, Call)
         function, arguments = node.function, node.arguments
         if function in ELEMENTWISE and function != "I":
             self.called.add("np")
