@@ -11,9 +11,10 @@ from __future__ import annotations
 import gc
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ from concord.data import datasets
 from concord.engines.engine import engines
 from concord.engines.fit import Fit
 from concord.models import model
+from support.paths import NOTEBOOKS, TESTS
 from support.shelf import Shelf
 
 # R starts here, before any test file is read, and as Concord starts it: where `from rpy2 import robjects` does it,
@@ -57,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = {each.path for each in items}
     rank = {file: i for i, name in enumerate(LONGEST) for file in files if name in file.as_posix()}
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
+    for notebook in {item.parent for item in items if item.path == NOTEBOOKS / "agreement.ipynb"}:
+        notebook.setup = partial(_with_the_shelf, notebook.setup)
+
+
+def _with_the_shelf(start: Callable[[], None]) -> None:
+    """Start the kernel of the notebook that fits the whole catalogue, as these tests do: each fit is made once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONSTARTUP", str(TESTS / "support" / "shelved.py"))
+        start()
 
 
 @cache

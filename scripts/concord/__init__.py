@@ -10,5 +10,7 @@ os.environ.update(dict.fromkeys(("R_PROFILE", "R_PROFILE_USER", "R_ENVIRON", "R_
 
 # Nothing is imported before it is asked for: a command that needs no engine answers at once.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["r"], submod_attrs={"session": ["Inquiry", "compare_formula", "translate"]}
+    __name__,
+    submodules=["r"],
+    submod_attrs={"explanation": ["explain", "from_mixedlm"], "session": ["Inquiry", "compare_formula", "translate"]},
 )

@@ -139,3 +139,13 @@ def test_the_sources_have_a_state_only_if_it_was_told_before_their_import(first,
     own.kept("a", lambda: fit(1.0))
     made = own.kept("a", lambda: fit(2.0))[0]["stated_loglik"]
     assert made == (1 if first == "support.sources" else 2)
+
+
+def test_the_front_pages_kernel_has_the_same_shelf_and_says_no_where_the_engine_does(_shelf):
+    """Its key is that of this run's sources and versions, taken before its imports."""
+    code = f"import runpy; own = runpy.run_path({str(ROOT / 'tests/support/shelved.py')!r})['SHELF']\n"
+    code += "from concord import models; from concord.agreement import gate\n"
+    code += "print(own.folder, own.state)\n"
+    code += "print(gate.answer(models.get('penicillin-crossed'), 'nlme', 'default').kind)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{_shelf.folder} {shelf.AT_START}", "cannot express"]

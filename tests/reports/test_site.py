@@ -508,6 +508,16 @@ def test_on_paper_there_are_no_buttons(opened):
     assert page.locator("#grid").is_visible()
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_on_paper_every_section_is_there_and_nothing_sticks_out(opened, path):
+    """What is left out is the front page's list of every fit, which is folded."""
+    page, _ = opened(path, viewport={"width": 720, "height": 1000})
+    page.emulate_media(media="print")
+    gone = page.evaluate("[...document.querySelectorAll('main h2')].filter(e => !e.checkVisibility()).map(e => e.id)")
+    assert gone == (["every-fit"] if path == "reports/index.html" else [])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+
+
 def test_on_paper_no_number_is_broken(opened):
     page, _ = opened("alone/compare-REML.html", viewport={"width": 720, "height": 1000})
     page.evaluate("document.querySelectorAll('table.folded').forEach((e) => e.dispatchEvent(new Event('unfold')))")

@@ -4,8 +4,8 @@
 
 Rounds go on until that many have been interrupted. Each begins a comparison, or asks after a fit that was made before;
 a real SIGINT comes at a random moment of it. Then another question is asked, and every number of the answer is held to
-what a fresh process, forked before any engine's process was there, has answered. Written to stdout, as JSON: how many
-rounds there were, what came of them, and whatever was wrong.
+what a fresh process, which fits by itself and asks no engine's process, has answered. Written to stdout, as JSON: how
+many rounds there were, what came of them, and whatever was wrong.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from pathlib import Path
 
 import statsmodels.formula.api  # noqa: F401  imported once, and not by every engine's process anew
 
-from concord import r
+from concord import session
 from concord.agreement.comparison import Comparison
-from concord.engines.engine import engines
+from concord.engines.answers import Answer, answer
+from concord.engines.engine import engines, load_r
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import LikelihoodError
 from concord.processes.worker import WorkerStopped
@@ -76,12 +77,18 @@ def predicted(fit: Fit) -> str:
     return fit.predict().to_csv(index=False, float_format="%.17g")
 
 
+def fits(inquiry: Inquiry, settings: str) -> tuple[Answer, ...]:
+    """What every engine says, asked in this process."""
+    return tuple(answer(inquiry.model, engine, settings) for engine in engines())
+
+
 def fresh(question: Question) -> str:
     """What a process answers that has been asked nothing before."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
+            session.worker, Inquiry.answers = (lambda engine: None), fits
             os.write(writing, pickle.dumps(numbers(question)))
         finally:
             os._exit(0)
@@ -125,8 +132,7 @@ def interrupted(work: Callable[[], object], delay: float) -> tuple[str, float]:
 def main(times: int, seed: int) -> None:
     rng = random.Random(seed)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    engines()
-    r.package("lme4")
+    load_r()
     expected = {question: fresh(question) for question in QUESTIONS}
     seconds, wrong = {}, []
     for question in [QUESTIONS[0], *QUESTIONS]:  # the first one waits for the engines' processes too

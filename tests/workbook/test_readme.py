@@ -326,6 +326,16 @@ def test_a_model_is_translated_with_a_table_and_without(asked, given):
     assert 'sitka <- read.csv("sitka.csv"' in known and "REML = FALSE" in known and "reml=False" in known
 
 
+@runs(
+    """.venv/bin/python -m concord explain 'smf.mixedlm("size ~ Time", df, groups="tree", """
+    """vc_formula={"t": "0 + Time"})' datasets/sitka/sitka.csv"""
+)
+def test_a_call_is_explained(asked, given):
+    # tests/test_explanation.py has the comparison
+    said = asked.run(f"{given[0]} --no-compare")
+    assert "size ~ Time + (0 + Time | tree)\n" in said and "size ~ Time + (1 | tree) + (0 + Time | tree)\n" in said
+
+
 @runs("make reports NOTEBOOK=inference MODEL=pastes-nested METHOD=ML")
 def test_a_notebook_is_run_for_the_model_that_is_named(tmp_path, given):
     taking = notebook('method = "REML"\nmodel = "dietox-random_slope"', "print(model, method)")

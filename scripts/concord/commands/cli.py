@@ -8,10 +8,22 @@ import sys
 from pathlib import Path
 
 # Each imports what it needs when it runs: `--help` and a mistyped option answer at once.
-from concord.commands import certify, check, compare, refresh, reports, simulate, translate, upgrade, verdicts, versions
+from concord.commands import (
+    certify,
+    check,
+    compare,
+    explain,
+    refresh,
+    reports,
+    simulate,
+    translate,
+    upgrade,
+    verdicts,
+    versions,
+)
 from concord.errors import InputError
 
-COMMANDS = (reports, compare, translate, check, verdicts, upgrade, versions, simulate, refresh, certify)
+COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,8 @@ from typing import Any
 SMALLEST_P = 2.2e-16
 # A cell of more words than these is a sentence.
 _PHRASE = 4
-_DAY = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?")
+# A day with its hour, and a version of an R package.
+_WHOLE = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?|\d+(\.\d+)+-\d+")
 _SEAM = re.compile(r"__|\)\.")
 
 Row = Sequence[object]
@@ -110,7 +111,7 @@ def render_html(
     notes : paragraphs under the table; each `Note` is one of a numbered list, which cells refer to
 
     The first columns that together tell all rows apart are the rows' headings. A column of sentences stands to the left
-    wherever it is; a day is not broken, and the name of a parameter where its parts meet.
+    wherever it is; a day or a version is not broken, and the name of a parameter where its parts meet.
     """
     headings, sides = _headings(rows, left), _sides(header, rows, left)
 
@@ -118,7 +119,7 @@ def render_html(
         text = _content(value, notes)
         if column < left:
             text = _SEAM.sub(r"\g<0><wbr/>", text)
-        style = f"text-align:{sides[column]}{';white-space:nowrap' if _DAY.fullmatch(text) else ''}"
+        style = f"text-align:{sides[column]}{';white-space:nowrap' if _WHOLE.fullmatch(text) else ''}"
         tag = 'th scope="row"' if column < headings and text else "td"
         return f'<{tag} style="{style}">{text}</{tag[:2]}>'
 

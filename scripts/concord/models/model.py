@@ -57,6 +57,12 @@ class Model:
         return formulas.parse(self.record.formula)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a user's table has to have: the formula's, and what computed ones are made of."""
+        sources = {column: one.source for one in self.made for column in one.columns}
+        return tuple(dict.fromkeys(sources.get(name, name) for name in self.formula.variables))
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The dataset's table."""
         return self.dataset.frame

@@ -7,6 +7,7 @@ ends with ``return described(figure, alt, data)``: what the figure shows, in wor
 from __future__ import annotations
 
 from itertools import product
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,9 @@ from concord.plots.style import (
     subplots,
 )
 from concord.reference import reference
+
+UNIT = 27
+"""So many characters of a unit stand on a line below a panel."""
 
 
 def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference | None = None) -> Figure:
@@ -60,7 +64,9 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
         axes.set_title(plain(" ".join(filter(None, (key[1], key[2])))), fontsize=9)
-        axes.set_xlabel(plain(parameter_unit(fits[0].model, key[2])), fontsize=8)
+        # To the left and in lines: at the right stands the power of ten of the ticks
+        axes.set_xlabel("\n".join(wrap(plain(parameter_unit(fits[0].model, key[2])), UNIT)), fontsize=8, loc="left")
+        axes.xaxis.get_offset_text().set_fontsize(8)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
         axes.margins(x=0.15)

@@ -12,7 +12,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements", "upstream"],
     submod_attrs={
+        "demand": ["demand"],
         "engine": ["call", "fit", "fit_by", "fit_remedy", "from_native", "imports", "optimizers", "remedies"],
+        "explanation": ["explained"],
         "refit": ["refitters"],
     },
 )

@@ -10,12 +10,13 @@ those of that factor, and only once; every effect that stands alone is a varianc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Integers
 from concord.engines.engine import CannotExpress
 from concord.engines.statsmodels.patsy import Writer, rows_kept
 from concord.models.coding import same_groups
@@ -71,7 +72,7 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
     CannotExpress : MixedLM has no way to write it down; with the nearest formula that it has one for
     """
     if formula.structured:
-        raise CannotExpress("MixedLM", f"{formula.structured}: it has no structure of a covariance matrix")
+        raise _structured(formula, design, frame)
     plan = _plan(formula, design, frame, constrained)
     renamed: dict[str, str] = {}
     while True:  # a column that has the name of a function in use gets another one, and all is written once more
@@ -81,6 +82,18 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
         if not hidden:
             return form
         renamed |= {name: Writer(design, frame, renamed).new(f"{name}_") for name in sorted(hidden)}
+
+
+def groups_and_block(formula: Formula, design: Design, frame: pd.DataFrame) -> tuple[Integers, int | None]:
+    """Every row's group, shape (n,), and the number of the random term that is written as ``re_formula``.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
+    plan = _plan(formula, design, frame, True)
+    codes = np.zeros(len(frame), dtype=int) if plan.top is None else design.terms[plan.top].codes
+    return codes, plan.block
 
 
 @dataclass(frozen=True)
@@ -105,9 +118,9 @@ def _plan(formula: Formula, design: Design, frame: pd.DataFrame, constrained: bo
     correlated = [i for i, alone in enumerate(single) if not alone]
     possible = [i for i in correlated if i in on_top]
     if len(correlated) > 1 or len(possible) < len(correlated):
-        kept = possible[:1]
-        nearest = _uncorrelated(formula, design, frame, [i for i in correlated if i not in kept])
-        raise CannotExpress("MixedLM", _why(formula, correlated, possible, top), nearest)
+        apart = [i for i in correlated if i not in possible[:1]]
+        nearest = _uncorrelated(formula, design, frame, apart)
+        raise CannotExpress("MixedLM", _why(formula, correlated, possible, top), nearest, _lost(formula, frame, apart))
     if correlated:
         return _Plan(top, correlated[0], False)
     intercepts = [i for i in on_top if formula.tree.random[i].intercept]
@@ -143,7 +156,23 @@ def _refuse_repetition(formula: Formula, design: Design) -> None:
             "MixedLM",
             f"{' + '.join(everything)}: the effect {what} of {group} twice",
             _formula(formula, kept) if whole else None,
+            "nothing: of one effect twice no data tell the two variances apart",
         )
+
+
+def _structured(formula: Formula, design: Design, frame: pd.DataFrame) -> CannotExpress:
+    """That it has no structure of a covariance matrix, with the nearest formula without any."""
+    what, lost = (
+        f"{formula.structured}: it has no structure of a covariance matrix",
+        f"the structure of {formula.structured}",
+    )
+    plain = replace(formula, random=tuple(replace(term, structure="") for term in formula.random))
+    nearest: str | None = _formula(plain, [_term(plain, i) for i in range(len(plain.random))])
+    try:
+        _plan(plain, design, frame, constrained=True)
+    except CannotExpress as further:
+        nearest, lost = further.nearest, f"{lost}; {further.lost}"
+    return CannotExpress("MixedLM", what, nearest, lost)
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
@@ -306,6 +335,14 @@ def _uncorrelated(formula: Formula, design: Design, frame: pd.DataFrame, which: 
             alone.append(f"({columns} | {group})")
         random += alone
     return _formula(formula, random)
+
+
+def _lost(formula: Formula, frame: pd.DataFrame, apart: list[int]) -> str:
+    """What the formula with these terms taken apart leaves out."""
+    shown = " and ".join(_term(formula, i) for i in apart)
+    factors = [node for i in apart for term in formula.tree.random[i].terms for node in term if _is_factor(node, frame)]
+    levels = f"; the levels of {written(factors[0])} have one variance in common" if factors else ""
+    return f"the correlations of the effects in {shown}, which are independent there{levels}"
 
 
 def _is_factor(node: Node, frame: pd.DataFrame) -> bool:

@@ -1,0 +1,130 @@
+"""The explain command: a call of MixedLM or of lmer, in the words of the other package, and then compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from concord.commands import arguments
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "explain",
+        help="say which lme4 formula a MixedLM call really fits, and which MixedLM call an lmer call is",
+        description="Say which lme4 formula a call of MixedLM really fits, what its author probably meant if that is "
+        "another one, and, with a table, compare both packages on it. Of a call of lmer: the call of MixedLM. The code "
+        "is read and never run. Exit status: 0 explained, and, where it was compared, agree, or imprecise without "
+        "--strict; 1 any other verdict; 2 input that cannot be used.",
+        epilog="""concord explain 'smf.mixedlm("y ~ x", df, groups="g", vc_formula={"f": "0 + C(f)"})' table.csv""",
+    )
+    parser.add_argument(
+        "given",
+        metavar="CALL",
+        nargs="*",
+        help="the call as text, with the statements before it that it needs; a file with it (.py, .R), or - for the "
+        "standard input; then the table, or a dataset's id. With --formula there is no CALL, and only the table",
+    )
+    parser.add_argument("--formula", help='as statsmodels reads it: "y ~ x"')
+    parser.add_argument(
+        "--groups", action="append", metavar="COLUMN", help="a column, or a:b for combinations; may be repeated"
+    )
+    parser.add_argument("--re-formula", metavar="FORMULA", help='the correlated random effects: "1 + x"')
+    parser.add_argument(
+        "--vc-formula", action="append", metavar="[NAME=]FORMULA", help='a variance component: "f=0 + C(f)"; repeated'
+    )
+    parser.add_argument("--exog-re", action="append", metavar="COLUMN", help="as the array exog_re has it; repeated")
+    parser.add_argument("--free", choices=("diagonal",), help="covariances held at zero, as free= with np.eye does")
+    parser.add_argument("--no-use-sqrt", dest="use_sqrt", action="store_false", default=True, help="use_sqrt=False")
+    parser.add_argument("--method", choices=("REML", "ML"), help="of the options; default: REML")
+    parser.add_argument("--no-compare", action="store_true", help="only say what it is; fit nothing")
+    arguments.add_fits(parser)
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain a call, and compare where there is a table; see `concord.explanation`.
+
+    Returns
+    -------
+    exit status: 0, or 1 where the verdict is a failure
+
+    Raises
+    ------
+    InputError : the call, the table or the formula cannot be used
+    """
+    from concord.engines.remote import stop_workers
+    from concord.explanation import explain
+    from concord.vocabulary import passes
+
+    call, data = _given(args)
+    explanation = explain(call, data)
+    print(explanation, flush=True)
+    if data is None or args.no_compare or explanation.formula is None:
+        return 0
+    try:
+        comparison = explanation.compare(engine_timeout=args.engine_timeout)
+    finally:
+        stop_workers()
+    print(f"\n{comparison}")
+    return 0 if passes(comparison.verdict.word, args.strict) else 1
+
+
+def _given(args: argparse.Namespace) -> tuple[Any, str | None]:
+    """The call, as text or by its arguments, and the table."""
+    from concord.engines.calls import CallError, Given
+
+    by_name = args.formula is not None
+    if not by_name and any(getattr(args, name) for name in ("groups", "re_formula", "vc_formula", "exog_re", "free")):
+        raise CallError("the options make a call together with --formula: give it, too")
+    wanted = 0 if by_name else 1
+    if not wanted <= len(args.given) <= wanted + 1:
+        raise CallError(
+            "expected a table, or nothing, with --formula" if by_name else "expected a call, and a table or none"
+        )
+    data = args.given[wanted] if len(args.given) > wanted else None
+    return (Given(_arguments(args)) if by_name else _text(args.given[0])), data
+
+
+def _text(given: str) -> str:
+    """The call itself, or what a file or the standard input has."""
+    from concord.engines.calls import CallError
+
+    if given == "-":
+        return sys.stdin.read()
+    if given.endswith((".py", ".R", ".r")) and "(" not in given:
+        try:
+            return Path(given).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CallError(f"{given} cannot be read: {error.__class__.__name__}") from error
+    return given
+
+
+def _arguments(args: argparse.Namespace) -> dict[str, Any]:
+    from concord.engines.calls import CallError
+
+    groups = args.groups or []
+    if not groups:
+        raise CallError("--groups is missing: a column, or a:b for the combinations of several")
+    components = {}
+    for number, text in enumerate(args.vc_formula or [], 1):
+        name, sign, formula = text.partition("=")
+        named = bool(sign) and name.strip().isidentifier()
+        components[name.strip() if named else f"vc{number}"] = formula if named else text
+    random = args.re_formula
+    if args.exog_re:
+        if random is not None:
+            raise CallError("--re-formula and --exog-re are two ways to say the same: give one")
+        random = " + ".join(["0", *args.exog_re])
+    return {
+        "formula": args.formula,
+        "groups": groups[0] if len(groups) == 1 else groups,
+        "re_formula": random,
+        "vc_formula": components or None,
+        "use_sqrt": args.use_sqrt,
+        "free": () if args.free else None,
+        "reml": args.method != "ML",
+    }

@@ -1,0 +1,87 @@
+"""A call of lmer as somebody wrote it, read by R's own parser and not evaluated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from concord import r
+from concord.engines.calls import CallError, Reading
+
+_R = Path(__file__).with_name("written_call.R")
+LONGEST = 20_000
+# What has no part in which model it is.
+_SEARCH = ("control", "start", "verbose")
+_CALLED = re.compile(r"(?<![\w.])lmer\s*\(")
+_OTHERS = re.compile(r"(?<![\w.])(glmer|nlmer|glmmTMB|lme|gls|glmer\.nb)\s*\(")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A call as R has it: its formula, its ``REML``, and its other arguments with their texts."""
+
+    problem: str | None
+    formula: str
+    reml: str
+    arguments: list[str]
+    texts: list[str]
+
+
+def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
+    """What a call of lmer fits; None where what is given is none.
+
+    Parameters
+    ----------
+    given : the call as text, with the statements before it that its names come from
+    frame : not asked for: a formula says all
+
+    Raises
+    ------
+    CallError : the call cannot be read
+    RError : R or lme4 is missing
+    """
+    if not isinstance(given, str):
+        return None
+    if not _CALLED.search(given):
+        other = _OTHERS.search(given)
+        if other:
+            raise CallError(f"{other[1]} is none of the calls that are explained here: lmer, and MixedLM in Python")
+        return None
+    if len(given) > LONGEST:
+        raise CallError(f"the code is too long: {len(given)} characters; give the call and what it needs")
+    r.package("lme4")
+    written = r.record(_Written, r.call(r.source(_R)["lmer_call"], given))
+    if written.problem:
+        raise CallError(written.problem)
+    arguments = dict(zip(written.arguments, written.texts, strict=True))
+    return _reading(written, arguments)
+
+
+def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
+    formula, notes, lost = written.formula, [], []
+    if written.reml not in ("TRUE", "FALSE", "T", "F"):
+        raise CallError(f"REML is {written.reml}: expected TRUE or FALSE")
+    if "subset" in arguments:
+        raise CallError(
+            f"subset = {arguments['subset']} cannot be read without running the code: subset the table first"
+        )
+    if "offset" in arguments:
+        formula = f"{formula} + offset({arguments['offset']})"
+        notes.append(f"offset = {arguments['offset']} is part of the model, as offset() in the formula is")
+    if "weights" in arguments:
+        lost.append(f"weights = {arguments['weights']}: MixedLM takes none, and the formula here is without them")
+    if "contrasts" in arguments:
+        notes.append("contrasts are another coding: the same model, with other fixed effects")
+    search = [name for name in _SEARCH if name in arguments]
+    if search:
+        notes.append(f"{', '.join(search)}: another search, and the same model")
+    return Reading(
+        called="this call of lmer",
+        formula=formula,
+        method="REML" if written.reml in ("TRUE", "T") else "ML",
+        notes=(*notes, *lost),
+    )

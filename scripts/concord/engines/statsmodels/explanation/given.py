@@ -1,0 +1,105 @@
+"""A call of MixedLM in whatever form it was given, read; and whether its own columns are those of the formula."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import concord.engines.statsmodels
+from concord.engines.calls import Given, Reading
+from concord.engines.engine import EngineError
+from concord.engines.statsmodels.explanation import written_call
+from concord.engines.statsmodels.explanation.notation import terms
+from concord.engines.statsmodels.explanation.objects import is_native, of_arguments, of_native
+from concord.engines.statsmodels.explanation.reading import columns_of, constant, read
+from concord.engines.statsmodels.explanation.written_call import MixedLMCall
+from concord.engines.statsmodels.result import coding_of
+from concord.models.model import Model
+
+# Numbers of a dense matrix of variance components that are too many to be made for a check.
+MOST = 20_000_000
+
+
+def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
+    """What a call of MixedLM fits; None where what is given is none.
+
+    Parameters
+    ----------
+    given : the call as text, arguments by name (`Given`), a model object of MixedLM or a result
+    frame : the table; None where there is none, or the object has one
+
+    Raises
+    ------
+    CallError : the call cannot be read
+    """
+    if isinstance(given, str):
+        call = written_call.read(given) if "mixedlm" in given.lower() else None
+        if call is None:
+            return None
+        native = None
+    elif isinstance(given, Given):
+        (call, frame), native = of_arguments(given.arguments, frame if frame is not None else given.frame), None
+    elif is_native(given):
+        (call, frame), native = of_native(given, frame), given
+    else:
+        return None
+    reading = read(call, frame)
+    call = call if not constant(call, frame) else replace(call, groups=())
+    fitted = native if native is not None and hasattr(getattr(native, "_results", native), "cov_re") else None
+    return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native))
+
+
+def holds(call: MixedLMCall, native: Any, model: Model) -> bool | None:
+    """Whether the columns and groups that the call itself makes are those of a model, by their numbers.
+
+    Parameters
+    ----------
+    call : what is made anew of the model's table, where there is no object
+    native : the object; None where there is none
+
+    Returns
+    -------
+    None where it was not tried: the call has functions that are not known here, or its matrices would be too large
+    """
+    made = getattr(getattr(native, "_results", native), "model", native)
+    if made is None:
+        if not set(columns_of(call)) <= set(model.frame.columns):
+            return False
+        made = _made(call, model.frame)
+    if made is None or len(made.endog) != len(model.design.y):
+        return None
+    try:
+        coding_of(made, model)
+    except EngineError:
+        return False
+    return True
+
+
+def _made(call: MixedLMCall, frame: pd.DataFrame) -> Any:
+    """MixedLM's own object of a call, not fitted; formulas are evaluated only where all in them is known."""
+    random = [call.re_formula] if call.re_formula else []
+    factors = [one for text in (call.formula, *random, *call.vc_formula.values()) for one in terms(text).every]
+    factors += terms(call.formula, left=True).every
+    if not all(factor.known for factor in factors) or any(factor.coding for factor in factors):
+        return None
+    data = frame.reset_index(drop=True)
+    for column in call.made & set(data.columns):
+        data[column] = data[column].astype(str)
+    groups = np.ones(len(data)) if not call.groups else data.groupby(list(call.groups), observed=True).ngroup()
+    widths = sum(data[one.column].nunique() for one in factors if one.column and one.column in data)
+    if call.vc_formula and len(data) * widths > MOST:
+        return None
+    upstream = concord.engines.statsmodels.upstream
+    given: dict[str, Any] = {"re_formula": call.re_formula} if call.re_formula else {}
+    given |= {"vc_formula": dict(call.vc_formula)} if call.vc_formula else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return upstream.smf.mixedlm(call.formula, data, groups=groups, **given)
+        except Exception:  # what MixedLM itself does not take, it says where it is asked to fit
+            return None

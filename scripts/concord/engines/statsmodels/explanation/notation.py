@@ -1,0 +1,202 @@
+"""What patsy reads, by its own parser and Python's, written as R has it; nothing is evaluated."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+from patsy import ModelDesc, PatsyError
+from patsy.parse_formula import parse_formula
+
+from concord.engines.calls import CallError
+from concord.models.syntax import LONGEST, PLAIN, quoted
+
+# Functions of a column, by Python's names, as R calls them.
+_SAME = {
+    name: name.removeprefix("np.").removeprefix("numpy.")
+    for prefix in ("np.", "numpy.")
+    for name in (f"{prefix}{function}" for function in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"))
+} | {"abs": "abs", "I": "I"}
+# What patsy takes from all rows that it is given: in a part that is evaluated per group, from the rows of a group.
+STATEFUL = {"center": "scale({}, scale = FALSE)", "standardize": "scale({})", "scale": "scale({})"}
+_SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
+_BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor of a term.
+
+    Attributes
+    ----------
+    code : as it is written in Python
+    r : as R writes it
+    column : the column that it is a factor of, where it is made one or a column alone
+    categorical : whether it is made categories here; a column alone may be categories all the same
+    coding : what else than treatment contrasts codes it, as it is written
+    stateful : the function in it that takes something from all rows that it is given
+    known : whether nothing else than known functions and columns stands in it
+    """
+
+    code: str
+    r: str
+    column: str | None
+    categorical: bool
+    coding: str
+    stateful: str
+    known: bool
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One side of a formula by patsy's algebra: whether there is an intercept, and the factors of every other term."""
+
+    intercept: bool
+    factors: tuple[tuple[Factor, ...], ...]
+
+    @property
+    def every(self) -> tuple[Factor, ...]:
+        """All factors of all terms."""
+        return tuple(factor for term in self.factors for factor in term)
+
+
+def terms(text: str, left: bool = False) -> Terms:
+    """The terms of a formula's right-hand side, or of its left one.
+
+    Raises
+    ------
+    CallError : patsy or Python cannot read it
+    """
+    described = _read(text, ModelDesc.from_formula)
+    found = [term.factors for term in (described.lhs_termlist if left else described.rhs_termlist)]
+    return Terms(() in found, tuple(tuple(factor(one.code) for one in several) for several in found if several))
+
+
+def in_r(text: str) -> str:
+    """A formula as R has it: ``y ~ terms``, or terms alone where it is one-sided.
+
+    Raises
+    ------
+    CallError : patsy or Python cannot read it
+    """
+    sides = [_written(side, 0) for side in _read(text, parse_formula).args]
+    return " ~ ".join(sides)
+
+
+def name_of(node: ast.expr) -> str | None:
+    """The column that an expression is: ``x``, ``Q("x")``, or either made text or categories."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        if called in ("Q", "pd.Categorical", "str") and len(node.args) == 1:
+            inner = node.args[0]
+            return inner.value if isinstance(inner, ast.Constant) and isinstance(inner.value, str) else name_of(inner)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "astype":
+            return name_of(node.func.value)
+    return None
+
+
+def factor(code: str) -> Factor:
+    """One factor of a term, of its code.
+
+    Raises
+    ------
+    CallError : it is no expression of Python
+    """
+    try:
+        node = ast.parse(code.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise CallError(f"{code!r} in a formula does not parse") from error
+    column, categorical, coding = name_of(node), False, ""
+    if column is not None and isinstance(node, ast.Call) and ast.unparse(node.func) != "Q":
+        categorical = True  # .astype(str), .astype("category")
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "C" and node.args:
+        column, categorical = name_of(node.args[0]), True
+        others = [*node.args[1:], *(word.value for word in node.keywords if word.arg == "contrast")]
+        coding = ", ".join(map(ast.unparse, others))
+    writer = _Writer()
+    written = writer.write(node)
+    return Factor(code, written, column, categorical, coding, writer.stateful, writer.known)
+
+
+class _Writer:
+    """Writes an expression of Python as R has it."""
+
+    def __init__(self) -> None:
+        self.stateful, self.known = "", True
+
+    def write(self, node: ast.expr) -> str:
+        name = name_of(node)
+        if name is not None:
+            made = isinstance(node, ast.Call) and ast.unparse(node.func) != "Q"
+            return f"factor({quoted(name)})" if made else quoted(name)
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            return f"{node.value:.15g}"
+        if isinstance(node, ast.BinOp) and type(node.op) in _SIGNS:
+            sign = _SIGNS[type(node.op)]
+            sides = [self._operand(side, node.op) for side in (node.left, node.right)]
+            return f"{sides[0]}{sign}{sides[1]}" if sign == "^" else f"{sides[0]} {sign} {sides[1]}"
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return f"-{self._operand(node.operand, ast.Mult())}"
+        return self._call(node) if isinstance(node, ast.Call) else self._other(node)
+
+    def _operand(self, node: ast.expr, beside: ast.operator) -> str:
+        text = self.write(node)
+        tight = isinstance(beside, ast.Add)
+        return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp) and not tight else text
+
+    def _call(self, node: ast.Call) -> str:
+        called = ast.unparse(node.func)
+        plain = len(node.args) == 1 and not node.keywords
+        if called == "C" and node.args and (column := name_of(node.args[0])) is not None:
+            return f"factor({quoted(column)})"
+        if plain and called in _SAME:
+            return f"{_SAME[called]}({self.write(node.args[0])})"
+        if plain and called in ("np.power", "numpy.power"):
+            return self._other(node)
+        if called in STATEFUL and plain:
+            self.stateful = called
+            return STATEFUL[called].format(self.write(node.args[0]))
+        return self._other(node)
+
+    def _other(self, node: ast.expr) -> str:
+        """What is not known here is left to the formula's own check, which names it."""
+        self.known = False
+        if isinstance(node, ast.Call):
+            for called in ast.walk(node):
+                if isinstance(called, ast.Call) and isinstance(called.func, ast.Name):
+                    self.stateful = self.stateful or called.func.id
+        return ast.unparse(node)
+
+
+def _read(text: str, reader: Any) -> Any:
+    if len(text) > LONGEST:
+        raise CallError(f"the formula is too long: {len(text)} characters, where {LONGEST} are enough for any model")
+    try:
+        return reader(text)
+    except (PatsyError, SyntaxError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CallError(f"formula {text!r}: MixedLM's own reader of formulas refuses it: {reason}") from error
+
+
+def _written(node: Any, outer: int) -> str:
+    """A tree of patsy's parser in R's notation."""
+    if not node.args:
+        text = node.token.extra
+        return text if node.type in ("ZERO", "ONE", "NUMBER") else factor(text).r
+    binding = _BINDING[node.type]
+    sign = "^" if node.type == "**" else node.type
+    if len(node.args) == 1:
+        text = f"{sign}{_written(node.args[0], binding + 1)}"
+    else:
+        space = "" if sign in (":", "/", "^") else " "
+        parts = (_written(node.args[0], binding), _written(node.args[1], binding + 1))
+        text = f"{space}{sign}{space}".join(parts)
+    return f"({text})" if binding < outer else text
+
+
+def in_python(column: str) -> str:
+    """A column's name as patsy reads it."""
+    return column if PLAIN.fullmatch(column) else f"Q({column!r})"

@@ -1,0 +1,227 @@
+"""What a call of MixedLM fits, as an lme4 formula, and what its author probably meant where that is another one.
+
+MixedLM has one grouping factor, and evaluates every variance component within each of its groups: an effect of the
+levels of ``f`` there is one of ``group:f``, whatever the author had in mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from concord.engines.calls import CallError, Meant, Reading
+from concord.engines.statsmodels.explanation.components import component
+from concord.engines.statsmodels.explanation.draft import Draft, Term, columns_in_r, formula_of
+from concord.engines.statsmodels.explanation.free import DEAF, by_free
+from concord.engines.statsmodels.explanation.notation import in_r, terms
+from concord.engines.statsmodels.explanation.written_call import MixedLMCall
+from concord.models.syntax import quoted
+
+
+def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
+    """What a call fits.
+
+    Parameters
+    ----------
+    call : the call
+    frame : its table, which tells numbers from categories and whether factors are nested; None where there is none
+
+    Raises
+    ------
+    CallError : a formula of it cannot be read, or names a column that the table does not have
+    """
+    _check_columns(call, frame)
+    one = call.groups if constant(call, frame) else ()
+    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [])
+    _about_fixed(draft)
+    if call.several:
+        return _several(draft)
+    _about_groups(draft, one)
+    _correlated(draft)
+    for number, (name, text) in enumerate(sorted(call.vc_formula.items())):
+        if number in call.held:
+            draft.problems.append(
+                f"free= holds the variance of the component {name!r} where the search starts, at the residual "
+                "variance; in lme4 no variance is held"
+            )
+        component(draft, name, text)
+    _about_the_rest(draft)
+    return _reading(draft)
+
+
+def constant(call: MixedLMCall, frame: pd.DataFrame | None) -> bool:
+    """Whether the grouping columns of a call are the same in every row of its table."""
+    return frame is not None and bool(call.groups) and len(frame[list(call.groups)].drop_duplicates()) == 1
+
+
+def _reading(draft: Draft) -> Reading:
+    formula = formula_of(draft.fixed, draft.random)
+    problem = "; ".join(draft.problems)
+    if not draft.random:
+        problem = problem or "the call has no random effect that could be told from the fixed ones"
+    meant = [] if not draft.random and not draft.meant else _meant(draft)
+    if problem and draft.random:
+        because = next((one.because for one in meant if one.formula == formula), "the nearest that lme4 can fit")
+        meant = [Meant(formula, because), *(one for one in meant if one.formula != formula)]
+    return Reading(
+        called="this call of MixedLM",
+        formula=None if problem else formula,
+        method="REML" if draft.call.reml else "ML",
+        problem=problem,
+        notes=tuple(draft.notes),
+        meant=tuple(one for one in meant if problem or one.formula != formula),
+    )
+
+
+def _about_fixed(draft: Draft) -> None:
+    right = terms(draft.call.formula)
+    if draft.call.arrays and not right.intercept:
+        draft.notes.append("exog has no column of ones, and MixedLM adds none: the fixed part has no intercept")
+        draft.reasons.append("sm.add_constant was left out")
+    coded = [factor for factor in right.every if factor.coding]
+    for factor in coded:
+        draft.notes.append(
+            f"{factor.code} is another coding of {factor.r}: the same model, with other fixed effects, and a REML "
+            "log-likelihood that is off by a constant"
+        )
+
+
+def _several(draft: Draft) -> Reading:
+    columns = draft.call.groups
+    joint = f"{columns[0]} and {columns[1]}" if len(columns) == 2 else f"all {len(columns)}"
+    told = ", ".join(map(repr, columns))
+    crossed = [Term("1", (column,)) for column in columns]
+    because = f"{' and '.join(columns)} crossed, each with effects of its own"
+    return Reading(
+        called="this call of MixedLM",
+        formula=None,
+        method="REML" if draft.call.reml else "ML",
+        problem=f"MixedLM takes one grouping column, and stops at {len(columns)}: groups=[{told}]",
+        notes=tuple(draft.notes),
+        meant=(
+            Meant(formula_of(draft.fixed, crossed), because),
+            Meant(formula_of(draft.fixed, [Term("1", columns)]), f"one group for every combination of {joint}"),
+        ),
+    )
+
+
+def _about_groups(draft: Draft, one: Sequence[str]) -> None:
+    if draft.group:
+        if len(draft.group) > 1:
+            told = ":".join(map(quoted, draft.group))
+            draft.notes.append(f"the groups are the combinations of {' and '.join(draft.group)}, in R {told}")
+        return
+    named = f"the column {one[0]} is the same in every row" if one else "groups are the same in every row"
+    told = "so that every variance component is over the whole table, and their factors are crossed"
+    draft.notes.append(
+        f"{named}: MixedLM has one group, {told if draft.call.vc_formula else 'and nothing to tell apart'}"
+    )
+
+
+def _correlated(draft: Draft) -> None:
+    """The effects of `re_formula`, which are correlated unless `free` says otherwise."""
+    call = draft.call
+    if call.re_formula is None and call.vc_formula:
+        if draft.group:
+            _intercept_left_out(draft)
+        return
+    text = call.re_formula or "1"
+    described = terms(text)
+    columns = columns_in_r(text, described)
+    if not draft.group:
+        shown = "the random intercept" if columns == "1" else f"the random effects {columns}"
+        draft.notes.append(f"{shown} of the one group cannot be told from the fixed effects")
+        if call.vc_formula:
+            draft.problems.append(f"lme4 takes no grouping factor of one level, which {shown} would be of")
+            draft.reasons.append("re_formula is left out, as it has to be with one group")
+        return
+    whole = [Term(columns, draft.group)]
+    pieces = by_free(draft, described, whole)
+    draft.random += pieces
+    draft.meant += pieces
+    if described.intercept or not described.factors:
+        return
+    given = "exog_re has no column of ones, and MixedLM adds none" if call.arrays else "re_formula begins with 0"
+    draft.notes.append(f"{given}: there is no random intercept")
+    if call.arrays:
+        draft.meant[-len(pieces) :] = [Term(columns_in_r(f"1 + {text.removeprefix('0 + ')}", terms(text)), draft.group)]
+        draft.reasons.append("a slope alone, without a random intercept, is rarely wanted: add ones to exog_re")
+
+
+def _intercept_left_out(draft: Draft) -> None:
+    own = any(described.intercept and not described.factors for described in map(terms, draft.call.vc_formula.values()))
+    if own:
+        return
+    group = ":".join(map(quoted, draft.group))
+    draft.notes.append(
+        f"re_formula is left out beside vc_formula: MixedLM then has no random intercept of {group}; with "
+        're_formula="1" it has'
+    )
+    draft.meant.append(Term("1", draft.group))
+    draft.reasons.append(f"the random intercept of {group} was left out")
+
+
+def _about_the_rest(draft: Draft) -> None:
+    call = draft.call
+    if not call.use_sqrt:
+        draft.notes.append(
+            "use_sqrt=False searches over covariances in place of their Cholesky factor: another search, the same model"
+        )
+    if call.penalized:
+        draft.problems.append("the likelihood is penalized, as lme4 has no way to do it")
+    if call.methods and not (call.free is not None and DEAF & set(call.methods)):
+        draft.notes.append(f"method={', '.join(map(repr, call.methods))} is another search, and the same model")
+    if draft.frame is not None and call.missing != "drop":
+        lost = int(draft.frame[columns_of(call)].isna().any(axis=1).sum())
+        if lost:
+            draft.notes.append(f'{lost} rows have missing values: MixedLM stops there, without missing="drop"')
+
+
+def _meant(draft: Draft) -> list[Meant]:
+    """What was probably meant, the likeliest first."""
+    fixed = draft.fixed
+    if draft.call.arrays and not terms(draft.call.formula).intercept:
+        fixed = fixed.replace("~ 0 + ", "~ 1 + ", 1).replace("~ 0", "~ 1", 1)
+    because, meant = "; ".join(dict.fromkeys(draft.reasons)), []
+    if draft.crossed:
+        outer = ":".join(map(quoted, draft.group))
+        crossed = [_uncrossed(draft, term) for term in draft.meant]
+        if Term("1", draft.group) not in crossed:
+            crossed.insert(0, Term("1", draft.group))
+        inner = " and ".join(dict.fromkeys(draft.crossed))
+        seen = "occur" if draft.frame is not None else "may occur"
+        told = f"levels of {inner} {seen} in several {outer}: where a level is the same thing in each, it is crossed"
+        meant.append(Meant(formula_of(fixed, crossed), told))
+    if draft.reasons and draft.meant:
+        told = f"{because}; {' and '.join(dict.fromkeys(draft.crossed))} nested, with levels of its own in each"
+        meant.append(Meant(formula_of(fixed, draft.meant), told if draft.crossed else because))
+    if draft.apart:
+        (term, *_) = draft.random
+        apart = f"{fixed} + ({term.columns} || {':'.join(map(quoted, term.group))})"
+        meant.append(Meant(apart, "free= asks for uncorrelated effects"))
+    return list({one.formula: one for one in meant}.values())
+
+
+def _uncrossed(draft: Draft, term: Term) -> Term:
+    """A term within the groups as one over all of them, where its factor is crossed with the groups."""
+    inner = tuple(column for column in term.group if column not in draft.group)
+    return term._replace(group=inner) if inner and ":".join(map(quoted, inner)) in draft.crossed else term
+
+
+def columns_of(call: MixedLMCall) -> list[str]:
+    """The columns that a call names, as far as they are columns alone."""
+    texts = [call.formula, *call.vc_formula.values(), *([call.re_formula] if call.re_formula else [])]
+    factors = [factor for text in texts for factor in terms(text).every]
+    factors += list(terms(call.formula, left=True).every)
+    return list(dict.fromkeys([*call.groups, *(factor.column for factor in factors if factor.column)]))
+
+
+def _check_columns(call: MixedLMCall, frame: pd.DataFrame | None) -> None:
+    if frame is None:
+        return
+    for column in columns_of(call):
+        if column not in frame.columns:
+            known = ", ".join(map(str, frame.columns))
+            raise CallError(f"the table has no column {column!r}, which the call names; its columns are {known}")

@@ -1,0 +1,265 @@
+"""Explanation: a call of a package, in the words of both, and what its author probably meant; then compared."""
+
+from __future__ import annotations
+
+import html
+import os
+import textwrap
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from concord import listing
+from concord.agreement.comparison import Comparison, compare
+from concord.engines.calls import CallError, Given, Reading
+from concord.engines.engine import EngineError, engines, parties, party
+from concord.errors import InputError, one_line
+from concord.models import formula as formulas
+from concord.models import stand_in
+from concord.models.model import Model
+from concord.models.of_table import model_of
+from concord.session import Inquiry, table_of
+
+WIDTH = 110
+# What a fit is called that was given, beside those that are made.
+AS_GIVEN = "as given"
+
+Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
+
+
+class Explanation:
+    """What a call fits, as an lme4 formula, and as code of the other package.
+
+    Attributes
+    ----------
+    formula : the lme4 formula that the call really fits; None where there is none
+    method : ``REML`` or ``ML``
+    problem : why there is no formula, in a sentence; empty where there is one
+    notes : how the call comes to it, a sentence each
+    meant : other formulas that the author probably meant, the likeliest first, each with the reason (`Meant`)
+    checked : whether the call's own columns and groups, made of the table, are those of the formula, number by number;
+        None where that was not tried
+    """
+
+    def __init__(self, reading: Reading, language: str, data: Table | None = None) -> None:
+        self._reading, self._language = reading, language
+        self.formula, self.method = reading.formula, reading.method
+        self.problem, self.notes, self.meant = reading.problem, reading.notes, reading.meant
+        self._source: str | None = None
+        self._name, self._frame = "data", reading.frame  # with the columns that the call's own arrays have added
+        if data is not None:
+            self._source, self._name, table = table_of(data)
+            self._frame = table if reading.frame is None else reading.frame
+        self._models: dict[str, Model] = {}
+
+    @property
+    def chosen(self) -> str:
+        """The formula that is compared: the one that the call fits, or else the likeliest that was meant.
+
+        Raises
+        ------
+        CallError : there is neither
+        """
+        if self.formula is not None:
+            return self.formula
+        if not self.meant:
+            raise CallError(self.problem)
+        return self.meant[0].formula
+
+    @cached_property
+    def checked(self) -> bool | None:
+        """Whether the call's own columns and groups are those of the formula."""
+        if self.formula is None or self._frame is None:
+            return None
+        return self._reading.holds(self.model(self.formula))
+
+    def model(self, formula: str) -> Model:
+        """A formula on the table; on a made-up one, where there is none.
+
+        Raises
+        ------
+        InputError : the formula or the table cannot be used
+        """
+        if formula not in self._models:
+            frame = stand_in.table(formulas.parse(formula)) if self._frame is None else self._frame
+            source = "data.csv" if self._frame is None else self._source
+            self._models[formula] = model_of(frame, formula, self.method, source, self._name)[0]
+        return self._models[formula]
+
+    @property
+    def listings(self) -> listing.Listings:
+        """The whole way from the file to the fit of `chosen`, in both languages."""
+        return listing.Listings(self.model(self.chosen), "data.csv" if self._frame is None else self._source)
+
+    def compare(self, settings: str = "default", *, engine_timeout: float | None = None) -> Comparison:
+        """Fit `chosen` by every engine and judge; a result that was given is judged with them.
+
+        Raises
+        ------
+        CallError : there is no table
+        InputError : the formula or the table cannot be used
+        """
+        if self._frame is None:
+            raise CallError("there is no table to compare on: give it, too")
+        inquiry = Inquiry(self._frame, self.chosen, self.method, engine_timeout=engine_timeout)
+        answers = inquiry.answers(settings)
+        notes = list(inquiry.notes)
+        if self._reading.native is not None and self.formula is not None:
+            try:
+                native = party(self._language).from_native(self._reading.native, inquiry.model, settings=AS_GIVEN)
+                answers = (*answers, native)
+            except EngineError as error:
+                notes.append(f"The result that was given is not judged: {error}")
+        return compare(*answers, notes=notes)
+
+    # ---- shown -----------------------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> list[tuple[str, list[str], str]]:
+        """Headings, each with its sentences and its code."""
+        other = "R" if self._language == "Python" else "Python"
+        called = self._reading.called
+        if self.formula is not None:
+            heading = f"{called[0].upper()}{called[1:]} fits, in lme4's notation, by {self.method}:"
+            parts = [(heading, [], self.formula), ("", [*self.notes, *self._proof], "")]
+            parts.append(self._written(other, self.formula))
+        else:
+            parts = [(f"There is no lme4 formula for {called}: {self.problem}.", list(self.notes), "")]
+        for meant in self.meant:
+            heading = "Probably meant:" if self.formula is not None else "The nearest:"
+            parts.append((heading, [], meant.formula))
+            parts.append(("", [meant.because], ""))
+            parts.append(self._written(self._language, meant.formula))
+        return [part for part in parts if any(part)]
+
+    @property
+    def _proof(self) -> list[str]:
+        try:
+            checked = self.checked
+        except InputError:  # the table cannot carry the model, which is said where it is compared
+            return []
+        if checked is None:
+            return []
+        if checked:
+            return ["the call's own columns and groups, made of this table, are those of the formula, number by number"]
+        return ["NOT so on this table: the call's own columns or groups there are others than the formula's"]
+
+    def _written(self, language: str, formula: str) -> tuple[str, list[str], str]:
+        """A formula as code of one language."""
+        try:
+            code = listing.fit_code(language, self.model(formula))
+        except InputError as error:
+            return f"In {language}: {error}", [], ""
+        return f"In {language}:", [], code
+
+    def __repr__(self) -> str:
+        lines: list[str] = []
+        for heading, sentences, code in self.parts:
+            lines += ["", heading] if heading else []
+            lines += ["", textwrap.indent(code, "    ")] if code else []
+            told = [
+                textwrap.fill(one_line(text), WIDTH, initial_indent="  - ", subsequent_indent="    ")
+                for text in sentences
+            ]
+            lines += ["", *told] if told else []
+        return "\n".join(lines).strip("\n")
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        shown = []
+        for heading, sentences, code in self.parts:
+            shown += [f"<p>{html.escape(heading)}</p>"] if heading else []
+            shown += [listing.as_html(code)] if code else []
+            items = "".join(f"<li>{html.escape(text)}</li>" for text in sentences)
+            shown += [f"<ul>{items}</ul>"] if items else []
+        return {"text/plain": repr(self), "text/html": "\n".join(shown)}
+
+
+def explain(call: object, data: Table | None = None) -> Explanation:
+    """What a call fits, in the words of the other package.
+
+    Parameters
+    ----------
+    call : the text of a call of MixedLM or of lmer, with the statements that it needs; or an object of MixedLM
+    data : as for `Inquiry`; None where there is none at hand, or the object has it
+
+    Raises
+    ------
+    CallError : the call cannot be read
+    SourceError, FormulaError, PreparationError : the table or a formula cannot be used
+    """
+    explanation = _explained(call, data)
+    if explanation is not None:
+        return explanation
+    shown = f"{call[:60]!r}" if isinstance(call, str) else type(call).__name__
+    hint = ": concord translate takes a formula alone" if isinstance(call, str) and "~" in call else ""
+    raise CallError(f"no call of MixedLM or lmer in {shown}{hint}")
+
+
+def _explained(call: object, data: Table | None) -> Explanation | None:
+    """The explanation by the package whose call it is; None where it is none."""
+    frame = None if data is None else table_of(data)[2]
+    for name in parties():
+        engine = engines()[name]
+        reading = getattr(engine, "explained", lambda *_: None)(call, frame)
+        if reading is not None:
+            return Explanation(reading, engine.language, data)
+    return None
+
+
+def from_mixedlm(
+    model: object,
+    data: Any = None,
+    re_formula: str | None = None,
+    vc_formula: Mapping[str, str] | None = None,
+    *,
+    groups: Any = None,
+    exog: Any = None,
+    exog_re: Any = None,
+    use_sqrt: bool = True,
+    free: Any = None,
+    reml: bool = True,
+    method: Any = None,
+    missing: str = "none",
+) -> Explanation:
+    """The lme4 formula that a call of MixedLM really fits, and the one that its author probably meant.
+
+    Parameters
+    ----------
+    model : a formula as statsmodels reads it; the text of a whole call; a model object of MixedLM or a result; or the
+        response as an array, shape (n,)
+    data : the table, a file or a dataset's id; None where there is none, or the object has it; for an array the fixed
+        effects' columns, shape (n, p)
+    re_formula, vc_formula : as ``mixedlm`` takes them
+    groups : a column, ``a:b`` for the combinations of several, a list of columns, or the groups themselves
+    exog, exog_re : columns of the fixed and of the random effects, shapes (n, p) and (n, q)
+    use_sqrt, missing : as ``MixedLM`` takes them
+    free, reml, method : as its ``fit`` takes them
+
+    Raises
+    ------
+    CallError : the call cannot be read
+    SourceError, FormulaError, PreparationError : the table or a formula cannot be used
+    """
+    array = hasattr(model, "__len__") and not isinstance(model, str)
+    if not (isinstance(model, str) or array):
+        return explain(model, data)
+    if isinstance(model, str) and groups is None and (whole := _explained(model, data)) is not None:
+        return whole
+    if array and exog is None:
+        data, exog = None, data
+    arguments = {
+        "formula": model,
+        "re_formula": re_formula,
+        "vc_formula": vc_formula,
+        "groups": groups,
+        "exog": exog,
+        "exog_re": exog_re,
+        "use_sqrt": use_sqrt,
+        "free": free,
+        "reml": reml,
+        "method": method,
+        "missing": missing,
+    }
+    return explain(Given(arguments), data)
