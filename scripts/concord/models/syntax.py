@@ -496,4 +496,4 @@ def literal(text: str) -> str:
 
 def r_literal(text: str) -> str:
     """A string as R code."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + "".join("\\" + c if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in text) + '"'
