@@ -48,6 +48,21 @@ def test_it_works_in_a_process_of_its_own_one_piece_after_the_other(worker):
     assert first == second != os.getpid()
 
 
+def test_whether_an_answer_is_there_is_seen_without_waiting_and_its_time_counts_from_its_beginning(worker):
+    question = worker.send(time.sleep, 0.3)
+    assert not question.arrived(60)
+    time.sleep(0.6)
+    assert question.arrived(60) and question.answer(60) is None and question.arrived()
+    late = worker.send(time.sleep, 60)
+    began = time.monotonic()
+    while not late.arrived(0.5):  # nobody waits for it: who asked is at work
+        time.sleep(0.02)
+    assert 0.4 < time.monotonic() - began < 5
+    with pytest.raises(WorkerStopped):
+        late.answer(0.5)
+    assert time.monotonic() - began < 5
+
+
 def test_it_is_a_fresh_interpreter_whatever_this_process_holds(monkeypatch):
     """A fork would have what this process has, and hang on a lock that another thread of this one held."""
     monkeypatch.setitem(sys.modules, "left_here", sys)

@@ -37,6 +37,13 @@ Ask = Callable[[Model, str, str, float], Answer]
 ENOUGH = 3
 
 
+# Of what kind of absence no other call would make a fit, and why.
+_HOPELESS = {
+    "stopped": "its default call did not end in the time it had",
+    "too large": "its other calls need as much memory",
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Remedies:
     """What to write instead, an engine each; shown as words and code, ready to paste.
@@ -146,10 +153,8 @@ class _Search:
             lost = f" Lost by that: {absence.lost}." if absence.lost else ""
             note = f"The nearest that it can fit is another model, {absence.nearest}.{lost} {remedy.note}".strip()
             return replace(remedy, note=note, nearest=nearest)
-        if absence.kind == "stopped":
-            note = (
-                f"Nothing was tried: its default call did not end in the time it had. {self._elsewhere(absence.engine)}"
-            )
+        if absence.kind in _HOPELESS:
+            note = f"Nothing was tried: {_HOPELESS[absence.kind]}. {self._elsewhere(absence.engine)}"
             return self._made(absence.engine, None, math.inf, (), note.strip())
         return self._remedy(absence.engine, None, math.inf, rescale=True)
 
