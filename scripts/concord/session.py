@@ -9,6 +9,8 @@ from __future__ import annotations
 import keyword
 import os
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ import concord.account
 import concord.bootstrap
 import concord.plots
 import concord.reference
-from concord import listing as listings
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
@@ -31,9 +32,12 @@ from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.engines.answers import Absence, Answer
+from concord.engines.choice import chosen, slow
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
 from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.likelihood.wide_search import Leave
+from concord.listing import listings
 from concord.models import formula as formulas
 from concord.models import stand_in, syntax
 from concord.models.model import Model, ModelError
@@ -43,6 +47,8 @@ from concord.reference import reference
 from concord.reference.record import told
 from concord.vocabulary import AGREE, METHODS, SETTINGS
 
+# Seconds that the search for a better optimum may take in all, and that the first verdict waits for it in any case.
+SEARCH, PATIENCE = 120.0, 10.0
 # So many levels a caterpillar can have.
 CATERPILLAR = 200
 NOTHING = "No picture: there is no fit to show."
@@ -58,11 +64,14 @@ class Inquiry(tables.Shown):
     formula : in lme4's notation
     method : ``REML`` or ``ML``
     engine_timeout : seconds that an engine may take for one fit; None for no limit
+    search_seconds : that the independent likelihood may search for a better optimum than those where the engines
+        stopped; the first verdict waits for it no longer than `PATIENCE` once the engines are done
+    asked : the names of the engines that are asked; None for all
 
     Attributes
     ----------
     model : the formula on the rows that all engines get
-    notes : what was done to the table, a sentence each
+    notes : what was done to the table, a sentence each, and which engine will take long
     reference : what fits are judged against, the best that is known so far; None before anything was compared
 
     Raises
@@ -80,18 +89,23 @@ class Inquiry(tables.Shown):
         method: str = "REML",
         *,
         engine_timeout: float | None = None,
+        search_seconds: float = SEARCH,
+        asked: Sequence[str] | None = None,
     ) -> None:
         _check(formula, method)
-        self.engine_timeout = engine_timeout
+        self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
+        self._asked = chosen(asked)
+        self._searched = 0.0
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
-        for engine in parties():
+        for engine in self._first:
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = table_of(data)
         self.rows = len(table)
         self.model, self.notes = model_of(table, formula, method, self.source, self.name)
         self._table = table_digest(self.model.frame)
+        self.notes += tuple(slow(self.model, self._asked, engine_timeout))
 
     def compare(self, settings: str = "default") -> Comparison:
         """Fit by every engine that can express the model; judge and compare.
@@ -100,8 +114,11 @@ class Inquiry(tables.Shown):
         ----------
         settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
         """
-        self._answered[settings] = self.answers(settings)
-        comparison = compare(*self._answered[settings], notes=self.notes, against=self.reference)
+        answers = self._answered[settings] = self.answers(settings)
+        if len(self._answered) > 1:
+            self._search()
+        self.reference = self._better(reference.of(self.model, [fit for fit in answers if isinstance(fit, Fit)]))
+        comparison = compare(*answers, notes=self._told, against=self.reference)
         self.reference = self._better(comparison.against)
         return comparison
 
@@ -109,19 +126,51 @@ class Inquiry(tables.Shown):
         """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
         their estimates.
         """
+        self._search()
+        self.reference = self._better(reference.of(self.model))
         for answers in self._answered.values():
             self.reference = self._better(compare(*answers, against=self.reference).against)
         every = self._answered.values()
-        compared = (compare(*answers, notes=self.notes, against=self.reference) for answers in every)
+        compared = (compare(*answers, notes=self._told, against=self.reference) for answers in every)
         return Gate(compared, accounts)
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        """The notes, and where the reference is only the best so far, that it is."""
+        if self.reference is None or self.reference.searched:
+            return self.notes
+        near = "the verdict is by the best optimum near where the engines stopped"
+        if not self.search_seconds:
+            return (*self.notes, f"No wide search for a better optimum was made: {near}.")
+        return (
+            *self.notes,
+            f"The wide search for a better optimum is not through after {self._searched:.0f} s: {near}.",
+        )
+
+    @property
+    def _first(self) -> list[str]:
+        """The engines that begin at once: the parties that are asked, or whoever is."""
+        return [name for name in parties() if name in self._asked] or self._asked
+
+    def _search(self, leave: Leave | None = None) -> None:
+        """Search for the optimum: until that is through, its time is over, or after `PATIENCE` seconds `leave` says."""
+        began, before = time.monotonic(), self._searched
+
+        def over() -> bool:
+            self._searched = before + time.monotonic() - began
+            return self._searched >= self.search_seconds or bool(
+                leave and self._searched - before >= PATIENCE and leave()
+            )
+
+        reference.search(self.model, over)
 
     def _better(self, better: reference.Reference) -> reference.Reference:
         """The better of the reference so far and another one; of the same optimum the one that knows more others."""
         known = self.reference
         if known is None or better.level > known.level + reference.SAME:
             return better
-        same = abs(better.level - known.level) <= reference.SAME
-        more = len(better.optima) > len(known.optima) and better.certified >= known.certified
+        same = abs(better.level - known.level) <= reference.SAME and better.certified >= known.certified
+        more = len(better.optima) > len(known.optima) or better.searched > known.searched
         return better if same and more else known
 
     def answers(self, settings: str = "default") -> tuple[Answer, ...]:
@@ -133,7 +182,8 @@ class Inquiry(tables.Shown):
         StrayAnswer : the table is no longer the one that the inquiry began with
         """
         _check_settings(settings)
-        waiting = [name for name in engines() if name not in parties()]
+        first = self._first
+        waiting = [name for name in self._asked if name not in first]
         asked: dict[str, Asked] = {}
         by_engine: dict[str, Answer] = {}
 
@@ -141,19 +191,23 @@ class Inquiry(tables.Shown):
             asked[engine] = Asked(self.model, engine, settings, self._table)
 
         try:
-            for name in parties():
+            for name in first:
                 ask(name)
-            reference.of(self.model)  # found here, while the parties are at work there
+            # Found here, while the parties are at work there.
+            self._search(lambda: all(question.arrived(self.engine_timeout) for question in asked.values()))
             # As one is done another one begins; of the parties R's is mostly the first.
-            for name in [*reversed(parties()), *waiting]:
+            for name in [*reversed(first), *waiting]:
                 by_engine[name] = asked[name].answer(self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
-            return tuple(by_engine[name] for name in engines())
+            return tuple(by_engine.get(name) or self._left_out(name, settings) for name in engines())
         except BaseException:
             for question in asked.values():
                 question.abandon()
             raise
+
+    def _left_out(self, engine: str, settings: str) -> Absence:
+        return Absence(self.model, engine, settings, "left out", "it was not to be asked")
 
     def certify(self) -> CertifiedReference:
         """Solve the model in high precision and prove the optimum; from then on it is what fits are judged against.
@@ -186,7 +240,7 @@ class Inquiry(tables.Shown):
         needed = sum(engines()[answer.engine].sweep * answer.seconds for answer in answers if isinstance(answer, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
-        swept = sweep.run(self.model, self.reference)
+        swept = sweep.run(self.model, self.reference, without=set(engines()).difference(self._asked))
         self.reference = self._better(swept.against)
         return swept
 
@@ -362,7 +416,7 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formula))
+        data = stand_in.table(formulas.parse(formulas.read(formula).sources))
         return listings.Listings(model_of(data, formula, method, "data.csv", "data")[0], "data.csv")
     source, name, table = table_of(data)
     return listings.Listings(model_of(table, formula, method, source, name)[0], source)

@@ -48,6 +48,21 @@ def test_it_works_in_a_process_of_its_own_one_piece_after_the_other(worker):
     assert first == second != os.getpid()
 
 
+def test_whether_an_answer_is_there_is_seen_without_waiting_and_its_time_counts_from_its_beginning(worker):
+    question = worker.send(time.sleep, 0.3)
+    assert not question.arrived(60)
+    time.sleep(0.6)
+    assert question.arrived(60) and question.answer(60) is None and question.arrived()
+    late = worker.send(time.sleep, 60)
+    began = time.monotonic()
+    while not late.arrived(0.5):  # nobody waits for it: who asked is at work
+        time.sleep(0.02)
+    assert 0.4 < time.monotonic() - began < 5
+    with pytest.raises(WorkerStopped):
+        late.answer(0.5)
+    assert time.monotonic() - began < 5
+
+
 def test_it_is_a_fresh_interpreter_whatever_this_process_holds(monkeypatch):
     """A fork would have what this process has, and hang on a lock that another thread of this one held."""
     monkeypatch.setitem(sys.modules, "left_here", sys)
@@ -371,20 +386,31 @@ def test_no_worker_holds_another_ones_pipe_open():
     second.stop()
 
 
-def test_a_process_that_is_forked_takes_no_answer_that_its_parent_waits_for(worker):
-    question = worker.send(big, 3)
-    child = os.fork()
-    if not child:
-        refused = not worker.alive
-        for what in (question.answer, lambda: worker.run(abs, -1)):
-            try:
-                what()
-                refused = False
-            except WorkerStopped:
-                continue
-        os._exit(not refused)
-    assert os.waitpid(child, 0)[1] == 0
-    assert question.answer() == big(3) and worker.run(abs, -1) == 1
+FORKED = """
+import os, threading
+from concord.processes.worker import Worker, WorkerStopped
+
+worker = Worker()
+question = worker.send(bytes, 300_000)
+assert threading.active_count() == 1  # with another one the fork may hang
+child = os.fork()
+if not child:
+    refused = not worker.alive
+    for what in (question.answer, lambda: worker.run(abs, -1)):
+        try:
+            what()
+            refused = False
+        except WorkerStopped:
+            continue
+    os._exit(not refused)
+assert os.waitpid(child, 0)[1] == 0
+assert question.answer() == bytes(300_000) and worker.run(abs, -1) == 1
+"""
+
+
+def test_a_process_that_is_forked_takes_no_answer_that_its_parent_waits_for():
+    """In a fresh process, as this one has threads."""
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
 def test_a_file_of_the_current_folder_is_not_taken_for_the_librarys(tmp_path, monkeypatch):

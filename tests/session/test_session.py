@@ -19,6 +19,7 @@ from concord.agreement import comparison as agreement
 from concord.data import datasets
 from concord.data.columns import PreparationError
 from concord.data.source import SourceError
+from concord.engines import answers as answering
 from concord.engines import remote
 from concord.engines.answers import Absence
 from concord.engines.engine import engines
@@ -200,7 +201,7 @@ def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch)
     from dataclasses import replace
 
     better = replace(found, against=replace(known, loglik=known.loglik + 1, level=known.level + 1))
-    monkeypatch.setattr(inquiry.sweep, "run", lambda model, against: better)
+    monkeypatch.setattr(inquiry.sweep, "run", lambda *_, **__: better)
     asked.sweep(600.0)
     (comparison,) = asked.gate().comparisons
     assert comparison.verdict.word == "both short" and reference.of(asked.model) is shared
@@ -209,6 +210,52 @@ def test_a_sweep_that_finds_a_better_optimum_moves_the_judge(asked, monkeypatch)
 
 def test_a_sweep_that_would_take_too_long_says_so_and_does_not_begin(asked):
     assert "sweep_seconds is 0" in asked.sweep(0.0)
+
+
+def test_engines_that_are_not_to_be_asked_are_no_parties_to_the_verdict():
+    comparison = Inquiry("sleepstudy", SLOPE, asked=["lme4"]).compare()
+    assert comparison.verdict.word == "agree" and [fit.engine for fit in comparison.fits] == ["lme4"]
+    assert "MixedLM (statsmodels) was left out" in repr(comparison)
+    with pytest.raises(ModelError, match="engine lmer4: it is one of statsmodels, lme4, nlme"):
+        Inquiry("sleepstudy", SLOPE, asked=["lmer4"])
+
+
+def test_without_the_wide_search_the_judge_goes_on_from_where_the_engines_stopped():
+    """lme4 stops 14 units below Sitka's optimum; a search that goes on from there and from MixedLM's end arrives."""
+    frame = datasets.load("sitka").frame
+    made = Inquiry(frame, "size ~ Time + (1 + Time | tree)", search_seconds=0.0, asked=["statsmodels", "lme4"])
+    comparison = made.compare()
+    certified = reference.of(models.get("sitka-random_slope"))
+    assert not comparison.against.searched and comparison.against.level == pytest.approx(certified.level, abs=1e-6)
+    assert "r short" in repr(comparison) and "No wide search" in repr(comparison)
+    made.search_seconds = 600.0
+    (after,) = made.gate().comparisons
+    assert after.against.searched and "No wide search" not in repr(after)
+
+
+def test_an_engine_that_needs_more_memory_than_there_is_does_not_begin(monkeypatch):
+    """MixedLM makes dense matrices of all rows in one group; measured were 774 MiB for these."""
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {"y": rng.normal(size=20000), "s": rng.integers(0, 300, 20000), "d": rng.integers(0, 200, 20000)}
+    )
+    model = Inquiry(table, "y ~ 1 + (1 | s) + (1 | d)", asked=["lme4"]).model
+    needed = engines()["statsmodels"].demand(model).memory
+    assert needed == pytest.approx(774 * 2**20, rel=0.15)
+    for free, kind in ((needed + 1, None), (needed - 1, "too large")):
+        monkeypatch.setattr(answering, "available", lambda free=free: free)
+        monkeypatch.setattr(engines()["statsmodels"], "fit", lambda *_: None)
+        got = answering.answer(model, "statsmodels", "default")
+        assert getattr(got, "kind", None) == kind
+    assert "it would need 0.82 GB of memory" in got.reason and "20,000 rows x 500 random effects" in got.reason
+
+
+def test_an_engine_that_will_take_long_is_told_of_beforehand():
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(30000), 2)
+    table = pd.DataFrame({"y": rng.normal(size=60000), "g": group})
+    (told,) = Inquiry(table, "y ~ 1 + (1 | g)", engine_timeout=20.0, asked=["statsmodels", "lme4"]).notes[-1:]
+    assert told == "MixedLM (statsmodels): some 45 seconds, and is stopped after 20 s; to leave it out: --engine lme4."
 
 
 def test_the_design_is_counted(asked):
@@ -283,7 +330,8 @@ def test_what_stands_in_for_a_table_carries_the_formula(formula):
 def test_a_line_end_in_a_columns_name_ends_no_comment():
     """What follows it would be code."""
     python = inquiry.translate("y ~ x + (x | a) + (x | `g\nprint(1)`)").python
-    assert python.startswith("# MixedLM cannot express") and "\n" not in python
+    assert python.startswith("# MixedLM cannot express") and "\n# lost by that" in python
+    assert not any(line.startswith("print(1)") for line in python.splitlines())
 
 
 def test_pictures_and_summaries_outlive_engines_that_were_stopped(asked):
@@ -328,11 +376,11 @@ def test_formulas_one_after_the_other_each_have_their_own_fits():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_after_an_error_between_question_and_answer_the_next_question_has_its_own(error, monkeypatch):
-    def raises(model):
+    def raises(model, leave):
         raise error
 
     with monkeypatch.context() as patched, pytest.raises(error):
-        patched.setattr(reference, "of", raises)
+        patched.setattr(reference, "search", raises)
         Inquiry(CASES / "peer-stale.csv", "y ~ z + (1 | g)").compare()
     made = Inquiry(CASES / "peer-stale.csv", "y ~ x + (1 | g)")
     first, second, third = made.answers()

@@ -41,6 +41,7 @@ __all__ = [
     "tolerances",
 ]
 
+_LEFT_OUT = "was left out"
 QUANTITIES = ("loglik", "fixed", "std_error", "variance", "covariance")
 
 
@@ -99,7 +100,7 @@ class Comparison(tables.Shown):
         ]
         decides = deciding(answer.engine for answer in answers)
         self.parties = [i for i, engine in enumerate(engines) if engine in decides] or [*range(len(fits))]
-        self.missing = [absence for absence in self.absent if absence.engine in decides]
+        self.missing = [gone for gone in self.absent if gone.engine in decides and gone.kind != "left out"]
         self.allowed_gap = allowed_gap("tuned" if self.settings == "tuned" else "default", first)
         self.against = self._best_known(against or reference.of(first))
         self.judge = self._judge_of(first, self.against)
@@ -342,7 +343,7 @@ class Comparison(tables.Shown):
             said = [f"{title(label)} {judgement.said_so}" for label, judgement in graded]
             notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
         notes += [
-            f"{title(absence.engine)} gave no fit: {absence.reason}."
+            f"{title(absence.engine)} {_LEFT_OUT if absence.kind == 'left out' else 'gave no fit'}: {absence.reason}."
             for absence in self.absent
             if absence not in self.missing
         ]

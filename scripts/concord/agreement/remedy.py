@@ -14,7 +14,7 @@ from concord.agreement.verdict import ERRORS
 from concord.arrays import Vector
 from concord.engines.engine import engines, title
 from concord.engines.fit import Fit
-from concord.listing import Written
+from concord.listing.listings import Written
 from concord.models.model import Model
 from concord.models.rescaling import Rescaling
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,13 +92,14 @@ class Sweep(tables.Shown):
         return caption, header, rows, 5, notes
 
 
-def run(model: Model, against: Reference | None = None) -> Sweep:
+def run(model: Model, against: Reference | None = None, without: Collection[str] = ()) -> Sweep:
     """Fit a model by every optimizer of every engine that lists its optimizers, in every coding of the predictors.
 
     Parameters
     ----------
     model : what to fit; many optimizers each take as long as a fit of it
     against : what they are judged against; by default the model's own reference
+    without : engines that are left out
 
     Raises
     ------
@@ -108,7 +109,7 @@ def run(model: Model, against: Reference | None = None) -> Sweep:
     frames, notes = recoded(model)
     tried: list[tuple[dict[str, Any], Fit | None]] = []
     for engine, module in sorted(engines().items()):
-        if module.optimizers is None or module.fit_by is None:
+        if engine in without or module.optimizers is None or module.fit_by is None:
             continue
         try:
             tried += [

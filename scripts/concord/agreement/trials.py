@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from concord import listing
 from concord.agreement.comparison import Comparison
 from concord.agreement.remedy import Remedy, Tried
 from concord.agreement.verdict import Fact, grade
@@ -25,7 +24,8 @@ from concord.engines.answers import Absence, Answer, answer
 from concord.engines.engine import CannotExpress, engines, title
 from concord.engines.fit import Fit
 from concord.engines.tuning import recomputed
-from concord.listing import Condemned
+from concord.listing import listings as listing
+from concord.listing.listings import Condemned
 from concord.models.model import Model
 from concord.models.rescaling import Rescaling, rescalings
 from concord.vocabulary import AGREE, CANNOT_EXPRESS
@@ -35,6 +35,13 @@ Ask = Callable[[Model, str, str, float], Answer]
 
 # So many that arrive with a warning are enough: the warning is then about the model and not about where they stopped.
 ENOUGH = 3
+
+
+# Of what kind of absence no other call would make a fit, and why.
+_HOPELESS = {
+    "stopped": "its default call did not end in the time it had",
+    "too large": "its other calls need as much memory",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,10 +153,8 @@ class _Search:
             lost = f" Lost by that: {absence.lost}." if absence.lost else ""
             note = f"The nearest that it can fit is another model, {absence.nearest}.{lost} {remedy.note}".strip()
             return replace(remedy, note=note, nearest=nearest)
-        if absence.kind == "stopped":
-            note = (
-                f"Nothing was tried: its default call did not end in the time it had. {self._elsewhere(absence.engine)}"
-            )
+        if absence.kind in _HOPELESS:
+            note = f"Nothing was tried: {_HOPELESS[absence.kind]}. {self._elsewhere(absence.engine)}"
             return self._made(absence.engine, None, math.inf, (), note.strip())
         return self._remedy(absence.engine, None, math.inf, rescale=True)
 

@@ -14,7 +14,7 @@ from concord.display import table as tables
 from concord.display.media import CASES_FORM, CASES_TYPE
 from concord.display.vector import vector
 from concord.engines.engine import party
-from concord.listing import Condemned, Listings, Written
+from concord.listing.listings import Condemned, Listings, Written
 from concord.models.model import Model
 from concord.plots.observations import PAGE, observations
 from concord.reference import reference

@@ -126,6 +126,23 @@ def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> Column:
     raise _refused(name, f"values of kind {', '.join(list(kinds)[:3])}")
 
 
+def numbers(texts: pd.Series) -> pd.Series:
+    """The numbers that a column of numerals holds, with a decimal point or comma."""
+    given = [text.replace(",", ".") for text in texts.dropna()]
+    try:
+        values = np.array([int(text) for text in given], np.int64)
+    except (ValueError, OverflowError):
+        values = np.array([float(text) for text in given])
+    missing = texts.isna().to_numpy(bool)
+    if values.dtype == np.float64:
+        whole = np.full(len(texts), np.nan)
+        whole[~missing] = values
+        return pd.Series(whole, texts.index)
+    whole = np.zeros(len(texts), np.int64)
+    whole[~missing] = values
+    return pd.Series(pd.arrays.IntegerArray(whole, missing), texts.index)
+
+
 def _texts(series: pd.Series, missing: np.ndarray) -> Column:
     codes, texts = pd.factorize(series)
     texts = [str(text) for text in texts]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord.data.source import DECIMALS, NOTES, SourceError, check_names
+from concord.data import written
+from concord.data.source import DECIMALS, NOTES, NUMERALS, SourceError, check_names
+from concord.data.written import WRITTEN, Rest, Written
 
 # What a number is made of: int() and float() take more, such as "1_000", "nan" or the digits of other scripts.
 WHOLE = frozenset("0123456789+-")
@@ -47,6 +51,10 @@ class _Text:
     def reader(self) -> Any:
         # newline="": CR, LF and CRLF all end a line, and a line break within quotes stays as it is.
         return csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter, strict=True)
+
+    def told(self, value: str) -> str:
+        """A field as it stands in the file."""
+        return "NA" if value == self.quoted_na else value
 
     def after(self, records: int) -> int:
         """The line that follows so many records, empty ones counted."""
@@ -87,6 +95,10 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     counts what was taken as missing in a text column. Beside numbers alone a quoted "NA" is missing too, and so is a
     NaN; the note says so of the first.
 
+    Numbers with leading zeros, or of which one is written in two ways (1 and 01, 1.1 and 1.10), may be names: they are
+    kept as text, and whoever uses them as numbers takes them for such (`numeral`). How the file is written stands in
+    ``frame.attrs["written"]``.
+
     Raises
     ------
     SourceError : it is not text in UTF-8 or no table; the message has the line and the column
@@ -95,8 +107,9 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     split = _split(text, where, tabs)
     header, columns = _fields(split)
     notes: list[tuple[str | None, str]] = []
+    unnamed: list[str] = []
     if len(header) > 1 and not header[0]:
-        header, columns = header[1:], columns[1:]
+        header, unnamed, columns = header[1:], columns[0], columns[1:]
         notes.append((None, f"the first column of {where} has no name, as row names have none: it is left out"))
     check_names(header, where)
     parsed = {name: _column(values, name, split) for name, values in zip(header, columns, strict=True)}
@@ -105,7 +118,38 @@ def parse(content: bytes, where: str, tabs: bool = False) -> pd.DataFrame:
     notes += [(name, note) for name, column in parsed.items() for note in column.notes]
     frame.attrs[NOTES] = notes
     frame.attrs[DECIMALS] = frozenset(name for name, column in parsed.items() if column.printed)
+    frame.attrs[NUMERALS] = frozenset(name for name, column in parsed.items() if column.numerals)
+    frame.attrs[WRITTEN] = _written(content, split, parsed, unnamed)
     return frame
+
+
+def _written(content: bytes, split: _Text, parsed: dict[str, _Parsed], row_names: Sequence[str]) -> Written:
+    """How the file is written; `row_names` are the fields of a first column that has no name."""
+    skipped = int(_directive(split.text))
+    records = (record for record in split.reader() if record)
+    headers = next(itertools.islice(records, skipped, None))
+    headers = [split.told(header) for header in headers]
+    lines = [line for line in split.text[:100_000].splitlines() if line.strip()]
+    names, quoted = (written.quoted_fields(line, split.delimiter) for line in lines[skipped : skipped + 2])
+    signs = {column.sign for column in parsed.values()}
+    # A line that ends within quotes does not tell.
+    names, quoted = (told if len(told) >= len(parsed) else [False] * len(parsed) for told in (names, quoted))
+    beside = (of[-len(parsed) :] for of in (headers, names, quoted))
+    return Written(
+        delimiter=split.delimiter,
+        decimal="," if "," in signs else ".",
+        skipped=skipped,
+        mark=content.startswith(codecs.BOM_UTF8),
+        ascii=content.removeprefix(codecs.BOM_UTF8).isascii(),
+        quotes=written.quotes(split.text, split.delimiter),
+        row_names=len(headers) == len(parsed) and len(set(row_names)) < len(row_names),
+        columns={
+            name: replace(
+                column.written(header=header), header_quoted=name_quoted, quoted=is_quoted and not all(quoted)
+            )
+            for (name, column), header, name_quoted, is_quoted in zip(parsed.items(), *beside, strict=True)
+        },
+    )
 
 
 def _fields(content: _Text) -> tuple[list[str], list[list[str]]]:
@@ -130,7 +174,7 @@ def _fields(content: _Text) -> tuple[list[str], list[list[str]]]:
     if not records:
         raise SourceError(f"{content.where}: it is empty, but for blanks: expected a table with a header")
     width = lengths[records[0]]
-    header = ["NA" if name == content.quoted_na else name.strip() for name in fields[:width]]
+    header = [content.told(name).strip() for name in fields[:width]]
     del fields[:width], records[0]
     if not records:
         raise SourceError(f"{content.where}: it has a header and no rows: expected one line for every observation")
@@ -216,23 +260,30 @@ def _split(text: str, where: str, tabs: bool) -> _Text:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A column with its values, what to say of it, the decimal sign that it uses ("" if none), and whether its doubles
-    are those of the printed decimals.
+    """A column with its values, what to say of it, the decimal sign that it uses ("" if none), whether its doubles are
+    those of the printed decimals, whether it is text that could be numbers, and how it is written.
     """
 
     values: pd.api.extensions.ExtensionArray | np.ndarray
     notes: tuple[str, ...] = ()
     sign: str = ""
     printed: bool = False
+    numerals: bool = False
+    written: Rest = written.number(frozenset())
 
 
 def _column(values: Sequence[str], name: str, content: _Text) -> _Parsed:
     present = [value for value in values if value and value != "NA"]
     if TRUTH.keys() >= set(present) and present:
-        return _Parsed(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray))
+        facts = written.truth(set(present), frozenset({"", "NA"} & set(values)))
+        return _Parsed(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray), written=facts)
     number = _number(values, present, name, content)
+    if number is not None and _may_be_names(present, number.values):
+        return _numerals(values, number, content)
     if number is not None:
-        return number
+        lost = set(values) if pd.isna(number.values).any() else set()
+        missing = frozenset(content.told(value) for value in lost if _is_missing(value, content))
+        return replace(number, written=written.number(missing))
     # In this order: without a quoted NA in the file both keys are the same.
     meaning = {content.quoted_na: "NA", "": None, "NA": None}
     notes = []
@@ -242,7 +293,41 @@ def _column(values: Sequence[str], name: str, content: _Text) -> _Parsed:
         notes.append(f'{name}: an NA without quotes is a missing value ({bare}); a level NA is written "NA"')
     notes += _why_text(values, present, name, content)
     texts = [meaning.get(value, value) for value in values]
-    return _Parsed(pd.array(texts, dtype="str"), tuple(notes))
+    return _Parsed(pd.array(texts, dtype="str"), tuple(notes), written=_text_facts(set(values), {"", "NA"}, content))
+
+
+def _text_facts(distinct: set[str], missing: set[str], content: _Text, padded: bool = False) -> Rest:
+    lost, levels = ({content.told(value) for value in part} for part in (distinct & missing, distinct - missing))
+    large = len(content.text) > written.PIECE
+    return written.text(levels, frozenset(lost), bare="NA" in lost & levels, large=large, padded=padded)
+
+
+def _is_missing(value: str, content: _Text) -> bool:
+    """Whether a field of a column of numbers is a missing value."""
+    bare = value.strip(" \t")
+    return bare == content.quoted_na or bare in SPECIAL and bool(np.isnan(SPECIAL[bare]))
+
+
+def _may_be_names(present: Sequence[str], values: Any) -> bool:
+    """Whether numbers may be names: one has leading zeros, or is written in two ways; of as many as there are half of
+    all values nobody makes groups.
+    """
+    if re.search(r"(?:\A|\n)[ \t]*[+-]?0[0-9]", "\n".join(present)):
+        return True
+    distinct = set(present) - SPECIAL.keys()
+    if 2 * len(distinct) > len(present):
+        return False
+    return len({value.strip(" \t") for value in distinct}) > len(pd.unique(pd.Series(values).dropna()))
+
+
+def _numerals(values: Sequence[str], number: _Parsed, content: _Text) -> _Parsed:
+    """Numbers that may be names, as text."""
+    bare = [value.strip(" \t") for value in values]
+    texts = [None if _is_missing(value, content) else value for value in bare]
+    distinct = set(values)
+    missing = {value for value in distinct if _is_missing(value, content)}
+    facts = _text_facts(distinct, missing, content, padded=bare != list(values))
+    return replace(number, values=pd.array(texts, dtype="str"), numerals=True, written=facts)
 
 
 def _masked(
@@ -332,8 +417,7 @@ def _why_text(values: Sequence[str], present: list[str], name: str, content: _Te
     if len(odd) > len(distinct) / 2:
         return []
     line = content.line(values.index(odd[0]) + 1 + _directive(content.text))
-    value = "NA" if odd[0] == content.quoted_na else odd[0]
-    return [f"{name}: text and no number, because of {value!r} on line {line}"]
+    return [f"{name}: text and no number, because of {content.told(odd[0])!r} on line {line}"]
 
 
 def _check_decimals(signs: dict[str, str], where: str) -> None:

@@ -10,6 +10,8 @@ from concord.errors import InputError
 
 DECIMALS = "decimals"
 """Key of ``frame.attrs``: the names of the columns whose doubles are those of printed decimals."""
+NUMERALS = "numerals"
+"""Key of ``frame.attrs``: the names of the columns of text that could be numbers, such as ids with leading zeros."""
 NOTES = "notes"
 """Key of ``frame.attrs``: what to say aloud of a table, as pairs of a column (None: of the whole table) and a
 sentence."""

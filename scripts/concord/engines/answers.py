@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from concord.engines import FORMERLY
-from concord.engines.engine import CannotExpress, EngineError, engines
+from concord.engines.engine import CannotExpress, Engine, EngineError, engines
 from concord.engines.fit import Fit
 from concord.models.model import Model
+from concord.processes.memory import available
 from concord.r import RError
 from concord.vocabulary import SETTINGS
 
@@ -23,7 +24,8 @@ class Absence:
     engine : its name
     settings : ``default``, ``tuned``, or the arguments of a remedy
     kind : ``cannot express``: there is no way to write the model down; ``failed``: it stopped with an error;
-        ``stopped``: its time was over, or its process died
+        ``stopped``: its time was over, or its process died; ``too large``: there is not the memory for it; ``left
+        out``: it was not to be asked
     reason : in a sentence
     nearest : the nearest formula that it can express, where there is one
     lost : what that leaves out of the model, in a few words
@@ -33,7 +35,7 @@ class Absence:
     model: Model
     engine: str
     settings: str
-    kind: Literal["cannot express", "failed", "stopped"]
+    kind: Literal["cannot express", "failed", "stopped", "too large", "left out"]
     reason: str
     nearest: str | None = None
     seconds: float = float("nan")
@@ -59,6 +61,8 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     if asked.role == "guest" and (structured := model.formula.structured):
         return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {structured}")
     try:
+        if refusal := _refusal(asked, model):
+            return Absence(model, engine, settings, "too large", refusal)
         return (asked.fit if settings in SETTINGS else asked.fit_remedy)(model, settings)  # type: ignore[misc]
     except CannotExpress as error:
         return Absence(model, engine, settings, "cannot express", str(error), error.nearest, lost=error.lost)
@@ -68,3 +72,9 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
             raise
         reason = str(error) if told or isinstance(error, RError) else f"{type(error).__name__}: {error}"
         return Absence(model, engine, settings, "failed", reason)
+
+
+def _refusal(engine: Engine, model: Model) -> str:
+    """Why a fit is not begun: it would take more memory than there is; empty where it would not."""
+    demand = getattr(engine, "demand", None)
+    return demand(model).refusal(available()) if demand else ""

@@ -26,6 +26,7 @@ import pandas as pd
 
 from concord import r
 from concord.engines import FOLDERS, FORMERLY, span
+from concord.engines.demand import Demand
 from concord.engines.fit import Fit
 from concord.engines.replicate import Refit
 from concord.errors import InputError, shorten
@@ -55,6 +56,7 @@ class Engine(Protocol):
     remedies : gives the other calls that a user can make for a model, the plainest first, each by the arguments that
         tell it from the default one; None or left out where there are none
     fit_remedy : fits a model by one of the remedies
+    demand : what a default fit takes of the machine, as estimated beforehand; None or left out where that is little
     refitters : gives the ways to fit a model to one response after the other, asked in turn until one comes to rest;
         None where the engine has none
     statements : a module with what the package states beyond the estimates, as `concord.engines.statements.Statements`
@@ -76,6 +78,7 @@ class Engine(Protocol):
     fit_by: Callable[[Model, str, pd.DataFrame | None], Fit] | None
     remedies: Callable[[Model], Sequence[str]] | None
     fit_remedy: Callable[[Model, str], Fit] | None
+    demand: Callable[[Model], Demand] | None
     refitters: Callable[..., Sequence[Refit]] | None
     statements: ModuleType | None
 
@@ -90,8 +93,15 @@ class Engine(Protocol):
         """
 
     @staticmethod
-    def from_native(native: Any, model: Model, *, settings: str = "default") -> Fit:
+    def from_native(
+        native: Any, model: Model | str, data: pd.DataFrame | None = None, *, settings: str = "default"
+    ) -> Fit:
         """A `Fit` of what the package itself returned.
+
+        Parameters
+        ----------
+        model : the model that it is a fit of, or its formula
+        data : the table, with a formula
 
         Raises
         ------

@@ -94,6 +94,10 @@ class Asked:
         held = Held(self._question, about)
         return Fit(**got, model=self.model, summarize=held.summary, predict=held.random_effects, elsewhere=held.ask)
 
+    def arrived(self, timeout: float | None = None) -> bool:
+        """Whether `answer` would not wait; `timeout` as there."""
+        return self._question is None or self._question.arrived(timeout)
+
     def abandon(self) -> None:
         """Give the question up: its answer is never taken for another one's."""
         if self._question is not None:

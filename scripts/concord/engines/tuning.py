@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from concord.arrays import Integers, Vector
 from concord.engines.engine import EngineError
@@ -20,6 +21,7 @@ from concord.likelihood.newton import STATIONARY
 from concord.models.coding import same_groups, same_numbers
 from concord.models.design import DesignTerm
 from concord.models.model import Model
+from concord.models.of_table import model_of
 from concord.models.parameters import ZERO
 
 # Log-likelihoods closer than this are the same optimum, seen through rounding; the gradient then tells which is closer.
@@ -53,6 +55,21 @@ def check(
     for term, codes in groups:
         if not same_groups(codes, term.codes):
             raise EngineError(f"the {what} has other groups than {model.id} ({term.group})")
+
+
+def as_model(given: Model | str, data: pd.DataFrame | None, reml: bool) -> Model:
+    """The model that a native result is said to be of: itself, or a formula on a table.
+
+    Raises
+    ------
+    EngineError : a formula has no table
+    InputError : the formula or the table cannot be used
+    """
+    if isinstance(given, Model):
+        return given
+    if data is None:
+        raise EngineError(f"the formula {given!r} needs its table, too: from_native(result, formula, data)")
+    return model_of(data, given, "REML" if reml else "ML", None, "data")[0]
 
 
 def check_rank(model: Model, count: int) -> None:

@@ -26,6 +26,7 @@ from concord.likelihood import newton, search
 from concord.likelihood.blocks import Blocks, Part, curvatures, gather
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.precise import Precise
+from concord.likelihood.wide_search import WideSearch, same
 from concord.models.design import Design, DesignTerm
 from concord.models.parameters import Parameters
 
@@ -125,7 +126,7 @@ class Likelihood:
         """Second derivatives of the criterion, shape (m, m): exact, or where a block is sparse, central differences of
         the exact gradient.
         """
-        return self._expand(theta)[2]
+        return self.expand(theta)[2]
 
     def loglik(self, at: Parameters) -> float:
         """The log-likelihood at values of all parameters; -inf where they leave the parameter space.
@@ -275,12 +276,17 @@ class Likelihood:
         except np.linalg.LinAlgError:
             return math.inf
 
-    def starts(self) -> list[Vector]:
-        """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,)."""
+    def starts(self, criteria: search.Criteria | None = None) -> list[Vector]:
+        """Where searches start: every dip of the criterion over many decades, as whitened thetas, shape (m,).
+
+        Parameters
+        ----------
+        criteria : what to evaluate the criterion with; by default the method of this name
+        """
         cost = max(1, sum(blocks.weight for blocks in self.blocks))
         points = int(np.clip(SCANNED // cost, 60, search.POINTS))
         return [
-            *search.dips(self.criteria, self.shape, points, not self.dense),
+            *search.dips(criteria or self.criteria, self.shape, points, not self.dense),
             *search.corners(self.shape, not self.dense or cost > DEAR),
         ]
 
@@ -301,16 +307,20 @@ class Likelihood:
         ------
         LikelihoodError : no start led anywhere
         """
-        minima: list[newton.Minimum] = []
-        for start in self.starts() if starts is None else starts:
-            self._follow(np.asarray(start, float), minima)
-        if (starts is None or along) and self.m > 1 and self.dense:
-            for minimum in list(minima):
-                for start in search.along(self.criteria, self.shape, minimum.point):
-                    self._follow(start, minima)
-        if not minima:
+        searched = WideSearch(self, starts, along)
+        searched.go_on()
+        return self.optima_of(searched)
+
+    def optima_of(self, searched: WideSearch) -> list[Optimum]:
+        """All distinct local optima that a search has found so far, best first.
+
+        Raises
+        ------
+        LikelihoodError : no start led anywhere
+        """
+        if not searched.minima:
             raise LikelihoodError("no optimum was found")
-        return self.merged([self._optimum(minimum) for minimum in minima])
+        return self.merged([self._optimum(minimum) for minimum in searched.minima])
 
     def merged(self, optima: Sequence[Optimum]) -> list[Optimum]:
         """The distinct ones of several optima, best first.
@@ -323,8 +333,8 @@ class Likelihood:
         settled = [(end, noise) for end, noise in zip(ends, noises, strict=True) if end.slope <= SETTLED + 1e3 * noise]
         kept: list[Optimum] = []
         for new, noise in settled:
-            known = any(self._same(-2 * end.loglik, end.theta, -2 * new.loglik, new.theta, 8 * noise) for end in kept)
-            if not known:
+            at = -2 * new.loglik, new.theta
+            if not any(same(self, (-2 * end.loglik, end.theta), at, 8 * noise) for end in kept):
                 kept.append(new)
         return kept or ends[:1]
 
@@ -335,34 +345,6 @@ class Likelihood:
         residual variance, r^2 times a double's rounding is lost.
         """
         return 4 * EPS * (1 + self.scale**2 / residual_variance)
-
-    def _follow(self, start: Vector, minima: list[newton.Minimum]) -> None:
-        """Add where a search from a start ends to the minima found, unless it is one of them."""
-        # A search that leaves what doubles can hold ends in this: it led nowhere, another one may not.
-        with suppress(np.linalg.LinAlgError):
-            expand: newton.Expand = self._expand
-            if not self.dense:
-                # A differenced Hessian costs as much as 2 m gradients.
-                value, start = newton.approach(self.criterion_and_gradient, start)
-                if any(self._same(known.value, known.point, value, start) for known in minima):
-                    return
-                expand = newton.sparing(self.criterion_and_gradient, self._differences)
-            new = newton.descend(expand, start, self.nu)
-            for place, known in enumerate(minima):
-                if self._same(known.value, known.point, new.value, new.point):
-                    minima[place] = min(known, new, key=lambda minimum: minimum.value)
-                    return
-            minima.append(new)
-
-    def _same(self, value: float, theta: Vector, other_value: float, other: Vector, noise: float = 0.0) -> bool:
-        """Whether two searches ended at one optimum: at one height, with one relative covariance matrix."""
-        if abs(value - other_value) > 1e-6 * max(1.0, 1e-6 * self.n) + noise:
-            return False
-        products = ([factor @ factor.T for factor in self.factors(point)] for point in (theta, other))
-        return all(
-            np.abs(a - b).max() <= (1e-2 + math.sqrt(noise)) * max(1.0, np.abs(a).max(), np.abs(b).max())
-            for a, b in zip(*products, strict=True)
-        )
 
     def _optimum(self, minimum: newton.Minimum) -> Optimum:
         """A minimum of the criterion in the parameters of a fit."""
@@ -385,10 +367,10 @@ class Likelihood:
             float(np.abs(minimum.gradient * np.maximum(1.0, np.abs(theta))).max(initial=0.0)),
         )
 
-    def _expand(self, theta: Vector) -> tuple[float, Vector, Matrix]:
+    def expand(self, theta: Vector) -> tuple[float, Vector, Matrix]:
         """The criterion, its gradient, shape (m,), and its Hessian, shape (m, m)."""
         if not self.dense:
-            return *self.criterion_and_gradient(theta), self._differences(theta)
+            return *self.criterion_and_gradient(theta), self.differences(theta)
         logdet, cross, parts = self.evaluate(theta)
         solved = self._solve(cross)
         gradient, crosses, hessian = curvatures(parts, self._share(solved))
@@ -403,7 +385,7 @@ class Likelihood:
             hessian -= inner.reshape(m, -1) @ inner.transpose(0, 2, 1).reshape(m, -1).T
         return self._profiled(logdet, solved), gradient, (hessian + hessian.T) / 2
 
-    def _differences(self, theta: Vector) -> Matrix:
+    def differences(self, theta: Vector) -> Matrix:
         """The Hessian by central differences of the exact gradient."""
         rows = []
         for step in np.eye(self.m) * 1e-5 * np.maximum(1.0, np.abs(theta)):

@@ -21,6 +21,7 @@ import scipy  # its rooms load when they are first asked for
 from concord.arrays import Array, Matrix, Vector
 from concord.likelihood.blocks import Part
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
+from concord.likelihood.search import Criteria
 from concord.models.design import Design, DesignTerm
 from concord.models.parameters import factor_of, triangle
 from concord.models.structure import taken_apart
@@ -204,7 +205,7 @@ class StructuredLikelihood(Likelihood):
                 moves += [(place, factor_of(unit, q)) for unit in np.eye(len(part))]
         return moves
 
-    def starts(self) -> list[Vector]:
+    def starts(self, criteria: Criteria | None = None) -> list[Vector]:
         """Where searches start: the lowest points of a grid and its dips, as coordinates, shape (m,)."""
         axes, lengths = [], []
         for structure, (rows, columns) in zip(self.structures, self.shape.triangles, strict=True):
@@ -216,7 +217,7 @@ class StructuredLikelihood(Likelihood):
             axes.append([np.append(structure.coordinates(s), angle) for s in _SIZES for angle in angles])
             lengths.append(len(angles))
         points = np.array([np.concatenate(parts) for parts in product(*axes)])
-        values = self.criteria(points)
+        values = (criteria or self.criteria)(points)
         # The lowest points may all lie in one valley, and another have the optimum.
         lowest = scipy.ndimage.minimum_filter(values.reshape(lengths), size=3, mode="nearest").ravel()
         dips = np.flatnonzero((values <= lowest) & np.isfinite(values))

@@ -12,6 +12,7 @@ from concord.data import datasets
 from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.models import matrices, nesting
+from concord.models.computed import Computed
 from concord.models.design import Design
 from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
@@ -31,12 +32,14 @@ class Model:
     name : the model's name in the dataset
     record : the formula with its title, and what is declared about it
     method : ``REML`` or ``ML``
+    made : columns of the table that were computed of others, which a listing has to make too
     """
 
     dataset: datasets.Dataset
     name: str
     record: datasets.ModelRecord
     method: str
+    made: tuple[Computed, ...] = ()
 
     @property
     def id(self) -> str:
@@ -52,6 +55,12 @@ class Model:
     def formula(self) -> Formula:
         """The formula in its parts."""
         return formulas.parse(self.record.formula)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a user's table has to have: the formula's, and what computed ones are made of."""
+        sources = {column: one.source for one in self.made for column in one.columns}
+        return tuple(dict.fromkeys(sources.get(name, name) for name in self.formula.variables))
 
     @property
     def frame(self) -> pd.DataFrame:

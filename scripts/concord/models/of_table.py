@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pandas as pd
 
 from concord.data import datasets
+from concord.models import computed, preparation
 from concord.models import formula as formulas
-from concord.models import preparation
 from concord.models.model import Model
 
 
@@ -19,7 +20,7 @@ def model_of(
 
     Parameters
     ----------
-    table, formula : what a user has, and a formula in lme4's notation
+    table, formula : what a user has, and a formula in lme4's notation, with what people of Python write in it
     method : ``REML`` or ``ML``
     source : the file's name; None for a table in memory
     name : what the table is called in code
@@ -29,9 +30,11 @@ def model_of(
     FormulaError : the formula cannot be used, or not with this table
     PreparationError : the table cannot be used for this formula
     """
-    parsed = formulas.parse(formula)
-    prepared = preparation.prepare(table, parsed)
-    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}")
+    reading = formulas.read(formula, table)
+    parsed = formulas.parse(reading.text)
+    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources))
+    prepared = replace(prepared, frame=computed.added(prepared.frame, reading.made, reading.orders))
+    record = datasets.ModelRecord(formula=reading.text, title=f"{formula} on {source or 'a table'}")
     dataset = datasets.of_table(
         name,
         prepared.frame,
@@ -40,9 +43,9 @@ def model_of(
         source=source or "a table in memory",
         sha256=_checksum(prepared.frame),
     )
-    model = Model(dataset, "model", record, method)
+    model = Model(dataset, "model", record, method, reading.made)
     preparation.check(model.design, parsed, prepared)
-    return model, tuple(prepared.notes)
+    return model, reading.notes + prepared.notes
 
 
 def _checksum(frame: pd.DataFrame) -> str:

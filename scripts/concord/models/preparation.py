@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,11 @@ import pandas as pd
 from concord.arrays import Integers, Mask, Vector
 from concord.data import columns
 from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
-from concord.data.source import DECIMALS, NOTES
+from concord.data.source import DECIMALS, NOTES, NUMERALS
+from concord.data.written import WRITTEN, Written, quoted_numbers
 from concord.models import identifiability, syntax
 from concord.models.design import Design
+from concord.models.stand_in import made_factors
 from concord.models.syntax import Formula
 
 __all__ = ["PreparationError", "Prepared", "check", "prepare"]
@@ -58,25 +60,60 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     """
     _check_names(frame)
     syntax.check_variables(formula, list(frame.columns))
-    read = {name: columns.read(frame[name], name) for name in formula.variables}
+    uses = formula.uses
+    given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), uses)
+    read = {name: columns.read(given[name], name) for name in formula.variables}
     missing = {name: column.missing for name, column in read.items()}
     kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)
-    notes = [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in read]
+    notes += [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in read]
     notes += _dropped(kept, missing)
     rows = np.flatnonzero(kept)
     if len(rows) == 1:
         raise PreparationError("only 1 row is complete: the model needs more rows")
-    uses = formula.uses
     prepared = {}
     for name, column in read.items():
         column = replace(column, values=column.values[rows], missing=column.missing[rows])
         prepared[name], said = _prepared(name, column, uses[name], rows)
         notes += said
+    notes += _quoted(prepared, formula, frame.attrs.get(WRITTEN))
     for term in formula.tree.random:
         _check_combinations(prepared, syntax.variables(term.group))
     table = pd.DataFrame(prepared)
     table.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
+    if WRITTEN in frame.attrs:
+        table.attrs[WRITTEN] = frame.attrs[WRITTEN]
     return Prepared(table, rows, tuple(notes))
+
+
+def _numerals(frame: pd.DataFrame, names: Collection[str], uses: dict[str, set[str]]) -> tuple[pd.DataFrame, list[str]]:
+    """The table with numerals, such as 01, as names where they only group rows and as numbers otherwise; and what to
+    say of them.
+    """
+    frame, notes = frame.copy(deep=False), []
+    for name in (name for name in frame.columns if name in names):
+        distinct, numbers = frame[name].dropna().unique(), columns.numbers(frame[name])
+        several: dict[float, list[str]] = {}
+        for text, number in zip(distinct, columns.numbers(pd.Series(distinct)), strict=True):
+            several.setdefault(number, []).append(text)
+        alike = next((texts for texts in several.values() if len(texts) > 1), [])
+        shown = " and ".join(map(repr, alike[:3]))
+        if not uses[name] <= {"group"}:
+            frame[name] = numbers
+            if alike and "group" in uses[name]:
+                notes.append(f"{name}: {shown} are one number, and so one group: what is computed with has no names")
+        elif alike:
+            notes.append(f"{name}: {shown} are groups of their own, and not one number: write them alike to merge them")
+        else:
+            notes.append(f"{name}: groups keep the zeros that they begin with, as in {min(distinct)!r}")
+    return frame, notes
+
+
+def _quoted(prepared: dict[str, Any], formula: Formula, written: Written | None) -> list[str]:
+    """A note on every column of numbers in quotes, among others without, that is computed with."""
+    quoted = {name for name, column in written.columns.items() if column.quoted} if written else set()
+    meant = [name for name, uses in formula.uses.items() if "predictor" in uses and name in quoted]
+    numbers = {name: pd.Series(prepared[name]) for name in meant if name not in made_factors(formula)}
+    return [quoted_numbers(name, values) for name, values in numbers.items() if values.dtype.kind in "if"]
 
 
 def check(design: Design, formula: Formula, prepared: Prepared | None = None) -> None:

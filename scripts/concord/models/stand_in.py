@@ -40,7 +40,7 @@ def table(formula: Formula) -> pd.DataFrame:
     for name in groups:
         made[name] = made[name] + 1.0 if formula.uses[name] > {"group"} else made[name].map(dict(enumerate("abcdef")))
     chance = np.random.default_rng(1)
-    factors = _made_factors(formula)
+    factors = made_factors(formula)
     for name in formula.variables:
         if name not in made:
             few, many = chance.integers(1, VALUES + 1, len(made)).astype(float), chance.uniform(1.0, 2.0, len(made))
@@ -48,11 +48,11 @@ def table(formula: Formula) -> pd.DataFrame:
     return made[list(formula.variables)]
 
 
-def _made_factors(formula: Formula) -> set[str]:
+def made_factors(formula: Formula) -> set[str]:
     """The variables that stand in ``factor``."""
     tree = formula.tree
     calls = [part for node in (tree.fixed, *(term.columns for term in tree.random)) for part in walk(node)]
     arguments = [
-        call.arguments[0] for call in calls if isinstance(call, Call) and call.function in ("factor", "as.factor")
+        call.arguments[0] for call in calls if isinstance(call, Call) and call.function in ("factor", "as.factor", "C")
     ]
     return {argument.name for argument in arguments if isinstance(argument, Name)}

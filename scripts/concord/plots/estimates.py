@@ -64,8 +64,9 @@ def estimates(*fits: Fit, confidence: float = 0.95, against: reference.Reference
                 row["estimate"], line, xerr=spread, color=color, marker=marker, markerfacecolor=filled, capsize=3
             )
         axes.set_title(plain(" ".join(filter(None, (key[1], key[2])))), fontsize=9)
-        # In lines: beside it stands the power of ten of the ticks
-        axes.set_xlabel("\n".join(wrap(plain(parameter_unit(fits[0].model, key[2])), UNIT)), fontsize=8)
+        # To the left and in lines: at the right stands the power of ten of the ticks
+        axes.set_xlabel("\n".join(wrap(plain(parameter_unit(fits[0].model, key[2])), UNIT)), fontsize=8, loc="left")
+        axes.xaxis.get_offset_text().set_fontsize(8)
         axes.ticklabel_format(axis="x", useOffset=False, scilimits=(-3, 4))
         axes.tick_params(labelsize=8)
         axes.margins(x=0.15)

@@ -20,7 +20,13 @@ STYLE = {"statsmodels": ("#0072B2", "o"), "lme4": ("#D55E00", "s"), "nlme": ("#0
 GREY = "#6b6b6b"
 # Of engines that have no colour of their own above, in the order in which they are listed.
 _OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#8c564b", "X"))
-ABSENT = {"cannot express": "cannot express", "failed": "no fit", "stopped": "stopped"}
+ABSENT = {
+    "cannot express": "cannot express",
+    "failed": "no fit",
+    "stopped": "stopped",
+    "too large": "too large",
+    "left out": "left out",
+}
 
 
 def mark(engine: str) -> tuple[str, str]:

@@ -43,6 +43,8 @@ _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from concord.
 # What stands before everything in a pipe: the number of the question, and what follows. Which function is to be run;
 # that this begins; what came of it, or what it raised.
 _HEAD = struct.Struct("<QB")
+# When that was, by the clock of the machine: who asked may be at work itself, and read of it late.
+_WHEN = struct.Struct("<d")
 _ASKED, _BEGAN, _VALUE, _ERROR = range(4)
 
 _numbers = itertools.count(1)
@@ -94,6 +96,15 @@ class Question:
         """
         return self.worker.answer_of(self.number, timeout)
 
+    def arrived(self, timeout: float | None = None) -> bool:
+        """Whether its answer is there, or will never be: then `answer` does not wait.
+
+        Parameters
+        ----------
+        timeout : as of `answer`
+        """
+        return self.worker.arrived(self.number, timeout)
+
     def abandon(self) -> None:
         """Give it up: its answer is dropped, or its worker ended where that has not come within `GRACE` seconds."""
         if self.worker.asked == self.number:
@@ -113,6 +124,7 @@ class Worker:
         self.asked = 0  # the number of the question whose answer has not come
         self._midway = False  # whether a message is half sent or half read: for good, where that was interrupted
         self._ended = ""  # why it was ended, or how it died
+        self._began = 0.0  # when the open question's work began; 0 where that has not been heard
         self._owner = os.getpid()
         path = json.dumps(sys.path, default=lambda _: None)  # what is no text Python does not look in
         with uninterrupted():
@@ -151,7 +163,7 @@ class Worker:
         self.settle()
         if self._ended:
             raise WorkerStopped(self._ended)
-        self._midway, self.asked = True, number
+        self._midway, self.asked, self._began = True, number, 0.0
         try:
             self._pipe.send_bytes(content)
         except OSError:
@@ -184,26 +196,39 @@ class Worker:
             self.stop("ended: it was interrupted in the middle of an answer")
         if os.getpid() != self._owner:
             self.stop("left to the process that it belongs to")
-        deadline = None
         while True:
             if self._ended:
                 raise WorkerStopped(self._ended)
             if self.asked != number:
                 raise QuestionClosed("a question is answered once, and not at all once it was given up")
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._pipe.poll(left):
+            if not self._pipe.poll(self._left(timeout)):
                 self.stop(f"stopped after {timeout:g} s")
                 raise WorkerStopped(self._ended, late=True)
             about, kind, content = self._next()
-            if about != number:
-                continue
-            if kind == _BEGAN:
-                deadline = None if timeout is None else time.monotonic() + timeout
+            if about != number or kind == _BEGAN:
                 continue
             value = pickle.loads(content)
             if kind == _ERROR:
                 raise value
             return value
+
+    def arrived(self, number: int, timeout: float | None) -> bool:
+        """Whether the answer to a question need not be waited for; see `Question.arrived`."""
+        if self._midway or self._ended or self.asked != number or os.getpid() != self._owner:
+            return True  # that it has none will be said by who asks for it
+        with suppress(WorkerStopped):
+            while not self._began:
+                if not self._pipe.poll(0):
+                    return False
+                self._next()
+            return self._pipe.poll(0) or self._left(timeout) == 0
+        return True
+
+    def _left(self, timeout: float | None) -> float | None:
+        """Seconds that the open question's work still has; None where there is no limit, or it has not begun."""
+        if timeout is None or not self._began:
+            return None
+        return max(0.0, self._began + timeout - time.monotonic())
 
     def _next(self) -> tuple[int, int, memoryview]:
         """The next thing that it says: the number of the question, what it is, and the content, still pickled.
@@ -218,8 +243,11 @@ class Worker:
         except (EOFError, OSError):
             raise self._died() from None
         about, kind = _HEAD.unpack_from(said)
-        if about == self.asked and kind != _BEGAN:
-            self.asked = 0
+        if about == self.asked:
+            if kind == _BEGAN:
+                (self._began,) = _WHEN.unpack_from(said, _HEAD.size)
+            else:
+                self.asked = 0
         self._midway = False
         return about, kind, said[_HEAD.size :]
 
@@ -301,7 +329,7 @@ def serve() -> None:
         try:
             asked = memoryview(pipe.recv_bytes())
             _at_work, _ = _HEAD.unpack_from(asked)
-            pipe.send_bytes(_HEAD.pack(_at_work, _BEGAN))
+            pipe.send_bytes(_HEAD.pack(_at_work, _BEGAN) + _WHEN.pack(time.monotonic()))
             try:
                 function, arguments = pickle.loads(asked[_HEAD.size :])
                 kind, content = _VALUE, pickle.dumps(function(*arguments))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.structured import StructuredLikelihood, likelihood_of
+from concord.likelihood.wide_search import Leave, WideSearch
 from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import ESTIMATES, KEY, ZERO, Estimated, Parameters, keys
@@ -59,6 +60,7 @@ class Reference(Estimated):
     proved : what is proved of it: ``global``, that there is no better one; ``reference``, that it is a strict local
         optimum; or nothing
     boxes : number of boxes that the proof over all covariances took
+    searched : whether the wide search for it is through
     """
 
     likelihood: Likelihood
@@ -72,6 +74,7 @@ class Reference(Estimated):
     boundary: bool = False
     proved: Literal["global", "reference", ""] = ""
     boxes: int = 0
+    searched: bool = True
 
     @cached_property
     def estimates(self) -> pd.DataFrame:
@@ -107,14 +110,14 @@ class Reference(Estimated):
         if self.proved == "global":
             return self
         optima, best = list(self.optima), self
-        for fit in fits:
+        for start in _starts(self.likelihood, fits):
             with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
-                start = self.likelihood.theta_at(fit.parameters)
                 optima = self.likelihood.merged([*optima, *self.likelihood.optima([start])])
+        kind = _kind(len(optima), self.searched)
         if optima and optima[0].loglik > self.loglik + SAME:
-            best = _uncertified(self.likelihood, optima)
+            best = replace(_uncertified(self.likelihood, optima), kind=kind, searched=self.searched)
         elif len(optima) > len(self.optima):
-            best = replace(self, optima=tuple(optima), kind=self.kind if self.certified else _kind(len(optima)))
+            best = replace(self, optima=tuple(optima), kind=self.kind if self.certified else kind)
         for fit in fits:
             level = self.likelihood.loglik(fit.parameters)
             if level > best.level + SAME:
@@ -129,27 +132,106 @@ class Reference(Estimated):
         if self.certified:
             return "certified optimum"
         several = f"best of {len(self.optima)} optima" if len(self.optima) > 1 else "best optimum"
-        return f"{several} found (not certified)"
+        return f"{several} found{'' if self.searched else ' so far'} (not certified)"
 
 
-# What has been read or found before, and the file as it was then. A search takes seconds, and every comparison of a
-# model asks for its reference; what is kept is never anything but what `of` would find anew.
-_kept: dict[tuple[str, str], tuple[Model, tuple[int, int] | None, Reference]] = {}
+class _Known:
+    """What is known of one model's optimum: its certified reference, or all that the wide search has found so far.
+
+    Parameters
+    ----------
+    model : the very model; two tables may go by one name
+    stamp : of the file of its references, as it is now
+
+    Raises
+    ------
+    ReferenceError, LikelihoodError : as of `of`
+    """
+
+    def __init__(self, model: Model, stamp: tuple[int, int] | None) -> None:
+        self.model, self.stamp = model, stamp
+        self.left = False  # on purpose: an interrupted search goes on to the end
+        self._reference = _certified(model)
+        self.search: WideSearch | None = None
+        if self._reference is None:
+            self._likelihood = likelihood_of(model.design, model.reml)
+            self.search = WideSearch(self._likelihood)
+
+    @property
+    def complete(self) -> bool:
+        return self.search is None or self.search.complete
+
+    def go_on(self, leave: Leave | None = None) -> None:
+        if self.search is not None and not self.search.complete:
+            self._reference, self.left = None, False
+            self.search.go_on(leave)
+            self.left = not self.search.complete
+
+    def reference(self, fits: Sequence[Fit]) -> Reference:
+        search = self.search
+        if self._reference is None and search is not None:
+            found = self._found(search, fits)
+            self._reference = replace(found, searched=search.complete, kind=_kind(len(found.optima), search.complete))
+        assert self._reference is not None
+        return self._reference
+
+    def _found(self, search: WideSearch, fits: Sequence[Fit]) -> Reference:
+        if not search.minima and not search.complete:
+            starts = list(_starts(self._likelihood, fits))
+            if starts:
+                return _uncertified(self._likelihood, self._likelihood.optima(starts))
+            search.go_on(lambda: bool(search.minima))
+        return _uncertified(self._likelihood, self._likelihood.optima_of(search))
 
 
-def of(model: Model) -> Reference:
+# What has been read or found before. A search takes seconds, and every comparison of a model asks for its reference;
+# what is kept is never anything but what would be found anew.
+_kept: dict[tuple[str, str], _Known] = {}
+
+
+def of(model: Model, fits: Sequence[Fit] = ()) -> Reference:
     """The reference of a model: the certified one, or else the best optimum that the independent likelihood finds.
+
+    Parameters
+    ----------
+    fits : where the search was left (`search`) before it had found an optimum, where these stopped it looks for one
 
     Raises
     ------
     ReferenceError : there is a record, and it is corrupt, edited or out of date
     LikelihoodError : the model's likelihood is not defined, or no optimum was found, or there is no single one
     """
+    known = _known(model)
+    if not known.left:
+        known.go_on()
+    return known.reference(fits)
+
+
+def search(model: Model, leave: Leave) -> bool:
+    """Search for the optimum of a model, or go on with that, until `leave` says so; whether the search is through.
+
+    What `of` gives from then on is the best that is known so far.
+
+    Raises
+    ------
+    ReferenceError, LikelihoodError : as of `of`
+    """
+    known = _known(model)
+    known.go_on(leave)
+    return known.complete
+
+
+def _known(model: Model) -> _Known:
     kept, stamp = _kept.get((model.id, model.method)), _stamp(model)
     # Two tables may go by one name: what is kept serves only the very table that it was computed from.
-    if kept is None or kept[0].dataset is not model.dataset or kept[0].record is not model.record or kept[1] != stamp:
-        kept = _kept[model.id, model.method] = (model, stamp, _certified(model) or _found(model))
-    return kept[2]
+    if (
+        kept is None
+        or kept.model.dataset is not model.dataset
+        or kept.model.record is not model.record
+        or kept.stamp != stamp
+    ):
+        kept = _kept[model.id, model.method] = _Known(model, stamp)
+    return kept
 
 
 def _stamp(model: Model) -> tuple[int, int] | None:
@@ -161,9 +243,11 @@ def _stamp(model: Model) -> tuple[int, int] | None:
     return (state.st_mtime_ns, state.st_size) if state else None
 
 
-def _found(model: Model) -> Reference:
-    likelihood = likelihood_of(model.design, model.reml)
-    return _uncertified(likelihood, likelihood.optima())
+def _starts(likelihood: Likelihood, fits: Sequence[Fit]) -> Iterator[Vector]:
+    """The whitened thetas, shape (m,), at which fits stopped, where they are parameters of the model."""
+    for fit in fits:
+        with contextlib.suppress(LikelihoodError, np.linalg.LinAlgError):
+            yield likelihood.theta_at(fit.parameters)
 
 
 def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference:
@@ -189,7 +273,7 @@ def _uncertified(likelihood: Likelihood, optima: Sequence[Optimum]) -> Reference
             "the data do not tell the model's variances apart, so there is no single optimum: take a random term out"
         )
     level = likelihood.loglik(best.parameters)
-    boundary, kind = best.parameters.singular(likelihood.design), _kind(len(optima))
+    boundary, kind = best.parameters.singular(likelihood.design), _kind(len(optima), True)
     return Reference(
         likelihood, best.loglik, level, best.parameters, best.std_error, kind, tuple(optima), boundary=boundary
     )
@@ -204,9 +288,10 @@ def _only_trailing(factor: Matrix) -> bool:
     return bool((sizes[first:] <= nothing).all())
 
 
-def _kind(count: int) -> str:
+def _kind(count: int, searched: bool) -> str:
     among = "the only optimum" if count == 1 else f"the best of {count} optima"
-    return f"not certified: {among} that a wide search found, in double precision"
+    far = "" if searched else " so far; it was left before it was through"
+    return f"not certified: {among} that a wide search found{far}, in double precision"
 
 
 def record_of(model: Model) -> Record | None:

@@ -14,7 +14,7 @@ from concord import r
 from concord.arrays import Integers, Matrix, Vector
 from concord.engines.engine import CannotExpress, EngineError
 from concord.engines.fit import Fit
-from concord.engines.tuning import check, check_rank, tuned
+from concord.engines.tuning import as_model, check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.formula import expression
 from concord.models.model import Model
@@ -199,7 +199,8 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
 
 def from_native(
     native: Any,
-    model: Model,
+    model: Model | str,
+    data: pd.DataFrame | None = None,
     *,
     settings: str = "default",
     messages: tuple[str, ...] | None = None,
@@ -211,7 +212,8 @@ def from_native(
     Parameters
     ----------
     native : an ``lmerMod``
-    model : the model that it is a fit of
+    model : the model that it is a fit of, or its formula
+    data : the table, with a formula
     settings, messages, seconds, call : what the object itself does not tell, or tells otherwise
 
     Raises
@@ -223,19 +225,17 @@ def from_native(
         got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
+    model = as_model(model, data, got.reml)
     design = model.design
     offset = np.zeros(len(got.y)) if design.offset is None else design.offset
     if not got.plain or not same_numbers(got.offset, offset):
         raise EngineError("the lmer fit has weights or an offset, which this model has not")
     check("lmer fit", model, got.reml, got.y - got.offset)
-    X = got.X.reshape(len(design.y), -1)
-    check_rank(model, X.shape[1])
-    if X.shape[1] != design.X.shape[1]:
-        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
-    back = between(X, design.X)
-    if back is None:
-        raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
-    covariances, codings = _covariances(got.terms, model)
+    try:
+        back = _fixed(got, model)
+        covariances, codings = _covariances(got.terms, model)
+    except EngineError as error:
+        raise EngineError(f"{error}: it is a fit of {r.text(r.call(here['formula_text'], native))}") from error
     return Fit(
         model=model,
         engine="lme4",
@@ -252,6 +252,18 @@ def from_native(
         predict=partial(_random_effects, native, model, codings),
         native=native,
     )
+
+
+def _fixed(got: Described, model: Model) -> Matrix:
+    """The way back from lmer's fixed effects to the model's, shape (p, p)."""
+    X = got.X.reshape(len(model.design.y), -1)
+    check_rank(model, X.shape[1])
+    if X.shape[1] != model.design.X.shape[1]:
+        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {model.design.X.shape[1]}")
+    back = between(X, model.design.X)
+    if back is None:
+        raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
+    return back
 
 
 def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], list[Coding]]:

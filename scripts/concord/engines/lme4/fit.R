@@ -58,6 +58,8 @@ write_call <- function(formula, name, reml, optimizer = NULL, among = "tight") {
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
+formula_text <- function(fit) paste(deparse(stats::formula(fit), width.cutoff = 500L), collapse = " ")
+
 fit <- function(formula, name, data, reml, optimizer = NULL, among = "tight") {
   # Formulas see lme4 and stats, not what stands in the user's workspace.
   room <- new.env(parent = asNamespace("lme4"))

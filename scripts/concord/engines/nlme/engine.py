@@ -16,7 +16,7 @@ from concord.arrays import Matrix, Vector
 from concord.engines import engine
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
-from concord.engines.tuning import check, tuned
+from concord.engines.tuning import as_model, check, tuned
 from concord.models import syntax
 from concord.models.coding import same_numbers
 from concord.models.model import Model
@@ -206,7 +206,8 @@ def _run(model: Model, optimizer: str | None) -> Fit:
 
 def from_native(
     native: Any,
-    model: Model,
+    model: Model | str,
+    data: pd.DataFrame | None = None,
     *,
     settings: str = "default",
     messages: tuple[str, ...] = (),
@@ -217,6 +218,13 @@ def from_native(
 
     lme raises where it does not converge, so a fit that it returns claims to have converged.
 
+    Parameters
+    ----------
+    native : an ``lme``
+    model : the model that it is a fit of, or its formula
+    data : the table, with a formula
+    settings, messages, seconds, call : what the object itself does not tell
+
     Raises
     ------
     EngineError : it is a fit of something else: by another method, on other rows, with other terms
@@ -225,6 +233,7 @@ def from_native(
         got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
+    model = as_model(model, data, got.reml)
     design = model.design
     check("lme fit", model, got.reml, got.y)
     nested = levels(design) or ((0,),)
@@ -237,7 +246,7 @@ def from_native(
     columns = [[name for i in terms for name in design.terms[i].names] for terms in nested]
     same = all(sorted(level.columns) == sorted(names) for level, names in zip(got.levels, columns, strict=True))
     if sorted(got.names) != sorted(design.names) or not same:
-        raise EngineError(f"the lme fit has other terms than {model.id}")
+        raise EngineError(f"the lme fit has other terms than {model.id}: it is {got.call}")
     fixed = [got.names.index(name) for name in design.names]
     if not same_numbers(got.expected, design.X @ got.fixed[fixed]):
         raise EngineError(f"the lme fit has other numbers in its fixed effects than {model.id}: another coding")

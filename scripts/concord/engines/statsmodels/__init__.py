@@ -12,8 +12,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements", "upstream"],
     submod_attrs={
-        "explanation": ["explained"],
+        "demand": ["demand"],
         "engine": ["call", "fit", "fit_by", "fit_remedy", "from_native", "imports", "optimizers", "remedies"],
+        "explanation": ["explained", "misplaced"],
         "refit": ["refitters"],
     },
 )

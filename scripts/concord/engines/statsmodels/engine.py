@@ -18,7 +18,7 @@ from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.statsmodels.formula import MixedLMForm, for_mixedlm
 from concord.engines.statsmodels.result import coding_of, loglik, random_effects
-from concord.engines.tuning import check, tuned
+from concord.engines.tuning import as_model, check, tuned
 from concord.models.coding import shift
 from concord.models.model import Model
 from concord.models.parameters import Parameters
@@ -242,7 +242,8 @@ def unfitted(
 
 def from_native(
     native: Any,
-    model: Model,
+    model: Model | str,
+    data: pd.DataFrame | None = None,
     *,
     settings: str = "default",
     messages: tuple[str, ...] = (),
@@ -257,7 +258,8 @@ def from_native(
     Parameters
     ----------
     native : a ``MixedLMResults``
-    model : the model that it is a fit of
+    model : the model that it is a fit of, or its formula
+    data : the table, with a formula; None for the one that the result itself holds
     settings, messages, seconds, call : what the result itself does not tell
 
     Raises
@@ -268,8 +270,14 @@ def from_native(
     if not hasattr(results, "cov_re"):
         raise EngineError(f"this is not a result of MixedLM: {type(native).__name__}")
     native_model = results.model
+    own = getattr(native_model.data, "frame", None)
+    model = as_model(model, own if data is None and isinstance(own, pd.DataFrame) else data, bool(results.reml))
     check("MixedLM result", model, bool(results.reml), native_model.endog)
-    coding = coding_of(native_model, model)
+    try:
+        coding = coding_of(native_model, model)
+    except EngineError as error:
+        told = concord.engines.statsmodels.misplaced(native, model)
+        raise EngineError(f"{error}: {told}" if told else str(error)) from error
     covariances, violation = coding.covariances(results)
     fixed, std_error = coding.fixed_effects(results)
     return Fit(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.arrays import Integers
 from concord.engines.engine import CannotExpress
 from concord.engines.statsmodels.patsy import Writer, rows_kept
 from concord.models.coding import same_groups
@@ -81,6 +82,18 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
         if not hidden:
             return form
         renamed |= {name: Writer(design, frame, renamed).new(f"{name}_") for name in sorted(hidden)}
+
+
+def groups_and_block(formula: Formula, design: Design, frame: pd.DataFrame) -> tuple[Integers, int | None]:
+    """Every row's group, shape (n,), and the number of the random term that is written as ``re_formula``.
+
+    Raises
+    ------
+    CannotExpress : MixedLM has no way to write the model down
+    """
+    plan = _plan(formula, design, frame, True)
+    codes = np.zeros(len(frame), dtype=int) if plan.top is None else design.terms[plan.top].codes
+    return codes, plan.block
 
 
 @dataclass(frozen=True)
@@ -336,4 +349,4 @@ def _is_factor(node: Node, frame: pd.DataFrame) -> bool:
     if isinstance(node, Name):
         dtype = frame[node.name].dtype
         return not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
-    return isinstance(node, Call) and node.function in ("factor", "as.factor")
+    return isinstance(node, Call) and node.function in ("factor", "as.factor", "C")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from concord.data.written import WRITTEN
 from concord.engines.engine import CannotExpress, party
 from concord.errors import one_line
+from concord.listing import readers
 from concord.models.model import Model
 from concord.models.syntax import literal, r_literal
 from concord.vocabulary import LANGUAGES
@@ -19,23 +22,6 @@ from concord.vocabulary import LANGUAGES
 LISTED = 12
 # A call of R that is longer is broken before its control, so that a page shows it whole.
 WIDTH = 90
-
-# How each language reads a file, by its suffix; rdata reads what R saved without running R.
-_PYTHON = {
-    ".csv": "pd.read_csv({file})",
-    ".tsv": 'pd.read_csv({file}, sep="\\t")',
-    ".parquet": "pd.read_parquet({file})",
-    ".feather": "pd.read_feather({file})",
-    ".rds": "rdata.read_rds({file})",
-}
-_R = {
-    ".csv": "read.csv({file}, check.names = FALSE, stringsAsFactors = TRUE)",
-    ".tsv": "read.delim({file}, check.names = FALSE, stringsAsFactors = TRUE)",
-    ".parquet": "as.data.frame(arrow::read_parquet({file}))",
-    ".feather": "as.data.frame(arrow::read_feather({file}))",
-    ".rds": "readRDS({file})",
-}
-_SAME = {".tab": ".tsv", ".txt": ".tsv", ".pq": ".parquet", ".arrow": ".feather"}
 
 
 @dataclass(frozen=True)
@@ -127,14 +113,17 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
-        imports = {"import pandas as pd", *before, *(["import rdata"] if _suffix(source) == ".rds" else [])}
+        read = readers.python(model, source) if source else readers.Statements([])
+        made = (line for one in model.made for line in one.imports)
+        imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
-        table, shown = _python(model, source), [f"{kept} = {fitted}", f"print({kept}.summary())"]
+        table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
         if len(fitted) > WIDTH and comma and "`" not in control:
             fitted = f"{before_control},\n  control = {control}"
-        table, shown = _r(model, source), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
+        read = readers.r(model, source) if source else readers.Statements([])
+        table, shown = _r(model, read), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
     if source is None:
         table.insert(0, f"# {name}: the table")
     return "\n".join([*before, "", *table, *written.steps, *setup, *shown])
@@ -161,12 +150,12 @@ def _nearest(model: Model, error: CannotExpress, write: Callable[[Model], str]) 
     return "\n".join([*lines, write(nearest)])
 
 
-def _python(model: Model, source: str | None) -> list[str]:
+def _python(model: Model, read: readers.Statements) -> list[str]:
     """The statements that read and prepare the table."""
     name = model.dataset.id
-    columns = ", ".join(map(literal, model.formula.variables))
-    lines = [f"{name} = {_PYTHON[_suffix(source)].format(file=literal(source))}"] if source else []
-    lines.append(f"{name} = {name}.dropna(subset=[{columns}])")
+    columns = ", ".join(map(literal, model.columns))
+    lines = [*read.read, f"{name} = {name}.dropna(subset=[{columns}])", *read.mend]
+    lines += [line for one in model.made for line in one.python(name)]
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
         column = f"{name}[{literal(factor)}]"
@@ -176,14 +165,16 @@ def _python(model: Model, source: str | None) -> list[str]:
     return lines
 
 
-def _r(model: Model, source: str | None) -> list[str]:
+def _r(model: Model, read: readers.Statements) -> list[str]:
     """The same statements in R."""
     name = model.dataset.id
-    columns = ", ".join(map(r_literal, model.formula.variables))
-    lines = [f"{name} <- {_R[_suffix(source)].format(file=r_literal(source))}"] if source else []
-    lines.append(f"{name} <- na.omit({name}[c({columns})])")
+    columns = ", ".join(map(r_literal, model.columns))
+    lines = [*read.read, f"{name} <- na.omit({name}[c({columns})])", *read.mend]
+    lines += [line for one in model.made for line in one.r(name)]
     for factor in _factors(model):
         levels = model.frame[factor].cat.categories
+        if WRITTEN in model.frame.attrs:
+            levels = [re.sub("\r\n?", "\n", level) for level in levels]  # as R reads the end of a line within a field
         column = f"{name}[[{r_literal(factor)}]]"
         of = f"c({', '.join(map(r_literal, levels))})"
         if not _stated(model, factor):
@@ -206,10 +197,3 @@ def _stated(model: Model, factor: str) -> bool:
     """Whether the levels are to be listed: they are few, or not in the order of their code points."""
     levels = list(model.frame[factor].cat.categories)
     return len(levels) <= LISTED or levels != sorted(levels)
-
-
-def _suffix(source: str | None) -> str:
-    """The suffix under which the ways to read stand."""
-    parts = [f".{part.lower()}" for part in (source or "").split(".")[1:] if part.lower() != "gz"]
-    suffix = _SAME.get(parts[-1], parts[-1]) if parts else ".csv"
-    return suffix if suffix in _PYTHON else ".csv"
