@@ -99,6 +99,44 @@ def weighted(design: Design, weights: Vector) -> Design:
 
 
 @dataclass(frozen=True, eq=False)
+class FixedTerms:
+    """The terms of the fixed effects, numbered from 1; 0 is the intercept.
+
+    Attributes
+    ----------
+    labels : of the terms, as R has them
+    of_column : for every column of X the number of its term, shape (p,)
+    variables : for every term the variables that it multiplies
+    numeric : those of them that are numbers
+    full : the columns of all terms with one column for every level of every factor, shape (n, k)
+    of_full : for every such column the number of its term, shape (k,)
+    not_first : whether it is of no factor's first level, shape (k,)
+    """
+
+    labels: tuple[str, ...]
+    of_column: Integers
+    variables: tuple[frozenset[str], ...]
+    numeric: frozenset[str]
+    full: Matrix
+    of_full: Integers
+    not_first: Mask
+
+    def above(self, term: int, same_numbers: bool = True) -> list[int]:
+        """The terms that contain a term: those with all its variables, and more of them.
+
+        Parameters
+        ----------
+        term : its number, from 1
+        same_numbers : only those that have the same numeric variables, as SAS has it: x:f contains x, and not f
+        """
+        own = self.variables[term - 1]
+        above = [k for k, variables in enumerate(self.variables, 1) if own < variables]
+        if not same_numbers:
+            return above
+        return [k for k in above if own & self.numeric == self.variables[k - 1] & self.numeric]
+
+
+@dataclass(frozen=True, eq=False)
 class NewRows:
     """Rows to predict at, in the columns of a model.
 
