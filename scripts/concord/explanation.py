@@ -27,6 +27,8 @@ WIDTH = 110
 AS_GIVEN = "as given"
 
 Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
+Named: TypeAlias = tuple[str | None, str, pd.DataFrame]
+"""A table as it was read: its file, a name that it can have in code, and the table itself."""
 
 
 class Explanation:
@@ -43,15 +45,21 @@ class Explanation:
         None where that was not tried
     """
 
-    def __init__(self, reading: Reading, language: str, data: Table | None = None) -> None:
+    def __init__(self, reading: Reading, language: str, data: Table | None = None, read: Named | None = None) -> None:
+        if language == "R":  # the formula is the author's own
+            formulas.parse(reading.formula or "")
         self._reading, self._language = reading, language
         self.formula, self.method = reading.formula, reading.method
         self.problem, self.notes, self.meant = reading.problem, reading.notes, reading.meant
         self._source: str | None = None
-        self._name, self._frame = "data", reading.frame  # with the columns that the call's own arrays have added
-        if data is not None:
-            self._source, self._name, table = table_of(data)
-            self._frame = table if reading.frame is None else reading.frame
+        self._name, self._frame = "data", reading.frame
+        self._data: Table | None = reading.frame
+        if read is not None:
+            self._source, self._name, table = read
+            # With the columns that the call's own arrays have added.
+            added = reading.frame is not None and set(reading.frame.columns) > set(table.columns)
+            self._frame = reading.frame if added else table
+            self._data = self._frame if added else data
         self._models: dict[str, Model] = {}
 
     @property
@@ -101,9 +109,9 @@ class Explanation:
         CallError : there is no table
         InputError : the formula or the table cannot be used
         """
-        if self._frame is None:
+        if self._data is None:
             raise CallError("there is no table to compare on: give it, too")
-        inquiry = Inquiry(self._frame, self.chosen, self.method, engine_timeout=engine_timeout)
+        inquiry = Inquiry(self._data, self.chosen, self.method, engine_timeout=engine_timeout)
         answers = inquiry.answers(settings)
         notes = list(inquiry.notes)
         if self._reading.native is not None and self.formula is not None:
@@ -199,12 +207,12 @@ def explain(call: object, data: Table | None = None) -> Explanation:
 
 def _explained(call: object, data: Table | None) -> Explanation | None:
     """The explanation by the package whose call it is; None where it is none."""
-    frame = None if data is None else table_of(data)[2]
+    read = None if data is None else table_of(data)
     for name in parties():
         engine = engines()[name]
-        reading = getattr(engine, "explained", lambda *_: None)(call, frame)
+        reading = getattr(engine, "explained", lambda *_: None)(call, read[2] if read else None)
         if reading is not None:
-            return Explanation(reading, engine.language, data)
+            return Explanation(reading, engine.language, data, read)
     return None
 
 

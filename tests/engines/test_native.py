@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -84,6 +85,61 @@ def test_a_mixedlm_result_of_something_else_is_refused():
     for message, native in cases.items():
         with pytest.raises(EngineError, match=message):
             from_native(native, model)
+
+
+def test_a_formula_and_its_table_stand_in_place_of_a_model(workspace, numbers):
+    """Of both packages, and by ML as well as by REML; MixedLM's result by formula has the table itself."""
+    import statsmodels.formula.api as smf
+
+    model = models.get("sitka-random_intercept", "ML")
+    frame, formula = model.frame, model.record.formula
+    result = smf.mixedlm("size ~ Time", frame, groups="tree").fit(reml=False)
+    expected = numbers(model.id, "ML", "lme4", "tuned").loglik
+    lmer = workspace("lmer(f, Sitka, REML = FALSE)")
+    for name, native, data in (("statsmodels", result, None), ("statsmodels", result, frame), ("lme4", lmer, frame)):
+        fit = ENGINES[name].from_native(native, formula, data)
+        assert (fit.model.record.formula, fit.model.method) == (formula, "ML")
+        assert fit.loglik == pytest.approx(expected, rel=0, abs=1e-6)
+    with pytest.raises(EngineError, match=r"the formula 'size ~ Time .*' needs its table, too"):
+        ENGINES["lme4"].from_native(lmer, formula)
+    arrays = by_arrays(model)
+    assert ENGINES["statsmodels"].from_native(arrays, formula, frame).loglik == pytest.approx(expected, rel=0, abs=1e-6)
+    with pytest.raises(EngineError, match="needs its table, too"):
+        ENGINES["statsmodels"].from_native(arrays, formula)
+
+
+def test_the_wrong_formula_is_told_what_has_no_place_and_the_right_one(workspace):
+    """Of MixedLM by formula, by arrays and with components; of lmer by its own formula."""
+    import statsmodels.formula.api as smf
+
+    frame = models.get("sitka-random_intercept").frame
+    right = "size ~ Time + (1 + Time | tree)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        slope = smf.mixedlm("size ~ Time", frame, groups="tree", re_formula="~Time").fit()
+        fixed = smf.mixedlm("size ~ Time * treat", frame, groups="tree").fit()
+        components = smf.mixedlm("size ~ Time", frame, groups="tree", vc_formula={"t": "0 + Time"}).fit()
+        arrays = by_arrays(models.get("sitka-random_slope"))
+    of, no_place = "it is a fit of", "no place in size ~ Time + (1 | tree); "
+    cases = [
+        (
+            slope,
+            None,
+            "size ~ Time + (1 | tree)",
+            f"its (1 + Time | tree) has {no_place}it has no (1 | tree); {of} {right}",
+        ),
+        (arrays, frame, "size ~ Time + (1 | tree)", f"its (1 + Time | tree) has {no_place}it has no (1 | tree); {of} "),
+        (components, None, "size ~ Time + (1 | tree)", f"its (0 + Time | tree) has {no_place}"),
+        (fixed, None, "size ~ Time + (1 | tree)", "its treatozone and Time:treatozone have no place in size ~ Time"),
+        (fixed, None, "size ~ Time + (1 | tree)", f"{of} size ~ Time * treat + (1 | tree)"),
+        (slope, None, "size ~ treat + Time + (1 + Time | tree)", f"it has no treatozone; {of} {right}"),
+    ]
+    for native, data, wrong, words in cases:
+        with pytest.raises(EngineError, match=re.escape(words)):
+            ENGINES["statsmodels"].from_native(native, wrong, data)
+    lmer = workspace("lmer(size ~ Time + (1 + Time | tree), Sitka)")
+    with pytest.raises(EngineError, match=re.escape(f"no random term ((Intercept) | tree): {of} {right}")):
+        ENGINES["lme4"].from_native(lmer, "size ~ Time + (1 | tree)", frame)
 
 
 def test_groups_may_be_called_otherwise(numbers):

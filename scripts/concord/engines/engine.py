@@ -93,8 +93,15 @@ class Engine(Protocol):
         """
 
     @staticmethod
-    def from_native(native: Any, model: Model, *, settings: str = "default") -> Fit:
+    def from_native(
+        native: Any, model: Model | str, data: pd.DataFrame | None = None, *, settings: str = "default"
+    ) -> Fit:
         """A `Fit` of what the package itself returned.
+
+        Parameters
+        ----------
+        model : the model that it is a fit of, or its formula
+        data : the table, with a formula
 
         Raises
         ------

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from concord.arrays import Integers, Vector
 from concord.engines.engine import EngineError
@@ -20,6 +21,7 @@ from concord.likelihood.newton import STATIONARY
 from concord.models.coding import same_groups, same_numbers
 from concord.models.design import DesignTerm
 from concord.models.model import Model
+from concord.models.of_table import model_of
 from concord.models.parameters import ZERO
 
 # Log-likelihoods closer than this are the same optimum, seen through rounding; the gradient then tells which is closer.
@@ -39,7 +41,7 @@ def check(
     ----------
     what : what the result is called in a message, such as ``lmer fit``
     model : the model that it is said to be of
-    reml, response : its method and its response, less the offset
+    reml, response : its method and its response, less the offset, as the table has it
     groups : random terms, each with the factor that the result has for it
 
     Raises
@@ -48,11 +50,26 @@ def check(
     """
     if reml != model.reml:
         raise EngineError(f"the {what} is by {'REML' if reml else 'ML'}, the model says {model.method}")
-    if not same_numbers(np.asarray(response, float), model.design.y):
+    if not same_numbers(np.asarray(response, float), model.design.as_coded.y):
         raise EngineError(f"the {what} has another response than {model.id}: other rows, or another order")
     for term, codes in groups:
         if not same_groups(codes, term.codes):
             raise EngineError(f"the {what} has other groups than {model.id} ({term.group})")
+
+
+def as_model(given: Model | str, data: pd.DataFrame | None, reml: bool) -> Model:
+    """The model that a native result is said to be of: itself, or a formula on a table.
+
+    Raises
+    ------
+    EngineError : a formula has no table
+    InputError : the formula or the table cannot be used
+    """
+    if isinstance(given, Model):
+        return given
+    if data is None:
+        raise EngineError(f"the formula {given!r} needs its table, too: from_native(result, formula, data)")
+    return model_of(data, given, "REML" if reml else "ML", None, "data")[0]
 
 
 def check_rank(model: Model, count: int) -> None:

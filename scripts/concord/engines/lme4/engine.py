@@ -14,7 +14,7 @@ from concord import r
 from concord.arrays import Integers, Matrix, Vector
 from concord.engines.engine import CannotExpress, EngineError
 from concord.engines.fit import Fit
-from concord.engines.tuning import check, check_rank, tuned
+from concord.engines.tuning import as_model, check, check_rank, tuned
 from concord.models.coding import between, same_groups, same_numbers, shift
 from concord.models.formula import expression
 from concord.models.model import Model
@@ -55,7 +55,7 @@ class Described:
     Attributes
     ----------
     reml, loglik : whether it is by REML, and its log-likelihood
-    plain : whether all weights are 1
+    weights : of the rows, 1 where none were given, shape (n,)
     y, offset : the response, offset included, and the offset, shape (n,)
     X, names : the fixed effects' columns, shape (n, p), and their names
     fixed, vcov : the fixed effects, shape (p,), and their covariance matrix, shape (p, p)
@@ -67,7 +67,7 @@ class Described:
 
     reml: bool
     loglik: float
-    plain: bool
+    weights: Vector
     y: Vector
     offset: Vector
     X: Matrix
@@ -158,7 +158,9 @@ def fit_remedy(model: Model, remedy: str) -> Fit:
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(room()["call_text"], written(model), model.dataset.id, model.reml, optimizer)
+    text = r.call(
+        room()["call_text"], written(model), model.dataset.id, model.reml, optimizer, weights=model.formula.weights
+    )
     return r.text(text)
 
 
@@ -190,7 +192,8 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
     here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(here["fit"], written(model), model.dataset.id, frame, model.reml, optimizer, among)
+        arguments = (model.dataset.id, frame, model.reml, optimizer, among, model.formula.weights)
+        ran = r.call(here["fit"], written(model), *arguments)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
@@ -199,7 +202,8 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
 
 def from_native(
     native: Any,
-    model: Model,
+    model: Model | str,
+    data: pd.DataFrame | None = None,
     *,
     settings: str = "default",
     messages: tuple[str, ...] | None = None,
@@ -211,7 +215,8 @@ def from_native(
     Parameters
     ----------
     native : an ``lmerMod``
-    model : the model that it is a fit of
+    model : the model that it is a fit of, or its formula
+    data : the table, with a formula
     settings, messages, seconds, call : what the object itself does not tell, or tells otherwise
 
     Raises
@@ -223,19 +228,18 @@ def from_native(
         got = described_by(native)
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
-    design = model.design
+    model = as_model(model, data, got.reml)
+    design = model.design.as_coded
     offset = np.zeros(len(got.y)) if design.offset is None else design.offset
-    if not got.plain or not same_numbers(got.offset, offset):
-        raise EngineError("the lmer fit has weights or an offset, which this model has not")
+    weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
+    if not same_numbers(got.weights, weights) or not same_numbers(got.offset, offset):
+        raise EngineError(f"the lmer fit has weights or an offset other than those of {model.id}")
     check("lmer fit", model, got.reml, got.y - got.offset)
-    X = got.X.reshape(len(design.y), -1)
-    check_rank(model, X.shape[1])
-    if X.shape[1] != design.X.shape[1]:
-        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {design.X.shape[1]}")
-    back = between(X, design.X)
-    if back is None:
-        raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
-    covariances, codings = _covariances(got.terms, model)
+    try:
+        back = _fixed(got, model)
+        covariances, codings = _covariances(got.terms, model)
+    except EngineError as error:
+        raise EngineError(f"{error}: it is a fit of {r.text(r.call(here['formula_text'], native))}") from error
     return Fit(
         model=model,
         engine="lme4",
@@ -254,19 +258,31 @@ def from_native(
     )
 
 
+def _fixed(got: Described, model: Model) -> Matrix:
+    """The way back from lmer's fixed effects to the model's, shape (p, p)."""
+    X = got.X.reshape(len(model.design.y), -1)
+    check_rank(model, X.shape[1])
+    if X.shape[1] != model.design.X.shape[1]:
+        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {model.design.X.shape[1]}")
+    back = between(X, model.design.X)
+    if back is None:
+        raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
+    return back
+
+
 def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], list[Coding]]:
     """The covariance matrices in the order of the model's terms, and how lmer has each term's columns.
 
     lmer sorts terms by their number of levels.
     """
-    left = list(terms)
+    left, coded = list(terms), model.design.as_coded.terms
     covariances, codings = [], []
-    known = {term.structure for term in model.design.terms}
+    known = {term.structure for term in coded}
     for part in terms:
         if part.structure not in known:
             shown = f"({', '.join(part.columns)} | {part.group})"
             raise EngineError(f"the lmer fit's {shown} has the covariance structure {part.structure or 'us'}")
-    for term in model.design.terms:
+    for term in coded:
         wanted = f"({', '.join(term.names)} | {term.group})"
         same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
         same = [part for part in same if part.structure == term.structure]
@@ -332,7 +348,7 @@ def codings(native: Any, model: Model) -> tuple[Matrix, list[Coding]]:
     EngineError : it is a fit of something else
     """
     got = described_by(native)
-    back = between(got.X.reshape(len(model.design.y), -1), model.design.X)
+    back = between(got.X.reshape(len(model.design.y), -1), model.design.as_coded.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")
     return back, _covariances(got.terms, model)[1]

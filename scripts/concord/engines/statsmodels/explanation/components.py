@@ -126,6 +126,8 @@ def _coded(draft: Draft, name: str, described: Terms, term: Term) -> list[Term]:
     for factor in described.every:
         if factor.column is None or factor.categorical or is_category(draft, factor):
             continue
+        if factor in terms(draft.call.formula).every:
+            continue  # a fixed slope says that it is meant as a number
         few = _few_codes(draft, factor.column)
         told = f"vc_formula {name!r}: {factor.code} "
         if few:

@@ -1,0 +1,206 @@
+"""A call explained to a person: what is said and shown, the way back from lmer, the comparison, and the command."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+import concord
+from concord.commands.cli import main
+from concord.data import datasets
+from concord.engines.calls import CallError
+from concord.errors import InputError
+from concord.likelihood.likelihood import Likelihood
+
+CALL = 'smf.mixedlm("strength ~ 1", df, groups="batch", vc_formula={"cask": "0 + C(cask)"}).fit(reml=False)'
+
+
+@pytest.fixture(scope="module")
+def pastes():
+    return datasets.load("pastes").frame
+
+
+def test_a_call_is_said_in_the_words_of_both_packages(pastes):
+    """The formula, how the call comes to it, that its columns are the formula's, R's code; then what was meant."""
+    explained = concord.from_mixedlm(CALL, pastes)
+    assert (explained.formula, explained.method) == ("strength ~ 1 + (1 | batch:cask)", "ML")
+    assert explained.checked is True and explained.chosen == explained.formula
+    said = repr(explained)
+    for words in (
+        "This call of MixedLM fits, in lme4's notation, by ML:",
+        "re_formula is left out beside vc_formula: MixedLM then has no random intercept of batch",
+        "are those of the formula, number by number",
+        "lmer(strength ~ 1 + (1 | batch:cask), data = data, REML = FALSE)",
+        "Probably meant:",
+        "strength ~ 1 + (1 | batch) + (1 | cask)",
+        "strength ~ 1 + (1 | batch) + (1 | batch:cask)",
+        'groups=data["batch"], re_formula="1"',
+    ):
+        assert words in re.sub(r"\n +", " ", said), words
+    shown = explained._repr_mimebundle_()
+    assert shown["text/plain"] == said and "<pre><code>strength ~ 1" in shown["text/html"]
+    assert "library(lme4)" in explained.listings.r
+
+
+def test_what_is_shown_is_text_and_no_markup():
+    named = concord.from_mixedlm('smf.mixedlm("y ~ Q(\'<b>\')", df, groups="<i>g")')
+    assert "<b>" not in named._repr_mimebundle_()["text/html"].replace("<b>`", "")
+    assert named.formula == "y ~ `<b>` + (1 | `<i>g`)"
+
+
+def test_a_result_that_was_given_is_judged_with_the_others():
+    """Beside the fits by the engines, against the optimum of its formula; without another table."""
+    import statsmodels.formula.api as smf
+
+    frame = datasets.load("sleepstudy").frame
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = smf.mixedlm("Reaction ~ Days", frame, groups="Subject", re_formula="~Days").fit(method="powell")
+    explained = concord.from_mixedlm(result)
+    assert explained.formula == "Reaction ~ Days + (1 + Days | Subject)" and explained.checked
+    comparison = explained.compare()
+    given = next(i for i, label in enumerate(comparison.labels) if "as given" in label)
+    model = comparison.model
+    top = Likelihood(model.design, True).optimum().loglik
+    assert comparison.judgements[given].gap == pytest.approx(top - result.llf, rel=0, abs=1e-6)
+    assert {"lme4 default", "statsmodels default"} <= set(comparison.labels)
+
+
+LMER = {
+    "lmer(y ~ x + (1|g), data = d, REML = FALSE)": ("y ~ x + (1 | g)", "ML", 'groups=data["g"]).fit(reml=False)'),
+    "m <- lme4::lmer(y ~ x + (1 + x | g), d)": ("y ~ x + (1 + x | g)", "REML", 're_formula="~1 + x").fit(reml=True)'),
+    "library(lme4)\nf <- y ~ x + (x || g)\nfit <- lmer(f, data = d, REML = F, control = lmerControl())": (
+        "y ~ x + (x || g)",
+        "ML",
+        "np.eye(model.k_re)",
+    ),
+    "lmer(y ~ x + (1 | g), d, offset = o)": ("y ~ x + (1 | g) + offset(o)", "REML", '"I(y - o) ~ x"'),
+    "lmer('y ~ x + (1 | a/b)', d)": ("y ~ x + (1 | a/b)", "REML", 'groups=data["a"], re_formula="1"'),
+}
+
+
+@pytest.mark.parametrize("code", LMER)
+def test_a_call_of_lmer_gives_the_call_of_mixedlm(code):
+    formula, method, call = LMER[code]
+    explained = concord.explain(code)
+    assert (explained.formula, explained.method) == (formula, method)
+    assert call in repr(explained) and "In Python:" in repr(explained)
+
+
+def test_what_mixedlm_cannot_express_has_the_nearest_formula_its_code_and_what_it_loses():
+    """In an explanation, in a translation, and of a structure; the code of the nearest runs."""
+    code = "lmer(y ~ x + (x | g) + (1 + x | h), data = d)"
+    said = repr(concord.explain(code))
+    nearest = "y ~ x + (1 | g) + (0 + x | g) + (1 | h) + (0 + x | h)"
+    lost = "# lost by that: the correlations of the effects in (x | g) and (1 + x | h), which are independent there"
+    assert nearest in said and lost in said and 'vc_formula={"g": "0 + C(g)"' in said
+    listing = concord.translate("y ~ x + (x | g) + (1 + x | h)")
+    assert lost in listing.python and listing.python.rstrip().endswith("print(fit.summary())")
+    structured = repr(concord.explain("lmer(y ~ x + ar1(0 + x + z | g), d)"))
+    assert "lost by that: the structure of ar1(0 + x + z | g)" in structured and 're_formula="~0 + x + z"' in structured
+
+
+def test_the_code_of_the_nearest_fits_the_nearest():
+    """Its log-likelihood is one of the nearest formula's, and not above that formula's optimum."""
+    import statsmodels.formula.api as smf
+
+    frame = datasets.load("penicillin").frame.assign(x=lambda table: np.arange(len(table)) % 5 + 0.5)
+    explained = concord.explain("lmer(diameter ~ x + (x | plate) + (1 | sample), d, REML = FALSE)", frame)
+    code = concord.translate(explained.formula, frame, "ML").python
+    *_, fit = (line for line in code.splitlines() if line.startswith("fit = "))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = eval(fit.removeprefix("fit = "), {"smf": smf, "np": np, "data": frame})
+    nearest = explained.model("diameter ~ x + (1 | plate) + (0 + x | plate) + (1 | sample)")
+    fitted = concord.engines.statsmodels.from_native(result, nearest)
+    likelihood = Likelihood(nearest.design, False)
+    assert likelihood.loglik(fitted.parameters) == pytest.approx(result.llf, rel=0, abs=1e-6)
+
+
+REFUSED = {
+    "y ~ x + (1 | g)": "no call of MixedLM or lmer in 'y ~ x + (1 | g)': concord translate takes a formula alone",
+    "glmer(y ~ x + (1 | g), d, family = binomial)": "glmer is none of the calls that are explained here",
+    "lmer(y ~ x + (1 | g), d, subset = x > 0)": "subset the table first",
+    "lmer(y ~ x + (1 | g), d, REML = maybe)": "REML is maybe: expected TRUE or FALSE",
+    "lmer(y ~ x + (1 | g)": "the code does not parse as R",
+    "lmer(y ~ x + (1 | g), d, nonsense = 1)": "lmer does not take these arguments",
+    "lmer(y ~ system('true') + (1 | g), d)": "system may not stand in a formula",
+    "lmer(data = d)": "the call has no formula",
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_cannot_be_explained_is_one_line(code, capsys):
+    assert main(["explain", code]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and REFUSED[code] in err
+
+
+def test_code_of_r_is_not_run(tmp_path):
+    marker = tmp_path / "ran"
+    for code in (
+        f"file.create('{marker}'); lmer(y ~ x + (1 | g), d)",
+        f"lmer(y ~ x + (1 | g), file.create('{marker}'))",
+        f"lmer(formula = {{file.create('{marker}'); y ~ x + (1 | g)}})",
+        f"lmer(y ~ file.create('{marker}') + (1 | g), d)",
+    ):
+        with suppress(InputError):
+            repr(concord.explain(code))
+        assert not marker.exists()
+
+
+def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes):
+    """A call with its table, options in its place, a file, the standard input, and no comparison on demand."""
+    pastes.to_csv(tmp_path / "pastes.csv", index=False)
+    table = str(tmp_path / "pastes.csv")
+    options = ["--formula", "strength ~ 1", "--groups", "batch", "--vc-formula", "cask=0 + C(cask)", "--method", "ML"]
+    assert main(["explain", *options, table]) == 0
+    said = capsys.readouterr().out
+    assert "strength ~ 1 + (1 | batch:cask)\n" in said and "pastes-model, ML, default settings: agree" in said
+    (tmp_path / "call.py").write_text(f"import statsmodels.formula.api as smf\nfit = {CALL}\n", encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO(CALL))
+    alone = []
+    for given in (CALL, str(tmp_path / "call.py"), "-"):
+        assert main(["explain", given, table, "--no-compare"]) == 0
+        alone.append(capsys.readouterr().out)
+    assert len(set(alone)) == 1 and alone[0].strip() == said.partition("\n\npastes-model")[0].strip()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "expected a call"),
+        (["--groups", "g"], "together with --formula"),
+        (["--formula", "y ~ x"], "--groups is missing"),
+        (["--formula", "y ~ x", "--groups", "g", "a.csv", "b.csv"], "expected a table"),
+        (["nothing.py"], "nothing.py cannot be read"),
+        ([CALL, "nothing.csv"], "nothing.csv"),
+    ],
+)
+def test_the_command_refuses_in_one_line(given, words, capsys):
+    assert main(["explain", *given]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and words in err
+
+
+def test_python_gives_what_the_options_give(pastes):
+    """Arguments as statsmodels has them, a pattern of free, several columns, and arrays."""
+    by_name = concord.from_mixedlm(
+        "strength ~ 1", pastes, groups="batch", vc_formula={"cask": "0 + C(cask)"}, reml=False
+    )
+    assert repr(by_name) == repr(concord.explain(CALL, pastes))
+    several = concord.from_mixedlm("strength ~ 1", pastes, groups=["batch", "cask"])
+    assert several.formula is None and several.chosen == "strength ~ 1 + (1 | batch) + (1 | cask)"
+    assert "MixedLM takes one grouping column, and stops at 2" in several.problem
+    ones = np.ones((len(pastes), 1))
+    arrays = concord.from_mixedlm(pastes["strength"], ones, groups=pastes["batch"], exog_re=ones)
+    assert arrays.formula == "strength ~ 1 + (1 | batch)" and arrays.checked
+    with pytest.raises(CallError, match="no call of MixedLM or lmer in int"):
+        concord.from_mixedlm(3)
+    with pytest.raises(CallError, match="there is no table to compare on"):
+        concord.from_mixedlm(CALL).compare()
