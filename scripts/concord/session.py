@@ -67,6 +67,8 @@ class Inquiry(tables.Shown):
     search_seconds : that the independent likelihood may search for a better optimum than those where the engines
         stopped; the first verdict waits for it no longer than `PATIENCE` once the engines are done
     asked : the names of the engines that are asked; None for all
+    weights : the column of the rows' weights, by which the variances of their residuals are divided, as lmer's
+        ``weights``; None where all weigh the same
 
     Attributes
     ----------
@@ -89,6 +91,7 @@ class Inquiry(tables.Shown):
         method: str = "REML",
         *,
         engine_timeout: float | None = None,
+        weights: str | None = None,
         search_seconds: float = SEARCH,
         asked: Sequence[str] | None = None,
     ) -> None:
@@ -103,7 +106,7 @@ class Inquiry(tables.Shown):
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = table_of(data)
         self.rows = len(table)
-        self.model, self.notes = model_of(table, formula, method, self.source, self.name)
+        self.model, self.notes = model_of(table, formula, method, self.source, self.name, weights)
         self._table = table_digest(self.model.frame)
         self.notes += tuple(slow(self.model, self._asked, engine_timeout))
 
@@ -389,6 +392,7 @@ def compare_formula(
     settings: str = "default",
     *,
     engine_timeout: float | None = None,
+    weights: str | None = None,
 ) -> Comparison:
     """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
 
@@ -397,11 +401,15 @@ def compare_formula(
     settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
     """
     _check_settings(settings)
-    return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
+    return Inquiry(data, formula, method, engine_timeout=engine_timeout, weights=weights).compare(settings)
 
 
 def translate(
-    formula: str, data: str | os.PathLike[str] | pd.DataFrame | None = None, method: str = "REML"
+    formula: str,
+    data: str | os.PathLike[str] | pd.DataFrame | None = None,
+    method: str = "REML",
+    *,
+    weights: str | None = None,
 ) -> listings.Listings:
     """One lme4 formula as code in both languages, ready to paste; nothing is fitted.
 
@@ -409,6 +417,7 @@ def translate(
     ----------
     data : as for `Inquiry`; None where there is none at hand: then a file ``data.csv`` stands for it, in which groups
         are names and all else is numbers
+    weights : the column of the rows' weights, as for `Inquiry`
 
     Raises
     ------
@@ -416,10 +425,10 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formula))
-        return listings.Listings(model_of(data, formula, method, "data.csv", "data")[0], "data.csv")
+        data = stand_in.table(formulas.parse(formulas.read(formula).sources, weights))
+        return listings.Listings(model_of(data, formula, method, "data.csv", "data", weights)[0], "data.csv")
     source, name, table = table_of(data)
-    return listings.Listings(model_of(table, formula, method, source, name)[0], source)
+    return listings.Listings(model_of(table, formula, method, source, name, weights)[0], source)
 
 
 def _check(formula: str, method: str) -> None:

@@ -97,7 +97,7 @@ class _Told:
     @cached_property
     def columns(self) -> dict[str, WrittenColumn]:
         """The formula's columns, as they are used: numerals as names or as numbers."""
-        return {name: self._used(name, self.written.columns[name]) for name in self.model.formula.variables}
+        return {name: self._used(name, self.written.columns[name]) for name in self.model.columns}
 
     def _used(self, name: str, column: WrittenColumn) -> WrittenColumn:
         values = self.model.frame[name]
@@ -119,7 +119,10 @@ class _Told:
         return [
             f"# {quoted_numbers(name, frame[name])}"
             for name, column in self.columns.items()
-            if column.quoted and column.kind == NUMBER and "predictor" in uses[name] and name not in factors
+            if column.quoted
+            and column.kind == NUMBER
+            and "predictor" in uses.get(name, {"predictor"})
+            and name not in factors
         ]
 
     @cached_property
