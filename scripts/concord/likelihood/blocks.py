@@ -224,10 +224,12 @@ def _merge(counts: Sequence[int], sizes: Sequence[int], members: Sequence[tuple[
     unique, member = np.unique(R.reshape(len(R), -1), axis=0, return_inverse=True)
     # All blocks with one R side by side are one matrix; its product with itself is the sum of the outer products.
     member = member.ravel()
-    products = np.empty((len(unique), size * width, size * width))
-    for k, blocks in enumerate(np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])):
-        flat = inner[blocks].reshape(len(blocks), -1)
-        products[k] = flat.T @ flat
+    order, flat = np.argsort(member, kind="stable"), inner.reshape(len(R), -1)
+    if len(unique) == len(R):
+        products = flat[order, :, None] * flat[order, None, :]
+    else:
+        shared = np.split(flat[order], np.cumsum(np.bincount(member))[:-1])
+        products = np.stack([part.T @ part for part in shared])
     products = products.reshape(-1, size, width, size, width).transpose(0, 1, 3, 2, 4)
     rows, columns, index = _places(counts, sizes)
     basis = np.zeros((sum(q * (q + 1) // 2 for q in sizes), size, size))
