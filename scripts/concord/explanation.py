@@ -90,10 +90,11 @@ class Explanation:
         ------
         InputError : the formula or the table cannot be used
         """
+        weights = self._reading.weights
         if formula not in self._models:
-            frame = stand_in.table(formulas.parse(formula)) if self._frame is None else self._frame
+            frame = stand_in.table(formulas.parse(formula, weights)) if self._frame is None else self._frame
             source = "data.csv" if self._frame is None else self._source
-            self._models[formula] = model_of(frame, formula, self.method, source, self._name)[0]
+            self._models[formula] = model_of(frame, formula, self.method, source, self._name, weights)[0]
         return self._models[formula]
 
     @property
@@ -111,7 +112,8 @@ class Explanation:
         """
         if self._data is None:
             raise CallError("there is no table to compare on: give it, too")
-        inquiry = Inquiry(self._data, self.chosen, self.method, engine_timeout=engine_timeout)
+        weights = self._reading.weights
+        inquiry = Inquiry(self._data, self.chosen, self.method, engine_timeout=engine_timeout, weights=weights)
         answers = inquiry.answers(settings)
         notes = list(inquiry.notes)
         if self._reading.native is not None and self.formula is not None:

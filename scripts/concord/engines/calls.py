@@ -37,6 +37,7 @@ class Reading:
     meant : what the author may have had in mind, the likeliest first; without a formula the nearest ones
     frame : the table, where the call's own objects hold one
     native : the package's own result, where there is one
+    weights : the column of the rows' weights; None where the call has none
     holds : whether the call's own columns and groups are those of a model, by their numbers; None where not tried
     """
 
@@ -48,6 +49,7 @@ class Reading:
     meant: tuple[Meant, ...] = ()
     frame: pd.DataFrame | None = None
     native: object = None
+    weights: str | None = None
     holds: Callable[[Model], bool | None] = field(default=lambda _: None, repr=False)
 
 

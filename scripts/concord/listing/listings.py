@@ -118,6 +118,8 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
+        if model.formula.weights is not None:  # the roots that MixedLM's rows were multiplied by
+            shown.append(f"print({kept}.llf + np.log(roots).sum())  # the log-likelihood of the rows as they are")
     else:
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
         if len(fitted) > WIDTH and comma and "`" not in control:

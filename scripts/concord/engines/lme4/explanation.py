@@ -16,6 +16,7 @@ _R = Path(__file__).with_name("written_call.R")
 LONGEST = 20_000
 # What has no part in which model it is.
 _SEARCH = ("control", "start", "verbose")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 _CALLED = re.compile(r"(?<![\w.])lmer\s*\(")
 _OTHERS = re.compile(r"(?<![\w.])(glmer|nlmer|glmmTMB|lme|gls|glmer\.nb)\s*\(")
 
@@ -72,8 +73,12 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
     if "offset" in arguments:
         formula = f"{formula} + offset({arguments['offset']})"
         notes.append(f"offset = {arguments['offset']} is part of the model, as offset() in the formula is")
-    if "weights" in arguments:
-        lost.append(f"weights = {arguments['weights']}: MixedLM takes none, and the formula here is without them")
+    weights = arguments.get("weights")
+    if weights is not None and _NAME.fullmatch(weights):
+        notes.append(f'weights = {weights} is named beside the formula: weights="{weights}", or --weights {weights}')
+    elif weights is not None:
+        lost.append(f"weights = {weights} is no column, and the formula here is without them: make it a column")
+        weights = None
     if "contrasts" in arguments:
         notes.append("contrasts are another coding: the same model, with other fixed effects")
     search = [name for name in _SEARCH if name in arguments]
@@ -84,4 +89,5 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
         formula=formula,
         method="REML" if written.reml in ("TRUE", "T") else "ML",
         notes=(*notes, *lost),
+        weights=weights,
     )
