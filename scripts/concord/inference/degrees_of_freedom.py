@@ -359,6 +359,7 @@ def inner_outer(design: Design) -> Vector:
     ------
     DegreesError : the grouping factors are not nested, each in the last
     """
+    design = design.as_coded
     nested = levels(design)
     if nested is None:
         raise DegreesError("inner and outer levels are of nested grouping factors, and these are crossed")

@@ -70,10 +70,13 @@ class Columns:
     ----------
     source : ``decimals`` where every number of the formula's variables is a printed decimal or a whole number;
         ``doubles`` where the table has doubles of which no decimals are known, such as one from another program
+    weights : of the design's rows; None where all weigh the same
     """
 
+    multiplied: tuple[Number, ...] = ()
+
     def __init__(self, formula: Formula, frame: pd.DataFrame, design: Design) -> None:
-        self._formula, self._frame, self._design = formula, frame, design
+        self._formula, self._frame, self._design = formula, frame, design.as_coded
         held = frozenset(frame.attrs.get(DECIMALS, ()))
         self._decimal = {name: name in held or _is_whole(frame[name]) for name in formula.variables}
         written = printed([repr(float(constant)) for constant in _constants(self._formula.tree)])
@@ -81,6 +84,9 @@ class Columns:
         self._precision = -1
         self._made: list[_Made] = []
         self._variables: dict[str, ExactColumn] = {}
+        self.weights: list[Number] | None = None
+        if formula.weights is not None and design.weights is not None:
+            self.weights = self._held(self._numbers(formula.weights), design.weights, formula.weights)
 
     def response(self) -> list[Number]:
         """The response less its offsets, a number a row of the design."""
@@ -245,12 +251,15 @@ class Columns:
 
 
 class Doubles:
-    """The columns of a design as the doubles that they are, taken exactly."""
+    """The columns of a design as the doubles that they are, taken exactly; of rows that were multiplied, `multiplied`
+    are the weights.
+    """
 
-    source = "doubles"
+    source, weights = "doubles", None
 
     def __init__(self, design: Design) -> None:
         self._design = design
+        self.multiplied = [] if design.weights is None else [_exactly(weight) for weight in design.weights]
 
     def response(self) -> list[Number]:
         """The response, a number a row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class DesignTerm:
 class Design:
     """A model in numbers: y = X b + sum of Z_t u_t + e, for rows without missing values.
 
+    The residuals e have one variance. Where rows have weights, that of row i is sigma^2 / w_i in the table: then y and
+    the rows of X and of every Z_t are multiplied by the square roots of the weights (`weighted`).
+
     Attributes
     ----------
     y : response, less the offset where the formula has one, shape (n,)
@@ -45,6 +48,8 @@ class Design:
     rows : which rows of the table were used, counted from 0, shape (n,)
     offset : the sum of the formula's offsets, shape (n,); None where it has none
     factors : for every factor and every column of strings its levels in these rows, in R's order
+    weights : of the rows, above 0, shape (n,); None where all weigh the same
+    unweighted : the same design before its rows were multiplied; None where they were not
     """
 
     y: Vector
@@ -54,6 +59,43 @@ class Design:
     rows: Integers
     offset: Vector | None = None
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: Vector | None = None
+    unweighted: Design | None = None
+
+    @property
+    def as_coded(self) -> Design:
+        """The design in the table's own units, row by row: what is shown, and not what is solved."""
+        return self.unweighted or self
+
+    @property
+    def log_weights(self) -> float:
+        """The sum of the weights' logarithms: by so much -2 log-likelihood is less than that of the multiplied rows."""
+        return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    def of_one_variance(self, matrix: Matrix) -> Matrix:
+        """Columns of the table's rows as columns of the multiplied ones, shape (n, k)."""
+        return matrix if self.weights is None else matrix * np.sqrt(self.weights)[:, None]
+
+    def to_rows(self, values: Vector) -> Vector:
+        """Values of the multiplied rows in the response's own unit, shape (n,)."""
+        return values if self.weights is None else values / np.sqrt(self.weights)
+
+
+def weighted(design: Design, weights: Vector) -> Design:
+    """A design whose residuals have the variances sigma^2 / w_i as one whose residuals have one variance.
+
+    With W the diagonal matrix of the weights, W^(1/2) (y - X b - Z u) has the covariance matrix sigma^2 I, and the
+    density of y is that of W^(1/2) y times |W|^(1/2).
+
+    Parameters
+    ----------
+    weights : above 0, shape (n,)
+    """
+    roots = np.sqrt(weights)
+    terms = tuple(replace(term, matrix=term.matrix * roots[:, None]) for term in design.terms)
+    return replace(
+        design, y=design.y * roots, X=design.X * roots[:, None], terms=terms, weights=weights, unweighted=design
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +163,7 @@ class NewRows:
 
 def own_rows(design: Design) -> NewRows:
     """The design's own rows, to predict at."""
+    design = design.as_coded
     offset = np.zeros(len(design.y)) if design.offset is None else design.offset
     terms = design.terms
     return NewRows(design.X, tuple(term.matrix for term in terms), tuple(term.codes for term in terms), offset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,15 +53,22 @@ class _Parts:
 
 
 @cache
-def parse(text: str) -> Formula:
+def parse(text: str, weights: str | None = None) -> Formula:
     """Take an lme4 formula apart. What has another name in Python is read as lme4 has it, see `read`.
+
+    Parameters
+    ----------
+    weights : the column of the rows' weights, which is one of the formula's variables too
 
     Raises
     ------
     FormulaError : it does not parse, has no random term, or calls something that a formula may not
     RError : R or lme4 is missing
     """
-    return _named(text, lambda: _parse(text))
+    parsed = _named(text, lambda: _parse(text))
+    if weights is None:
+        return parsed
+    return replace(parsed, weights=weights, variables=tuple(dict.fromkeys([*parsed.variables, weights])))
 
 
 def read(text: str, table: pd.DataFrame | None = None) -> Reading:
@@ -164,7 +171,8 @@ def _check_parsed(parsed: _Found) -> None:
         )
     if "weights" in parsed.functions:
         raise FormulaError(
-            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
+            "weights may not stand in a formula: lmer takes prior weights in an argument of its own; name their column "
+            'beside the formula, as weights="w" or --weights w'
         )
     if "interaction" in parsed.functions:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from concord.data import datasets
@@ -13,7 +14,7 @@ from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.models import matrices, nesting
 from concord.models.computed import Computed
-from concord.models.design import Design
+from concord.models.design import Design, weighted
 from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
 
@@ -54,7 +55,7 @@ class Model:
     @cached_property
     def formula(self) -> Formula:
         """The formula in its parts."""
-        return formulas.parse(self.record.formula)
+        return formulas.parse(self.record.formula, self.record.weights)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,7 +71,13 @@ class Model:
     @cached_property
     def design(self) -> Design:
         """The model in numbers, coded as R codes it."""
-        return matrices.design(self.formula, self.frame)
+        coded, name = matrices.design(self.formula, self.frame), self.record.weights
+        if name is None:
+            return coded
+        weights = self.frame[name].to_numpy(float)[coded.rows]
+        if not (np.isfinite(weights) & (weights > 0)).all():
+            raise ModelError(f"{self.id}: the weights {name!r} are not all above 0 and finite")
+        return weighted(coded, weights)
 
     @property
     def size(self) -> int:

@@ -11,10 +11,11 @@ from concord.data import datasets
 from concord.models import computed, preparation
 from concord.models import formula as formulas
 from concord.models.model import Model
+from concord.models.syntax import FormulaError
 
 
 def model_of(
-    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
+    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str, weights: str | None = None
 ) -> tuple[Model, tuple[str, ...]]:
     """A formula on the rows of a table that all engines get, and what was done to the table, a sentence each.
 
@@ -24,6 +25,7 @@ def model_of(
     method : ``REML`` or ``ML``
     source : the file's name; None for a table in memory
     name : what the table is called in code
+    weights : the column of the rows' weights; None where all weigh the same
 
     Raises
     ------
@@ -31,10 +33,11 @@ def model_of(
     PreparationError : the table cannot be used for this formula
     """
     reading = formulas.read(formula, table)
-    parsed = formulas.parse(reading.text)
-    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources))
+    parsed = formulas.parse(reading.text, _checked(weights))
+    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources, weights))
     prepared = replace(prepared, frame=computed.added(prepared.frame, reading.made, reading.orders))
-    record = datasets.ModelRecord(formula=reading.text, title=f"{formula} on {source or 'a table'}")
+    title = f"{formula} on {source or 'a table'}"
+    record = datasets.ModelRecord(formula=reading.text, title=title, weights=weights)
     dataset = datasets.of_table(
         name,
         prepared.frame,
@@ -44,8 +47,16 @@ def model_of(
         sha256=_checksum(prepared.frame),
     )
     model = Model(dataset, "model", record, method, reading.made)
-    preparation.check(model.design, parsed, prepared)
+    preparation.check(model.design.as_coded, parsed, prepared)
     return model, reading.notes + prepared.notes
+
+
+def _checked(weights: str | None) -> str | None:
+    if weights is None or isinstance(weights, str) and weights:
+        return weights
+    raise FormulaError(
+        f"weights is the name of a column, such as 'w', not {type(weights).__name__}: make them a column of the table"
+    )
 
 
 def _checksum(frame: pd.DataFrame) -> str:

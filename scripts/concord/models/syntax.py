@@ -134,6 +134,7 @@ class Formula:
     functions : what it combines them with
     tree : the same parts as trees, which other notations are written from
     diagonal : variables that must be numbers, for `syntax.diagonal`
+    weights : the column of the rows' weights, which is named beside the formula; None where all weigh the same
     """
 
     text: str
@@ -144,6 +145,7 @@ class Formula:
     functions: frozenset[str]
     tree: Tree = field(repr=False, compare=False, hash=False)
     diagonal: tuple[str, ...] = ()
+    weights: str | None = None
 
     @property
     def structured(self) -> str:
@@ -157,14 +159,11 @@ class Formula:
 
     @property
     def uses(self) -> dict[str, set[str]]:
-        """What each variable is used for: ``response``, ``predictor``, ``group``."""
+        """What each variable is used for: ``response``, ``predictor``, ``group``, ``weight``."""
         tree = self.tree
-        parts = [
-            ("response", tree.response),
-            ("predictor", tree.fixed),
-            *(("predictor", offset) for offset in tree.offsets),
-        ]
+        parts = [("response", tree.response), *(("predictor", part) for part in (tree.fixed, *tree.offsets))]
         parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
+        parts += [("weight", Name(self.weights))] if self.weights else []
         uses: dict[str, set[str]] = {name: set() for name in self.variables}
         for use, part in parts:
             for name in variables(part):
