@@ -79,10 +79,13 @@ def _as_fitted(model: Model, table: pd.DataFrame, terms: Sequence[int]) -> pd.Da
         if name not in made:
             if not terms and name not in formula.of_fixed:
                 made[name] = [frame[name].iloc[model.design.rows[0]]] * len(made)
-        elif not pd.api.types.is_numeric_dtype(frame[name]) and pd.api.types.is_numeric_dtype(made[name]):
-            if not pd.api.types.is_bool_dtype(made[name]):
-                made[name] = [None if pd.isna(value) else f"{value:.15g}" for value in made[name]]
+        elif not pd.api.types.is_numeric_dtype(frame[name]) and _numbers(made[name]):
+            made[name] = [None if pd.isna(value) else f"{value:.15g}" for value in made[name]]
     return made
+
+
+def _numbers(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _said(model: Model, rows: NewRows, terms: Sequence[int]) -> list[str]:
