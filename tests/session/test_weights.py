@@ -178,3 +178,11 @@ def test_a_model_of_the_catalogue_may_have_weights_too(make_model):
     frame = TABLE.assign(g=pd.Categorical(TABLE["g"]), w=TABLE["w"] - 1)
     with pytest.raises(ValueError, match="the weights 'w' are not all above 0"):
         _ = make_model(frame, SLOPE, weights="w").design
+
+
+def test_new_rows_need_no_weights(comparison):
+    """A prediction is of the response's mean."""
+    new = pd.DataFrame({"x": [1.0, 2.5], "g": ["g0", "g11"]})
+    predicted = comparison.predict(new)
+    np.testing.assert_array_equal(predicted, comparison.predict(new.assign(w=9.0)))
+    assert predicted["difference"].max() < 1e-4
