@@ -22,6 +22,7 @@ import concord.account
 import concord.bootstrap
 import concord.plots
 import concord.reference
+from concord import versions
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
@@ -35,17 +36,19 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.choice import chosen, slow
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
-from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.engines.kept import Kept, Known
+from concord.engines.remote import Asked, fingerprint, stop_trials, table_digest, worker
 from concord.likelihood.wide_search import Leave
 from concord.listing import listings
 from concord.models import formula as formulas
 from concord.models import stand_in, syntax
+from concord.models.factors import factors
 from concord.models.model import Model, ModelError
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.reference.record import told
-from concord.vocabulary import AGREE, METHODS, SETTINGS
+from concord.vocabulary import AGREE, KEPT_IN, METHODS, SETTINGS
 
 # Seconds that the search for a better optimum may take in all, and that the first verdict waits for it in any case.
 SEARCH, PATIENCE = 120.0, 10.0
@@ -99,6 +102,8 @@ class Inquiry(tables.Shown):
         self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
         self._asked = chosen(asked)
         self._searched = 0.0
+        folder = os.environ.get(KEPT_IN)
+        self._kept = Kept(Path(folder) if folder else None, versions.collect)
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
@@ -187,11 +192,11 @@ class Inquiry(tables.Shown):
         _check_settings(settings)
         first = self._first
         waiting = [name for name in self._asked if name not in first]
-        asked: dict[str, Asked] = {}
+        asked: dict[str, Asked | Known] = {}
         by_engine: dict[str, Answer] = {}
 
         def ask(engine: str) -> None:
-            asked[engine] = Asked(self.model, engine, settings, self._table)
+            asked[engine] = self._question(engine, settings)
 
         try:
             for name in first:
@@ -201,6 +206,7 @@ class Inquiry(tables.Shown):
             # As one is done another one begins; of the parties R's is mostly the first.
             for name in [*reversed(first), *waiting]:
                 by_engine[name] = asked[name].answer(self.engine_timeout)
+                self._kept.keep(by_engine[name], self._fingerprint(name, settings), self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
             return tuple(by_engine.get(name) or self._left_out(name, settings) for name in engines())
@@ -208,6 +214,16 @@ class Inquiry(tables.Shown):
             for question in asked.values():
                 question.abandon()
             raise
+
+    def _question(self, engine: str, settings: str) -> Asked | Known:
+        def anew() -> Answer:
+            return Asked(self.model, engine, settings, self._table).answer(self.engine_timeout)
+
+        known = self._kept.answer(self.model, self._fingerprint(engine, settings), self.engine_timeout, anew)
+        return Asked(self.model, engine, settings, self._table) if known is None else Known(known)
+
+    def _fingerprint(self, engine: str, settings: str) -> str:
+        return fingerprint(self.model, engine, settings, self._table)
 
     def _left_out(self, engine: str, settings: str) -> Absence:
         return Absence(self.model, engine, settings, "left out", "it was not to be asked")
@@ -354,6 +370,12 @@ class Inquiry(tables.Shown):
             )
         return pd.DataFrame(rows)
 
+    @property
+    def factors(self) -> pd.DataFrame:
+        """The factors among the predictors: how each is coded, its baseline, and its levels in their order."""
+        rows = [(one.name, one.coding, one.baseline, ", ".join(one.levels)) for one in factors(self.model)]
+        return pd.DataFrame(rows, columns=["factor", "coding", "baseline", "levels"])
+
     def _rendered(self) -> tables.Rendered:
         design, model = self.design, self.model
         used = len(model.design.y)
@@ -362,7 +384,8 @@ class Inquiry(tables.Shown):
             f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
             f"fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} random effects"
         )
-        return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
+        coded = (f"factor {one.name}: {one.told}" for one in factors(model))
+        return caption, list(design.columns), design.to_numpy().tolist(), 2, (*self.notes, *coded)
 
 
 class CertifiedReference:
@@ -425,7 +448,12 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formulas.read(formula).sources, weights))
+        reading = formulas.read(formula)
+        if reading.orders:
+            raise FormulaError(
+                f"formula {formula!r}: name the table, too: which levels {', '.join(reading.orders)} has"
+            )
+        data = stand_in.table(formulas.parse(reading.sources, weights))
         return listings.Listings(model_of(data, formula, method, "data.csv", "data", weights)[0], "data.csv")
     source, name, table = table_of(data)
     return listings.Listings(model_of(table, formula, method, source, name, weights)[0], source)
