@@ -43,8 +43,8 @@ class Reading:
     notes : how the arguments come to this formula, a sentence each
     meant : what the author may have had in mind, the likeliest first; without a formula the nearest ones
     frame : the table, where the call's own objects hold one
+    weights : the column of the rows' weights; None where all weigh the same
     native : the package's own result, where there is one
-    weights : the column of the rows' weights; None where the call has none
     stops : whether the package would stop at the call as it is written, so that the code of the formula is to be shown
     holds : whether the call's own columns and groups are those of a model, by their numbers; None where not tried
     """
@@ -56,8 +56,8 @@ class Reading:
     notes: tuple[str, ...] = ()
     meant: tuple[Meant, ...] = ()
     frame: pd.DataFrame | None = None
-    native: object = None
     weights: str | None = None
+    native: object = None
     stops: bool = False
     holds: Callable[[Model], bool | None] = field(default=lambda _: None, repr=False)
 
