@@ -130,11 +130,13 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
 
 
 def fit_code(language: str, model: Model) -> str:
-    """The call alone that fits a model in one language; where its party cannot express the model, the reason, what is
-    lost by the nearest one that it can, and the call for that.
+    """The call alone that fits a model in one language, after the statements that compute columns for it; where its
+    party cannot express the model, the reason, what is lost by the nearest one that it can, and the call for that.
     """
+    name = model.dataset.id
+    made = [line for one in model.made for line in (one.python(name) if language == "Python" else one.r(name))]
     try:
-        return party(language).call(model)
+        return "\n".join([*made, party(language).call(model)])
     except CannotExpress as error:
         return _nearest(model, error, lambda nearest: fit_code(language, nearest))
 
