@@ -21,6 +21,7 @@ from concord.models import stand_in
 from concord.models.model import Model
 from concord.models.of_table import model_of
 from concord.session import Inquiry, table_of
+from concord.vocabulary import METHODS
 
 WIDTH = 110
 # What a fit is called that was given, beside those that are made.
@@ -133,10 +134,12 @@ class Explanation:
             heading = f"{called[0].upper()}{called[1:]} fits, in lme4's notation, by {self.method}:"
             parts = [(heading, [], self.formula), ("", [*self.notes, *self._proof], "")]
             parts.append(self._written(other, self.formula))
+            parts += [self._written(self._language, self.formula)] if self._reading.stops else []
         else:
             parts = [(f"There is no lme4 formula for {called}: {self.problem}.", list(self.notes), "")]
         for meant in self.meant:
-            heading = "Probably meant:" if self.formula is not None else "The nearest:"
+            heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
+            heading = heading if self.formula is not None else "The nearest:"
             parts.append((heading, [], meant.formula))
             parts.append(("", [meant.because], ""))
             parts.append(self._written(self._language, meant.formula))
@@ -243,7 +246,7 @@ def from_mixedlm(
     groups : a column, ``a:b`` for the combinations of several, a list of columns, or the groups themselves
     exog, exog_re : columns of the fixed and of the random effects, shapes (n, p) and (n, q)
     use_sqrt, missing : as ``MixedLM`` takes them
-    free, reml, method : as its ``fit`` takes them
+    free, reml, method : as its ``fit`` takes them; ``method`` may be ``REML`` or ``ML`` too
 
     Raises
     ------
@@ -257,6 +260,8 @@ def from_mixedlm(
         return whole
     if array and exog is None:
         data, exog = None, data
+    if method in METHODS:  # Concord's own word, where MixedLM has the name of an optimizer
+        reml, method = method == "REML", None
     arguments = {
         "formula": model,
         "re_formula": re_formula,

@@ -22,6 +22,7 @@ import concord.account
 import concord.bootstrap
 import concord.plots
 import concord.reference
+from concord import versions
 from concord.agreement import sweep
 from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
@@ -35,7 +36,8 @@ from concord.engines.answers import Absence, Answer
 from concord.engines.choice import chosen, slow
 from concord.engines.engine import engines, parties, title
 from concord.engines.fit import Fit
-from concord.engines.remote import Asked, stop_trials, table_digest, worker
+from concord.engines.kept import Kept, Known
+from concord.engines.remote import Asked, fingerprint, stop_trials, table_digest, worker
 from concord.likelihood.wide_search import Leave
 from concord.listing import listings
 from concord.models import formula as formulas
@@ -45,7 +47,7 @@ from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 from concord.reference import reference
 from concord.reference.record import told
-from concord.vocabulary import AGREE, METHODS, SETTINGS
+from concord.vocabulary import AGREE, KEPT_IN, METHODS, SETTINGS
 
 # Seconds that the search for a better optimum may take in all, and that the first verdict waits for it in any case.
 SEARCH, PATIENCE = 120.0, 10.0
@@ -67,6 +69,8 @@ class Inquiry(tables.Shown):
     search_seconds : that the independent likelihood may search for a better optimum than those where the engines
         stopped; the first verdict waits for it no longer than `PATIENCE` once the engines are done
     asked : the names of the engines that are asked; None for all
+    weights : the column of the rows' weights, by which the variances of their residuals are divided, as lmer's
+        ``weights``; None where all weigh the same
 
     Attributes
     ----------
@@ -89,6 +93,7 @@ class Inquiry(tables.Shown):
         method: str = "REML",
         *,
         engine_timeout: float | None = None,
+        weights: str | None = None,
         search_seconds: float = SEARCH,
         asked: Sequence[str] | None = None,
     ) -> None:
@@ -96,6 +101,8 @@ class Inquiry(tables.Shown):
         self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
         self._asked = chosen(asked)
         self._searched = 0.0
+        folder = os.environ.get(KEPT_IN)
+        self._kept = Kept(Path(folder) if folder else None, versions.collect)
         self._answered: dict[str, tuple[Answer, ...]] = {}
         self._remedies: dict[str, Remedies] = {}
         self.reference: reference.Reference | None = None
@@ -103,7 +110,7 @@ class Inquiry(tables.Shown):
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
         self.source, self.name, table = table_of(data)
         self.rows = len(table)
-        self.model, self.notes = model_of(table, formula, method, self.source, self.name)
+        self.model, self.notes = model_of(table, formula, method, self.source, self.name, weights)
         self._table = table_digest(self.model.frame)
         self.notes += tuple(slow(self.model, self._asked, engine_timeout))
 
@@ -184,11 +191,11 @@ class Inquiry(tables.Shown):
         _check_settings(settings)
         first = self._first
         waiting = [name for name in self._asked if name not in first]
-        asked: dict[str, Asked] = {}
+        asked: dict[str, Asked | Known] = {}
         by_engine: dict[str, Answer] = {}
 
         def ask(engine: str) -> None:
-            asked[engine] = Asked(self.model, engine, settings, self._table)
+            asked[engine] = self._question(engine, settings)
 
         try:
             for name in first:
@@ -198,6 +205,7 @@ class Inquiry(tables.Shown):
             # As one is done another one begins; of the parties R's is mostly the first.
             for name in [*reversed(first), *waiting]:
                 by_engine[name] = asked[name].answer(self.engine_timeout)
+                self._kept.keep(by_engine[name], self._fingerprint(name, settings), self.engine_timeout)
                 if waiting:
                     ask(waiting.pop(0))
             return tuple(by_engine.get(name) or self._left_out(name, settings) for name in engines())
@@ -205,6 +213,16 @@ class Inquiry(tables.Shown):
             for question in asked.values():
                 question.abandon()
             raise
+
+    def _question(self, engine: str, settings: str) -> Asked | Known:
+        def anew() -> Answer:
+            return Asked(self.model, engine, settings, self._table).answer(self.engine_timeout)
+
+        known = self._kept.answer(self.model, self._fingerprint(engine, settings), self.engine_timeout, anew)
+        return Asked(self.model, engine, settings, self._table) if known is None else Known(known)
+
+    def _fingerprint(self, engine: str, settings: str) -> str:
+        return fingerprint(self.model, engine, settings, self._table)
 
     def _left_out(self, engine: str, settings: str) -> Absence:
         return Absence(self.model, engine, settings, "left out", "it was not to be asked")
@@ -389,6 +407,7 @@ def compare_formula(
     settings: str = "default",
     *,
     engine_timeout: float | None = None,
+    weights: str | None = None,
 ) -> Comparison:
     """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
 
@@ -397,11 +416,15 @@ def compare_formula(
     settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
     """
     _check_settings(settings)
-    return Inquiry(data, formula, method, engine_timeout=engine_timeout).compare(settings)
+    return Inquiry(data, formula, method, engine_timeout=engine_timeout, weights=weights).compare(settings)
 
 
 def translate(
-    formula: str, data: str | os.PathLike[str] | pd.DataFrame | None = None, method: str = "REML"
+    formula: str,
+    data: str | os.PathLike[str] | pd.DataFrame | None = None,
+    method: str = "REML",
+    *,
+    weights: str | None = None,
 ) -> listings.Listings:
     """One lme4 formula as code in both languages, ready to paste; nothing is fitted.
 
@@ -409,6 +432,7 @@ def translate(
     ----------
     data : as for `Inquiry`; None where there is none at hand: then a file ``data.csv`` stands for it, in which groups
         are names and all else is numbers
+    weights : the column of the rows' weights, as for `Inquiry`
 
     Raises
     ------
@@ -416,10 +440,10 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formula))
-        return listings.Listings(model_of(data, formula, method, "data.csv", "data")[0], "data.csv")
+        data = stand_in.table(formulas.parse(formulas.read(formula).sources, weights))
+        return listings.Listings(model_of(data, formula, method, "data.csv", "data", weights)[0], "data.csv")
     source, name, table = table_of(data)
-    return listings.Listings(model_of(table, formula, method, source, name)[0], source)
+    return listings.Listings(model_of(table, formula, method, source, name, weights)[0], source)
 
 
 def _check(formula: str, method: str) -> None:

@@ -7,6 +7,8 @@ SETTINGS = ("default", "tuned")
 ROLES = ("party", "arbiter", "guest")
 """What an engine is in a comparison: a verdict is about its parties; arbiters and guests are shown beside them."""
 LANGUAGES = ("Python", "R")
+KEPT_IN = "CONCORD_UNFINISHED"
+"""The environment variable that names the folder where engines' answers are kept in case a command is interrupted."""
 INDEPENDENT = "independent"
 """In the place of an engine's name: the independent likelihood."""
 

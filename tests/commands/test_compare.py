@@ -201,6 +201,7 @@ def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(case, place)
         (("sleep.csv", SLOPE, "--method", "reml"), "--method"),
         (("sleep.csv", SLOPE, "--engine-timeout", "-1"), "--engine-timeout"),
         (("sleep.csv", SLOPE, "--sweep", "-1"), "--sweep"),
+        (("sleep.csv", SLOPE, "--settings", "tuned"), "--settings"),
         (("sleep.csv", SLOPE, "--output", "sleep.csv"), "sleep.csv: is not a folder"),
     ],
 )
@@ -223,10 +224,10 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
     assert "Left out: intervals would fit again what an engine did not end" in done.stdout
 
 
-def test_ctrl_c_ends_all_and_writes_nothing(place):
-    command = [sys.executable, "-m", "concord", "compare", "dietox.csv", "Weight ~ Time + (1 + Time | Pig)"]
+def test_ctrl_c_ends_all_and_keeps_what_is_there_and_the_same_command_goes_on(place):
+    given = ("dietox.csv", "Weight ~ Time + (1 + Time | Pig)", "--output", "interrupted")
     process = subprocess.Popen(
-        [*command, "--output", "interrupted"],
+        [sys.executable, "-m", "concord", "compare", *given],
         cwd=place,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -239,5 +240,16 @@ def test_ctrl_c_ends_all_and_writes_nothing(place):
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip().endswith("concord: interrupted")
-    assert not (place / "interrupted").exists()
+    assert "what was done is in interrupted; not yet: " in said and "Verdicts" in said
     until(lambda: not session(process.pid), 15)
+    folder = place / "interrupted"
+    page = (folder / "dietox-REML.html").read_text(encoding="utf-8")
+    assert "This notebook is not finished" in page and "default settings" in page
+    before = pd.read_csv(folder / "fits.csv").set_index(["settings", "engine"])["seconds"]
+    assert set(before.index.get_level_values("settings")) == {"default"}
+    compare(*given, "--settings", "default", "--sweep", "0", "--details", "0", folder=place)
+    after = pd.read_csv(folder / "fits.csv").set_index(["settings", "engine"])["seconds"]
+    # To the digit: they were not fitted again.
+    pd.testing.assert_series_equal(after, before)
+    assert "not finished" not in (folder / "dietox-REML.html").read_text(encoding="utf-8")
+    assert not (folder / ".unfinished").exists()

@@ -163,6 +163,10 @@ def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes
     said = capsys.readouterr().out
     assert "strength ~ 1 + (1 | batch:cask)\n" in said and "pastes-model, ML, default settings: agree" in said
     (tmp_path / "call.py").write_text(f"import statsmodels.formula.api as smf\nfit = {CALL}\n", encoding="utf-8")
+    blocks = ["--formula", "y ~ x", "--groups", "a:b", "--re-formula", "~x + z", "--free", "110/110/001"]
+    assert main(["explain", *blocks]) == 0
+    said_of_blocks = capsys.readouterr().out
+    assert "y ~ x + (1 + x | a:b) + (0 + z | a:b)" in said_of_blocks and 'groups=data["a_b"]' in said_of_blocks
     monkeypatch.setattr("sys.stdin", io.StringIO(CALL))
     alone = []
     for given in (CALL, str(tmp_path / "call.py"), "-"):
@@ -178,6 +182,7 @@ def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes
         (["--groups", "g"], "together with --formula"),
         (["--formula", "y ~ x"], "--groups is missing"),
         (["--formula", "y ~ x", "--groups", "g", "a.csv", "b.csv"], "expected a table"),
+        (["--formula", "y ~ x", "--groups", "g", "--free", "12/01"], "expected diagonal, or rows of 0 and 1"),
         (["nothing.py"], "nothing.py cannot be read"),
         ([CALL, "nothing.csv"], "nothing.csv"),
     ],
@@ -194,6 +199,7 @@ def test_python_gives_what_the_options_give(pastes):
         "strength ~ 1", pastes, groups="batch", vc_formula={"cask": "0 + C(cask)"}, reml=False
     )
     assert repr(by_name) == repr(concord.explain(CALL, pastes))
+    assert concord.from_mixedlm("strength ~ 1", pastes, groups="batch", method="ML").method == "ML"
     several = concord.from_mixedlm("strength ~ 1", pastes, groups=["batch", "cask"])
     assert several.formula is None and several.chosen == "strength ~ 1 + (1 | batch) + (1 | cask)"
     assert "MixedLM takes one grouping column, and stops at 2" in several.problem

@@ -111,7 +111,7 @@ def without(model: Model, group: str, level: str) -> Model:
     for name in frame.select_dtypes("category"):
         frame[name] = frame[name].cat.remove_unused_categories()
     name = f"without {group} {level}"
-    record = ModelRecord(formula=model.record.formula, title=name)
+    record = ModelRecord(formula=model.record.formula, title=name, weights=model.record.weights)
     return Model(replace(model.dataset, frame=frame, place=None), name, record, model.method)
 
 

@@ -50,7 +50,7 @@ def reduced(model: Model) -> list[Model]:
             texts.setdefault(_written(model, others), f"without ({term.columns} | {term.group})")
     models = []
     for text, name in texts.items():
-        record = ModelRecord(formula=text, title=text)
+        record = ModelRecord(formula=text, title=text, weights=formula.weights)
         models.append(Model(model.dataset, name, record, model.method))
     return models
 

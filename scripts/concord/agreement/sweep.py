@@ -140,11 +140,11 @@ def recoded(model: Model) -> tuple[dict[str, pd.DataFrame], list[str]]:
     -------
     tables by the name of the coding, ``raw`` first; and a sentence for each other coding that was made or not
     """
-    design, frame = model.design, model.frame
+    design, frame = model.design.as_coded, model.frame
     columns = np.column_stack([design.X, *(term.matrix for term in design.terms)])
     centred: dict[str, pd.Series] = {}
     scaled: dict[str, pd.Series] = {}
-    for name in model.formula.variables:
+    for name in (name for name in model.formula.variables if name != model.formula.weights):
         values = frame[name]
         if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
             continue
@@ -179,7 +179,7 @@ def _same_model(model: Model, columns: dict[str, pd.Series]) -> bool:
         changed = matrices.design(model.formula, model.frame.assign(**columns))
     except syntax.FormulaError:
         return False
-    design = model.design
+    design = model.design.as_coded
     if not np.array_equal(changed.rows, design.rows) or not np.array_equal(changed.y, design.y):
         return False
     pairs: Sequence[tuple[Matrix, Matrix]] = [

@@ -10,6 +10,7 @@ import pandas as pd
 from concord.models.design import Design, DesignTerm
 from concord.models.model import Model
 from concord.models.parameters import entries
+from concord.models.syntax import Call, Name, Node, Text, walk
 from concord.plots.style import listed
 
 Key = tuple[str, str, str]
@@ -18,6 +19,11 @@ INTERCEPT = "(Intercept)"
 WRITTEN = 6
 """So many fixed effects are written out; more are written as a sum."""
 _LETTERS = "uvwabcd"
+_CODINGS: dict[Node, str] = {
+    Text("contr.sum"): "sums: effects are distances of each level but the last from the mean of all levels",
+    Text("contr.helmert"): "Helmert's contrasts: each level from the second is held to the mean of those before it",
+    Text("contr.poly"): "orthogonal polynomials",
+}
 
 
 def equations(model: Model) -> list[str]:
@@ -75,13 +81,17 @@ def words(model: Model) -> list[str]:
 
 def _codings(model: Model) -> Iterator[str]:
     """How R codes the factors of the fixed part, which the effects' meaning hangs on."""
+    calls = [node for node in walk(model.formula.tree.fixed) if isinstance(node, Call) and node.function == "C"]
+    contrasts: dict[Node, Node] = {call.arguments[0]: call.arguments[1] for call in calls}
     for name, uses in model.formula.uses.items():
         column = model.frame[name]
         if "predictor" not in uses or not isinstance(column.dtype, pd.CategoricalDtype):
             continue
         if INTERCEPT not in model.design.names:
             continue
-        if column.cat.ordered:
+        if Name(name) in contrasts:
+            yield f"{name} is coded by {_CODINGS[contrasts[Name(name)]]}."
+        elif column.cat.ordered:
             yield f"{name} is ordered, and coded by orthogonal polynomials."
         else:
             yield f"{name} is coded by treatments: each level is held to {column.cat.categories[0]}."

@@ -25,6 +25,26 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
     )
     parser.add_argument(
+        "--settings",
+        choices=("default", "both"),
+        default="both",
+        help="default: leave the tuned fits out, which take several times as long; default: both",
+    )
+    parser.add_argument(
+        "--engine",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="ask this one only (statsmodels, lme4, nlme); may be repeated; default: all",
+    )
+    parser.add_argument(
+        "--search",
+        type=arguments.seconds_or_none,
+        default=120.0,
+        metavar="SECONDS",
+        help="look so long for a better optimum than where the engines stopped; 0: not at all; default: %(default)g",
+    )
+    parser.add_argument(
         "--sweep",
         type=arguments.seconds_or_none,
         default=60.0,
@@ -55,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
     """Compare the engines on one formula and one table; see `concord.reports.own_table.compare`."""
     from concord.reports.own_table import compare
 
-    limits = {"engine_timeout": args.engine_timeout, "sweep_seconds": args.sweep, "details_seconds": args.details}
-    parameters = {"formula": args.formula, **limits, "replicates": args.bootstrap, "certify": args.certify}
+    limits = {"engine_timeout": args.engine_timeout, "search_seconds": args.search}
+    limits |= {"sweep_seconds": args.sweep, "details_seconds": args.details}
+    asked = {"settings": args.settings, "engines": " ".join(args.engine)}
+    parameters = {"formula": args.formula, **asked, **limits, "replicates": args.bootstrap, "certify": args.certify}
     methods = ("REML", "ML") if args.method == "both" else (args.method,)
     return compare(args.data, methods, parameters, args.output, args.strict)

@@ -37,8 +37,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--vc-formula", action="append", metavar="[NAME=]FORMULA", help='a variance component: "f=0 + C(f)"; repeated'
     )
     parser.add_argument("--exog-re", action="append", metavar="COLUMN", help="as the array exog_re has it; repeated")
-    parser.add_argument("--free", choices=("diagonal",), help="covariances held at zero, as free= with np.eye does")
-    parser.add_argument("--no-use-sqrt", dest="use_sqrt", action="store_false", default=True, help="use_sqrt=False")
+    parser.add_argument(
+        "--free",
+        metavar="PATTERN",
+        help="which variances and covariances are estimated: diagonal, as with np.eye, or rows such as 110/110/001",
+    )
+    parser.add_argument("--use-sqrt", action=argparse.BooleanOptionalAction, default=True, help="as MixedLM has it")
     parser.add_argument("--method", choices=("REML", "ML"), help="of the options; default: REML")
     parser.add_argument("--no-compare", action="store_true", help="only say what it is; fit nothing")
     arguments.add_fits(parser)
@@ -103,6 +107,16 @@ def _text(given: str) -> str:
     return given
 
 
+def _pattern(text: str) -> list[list[int]]:
+    """The rows of ``free``; none for the diagonal of a matrix of whatever size."""
+    from concord.engines.calls import CallError
+
+    rows = [] if text == "diagonal" else [list(row) for row in text.split("/")]
+    if any(len(row) != len(rows) or not set(row) <= {"0", "1"} for row in rows):
+        raise CallError(f"--free {text}: expected diagonal, or rows of 0 and 1 such as 110/110/001")
+    return [list(map(int, row)) for row in rows]
+
+
 def _arguments(args: argparse.Namespace) -> dict[str, Any]:
     from concord.engines.calls import CallError
 
@@ -125,6 +139,6 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
         "re_formula": random,
         "vc_formula": components or None,
         "use_sqrt": args.use_sqrt,
-        "free": () if args.free else None,
+        "free": None if args.free is None else _pattern(args.free),
         "reml": args.method != "ML",
     }

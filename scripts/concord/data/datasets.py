@@ -116,10 +116,11 @@ class Tolerance(StrictRecord):
 
 
 class ModelRecord(StrictRecord):
-    """A model that is fitted to the dataset: an lme4 formula."""
+    """A model that is fitted to the dataset: an lme4 formula, and the column of weights where rows have some."""
 
     formula: Text
     title: Text
+    weights: Text | None = None
     note: Text | None = None
     known: tuple[Known, ...] = ()
     tolerance: dict[Literal["loglik", "std_error"], Tolerance] = Field(default_factory=dict)

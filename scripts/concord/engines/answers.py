@@ -58,8 +58,9 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     """
     engine = FORMERLY.get(engine, engine)
     asked = engines()[engine]
-    if asked.role == "guest" and (structured := model.formula.structured):
-        return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {structured}")
+    weights = f"weights, here {model.formula.weights}" if model.formula.weights is not None else ""
+    if asked.role == "guest" and (unusual := model.formula.structured or weights):
+        return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {unusual}")
     try:
         if refusal := _refusal(asked, model):
             return Absence(model, engine, settings, "too large", refusal)

@@ -17,10 +17,17 @@ class CallError(InputError):
 
 @dataclass(frozen=True)
 class Meant:
-    """Another formula than the one that a call fits, which its author may have had in mind, and why."""
+    """Another formula than the one that a call fits, which its author may have had in mind.
+
+    Attributes
+    ----------
+    formula, because : the formula, and why it may be
+    probable : whether the call itself speaks for it; else it depends on what the levels are
+    """
 
     formula: str
     because: str
+    probable: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class Reading:
     meant : what the author may have had in mind, the likeliest first; without a formula the nearest ones
     frame : the table, where the call's own objects hold one
     native : the package's own result, where there is one
+    stops : whether the package would stop at the call as it is written, so that the code of the formula is to be shown
     holds : whether the call's own columns and groups are those of a model, by their numbers; None where not tried
     """
 
@@ -48,6 +56,7 @@ class Reading:
     meant: tuple[Meant, ...] = ()
     frame: pd.DataFrame | None = None
     native: object = None
+    stops: bool = False
     holds: Callable[[Model], bool | None] = field(default=lambda _: None, repr=False)
 
 

@@ -127,7 +127,7 @@ class Fit(Estimated):
     @property
     def fitted(self) -> Vector:
         """Fitted values of every row used, fixed and predicted random effects together, shape (n,)."""
-        design = self.model.design
+        design = self.model.design.as_coded
         values = design.X @ self.fixed
         effects = self.random_effects.set_index(["group", "term", "level"])["estimate"].sort_index()
         for term in design.terms:
@@ -138,7 +138,14 @@ class Fit(Estimated):
     @property
     def residuals(self) -> Vector:
         """The response less its fitted values, shape (n,)."""
-        return self.model.design.y - self.fitted
+        return self.model.design.as_coded.y - self.fitted
+
+    @property
+    def pearson(self) -> Vector:
+        """The residuals in units of their standard deviations, sigma over the root of the row's weight, shape (n,)."""
+        scaled: Vector = self.residuals / np.sqrt(self.residual_variance)
+        weights = self.model.design.weights
+        return scaled if weights is None else scaled * np.sqrt(weights)
 
     def correlation(self, term: int = 0) -> Matrix:
         """Correlations of the random effects of one random term, shape (q, q)."""

@@ -179,7 +179,9 @@ def table_digest(frame: pd.DataFrame) -> str:
 
 def fingerprint(model: Model, engine: str, settings: str, table: str) -> str:
     """SHA-256 of all that an answer is about: table, formula, method, engine and settings."""
-    return hashlib.sha256(repr((table, model.record.formula, model.method, engine, settings)).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((table, model.record.formula, model.record.weights, model.method, engine, settings)).encode()
+    ).hexdigest()
 
 
 # ---- in an engine's process ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 from concord.engines.fit import Fit
 from concord.likelihood import structured
 from concord.likelihood.likelihood import Likelihood
-from concord.models.design import Design
+from concord.models.design import Design, weighted
 from concord.models.model import Model
 from concord.models.parameters import Estimated, Parameters, keys
 
@@ -104,7 +104,8 @@ def likelihood_of(model: Model, response: np.ndarray) -> Likelihood:
 def with_response(design: Design, response: np.ndarray) -> Design:
     """A model's numbers with another response, shape (n,), its offset included."""
     response = np.asarray(response, float)
-    return replace(design, y=response if design.offset is None else response - design.offset)
+    coded = replace(design.as_coded, y=response if design.offset is None else response - design.offset)
+    return coded if design.weights is None else weighted(coded, design.weights)
 
 
 Refit = Callable[[np.ndarray], Replicate]

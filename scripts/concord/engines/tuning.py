@@ -41,7 +41,7 @@ def check(
     ----------
     what : what the result is called in a message, such as ``lmer fit``
     model : the model that it is said to be of
-    reml, response : its method and its response, less the offset
+    reml, response : its method and its response, less the offset, as the table has it
     groups : random terms, each with the factor that the result has for it
 
     Raises
@@ -50,7 +50,7 @@ def check(
     """
     if reml != model.reml:
         raise EngineError(f"the {what} is by {'REML' if reml else 'ML'}, the model says {model.method}")
-    if not same_numbers(np.asarray(response, float), model.design.y):
+    if not same_numbers(np.asarray(response, float), model.design.as_coded.y):
         raise EngineError(f"the {what} has another response than {model.id}: other rows, or another order")
     for term, codes in groups:
         if not same_groups(codes, term.codes):

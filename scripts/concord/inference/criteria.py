@@ -98,6 +98,7 @@ def linear(design: Design, reml: bool, name: str = "linear", formula: str = "") 
     residuals = design.y - Q @ (Q.T @ design.y)
     nu = n - p if reml else n
     loglik = -0.5 * nu * (1 + math.log(2 * math.pi * float(residuals @ residuals) / nu))
+    loglik += design.log_weights / 2
     if reml:
         loglik -= float(np.log(np.abs(np.diag(R))).sum())
     return Candidate(name, replace(design, terms=()), reml, loglik, formula)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -213,17 +214,74 @@ def _differences(function: Callable[[Vector], Floats], at: Vector, weight: Vecto
     return jacobian, second
 
 
+@dataclass(frozen=True, eq=False)
+class Adjustment:
+    """Kenward and Roger's matrices at given estimates.
+
+    Attributes
+    ----------
+    adjusted : the fixed effects' covariance matrix, enlarged for the uncertainty of the variances, shape (p, p)
+    back : from the coefficients of orthonormal columns to the fixed effects, shape (p, p)
+    spread : the covariance matrix of the former, the variances taken for known, shape (p, p)
+    P : the derivatives of its inverse, shape (m, p, p)
+    W : the covariance matrix of the variances and covariances, the residual variance last, shape (m, m)
+    """
+
+    adjusted: Matrix
+    back: Matrix
+    spread: Floats
+    P: Array
+    W: Matrix
+
+    @property
+    def covariance(self) -> Matrix:
+        """Of the fixed effects, the variances taken for known, shape (p, p)."""
+        return self.back @ self.spread @ self.back.T
+
+    def changes(self, L: Matrix) -> Array:
+        """The derivatives of the covariance matrix of L b, shape (m, k, k)."""
+        moved = L @ self.back @ self.spread
+        changes: Array = -moved @ self.P @ moved.T
+        return changes
+
+
 def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = None) -> tuple[Matrix, Matrix]:
     """Kenward and Roger's adjusted covariance matrix of the fixed effects, shape (p, p), and their degrees of freedom.
 
-    The covariance is linear in its parameters, so that their R_ij, the second derivatives, vanish. Every
-    hypothesis has degrees of freedom of its own, shape (k,).
+    Every hypothesis has degrees of freedom of its own, shape (k,).
+
+    Parameters
+    ----------
+    contrasts : one hypothesis a row, shape (k, p); by default every fixed effect
+
+    Raises
+    ------
+    DegreesError : as `adjustment`
+    """
+    made = adjustment(design, at)
+    wanted = np.eye(len(at.fixed)) if contrasts is None else np.atleast_2d(contrasts)
+    return made.adjusted, one_by_one(made, wanted)
+
+
+def one_by_one(made: Adjustment, contrasts: Matrix) -> Vector:
+    """Kenward and Roger's degrees of freedom of each hypothesis, shape (k,)."""
+    moved = contrasts @ made.back @ made.spread
+    # A: the squared relative change of a contrast's variance by one standard error of the covariance's parameters.
+    changes = np.einsum("ka,iab,kb->ik", moved, made.P, moved) / (moved * (contrasts @ made.back)).sum(axis=1)
+    with np.errstate(divide="ignore"):
+        degrees: Vector = 2 / np.einsum("ik,ij,jk->k", changes, made.W, changes)
+    return degrees
+
+
+def adjustment(design: Design, at: Parameters) -> Adjustment:
+    """Kenward and Roger's matrices.
+
+    The covariance is linear in its parameters, so that their R_ij, the second derivatives, vanish.
 
     Parameters
     ----------
     design : the model in numbers
     at : where the variances are taken from
-    contrasts : one hypothesis a row, shape (k, p); by default every fixed effect
 
     Raises
     ------
@@ -272,13 +330,7 @@ def kenward_roger(design: Design, at: Parameters, contrasts: Matrix | None = Non
     inner = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, PS, P)
     adjusted = spread + 2 * spread @ (inner + inner.T) / 2 @ spread
     back = linalg.solve_triangular(R, np.eye(p))
-    wanted = np.eye(p) if contrasts is None else np.atleast_2d(contrasts)
-    moved = wanted @ back @ spread
-    # A: the squared relative change of a contrast's variance by one standard error of the covariance's parameters.
-    changes = np.einsum("ka,iab,kb->ik", moved, P, moved) / (moved * (wanted @ back)).sum(axis=1)
-    with np.errstate(divide="ignore"):
-        degrees = 2 / np.einsum("ik,ij,jk->k", changes, W, changes)
-    return back @ adjusted @ back.T, degrees
+    return Adjustment(back @ adjusted @ back.T, back, spread, P, W)
 
 
 def _derivatives(design: Design, rows: Integers, parameters: Sequence[tuple[int, int, int]]) -> Array:
@@ -307,6 +359,7 @@ def inner_outer(design: Design) -> Vector:
     ------
     DegreesError : the grouping factors are not nested, each in the last
     """
+    design = design.as_coded
     nested = levels(design)
     if nested is None:
         raise DegreesError("inner and outer levels are of nested grouping factors, and these are crossed")

@@ -192,12 +192,18 @@ class _Remaining(Likelihood):
 
     Its X is no longer orthonormal nor are its terms white, which no formula needs; they were so that no digits cancel,
     and what they lose is the share of the rows left out.
+
+    Parameters
+    ----------
+    n : how many rows are left
+    log_weights : the sum of the logarithms of the other rows' weights
     """
 
-    def __init__(self, whole: Likelihood, blocks: Sequence[Blocks | Crossed], n: int) -> None:
+    def __init__(self, whole: Likelihood, blocks: Sequence[Blocks | Crossed], n: int, log_weights: float) -> None:
         vars(self).update(vars(whole))
         self.blocks, self.n = list(blocks), n
         self.nu = n - self.p if self.reml else n
+        self.constant += log_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,10 +254,11 @@ class _Cases:
 
     def without(self, gone: Integers) -> _Without:
         """The likelihood without the rows numbered `gone`."""
-        n = self.whole.n - len(gone)
+        n, weights = self.whole.n - len(gone), self.whole.design.weights
+        log_weights = 0.0 if weights is None else float(np.log(weights[gone]).sum())
         if not self.whole.dense:
             kept = np.setdiff1d(np.arange(self.whole.n), gone)
-            return _Without(_Remaining(self.whole, self._gathered(kept), n), None)
+            return _Without(_Remaining(self.whole, self._gathered(kept), n, log_weights), None)
         affected = np.concatenate([self.rows_of[block] for block in np.unique(self.block[gone])])
         # A block that is taken away is one that counts negatively: all that an evaluation sums is linear in these.
         change: list[Blocks | Crossed] = [
@@ -262,7 +269,7 @@ class _Cases:
         kept = np.setdiff1d(affected, gone)
         if len(kept):
             change += self._gathered(kept)
-        return _Without(_Remaining(self.whole, [*self.whole.blocks, *change], n), change)
+        return _Without(_Remaining(self.whole, [*self.whole.blocks, *change], n, log_weights), change)
 
     def _gathered(self, rows: Integers) -> list[Blocks | Crossed]:
         terms: list[DesignTerm] = []
@@ -304,9 +311,9 @@ class _Cases:
     def _loglik(of: Likelihood, logdet: float, cross: Matrix, direction: Vector, residual_variance: float) -> float:
         """`Likelihood.loglik` where log |V| and the cross-products are at hand."""
         if of.reml:
-            logdet = logdet + float(np.linalg.slogdet(cross[:-1, :-1])[1]) + of.logdet_X
+            logdet = logdet + float(np.linalg.slogdet(cross[:-1, :-1])[1])
         quadratic = of.scale**2 * float(direction @ cross @ direction) / residual_variance
-        return -0.5 * (of.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic)
+        return -0.5 * (of.nu * math.log(2 * math.pi * residual_variance) + logdet + quadratic + of.constant)
 
 
 def _stacked(cases: Sequence[_One | None], optimum: Optimum) -> Estimates:

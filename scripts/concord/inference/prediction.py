@@ -131,12 +131,17 @@ class Solution(Estimated):
     def fitted(self) -> Vector:
         """Fitted values of the rows used, on the response's scale (with its offset, as R's), shape (n,)."""
         offset = 0.0 if self.design.offset is None else self.design.offset
-        fitted: Vector = self.design.X @ self.fixed + self._equations.W @ self._v + offset
+        fitted: Vector = self.design.to_rows(self.design.X @ self.fixed + self._equations.W @ self._v) + offset
         return fitted
 
     @property
     def residuals(self) -> Vector:
         """The response less its fitted values, shape (n,)."""
+        return self.design.to_rows(self.residuals_of_one_variance)
+
+    @property
+    def residuals_of_one_variance(self) -> Vector:
+        """The residuals times the square roots of the rows' weights, shape (n,): all have the residual variance."""
         residuals: Vector = self.marginal_residuals - self._equations.W @ self._v
         return residuals
 
@@ -194,13 +199,15 @@ class Solution(Estimated):
         -------
         dict : ``fixed``, the variance of X b over the rows (divisor n - 1, as R's var() in all R packages for it);
             ``random``, for every term the mean over the rows of z'Psi z, shape (terms,) (Johnson 2014, Methods in
-            Ecology and Evolution 5, 944-946), which for an intercept is its variance; ``residual``
+            Ecology and Evolution 5, 944-946), which for an intercept is its variance; ``residual``, that of a row of
+            weight 1
         """
+        design = self.design.as_coded
         random = [
-            float(np.einsum("ij,jk,ik->", term.matrix, covariance, term.matrix)) / len(self.design.y)
-            for term, covariance in zip(self.design.terms, self.covariances, strict=True)
+            float(np.einsum("ij,jk,ik->", term.matrix, covariance, term.matrix)) / len(design.y)
+            for term, covariance in zip(design.terms, self.covariances, strict=True)
         ]
-        fixed = float(np.var(self.design.X @ self.fixed, ddof=1))
+        fixed = float(np.var(design.X @ self.fixed, ddof=1))
         if fixed < np.finfo(float).eps * (sum(random) + self.residual_variance):
             fixed = 0.0  # the rounding of a constant
         return {"fixed": fixed, "random": np.array(random), "residual": self.residual_variance}

@@ -60,9 +60,13 @@ class Exact:
     """
 
     def __init__(self, design: Design, reml: bool, columns: Columns | Doubles | None = None) -> None:
+        columns = columns or Doubles(design)
+        # Weights stand between the factors of a cross-product, where these are fractions: their roots are none.
+        weights = columns.weights
+        self.log_weights = sum((arb(weight).log() for weight in weights or columns.multiplied), arb(0))
+        design = design.as_coded if weights else design
         self.n, self.p = len(design.X), int(design.X.shape[1])
         self.reml, self.nu = reml, self.n - (self.p if reml else 0)
-        columns = columns or Doubles(design)
         fixed = [columns.of(column, name) for column, name in zip(design.X.T, design.names, strict=True)]
         table = [list(row) for row in zip(*fixed, columns.response(), strict=True)]
         random = [
@@ -70,11 +74,11 @@ class Exact:
             for term in design.terms
         ]
         # A ball tells no zero from what is nearly one: for whether columns depend on each other, fractions are kept.
-        self.cross = _gram(table, table)
+        self.cross = _gram(_times(table, weights), table)
         self.total = _rows(self.cross)
         self.sizes = [len(term.names) for term in design.terms]
         self.m = sum(q * (q + 1) // 2 for q in self.sizes)
-        self.patterns = _patterns(design, table, random, self.sizes)
+        self.patterns = _patterns(design, table, random, self.sizes, weights)
 
     def __call__(self, point: Sequence[arb], order: int = 2) -> Jet:
         """The criterion at theta, or on a box of thetas, with derivatives up to `order`.
@@ -83,7 +87,7 @@ class Exact:
         """
         logdet, _, (pivots, _) = self.evaluate(variables(point, order))
         constant = self.nu * (1 + (2 * arb.pi() / self.nu).log())
-        value = logdet + pivots[-1].log() * arb(self.nu) + constant
+        value = logdet + pivots[-1].log() * arb(self.nu) + (constant - self.log_weights)
         if self.reml:
             for pivot in pivots[:-1]:
                 value = value + pivot.log()
@@ -355,7 +359,11 @@ def _dot(pairs: Iterable[tuple[Jet, Jet | arb]]) -> Jet:
 
 
 def _patterns(
-    design: Design, table: list[list[Number]], random: Sequence[list[list[Number]]], sizes: Sequence[int]
+    design: Design,
+    table: list[list[Number]],
+    random: Sequence[list[list[Number]]],
+    sizes: Sequence[int],
+    weights: Sequence[Number] | None,
 ) -> list[_Pattern]:
     """The independent blocks, those with the same Z together, with their cross-products exact.
 
@@ -363,6 +371,7 @@ def _patterns(
     ----------
     table : [X y], exact, a list a row
     random : for every random term its columns, exact, a list a row
+    weights : of the rows, exact; None where all weigh the same
     """
     block = components(design.terms)
     local = [ranks_within(block, term.codes) for term in design.terms]
@@ -383,6 +392,7 @@ def _patterns(
                     layout[offset + level * q + row, offset + level * q + column] = int(start) + k
             offset += count * q
         # Rows with the same doubles are rows of the same numbers: both come from the same entries of the table.
+        Z = Z if weights is None else np.column_stack([Z, [float(weights[row]) for row in members]])
         order = np.lexsort(Z.T[::-1])
         key = np.array([*counts, *Z.shape]).tobytes() + Z[order].tobytes()
         by_pattern.setdefault(key, []).append(members[order])
@@ -390,11 +400,12 @@ def _patterns(
     patterns = []
     for key, blocks in by_pattern.items():
         columns = _exact_block(random, local, counted[key], sizes, blocks[0])
-        gram = _gram(columns, columns)
+        half = _times(columns, weights and [weights[row] for row in blocks[0]])
+        gram = _gram(half, columns)
         q, width = len(columns[0]), len(table[0])
         sums: list[list[list[Any]]] = [[[fmpq(0)] * (width * (width + 1) // 2) for _ in range(a + 1)] for a in range(q)]
         for members in blocks:
-            U = _gram(columns, [table[row] for row in members])
+            U = _gram(half, [table[row] for row in members])
             for a in range(q):
                 for b in range(a + 1):
                     products = (U[a][s] * U[b][t] for s in range(width) for t in range(s + 1))
@@ -424,6 +435,13 @@ def _exact_block(
             entries += line
         Z.append(entries)
     return Z
+
+
+def _times(rows: Numbers, weights: Sequence[Number] | None) -> Numbers:
+    """Every row times its weight."""
+    if weights is None:
+        return rows
+    return [[weight * value for value in row] for row, weight in zip(rows, weights, strict=True)]
 
 
 def _rational(matrix: Numbers) -> TypeGuard[Sequence[Sequence[fmpq]]]:

@@ -5,7 +5,8 @@
 (Bates, Mächler, Bolker and Walker 2015, Journal of Statistical Software 67(1), equations 31 and 39;
 doi 10.18637/jss.v067.i01), where C = [X y]'V^-1[X y] are the cross-products that `Likelihood.evaluate` gives, with X
 orthonormalized and y replaced by its residuals over `Likelihood.scale`. u are the fixed effects in that coding, counted
-from ordinary least squares: u = R (ols - beta) / scale. The bracket and nu = n - p are REML's, nu = n is ML's.
+from ordinary least squares: u = R (ols - beta) / scale. The bracket and nu = n - p are REML's, nu = n is ML's. Where
+rows have weights, the sum of their logarithms is taken off.
 
 Away from the generalized least-squares solution the REML criterion is what `Likelihood.loglik` takes it for, and what
 MixedLM's Hessian of all parameters rests on: the quadratic form stands at the fixed effects that are given.
@@ -94,13 +95,13 @@ class Deviance:
         weight = self._weight(log_sigma) / 2
         pulled = cross @ direction
         quadratic = weight * float(direction @ pulled)
-        value = logdet + likelihood.nu * (math.log(2 * math.pi) + 2 * log_sigma) + quadratic
+        value = logdet + likelihood.nu * (math.log(2 * math.pi) + 2 * log_sigma) + quadratic + likelihood.constant
         share = weight * np.outer(direction, direction)
         if likelihood.reml:
             lower = np.linalg.cholesky(cross[:p, :p])
             half = np.linalg.inv(lower)
             inverse = half.T @ half
-            value += 2 * float(np.log(lower.diagonal()).sum()) + likelihood.logdet_X
+            value += 2 * float(np.log(lower.diagonal()).sum())
             share[:p, :p] += inverse
         gradient, hessian = np.empty(m + 1 + p), np.empty((m + 1 + p, m + 1 + p))
         gradient[m], gradient[m + 1 :] = 2 * likelihood.nu - 2 * quadratic, 2 * weight * pulled[:p]

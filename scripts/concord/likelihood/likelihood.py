@@ -90,7 +90,8 @@ class Likelihood:
             raise LikelihoodError("the fixed effects reproduce the response exactly")
         self.n, self.p = n, p
         self.nu = n - p if reml else n
-        self.logdet_X = 2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0
+        # What -2 log-likelihood has beside what depends on theta: log |X'X| of REML, and the weights of the rows.
+        self.constant = (2 * float(np.log(np.diag(self.R)).sum()) if reml else 0.0) - design.log_weights
 
         self.whiteners: list[Matrix] = []
         whitened: list[Matrix] = []
@@ -147,8 +148,8 @@ class Likelihood:
         direction = np.append(self.R @ (self.ols - at.fixed) / self.scale, 1.0)
         quadratic = float(direction @ cross @ direction) * self.scale**2 / variance
         if self.reml:
-            logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p])) + self.logdet_X
-        return -0.5 * (self.nu * math.log(2 * math.pi * variance) + logdet + quadratic)
+            logdet += _logdet(np.linalg.cholesky(cross[: self.p, : self.p]))
+        return -0.5 * (self.nu * math.log(2 * math.pi * variance) + logdet + quadratic + self.constant)
 
     @cached_property
     def _precise(self) -> Precise:
@@ -267,7 +268,7 @@ class Likelihood:
         p = self.p
         logs = np.log(diagonal)
         values = logdet + self.nu * (1 + np.log(2 * math.pi * self.scale**2 / self.nu) + 2 * logs[:, p])
-        values = values + (2 * logs[:, :p].sum(1) + self.logdet_X if self.reml else 0.0)
+        values = values + self.constant + (2 * logs[:, :p].sum(1) if self.reml else 0.0)
         return np.where(np.isfinite(values), values, np.inf)
 
     def _value(self, theta: Vector) -> float:
@@ -444,7 +445,7 @@ class Likelihood:
 
     def _profiled(self, logdet: float, solved: _Solved) -> float:
         value = logdet + self.nu * (1 + math.log(2 * math.pi * self.scale**2 * solved.rss / self.nu))
-        return value + (solved.logdet + self.logdet_X if self.reml else 0.0)
+        return value + self.constant + (solved.logdet if self.reml else 0.0)
 
 
 def _singular_factor(relative: Matrix, lost: float) -> Matrix | None:

@@ -56,6 +56,7 @@ class Precise:
         products = arb_mat([[cross[max(i, j)][min(i, j)].value for j in range(p + 1)] for i in range(p + 1)])
         value = logdet.value + (direction.transpose() * products * direction)[0, 0] / variance
         value += exact.nu * (2 * arb.pi() * variance).log()
+        value -= exact.log_weights
         if exact.reml:
             value += sum((pivot.value.log() for pivot in pivots[:-1]), arb(0))
         if not value.rad() < 1e-12:

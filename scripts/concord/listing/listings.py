@@ -114,7 +114,8 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
         read = readers.python(model, source)
-        imports = {"import pandas as pd", *before, *read.imports}
+        made = (line for one in model.made for line in one.imports)
+        imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
     else:
@@ -152,8 +153,9 @@ def _nearest(model: Model, error: CannotExpress, write: Callable[[Model], str]) 
 def _python(model: Model, read: readers.Statements) -> list[str]:
     """The statements that read and prepare the table."""
     name = model.dataset.id
-    columns = ", ".join(map(literal, model.formula.variables))
+    columns = ", ".join(map(literal, model.columns))
     lines = [*read.read, f"{name} = {name}.dropna(subset=[{columns}])", *read.mend]
+    lines += [line for one in model.made for line in one.python(name)]
     for factor in _factors(model):
         levels = readers.levels(model, factor)[0]
         column = f"{name}[{literal(factor)}]"
@@ -166,8 +168,9 @@ def _python(model: Model, read: readers.Statements) -> list[str]:
 def _r(model: Model, read: readers.Statements) -> list[str]:
     """The same statements in R."""
     name = model.dataset.id
-    columns = ", ".join(map(r_literal, model.formula.variables))
+    columns = ", ".join(map(r_literal, model.columns))
     lines = [*read.read, f"{name} <- na.omit({name}[c({columns})])", *read.mend]
+    lines += [line for one in model.made for line in one.r(name)]
     for factor in _factors(model):
         levels = readers.levels(model, factor)[1]
         if WRITTEN in model.frame.attrs:

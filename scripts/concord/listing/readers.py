@@ -60,7 +60,7 @@ def python(model: Model, source: str | None) -> Statements:
     """In Python; the file is `source`, None for a table in memory."""
     read = _read_python(model, source) if source else Statements([])
     mended = model.frame.attrs.get(MENDED, {})
-    columns = {f"{model.dataset.id}[{literal(name)}]": mended.get(name) for name in model.formula.variables}
+    columns = {f"{model.dataset.id}[{literal(name)}]": mended.get(name) for name in model.columns}
     mend = [f"{column} = {column}.astype({kind})" for column, kind in columns.items() if kind]
     return replace(read, mend=[*read.mend, *mend])
 
@@ -70,7 +70,7 @@ def _read_python(model: Model, source: str) -> Statements:
     name, suffix = model.dataset.id, _suffix(source)
     if written is None:
         imports = ["import rdata"] if suffix == ".rds" else []
-        index = ".reset_index()" if model.frame.attrs.get(INDEXED, frozenset()) & set(model.formula.variables) else ""
+        index = ".reset_index()" if model.frame.attrs.get(INDEXED, frozenset()) & set(model.columns) else ""
         return Statements([f"{name} = {_PYTHON[suffix].format(file=literal(source))}{index}"], imports=imports)
     return _InPython(model, written).statements(source)
 
@@ -120,7 +120,7 @@ class _Told:
     @cached_property
     def columns(self) -> dict[str, WrittenColumn]:
         """The formula's columns, as they are used: numerals as names or as numbers."""
-        return {name: self._used(name, self.written.columns[name]) for name in self.model.formula.variables}
+        return {name: self._used(name, self.written.columns[name]) for name in self.model.columns}
 
     def _used(self, name: str, column: WrittenColumn) -> WrittenColumn:
         values = self.model.frame[name]
@@ -142,7 +142,10 @@ class _Told:
         return [
             f"# {quoted_numbers(name, frame[name])}"
             for name, column in self.columns.items()
-            if column.quoted and column.kind == NUMBER and "predictor" in uses[name] and name not in factors
+            if column.quoted
+            and column.kind == NUMBER
+            and "predictor" in uses.get(name, {"predictor"})
+            and name not in factors
         ]
 
     @cached_property

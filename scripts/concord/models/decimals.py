@@ -25,7 +25,7 @@ from concord.arrays import Vector
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
 from concord.models.design import Design
-from concord.models.syntax import Call, Formula, Name, Node, Tree, Value, options
+from concord.models.syntax import Call, Formula, Name, Node, Text, Tree, Value, options
 
 # How far a column that was made may be from R's, relative to R's largest entry: what rounding leaves of it there.
 ROUNDING = 1e-11
@@ -70,10 +70,13 @@ class Columns:
     ----------
     source : ``decimals`` where every number of the formula's variables is a printed decimal or a whole number;
         ``doubles`` where the table has doubles of which no decimals are known, such as one from another program
+    weights : of the design's rows; None where all weigh the same
     """
 
+    multiplied: tuple[Number, ...] = ()
+
     def __init__(self, formula: Formula, frame: pd.DataFrame, design: Design) -> None:
-        self._formula, self._frame, self._design = formula, frame, design
+        self._formula, self._frame, self._design = formula, frame, design.as_coded
         held = frozenset(frame.attrs.get(DECIMALS, ()))
         self._decimal = {name: name in held or _is_whole(frame[name]) for name in formula.variables}
         written = printed([repr(float(constant)) for constant in _constants(self._formula.tree)])
@@ -81,6 +84,9 @@ class Columns:
         self._precision = -1
         self._made: list[_Made] = []
         self._variables: dict[str, ExactColumn] = {}
+        self.weights: list[Number] | None = None
+        if formula.weights is not None and design.weights is not None:
+            self.weights = self._held(self._numbers(formula.weights), design.weights, formula.weights)
 
     def response(self) -> list[Number]:
         """The response less its offsets, a number a row of the design."""
@@ -170,17 +176,22 @@ class Columns:
     def _columns(self, leaf: Node) -> list[ExactColumn]:
         """The columns that a variable or function can have in a model matrix, by any of R's codings."""
         if isinstance(leaf, Call) and leaf.function in ("factor", "as.factor"):
-            return self._coded(leaf.arguments[0], ordered=False)
+            return self._coded(leaf.arguments[0], "")
+        if isinstance(leaf, Call) and leaf.function == "C":
+            variable, contrasts = leaf.arguments
+            assert isinstance(contrasts, Text)
+            return self._coded(variable.arguments[0] if isinstance(variable, Call) else variable, contrasts.text)
         if isinstance(leaf, Name):
             values = self._frame[leaf.name]
             if leaf.name in self._design.factors or pd.api.types.is_bool_dtype(values):
-                return self._coded(leaf, isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered)
+                ordered = isinstance(values.dtype, pd.CategoricalDtype) and values.cat.ordered
+                return self._coded(leaf, "contr.poly" if ordered else "")
         if isinstance(leaf, Call) and leaf.function == "poly":
             return self._polynomials(leaf)
         return [self._evaluated(leaf)]
 
-    def _coded(self, leaf: Node, ordered: bool) -> list[ExactColumn]:
-        """Indicators of every level; of an ordered factor the polynomial contrasts (R's ``contr.poly``) as well."""
+    def _coded(self, leaf: Node, contrasts: str) -> list[ExactColumn]:
+        """Indicators of every level; where a factor has other contrasts, by R's name, those as well."""
         assert isinstance(leaf, Name)
         values = self._frame[leaf.name]
         levels = self._design.factors.get(leaf.name) or tuple(sorted(values.dropna().unique()))
@@ -192,11 +203,9 @@ class Columns:
             ]
             for level in levels
         ]
-        if ordered:
-            place = {level: k for k, level in enumerate(levels)}
-            scores = [fmpq(k + 1) for k in range(len(levels))]
-            for contrast in _orthonormal(scores, len(levels) - 1):
-                columns.append([contrast[place[text]] if text in place else None for text in texts])
+        place = {level: k for k, level in enumerate(levels)}
+        for contrast in _contrasts(contrasts, len(levels)):
+            columns.append([contrast[place[text]] if text in place else None for text in texts])
         return columns
 
     def _polynomials(self, call: Call) -> list[ExactColumn]:
@@ -221,6 +230,7 @@ class Columns:
             return self._variables[node.name]
         if isinstance(node, Value):
             return [_fraction(repr(float(node.value)))] * len(self._frame)
+        assert isinstance(node, Call)
         if node.function == "scale":
             return _scaled(self._evaluated(node.arguments[0]), options(node))
         if node.function == "poly":
@@ -241,12 +251,15 @@ class Columns:
 
 
 class Doubles:
-    """The columns of a design as the doubles that they are, taken exactly."""
+    """The columns of a design as the doubles that they are, taken exactly; of rows that were multiplied, `multiplied`
+    are the weights.
+    """
 
-    source = "doubles"
+    source, weights = "doubles", None
 
     def __init__(self, design: Design) -> None:
         self._design = design
+        self.multiplied = [] if design.weights is None else [_exactly(weight) for weight in design.weights]
 
     def response(self) -> list[Number]:
         """The response, a number a row."""
@@ -342,6 +355,10 @@ def _whole_root(value: int) -> int | None:
     return root if root * root == value else None
 
 
+def _of_ball(name: str) -> Callable[[Number], Number]:
+    return lambda a: getattr(_ball(a), name)()
+
+
 _FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
     ("+", 1): lambda a: a,
     ("-", 1): lambda a: -a,
@@ -359,7 +376,20 @@ _FUNCTIONS: dict[tuple[str, int], Callable[..., Number]] = {
     ("exp", 1): _exp,
     ("expm1", 1): lambda a: _exp(a) - 1,
     ("sqrt", 1): _root,
+    **{(name, 1): _of_ball(name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
 }
+
+
+def _contrasts(name: str, count: int) -> Sequence[Sequence[Number | None]]:
+    """R's contrasts of so many levels, a column each; none for treatments, whose columns are indicators."""
+    levels, columns = range(count), range(count - 1)
+    if name == "contr.poly":
+        return _orthonormal([fmpq(k + 1) for k in levels], count - 1)
+    if name == "contr.sum":
+        return [[fmpq(int(k == j) - int(k == count - 1)) for k in levels] for j in columns]
+    if name == "contr.helmert":
+        return [[fmpq(-1 if k <= j else (j + 1) * int(k == j + 1)) for k in levels] for j in columns]
+    return []
 
 
 def _scaled(values: ExactColumn, chosen: dict[str, float | bool]) -> ExactColumn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class DesignTerm:
 class Design:
     """A model in numbers: y = X b + sum of Z_t u_t + e, for rows without missing values.
 
+    The residuals e have one variance. Where rows have weights, that of row i is sigma^2 / w_i in the table: then y and
+    the rows of X and of every Z_t are multiplied by the square roots of the weights (`weighted`).
+
     Attributes
     ----------
     y : response, less the offset where the formula has one, shape (n,)
@@ -45,6 +48,8 @@ class Design:
     rows : which rows of the table were used, counted from 0, shape (n,)
     offset : the sum of the formula's offsets, shape (n,); None where it has none
     factors : for every factor and every column of strings its levels in these rows, in R's order
+    weights : of the rows, above 0, shape (n,); None where all weigh the same
+    unweighted : the same design before its rows were multiplied; None where they were not
     """
 
     y: Vector
@@ -54,6 +59,81 @@ class Design:
     rows: Integers
     offset: Vector | None = None
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: Vector | None = None
+    unweighted: Design | None = None
+
+    @property
+    def as_coded(self) -> Design:
+        """The design in the table's own units, row by row: what is shown, and not what is solved."""
+        return self.unweighted or self
+
+    @property
+    def log_weights(self) -> float:
+        """The sum of the weights' logarithms: by so much -2 log-likelihood is less than that of the multiplied rows."""
+        return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    def of_one_variance(self, matrix: Matrix) -> Matrix:
+        """Columns of the table's rows as columns of the multiplied ones, shape (n, k)."""
+        return matrix if self.weights is None else matrix * np.sqrt(self.weights)[:, None]
+
+    def to_rows(self, values: Vector) -> Vector:
+        """Values of the multiplied rows in the response's own unit, shape (n,)."""
+        return values if self.weights is None else values / np.sqrt(self.weights)
+
+
+def weighted(design: Design, weights: Vector) -> Design:
+    """A design whose residuals have the variances sigma^2 / w_i as one whose residuals have one variance.
+
+    With W the diagonal matrix of the weights, W^(1/2) (y - X b - Z u) has the covariance matrix sigma^2 I, and the
+    density of y is that of W^(1/2) y times |W|^(1/2).
+
+    Parameters
+    ----------
+    weights : above 0, shape (n,)
+    """
+    roots = np.sqrt(weights)
+    terms = tuple(replace(term, matrix=term.matrix * roots[:, None]) for term in design.terms)
+    return replace(
+        design, y=design.y * roots, X=design.X * roots[:, None], terms=terms, weights=weights, unweighted=design
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FixedTerms:
+    """The terms of the fixed effects, numbered from 1; 0 is the intercept.
+
+    Attributes
+    ----------
+    labels : of the terms, as R has them
+    of_column : for every column of X the number of its term, shape (p,)
+    variables : for every term the variables that it multiplies
+    numeric : those of them that are numbers
+    full : the columns of all terms with one column for every level of every factor, shape (n, k)
+    of_full : for every such column the number of its term, shape (k,)
+    not_first : whether it is of no factor's first level, shape (k,)
+    """
+
+    labels: tuple[str, ...]
+    of_column: Integers
+    variables: tuple[frozenset[str], ...]
+    numeric: frozenset[str]
+    full: Matrix
+    of_full: Integers
+    not_first: Mask
+
+    def above(self, term: int, same_numbers: bool = True) -> list[int]:
+        """The terms that contain a term: those with all its variables, and more of them.
+
+        Parameters
+        ----------
+        term : its number, from 1
+        same_numbers : only those that have the same numeric variables, as SAS has it: x:f contains x, and not f
+        """
+        own = self.variables[term - 1]
+        above = [k for k, variables in enumerate(self.variables, 1) if own < variables]
+        if not same_numbers:
+            return above
+        return [k for k in above if own & self.numeric == self.variables[k - 1] & self.numeric]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +163,7 @@ class NewRows:
 
 def own_rows(design: Design) -> NewRows:
     """The design's own rows, to predict at."""
+    design = design.as_coded
     offset = np.zeros(len(design.y)) if design.offset is None else design.offset
     terms = design.terms
     return NewRows(design.X, tuple(term.matrix for term in terms), tuple(term.codes for term in terms), offset)

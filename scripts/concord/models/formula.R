@@ -6,17 +6,17 @@
 deepest <- 250L
 
 # All functions that `expression` calls and all variables that it names; anything but calls of plain names, variables,
-# numbers and truth values is reported under `other`.
+# numbers, strings and truth values is reported under `other`.
 inventory <- function(expression) {
   found <- list(functions = character(), variables = character(), other = character())
   walk <- function(e, depth) {
     if (depth > deepest) stop("it is nested too deeply: more than ", deepest, " levels, or terms of a sum")
     if (is.name(e)) {
       found$variables <<- c(found$variables, as.character(e))
-    } else if ((is.numeric(e) || is.logical(e)) && length(e) == 1L) {
+    } else if ((is.numeric(e) || is.logical(e) || is.character(e)) && length(e) == 1L) {
       NULL
-    } else if (is.call(e) && is.name(e[[1L]])) {
-      found$functions <<- c(found$functions, as.character(e[[1L]]))
+    } else if (is.call(e) && (is.name(e[[1L]]) || of_package(e[[1L]]))) {
+      found$functions <<- c(found$functions, text_of(e[[1L]], FALSE))
       for (i in seq_along(e)[-1L]) {
         if (identical(e[[i]], quote(expr = ))) found$other <<- c(found$other, "an empty argument")
         else walk(e[[i]], depth + 1L)
@@ -27,6 +27,11 @@ inventory <- function(expression) {
   }
   walk(expression, 1L)
   lapply(found, unique)
+}
+
+# Whether a function is named by its package, as splines::bs.
+of_package <- function(e) {
+  is.call(e) && identical(e[[1L]], as.name("::")) && is.name(e[[2L]]) && is.name(e[[3L]])
 }
 
 # Parses without evaluating. `problem` says why the text is not one two-sided formula, or is NULL.
@@ -77,12 +82,13 @@ formula_of <- function(text, structured = FALSE) {
 # An expression as nested lists: name, value, or call with the names of its arguments.
 tree <- function(e) {
   if (is.name(e)) return(list("name", as.character(e)))
+  if (is.character(e)) return(list("text", e))
   if (is.logical(e)) return(list("truth", as.integer(e)))
   if (is.numeric(e)) return(list("number", as.numeric(e)))
   arguments <- as.list(e)[-1L]
   labels <- names(arguments)
   if (is.null(labels)) labels <- rep("", length(arguments))
-  list("call", as.character(e[[1L]]), as.list(labels), unname(lapply(arguments, tree)))
+  list("call", text_of(e[[1L]], FALSE), as.list(labels), unname(lapply(arguments, tree)))
 }
 
 tree_of <- function(text) tree(str2lang(text))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pandas as pd
 
 from concord import r
-from concord.models import syntax
-from concord.models.syntax import FUNCTIONS, LONGEST, STRUCTURES, Formula, FormulaError, RandomTerm, Tree
+from concord.models import dialects, grammar, syntax
+from concord.models.dialects import Reading
+from concord.models.syntax import FUNCTIONS, LONGEST, STRUCTURES, Formula, FormulaError, Node, RandomTerm, Tree
 
 _R = Path(__file__).with_suffix(".R")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -48,30 +53,76 @@ class _Parts:
 
 
 @cache
-def parse(text: str) -> Formula:
-    """Take an lme4 formula apart.
+def parse(text: str, weights: str | None = None) -> Formula:
+    """Take an lme4 formula apart. What has another name in Python is read as lme4 has it, see `read`.
+
+    Parameters
+    ----------
+    weights : the column of the rows' weights, which is one of the formula's variables too
 
     Raises
     ------
     FormulaError : it does not parse, has no random term, or calls something that a formula may not
     RError : R or lme4 is missing
     """
+    parsed = _named(text, lambda: _parse(text))
+    if weights is None:
+        return parsed
+    return replace(parsed, weights=weights, variables=tuple(dict.fromkeys([*parsed.variables, weights])))
+
+
+def read(text: str, table: pd.DataFrame | None = None) -> Reading:
+    """A formula as people type it, also in Python's notation, as lme4 has it.
+
+    Parameters
+    ----------
+    table : the table that it is meant for, which tells factors from numbers
+
+    Raises
+    ------
+    FormulaError : it does not parse, or calls something that is not read
+    RError : R or lme4 is missing
+    """
+    return _named(text, lambda: _read(text, table))
+
+
+def _named(text: str, work: Callable[[], Result]) -> Result:
     try:
-        return _parse(text)
+        return work()
     except FormulaError as error:
         shown = text if len(text) <= 200 else text[:150] + " ..."
         raise FormulaError(f"formula {shown!r}: {error}") from error
 
 
-def _parse(text: str) -> Formula:
+def _read(text: str, table: pd.DataFrame | None) -> Reading:
     if len(text) > LONGEST:
         raise FormulaError(f"it is too long: {len(text)} characters, where {LONGEST} are enough for any model")
+    typed = dialects.bracketed(text)
+    parsed = _inventory(typed)
+    if parsed.problem or parsed.other:
+        _check_parsed(_inventory(text))
+    return dialects.read(text, _tree(typed), table)
+
+
+def _inventory(text: str) -> _Found:
     r.package("lme4")
-    room = r.source(_R)
-    parsed = r.record(_Found, r.call(room["parse_formula"], text))
+    return r.record(_Found, r.call(r.source(_R)["parse_formula"], text))
+
+
+def _tree(text: str) -> Node:
+    return syntax.read(r.from_r(r.call(r.source(_R)["tree_of"], text)))
+
+
+def _parse(given: str) -> Formula:
+    reading = _read(given, None)
+    if reading.needs_table:
+        raise FormulaError(f"{reading.notes[0]}: this takes a table, whose columns are made or ordered for it")
+    text = reading.text
+    parsed = _inventory(text)
     _check_parsed(parsed)
-    whole = syntax.read(r.from_r(r.call(room["tree_of"], text)))
-    syntax.check(whole)
+    whole = _tree(text)
+    grammar.check(whole)
+    room = r.source(_R)
     try:
         parts = r.record(_Parts, r.call(room["parts"], text))
     except r.RError as error:
@@ -89,7 +140,7 @@ def _parse(text: str) -> Formula:
         for term in parts.random
     )
     tree = Tree(syntax.read(parts.response_tree), kept or syntax.ONE, offsets, trees)
-    structures = syntax.structures(whole) or ("",) * len(trees)
+    structures = grammar.structures(whole) or ("",) * len(trees)
     if not syntax.same_content(tree, whole) or len(structures) != len(trees):
         raise FormulaError("lme4 takes it apart into something else than what stands in it")
     return Formula(
@@ -103,7 +154,7 @@ def _parse(text: str) -> Formula:
         variables=tuple(parsed.variables),
         functions=frozenset(parsed.functions) - STRUCTURES - syntax.HOMOGENEOUS.keys(),
         tree=tree,
-        diagonal=syntax.diagonal(whole),
+        diagonal=grammar.diagonal(whole),
     )
 
 
@@ -120,7 +171,8 @@ def _check_parsed(parsed: _Found) -> None:
         )
     if "weights" in parsed.functions:
         raise FormulaError(
-            "weights may not stand in a formula: lmer takes prior weights in an argument of its own, MixedLM takes none"
+            "weights may not stand in a formula: lmer takes prior weights in an argument of its own; name their column "
+            'beside the formula, as weights="w" or --weights w'
         )
     if "interaction" in parsed.functions:
         raise FormulaError("interaction may not stand in a formula: write a:b for the combinations of a and b")
@@ -130,7 +182,7 @@ def _check_parsed(parsed: _Found) -> None:
             "version 2 on lme4 has cs and ar1, with hom = TRUE or FALSE"
         )
     for name in (*sorted(set(parsed.functions) - FUNCTIONS), *parsed.other):
-        raise FormulaError(f"{name} may not stand in a formula")
+        raise FormulaError(f"{name} may not stand in a formula{dialects.instead(name)}")
     if "." in parsed.variables:
         raise FormulaError("the dot, for all other columns, may not stand in a formula: write the columns out")
 

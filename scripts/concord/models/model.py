@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
 from concord.data import datasets
 from concord.errors import InputError
 from concord.models import formula as formulas
 from concord.models import matrices, nesting
-from concord.models.design import Design
+from concord.models.computed import Computed
+from concord.models.design import Design, weighted
 from concord.models.syntax import Formula
 from concord.vocabulary import METHODS
 
@@ -31,12 +33,14 @@ class Model:
     name : the model's name in the dataset
     record : the formula with its title, and what is declared about it
     method : ``REML`` or ``ML``
+    made : columns of the table that were computed of others, which a listing has to make too
     """
 
     dataset: datasets.Dataset
     name: str
     record: datasets.ModelRecord
     method: str
+    made: tuple[Computed, ...] = ()
 
     @property
     def id(self) -> str:
@@ -51,7 +55,13 @@ class Model:
     @cached_property
     def formula(self) -> Formula:
         """The formula in its parts."""
-        return formulas.parse(self.record.formula)
+        return formulas.parse(self.record.formula, self.record.weights)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a user's table has to have: the formula's, and what computed ones are made of."""
+        sources = {column: one.source for one in self.made for column in one.columns}
+        return tuple(dict.fromkeys(sources.get(name, name) for name in self.formula.variables))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -61,7 +71,13 @@ class Model:
     @cached_property
     def design(self) -> Design:
         """The model in numbers, coded as R codes it."""
-        return matrices.design(self.formula, self.frame)
+        coded, name = matrices.design(self.formula, self.frame), self.record.weights
+        if name is None:
+            return coded
+        weights = self.frame[name].to_numpy(float)[coded.rows]
+        if not (np.isfinite(weights) & (weights > 0)).all():
+            raise ModelError(f"{self.id}: the weights {name!r} are not all above 0 and finite")
+        return weighted(coded, weights)
 
     @property
     def size(self) -> int:

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pandas as pd
 
 from concord.data import datasets
+from concord.models import computed, preparation
 from concord.models import formula as formulas
-from concord.models import preparation
 from concord.models.model import Model
+from concord.models.syntax import FormulaError
 
 
 def model_of(
-    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str
+    table: pd.DataFrame, formula: str, method: str, source: str | None, name: str, weights: str | None = None
 ) -> tuple[Model, tuple[str, ...]]:
     """A formula on the rows of a table that all engines get, and what was done to the table, a sentence each.
 
     Parameters
     ----------
-    table, formula : what a user has, and a formula in lme4's notation
+    table, formula : what a user has, and a formula in lme4's notation, with what people of Python write in it
     method : ``REML`` or ``ML``
     source : the file's name; None for a table in memory
     name : what the table is called in code
+    weights : the column of the rows' weights; None where all weigh the same
 
     Raises
     ------
     FormulaError : the formula cannot be used, or not with this table
     PreparationError : the table cannot be used for this formula
     """
-    parsed = formulas.parse(formula)
-    prepared = preparation.prepare(table, parsed)
-    record = datasets.ModelRecord(formula=formula, title=f"{formula} on {source or 'a table'}")
+    reading = formulas.read(formula, table)
+    parsed = formulas.parse(reading.text, _checked(weights))
+    prepared = preparation.prepare(computed.ordered(table, reading.orders), formulas.parse(reading.sources, weights))
+    prepared = replace(prepared, frame=computed.added(prepared.frame, reading.made, reading.orders))
+    title = f"{formula} on {source or 'a table'}"
+    record = datasets.ModelRecord(formula=reading.text, title=title, weights=weights)
     dataset = datasets.of_table(
         name,
         prepared.frame,
@@ -40,9 +46,17 @@ def model_of(
         source=source or "a table in memory",
         sha256=_checksum(prepared.frame),
     )
-    model = Model(dataset, "model", record, method)
-    preparation.check(model.design, parsed, prepared)
-    return model, tuple(prepared.notes)
+    model = Model(dataset, "model", record, method, reading.made)
+    preparation.check(model.design.as_coded, parsed, prepared)
+    return model, reading.notes + prepared.notes
+
+
+def _checked(weights: str | None) -> str | None:
+    if weights is None or isinstance(weights, str) and weights:
+        return weights
+    raise FormulaError(
+        f"weights is the name of a column, such as 'w', not {type(weights).__name__}: make them a column of the table"
+    )
 
 
 def _checksum(frame: pd.DataFrame) -> str:

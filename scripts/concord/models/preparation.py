@@ -203,6 +203,8 @@ def _prepared(name: str, column: Column, uses: set[str], rows: Integers) -> tupl
         )
     if "response" in uses:
         _check_response(name, column, rows)
+    if "weight" in uses:
+        _check_weights(name, column, rows)
     if uses <= {"group"}:
         return _groups(column), notes
     if column.kind in (LEVELS, TRUTH):
@@ -262,6 +264,22 @@ def _check_response(name: str, column: Column, rows: Integers) -> None:
             f"the response {name!r} is {level_name(column.values[0])} in all {len(rows)} rows that are used: "
             "nothing varies that a model could explain"
         )
+
+
+def _check_weights(name: str, column: Column, rows: Integers) -> None:
+    """Refuse what does not divide a residual's variance: weights are finite numbers above 0."""
+    if column.kind in (LEVELS, TRUTH):
+        value = column.levels[column.values[0]] if column.kind == LEVELS else level_name(bool(column.values[0]))
+        raise PreparationError(f"the weights {name!r} are not numbers, but such as {value!r}: name a column of numbers")
+    for wrong, what, advice in (
+        (column.values < 0, "below 0", "a row's residual variance is divided by its weight, which is a number above 0"),
+        (column.values == 0, "0", "leave these rows out of the table: a row of weight 0 says nothing"),
+    ):
+        if wrong.any():
+            raise PreparationError(
+                f"the weights {name!r} are {what} in {counted(wrong.sum(), 'row')}, the first in "
+                f"{row_of(rows, wrong)}: {advice}"
+            )
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")

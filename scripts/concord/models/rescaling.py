@@ -88,8 +88,9 @@ def rescalings(model: Model) -> Iterator[Rescaling]:
     design = model.design
     if model.formula.structured:
         return
-    slopes = _predictors(model, [column for term in design.terms for column in term.matrix.T])
-    everything = _predictors(model, list(design.X.T)) | slopes
+    coded = design.as_coded
+    slopes = _predictors(model, [column for term in coded.terms for column in term.matrix.T])
+    everything = _predictors(model, list(coded.X.T)) | slopes
     response = _response(model)
     seen: list[Steps] = []
     for chosen in (slopes, everything):
@@ -107,7 +108,7 @@ def _predictors(model: Model, columns: list[Vector]) -> dict[str, tuple[float, f
     """The numeric variables that are one of the columns as they stand, each with a round zero and a power of ten."""
     found: dict[str, tuple[float, float]] = {}
     for name in model.formula.variables:
-        values = _numbers(model, name)
+        values = None if name == model.formula.weights else _numbers(model, name)
         if values is not None and any(same_numbers(values, column) for column in columns):
             found[name] = (_zero(float(values.mean()), float(values.std())), _unit(values))
     return found

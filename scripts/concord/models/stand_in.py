@@ -53,6 +53,6 @@ def made_factors(formula: Formula) -> set[str]:
     tree = formula.tree
     calls = [part for node in (tree.fixed, *(term.columns for term in tree.random)) for part in walk(node)]
     arguments = [
-        call.arguments[0] for call in calls if isinstance(call, Call) and call.function in ("factor", "as.factor")
+        call.arguments[0] for call in calls if isinstance(call, Call) and call.function in ("factor", "as.factor", "C")
     ]
     return {argument.name for argument in arguments if isinstance(argument, Name)}

@@ -1,7 +1,7 @@
-"""What may stand where in an lme4 formula, on the tree that R's own parser made of it.
+"""An lme4 formula as the tree that R's own parser made of it, and the tree as text.
 
-A formula is data. Its functions are checked against a list before R evaluates any of it, and its tree is what other
-notations are written from, name by name, so that no text of a formula is ever taken for code.
+A formula is data. Its functions are checked against a list before R evaluates any of it (`concord.models.grammar`), and
+its tree is what other notations are written from, name by name, so that no text of a formula is ever taken for code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from concord.models.structure import taken_apart
 
 # A formula may only combine variables with these.
 OPERATORS = frozenset(["~", "+", "-", "*", "/", "^", ":", "(", "|", "||", "%in%"])
-ELEMENTWISE = frozenset(["I", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"])
+ELEMENTWISE = frozenset(
+    "I log log2 log10 log1p exp expm1 sqrt abs sin cos tan sinh cosh tanh".split()  # called alike in R and numpy
+)
+# What a factor can be coded by, C(x, "contr.sum"), by R's name; beside treatments.
+CONTRASTS = ("contr.sum", "contr.helmert", "contr.poly")
 # Structures of a random term's covariance matrix, as lme4 2 writes them: (columns | group) and (columns || group).
 STRUCTURES = frozenset(["us", "diag"])
 # Those of lme4 2 that other versions cannot write: compound symmetry, and autoregressive of order 1. Whether all
@@ -26,15 +30,14 @@ HOMOGENEOUS = {"cs": False, "ar1": True}
 # What else glmmTMB has.
 OTHER_STRUCTURES = frozenset(["hetar1", "toep", "homdiag", "homcs", "ou", "gau", "rr"])
 FUNCTIONS = (
-    OPERATORS | ELEMENTWISE | STRUCTURES | HOMOGENEOUS.keys() | {"poly", "scale", "factor", "as.factor", "offset"}
+    OPERATORS | ELEMENTWISE | STRUCTURES | HOMOGENEOUS.keys() | {"poly", "scale", "factor", "as.factor", "C", "offset"}
 )
 # A plain variable name that means the same in R and in Python's formulas.
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Longer than any formula that somebody wrote.
 LONGEST = 5000
 
-_ALGEBRA = frozenset(["+", "-", "*", "/", "^", ":", "("])
-_USAGE = {
+USAGE = {
     "poly": "poly takes a number, degree = a whole number, and raw = TRUE or FALSE",
     "scale": "scale takes a number, center and scale, each TRUE, FALSE or a number",
 }
@@ -56,6 +59,13 @@ class Value(NamedTuple):
     value: float | bool
 
 
+@dataclass(frozen=True)
+class Text:
+    """A string."""
+
+    text: str
+
+
 class Call(NamedTuple):
     """A function or operator with its arguments and their names, empty where an argument has none."""
 
@@ -64,7 +74,7 @@ class Call(NamedTuple):
     names: tuple[str, ...]
 
 
-Node = Name | Value | Call
+Node = Name | Value | Text | Call
 ONE = Value(1.0)
 
 
@@ -124,6 +134,7 @@ class Formula:
     functions : what it combines them with
     tree : the same parts as trees, which other notations are written from
     diagonal : variables that must be numbers, for `syntax.diagonal`
+    weights : the column of the rows' weights, which is named beside the formula; None where all weigh the same
     """
 
     text: str
@@ -134,6 +145,7 @@ class Formula:
     functions: frozenset[str]
     tree: Tree = field(repr=False, compare=False, hash=False)
     diagonal: tuple[str, ...] = ()
+    weights: str | None = None
 
     @property
     def structured(self) -> str:
@@ -142,14 +154,11 @@ class Formula:
 
     @property
     def uses(self) -> dict[str, set[str]]:
-        """What each variable is used for: ``response``, ``predictor``, ``group``."""
+        """What each variable is used for: ``response``, ``predictor``, ``group``, ``weight``."""
         tree = self.tree
-        parts = [
-            ("response", tree.response),
-            ("predictor", tree.fixed),
-            *(("predictor", offset) for offset in tree.offsets),
-        ]
+        parts = [("response", tree.response), *(("predictor", part) for part in (tree.fixed, *tree.offsets))]
         parts += [part for term in tree.random for part in (("predictor", term.columns), ("group", term.group))]
+        parts += [("weight", Name(self.weights))] if self.weights else []
         uses: dict[str, set[str]] = {name: set() for name in self.variables}
         for use, part in parts:
             for name in variables(part):
@@ -165,6 +174,8 @@ def read(nested: list[Any]) -> Node:
     kind, content, *rest = nested[0][0], nested[1][0], *nested[2:]
     if kind == "name":
         return Name(content)
+    if kind == "text":
+        return Text(content)
     if kind == "truth":
         return Value(bool(content))
     if kind == "number":
@@ -186,167 +197,6 @@ def variables(node: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in walk(node) if isinstance(part, Name)))
 
 
-def check(formula: Node) -> None:
-    """Everything stands where R and lme4 give it a meaning.
-
-    Raises
-    ------
-    FormulaError : something does not
-    """
-    if not isinstance(formula, Call):
-        raise FormulaError("expected response ~ terms")
-    response, right = formula.arguments
-    _check_number(response)
-    _check_sum(right)
-
-
-def _check_sum(node: Node) -> None:
-    """What is added up on the right-hand side: here, and only here, stand random terms and offsets."""
-    if isinstance(node, Call):
-        if node.function in ("+", "("):
-            for argument in node.arguments:
-                _check_sum(argument)
-            return
-        if node.function in STRUCTURES or node.function in HOMOGENEOUS:
-            _check_structure(node)
-            return
-        if node.function in ("|", "||"):
-            _check_terms(node.arguments[0])
-            _check_group(node.arguments[1], node.arguments[1])
-            for name in variables(node.arguments[1]) if node.function == "||" else ():
-                if quoted(name) != name:  # lme4 pastes it into a text and has R parse that
-                    raise FormulaError(
-                        f"|| wants a grouping column with a plain name, not {name!r}: write the terms out"
-                    )
-            return
-        if node.function == "offset":
-            _arity(node, 1)
-            _check_number(node.arguments[0])
-            return
-        if node.function == "-" and len(node.arguments) == 2:
-            _check_sum(node.arguments[0])
-            _check_terms(node.arguments[1])
-            return
-    _check_terms(node)
-
-
-def _check_structure(node: Call) -> None:
-    """``us(columns | group)``; ``diag(columns | group)``, where the columns are numbers, one a term; ``cs`` and ``ar1``
-    of the same, which may have the option ``hom``.
-    """
-    bar, *rest = node.arguments or (None,)
-    can = node.function in HOMOGENEOUS
-    plain = not rest or (can and node.names[1:] == ("hom",) and _truth(rest[0]) is not None)
-    if not isinstance(bar, Call) or bar.function != "|" or node.names[0] or not plain:
-        option = "hom = TRUE or FALSE" if can else "no option"
-        raise FormulaError(f"{node.function} takes one random term here, (columns | group), and {option}")
-    columns, group = bar.arguments
-    if node.function == "diag":
-        for part in walk(columns):
-            if isinstance(part, Call) and part.function in ("poly", "factor", "as.factor"):
-                raise FormulaError(
-                    f"diag takes columns of numbers here, and {part.function} makes several of one: write terms"
-                )
-    _check_sum(Call("||" if node.function == "diag" else "|", (columns, group), bar.names))
-
-
-def _truth(node: Node) -> bool | None:
-    return node.value if isinstance(node, Value) and isinstance(node.value, bool) else None
-
-
-def structures(formula: Node) -> tuple[str, ...]:
-    """The structure of every random term's covariance matrix, in their order, as `RandomTerm` has it; nothing where no
-    term has one.
-
-    Raises
-    ------
-    FormulaError : a term beside one is not plain, so that lme4 would make several of it
-    """
-    kinds: list[str] = []
-    several: list[str] = []
-    for part in _added(formula):
-        if part.function in HOMOGENEOUS:
-            homogeneous = HOMOGENEOUS[part.function] if len(part.arguments) == 1 else bool(_truth(part.arguments[1]))
-            kinds.append(f"{'hom' if homogeneous else ''}{part.function}")
-        else:
-            kinds.append("")
-        bar = part if part.function in ("|", "||") else part.arguments[0]
-        group = bar.arguments[1] if isinstance(bar, Call) else bar
-        nested = any(isinstance(inner, Call) and inner.function == "/" for inner in walk(group))
-        if part.function in ("||", "diag") or nested:
-            several.append(written(part))
-    if not any(kinds):
-        return ()
-    if several:
-        raise FormulaError(f"{several[0].strip()} stands for several terms: beside cs or ar1 write them out")
-    return tuple(kinds)
-
-
-def _added(node: Node) -> Iterator[Call]:
-    """The random terms of a formula that was checked, in their order."""
-    if isinstance(node, Call):
-        if node.function in ("|", "||", *STRUCTURES, *HOMOGENEOUS):
-            yield node
-        elif node.function in ("~", "+", "-", "("):
-            for argument in node.arguments:
-                yield from _added(argument)
-
-
-def diagonal(formula: Node) -> tuple[str, ...]:
-    """The variables of the columns in ``diag``, each once: of a factor every level would have a variance of its own,
-    where ``(columns || group)`` has a matrix of all of them.
-    """
-    terms = [part.arguments[0] for part in walk(formula) if isinstance(part, Call) and part.function == "diag"]
-    return tuple(dict.fromkeys(name for bar in terms if isinstance(bar, Call) for name in variables(bar.arguments[0])))
-
-
-def _check_terms(node: Node) -> None:
-    """Terms, which operators combine by the rules of model formulas."""
-    if not isinstance(node, Call):
-        _check_leaf(node)
-        return
-    if node.function in ("|", "||"):
-        raise FormulaError("a random term, (columns | group), may only be added")
-    if node.function == "offset":
-        raise FormulaError("an offset may only be added to the fixed part")
-    if node.function in _ALGEBRA or node.function == "%in%":
-        for argument in node.arguments:
-            _check_terms(argument)
-        return
-    _check_number(node)
-
-
-def _check_number(node: Node) -> None:
-    """Arithmetic: what stands in a function's argument, and every function."""
-    if not isinstance(node, Call):
-        _check_leaf(node)
-        return
-    function, arguments = node.function, node.arguments
-    if function in ("poly", "scale"):
-        _check_options(node)
-        _check_number(arguments[0])
-        return
-    if function in ("|", "||", "~", "%in%", ":", "offset", *STRUCTURES, *HOMOGENEOUS):
-        raise FormulaError(f"{function} may not stand inside a function or in the response")
-    if function == "log" and len(arguments) == 2 and set(node.names) <= {"", "base"}:
-        pass
-    elif function not in _ALGEBRA:
-        _arity(node, 1)
-    for argument in arguments:
-        _check_number(argument)
-
-
-def _check_leaf(node: Name | Value) -> None:
-    """A variable or a number may stand anywhere; a truth value may not."""
-    if isinstance(node, Value) and isinstance(node.value, bool):
-        raise FormulaError(f"{str(node.value).upper()} may not stand in a formula")
-
-
-def _arity(node: Call, count: int) -> None:
-    if len(node.arguments) != count or any(node.names):
-        raise FormulaError(f"{node.function} takes one argument here, without a name")
-
-
 def options(node: Call) -> dict[str, float | bool]:
     """The arguments of a call of ``poly`` or ``scale`` beyond the first, by their full names.
 
@@ -357,7 +207,7 @@ def options(node: Call) -> dict[str, float | bool]:
     known = {"poly": ["degree", "raw"], "scale": ["center", "scale"]}[node.function]
     chosen: dict[str, float | bool] = {}
     if not node.arguments or node.names[0] not in ("", "x"):
-        raise FormulaError(_USAGE[node.function])
+        raise FormulaError(USAGE[node.function])
     free = list(known)
     for name in node.names[1:]:
         if name in free:
@@ -369,38 +219,9 @@ def options(node: Call) -> dict[str, float | bool]:
         if isinstance(value, Call) and value.function == "-" and len(value.arguments) == 1:
             value, sign = value.arguments[0], -1.0
         if key not in known or key in chosen or not isinstance(value, Value):
-            raise FormulaError(_USAGE[node.function])
+            raise FormulaError(USAGE[node.function])
         chosen[key] = value.value if isinstance(value.value, bool) else sign * value.value
     return chosen
-
-
-def _check_options(node: Call) -> None:
-    chosen = options(node)
-    if node.function == "poly":
-        degree, raw = chosen.get("degree", 1.0), chosen.get("raw", False)
-        # R: an unnamed second argument of poly is the degree, a third one would be another variable.
-        positional = [name for name in node.names[1:] if not name]
-        whole = not isinstance(degree, bool) and degree >= 1 and degree == int(degree)
-        if not whole or not isinstance(raw, bool) or len(positional) > 1:
-            raise FormulaError(_USAGE["poly"])
-
-
-def _check_group(node: Node, whole: Node) -> None:
-    """A grouping factor: a variable, factor(variable), or several joined by ``:`` or ``/``."""
-    if isinstance(node, Name):
-        return
-    if isinstance(node, Call):
-        if node.function in (":", "/", "("):
-            for argument in node.arguments:
-                _check_group(argument, whole)
-            return
-        if node.function in ("factor", "as.factor"):
-            _arity(node, 1)
-            if isinstance(node.arguments[0], Name):
-                return
-    raise FormulaError(
-        f"{written(whole)} is not a grouping factor: a column is one, or columns joined by : or / (make one first)"
-    )
 
 
 def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
@@ -434,7 +255,7 @@ def same_content(parts: Tree, whole: Node) -> bool:
     return all(
         part.name in names if isinstance(part, Name) else part.function in functions
         for part in parts_found
-        if not isinstance(part, Value)
+        if not isinstance(part, Value | Text)
     )
 
 
@@ -458,8 +279,10 @@ def written(node: Node) -> str:
     """A tree in R's notation."""
     if isinstance(node, Name):
         return quoted(node.name)
+    if isinstance(node, Text):
+        return r_literal(node.text)
     if isinstance(node, Value):
-        return str(node.value).upper() if isinstance(node.value, bool) else f"{node.value:.15g}"
+        return str(node.value).upper() if isinstance(node.value, bool) else _number(node.value)
     arguments = [written(argument) for argument in node.arguments]
     if node.function == "(":
         return f"({arguments[0]})"
@@ -470,6 +293,11 @@ def written(node: Node) -> str:
         return f"{space}{node.function}{space}".join(arguments)
     named = [f"{name} = {argument}" if name else argument for name, argument in zip(node.names, arguments, strict=True)]
     return f"{node.function}({', '.join(named)})"
+
+
+def _number(value: float) -> str:
+    short = f"{value:.15g}"
+    return short if float(short) == value else repr(value)
 
 
 def check_variables(formula: Formula, columns: Sequence[str]) -> None:

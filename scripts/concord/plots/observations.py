@@ -49,7 +49,7 @@ def _few(column: pd.Series) -> bool:
 
 
 def _lines(model: Model, x: str) -> Drawn:
-    design = model.design
+    design = model.design.as_coded
     term = max(design.terms, key=lambda term: len(term.levels))
     y = model.formula.response
     table = model.frame.iloc[design.rows].assign(**{y: design.y})

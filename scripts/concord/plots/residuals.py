@@ -22,7 +22,7 @@ def groups(model: Model) -> Figure:
 
     Of more than 60 levels as many are shown, evenly spread over the range of their means.
     """
-    design, response = model.design, model.formula.response
+    design, response = model.design.as_coded, model.formula.response
     factors = {term.group: term for term in design.terms}
     figure, grid = subplots(1, len(factors), figsize=(max(6.0, 4.5 * len(factors)), 4.2), sharey=True, squeeze=False)
     drawn, observed, words = [], [], []
@@ -63,17 +63,17 @@ def groups(model: Model) -> Figure:
 def residuals(*fits: Fit) -> Figure:
     """Residuals against fitted values, and their quantiles against the normal distribution's, a row an engine.
 
-    Fitted values hold the predicted random effects. Residuals are in units of the residual standard deviation. The line
-    goes through their quartiles, as R's ``qqline``, and not through equal quantiles: the predicted effects take up a
-    part of the scatter, so that a true model's residuals have a standard deviation of sqrt(1 - tr(H) / n) sigma only, H
-    taking the response to the fitted values.
+    Fitted values hold the predicted random effects. Residuals are in units of their standard deviation, sigma, or sigma
+    over the root of the row's weight. The line goes through their quartiles, as R's ``qqline``, and not through equal
+    quantiles: the predicted effects take up a part of the scatter, so that a true model's residuals have a standard
+    deviation of sqrt(1 - tr(H) / n) sigma only, H taking the response to the fitted values.
     """
     figure, grid = subplots(len(fits), 2, figsize=(8.5, 3.2 * len(fits)), squeeze=False)
     drawn, words = [], []
     for (left, right), fit in zip(grid, fits, strict=True):
         color, marker = mark(fit.engine)
         fitted = fit.fitted
-        scaled = (fit.model.design.y - fitted) / np.sqrt(fit.residual_variance)
+        scaled = fit.pearson
         left.plot(fitted, scaled, marker, color=color, markersize=3, alpha=0.5, rasterized=True)
         left.axhline(0, color="black", linewidth=1)
         left.set_xlabel(axis_text("fitted value", unit_of(fit.model, fit.model.formula.response)))

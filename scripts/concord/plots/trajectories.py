@@ -65,7 +65,7 @@ def fitted(*fits: Fit, x: str, show: int = 9, units: tuple[str, str] = ("", ""))
     units : units of `x` and of the response, for the axes
     """
     model = fits[0].model
-    design, term = model.design, model.design.terms[0]
+    design, term = model.design.as_coded, model.design.terms[0]
     along = model.frame[x].to_numpy()[design.rows]
     ranked = pd.Series(design.y).groupby(term.codes).mean().sort_values(kind="stable").index.to_numpy()
     chosen = ranked[np.linspace(0, len(ranked) - 1, min(show, len(ranked))).round().astype(int)]

@@ -42,17 +42,18 @@ def unique(design: Design, exact: Exact, theta: Sequence[arb]) -> bool:
 
 
 def _same(design: Design) -> bool:
-    """Whether every group has the same rows of Z and X, and X is Z C with C invertible."""
+    """Whether every group has the same rows of Z and X, of the same weights, and X is Z C with C invertible."""
+    design, weights = design.as_coded, np.ones(len(design.y)) if design.weights is None else design.weights
     term = design.terms[0]
     blocks = []
     for code in np.unique(term.codes):
-        rows = np.column_stack([term.matrix, design.X])[term.codes == code]
+        rows = np.column_stack([term.matrix, design.X, weights])[term.codes == code]
         blocks.append(rows[np.lexsort(rows.T[::-1])])
     if any(block.shape != blocks[0].shape or (block != blocks[0]).any() for block in blocks):
         return False
     q = term.matrix.shape[1]
     rational = [[fmpq(*float(value).as_integer_ratio()) for value in row] for row in blocks[0]]
-    Z, X = fmpq_mat([row[:q] for row in rational]), fmpq_mat([row[q:] for row in rational])
+    Z, X = fmpq_mat([row[:q] for row in rational]), fmpq_mat([row[q:-1] for row in rational])
     gram = Z.transpose() * Z
     if gram.det() == 0:
         return False

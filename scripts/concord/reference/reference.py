@@ -28,7 +28,7 @@ from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.structured import StructuredLikelihood, likelihood_of
 from concord.likelihood.wide_search import Leave, WideSearch
-from concord.models.design import Design
+from concord.models.design import Design, weighted
 from concord.models.model import Model
 from concord.models.parameters import ESTIMATES, KEY, ZERO, Estimated, Parameters, keys
 from concord.reference.record import Record, ReferenceError, checksum, path, unknown
@@ -473,7 +473,8 @@ def factored(design: Design, parameters: Parameters) -> tuple[Design, list[Integ
     the design, for every term the place of each original column in the new order, and theta with exact zeros
     """
     terms, places, theta = [], [], []
-    for term, relative in zip(design.terms, parameters.relative, strict=True):
+    coded = design.as_coded
+    for term, own_term, relative in zip(design.terms, coded.terms, parameters.relative, strict=True):
         q = len(relative)
         order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
         own = np.diag(relative).copy()
@@ -492,6 +493,7 @@ def factored(design: Design, parameters: Parameters) -> tuple[Design, list[Integ
             rest = rest - np.outer(factor[:, k], factor[:, k])
         lower = factor[order]
         theta += [float(lower[row, column]) for column in range(q) for row in range(column, q)]
-        terms.append(replace(term, names=tuple(term.names[i] for i in order), matrix=term.matrix[:, order]))
+        terms.append(replace(own_term, names=tuple(term.names[i] for i in order), matrix=own_term.matrix[:, order]))
         places.append(np.argsort(order))
-    return replace(design, terms=tuple(terms)), places, theta
+    reordered = replace(coded, terms=tuple(terms))
+    return reordered if design.weights is None else weighted(reordered, design.weights), places, theta

@@ -36,6 +36,7 @@ from concord.reports.notebooks import parse, read
 from concord.reports.tidying import ANSI, forget_run, merge_cell_streams, merge_streams, settle
 
 COMPLETED, FAILED, TIMED_OUT, DIED = "completed", "failed", "timed out", "died"
+UNFINISHED = "unfinished"
 
 BANNER = "concord-failure"
 """Tag and id of the cell that says, at the top of an executed notebook, what went wrong and where."""
@@ -45,10 +46,10 @@ BANNER = "concord-failure"
 class Execution:
     """What came of executing one notebook.
 
-    `notebook` is the executed notebook as JSON; `status` one of completed, failed, timed out, died; `error` the
-    exception's name and message ("" when completed); `cell` the position, from 1, of the cell that did not finish
-    in the notebook as written (None when no cell is to blame); `anchor` that cell's id; `seconds` wall-clock time;
-    `unusable` whether the exception was an `InputError`.
+    `notebook` is the executed notebook as JSON; `status` one of completed, failed, timed out, died, unfinished; `error`
+    the exception's name and message ("" when completed); `cell` the position, from 1, of the cell that did not finish
+    in the notebook as written (None when no cell is to blame), of an unfinished one the last that did; `anchor` that
+    cell's id; `seconds` wall-clock time; `unusable` whether the exception was an `InputError`.
     """
 
     notebook: str
@@ -197,6 +198,30 @@ def _papermill_cell(failure: Any, path: str) -> NotebookNode:
     cells: list[NotebookNode] = nbformat.read(path, as_version=4).cells
     cell: NotebookNode = [cell for cell in cells if not _is_papermill_marker(cell)][failure.cell_index]
     return cell
+
+
+def unfinished(notebook: NotebookNode, parameters: Mapping[str, Any], index: int, seconds: float) -> Execution:
+    """What has been executed of a notebook so far, as an Execution that says so at its top.
+
+    `notebook` is the notebook as written, with the outputs of its cells up to `index`, from 0.
+    """
+    cell = notebook.cells[index]
+    notebook = copy.deepcopy(notebook)
+    source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    added = nbformat.v4.new_code_cell(f"# Parameters\n{source}", metadata={"tags": ["injected-parameters"]})
+    places = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
+    notebook.cells.insert(places[0] + 1 if places else 0, added)
+    merge_streams(notebook)
+    forget_run(notebook)
+    where = f'<a href="#cell-id={html.escape(cell.id)}">cell {index + 1}</a>'
+    banner = nbformat.v4.new_markdown_cell(
+        f'<div class="{BANNER}" role="alert"><strong>This notebook is not finished</strong>: {where} was done '
+        f"{seconds:.1f} s after its start, and what follows had not run when this was written.</div>",
+        id=BANNER,
+        metadata={"tags": [BANNER]},
+    )
+    notebook.cells.insert(0, banner)
+    return Execution(nbformat.writes(notebook), UNFINISHED, "", index + 1, cell.id, seconds)
 
 
 def _is_papermill_marker(cell: NotebookNode) -> bool:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import re
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +24,17 @@ from concord.display.media import MEDIA_TYPE, REFERENCE_TYPE
 from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
 from concord.errors import InputError
 from concord.reports import notebooks
-from concord.reports.execution import COMPLETED, Execution, execute, labelled
+from concord.reports.execution import COMPLETED, Execution, execute, labelled, unfinished
 from concord.reports.page import page
 from concord.vocabulary import AGREE as AGREED
-from concord.vocabulary import passes
+from concord.vocabulary import KEPT_IN, passes
 
 NOTEBOOK, VERDICT, REMEDIES, SUMMARY = notebooks.OWN_TABLE, "verdict", "remedies", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
+# Seconds after which what there is is written after each verdict, and not only at the end.
+LONG = 5.0
+# Where the answers of a comparison that is not through are kept, in its folder.
+UNFINISHED_ANSWERS = ".unfinished"
 
 
 def notebook_file() -> Path:
@@ -38,10 +48,11 @@ def compare(
 ) -> int:
     """Compare the engines on one formula and one table, tell the verdicts, and write what came of it.
 
-    Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written, all at the
-    end: for every method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and
-    ``quantities.csv``, everything that the fits say beyond their estimates; ``reference.json``, where the optimum was
-    certified.
+    Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written are for every
+    method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and ``quantities.csv``,
+    everything that the fits say beyond their estimates; ``reference.json``, where the optimum was certified. It is
+    written at the end, where that takes long after each verdict too, and where it is interrupted as far as it has come;
+    the engines' answers are kept meanwhile, so that the same command goes on from there.
 
     Parameters
     ----------
@@ -69,14 +80,23 @@ def compare(
     for method in methods:
         values = {**parameters, "data": place, "method": method}
         notebooks.check(values, notebooks.parameters(notebook), NOTEBOOK)
-        executions[method] = execution = _executed(notebook, values)
+        run = _Run(notebook, values, partial(_write_too, executions, method, data, output))
+        try:
+            with _kept_in(output / UNFINISHED_ANSWERS):
+                executions[method] = execution = run.executed()
+        except KeyboardInterrupt:
+            _interrupted(run, output)
+            raise
         if execution.unusable:
             print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
             return BAD_INPUT
         if execution.status != COMPLETED:
             where = f", cell {execution.cell}" if execution.cell else ""
             print(f"concord: {method} {execution.status}{where}: {errors.shorten(execution.error)}", file=sys.stderr)
-    verdicts, open_lines = _write(executions, _stem(data), output)
+    verdicts, open_lines = _write(executions, data, output)
+    for name in executions:
+        print(f"report: {output / f'{_stem(data)}-{name}.html'}")
+    shutil.rmtree(output / UNFINISHED_ANSWERS, ignore_errors=True)
     for line in open_lines:
         print(f"nothing explains: {line}")
     complete = all(execution.status == COMPLETED for execution in executions.values())
@@ -84,20 +104,85 @@ def compare(
     return AGREE if complete and passed else DISAGREE
 
 
-def _executed(notebook: NotebookNode, values: Mapping[str, Any]) -> Execution:
-    """The notebook executed, its verdicts told as their cells are done."""
-    cells = sum(cell.cell_type == "code" for cell in notebook.cells) - 1
-    with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-        bar.set_postfix_str(f"{values['method']}: reading, fitting")
-        said: dict[str, str] = {}
+class _Run:
+    """The notebook while it is executed, its verdicts told as their cells are done.
 
-        def done(cell: NotebookNode, index: int) -> None:
-            bar.update()
-            if text := _told(cell, said):
-                bar.clear()
-                print(f"{text}\n", flush=True)
+    Parameters
+    ----------
+    notebook : as written
+    values : its parameters
+    write : writes what has been executed so far
+    """
 
-        return execute(nbformat.writes(notebook), values, done=done)
+    def __init__(self, notebook: NotebookNode, values: Mapping[str, Any], write: Callable[[Execution], object]) -> None:
+        self.notebook, self.values, self.write = notebook, values, write
+        self.so_far = copy.deepcopy(notebook)
+        self.began = time.monotonic()
+        self.index = -1  # of the last cell that was done
+
+    def executed(self) -> Execution:
+        cells = sum(cell.cell_type == "code" for cell in self.notebook.cells) - 1
+        with tqdm(total=cells, unit="cell", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+            bar.set_postfix_str(f"{self.values['method']}: reading, fitting")
+            said: dict[str, str] = {}
+
+            def done(cell: NotebookNode, index: int) -> None:
+                bar.update()
+                bar.set_postfix_str(f"{self.values['method']}: {_heading(self.notebook, index)}")
+                self.so_far.cells[index], self.index = cell, index
+                if text := _told(cell, said):
+                    bar.clear()
+                    print(f"{text}\n", flush=True)
+                if VERDICT in cell.metadata.get("tags", ()) and time.monotonic() - self.began > LONG:
+                    self.write(self.unfinished)
+
+            return execute(nbformat.writes(self.notebook), self.values, done=done)
+
+    @property
+    def unfinished(self) -> Execution:
+        return unfinished(self.so_far, self.values, self.index, time.monotonic() - self.began)
+
+    @property
+    def missing(self) -> list[str]:
+        """The headings of what has not been executed."""
+        left = [place for place, cell in enumerate(self.notebook.cells) if place > self.index and _is_code(cell)]
+        return list(dict.fromkeys(_heading(self.notebook, place - 1) for place in left))
+
+
+@contextmanager
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Kernels that start meanwhile keep the engines' answers in a folder."""
+    before = os.environ.get(KEPT_IN)
+    os.environ[KEPT_IN] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        os.environ.pop(KEPT_IN)
+        if before is not None:
+            os.environ[KEPT_IN] = before
+
+
+def _interrupted(run: _Run, output: Path) -> None:
+    """Write what there is, and say what there is not."""
+    if not any(_is_code(cell) and cell.outputs for cell in run.so_far.cells[: run.index + 1]):
+        return
+    run.write(run.unfinished)
+    print(
+        f"concord: {run.values['method']}: what was done is in {output}; not yet: {'; '.join(run.missing)}; "
+        "the same command goes on from there",
+        file=sys.stderr,
+    )
+
+
+def _is_code(cell: NotebookNode) -> bool:
+    return bool(cell.cell_type == "code")
+
+
+def _heading(notebook: NotebookNode, index: int) -> str:
+    """The heading under which the next cell of code after a place stands."""
+    after = next((place for place in range(index + 1, len(notebook.cells)) if _is_code(notebook.cells[place])), index)
+    lines = [line for cell in notebook.cells[: after + 1] if not _is_code(cell) for line in cell.source.splitlines()]
+    return next((line.lstrip("# ") for line in reversed(lines) if line.startswith("#")), "")
 
 
 def _told(cell: NotebookNode, said: dict[str, str]) -> str:
@@ -123,8 +208,14 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     return text if first else "" if known else text.split("\n\n")[0]
 
 
-def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[set[str], list[str]]:
+def _write_too(executions: Mapping[str, Execution], method: str, data: str, output: Path, so_far: Execution) -> None:
+    """Write what there is, with what has been executed so far by one more method."""
+    _write({**executions, method: so_far}, data, output)
+
+
+def _write(executions: Mapping[str, Execution], data: str, output: Path) -> tuple[set[str], list[str]]:
     """Write notebooks, pages and tables; the verdicts that came of it, and the lines that nothing explains."""
+    stem = _stem(data)
     methods = [(method, f"{stem}-{method}") for method in executions]
     notebooks = {
         f"{stem}-{method}": labelled(execution, f"{stem}-{method}", stem, method, alone=True, methods=methods)
@@ -148,7 +239,6 @@ def _write(executions: dict[str, Execution], stem: str, output: Path) -> tuple[s
     # The pages last: without nbconvert's templates there are none, and the numbers are still there.
     for name, notebook in notebooks.items():
         files.write(output / f"{name}.html", page(notebook))
-        print(f"report: {output / f'{name}.html'}")
     return set(fits["verdict"]), unexplained(lines)
 
 

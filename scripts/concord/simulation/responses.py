@@ -37,6 +37,7 @@ def draw(design: Design, parameters: Parameters, seed: int, replicate: int) -> n
         effects = stream.standard_normal((len(term.levels), len(term.names))) @ symmetric_root(covariance)
         response = response + np.einsum("ij,ij->i", term.matrix, effects[term.codes])
     response = response + math.sqrt(residual_variance) * stream.standard_normal(len(response))
+    response = design.to_rows(response)
     return response if design.offset is None else response + design.offset
 
 

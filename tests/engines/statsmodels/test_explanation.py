@@ -159,6 +159,29 @@ CALLS = {
         "(1 + x | subject)",
         [],
     ),
+    "a constant text, no correlated effects, and text as categories": (
+        'df["all"] = "all"\n'
+        'vc = {"s": "0+subject", "i": "-1 + C(scenario)"}\n'
+        'smf.mixedlm("y ~ x", df, groups="all", vc_formula=vc, re_formula="0").fit()',
+        "(1 | scenario) + (1 | subject)",
+        [],
+    ),
+    "groups of two columns": (
+        'smf.mixedlm("y ~ x", df, groups=df["subject"].str.cat(df["scenario"])).fit()',
+        NESTED,
+        [],
+    ),
+    "exog_re beside a formula, which is ignored": (
+        'smf.mixedlm("y ~ x", df, groups=pd.factorize(df.subject)[0], exog_re=df[["x"]]).fit()',
+        INTERCEPT,
+        ["(0 + x | subject)"],
+    ),
+    "a session with prompts": (
+        '>>> df["Intercept"] = 1\n>>> exog = df[["Intercept", "x"]]\n'
+        '>>> sm.MixedLM(df["y"], exog, df["subject"], exog_re=exog["Intercept"]).fit()',
+        INTERCEPT,
+        [],
+    ),
     "arrays without ones": (
         'sm.MixedLM(df["y"], sm.add_constant(df["x"]), df["subject"], exog_re=df["x"]).fit()',
         "(0 + x | subject)",
@@ -174,7 +197,7 @@ def ran(code: str, df: pd.DataFrame):
     from statsmodels.regression.mixed_linear_model import MixedLMParams
 
     room = {"df": df.copy(), "np": np, "pd": pd, "sm": sm, "smf": smf, "MixedLMParams": MixedLMParams}
-    *before, last = code.split("\n")
+    *before, last = code.replace(">>> ", "").split("\n")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec("\n".join(before), room)
@@ -243,6 +266,11 @@ REFUSED = {
         "lme4 takes no grouping factor of one level",
         [INTERCEPT],
     ),
+    'smf.mixedlm("y ~ x + (1|subject)", df, groups="subject")': (
+        "Python's bitwise or and no random term",
+        ["(1|subject)"],
+    ),
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="~x|subject")': ("groups= has the groups", ["(x|subject)"]),
     'smf.mixedlm("y ~ x", df, groups="subject").fit_regularized()': ("the likelihood is penalized", [INTERCEPT]),
     'smf.mixedlm("y ~ x", df, groups=np.ones(len(df)))': ("no random effect that could be told", []),
 }

@@ -15,7 +15,7 @@ FITTED, PREDICTED = "fitted values", "predictions"
 
 def fitted_lines(sources: Sources) -> list[Line]:
     """Fitted values and residuals of every kind, all rows in a line."""
-    design = sources.comparison.model.design
+    design = sources.comparison.model.design.as_coded
     offset = np.zeros(len(design.y)) if design.offset is None else design.offset
 
     def marginal(source: Source) -> np.ndarray:
@@ -32,11 +32,14 @@ def fitted_lines(sources: Sources) -> list[Line]:
         return source.solution.residuals
 
     def scaled(source: Source) -> np.ndarray:
-        residuals: np.ndarray = source.solution.residuals / np.sqrt(source.fit.residual_variance)
-        return residuals
+        if source.said.definitions.get("scaled") == "scaled_without_weights":
+            residuals: np.ndarray = residual(source) / np.sqrt(source.fit.residual_variance)
+            return residuals
+        return _over_deviation(source)
 
     def pearson(source: Source) -> np.ndarray:
-        return (residual if source.said.definitions.get("pearson") == "pearson_not_scaled" else scaled)(source)
+        not_scaled = source.said.definitions.get("pearson") == "pearson_not_scaled"
+        return (_of_one_variance if not_scaled else _over_deviation)(source)
 
     lines = []
     for quantity, name, expected, scale in (
@@ -50,6 +53,15 @@ def fitted_lines(sources: Sources) -> list[Line]:
     ):
         lines += sources.line(FITTED, quantity, "fitted_value", name, expected, scale=scale)
     return lines
+
+
+def _of_one_variance(source: Source) -> np.ndarray:
+    return source.solution.residuals_of_one_variance
+
+
+def _over_deviation(source: Source) -> np.ndarray:
+    residuals: np.ndarray = _of_one_variance(source) / np.sqrt(source.fit.residual_variance)
+    return residuals
 
 
 def new_lines(sources: Sources) -> list[Line]:

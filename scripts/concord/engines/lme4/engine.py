@@ -55,7 +55,7 @@ class Described:
     Attributes
     ----------
     reml, loglik : whether it is by REML, and its log-likelihood
-    plain : whether all weights are 1
+    weights : of the rows, 1 where none were given, shape (n,)
     y, offset : the response, offset included, and the offset, shape (n,)
     X, names : the fixed effects' columns, shape (n, p), and their names
     fixed, vcov : the fixed effects, shape (p,), and their covariance matrix, shape (p, p)
@@ -67,7 +67,7 @@ class Described:
 
     reml: bool
     loglik: float
-    plain: bool
+    weights: Vector
     y: Vector
     offset: Vector
     X: Matrix
@@ -158,7 +158,9 @@ def fit_remedy(model: Model, remedy: str) -> Fit:
 
 def call(model: Model, optimizer: str | None = None) -> str:
     """The code that fits the model, ready to paste, for a table called like the dataset."""
-    text = r.call(room()["call_text"], written(model), model.dataset.id, model.reml, optimizer)
+    text = r.call(
+        room()["call_text"], written(model), model.dataset.id, model.reml, optimizer, weights=model.formula.weights
+    )
     return r.text(text)
 
 
@@ -190,7 +192,8 @@ def _run(model: Model, optimizer: str | None, *, frame: pd.DataFrame | None = No
     here = room()
     frame = (model.frame if frame is None else frame)[list(model.formula.variables)]
     try:
-        ran = r.call(here["fit"], written(model), model.dataset.id, frame, model.reml, optimizer, among)
+        arguments = (model.dataset.id, frame, model.reml, optimizer, among, model.formula.weights)
+        ran = r.call(here["fit"], written(model), *arguments)
     except r.RError as error:
         raise EngineError(f"lmer stopped with {error}") from error
     value, messages, seconds = ran
@@ -226,10 +229,11 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
     model = as_model(model, data, got.reml)
-    design = model.design
+    design = model.design.as_coded
     offset = np.zeros(len(got.y)) if design.offset is None else design.offset
-    if not got.plain or not same_numbers(got.offset, offset):
-        raise EngineError("the lmer fit has weights or an offset, which this model has not")
+    weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
+    if not same_numbers(got.weights, weights) or not same_numbers(got.offset, offset):
+        raise EngineError(f"the lmer fit has weights or an offset other than those of {model.id}")
     check("lmer fit", model, got.reml, got.y - got.offset)
     try:
         back = _fixed(got, model)
@@ -271,14 +275,14 @@ def _covariances(terms: list[Term], model: Model) -> tuple[tuple[Matrix, ...], l
 
     lmer sorts terms by their number of levels.
     """
-    left = list(terms)
+    left, coded = list(terms), model.design.as_coded.terms
     covariances, codings = [], []
-    known = {term.structure for term in model.design.terms}
+    known = {term.structure for term in coded}
     for part in terms:
         if part.structure not in known:
             shown = f"({', '.join(part.columns)} | {part.group})"
             raise EngineError(f"the lmer fit's {shown} has the covariance structure {part.structure or 'us'}")
-    for term in model.design.terms:
+    for term in coded:
         wanted = f"({', '.join(term.names)} | {term.group})"
         same = [part for part in left if part.group == term.group and len(part.columns) == len(term.names)]
         same = [part for part in same if part.structure == term.structure]
@@ -344,7 +348,7 @@ def codings(native: Any, model: Model) -> tuple[Matrix, list[Coding]]:
     EngineError : it is a fit of something else
     """
     got = described_by(native)
-    back = between(got.X.reshape(len(model.design.y), -1), model.design.X)
+    back = between(got.X.reshape(len(model.design.y), -1), model.design.as_coded.X)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects are not a coding of {model.id}'s")
     return back, _covariances(got.terms, model)[1]

@@ -47,8 +47,9 @@ observe <- function(expression, room) {
 }
 
 # The call that fits the model to a table called `name`, unevaluated.
-write_call <- function(formula, name, reml, optimizer = NULL, among = "tight") {
+write_call <- function(formula, name, reml, optimizer = NULL, among = "tight", weights = NULL) {
   written <- call("lmer", formula, data = as.name(name), REML = reml)
+  if (!is.null(weights)) written$weights <- as.name(weights)
   if (!is.null(optimizer)) {
     chosen <- switch(among, tight = controls, plain = plain_controls(), remedy = remedies)[[optimizer]]
     written$control <- as.call(c(as.name("lmerControl"), chosen))
@@ -60,11 +61,13 @@ call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), 
 
 formula_text <- function(fit) paste(deparse(stats::formula(fit), width.cutoff = 500L), collapse = " ")
 
-fit <- function(formula, name, data, reml, optimizer = NULL, among = "tight") {
+fit <- function(formula, name, data, reml, optimizer = NULL, among = "tight", weights = NULL) {
   # Formulas see lme4 and stats, not what stands in the user's workspace.
   room <- new.env(parent = asNamespace("lme4"))
   assign(name, data, envir = room)
-  observe(write_call(formula, name, reml, optimizer, among), room)
+  # With weights lmer writes into the formula's environment, and namespaces are locked.
+  environment(formula) <- new.env(parent = environment(formula))
+  observe(write_call(formula, name, reml, optimizer, among, weights), room)
 }
 
 # Every term's columns, out of Z': mmList has them too, but in the order of the formula and not in lmer's of the terms.
@@ -113,7 +116,7 @@ describe <- function(fit) {
   list(
     reml = lme4::isREML(fit),
     loglik = as.numeric(logLik(fit)),
-    plain = all(weights(fit) == 1),
+    weights = as.numeric(weights(fit)),
     offset = as.numeric(lme4::getME(fit, "offset")),
     y = as.numeric(lme4::getME(fit, "y")),
     X = unname(as.matrix(lme4::getME(fit, "X"))),

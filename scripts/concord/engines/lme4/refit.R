@@ -1,11 +1,14 @@
 # One model, many responses: what does not depend on the response is made once. Uses observe() and controls of lme4.R.
 
 # What lmer makes of formula and table before it fits, and where a response goes.
-prepare <- function(formula, name, data, reml, control) {
+prepare <- function(formula, name, data, reml, control, weights = NULL) {
   room <- new.env(parent = asNamespace("lme4"))
   assign(name, data, envir = room)
   control <- if (is.null(control)) lme4::lmerControl() else do.call(lme4::lmerControl, control)
-  parts <- eval(call("lFormula", formula, data = as.name(name), REML = reml, control = control), room)
+  environment(formula) <- new.env(parent = environment(formula))
+  written <- call("lFormula", formula, data = as.name(name), REML = reml, control = control)
+  if (!is.null(weights)) written$weights <- as.name(weights)
+  parts <- eval(written, room)
   parts$formula <- NULL
   room$fresh <- fresh
   room$prepared <- list(

@@ -78,12 +78,18 @@ class _Refit:
         frame = model.frame[list(model.formula.variables)]
         try:
             self._prepared = r.call(
-                self._own["prepare"], expression(model.formula), model.dataset.id, frame, model.reml, control
+                self._own["prepare"],
+                expression(model.formula),
+                model.dataset.id,
+                frame,
+                model.reml,
+                control,
+                model.formula.weights,
             )
             got = r.record(_Layout, r.call(self._own["layout"], self._prepared))
         except r.RError as error:
             raise EngineError(f"lmer stopped with {error}") from error
-        design = model.design
+        design = model.design.as_coded
         X = got.X.reshape(len(design.y), -1)
         back = between(X, design.X)
         if back is None:
@@ -102,7 +108,7 @@ class _Refit:
     def _match(self, got: _Layout) -> list[tuple[int, Matrix]]:
         """For every term of the model which of lmer's it is, and the way back from its columns."""
         left, places = list(range(len(got.groups))), []
-        for term in self._model.design.terms:
+        for term in self._model.design.as_coded.terms:
             for i in left:
                 matrix = got.matrices[i].reshape(len(term.codes), -1)
                 back = between(matrix, term.matrix) if got.groups[i] == term.group else None

@@ -46,7 +46,8 @@ class Described:
     names, fixed, std_error : the fixed effects, shapes (p,)
     y, expected : the response and what the fixed effects make of it, shapes (n,)
     levels : the levels of grouping, outermost first
-    plain : whether the residuals have neither weights nor correlations
+    weights : the inverses of the residuals' variances relative to `sigma2`, shape (n,)
+    plain : whether the residuals are uncorrelated
     sigma2 : variance of the residuals
     call : the call that made it
     """
@@ -59,6 +60,7 @@ class Described:
     y: Vector
     expected: Vector
     levels: list[Grouping]
+    weights: Vector
     plain: bool
     sigma2: float
     call: str
@@ -102,7 +104,7 @@ def call(model: Model, optimizer: str | None = None) -> str:
     ------
     CannotExpress : lme has no way to write the model down, or none that is written here
     """
-    arguments = (*_form(model).arguments(), model.dataset.id, model.method, optimizer)
+    arguments = (*_form(model).arguments(), model.dataset.id, model.method, optimizer, model.formula.weights)
     return r.text(r.call(_room()["call_text"], *arguments))
 
 
@@ -196,7 +198,7 @@ def _run(model: Model, optimizer: str | None) -> Fit:
     form = _form(model)
     observe = r.source(_R.parents[1] / "lme4" / "fit.R")["observe"]
     frame = model.frame.iloc[model.design.rows][list(model.formula.variables)]
-    arguments = (*form.arguments(), model.dataset.id, frame, model.method, optimizer)
+    arguments = (*form.arguments(), model.dataset.id, frame, model.method, optimizer, model.formula.weights)
     try:
         value, messages, seconds = r.call(_room()["fit"], observe, *arguments)
     except r.RError as error:
@@ -234,15 +236,16 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lme that can be read: {error}") from error
     model = as_model(model, data, got.reml)
-    design = model.design
+    design = model.design.as_coded
     check("lme fit", model, got.reml, got.y)
     nested = levels(design) or ((0,),)
     if len(got.levels) != len(nested):
         raise EngineError(f"the lme fit has other groups than {model.id}: {len(got.levels)} levels of grouping")
     factors = [(design.terms[i], level.groups) for terms, level in zip(nested, got.levels, strict=True) for i in terms]
     check("lme fit", model, got.reml, got.y, factors)
-    if not got.plain:
-        raise EngineError("the lme fit has weights or correlations of the residuals, which this model has not")
+    weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
+    if not got.plain or not same_numbers(got.weights, weights):
+        raise EngineError("the lme fit has other weights or correlations of the residuals, which this model has not")
     columns = [[name for i in terms for name in design.terms[i].names] for terms in nested]
     same = all(sorted(level.columns) == sorted(names) for level, names in zip(got.levels, columns, strict=True))
     if sorted(got.names) != sorted(design.names) or not same:

@@ -8,7 +8,8 @@ controls <- list(
 # The random part: for every level of grouping, outermost first, its columns, and the class of their effects' covariance
 # matrix, empty for any matrix.
 # A grouping factor of several columns is made a column of the table by the names in `made`.
-write_call <- function(fixed, columns, groups, kinds, made, name, method, optimizer = NULL) {
+# Weights divide the residuals' variance: the variance function has their inverse.
+write_call <- function(fixed, columns, groups, kinds, made, name, method, optimizer = NULL, weights = NULL) {
   sides <- Map(function(each, kind) {
     one_sided <- str2lang(paste("~", each))
     if (nzchar(kind)) call(kind, one_sided) else one_sided
@@ -24,16 +25,17 @@ write_call <- function(fixed, columns, groups, kinds, made, name, method, optimi
     table <- as.call(c(as.name("transform"), table, joined))
   }
   written <- call("lme", fixed, data = table, random = random, method = method)
+  if (!is.null(weights)) written$weights <- call("varFixed", call("~", call("/", 1, as.name(weights))))
   if (!is.null(optimizer)) written$control <- as.call(c(as.name("lmeControl"), controls[[optimizer]]))
   written
 }
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(observe, fixed, columns, groups, kinds, made, name, data, method, optimizer = NULL) {
+fit <- function(observe, fixed, columns, groups, kinds, made, name, data, method, optimizer = NULL, weights = NULL) {
   room <- new.env(parent = asNamespace("nlme"))
   assign(name, data, envir = room)
-  observe(write_call(fixed, columns, groups, kinds, made, name, method, optimizer), room)
+  observe(write_call(fixed, columns, groups, kinds, made, name, method, optimizer, weights), room)
 }
 
 # The response less its offset, and the fixed part without, from a text that has passed the check.
@@ -53,7 +55,8 @@ describe <- function(fit) {
     levels = unname(Map(function(groups, covariance) {
       list(groups = as.character(groups), columns = colnames(covariance), covariance = unname(covariance))
     }, fit$groups, covariances)),
-    plain = is.null(fit$modelStruct$varStruct) && is.null(fit$modelStruct$corStruct),
+    weights = (fit$sigma / attr(fit$residuals, "std"))^2,
+    plain = is.null(fit$modelStruct$corStruct),
     sigma2 = fit$sigma^2,
     call = paste(deparse(fit$call, width.cutoff = 500L), collapse = " ")
   )

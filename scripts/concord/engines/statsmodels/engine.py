@@ -153,17 +153,34 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
     groups = f"np.ones(len({table}))" if form.group is None else f"{table}[{literal(form.group)}]"
     random = "".join(f", {key}={value}" for key, value in _random(form, literal).items())
     arguments = _arguments({"reml": model.reml, **(options or {})})
-    fitted = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
-    if not form.independent:
-        return "\n".join([*setup, f"{fitted}.fit({arguments})"])
-    return "\n".join(
-        [
-            *setup,
-            f"model = {fitted}",
-            "free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))",
-            f"model.fit(free=free, {arguments})",
-        ]
-    )
+    made = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
+    if model.formula.weights is None and not form.independent:
+        return "\n".join([*setup, f"{made}.fit({arguments})"])
+    steps = [*setup, f"model = {made}"]
+    if model.formula.weights is not None:
+        steps += _times_roots(f"{table}[{literal(model.formula.weights)}]", form)
+    if form.independent:
+        steps.append("free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))")
+        arguments = f"free=free, {arguments}"
+    return "\n".join([*steps, f"model.fit({arguments})"])
+
+
+def _times_roots(weights: str, form: MixedLMForm) -> list[str]:
+    """The statements that multiply the rows of a MixedLM by the square roots of weights: it takes none itself."""
+    blocks = "[[roots[model.row_indices[group]] * block for group, block in zip(model.group_labels, blocks)]"
+    random = "pd.DataFrame(model.exog_re * roots, columns=model.data.exog_re_names)"
+    steps = [
+        "# MixedLM takes no weights: every row is multiplied by the square root of its own.",
+        f"roots = np.sqrt({weights}.to_numpy(float))[:, None]",
+    ]
+    if form.vc_formula:
+        steps.append(f"model.exog_vc.mats = {blocks} for blocks in model.exog_vc.mats]")
+    return [
+        *steps,
+        "fixed = pd.DataFrame(model.exog * roots, columns=model.exog_names)",
+        f"random = {random if form.re_formula is not None else None}",
+        "model = MixedLM(model.endog * roots[:, 0], fixed, model.groups, random, model.exog_vc)",
+    ]
 
 
 def imports(model: Model) -> list[str]:
@@ -176,10 +193,12 @@ def imports(model: Model) -> list[str]:
     form = _form(model)
     texts = (form.fixed, form.re_formula or "", *form.vc_formula.values(), *form.setup)
     needed = ["import statsmodels.formula.api as smf"]
-    if form.independent or form.group is None or any("np." in text for text in texts):
+    weighted = model.formula.weights is not None
+    if form.independent or weighted or form.group is None or any("np." in text for text in texts):
         needed.insert(0, "import numpy as np")
-    if form.independent:
-        needed.append("from statsmodels.regression.mixed_linear_model import MixedLMParams")
+    classes = [*(["MixedLM"] if weighted else []), *(["MixedLMParams"] if form.independent else [])]
+    if classes:
+        needed.append(f"from statsmodels.regression.mixed_linear_model import {', '.join(classes)}")
     return needed
 
 
@@ -236,8 +255,28 @@ def unfitted(
     data = form.table(model.frame if frame is None else frame)
     groups = np.ones(len(data)) if form.group is None else data[form.group]
     native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
+    if model.design.weights is not None:
+        native = _multiplied(native, np.sqrt(model.design.weights)[:, None])
     free = upstream.MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))
     return native, {"free": free} if form.independent else {}
+
+
+def _multiplied(native: Any, roots: np.ndarray) -> Any:
+    """A MixedLM whose rows are multiplied by numbers, shape (n, 1), as `_times_roots` writes it."""
+    upstream, spec = concord.engines.statsmodels.upstream, native.exog_vc
+    # Row by row of every group, in the order in which MixedLM sorts the groups.
+    rows = [roots[native.row_indices[group]] for group in native.group_labels]
+    mats = [[root * block for root, block in zip(rows, blocks, strict=True)] for blocks in spec.mats]
+    random = None
+    if native.k_re:
+        random = pd.DataFrame(native.exog_re * roots, columns=native.data.exog_re_names)
+    return upstream.MixedLM(
+        native.endog * roots[:, 0],
+        pd.DataFrame(native.exog * roots, columns=native.exog_names),
+        native.groups,
+        random,
+        upstream.VCSpec(spec.names, spec.colnames, mats),
+    )
 
 
 def from_native(
@@ -253,7 +292,8 @@ def from_native(
     """A `Fit` of what MixedLM returned, made by formula or from arrays.
 
     Columns are recognized by their values, whatever they are called and in whichever order they stand; from another
-    coding of the same columns (centred, scaled) the estimates are carried back.
+    coding of the same columns (centred, scaled) the estimates are carried back. Of a model with weights it is a fit of
+    rows multiplied by the weights' square roots, and its log-likelihood is made that of the rows themselves.
 
     Parameters
     ----------
@@ -272,7 +312,7 @@ def from_native(
     native_model = results.model
     own = getattr(native_model.data, "frame", None)
     model = as_model(model, own if data is None and isinstance(own, pd.DataFrame) else data, bool(results.reml))
-    check("MixedLM result", model, bool(results.reml), native_model.endog)
+    check("MixedLM result", model, bool(results.reml), model.design.to_rows(np.asarray(native_model.endog, float)))
     try:
         coding = coding_of(native_model, model)
     except EngineError as error:
@@ -284,7 +324,7 @@ def from_native(
         model=model,
         engine="statsmodels",
         settings=settings,
-        stated_loglik=loglik(results),
+        stated_loglik=loglik(results) + model.design.log_weights / 2,
         parameters=Parameters(fixed, covariances, float(results.scale)),
         std_error=std_error,
         joint_std_error=std_error,

@@ -349,4 +349,4 @@ def _is_factor(node: Node, frame: pd.DataFrame) -> bool:
     if isinstance(node, Name):
         dtype = frame[node.name].dtype
         return not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
-    return isinstance(node, Call) and node.function in ("factor", "as.factor")
+    return isinstance(node, Call) and node.function in ("factor", "as.factor", "C")

@@ -17,10 +17,12 @@ import pandas as pd
 
 from concord.engines.engine import CannotExpress
 from concord.models.design import Design
-from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Value, literal, options, variables
+from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Text, Value, literal, options, variables
 
 # The names by which translated formulas call functions: a column of that name would stand in their place.
-CALLED = frozenset(["C", "I", "Q", "np"])
+CALLED = frozenset(["C", "I", "Q", "np", "Sum", "Helmert", "Poly"])
+# The codings of factors, by R's names.
+_CODINGS = {"contr.sum": "Sum", "contr.helmert": "Helmert", "contr.poly": "Poly"}
 
 
 class Writer:
@@ -83,6 +85,7 @@ class Writer:
             if node.value not in (0.0, 1.0) or not added:
                 raise CannotExpress("MixedLM", f"the number {node.value:g} in the place of a term")
             return f"{node.value:g}"
+        assert isinstance(node, Call)
         function, arguments = node.function, node.arguments
         if function == "(":
             return f"({self.terms(arguments[0], inside_power, added)})"
@@ -117,7 +120,7 @@ class Writer:
         return self._coded(node, f"levels={list(levels)!r}")
 
     def _coded(self, node: Node, how: str = "") -> str:
-        self.called.add("C")
+        self.called |= {"C", how.partition(",")[0]} & CALLED
         return f"C({self.arithmetic(node)}{how and ', ' + how})"
 
     def _function(self, node: Call, inside_power: bool) -> str:
@@ -127,6 +130,8 @@ class Writer:
                 written = self._variable(first)
                 return written if written.startswith("C(") else self._coded(first)
             return self._coded(first)
+        if function == "C":
+            return self._contrasts(first, node.arguments[1])
         if function == "poly":
             columns = self.poly(node)
             if len(columns) == 1:
@@ -143,6 +148,15 @@ class Writer:
             return f"I({self._number(first, self.name) if function == 'I' else self.arithmetic(node)[1:-1]})"
         return self.arithmetic(node)
 
+    def _contrasts(self, variable: Node, contrasts: Node) -> str:
+        """A factor in another coding than R's default, its levels in R's order."""
+        variable = variable.arguments[0] if isinstance(variable, Call) else variable
+        assert isinstance(variable, Name) and isinstance(contrasts, Text)
+        coding, levels = _CODINGS[contrasts.text], self._design.factors.get(variable.name)
+        categories = isinstance(self._frame[variable.name].dtype, pd.CategoricalDtype)
+        sorted_ = levels is None or categories or list(levels) == sorted(levels)
+        return self._coded(variable, coding if sorted_ else f"{coding}, levels={list(levels or ())!r}")
+
     # ---- arithmetic ------------------------------------------------------------------------------------------------
 
     def arithmetic(self, node: Node, name: Callable[[str], str] | None = None) -> str:
@@ -158,6 +172,7 @@ class Writer:
             return name(node.name)
         if isinstance(node, Value):
             return _written(node.value)
+        assert isinstance(node, Call)
         function, arguments = node.function, node.arguments
         if function in ELEMENTWISE and function != "I":
             self.called.add("np")

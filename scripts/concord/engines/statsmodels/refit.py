@@ -85,7 +85,7 @@ class _Refit:
                 fresh = MixedLM(own, native.exog, native.groups, native.exog_re, native.exog_vc)
                 # Without its wrapper, which makes a table of every number that it gives.
                 results = fresh.fit(reml=model.reml, **self.options, **self.free)._results  # noqa: SLF001
-                level = float(loglik(results))
+                level = float(loglik(results)) + model.design.log_weights / 2
                 error = None
             except Exception as raised:  # MixedLM lets whatever its optimizers and its algebra raise pass through
                 error = f"{type(raised).__name__}: {raised}"

@@ -2,6 +2,6 @@
 
 import statsmodels.formula.api as smf
 from statsmodels.base.model import LikelihoodModel
-from statsmodels.regression.mixed_linear_model import MixedLMParams
+from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams, VCSpec
 
-__all__ = ["LikelihoodModel", "MixedLMParams", "smf"]
+__all__ = ["LikelihoodModel", "MixedLM", "MixedLMParams", "VCSpec", "smf"]

@@ -63,7 +63,11 @@ def _checks(fit: Fit) -> Checks:
     described = described_by(fit.native)
     terms = [
         DesignTerm(
-            part.group, tuple(part.columns), part.matrix.reshape(len(part.codes), -1), part.codes.astype(int) - 1, ()
+            part.group,
+            tuple(part.columns),
+            fit.model.design.of_one_variance(part.matrix.reshape(len(part.codes), -1)),
+            part.codes.astype(int) - 1,
+            (),
         )
         for part in described.terms
     ]

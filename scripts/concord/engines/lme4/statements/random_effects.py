@@ -41,7 +41,8 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
             (("new_fixed", "new"), of_whole_rows(asked_in_r(_room, "new_rows", of_new_rows=True))),
             (("variances",), _variances),
         ),
-        definitions={"pearson": "pearson_not_scaled"},
+        definitions={"pearson": "pearson_not_scaled"}
+        | ({"scaled": "scaled_without_weights"} if fit.model.formula.weights else {}),
         parts={
             "errors": "lmer's columns are a recombination of the model's",
             "conditional, across terms": "ranef() of lme4 has the covariances within a term only",
@@ -71,7 +72,7 @@ def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
     got = r.record(_Conditional, r.call(_room()["conditional"], fit.native, engine_room()["columns_of"]))
     covariances: dict[tuple[effects.Effect, effects.Effect], np.ndarray] = {}
     left = list(range(len(got.groups)))
-    for t, term in enumerate(fit.model.design.terms):
+    for t, term in enumerate(fit.model.design.as_coded.terms):
         for place in left:
             matrix = got.matrices[place].reshape(len(term.codes), -1)
             back = between(matrix, term.matrix)

@@ -83,7 +83,7 @@ def influence(fit: Fit, group: str) -> Deletion:
 
 
 def _influence(fit: Fit, group: str) -> Deletion:
-    design = fit.model.design
+    design = fit.model.design.as_coded
     term = next(term for term in design.terms if term.group == group)
     frame = fit.model.frame.iloc[design.rows].reset_index(drop=True)
     frame[_COLUMN] = np.array(term.levels, dtype=object)[term.codes]

@@ -93,10 +93,13 @@ def summary(fit: Fit) -> Summary:
     order = permutation(back)
     own = r.from_r(r.call(room["own_t"], native))
     by_satterthwaite, why_not, said = _tables(_Satterthwaite, LMERTEST, room["satterthwaite"], native, contrasts)
-    if fit.model.reml:
+    by_kenward_roger: _Tests | None = None
+    more: tuple[str, ...] = ()
+    if fit.model.formula.weights is not None:
+        why = "pbkrtest leaves weights out: its covariance matrix of the response has residuals of one variance"
+    elif fit.model.reml:
         by_kenward_roger, why, more = _tables(_Tests, PBKRTEST, room["kenward_roger"], native, contrasts)
     else:
-        by_kenward_roger, more = None, ()
         why = (
             "Kenward and Roger's method is one for REML: lmerTest refuses a fit by ML, and pbkrtest would make the fit "
             "again by REML"

@@ -126,6 +126,12 @@ def _coded(draft: Draft, name: str, described: Terms, term: Term) -> list[Term]:
     for factor in described.every:
         if factor.column is None or factor.categorical or is_category(draft, factor):
             continue
+        if not draft.group and draft.frame is None and len(described.every) == 1:
+            draft.notes.append(
+                f"vc_formula {name!r}: {factor.code} is taken for text or categories; numbers would make one slope of "
+                "all rows"
+            )
+            continue
         if factor in terms(draft.call.formula).every:
             continue  # a fixed slope says that it is meant as a number
         few = _few_codes(draft, factor.column)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from concord.engines.statsmodels.explanation.notation import Factor, Terms, in_r
+from concord.engines.statsmodels.explanation.notation import Factor, Terms, in_r, terms
 from concord.engines.statsmodels.explanation.written_call import MixedLMCall
 from concord.models.syntax import quoted
 
@@ -68,8 +68,11 @@ def is_category(draft: Draft, factor: Factor) -> bool:
     """Whether patsy takes a factor of a term for categories, as far as it is known."""
     if factor.categorical or factor.column in draft.call.made:
         return True
-    if factor.column is None or draft.frame is None:
+    if factor.column is None:
         return False
+    if draft.frame is None:  # with one group a number would make a single slope, which nobody means
+        components = map(terms, draft.call.vc_formula.values())
+        return not draft.group and any(one.factors == ((factor,),) and not one.intercept for one in components)
     dtype = draft.frame[factor.column].dtype
     return not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
 

@@ -15,7 +15,7 @@ def by_free(draft: Draft, described: Terms, whole: list[Term]) -> list[Term]:
     call = draft.call
     if call.free is None or not _off_diagonal(call.free):
         return _held_variances(draft, call.free, whole)
-    deaf = [method for method in call.methods if method.lower() in DEAF]
+    deaf = [method for method in call.methods[:1] if method.lower() in DEAF]
     if deaf:
         draft.notes.append(
             f"free= is ignored by method={deaf[0]!r}, which never asks for the gradient: the effects are correlated"

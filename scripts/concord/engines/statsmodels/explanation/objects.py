@@ -132,7 +132,10 @@ def of_arguments(arguments: Mapping[str, Any], frame: pd.DataFrame | None) -> tu
             raise CallError("vc_formula is a dictionary of formulas, such as {'a': '0 + C(a)'}")
         if random is not None and not isinstance(random, str):
             raise CallError(f"re_formula is text, such as '~x', not {type(random).__name__}")
-        call = MixedLMCall(formula, columns, several, random, {str(key): one for key, one in components.items()})
+        joined = isinstance(groups, str) and len(columns) > 1
+        call = MixedLMCall(
+            formula, columns, several, joined, random, {str(key): one for key, one in components.items()}
+        )
     methods = given.get("method", ())
     return replace(
         call,
@@ -170,7 +173,7 @@ def _free(free: Any) -> dict[str, Any]:
     """``free`` and ``held`` of a call, of a ``MixedLMParams``."""
     if free is None:
         return {}
-    covariance, components = getattr(free, "cov_re", free), getattr(free, "vcomp", ())
+    covariance, components = getattr(free, "cov_re", free), getattr(free, "vcomp", (1,))
     if not np.size(covariance):  # all covariances held, of however many effects
         return {"free": ()}
     pattern = np.atleast_2d(np.asarray(covariance)) != 0
@@ -200,7 +203,7 @@ def _component(columns: Sequence[Sequence[str]]) -> str:
 def _table(model: Any, frame: pd.DataFrame | None) -> pd.DataFrame:
     own = getattr(model.data, "frame", None)
     table = own if isinstance(own, pd.DataFrame) else pd.DataFrame(index=range(len(model.endog)))
-    if frame is not None:
+    if frame is not None and not (len(frame) != len(model.endog) == len(table)):  # rows may have been dropped
         if len(frame) != len(model.endog):
             raise CallError(f"the table has {len(frame)} rows, and the MixedLM object has {len(model.endog)}")
         table = frame

@@ -19,6 +19,8 @@ from concord.engines.statsmodels.explanation.notation import in_r, terms
 from concord.engines.statsmodels.explanation.written_call import MixedLMCall
 from concord.models.syntax import quoted
 
+CALLED = "this call of MixedLM"
+
 
 def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
     """What a call fits.
@@ -32,6 +34,8 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
     ------
     CallError : a formula of it cannot be read, or names a column that the table does not have
     """
+    if barred := _barred(call):
+        return barred
     _check_columns(call, frame)
     one = call.groups if constant(call, frame) else ()
     draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [])
@@ -51,6 +55,22 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
     return _reading(draft)
 
 
+def _barred(call: MixedLMCall) -> Reading | None:
+    """Of a call with lme4's bars in its formulas: what they are there, and what was meant by them."""
+    if "|" in call.formula:
+        problem = f"{call.formula!r} has a bar, which in MixedLM's formulas is Python's bitwise or and no random term"
+        meant = call.formula.replace("**", "^")
+    elif "|" in (call.re_formula or ""):
+        problem = (
+            f"re_formula={call.re_formula!r} has a bar, which is Python's bitwise or there: groups= has the groups"
+        )
+        meant = f"{in_r(call.formula)} + ({(call.re_formula or '').strip().removeprefix('~').strip()})"
+    else:
+        return None
+    method = "REML" if call.reml else "ML"
+    return Reading(CALLED, None, method, problem, (), (Meant(meant, "the bars as lme4 reads them"),))
+
+
 def constant(call: MixedLMCall, frame: pd.DataFrame | None) -> bool:
     """Whether the grouping columns of a call are the same in every row of its table."""
     return frame is not None and bool(call.groups) and len(frame[list(call.groups)].drop_duplicates()) == 1
@@ -66,11 +86,12 @@ def _reading(draft: Draft) -> Reading:
         because = next((one.because for one in meant if one.formula == formula), "the nearest that lme4 can fit")
         meant = [Meant(formula, because), *(one for one in meant if one.formula != formula)]
     return Reading(
-        called="this call of MixedLM",
+        called=CALLED,
         formula=None if problem else formula,
         method="REML" if draft.call.reml else "ML",
         problem=problem,
-        notes=tuple(draft.notes),
+        notes=tuple(dict.fromkeys(draft.notes)),
+        stops=draft.call.joined,
         meant=tuple(one for one in meant if problem or one.formula != formula),
     )
 
@@ -95,7 +116,7 @@ def _several(draft: Draft) -> Reading:
     crossed = [Term("1", (column,)) for column in columns]
     because = f"{' and '.join(columns)} crossed, each with effects of its own"
     return Reading(
-        called="this call of MixedLM",
+        called=CALLED,
         formula=None,
         method="REML" if draft.call.reml else "ML",
         problem=f"MixedLM takes one grouping column, and stops at {len(columns)}: groups=[{told}]",
@@ -112,6 +133,11 @@ def _about_groups(draft: Draft, one: Sequence[str]) -> None:
         if len(draft.group) > 1:
             told = ":".join(map(quoted, draft.group))
             draft.notes.append(f"the groups are the combinations of {' and '.join(draft.group)}, in R {told}")
+        if draft.call.joined:
+            told = ":".join(draft.group)
+            draft.notes.append(
+                f"MixedLM knows no {told} as groups, and stops with a KeyError: make a column of it first, as below"
+            )
         return
     named = f"the column {one[0]} is the same in every row" if one else "groups are the same in every row"
     told = "so that every variance component is over the whole table, and their factors are crossed"
@@ -129,6 +155,11 @@ def _correlated(draft: Draft) -> None:
         return
     text = call.re_formula or "1"
     described = terms(text)
+    if not described.intercept and not described.factors:
+        draft.notes.append(f"re_formula={text!r} has no correlated effects at all")
+        if draft.group and call.vc_formula:
+            _intercept_left_out(draft)
+        return
     columns = columns_in_r(text, described)
     if not draft.group:
         shown = "the random intercept" if columns == "1" else f"the random effects {columns}"
@@ -171,7 +202,9 @@ def _about_the_rest(draft: Draft) -> None:
         )
     if call.penalized:
         draft.problems.append("the likelihood is penalized, as lme4 has no way to do it")
-    if call.methods and not (call.free is not None and DEAF & set(call.methods)):
+    if call.ignored:
+        draft.notes.append("exog_re is ignored beside a formula: MixedLM takes re_formula there, and nothing else")
+    if call.methods and not (call.free is not None and call.methods[0] in DEAF):
         draft.notes.append(f"method={', '.join(map(repr, call.methods))} is another search, and the same model")
     if draft.frame is not None and call.missing != "drop":
         lost = int(draft.frame[columns_of(call)].isna().any(axis=1).sum())
@@ -193,10 +226,14 @@ def _meant(draft: Draft) -> list[Meant]:
         inner = " and ".join(dict.fromkeys(draft.crossed))
         seen = "occur" if draft.frame is not None else "may occur"
         told = f"levels of {inner} {seen} in several {outer}: where a level is the same thing in each, it is crossed"
-        meant.append(Meant(formula_of(fixed, crossed), told))
+        meant.append(Meant(formula_of(fixed, crossed), told, probable=bool(draft.reasons)))
     if draft.reasons and draft.meant:
         told = f"{because}; {' and '.join(dict.fromkeys(draft.crossed))} nested, with levels of its own in each"
         meant.append(Meant(formula_of(fixed, draft.meant), told if draft.crossed else because))
+    if draft.call.ignored and draft.group:
+        columns = columns_in_r(draft.call.ignored, terms(draft.call.ignored))
+        others = [term for term in draft.random if term != Term("1", draft.group)]
+        meant.append(Meant(formula_of(fixed, [Term(columns, draft.group), *others]), "exog_re asks for these effects"))
     if draft.apart:
         (term, *_) = draft.random
         apart = f"{fixed} + ({term.columns} || {':'.join(map(quoted, term.group))})"

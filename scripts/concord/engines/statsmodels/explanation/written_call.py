@@ -8,12 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from concord.engines.calls import CallError
-from concord.engines.statsmodels.explanation.notation import in_python, name_of
+from concord.engines.statsmodels.explanation.notation import in_python
+from concord.engines.statsmodels.explanation.values import (
+    column_of,
+    held_in,
+    is_categorical,
+    is_constant,
+    is_none,
+    is_text,
+    names_in,
+    pairs_of,
+    pattern_of,
+    same_groups_as,
+)
 
 LONGEST = 20_000
 # The positional arguments of the two ways to call it, and of fit.
 _BY_FORMULA = ("formula", "data", "re_formula", "vc_formula", "subset", "use_sparse", "missing")
 _BY_ARRAYS = ("endog", "exog", "groups", "exog_re", "exog_vc", "use_sqrt", "missing")
+_FITS = ("fit", "fit_regularized")
 _FIT = ("start_params", "reml", "niter_sa", "do_cg", "fe_pen", "cov_pen", "free", "full_output", "method")
 _HARMLESS = {"data", "use_sparse", "eval_env", "start_params", "niter_sa", "full_output", "hasconst"}
 _OPTIONS = {"gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "disp", "maxls", "xtol", "pgtol", "factr"}
@@ -27,6 +40,7 @@ class MixedLMCall:
     ----------
     formula : response and fixed part, in patsy's notation
     groups : the columns whose combinations are the groups; none where all rows are one group
+    joined : whether several were given as one text, ``a:b``
     several : whether `groups` were given as so many grouping columns, which MixedLM does not take
     re_formula : the correlated effects; None where it was left out
     vc_formula : the variance components by name
@@ -38,11 +52,13 @@ class MixedLMCall:
     arrays : whether it was called with arrays
     made : columns that were made categories or text before
     penalized : whether the likelihood is penalized
+    ignored : the effects of ``exog_re`` where it was given beside a formula, by which MixedLM does not see it
     """
 
     formula: str
     groups: tuple[str, ...]
     several: bool = False
+    joined: bool = False
     re_formula: str | None = None
     vc_formula: Mapping[str, str] = field(default_factory=dict)
     free: tuple[tuple[bool, ...], ...] | None = None
@@ -54,6 +70,7 @@ class MixedLMCall:
     arrays: bool = False
     made: frozenset[str] = frozenset()
     penalized: bool = False
+    ignored: str = ""
 
 
 def read(text: str) -> MixedLMCall | None:
@@ -71,7 +88,7 @@ def read(text: str) -> MixedLMCall | None:
     if len(text) > LONGEST:
         raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
     try:
-        tree = ast.parse(text.strip())
+        tree = ast.parse(_without_prompts(text).strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise CallError(f"the code does not parse as Python: {str(error).splitlines()[0]}") from error
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _kind(node)]
@@ -80,6 +97,14 @@ def read(text: str) -> MixedLMCall | None:
     if len(found) > 1:
         raise CallError(f"{len(found)} calls of MixedLM stand in the code: give one at a time")
     return _Reader(tree, found[0]).call()
+
+
+def _without_prompts(text: str) -> str:
+    """The code of a session as a page shows it, and without IPython's commands."""
+    lines = text.splitlines()
+    if any(line.startswith(">>> ") for line in lines):
+        lines = [line[4:] for line in lines if line.startswith((">>> ", "... "))]
+    return "\n".join(line for line in lines if not line.startswith(("%", "!")))
 
 
 def _kind(node: ast.Call) -> str:
@@ -100,13 +125,15 @@ class _Reader:
         for statement in ast.walk(tree):
             if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
                 self._assigned(statement.targets[0], statement.value)
+            elif isinstance(statement, ast.Call) and ast.unparse(statement.func).endswith(".assign"):
+                self._columns |= {word.arg: word.value for word in statement.keywords if word.arg}
 
     def _assigned(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Name):
             self._names[target.id] = value
         elif isinstance(target, ast.Attribute):  # free.cov_re = np.eye(2)
             self._names[ast.unparse(target)] = value
-        elif (column := _column(target)) is not None:
+        elif (column := column_of(target)) is not None:
             self._columns[column] = value
 
     def call(self) -> MixedLMCall:
@@ -117,11 +144,15 @@ class _Reader:
         described = self._by_formula(given) if kind == "formula" else self._by_arrays(given)
         groups, several = self._groups(given.get("groups"))
         free, held = self._free(fitted.get("free"))
-        made = {column for column, value in self._columns.items() if _is_categorical(value)}
+        shown = self._resolved(given["groups"])
+        ignored = _sum(*self._array(given["exog_re"], "exog_re")) if kind == "formula" and "exog_re" in given else ""
+        made = {column for column, value in self._columns.items() if is_categorical(value)}
         return MixedLMCall(
             **described,
             groups=groups,
             several=several,
+            joined=is_text(shown) and len(groups) > 1,
+            ignored=ignored,
             free=free,
             held=held,
             use_sqrt=self._flag(given, "use_sqrt", True),
@@ -129,7 +160,7 @@ class _Reader:
             missing=self._text(given["missing"], "missing") if "missing" in given else "none",
             methods=self._methods(fitted.get("method")),
             made=frozenset(made),
-            penalized=any(not _is_none(fitted[name]) for name in ("fe_pen", "cov_pen") if name in fitted),
+            penalized=any(not is_none(fitted[name]) for name in ("fe_pen", "cov_pen") if name in fitted),
         )
 
     # ---- arguments -------------------------------------------------------------------------------------------------
@@ -150,7 +181,7 @@ class _Reader:
                 raise CallError(f"{ast.unparse(node.func)} is given {word.arg} twice")
             else:
                 given[word.arg] = word.value
-        return {name: value for name, value in given.items() if not _is_none(value)}
+        return {name: value for name, value in given.items() if not is_none(value)}
 
     def _fitted(self) -> dict[str, ast.expr]:
         """The arguments of ``fit``, on the call itself or on the name that it was given."""
@@ -193,7 +224,7 @@ class _Reader:
         components: dict[str, str] = {}
         if "vc_formula" in given:
             value = self._resolved(given["vc_formula"])
-            pairs = _pairs(value)
+            pairs = pairs_of(value)
             if pairs is None:
                 raise CallError(
                     f"vc_formula={ast.unparse(value)} cannot be read without running it: write a dictionary"
@@ -205,7 +236,8 @@ class _Reader:
     def _by_arrays(self, given: Mapping[str, ast.expr]) -> dict[str, Any]:
         if "endog" not in given or "exog" not in given:
             raise CallError("the call has no endog or no exog")
-        response = self._array(given["endog"], "endog")
+        named = self._resolved(given["endog"])
+        response = (False, (named.id,)) if isinstance(named, ast.Name) else self._array(named, "endog")
         if len(response[1]) != 1:
             raise CallError("endog is not one column")
         fixed = _sum(*self._array(given["exog"], "exog"))
@@ -249,9 +281,9 @@ class _Reader:
         value = self._resolved(node) if node is not None else None
         if value is None:
             return (), False
-        if isinstance(value, ast.List | ast.Tuple) and value.elts:
+        if isinstance(value, ast.List | ast.Tuple) and value.elts and all(map(is_text, value.elts)):
             return tuple(self._text(part, "groups") for part in value.elts), len(value.elts) > 1
-        if isinstance(value, ast.Subscript) and (listed := _listed(value.slice)) and len(listed) > 1:
+        if isinstance(value, ast.Subscript) and (listed := names_in(value.slice)) and len(listed) > 1:
             return listed, True
         return self._one(value), False
 
@@ -261,29 +293,45 @@ class _Reader:
         if columns is None:
             raise CallError(f"groups={ast.unparse(value)} is no column that can be read without running the code")
         if len(columns) == 1 and columns[0] in self._columns:  # a column that the code has made
+            if isinstance(self._columns[columns[0]], ast.Constant):
+                return ()
             made = self._joint(self._columns[columns[0]])
             if made is not None and made != columns:
                 return made
         return columns
 
     def _joint(self, value: ast.expr) -> tuple[str, ...] | None:
+        """The columns whose combinations are the groups; None where they cannot be read."""
         value = self._resolved(value)
-        if _is_constant(value):
+        while (inner := same_groups_as(value)) is not None:
+            value = self._resolved(inner)
+        if is_constant(value):
             return ()
+        if isinstance(value, ast.Name):  # made elsewhere, of what is called so
+            return (value.id,)
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             return tuple(part.strip() for part in value.value.split(":"))
-        if (column := _column(value)) is not None:
+        if (column := column_of(value)) is not None:
             return (column,)
         if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-            sides = [self._joint(side) if not _is_text(side) else () for side in (value.left, value.right)]
-            return None if None in sides else tuple(dict.fromkeys(name for side in sides for name in side or ()))
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-            if value.func.attr in ("astype", "map", "to_numpy", "tolist", "copy"):
-                return self._joint(value.func.value)
-            if value.func.attr == "ngroup" and isinstance(value.func.value, ast.Call) and value.func.value.args:
-                return _listed(value.func.value.args[0])
-        if isinstance(value, ast.Attribute) and value.attr == "values":
-            return self._joint(value.value)
+            return self._both(*(side for side in (value.left, value.right) if not is_text(side)))
+        return self._combined(value) if isinstance(value, ast.Call) else None
+
+    def _both(self, *parts: ast.expr) -> tuple[str, ...] | None:
+        sides = [self._joint(part) for part in parts]
+        return None if None in sides else tuple(dict.fromkeys(name for side in sides for name in side or ()))
+
+    def _combined(self, value: ast.Call) -> tuple[str, ...] | None:
+        """The columns that a method combines: ``df[["a", "b"]].agg(...)``, ``a.str.cat(b)``, ``ngroup()``."""
+        if not isinstance(value.func, ast.Attribute):
+            return None
+        method, of = value.func.attr, value.func.value
+        if method in ("apply", "agg", "sum") and isinstance(of, ast.Subscript):
+            return names_in(of.slice) or None
+        if method == "cat" and isinstance(of, ast.Attribute) and value.args:
+            return self._both(of.value, value.args[0])
+        if method == "ngroup" and isinstance(of, ast.Call) and of.args:
+            return names_in(of.args[0]) or None
         return None
 
     def _array(self, node: ast.expr, what: str) -> tuple[bool, tuple[str, ...]]:
@@ -304,11 +352,11 @@ class _Reader:
                 return any(one for one, _ in parts), tuple(name for _, names in parts for name in names)
         if isinstance(value, ast.Attribute) and value.attr in ("values", "T"):
             return self._array(value.value, what)
-        listed = _listed(value.slice) if isinstance(value, ast.Subscript) else ()
-        names = listed if len(listed) > 1 else (_column(value),)
+        listed = names_in(value.slice) if isinstance(value, ast.Subscript) else ()
+        names = listed if len(listed) > 1 else (column_of(value),)
         if names == (None,):
             raise CallError(f"{what}={ast.unparse(node)} is no column that can be read without running the code")
-        constant = {name for name in names if name in self._columns and _is_constant(self._columns[name])}
+        constant = {name for name in names if name in self._columns and is_constant(self._columns[name])}
         constant |= {name for name in names if name in ("const", "Intercept", "intercept")}
         return bool(constant), tuple(name for name in names if name not in constant and name is not None)
 
@@ -325,121 +373,15 @@ class _Reader:
         if isinstance(node, ast.Name):
             covariance = self._names.get(f"{node.id}.cov_re", covariance)
             components = self._names.get(f"{node.id}.vcomp", components)
-        matrix = None if covariance is None else _matrix(self._resolved(covariance))
+        matrix = None if covariance is None else pattern_of(self._resolved(covariance))
         if matrix is None:
             raise CallError(
                 f"free={ast.unparse(node)} cannot be read without running the code: write it as "
                 "MixedLMParams.from_components(np.ones(p), np.eye(q))"
             )
-        held = () if components is None else _held(self._resolved(components))
+        held = () if components is None else held_in(self._resolved(components))
         return matrix, held
-
-
-_FITS = ("fit", "fit_regularized")
 
 
 def _sum(intercept: bool, columns: Sequence[str]) -> str:
     return " + ".join(["1" if intercept else "0", *map(in_python, columns)])
-
-
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def _is_constant(node: ast.expr) -> bool:
-    """Whether a value is the same in every row: a number, or ones."""
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, int | float)
-    if isinstance(node, ast.Call):
-        return ast.unparse(node.func).rpartition(".")[2] in (
-            "ones",
-            "zeros",
-            "ones_like",
-            "zeros_like",
-            "full",
-            "repeat",
-        )
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # [1] * len(df)
-        return any(isinstance(side, ast.List) and len(side.elts) == 1 for side in (node.left, node.right))
-    return False
-
-
-def _is_categorical(node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    if ast.unparse(node.func).rpartition(".")[2] in ("Categorical", "factorize"):
-        return ast.unparse(node.func).endswith("Categorical")
-    told = isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and node.args
-    return bool(told) and ast.unparse(node.args[0]) in ("str", "'str'", "'category'", "object", "'object'", "'string'")
-
-
-def _column(node: ast.expr) -> str | None:
-    """The column that ``df["x"]``, ``df[["x"]]``, ``df.x`` or ``df.loc[:, "x"]`` is."""
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr not in ("values", "T"):
-        return node.attr
-    if isinstance(node, ast.Subscript):
-        listed = _listed(node.slice)
-        return listed[0] if len(listed) == 1 else None
-    return name_of(node) if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name) else None
-
-
-def _listed(node: ast.expr) -> tuple[str, ...]:
-    """The names in a text, a list of texts, or the second part of ``.loc[:, ...]``."""
-    if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Slice):
-        node = node.elts[1]
-    parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
-    names = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return tuple(names) if len(names) == len(parts) else ()
-
-
-def _pairs(node: ast.expr) -> list[tuple[ast.expr, ast.expr]] | None:
-    """The keys and values of a dictionary."""
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
-        return [(ast.Constant(word.arg), word.value) for word in node.keywords if word.arg]
-    return None
-
-
-def _matrix(node: ast.expr) -> tuple[tuple[bool, ...], ...] | None:
-    """The pattern of a square matrix: np.eye(2), np.diag([1, 1]), np.ones((2, 2)), np.array([[1, 0], [0, 1]])."""
-    if isinstance(node, ast.List | ast.Tuple):
-        rows = [_numbers(row) for row in node.elts]
-        if any(row is None or len(row) != len(rows) for row in rows):
-            return None
-        return tuple(tuple(bool(value) for value in row or ()) for row in rows)
-    if not isinstance(node, ast.Call) or not node.args:
-        return None
-    called, first = ast.unparse(node.func).rpartition(".")[2], node.args[0]
-    if called in ("array", "asarray"):
-        return _matrix(first)
-    if called == "diag" and (numbers := _numbers(first)):
-        return tuple(tuple(i == j and bool(value) for j in range(len(numbers))) for i, value in enumerate(numbers))
-    sizes = _numbers(first) or _numbers(ast.List([first]))
-    if called in ("eye", "identity") and not sizes:  # np.eye(model.k_re)
-        return ()
-    if not sizes or sizes[0] != int(sizes[0]) or not 1 <= sizes[0] <= 50:
-        return None
-    count = range(int(sizes[0]))
-    if called in ("eye", "identity"):
-        return tuple(tuple(i == j for j in count) for i in count)
-    return tuple((True,) * len(count) for _ in count) if called == "ones" and len(sizes) == 2 else None
-
-
-def _numbers(node: ast.expr) -> list[float] | None:
-    if not isinstance(node, ast.List | ast.Tuple):
-        return None
-    constants = [part.value for part in node.elts if isinstance(part, ast.Constant)]
-    values = [float(value) for value in constants if isinstance(value, int | float)]
-    return values if len(values) == len(node.elts) else None
-
-
-def _held(node: ast.expr) -> tuple[int, ...]:
-    """The numbers of the variance components that are not free."""
-    if isinstance(node, ast.Call) and node.args:
-        node = node.args[0]
-    return tuple(i for i, value in enumerate(_numbers(node) or ()) if not value)

@@ -31,7 +31,8 @@ def criteria(fit: Fit) -> Criteria:
 def _criteria(fit: Fit) -> Criteria:
     results = results_of(fit)
     with as_fitted(results):  # AIC and BIC read `llf`, and that the model object's present method
-        both = [float(results.aic), float(results.bic)]
+        # Of the rows as they are, and not of what they were multiplied to.
+        both = [float(value) - fit.model.design.log_weights for value in (results.aic, results.bic)]
     aic, bic = (Statement(why="it gives NaN under REML") if math.isnan(value) else Statement(value) for value in both)
     held = results.freepat is not None
     counted = "parameters_with_those_held" if held else "parameters_without_the_residual_variance"

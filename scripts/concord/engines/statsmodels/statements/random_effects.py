@@ -32,9 +32,9 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
             (("random", "errors"), _effects),
             (("conditional",), _conditional),
             (("standardized",), "it has no standardized random effects"),
-            (("fitted",), lambda fit, new: {"fitted": np.asarray(fit.native.fittedvalues, float)}),
+            (("fitted",), lambda fit, new: {"fitted": _of_rows(fit, fit.native.fittedvalues)}),
             (("fitted_fixed", "predicted"), _predicted),
-            (("residual",), lambda fit, new: {"residual": np.asarray(fit.native.resid, float)}),
+            (("residual",), lambda fit, new: {"residual": _of_rows(fit, fit.native.resid)}),
             (("pearson", "scaled"), "it has raw residuals only"),
             (("new_fixed",), of_whole_rows(_new)),
             (("new",), "predict() of MixedLM knows the fixed effects only"),
@@ -78,7 +78,12 @@ def _conditional(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 
 def _predicted(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
-    return dict.fromkeys(("fitted_fixed", "predicted"), np.asarray(fit.native.predict(), float))
+    return dict.fromkeys(("fitted_fixed", "predicted"), _of_rows(fit, fit.native.predict()))
+
+
+def _of_rows(fit: Fit, values: Any) -> np.ndarray:
+    """Values of MixedLM's rows in the response's own unit: those of a model with weights are multiplied by roots."""
+    return fit.model.design.to_rows(np.asarray(values, float))
 
 
 def _new(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
@@ -101,6 +106,10 @@ def _new(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:
+    if fit.model.formula.weights is not None:
+        raise NotStated(
+            "MixedLM was given rows times the square roots of weights: what its columns explain is of these"
+        )
     results = results_of(fit)
     model = results.model
     n, random = len(model.endog), 0.0
