@@ -62,7 +62,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     _check_names(frame)
     syntax.check_variables(formula, list(frame.columns))
     uses = formula.uses
-    given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), uses)
+    given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), formula)
     read = {name: columns.read(given[name], name, uses[name] == {"group"}) for name in formula.variables}
     missing = {name: column.missing for name, column in read.items()}
     kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)
@@ -91,11 +91,11 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     return Prepared(table, rows, tuple(notes))
 
 
-def _numerals(frame: pd.DataFrame, names: Collection[str], uses: dict[str, set[str]]) -> tuple[pd.DataFrame, list[str]]:
+def _numerals(frame: pd.DataFrame, names: Collection[str], formula: Formula) -> tuple[pd.DataFrame, list[str]]:
     """The table with numerals, such as 01, as names where they only group rows and as numbers otherwise; and what to
     say of them.
     """
-    frame, notes = frame.copy(deep=False), []
+    frame, notes, uses, factors = frame.copy(deep=False), [], formula.uses, made_factors(formula)
     for name in (name for name in frame.columns if name in names):
         distinct, numbers = frame[name].dropna().unique(), columns.numbers(frame[name])
         several: dict[float, list[str]] = {}
@@ -105,8 +105,8 @@ def _numerals(frame: pd.DataFrame, names: Collection[str], uses: dict[str, set[s
         shown = " and ".join(map(repr, alike[:3]))
         if not uses[name] <= {"group"}:
             frame[name] = numbers
-            if alike and "group" in uses[name]:
-                notes.append(f"{name}: {shown} are one number, and so one group: what is computed with has no names")
+            if alike and ("group" in uses[name] or name in factors):
+                notes.append(f"{name}: {shown} are one number, and so one level: what is computed with has no names")
         elif alike:
             notes.append(f"{name}: {shown} are groups of their own, and not one number: write them alike to merge them")
         else:
