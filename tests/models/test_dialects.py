@@ -17,6 +17,7 @@ from concord.likelihood.likelihood import Likelihood
 from concord.models import formula as formulas
 from concord.models.coding import between
 from concord.models.decimals import Columns
+from concord.models.factors import factors
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 
@@ -274,3 +275,16 @@ def test_names_with_brackets_and_commas_in_them_stay_names():
     """Python's lists become R's vectors in the place of an argument, never inside of quotes."""
     table = TABLE.rename(columns={"my col": "a, [1]"})
     assert model('Q("a, [1]")', table=table)[0].design.names == ("(Intercept)", "`a, [1]`")
+
+
+def test_the_factors_are_told_with_their_codings_baselines_and_levels():
+    """Of what was typed: text and numbers, in treatments with a baseline of choice, and in sums."""
+    coded = factors(model("C(f, Treatment('q')) + C(k, Sum) + C(k, Treatment(10)):z + t")[0])
+    assert [(one.name, one.baseline, one.levels) for one in coded] == [
+        ("f", "q", ("q", "p", "r")),
+        ("k", "", ("1", "2", "3", "10")),
+        ("k_factor", "10", ("10", "1", "2", "3")),
+        ("t", "FALSE", ("FALSE", "TRUE")),
+    ]
+    assert coded[0].told == "3 levels, in the order q, p, r; treatments, baseline q"
+    assert coded[1].told.endswith("; sums: each level but the last is held to the mean of all")

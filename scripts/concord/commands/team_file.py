@@ -42,7 +42,7 @@ class _ModelTable(StrictRecord):
     @field_validator("formula")
     @classmethod
     def _parses(cls, formula: str) -> str:
-        formulas.parse(formula)
+        formulas.parse(formulas.read(formula).text)
         return formula
 
     @field_validator("expect", "expect_tuned", mode="before")
