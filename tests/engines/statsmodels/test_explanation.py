@@ -73,6 +73,12 @@ CALLS = {
         "(1 + x | subject)",
         [],
     ),
+    "a spline and functions": (
+        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(x)", df, groups="subject").fit(reml=False)',
+        INTERCEPT,
+        [],
+    ),
+    "other codings": ('smf.mixedlm("y ~ x + C(arm, Sum)", df, groups="subject").fit()', INTERCEPT, []),
     "crossed under real groups": (
         'smf.mixedlm("y ~ x", df, groups=df.subject, vc_formula={"scenario": "0 + C(scenario)"}).fit()',
         NESTED,
@@ -204,12 +210,15 @@ def ran(code: str, df: pd.DataFrame):
         return eval(last, room), room["df"]
 
 
+FIXED = {"a spline and functions": "y ~ x + bs(z, df = 4) + sin(x)", "other codings": "y ~ x + factor(arm)"}
+
+
 @pytest.mark.parametrize("kind", CALLS)
 def test_a_call_fits_the_formula_that_is_stated(kind, df):
     """By its text, and by its result; MixedLM's log-likelihood is that of the formula, at the point where it ended."""
     code, random, meant = CALLS[kind]
     reading = statsmodels.explained(code, df)
-    fixed = "y ~ 1 + x" if "sm.MixedLM" in code else "y ~ x"
+    fixed = FIXED.get(kind) or ("y ~ 1 + x" if "sm.MixedLM" in code else "y ~ x")
     assert (reading.formula, reading.problem) == (f"{fixed} + {random}", "")
     assert [one.formula for one in reading.meant] == [f"{fixed} + {one}" for one in meant]
 
@@ -326,6 +335,11 @@ def test_code_is_read_and_never_run(df, tmp_path):
         f'{run}\nsmf.mixedlm("y ~ x", df, groups="subject")',
         f'smf.mixedlm("y ~ x + {run}", df, groups="subject")',
         f'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1 + {run}")',
+        f'smf.mixedlm("y ~ x + C(arm.astype({run}))", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + C(arm, levels={run})", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + C(arm, Treatment({run}))", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + bs(x, df={run}) + np.log({run})", df, groups="subject")',
+        f'smf.mixedlm("y ~ Q(x.astype({run}))", df, groups="subject")',
         f'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={{"x": "0 + {run}"}})',
     ):
         try:

@@ -85,7 +85,7 @@ def _made(call: MixedLMCall, frame: pd.DataFrame) -> Any:
     random = [call.re_formula] if call.re_formula else []
     factors = [one for text in (call.formula, *random, *call.vc_formula.values()) for one in terms(text).every]
     factors += terms(call.formula, left=True).every
-    if not all(factor.known for factor in factors) or any(factor.coding for factor in factors):
+    if not all(factor.known for factor in factors):
         return None
     data = frame.reset_index(drop=True)
     for column in call.made & set(data.columns):

@@ -103,10 +103,13 @@ def _about_fixed(draft: Draft) -> None:
         draft.reasons.append("sm.add_constant was left out")
     coded = [factor for factor in right.every if factor.coding]
     for factor in coded:
-        draft.notes.append(
-            f"{factor.code} is another coding of {factor.r}: the same model, with other fixed effects, and a REML "
-            "log-likelihood that is off by a constant"
+        treated = factor.coding.startswith("Treatment")
+        told = (
+            "with another baseline"
+            if treated
+            else "with other fixed effects, and a REML log-likelihood moved by a constant"
         )
+        draft.notes.append(f"{factor.code} is another coding of {factor.r}: the same model, {told}")
 
 
 def _several(draft: Draft) -> Reading:
