@@ -113,7 +113,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
-        read = readers.python(model, source) if source else readers.Statements([])
+        read = readers.python(model, source)
         made = (line for one in model.made for line in one.imports)
         imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
@@ -122,7 +122,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
         if len(fitted) > WIDTH and comma and "`" not in control:
             fitted = f"{before_control},\n  control = {control}"
-        read = readers.r(model, source) if source else readers.Statements([])
+        read = readers.r(model, source)
         table, shown = _r(model, read), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
     if source is None:
         table.insert(0, f"# {name}: the table")
@@ -157,7 +157,7 @@ def _python(model: Model, read: readers.Statements) -> list[str]:
     lines = [*read.read, f"{name} = {name}.dropna(subset=[{columns}])", *read.mend]
     lines += [line for one in model.made for line in one.python(name)]
     for factor in _factors(model):
-        levels = model.frame[factor].cat.categories
+        levels = readers.levels(model, factor)[0]
         column = f"{name}[{literal(factor)}]"
         of = f"[{', '.join(map(literal, levels))}]" if _stated(model, factor) else f"sorted(set({column}.astype(str)))"
         ordered = ", ordered=True" if model.frame[factor].cat.ordered else ""
@@ -172,7 +172,7 @@ def _r(model: Model, read: readers.Statements) -> list[str]:
     lines = [*read.read, f"{name} <- na.omit({name}[c({columns})])", *read.mend]
     lines += [line for one in model.made for line in one.r(name)]
     for factor in _factors(model):
-        levels = model.frame[factor].cat.categories
+        levels = readers.levels(model, factor)[1]
         if WRITTEN in model.frame.attrs:
             levels = [re.sub("\r\n?", "\n", level) for level in levels]  # as R reads the end of a line within a field
         column = f"{name}[[{r_literal(factor)}]]"
@@ -195,5 +195,5 @@ def _factors(model: Model) -> list[str]:
 
 def _stated(model: Model, factor: str) -> bool:
     """Whether the levels are to be listed: they are few, or not in the order of their code points."""
-    levels = list(model.frame[factor].cat.categories)
+    levels = readers.levels(model, factor)[1]
     return len(levels) <= LISTED or levels != sorted(levels)
