@@ -112,6 +112,17 @@ CALLS = {
         "(1 | ward:subject)",
         ["(1 | ward) + (1 | ward:subject)"],
     ),
+    "groups nested in the component": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"ward": "0 + C(ward)"}).fit()',
+        INTERCEPT,
+        ["(1 | subject) + (1 | ward)"],
+    ),
+    "the groups as a component": (
+        'vc = {"subject": "0 + C(subject)", "scenario": "0 + C(scenario)"}\n'
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula=vc).fit()',
+        f"{NESTED} + {INTERCEPT}",
+        [f"(1 | scenario) + {INTERCEPT}"],
+    ),
     "codes as a slope": (
         'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"t": "0 + tissue"}).fit()',
         f"{INTERCEPT} + (0 + tissue | subject)",
@@ -281,6 +292,10 @@ REFUSED = {
     ),
     'smf.mixedlm("y ~ x", df, groups="subject", re_formula="~x|subject")': ("groups= has the groups", ["(x|subject)"]),
     'smf.mixedlm("y ~ x", df, groups="subject").fit_regularized()': ("the likelihood is penalized", [INTERCEPT]),
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"s": "0 + C(subject)"})': (
+        "the call has (1 | subject) twice",
+        [INTERCEPT],
+    ),
     'smf.mixedlm("y ~ x", df, groups=np.ones(len(df)))': ("no random effect that could be told", []),
 }
 
