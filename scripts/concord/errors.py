@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -34,6 +35,15 @@ def one_line(text: str) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's message; the name of its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# Control characters, ends of lines, and letters that turn the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def escaped(text: str) -> str:
+    """A text with all that a terminal would obey, and not show, written as an escape: ``\\x1b[31m``."""
+    return _CONTROL.sub(lambda letter: letter[0].encode("unicode_escape").decode(), text)
 
 
 def shorten(text: str, limit: int = 300) -> str:

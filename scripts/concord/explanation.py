@@ -48,7 +48,7 @@ class Explanation:
 
     def __init__(self, reading: Reading, language: str, data: Table | None = None, read: Named | None = None) -> None:
         if language == "R":  # the formula is the author's own
-            formulas.parse(reading.formula or "")
+            formulas.parse(formulas.read(reading.formula or "").sources)
         self._reading, self._language = reading, language
         self.formula, self.method = reading.formula, reading.method
         self.problem, self.notes, self.meant = reading.problem, reading.notes, reading.meant
@@ -92,9 +92,11 @@ class Explanation:
         InputError : the formula or the table cannot be used
         """
         if formula not in self._models:
-            frame = stand_in.table(formulas.parse(formula)) if self._frame is None else self._frame
+            frame, weights = self._frame, self._reading.weights
+            if frame is None:
+                frame = stand_in.table(formulas.parse(formulas.read(formula).sources, weights))
             source = "data.csv" if self._frame is None else self._source
-            self._models[formula] = model_of(frame, formula, self.method, source, self._name)[0]
+            self._models[formula] = model_of(frame, formula, self.method, source, self._name, weights)[0]
         return self._models[formula]
 
     @property
@@ -112,7 +114,9 @@ class Explanation:
         """
         if self._data is None:
             raise CallError("there is no table to compare on: give it, too")
-        inquiry = Inquiry(self._data, self.chosen, self.method, engine_timeout=engine_timeout)
+        inquiry = Inquiry(
+            self._data, self.chosen, self.method, engine_timeout=engine_timeout, weights=self._reading.weights
+        )
         answers = inquiry.answers(settings)
         notes = list(inquiry.notes)
         if self._reading.native is not None and self.formula is not None:

@@ -42,6 +42,7 @@ from concord.likelihood.wide_search import Leave
 from concord.listing import listings
 from concord.models import formula as formulas
 from concord.models import stand_in, syntax
+from concord.models.factors import factors
 from concord.models.model import Model, ModelError
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
@@ -369,6 +370,12 @@ class Inquiry(tables.Shown):
             )
         return pd.DataFrame(rows)
 
+    @property
+    def factors(self) -> pd.DataFrame:
+        """The factors among the predictors: how each is coded, its baseline, and its levels in their order."""
+        rows = [(one.name, one.coding, one.baseline, ", ".join(one.levels)) for one in factors(self.model)]
+        return pd.DataFrame(rows, columns=["factor", "coding", "baseline", "levels"])
+
     def _rendered(self) -> tables.Rendered:
         design, model = self.design, self.model
         used = len(model.design.y)
@@ -377,7 +384,8 @@ class Inquiry(tables.Shown):
             f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
             f"fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} random effects"
         )
-        return caption, list(design.columns), design.to_numpy().tolist(), 2, self.notes
+        coded = (f"factor {one.name}: {one.told}" for one in factors(model))
+        return caption, list(design.columns), design.to_numpy().tolist(), 2, (*self.notes, *coded)
 
 
 class CertifiedReference:
@@ -440,7 +448,12 @@ def translate(
     """
     _check(formula, method)
     if data is None:
-        data = stand_in.table(formulas.parse(formulas.read(formula).sources, weights))
+        reading = formulas.read(formula)
+        if reading.orders:
+            raise FormulaError(
+                f"formula {formula!r}: name the table, too: which levels {', '.join(reading.orders)} has"
+            )
+        data = stand_in.table(formulas.parse(reading.sources, weights))
         return listings.Listings(model_of(data, formula, method, "data.csv", "data", weights)[0], "data.csv")
     source, name, table = table_of(data)
     return listings.Listings(model_of(table, formula, method, source, name, weights)[0], source)

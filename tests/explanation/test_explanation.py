@@ -80,6 +80,7 @@ LMER = {
         "np.eye(model.k_re)",
     ),
     "lmer(y ~ x + (1 | g), d, offset = o)": ("y ~ x + (1 | g) + offset(o)", "REML", '"I(y - o) ~ x"'),
+    "lmer(y ~ x + (1 | g), d, weights = d$w)": ("y ~ x + (1 | g)", "REML", 'roots = np.sqrt(data["w"]'),
     "lmer('y ~ x + (1 | a/b)', d)": ("y ~ x + (1 | a/b)", "REML", 'groups=data["a"], re_formula="1"'),
 }
 
@@ -130,6 +131,7 @@ REFUSED = {
     "lmer(y ~ x + (1 | g)": "the code does not parse as R",
     "lmer(y ~ x + (1 | g), d, nonsense = 1)": "lmer does not take these arguments",
     "lmer(y ~ system('true') + (1 | g), d)": "system may not stand in a formula",
+    "lmer(y ~ x + (1 | g), d, weights = 1 / v)": "weights = 1/v is no column",
     "lmer(data = d)": "the call has no formula",
 }
 

@@ -282,6 +282,27 @@ def test_dates_as_text_are_levels_and_a_note_says_so():
     assert prepare(frame, formulas.parse(FORMULA)).notes == (said,)
 
 
+@pytest.mark.parametrize("made", [pd.to_datetime, lambda days: [pd.Timestamp(day).date() for day in days]])
+def test_dates_that_group_rows_are_levels_as_in_a_csv(made):
+    """Whether a table has them as text, as in a CSV, or as dates."""
+    days = np.array(["2021-01-15", "2021-02-15", "2022-01-01"])[np.tile(np.arange(3), 40)]
+    text, dates = (
+        prepare(CLEAN.assign(g=values), formulas.parse("y ~ x + (1 | g)")).frame["g"]
+        for values in (pd.array(days, dtype="str"), made(days))
+    )
+    pd.testing.assert_series_equal(dates, text)
+
+
+def test_control_characters_of_levels_are_escapes_and_said():
+    """A terminal would obey them, and R ends a text at a NUL."""
+    frame = CLEAN.assign(f=CLEAN["f"].map({"a": "a\0x", "b": "a\0y", "c": "\x1b[31mred"}).astype("str"))
+    prepared = prepare(frame, formulas.parse(FORMULA))
+    assert prepared.frame["f"].cat.categories.tolist() == ["\\x1b[31mred", "a\\x00x", "a\\x00y"]
+    assert prepared.notes == ("f: 3 levels with control characters, shown as \\x1b[31mred",)
+    twice = frame.assign(f=pd.Categorical(["\x1b", "\\x1b", "a"] * 40))
+    assert "two levels that are both written" in refused(twice, FORMULA)
+
+
 def test_numbers_beyond_doubles_are_rounded_and_counted():
     """As in R, which has no others; the note counts those that change."""
     frame = CLEAN.assign(x=2**53 + np.tile(np.arange(10), 12))
@@ -392,7 +413,6 @@ TABLES = {
         "column 'x' holds dates, which no formula can use: make a number of it, such as the days since the first",
     ),
     "dates as objects": (CLEAN.assign(x=datetime.date(2020, 1, 1)), FORMULA, "column 'x' holds dates, which no"),
-    "dates as groups": (CLEAN.assign(g=pd.Timestamp("2020-01-01")), FORMULA, "column 'g' holds dates, which no"),
     "time spans": (CLEAN.assign(x=pd.Timedelta("1h")), FORMULA, "column 'x' holds time spans, which no formula"),
     "complex numbers": (CLEAN.assign(x=1j), FORMULA, "column 'x' holds complex numbers, which no formula can use"),
     "lists": (CLEAN.assign(x=[[1]] * n), FORMULA, "column 'x' holds values of kind list, which no formula can use"),

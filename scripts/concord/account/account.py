@@ -12,7 +12,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from concord.account import anova, checks, effect_tests, model_tests, standard_errors
+from concord.account import anova, checks, effect_tests, marginal_means, model_tests, standard_errors
 from concord.account import criteria as criteria_module
 from concord.account import influence as deletion
 from concord.account import line as quantities
@@ -108,6 +108,14 @@ class Account:
     def tests(self) -> pd.DataFrame:
         """Every test of every fixed effect; see `effect_tests.tests_table`."""
         return effect_tests.tests_table(self.comparison)
+
+    def means(self, *factors: str, method: str | None = None) -> pd.DataFrame:
+        """Marginal means of a factor, or of the combinations of several; see `marginal_means.means_table`."""
+        return marginal_means.means_table(self.comparison, factors, method, self.level)
+
+    def contrasts(self, *factors: str, method: str | None = None) -> pd.DataFrame:
+        """The differences of all marginal means; see `marginal_means.contrasts_table`."""
+        return marginal_means.contrasts_table(self.comparison, factors, method)
 
     @cached_property
     def tested(self) -> list[model_tests.Tested]:

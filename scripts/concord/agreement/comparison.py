@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from concord import versions
+from concord.agreement import predicted
 from concord.agreement import table as agreement_table
 from concord.agreement.judgement import Judgement, correct_digits
 from concord.agreement.measures import Judge, Measure, definitions_told, undefined, unexplained
@@ -273,6 +274,13 @@ class Comparison(tables.Shown):
     def judged(self) -> list[tuple[str, Judgement]]:
         """Every fit by its label, the arbiter's too."""
         return list(zip(self.labels, self.judgements, strict=True))
+
+    def predict(self, new: pd.DataFrame | Mapping[str, Any], random: bool | Collection[str] = True) -> pd.DataFrame:
+        """What every fit predicts at new rows, with or without random effects; see `predicted.predict`."""
+        fits = dict(zip(self.labels, self.fits, strict=True))
+        if not fits:
+            raise ValueError("there is no fit to predict from")
+        return predicted.predict(fits, new, random)
 
     def check(self) -> Comparison:
         """The gate: raise where the fits do not agree, unless default settings are declared to disagree just so.

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from concord.models.design import Design, DesignTerm
+from concord.models.factors import TREATMENTS, factors
 from concord.models.model import Model
 from concord.models.parameters import entries
-from concord.models.syntax import Call, Name, Node, Text, walk
 from concord.plots.style import listed
 
 Key = tuple[str, str, str]
@@ -19,11 +19,6 @@ INTERCEPT = "(Intercept)"
 WRITTEN = 6
 """So many fixed effects are written out; more are written as a sum."""
 _LETTERS = "uvwabcd"
-_CODINGS: dict[Node, str] = {
-    Text("contr.sum"): "sums: effects are distances of each level but the last from the mean of all levels",
-    Text("contr.helmert"): "Helmert's contrasts: each level from the second is held to the mean of those before it",
-    Text("contr.poly"): "orthogonal polynomials",
-}
 
 
 def equations(model: Model) -> list[str]:
@@ -81,20 +76,12 @@ def words(model: Model) -> list[str]:
 
 def _codings(model: Model) -> Iterator[str]:
     """How R codes the factors of the fixed part, which the effects' meaning hangs on."""
-    calls = [node for node in walk(model.formula.tree.fixed) if isinstance(node, Call) and node.function == "C"]
-    contrasts: dict[Node, Node] = {call.arguments[0]: call.arguments[1] for call in calls}
-    for name, uses in model.formula.uses.items():
-        column = model.frame[name]
-        if "predictor" not in uses or not isinstance(column.dtype, pd.CategoricalDtype):
-            continue
-        if INTERCEPT not in model.design.names:
-            continue
-        if Name(name) in contrasts:
-            yield f"{name} is coded by {_CODINGS[contrasts[Name(name)]]}."
-        elif column.cat.ordered:
-            yield f"{name} is ordered, and coded by orthogonal polynomials."
-        else:
-            yield f"{name} is coded by treatments: each level is held to {column.cat.categories[0]}."
+    for factor in factors(model) if INTERCEPT in model.design.names else ():
+        dtype = model.frame[factor.name].dtype
+        if isinstance(dtype, pd.CategoricalDtype) and factor.coding == TREATMENTS:
+            yield f"{factor.name} is coded by treatments: each level is held to {factor.baseline}."
+        elif isinstance(dtype, pd.CategoricalDtype):
+            yield f"{factor.name} is {'ordered, and ' if dtype.ordered else ''}coded by {factor.coding}."
 
 
 def _random(term: DesignTerm) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 
-from concord.data.source import NOTES, SourceError, Unusable, check_names
+from concord.data.source import INDEXED, MENDED, NOTES, SourceError, Unusable, check_names
 from concord.errors import one_line
 
 
@@ -19,7 +20,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
 
     Numbers, truth values and texts become what `delimited.parse` makes of them; a dictionary becomes a category with
     its levels in their order, ordered if it is; a decimal the nearest double. What can be no variable of a formula
-    (dates, lists, bytes) is `Unusable`. An index that pandas saved is a column, or left out where it has no name.
+    (time spans, lists, bytes) is `Unusable`. An index that pandas saved is a column, or left out where it has no name.
 
     Raises
     ------
@@ -42,7 +43,18 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
         raise SourceError(f"{where}: it has columns and no rows: expected one row for every observation")
     frame = pd.DataFrame({name: _column(table.column(name), where, name) for name in names})
     frame.attrs[NOTES] = []
+    frame.attrs[MENDED] = {field.name: "float" for field in table.schema if pa.types.is_decimal(field.type)}
+    frame.attrs[INDEXED] = _index(table.schema)
     return frame
+
+
+def _index(schema: pa.Schema) -> frozenset[str]:
+    """The columns that pandas saved as a table's index, and takes for it again."""
+    try:
+        told = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+        return frozenset(name for name in told if isinstance(name, str))
+    except (ValueError, TypeError, KeyError):
+        return frozenset()
 
 
 def _reason(error: Exception) -> str:
@@ -80,10 +92,15 @@ def _column(column: pa.ChunkedArray, where: str, name: str) -> Any:
         raise SourceError(
             f"{where}: column {name!r} ({kind}) cannot be read: save it anew ({_reason(error)})"
         ) from None
-    if pa.types.is_temporal(kind):
-        spans = pa.types.is_duration(kind) or pa.types.is_time(kind)
-        return Unusable.column("time spans" if spans else "dates", len(column))
-    return Unusable.column(f"values of kind {kind}", len(column))
+    return _other(column)
+
+
+def _other(column: pa.ChunkedArray) -> Any:
+    """A column of dates, or one that no formula can use."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return column.to_pandas()
+    return Unusable.column("time spans" if pa.types.is_temporal(kind) else f"values of kind {kind}", len(column))
 
 
 _NULLABLE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from concord.data.source import Unusable
-from concord.errors import InputError
+from concord.errors import InputError, escaped
 
 NUMBER, WHOLE, TRUTH, LEVELS = "number", "whole number", "truth value", "level"
 
@@ -31,6 +32,7 @@ class Column:
     levels : names of the levels
     ordered : whether they are ordered
     text : whether the levels are the texts of a column, sorted here, and not a factor's own
+    given : what stands in the table for the levels, where that is not their names: as pandas writes it and as R does
     """
 
     kind: str
@@ -39,10 +41,17 @@ class Column:
     levels: tuple[str, ...] = ()
     ordered: bool = False
     text: bool = False
+    given: tuple[tuple[str, str], ...] = ()
 
 
-def read(series: pd.Series, name: str) -> Column:
+def read(series: pd.Series, name: str, dates: bool = False) -> Column:
     """A column of any pandas type as one of four kinds.
+
+    Parameters
+    ----------
+    series : the column
+    name : for messages
+    dates : whether dates are levels, as what only groups rows; otherwise they are refused
 
     Raises
     ------
@@ -53,10 +62,12 @@ def read(series: pd.Series, name: str) -> Column:
         series = series.astype("category")
         dtype = series.dtype
     missing = series.isna().to_numpy(bool)
+    if dates and _are_dates(series[~missing]):
+        return _texts(series.astype(str).where(~missing), name, missing)
     if isinstance(dtype, pd.CategoricalDtype):
         return _factor(series, name, missing)
     if isinstance(dtype, pd.StringDtype) or (isinstance(dtype, pd.ArrowDtype) and dtype.type is str):
-        return _texts(series, missing)
+        return _texts(series, name, missing)
     kind = getattr(dtype, "kind", "O")
     if kind == "b":
         return Column(TRUTH, series.to_numpy(bool, na_value=False), missing)
@@ -100,7 +111,7 @@ def _signed(values: np.ndarray) -> np.ndarray:
 def _of_objects(series: pd.Series, name: str, missing: np.ndarray) -> Column:
     inferred = pd.api.types.infer_dtype(series[~missing])
     if inferred == "string":
-        return _texts(series, missing)
+        return _texts(series, name, missing)
     if inferred == "empty":
         return Column(NUMBER, np.full(len(series), np.nan), missing)
     if inferred == "boolean":
@@ -143,22 +154,40 @@ def numbers(texts: pd.Series) -> pd.Series:
     return pd.Series(pd.arrays.IntegerArray(whole, missing), texts.index)
 
 
-def _texts(series: pd.Series, missing: np.ndarray) -> Column:
+def _are_dates(present: pd.Series) -> bool:
+    kind = getattr(present.dtype, "kind", "O")
+    return kind == "M" or kind == "O" and pd.api.types.infer_dtype(present) in ("datetime", "datetime64", "date")
+
+
+def _texts(series: pd.Series, name: str, missing: np.ndarray) -> Column:
     codes, texts = pd.factorize(series)
     texts = [str(text) for text in texts]
     order = sorted(range(len(texts)), key=texts.__getitem__)  # Python compares texts by code point
     place = np.empty(len(texts) + 1, np.int64)
     place[order] = np.arange(len(texts))
     place[-1] = -1
-    return Column(LEVELS, place[codes], missing, tuple(texts[i] for i in order), text=True)
+    given = [texts[i] for i in order]
+    levels, differing = _named(given, given, given, name)
+    return Column(LEVELS, place[codes], missing, levels, text=True, given=differing)
+
+
+def _named(
+    names: Sequence[str], python: Sequence[str], r: Sequence[str], column: str
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Levels' names, with escapes for control characters; and what stands in the table, where that is not the names."""
+    levels = tuple(map(escaped, names))
+    if len(set(levels)) < len(levels):
+        twice = next(level for level in levels if levels.count(level) > 1)
+        raise PreparationError(f"column {column!r} has two levels that are both written {twice!r}: rename one")
+    given = tuple(zip(python, r, strict=True))
+    return levels, () if given == tuple(zip(levels, levels, strict=True)) else given
 
 
 def _factor(series: pd.Series, name: str, missing: np.ndarray) -> Column:
-    levels = tuple(level_name(level) for level in series.cat.categories)
-    if len(set(levels)) < len(levels):
-        twice = next(level for level in levels if levels.count(level) > 1)
-        raise PreparationError(f"column {name!r} has two levels that are both written {twice!r}: rename one")
-    return Column(LEVELS, series.cat.codes.to_numpy().astype(np.int64), missing, levels, bool(series.cat.ordered))
+    names = [level_name(level) for level in series.cat.categories]
+    levels, given = _named(names, list(map(str, series.cat.categories)), names, name)
+    codes = series.cat.codes.to_numpy().astype(np.int64)
+    return Column(LEVELS, codes, missing, levels, bool(series.cat.ordered), given=given)
 
 
 def level_name(value: Any) -> str:

@@ -37,7 +37,9 @@ _CODE = {
 # Classes that leave a vector's values what they are.
 _PLAIN = {"AsIs", "noquote", "labelled", "haven_labelled", "vctrs_vctr", "numeric", "integer", "double", "character"}
 
-_SPECIAL = {"Date": "dates", "POSIXct": "dates", "POSIXlt": "dates", "difftime": "time spans"}
+_SPECIAL = {"POSIXlt": "dates", "difftime": "time spans"}
+# Counted from 1970, in what unit.
+_DATES = {"Date": "D", "POSIXct": "s"}
 _OTHER = {RObjectType.CPLX: "complex numbers", RObjectType.RAW: "bytes"}
 
 MOST = 100_000_000
@@ -53,7 +55,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
 
     Vectors of numbers, truth values and texts become what `delimited.parse` makes of them, factors categories with
     their levels in R's order, ordered ones ordered; ``integer64`` whole numbers of 64 bits. Columns that can be no
-    variable of a formula (dates, lists, matrices, complex numbers) are `Unusable`. Row names are left out, and all
+    variable of a formula (time spans, lists, matrices, complex numbers) are `Unusable`. Row names are left out, and all
     other attributes: they may hold functions and expressions, as those of nlme's own tables do, which are neither
     looked at nor run.
 
@@ -178,6 +180,14 @@ def _column(value: RObject, encoding: str, rows: int) -> Any:
             if kind is RObjectType.REAL:
                 return value.value
             return _masked(value.value, np.int64, pd.arrays.IntegerArray)
+    if unit := next((unit for name, unit in _DATES.items() if name in classes), None):
+        return pd.to_datetime(np.ma.filled(np.ma.asarray(value.value, float), np.nan), unit=unit)
+    return _other(value, classes, rows)
+
+
+def _other(value: RObject, classes: set[str], rows: int) -> Any:
+    """A column that no formula can use."""
+    kind = value.info.type
     what = next((_SPECIAL[name] for name in sorted(classes) if name in _SPECIAL), None)
     if what is None:
         what = f"an object of class {min(classes)!r}" if classes else _OTHER.get(kind, "lists")

@@ -12,6 +12,13 @@ DECIMALS = "decimals"
 """Key of ``frame.attrs``: the names of the columns whose doubles are those of printed decimals."""
 NUMERALS = "numerals"
 """Key of ``frame.attrs``: the names of the columns of text that could be numbers, such as ids with leading zeros."""
+GIVEN = "given"
+"""Key of ``frame.attrs``: of columns whose levels' names are not what stands in the table, what does, by the name: as
+pandas writes it and as R does."""
+INDEXED = "indexed"
+"""Key of ``frame.attrs``: the names of the columns that pandas, reading the same file, has as the table's index."""
+MENDED = "mended"
+"""Key of ``frame.attrs``: of columns whose values pandas has as objects, ``bool`` or ``float``, which they are."""
 NOTES = "notes"
 """Key of ``frame.attrs``: what to say aloud of a table, as pairs of a column (None: of the whole table) and a
 sentence."""

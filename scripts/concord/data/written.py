@@ -126,10 +126,8 @@ def text(distinct: Iterable[str], missing: frozenset[str], *, bare: bool, large:
 
 
 def truth(distinct: Iterable[str], missing: frozenset[str]) -> Rest:
-    """The facts of a column of truth values: pandas has no missing ones, and R's reader knows capitals alone."""
-    return partial(
-        WrittenColumn, kind=TRUTH, missing=missing, python=bool(missing), r=not frozenset(distinct) <= {"TRUE", "FALSE"}
-    )
+    """The facts of a column of truth values: R's reader knows capitals alone."""
+    return partial(WrittenColumn, kind=TRUTH, missing=missing, r=not frozenset(distinct) <= {"TRUE", "FALSE"})
 
 
 def number(missing: frozenset[str]) -> Rest:

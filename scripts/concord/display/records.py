@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
+from concord.errors import escaped
 
 _FIT = "dataset model method settings"
 ESTIMATES_COLUMNS = tuple(f"{_FIT} engine effect group term estimate std_error".split())
@@ -84,7 +86,8 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> p
 
 def as_csv(table: pd.DataFrame) -> str:
     """A table as CSV, without its index: numbers in the shortest text that reads back as the same, missing ones empty,
-    messages parted by ``|``.
+    messages parted by ``|``. Control characters are escapes, and what a spreadsheet would take for a formula has an
+    apostrophe before it.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -94,9 +97,14 @@ def as_csv(table: pd.DataFrame) -> str:
     return file.getvalue()
 
 
+# What a spreadsheet would take for a formula.
+_FORMULA = re.compile(r"[=+@-]")
+
+
 def _field(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " | ".join(" ".join(str(item).split()) for item in value)
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else repr(float(value))
-    return "" if value is None or value is pd.NA else str(value)
+    text = "" if value is None or value is pd.NA else escaped(str(value))
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text

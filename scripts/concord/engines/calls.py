@@ -43,6 +43,7 @@ class Reading:
     notes : how the arguments come to this formula, a sentence each
     meant : what the author may have had in mind, the likeliest first; without a formula the nearest ones
     frame : the table, where the call's own objects hold one
+    weights : the column of the rows' weights; None where all weigh the same
     native : the package's own result, where there is one
     stops : whether the package would stop at the call as it is written, so that the code of the formula is to be shown
     holds : whether the call's own columns and groups are those of a model, by their numbers; None where not tried
@@ -55,6 +56,7 @@ class Reading:
     notes: tuple[str, ...] = ()
     meant: tuple[Meant, ...] = ()
     frame: pd.DataFrame | None = None
+    weights: str | None = None
     native: object = None
     stops: bool = False
     holds: Callable[[Model], bool | None] = field(default=lambda _: None, repr=False)

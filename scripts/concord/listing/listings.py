@@ -113,16 +113,18 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     *setup, fitted = call.split("\n")
     name, kept = model.dataset.id, "fit" if model.dataset.id != "fit" else "result"
     if language == "Python":
-        read = readers.python(model, source) if source else readers.Statements([])
+        read = readers.python(model, source)
         made = (line for one in model.made for line in one.imports)
         imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
+        if model.formula.weights is not None:  # the roots that MixedLM's rows were multiplied by
+            shown.append(f"print({kept}.llf + np.log(roots).sum())  # the log-likelihood of the rows as they are")
     else:
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
         if len(fitted) > WIDTH and comma and "`" not in control:
             fitted = f"{before_control},\n  control = {control}"
-        read = readers.r(model, source) if source else readers.Statements([])
+        read = readers.r(model, source)
         table, shown = _r(model, read), [f"{kept} <- {fitted}", f"print(summary({kept}))"]
     if source is None:
         table.insert(0, f"# {name}: the table")
@@ -130,11 +132,13 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
 
 
 def fit_code(language: str, model: Model) -> str:
-    """The call alone that fits a model in one language; where its party cannot express the model, the reason, what is
-    lost by the nearest one that it can, and the call for that.
+    """The call alone that fits a model in one language, after the statements that compute columns for it; where its
+    party cannot express the model, the reason, what is lost by the nearest one that it can, and the call for that.
     """
+    name = model.dataset.id
+    made = [line for one in model.made for line in (one.python(name) if language == "Python" else one.r(name))]
     try:
-        return party(language).call(model)
+        return "\n".join([*made, party(language).call(model)])
     except CannotExpress as error:
         return _nearest(model, error, lambda nearest: fit_code(language, nearest))
 
@@ -157,7 +161,7 @@ def _python(model: Model, read: readers.Statements) -> list[str]:
     lines = [*read.read, f"{name} = {name}.dropna(subset=[{columns}])", *read.mend]
     lines += [line for one in model.made for line in one.python(name)]
     for factor in _factors(model):
-        levels = model.frame[factor].cat.categories
+        levels = readers.levels(model, factor)[0]
         column = f"{name}[{literal(factor)}]"
         of = f"[{', '.join(map(literal, levels))}]" if _stated(model, factor) else f"sorted(set({column}.astype(str)))"
         ordered = ", ordered=True" if model.frame[factor].cat.ordered else ""
@@ -172,7 +176,7 @@ def _r(model: Model, read: readers.Statements) -> list[str]:
     lines = [*read.read, f"{name} <- na.omit({name}[c({columns})])", *read.mend]
     lines += [line for one in model.made for line in one.r(name)]
     for factor in _factors(model):
-        levels = model.frame[factor].cat.categories
+        levels = readers.levels(model, factor)[1]
         if WRITTEN in model.frame.attrs:
             levels = [re.sub("\r\n?", "\n", level) for level in levels]  # as R reads the end of a line within a field
         column = f"{name}[[{r_literal(factor)}]]"
@@ -195,5 +199,5 @@ def _factors(model: Model) -> list[str]:
 
 def _stated(model: Model, factor: str) -> bool:
     """Whether the levels are to be listed: they are few, or not in the order of their code points."""
-    levels = list(model.frame[factor].cat.categories)
+    levels = readers.levels(model, factor)[1]
     return len(levels) <= LISTED or levels != sorted(levels)

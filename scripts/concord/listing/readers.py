@@ -11,7 +11,9 @@ from functools import cached_property
 
 import pandas as pd
 
+from concord.data.source import GIVEN, INDEXED, MENDED
 from concord.data.written import NUMBER, PANDAS_MISSING, TEXT, TRUTH, WRITTEN, Written, WrittenColumn, quoted_numbers
+from concord.errors import one_line
 from concord.models.model import Model
 from concord.models.stand_in import made_factors
 from concord.models.syntax import literal, r_literal
@@ -54,24 +56,45 @@ class Statements:
     imports: Sequence[str] = ()
 
 
-def python(model: Model, source: str) -> Statements:
-    """In Python; the file is `source`."""
+def python(model: Model, source: str | None) -> Statements:
+    """In Python; the file is `source`, None for a table in memory."""
+    read = _read_python(model, source) if source else Statements([])
+    mended = model.frame.attrs.get(MENDED, {})
+    columns = {f"{model.dataset.id}[{literal(name)}]": mended.get(name) for name in model.columns}
+    mend = [f"{column} = {column}.astype({kind})" for column, kind in columns.items() if kind]
+    return replace(read, mend=[*read.mend, *mend])
+
+
+def _read_python(model: Model, source: str) -> Statements:
     written = model.frame.attrs.get(WRITTEN)
     name, suffix = model.dataset.id, _suffix(source)
     if written is None:
         imports = ["import rdata"] if suffix == ".rds" else []
-        return Statements([f"{name} = {_PYTHON[suffix].format(file=literal(source))}"], imports=imports)
+        index = ".reset_index()" if model.frame.attrs.get(INDEXED, frozenset()) & set(model.columns) else ""
+        return Statements([f"{name} = {_PYTHON[suffix].format(file=literal(source))}{index}"], imports=imports)
     return _InPython(model, written).statements(source)
 
 
-def r(model: Model, source: str) -> Statements:
-    """In R; the file is `source`."""
+def r(model: Model, source: str | None) -> Statements:
+    """In R; the file is `source`, None for a table in memory."""
+    if source is None:
+        return Statements([])
     written = model.frame.attrs.get(WRITTEN)
     name, suffix = model.dataset.id, _suffix(source)
     if written is None:
         needed = [_ARROW] if "arrow::" in _R[suffix] else []
+        given = model.frame.attrs.get(GIVEN, {}).items()
+        nul = ", ".join(one_line(name) for name, levels in given if any("\0" in text for _, text in levels.values()))
+        needed += [f"# R has no NUL bytes: take them out of {nul}"] if nul else []
         return Statements([*needed, f"{name} <- {_R[suffix].format(file=r_literal(source))}"])
     return _InR(model, written).statements(source)
+
+
+def levels(model: Model, factor: str) -> tuple[list[str], list[str]]:
+    """A factor's levels as they stand in the table, in their order: as pandas writes them, and as R does."""
+    given = model.frame.attrs.get(GIVEN, {}).get(factor, {})
+    python, r = zip(*(given.get(level, (level, level)) for level in model.frame[factor].cat.categories), strict=True)
+    return list(python), list(r)
 
 
 def _suffix(source: str) -> str:
@@ -152,8 +175,6 @@ class _InPython(_Told):
         rename = ".rename(columns=str.strip)" if self.of(lambda column: column.header != column.header.strip()) else ""
         read = [*self.notes, *before, f"{_call(f'{table} = pd.read_csv', arguments)}{rename}"]
         mend = [f"{table}[{literal(name)}] = {table}[{literal(name)}].str.strip()" for name in self.of(_padded)]
-        truths = self.of(lambda column: column.kind == TRUTH and column.python)
-        mend += [f"{table}[{literal(name)}] = {table}[{literal(name)}].astype(bool)" for name in truths]
         return Statements(read, mend, imports)
 
     def _file(self) -> list[str]:

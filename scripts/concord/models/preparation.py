@@ -18,8 +18,9 @@ import pandas as pd
 from concord.arrays import Integers, Mask, Vector
 from concord.data import columns
 from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
-from concord.data.source import DECIMALS, NOTES, NUMERALS
+from concord.data.source import DECIMALS, GIVEN, INDEXED, MENDED, NOTES, NUMERALS
 from concord.data.written import WRITTEN, Written, quoted_numbers
+from concord.errors import escaped
 from concord.models import identifiability, syntax
 from concord.models.design import Design
 from concord.models.stand_in import made_factors
@@ -61,8 +62,8 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     _check_names(frame)
     syntax.check_variables(formula, list(frame.columns))
     uses = formula.uses
-    given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), uses)
-    read = {name: columns.read(given[name], name) for name in formula.variables}
+    given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), formula)
+    read = {name: columns.read(given[name], name, uses[name] == {"group"}) for name in formula.variables}
     missing = {name: column.missing for name, column in read.items()}
     kept = ~np.any(list(missing.values()), axis=0) if missing else np.ones(len(frame), bool)
     notes += [note for name, note in frame.attrs.get(NOTES, ()) if name is None or name in read]
@@ -80,16 +81,21 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
         _check_combinations(prepared, syntax.variables(term.group))
     table = pd.DataFrame(prepared)
     table.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
-    if WRITTEN in frame.attrs:
-        table.attrs[WRITTEN] = frame.attrs[WRITTEN]
+    table.attrs[GIVEN] = {
+        name: dict(zip(column.levels, column.given, strict=True)) for name, column in read.items() if column.given
+    }
+    notes += _controls(table.attrs[GIVEN])
+    mended = {name: kind for name, column in read.items() if (kind := _mended(column, frame[name]))}
+    table.attrs[MENDED] = mended | frame.attrs.get(MENDED, {})
+    table.attrs |= {key: frame.attrs[key] for key in (WRITTEN, INDEXED) if key in frame.attrs}
     return Prepared(table, rows, tuple(notes))
 
 
-def _numerals(frame: pd.DataFrame, names: Collection[str], uses: dict[str, set[str]]) -> tuple[pd.DataFrame, list[str]]:
+def _numerals(frame: pd.DataFrame, names: Collection[str], formula: Formula) -> tuple[pd.DataFrame, list[str]]:
     """The table with numerals, such as 01, as names where they only group rows and as numbers otherwise; and what to
     say of them.
     """
-    frame, notes = frame.copy(deep=False), []
+    frame, notes, uses, factors = frame.copy(deep=False), [], formula.uses, made_factors(formula)
     for name in (name for name in frame.columns if name in names):
         distinct, numbers = frame[name].dropna().unique(), columns.numbers(frame[name])
         several: dict[float, list[str]] = {}
@@ -99,13 +105,30 @@ def _numerals(frame: pd.DataFrame, names: Collection[str], uses: dict[str, set[s
         shown = " and ".join(map(repr, alike[:3]))
         if not uses[name] <= {"group"}:
             frame[name] = numbers
-            if alike and "group" in uses[name]:
-                notes.append(f"{name}: {shown} are one number, and so one group: what is computed with has no names")
+            if alike and ("group" in uses[name] or name in factors):
+                notes.append(f"{name}: {shown} are one number, and so one level: what is computed with has no names")
         elif alike:
             notes.append(f"{name}: {shown} are groups of their own, and not one number: write them alike to merge them")
         else:
             notes.append(f"{name}: groups keep the zeros that they begin with, as in {min(distinct)!r}")
     return frame, notes
+
+
+def _controls(given: dict[str, dict[str, tuple[str, str]]]) -> list[str]:
+    """A note on every column whose levels have control characters in them."""
+    notes = []
+    for name, levels in given.items():
+        shown = [level for level, (_, text) in levels.items() if escaped(text) != text]
+        if shown:
+            notes.append(f"{name}: {counted(len(shown), 'level')} with control characters, shown as {shown[0]}")
+    return notes
+
+
+def _mended(column: Column, series: pd.Series) -> str:
+    """What pandas must be told of a column whose values it has as objects, or beside a mask; empty if nothing."""
+    if column.kind == TRUTH and series.dtype != bool:
+        return "bool"
+    return "float" if column.kind in (NUMBER, WHOLE) and series.dtype == object else ""
 
 
 def _quoted(prepared: dict[str, Any], formula: Formula, written: Written | None) -> list[str]:

@@ -153,6 +153,11 @@ class Formula:
         return " + ".join(str(term) for term in self.random if term.structure)
 
     @property
+    def of_fixed(self) -> set[str]:
+        """The variables of the fixed part and of its offsets."""
+        return {name for part in (self.tree.fixed, *self.tree.offsets) for name in variables(part)}
+
+    @property
     def uses(self) -> dict[str, set[str]]:
         """What each variable is used for: ``response``, ``predictor``, ``group``, ``weight``."""
         tree = self.tree

@@ -73,6 +73,12 @@ CALLS = {
         "(1 + x | subject)",
         [],
     ),
+    "a spline and functions": (
+        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(x)", df, groups="subject").fit(reml=False)',
+        INTERCEPT,
+        [],
+    ),
+    "other codings": ('smf.mixedlm("y ~ x + C(arm, Sum)", df, groups="subject").fit()', INTERCEPT, []),
     "crossed under real groups": (
         'smf.mixedlm("y ~ x", df, groups=df.subject, vc_formula={"scenario": "0 + C(scenario)"}).fit()',
         NESTED,
@@ -105,6 +111,17 @@ CALLS = {
         'smf.mixedlm("y ~ x", df, groups="ward", vc_formula={"s": "0 + C(subject)"}).fit()',
         "(1 | ward:subject)",
         ["(1 | ward) + (1 | ward:subject)"],
+    ),
+    "groups nested in the component": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"ward": "0 + C(ward)"}).fit()',
+        INTERCEPT,
+        ["(1 | subject) + (1 | ward)"],
+    ),
+    "the groups as a component": (
+        'vc = {"subject": "0 + C(subject)", "scenario": "0 + C(scenario)"}\n'
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula=vc).fit()',
+        f"{NESTED} + {INTERCEPT}",
+        [f"(1 | scenario) + {INTERCEPT}"],
     ),
     "codes as a slope": (
         'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"t": "0 + tissue"}).fit()',
@@ -204,12 +221,15 @@ def ran(code: str, df: pd.DataFrame):
         return eval(last, room), room["df"]
 
 
+FIXED = {"a spline and functions": "y ~ x + bs(z, df = 4) + sin(x)", "other codings": "y ~ x + factor(arm)"}
+
+
 @pytest.mark.parametrize("kind", CALLS)
 def test_a_call_fits_the_formula_that_is_stated(kind, df):
     """By its text, and by its result; MixedLM's log-likelihood is that of the formula, at the point where it ended."""
     code, random, meant = CALLS[kind]
     reading = statsmodels.explained(code, df)
-    fixed = "y ~ 1 + x" if "sm.MixedLM" in code else "y ~ x"
+    fixed = FIXED.get(kind) or ("y ~ 1 + x" if "sm.MixedLM" in code else "y ~ x")
     assert (reading.formula, reading.problem) == (f"{fixed} + {random}", "")
     assert [one.formula for one in reading.meant] == [f"{fixed} + {one}" for one in meant]
 
@@ -272,6 +292,10 @@ REFUSED = {
     ),
     'smf.mixedlm("y ~ x", df, groups="subject", re_formula="~x|subject")': ("groups= has the groups", ["(x|subject)"]),
     'smf.mixedlm("y ~ x", df, groups="subject").fit_regularized()': ("the likelihood is penalized", [INTERCEPT]),
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"s": "0 + C(subject)"})': (
+        "the call has (1 | subject) twice",
+        [INTERCEPT],
+    ),
     'smf.mixedlm("y ~ x", df, groups=np.ones(len(df)))': ("no random effect that could be told", []),
 }
 
@@ -326,6 +350,11 @@ def test_code_is_read_and_never_run(df, tmp_path):
         f'{run}\nsmf.mixedlm("y ~ x", df, groups="subject")',
         f'smf.mixedlm("y ~ x + {run}", df, groups="subject")',
         f'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1 + {run}")',
+        f'smf.mixedlm("y ~ x + C(arm.astype({run}))", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + C(arm, levels={run})", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + C(arm, Treatment({run}))", df, groups="subject")',
+        f'smf.mixedlm("y ~ x + bs(x, df={run}) + np.log({run})", df, groups="subject")',
+        f'smf.mixedlm("y ~ Q(x.astype({run}))", df, groups="subject")',
         f'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={{"x": "0 + {run}"}})',
     ):
         try:

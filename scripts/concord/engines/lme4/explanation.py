@@ -61,8 +61,16 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     return _reading(written, arguments)
 
 
+def _column(text: str) -> str:
+    """The column that an argument is: ``w``, or of a table, ``d$w`` or ``d[["w"]]``."""
+    found = re.fullmatch(r"(?:[\w.]+\$)?([A-Za-z.][\w.]*)|[\w.]+\[\[\"([^\"]+)\"\]\]", text)
+    if not found:
+        raise CallError(f"weights = {text} is no column: make it one of the table first")
+    return found[1] or found[2]
+
+
 def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
-    formula, notes, lost = written.formula, [], []
+    formula, notes, weights = written.formula, [], None
     if written.reml not in ("TRUE", "FALSE", "T", "F"):
         raise CallError(f"REML is {written.reml}: expected TRUE or FALSE")
     if "subset" in arguments:
@@ -73,7 +81,10 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
         formula = f"{formula} + offset({arguments['offset']})"
         notes.append(f"offset = {arguments['offset']} is part of the model, as offset() in the formula is")
     if "weights" in arguments:
-        lost.append(f"weights = {arguments['weights']}: MixedLM takes none, and the formula here is without them")
+        weights = _column(arguments["weights"])
+        notes.append(
+            f"weights = {arguments['weights']}: MixedLM takes none, so that the code multiplies its rows by their roots"
+        )
     if "contrasts" in arguments:
         notes.append("contrasts are another coding: the same model, with other fixed effects")
     search = [name for name in _SEARCH if name in arguments]
@@ -83,5 +94,6 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
         called="this call of lmer",
         formula=formula,
         method="REML" if written.reml in ("TRUE", "T") else "ML",
-        notes=(*notes, *lost),
+        notes=tuple(notes),
+        weights=weights,
     )

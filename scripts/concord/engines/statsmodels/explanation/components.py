@@ -20,7 +20,7 @@ def component(draft: Draft, name: str, text: str) -> None:
         if not draft.group:
             draft.problems.append(f"the variance component {name!r} is one effect of all rows, as the intercept is")
             return
-        draft.random.append(Term("1", draft.group))
+        _add(draft, Term("1", draft.group))
         draft.meant.append(Term("1", draft.group))
         return
     try:
@@ -35,8 +35,17 @@ def component(draft: Draft, name: str, text: str) -> None:
         draft.problems.append(f"the variance component {name!r} is one slope of all rows, as a fixed effect is")
         draft.meant += _coded(draft, name, described, term)
         return
-    draft.random.append(term)
+    inner = ":".join(quoted(column) for column in term.group if column not in draft.group)
+    _add(draft, term._replace(group=draft.group) if inner in draft.outer else term)
     draft.meant += _coded(draft, name, described, term)
+
+
+def _add(draft: Draft, term: Term) -> None:
+    """One more random term that the call fits; not twice the same."""
+    if term in draft.random:
+        draft.problems.append(f"the call has {term} twice, and no data tell the two variances apart")
+    else:
+        draft.random.append(term)
 
 
 def _single(draft: Draft, name: str, text: str, described: Terms) -> Term:
@@ -88,8 +97,8 @@ def _term(draft: Draft, factors: Sequence[Factor]) -> Term:
     slopes = [factor.r for factor in factors if factor not in inner]
     within = [factor.column or factor.r for factor in inner]
     group = (*draft.group, *(column for column in within if column not in draft.group))
-    if inner and draft.group:
-        _about_inner(draft, within)
+    if draft.group and (inside := [column for column in within if column not in draft.group]):
+        _about_inner(draft, inside)
     return Term(f"0 + {':'.join(slopes)}" if slopes else "1", group)
 
 
@@ -102,7 +111,9 @@ def _about_inner(draft: Draft, within: Sequence[str]) -> None:
         note += f"; each level of {inner} lies in one {group}, so that ({group}:{inner}) is {inner}"
     elif nested == "coarser":
         note += f"; {inner} has one level in each {group}, so that ({group}:{inner}) is {group} itself"
-        draft.reasons.append(f"{group} is nested in {inner}, and not the other way round")
+        draft.outer.append(inner)
+        draft.reasons.append(f"{group} is nested in {inner}")
+        draft.crossed.append(inner)
     elif inner not in draft.crossed:
         draft.crossed.append(inner)
     draft.notes.append(note)

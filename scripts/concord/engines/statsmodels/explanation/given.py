@@ -51,16 +51,17 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     reading = read(call, frame)
     call = call if not constant(call, frame) else replace(call, groups=())
     fitted = native if native is not None and hasattr(getattr(native, "_results", native), "cov_re") else None
-    return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native))
+    return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native, frame))
 
 
-def holds(call: MixedLMCall, native: Any, model: Model) -> bool | None:
+def holds(call: MixedLMCall, native: Any, frame: pd.DataFrame | None, model: Model) -> bool | None:
     """Whether the columns and groups that the call itself makes are those of a model, by their numbers.
 
     Parameters
     ----------
     call : what is made anew of the model's table, where there is no object
     native : the object; None where there is none
+    frame : the call's table, which has the columns that the formula does without
 
     Returns
     -------
@@ -68,9 +69,11 @@ def holds(call: MixedLMCall, native: Any, model: Model) -> bool | None:
     """
     made = getattr(getattr(native, "_results", native), "model", native)
     if made is None:
-        if not set(columns_of(call)) <= set(model.frame.columns):
-            return False
-        made = _made(call, model.frame)
+        beside = set(columns_of(call)) - set(model.frame.columns)
+        if beside and (frame is None or len(frame) != len(model.frame)):
+            return None
+        more = {name: frame[name].to_numpy() for name in beside} if frame is not None else {}
+        made = _made(call, model.frame.assign(**more))
     if made is None or len(made.endog) != len(model.design.y):
         return None
     try:
@@ -85,7 +88,7 @@ def _made(call: MixedLMCall, frame: pd.DataFrame) -> Any:
     random = [call.re_formula] if call.re_formula else []
     factors = [one for text in (call.formula, *random, *call.vc_formula.values()) for one in terms(text).every]
     factors += terms(call.formula, left=True).every
-    if not all(factor.known for factor in factors) or any(factor.coding for factor in factors):
+    if not all(factor.known for factor in factors):
         return None
     data = frame.reset_index(drop=True)
     for column in call.made & set(data.columns):

@@ -10,16 +10,20 @@ from patsy import ModelDesc, PatsyError
 from patsy.parse_formula import parse_formula
 
 from concord.engines.calls import CallError
-from concord.models.syntax import LONGEST, PLAIN, quoted
+from concord.models.syntax import ELEMENTWISE, LONGEST, PLAIN, quoted
 
 # Functions of a column, by Python's names, as R calls them.
 _SAME = {
     name: name.removeprefix("np.").removeprefix("numpy.")
     for prefix in ("np.", "numpy.")
-    for name in (f"{prefix}{function}" for function in ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs"))
+    for name in (f"{prefix}{function}" for function in ELEMENTWISE - {"I"})
 } | {"abs": "abs", "I": "I"}
 # What patsy takes from all rows that it is given: in a part that is evaluated per group, from the rows of a group.
 STATEFUL = {"center": "scale({}, scale = FALSE)", "standardize": "scale({})", "scale": "scale({})"}
+# What becomes columns of the table, which patsy computes alike of a column and numbers.
+SPLINES = ("bs", "cr")
+# All functions that are on the list.
+_CALLED = {*_SAME, *STATEFUL, *SPLINES, "C", "Q", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
 _BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5}
 
@@ -110,6 +114,7 @@ def factor(code: str) -> Factor:
     except (SyntaxError, ValueError, RecursionError) as error:
         raise CallError(f"{code!r} in a formula does not parse") from error
     column, categorical, coding = name_of(node), False, ""
+    others: list[ast.expr] = []
     if column is not None and isinstance(node, ast.Call) and ast.unparse(node.func) != "Q":
         categorical = True  # .astype(str), .astype("category")
     elif isinstance(node, ast.Call) and ast.unparse(node.func) == "C" and node.args:
@@ -118,14 +123,14 @@ def factor(code: str) -> Factor:
         coding = ", ".join(map(ast.unparse, others))
     writer = _Writer()
     written = writer.write(node)
-    return Factor(code, written, column, categorical, coding, writer.stateful, writer.known)
+    return Factor(code, written, column, categorical, coding, writer.stateful, _known(node))
 
 
 class _Writer:
     """Writes an expression of Python as R has it."""
 
     def __init__(self) -> None:
-        self.stateful, self.known = "", True
+        self.stateful = ""
 
     def write(self, node: ast.expr) -> str:
         name = name_of(node)
@@ -154,8 +159,10 @@ class _Writer:
             return f"factor({quoted(column)})"
         if plain and called in _SAME:
             return f"{_SAME[called]}({self.write(node.args[0])})"
-        if plain and called in ("np.power", "numpy.power"):
-            return self._other(node)
+        if called in SPLINES and node.args and _plain(node):
+            self.stateful = called
+            options = [f"{word.arg} = {ast.unparse(word.value)}" for word in node.keywords]
+            return f"{called}({', '.join([self.write(node.args[0]), *map(ast.unparse, node.args[1:]), *options])})"
         if called in STATEFUL and plain:
             self.stateful = called
             return STATEFUL[called].format(self.write(node.args[0]))
@@ -163,12 +170,34 @@ class _Writer:
 
     def _other(self, node: ast.expr) -> str:
         """What is not known here is left to the formula's own check, which names it."""
-        self.known = False
         if isinstance(node, ast.Call):
             for called in ast.walk(node):
                 if isinstance(called, ast.Call) and isinstance(called.func, ast.Name):
                     self.stateful = self.stateful or called.func.id
         return ast.unparse(node)
+
+
+def _known(node: ast.expr) -> bool:
+    """Whether nothing stands in an expression but columns, values, arithmetic and calls of functions on the list."""
+    if isinstance(node, ast.Call):
+        method = isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and _known(node.func.value)
+        listed = ast.unparse(node.func) in _CALLED or method
+        return listed and all(map(_known, [*node.args, *(word.value for word in node.keywords)]))
+    if isinstance(node, ast.BinOp):
+        return type(node.op) in _SIGNS and _known(node.left) and _known(node.right)
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.USub) and _known(node.operand)
+    if isinstance(node, ast.List | ast.Tuple):
+        return all(map(_known, node.elts))
+    return isinstance(node, ast.Name | ast.Constant)
+
+
+def _plain(node: ast.Call) -> bool:
+    """Whether a call is of one column, and of numbers and truth values beside it."""
+    rest = [*node.args[1:], *(word.value for word in node.keywords)]
+    return isinstance(node.args[0], ast.Name) and all(
+        isinstance(value, ast.Constant) and isinstance(value.value, int | float) for value in rest
+    )
 
 
 def _read(text: str, reader: Any) -> Any:
