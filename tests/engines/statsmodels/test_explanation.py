@@ -44,6 +44,7 @@ def table() -> pd.DataFrame:
     )
     names = {"subject": [f"s{code}" for code in subject], "scenario": [f"c{code}" for code in scenario]}
     frame = frame.assign(**names, x=x, z=z, y=y, one=1, ward=[f"w{code // 3}" for code in subject])
+    frame["code"] = 10 * subject
     frame["arm"] = pd.Categorical(np.where(scenario % 2, "new", "old"), ["old", "new"])
     frame["bed"] = frame["subject"] + frame["tissue"].map({1: "a", 2: "b", 3: "c"})
     return frame
@@ -116,6 +117,11 @@ CALLS = {
         'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"ward": "0 + C(ward)"}).fit()',
         INTERCEPT,
         ["(1 | subject) + (1 | ward)"],
+    ),
+    "the groups under another name": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"c": "0 + C(code)"}).fit()',
+        INTERCEPT,
+        [],
     ),
     "the groups as a component": (
         'vc = {"subject": "0 + C(subject)", "scenario": "0 + C(scenario)"}\n'

@@ -38,7 +38,7 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
         return barred
     _check_columns(call, frame)
     one = call.groups if constant(call, frame) else ()
-    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [], [])
+    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [], [], [])
     _about_fixed(draft)
     if call.several:
         return _several(draft)
@@ -124,6 +124,7 @@ def _several(draft: Draft) -> Reading:
         called=CALLED,
         formula=None,
         method="REML" if draft.call.reml else "ML",
+        stops=True,
         problem=f"MixedLM takes one grouping column, and stops at {len(columns)}: groups=[{told}]",
         notes=tuple(draft.notes),
         meant=(
