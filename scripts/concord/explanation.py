@@ -141,9 +141,10 @@ class Explanation:
             parts += [self._written(self._language, self.formula)] if self._reading.stops else []
         else:
             parts = [(f"There is no lme4 formula for {called}: {self.problem}.", list(self.notes), "")]
-        for meant in self.meant:
+        for number, meant in enumerate(self.meant):
             heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
-            heading = heading if self.formula is not None else "The nearest:"
+            heading = "Or:" if number else heading
+            heading = heading if number or self.formula is not None else "The nearest:"
             parts.append((heading, [], meant.formula))
             parts.append(("", [meant.because], ""))
             parts.append(self._written(self._language, meant.formula))

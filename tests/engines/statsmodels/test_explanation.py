@@ -322,6 +322,8 @@ UNREADABLE = {
     'smf.mixedlm("y ~ x", df, groups="subject"': "the code does not parse as Python",
     'smf.mixedlm("y ~ x +", df, groups="subject")': "MixedLM's own reader of formulas refuses it",
     'smf.mixedlm(f"y ~ {x}", df, groups="subject")': "no text that can be read without running it",
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="%")': "refuses it",
+    'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"a": "0 + C(x > 0)"})': "make it one of the table first",
     'smf.mixedlm("y ~ x", df)': "the call has no groups",
     'smf.mixedlm("y ~ x", df, groups="subjet")': "the table has no column 'subjet'",
     'smf.mixedlm("y ~ x", df, groups="subject", weights=df.z)': "MixedLM has no argument weights",

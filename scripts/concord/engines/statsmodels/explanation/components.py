@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from concord.engines.calls import CallError
 from concord.engines.statsmodels.explanation.draft import Draft, Refused, Term, is_category
 from concord.engines.statsmodels.explanation.notation import Factor, Terms, terms
 from concord.models.nesting import within_groups
@@ -95,7 +96,10 @@ def _term(draft: Draft, factors: Sequence[Factor]) -> Term:
     """The random term of one product of factors, within the groups."""
     inner = [factor for factor in factors if is_category(draft, factor)]
     slopes = [factor.r for factor in factors if factor not in inner]
-    within = [factor.column or factor.r for factor in inner]
+    for factor in inner:
+        if factor.column is None:
+            raise CallError(f"{factor.code} in vc_formula is no column: make it one of the table first")
+    within = [factor.column for factor in inner if factor.column]
     group = (*draft.group, *(column for column in within if column not in draft.group))
     if draft.group and (inside := [column for column in within if column not in draft.group]):
         _about_inner(draft, inside)

@@ -73,7 +73,9 @@ def _barred(call: MixedLMCall) -> Reading | None:
 
 def constant(call: MixedLMCall, frame: pd.DataFrame | None) -> bool:
     """Whether the grouping columns of a call are the same in every row of its table."""
-    return frame is not None and bool(call.groups) and len(frame[list(call.groups)].drop_duplicates()) == 1
+    if frame is None or not call.groups or not set(call.groups) <= set(frame.columns):
+        return False
+    return len(frame[list(call.groups)].drop_duplicates()) == 1
 
 
 def _reading(draft: Draft) -> Reading:
@@ -236,11 +238,14 @@ def _meant(draft: Draft) -> list[Meant]:
             crossed.insert(0, Term("1", draft.group))
         inner = " and ".join(dict.fromkeys(draft.crossed))
         seen = "occur" if draft.frame is not None else "may occur"
-        told = f"levels of {inner} {seen} in several {outer}: where a level is the same thing in each, it is crossed"
+        told = (
+            f"the same levels of {inner} {seen} in several groups of {outer}: where a level is the same thing in each, "
+            "the factors are crossed"
+        )
         told = f"{outer} is nested in {' and '.join(draft.outer)}, and not the other way round" if draft.outer else told
         meant.append(Meant(formula_of(fixed, crossed), told, probable=bool(draft.reasons)))
     if draft.reasons and draft.meant and not draft.outer:
-        told = f"{because}; {' and '.join(dict.fromkeys(draft.crossed))} nested, with levels of its own in each"
+        told = f"{because}; for levels of {' and '.join(dict.fromkeys(draft.crossed))} that are others in each group"
         meant.append(Meant(formula_of(fixed, draft.meant), told if draft.crossed else because))
     if draft.call.ignored and draft.group:
         columns = columns_in_r(draft.call.ignored, terms(draft.call.ignored))
