@@ -16,7 +16,7 @@ import pandas as pd
 from concord.models.design import NewRows
 from concord.models.matrices import new_rows
 from concord.models.model import Model, ModelError
-from concord.models.syntax import Call, walk
+from concord.models.syntax import Call, variables, walk
 
 LARGEST = 100_000
 TWO = 2
@@ -52,7 +52,7 @@ def grid(model: Model) -> Grid:
         name
         for node in walk(formula.tree.fixed)
         if isinstance(node, Call) and node.function in ("factor", "as.factor", "C")
-        for name in _names(node)
+        for name in variables(node)
     }
     factors: dict[str, tuple[Any, ...]] = {}
     means: dict[str, float] = {}
@@ -81,7 +81,3 @@ def grid(model: Model) -> Grid:
             if name not in means:
                 table[name] = table[name].astype(frame[name].dtype)
     return Grid(factors, means, cells, new_rows(formula, design, model.frame, pd.DataFrame(table)))
-
-
-def _names(node: Call) -> set[str]:
-    return {part.name for part in walk(node) if not isinstance(part, Call) and hasattr(part, "name")}
