@@ -14,12 +14,13 @@ export MKL_NUM_THREADS := 1
 
 # Values reach the command through the environment, so spaces and quotes in them are safe. As make would expand them,
 # what is written in them for make to run is taken as text.
-values := BENCH CONFIG UPGRADE RESULTS LANES DATA FORMULA OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL REPLICATES SEED TESTS
+values := BENCH CONFIG UPGRADE RESULTS LANES DATA FORMULA WEIGHTS OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL REPLICATES SEED TESTS
 $(foreach name,$(values),$(eval override $(name) := $$(value $(name))))
 export $(values)
 notebook := $(if $(NOTEBOOK),--notebook "$$NOTEBOOK")
 model := $(if $(MODEL),--model "$$MODEL")
 method := $(if $(METHOD),--method "$$METHOD")
+weights := $(if $(WEIGHTS),--weights "$$WEIGHTS")
 output := $(if $(OUTPUT),--output "$$OUTPUT")
 engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
 scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
@@ -35,10 +36,10 @@ help: ## this list
 setup: ## what every other target does first: R, Python and their packages
 	@scripts/setup.sh
 
-compare: setup ## fit one formula to your own table by both, and judge: DATA=mydata.csv FORMULA="y ~ x + (1 | g)" (METHOD=both)
+compare: setup ## fit one formula to your own table by both, and judge: DATA=mydata.csv FORMULA="y ~ x + (1 | g)" (METHOD=both WEIGHTS=w)
 	@if [ -z "$$DATA" ] || [ -z "$$FORMULA" ]; then \
 	  echo 'concord: say what to compare: make compare DATA=mydata.csv FORMULA="y ~ x + (1 + x | subject)"' >&2; exit 2; fi
-	@$(PYTHON) -m concord compare $(method) $(output) $(engine_timeout) -- "$$DATA" "$$FORMULA"
+	@$(PYTHON) -m concord compare $(method) $(weights) $(output) $(engine_timeout) -- "$$DATA" "$$FORMULA"
 
 check: setup ## compare the models of your own concord.toml with the verdicts that it expects (CONFIG=study/concord.toml)
 	@$(PYTHON) -m concord check -- "$${CONFIG:-concord.toml}"

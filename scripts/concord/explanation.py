@@ -6,6 +6,7 @@ import html
 import os
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -63,6 +64,8 @@ class Explanation:
             self._frame = reading.frame if added else table
             self._data = self._frame if added else data
         self._models: dict[str, Model] = {}
+        if self._frame is not None:  # what this table cannot carry was not meant
+            self.meant = tuple(meant for meant in self.meant if self._carried(meant.formula)) or self.meant
 
     @property
     def chosen(self) -> str:
@@ -99,6 +102,11 @@ class Explanation:
             source = "data.csv" if self._frame is None else self._source
             self._models[formula] = model_of(frame, formula, self.method, source, self._name, weights)[0]
         return self._models[formula]
+
+    def _carried(self, formula: str) -> bool:
+        with suppress(InputError):
+            return bool(self.model(formula))
+        return False
 
     @property
     def listings(self) -> listing.Listings:
@@ -141,10 +149,16 @@ class Explanation:
             parts.append(self._written(other, self.formula))
             parts += [self._written(self._language, self.formula)] if self._reading.stops else []
         else:
-            parts = [(f"There is no lme4 formula for {called}: {self.problem}.", list(self.notes), "")]
-        for meant in self.meant:
+            cannot = (
+                f"{called[0].upper()}{called[1:]} does not run"
+                if self._reading.stops
+                else f"lme4 cannot express {called}"
+            )
+            parts = [(f"{cannot}: {self.problem}.", list(self.notes), "")]
+        for number, meant in enumerate(self.meant):
             heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
-            heading = heading if self.formula is not None else "The nearest:"
+            heading = "Or:" if number else heading
+            heading = heading if number or self.formula is not None else "The nearest:"
             parts.append((heading, [], meant.formula))
             parts.append(("", [meant.because], ""))
             parts.append(self._written(self._language, meant.formula))

@@ -51,6 +51,8 @@ OPTIONS: dict[str, Any] = {
 }
 """R's options wherever Concord asks R for something: R's own defaults, whatever is set in the session."""
 
+# So many texts are taken from R as one, with a character between them that hardly any has.
+MANY, BETWEEN = 100, "\x1f"
 NA_INTEGER = np.iinfo(np.int32).min
 """What R's missing integers and truth values are stored as."""
 
@@ -326,7 +328,7 @@ def from_r(value: Any) -> Any:
         values = [from_r(item) for item in value]
         return dict(zip(names, values, strict=True)) if names else values
     if value.typeof == rinterface.RTYPES.STRSXP:
-        return [None if item is rinterface.NA_Character else str(item) for item in value]
+        return _texts(value)
     if value.typeof in (rinterface.RTYPES.REALSXP, rinterface.RTYPES.INTSXP, rinterface.RTYPES.LGLSXP):
         array = np.array(value)
         if value.typeof != rinterface.RTYPES.REALSXP and (array == NA_INTEGER).any():
@@ -334,6 +336,16 @@ def from_r(value: Any) -> Any:
         shape = call("dim", value)
         return array if shape is rinterface.NULL else array.reshape(tuple(shape), order="F")
     return value
+
+
+def _texts(vector: Any) -> list[str | None]:
+    """R's texts, None where one is missing; of many they come as one text, as each by itself takes long."""
+    if len(vector) >= MANY and not call("anyNA", vector)[0]:
+        together = str(call("paste", vector, collapse=BETWEEN)[0]).split(BETWEEN)
+        if len(together) == len(vector):  # none of them has that character
+            return [*together]
+    missing = interface().NA_Character
+    return [None if item is missing else str(item) for item in vector]
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -379,6 +391,8 @@ def _typed(kind: Any, value: Any) -> Any:
         if set(fields) != set(value):
             raise TypeError(f"{kind}: R's list has the names {', '.join(value)}")
         return kind(**{name: _typed(fields[name], field) for name, field in value.items()})
+    if inner == (str,) and value is not None and None not in value:
+        return value
     if origin is list:
         return [_typed(inner[0], item) for item in (() if value is None else value)]
     if origin is np.ndarray and value is None:

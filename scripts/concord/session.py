@@ -380,7 +380,7 @@ class Inquiry(tables.Shown):
         used = len(model.design.y)
         kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"
         caption = (
-            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
+            f"{model.notation}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
             f"fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} random effects"
         )
         coded = (f"factor {one.name}: {one.told}" for one in factors(model))

@@ -202,9 +202,11 @@ def test_python_gives_what_the_options_give(pastes):
     )
     assert repr(by_name) == repr(concord.explain(CALL, pastes))
     assert concord.from_mixedlm("strength ~ 1", pastes, groups="batch", method="ML").method == "ML"
+    shared = concord.from_mixedlm("strength ~ 1", pastes, groups="batch", re_formula="1", vc_formula={"c": "C(cask)"})
+    assert "lme4 cannot express this call of MixedLM: vc_formula 'c'" in repr(shared)
     several = concord.from_mixedlm("strength ~ 1", pastes, groups=["batch", "cask"])
     assert several.formula is None and several.chosen == "strength ~ 1 + (1 | batch) + (1 | cask)"
-    assert "MixedLM takes one grouping column, and stops at 2" in several.problem
+    assert "MixedLM takes one grouping column, and stops at 2" in several.problem and "does not run" in repr(several)
     ones = np.ones((len(pastes), 1))
     arrays = concord.from_mixedlm(pastes["strength"], ones, groups=pastes["batch"], exog_re=ones)
     assert arrays.formula == "strength ~ 1 + (1 | batch)" and arrays.checked
@@ -212,3 +214,14 @@ def test_python_gives_what_the_options_give(pastes):
         concord.from_mixedlm(3)
     with pytest.raises(CallError, match="there is no table to compare on"):
         concord.from_mixedlm(CALL).compare()
+
+
+def test_what_the_table_cannot_carry_was_not_meant(pastes):
+    """As many groups as rows, and two random terms of the same groups: such formulas are not offered."""
+    rows = pastes.assign(row=[f"r{i % 6}" for i in range(len(pastes))])
+    code = 'smf.mixedlm("strength ~ 1", df, groups="batch", vc_formula={"row": "0 + C(row)"})'
+    assert [one.formula for one in concord.explain(code).meant] == [
+        "strength ~ 1 + (1 | batch) + (1 | row)",
+        "strength ~ 1 + (1 | batch) + (1 | batch:row)",
+    ]
+    assert [one.formula for one in concord.explain(code, rows).meant] == ["strength ~ 1 + (1 | batch) + (1 | row)"]

@@ -60,10 +60,12 @@ TYPED = {
     "C(k, Poly):z": 'C(factor(k), "contr.poly"):z',
     "0 + C(f, Sum)": '0 + C(f, "contr.sum")',
     "C(t) + C(g)": "factor(t) + g",
+    "C(t, Treatment(True))": "t_factor",
     "np.log(x) + np.exp(z) + np.sqrt(x) + np.log10(4 + z)": "log(x) + exp(z) + sqrt(x) + log10(4 + z)",
     "np.square(x) + np.power(z, 3)": "I(x^2) + I(z^3)",
     "np.sin(2*np.pi*x/24) + np.cos(2*np.pi*x/24)": "sin(2 * 3.141592653589793 * x/24) + "
     "cos(2 * 3.141592653589793 * x/24)",
+    "bs(x, df=4):z + bs(x, df=3)": "(bs_x_1 + bs_x_2 + bs_x_3 + bs_x_4):z + bs_x_b_1 + bs_x_b_2 + bs_x_b_3",
     "center(x)": "scale(x, scale = FALSE)",
     "center(np.log(x)) + standardize(z)": "scale(log(x), scale = FALSE) + standardize_z",
     "scale(z) + standardize(x, ddof=1)": "scale(z) + scale(x)",
@@ -126,6 +128,7 @@ def test_the_columns_are_those_that_r_makes_of_what_was_typed(typed):
 
 MADE = [
     "C(k, Treatment(10))",
+    "C(t, Treatment(True))",
     "standardize(x)",
     "bs(x, df=4)",
     "bs(x, knots=[3, 5], degree=2, upper_bound=10)",
@@ -144,8 +147,10 @@ def test_the_statements_of_r_make_the_columns_that_concord_made(typed):
     made, _ = model(typed)
     (computed,) = made.made
     names = ", ".join(f'"{name}"' for name in computed.columns)
-    got = by_r("; ".join([*computed.r("d"), f"as.matrix(sapply(d[c({names})], as.numeric))"]))
-    np.testing.assert_allclose(got, made.frame[list(computed.columns)].astype(float), rtol=0, atol=1e-12)
+    as_number = "function(column) as.numeric(as.logical(column))" if "Treatment(True)" in typed else "as.numeric"
+    got = by_r("; ".join([*computed.r("d"), f"as.matrix(sapply(d[c({names})], {as_number}))"]))
+    own = made.frame[list(computed.columns)].astype(object).replace({"TRUE": 1, "FALSE": 0}).astype(float)
+    np.testing.assert_allclose(got, own, rtol=0, atol=1e-12)
 
 
 ALL = "C(f, Treatment('q'))*ns(x, df=2) + C(k, Sum) + C(k, Treatment(3)):z + standardize(Q('my col')) + np.sin(np.pi*x)"
@@ -239,6 +244,7 @@ REFUSED = {
     "np.power(x)": "power takes other arguments; make a column of it first",
     "s(x)": "s may not stand in a formula: a smooth has a penalty, which is another model; write bs, ns or cr",
     "cc(x, df=4)": "a cyclic spline has no like in R's own packages; write sin(2*pi*x/period)",
+    "f[T.q]": "[ may not stand in a formula: a column or factor stands there whole",
     "pd.cut(x, 3)": "make a column of it first, a factor in the table",
     "I(x > 3)": "> may not stand in a formula: make a column of it first",
     "np.round(x)": "np.round may not stand in a formula: make a column of it first, or write C, Q, np.log",

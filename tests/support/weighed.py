@@ -18,4 +18,4 @@ TABLE = pd.DataFrame(
 )
 own = np.repeat(rng.normal(size=(12, 2)), 6, axis=0)
 noise = rng.normal(size=N) / np.sqrt(TABLE["w"])
-TABLE["y"] = (3 + 2 * TABLE["x"] + own[:, 0] + 0.6 * own[:, 1] * TABLE["x"] + noise).round(3)
+TABLE["y"] = (3 + 2 * TABLE["x"] + 2 * own[:, 0] + own[:, 1] * TABLE["x"] + noise).round(3)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import concord.bench
-from concord.bench import batches, comparisons, growth, judging, results, studies
+from concord.bench import batches, comparisons, growth, judging, results, studies, verdicts
 from concord.bench.sides import Benchmark, Side, SideFailed, measure, spread_text, time_text
 from concord.errors import InputError
 
@@ -18,6 +18,9 @@ _TIMED = {
     "profile": "profile every parameter of dietox's random slope by ML, with intervals: likelihood / lme4's profile",
     "compare": "from the shell to compare's verdict on sleepstudy, and a bare script that fits both once",
     "large": f"compare {comparisons.ROWS} rows in {comparisons.GROUPS} groups: seconds outside the engines, and inside",
+    "crossed": "to the first verdict on lme4's InstEval, 2972 x 1128 levels crossed: seconds outside lmer, and inside",
+    "slopes": f"to the first verdict on {comparisons.ROWS} rows in {comparisons.GROUPS} groups with a slope: seconds "
+    "outside lmer, and inside",
     "simulate": f"simulate {studies.MODEL} on {studies.WORKERS} workers, and a bare serial loop over the same fits",
     "loops": f"{studies.WORKERS} bare loops side by side, and one: the least that {studies.WORKERS} workers can take "
     "here",
@@ -31,6 +34,8 @@ _SIDES: dict[str, tuple[Side, Side, float, int]] = {
     "profile": (judging.profile_by_likelihood, judging.profile_by_lme4, 0.05, 3),
     "compare": (comparisons.compare_to_verdict, comparisons.compare_bare, 1.5, 5),
     "large": (comparisons.large_outside, comparisons.large_inside, 0.1, 1),
+    "crossed": (*verdicts.sides(verdicts.CROSSED), 1.0, 1),
+    "slopes": (*verdicts.sides(verdicts.SLOPES), 0.5, 1),
     "simulate": (studies.study_on_workers, studies.bare_loop, 1 / 1.8, 1),
     "loops": (studies.bare_loops, studies.bare_loop, 1 / 1.8, 1),
     "replicate": (studies.study_outside, studies.study_inside, 0.05, 1),

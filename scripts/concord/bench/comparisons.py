@@ -70,6 +70,15 @@ def compare_bare(folder: Path, notebooks: Path | None) -> None:
 ROWS, GROUPS = 100_000, 10_000
 
 
+def drawn_slopes(rows: int, count: int) -> pd.DataFrame:
+    """A response with a random intercept and slope in so many groups, the same in every run."""
+    random = np.random.default_rng(20261122)
+    groups, x = random.integers(0, count, rows), random.normal(size=rows)
+    effects = random.normal(size=(count, 2)) * [1.0, 0.5]
+    y = 1 + 0.5 * x + effects[groups, 0] + effects[groups, 1] * x + random.normal(size=rows)
+    return pd.DataFrame({"y": y, "x": x, "g": groups})
+
+
 def large_outside(folder: Path, notebooks: Path | None) -> float:
     """Seconds of a comparison on a large table that are spent anywhere but inside the engines' fits."""
     return _large()[0]
@@ -99,12 +108,8 @@ def _large() -> tuple[float, float]:
         inside = sum(fit.seconds for fit in comparison.fits)
         return time.perf_counter() - began - inside, inside
 
-    random = np.random.default_rng(20261122)
-    groups, x = random.integers(0, GROUPS, ROWS), random.normal(size=ROWS)
-    effects = random.normal(size=(GROUPS, 2)) * [1.0, 0.5]
-    y = 1 + 0.5 * x + effects[groups, 0] + effects[groups, 1] * x + random.normal(size=ROWS)
     with tempfile.TemporaryDirectory() as place:
         table = Path(place) / "large.csv"
-        pd.DataFrame({"y": y, "x": x, "g": groups}).to_csv(table, index=False)
+        drawn_slopes(ROWS, GROUPS).to_csv(table, index=False)
         asked(sleepstudy(), FORMULA)
         return asked(table, "y ~ x + (1 + x | g)")

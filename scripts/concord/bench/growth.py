@@ -8,7 +8,6 @@ rows.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -58,9 +57,9 @@ def likelihood(rows: int) -> dict[str, float]:
     levels = tuple(map(str, range(rows // ROWS_A_GROUP)))
     term = DesignTerm("g", ("(Intercept)", "x"), X, frame["g"].to_numpy(), levels)
     design = Design(frame["y"].to_numpy(), X, ("(Intercept)", "x"), (term,), np.arange(rows))
-    before, began = _peak(), time.perf_counter()
+    before, began = _held(), time.perf_counter()
     Likelihood(design, reml=True).optimum()
-    return {"seconds": time.perf_counter() - began, "peak": _peak() - before}
+    return {"seconds": time.perf_counter() - began, "peak": _resident("VmHWM") - before}
 
 
 def outside(rows: int) -> dict[str, float]:
@@ -89,8 +88,8 @@ def outside(rows: int) -> dict[str, float]:
         drawn_table(SIZES[0]).to_csv(small, index=False)
         drawn_table(rows).to_csv(path, index=False)
         asked(small)  # packages are loaded and R is started
-        before = _peak()
-        return {"seconds": asked(path), "inside": inside[0], "peak": _peak() - before}
+        before = _held()
+        return {"seconds": asked(path), "inside": inside[0], "peak": _resident("VmHWM") - before}
 
 
 def measured(what: str, rows: int) -> dict[str, float]:
@@ -108,8 +107,16 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _resident(name: str) -> float:
+    """What Linux says that this process holds, in MiB: ``VmRSS`` now, ``VmHWM`` at most since that was forgotten."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(float(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(f"{name}:"))
+
+
+def _held() -> float:
+    """What is held now; the peak begins anew, as what went before may have been higher."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _resident("VmRSS")
 
 
 if __name__ == "__main__":

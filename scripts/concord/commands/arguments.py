@@ -55,6 +55,15 @@ def add_fits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit status 1 for a fit that is imprecise, too")
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The rows' weights."""
+    parser.add_argument(
+        "--weights",
+        metavar="COLUMN",
+        help="a column by which the variances of the rows' residuals are divided, as lmer's weights; default: none",
+    )
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """The choice among the models of the workbook."""
     parser.add_argument("--model", action="append", default=[], metavar="ID", help="only this one; may be repeated")

@@ -144,7 +144,8 @@ def judged(model: TeamModel, engine_timeout: float, strict: bool = False) -> Che
     started = time.perf_counter()
     case = CheckedModel(model, strict=strict)
     try:
-        inquiry = Inquiry(model.data, model.formula, model.method, engine_timeout=engine_timeout)
+        weights = model.weights
+        inquiry = Inquiry(model.data, model.formula, model.method, engine_timeout=engine_timeout, weights=weights)
         for settings in SETTINGS:
             inquiry.compare(settings)
         # Once more, all against the best optimum that is known by now.

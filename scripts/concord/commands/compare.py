@@ -20,6 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("data", metavar="DATA", help="CSV, TSV, Parquet, Feather or R's .rds; or a dataset's id")
     parser.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')
+    arguments.add_weights(parser)
     parser.add_argument("--method", choices=("REML", "ML", "both"), default="REML", help="default: REML")
     parser.add_argument(
         "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     args.data, args.formula = arranged(args.data, args.formula)
     limits = {"engine_timeout": args.engine_timeout, "search_seconds": args.search}
     limits |= {"sweep_seconds": args.sweep, "details_seconds": args.details}
-    asked = {"settings": args.settings, "engines": " ".join(args.engine)}
+    asked = {"weights": args.weights or "", "settings": args.settings, "engines": " ".join(args.engine)}
     parameters = {"formula": args.formula, **asked, **limits, "replicates": args.bootstrap, "certify": args.certify}
     methods = ("REML", "ML") if args.method == "both" else (args.method,)
     return compare(args.data, methods, parameters, args.output, args.strict)

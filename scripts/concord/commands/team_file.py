@@ -26,6 +26,7 @@ class _ModelTable(StrictRecord):
     name: Text
     data: Text
     formula: Text
+    weights: Text | None = None
     method: Literal["REML", "ML", "both"] = "REML"
     expect: dict[str, str] = Field(default_factory=dict)
     expect_tuned: dict[str, str] = Field(default_factory=dict)
@@ -90,6 +91,7 @@ class TeamModel:
     expected : the verdict that is expected, by settings: ``default`` and ``tuned``
     reason : why, where one of them is not ``agree``
     details : whether everything that the tuned fits say beyond their estimates is looked at too
+    weights : the column of the rows' weights; None where all weigh the same
     """
 
     name: str
@@ -100,6 +102,7 @@ class TeamModel:
     expected: dict[str, str]
     reason: str
     details: bool = True
+    weights: str | None = None
 
 
 def read(file: Path) -> list[TeamModel]:
@@ -135,10 +138,9 @@ def read(file: Path) -> list[TeamModel]:
             tuned = _of(record.expect_tuned, method, default if default == "cannot express" else "agree")
             expected = {"default": default, "tuned": tuned}
             details = whole.details if record.details is None else record.details
+            reason, weights = record.reason.strip(), record.weights
             models.append(
-                TeamModel(
-                    record.name, data, record.data, record.formula, method, expected, record.reason.strip(), details
-                )
+                TeamModel(record.name, data, record.data, record.formula, method, expected, reason, details, weights)
             )
     return models
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from concord.commands import arguments
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -23,6 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "no group is a number",
     )
     parser.add_argument("--method", choices=("REML", "ML"), default="REML", help="default: REML")
+    arguments.add_weights(parser)
     parser.set_defaults(command=run)
 
 
@@ -39,5 +42,5 @@ def run(given: argparse.Namespace) -> int:
     """
     from concord.session import translate
 
-    print(translate(given.formula, given.data, given.method))
+    print(translate(given.formula, given.data, given.method, weights=given.weights))
     return 0

@@ -43,13 +43,12 @@ class Blocks:
         """
         m, size, _ = self.basis.shape
         F = (theta @ self.basis.reshape(m, -1)).reshape(size, size)
-        B = self.R @ F
-        M = B @ B.transpose(0, 2, 1)
+        B = times(self.R, F)
+        M = times(B, B.transpose(0, 2, 1))
         M.reshape(len(M), -1)[:, :: size + 1] += 1.0
-        diagonals = np.linalg.cholesky(M).reshape(len(M), -1)[:, :: size + 1]
-        S = np.linalg.inv(M)
+        S, logdets = inverted(M)
         cross = self.outside + (S.ravel() @ self.products).reshape(self.outside.shape)
-        return BlocksAt(self, 2 * float(self.count @ np.log(diagonals).sum(1)), cross, F, B, S)
+        return BlocksAt(self, float(self.count @ logdets), cross, F, B, S)
 
     @property
     def weight(self) -> int:
@@ -65,14 +64,12 @@ class Blocks:
         """
         m, size, _ = self.basis.shape
         F = (thetas @ self.basis.reshape(m, -1)).reshape(-1, 1, size, size)
-        B = self.R @ F
-        M = B @ B.swapaxes(-1, -2)
+        B = times(self.R, F)
+        M = times(B, B.swapaxes(-1, -2))
         M.reshape(*M.shape[:2], -1)[:, :, :: size + 1] += 1.0
-        lower = np.linalg.cholesky(M)
-        diagonals = lower.reshape(*M.shape[:2], -1)[:, :, :: size + 1]
-        S = np.linalg.inv(M)
+        S, logdets = inverted(M)
         cross = self.outside + (S.reshape(len(thetas), -1) @ self.products).reshape(-1, *self.outside.shape)
-        return 2 * (np.log(diagonals).sum(2) @ self.count), cross
+        return logdets @ self.count, cross
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +96,10 @@ class BlocksAt:
         m, size, _ = basis.shape
         pull = self._pull(share)
         # The derivatives D of I + R F F'R', as S D; that of S is then - S D S.
-        D = (self.blocks.R @ basis[:, None]) @ self.B.transpose(0, 2, 1)
-        SD = S @ (D + D.transpose(0, 1, 3, 2))
-        of_cross = -((SD @ S).reshape(m, -1) @ self.blocks.products).reshape(m, *share.shape)
-        weighted = (2 * S @ pull - self.blocks.count[:, None, None] * np.eye(size)) @ SD
+        D = times(times(self.blocks.R, basis[:, None]), self.B.transpose(0, 2, 1))
+        SD = times(S, D + D.transpose(0, 1, 3, 2))
+        of_cross = -(times(SD, S).reshape(m, -1) @ self.blocks.products).reshape(m, *share.shape)
+        weighted = times(2 * times(S, pull) - self.blocks.count[:, None, None] * np.eye(size), SD)
         second = weighted.reshape(m, -1) @ SD.transpose(0, 1, 3, 2).reshape(m, -1).T
         bent = (self._gamma(pull) @ basis).reshape(m, -1) @ basis.reshape(m, -1).T
         return self._slopes(pull), of_cross, second + 2 * bent
@@ -113,13 +110,49 @@ class BlocksAt:
 
     def _gamma(self, pull: Array) -> Matrix:
         """The derivative with respect to the block's relative covariance matrix F F', shape (q, q)."""
-        inner = self.blocks.count[:, None, None] * self.S - self.S @ pull @ self.S
-        gamma: Matrix = (self.blocks.R.transpose(0, 2, 1) @ inner @ self.blocks.R).sum(0)
+        inner = self.blocks.count[:, None, None] * self.S - times(times(self.S, pull), self.S)
+        gamma: Matrix = times(times(self.blocks.R.transpose(0, 2, 1), inner), self.blocks.R).sum(0)
         return gamma
 
     def _slopes(self, pull: Array) -> Vector:
         m = len(self.blocks.basis)
         return 2 * (self.blocks.basis.reshape(m, -1) @ (self._gamma(pull) @ self.F).ravel())
+
+
+def times(left: Array, right: Array) -> Array:
+    """The products of matrices, shapes (..., q, q), written out where they are as small as most are."""
+    if left.shape[-1] > 2:
+        return left @ right
+    product = left[..., :, :1] * right[..., :1, :]
+    return product + left[..., :, 1:] * right[..., 1:, :] if left.shape[-1] == 2 else product
+
+
+def inverted(matrices: Array) -> tuple[Array, Array]:
+    """The inverses of positive definite matrices, shape (..., q, q), and the logarithms of their determinants, (...).
+
+    Most groups have one or two effects, and these two are written out: LAPACK is called for each matrix by itself.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError : one of them is not positive definite in doubles
+    """
+    size = matrices.shape[-1]
+    if size > 2:
+        lower = np.linalg.cholesky(matrices)
+        return np.linalg.inv(matrices), 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(-1)
+    first = matrices[..., 0, 0]
+    # Of two, Cholesky's second pivot, and the inverse by it.
+    ratio = matrices[..., 0, 1] / first if size == 2 else np.zeros_like(first)
+    pivot = matrices[..., 1, 1] - ratio * matrices[..., 0, 1] if size == 2 else np.ones_like(first)
+    if not (first > 0).all() or not (pivot > 0).all():
+        raise np.linalg.LinAlgError("a matrix is not positive definite")
+    inverse = np.empty_like(matrices)
+    inverse[..., 0, 0] = 1 / first
+    if size == 2:
+        inverse[..., 1, 1] = 1 / pivot
+        inverse[..., 0, 1] = inverse[..., 1, 0] = -ratio / pivot
+        inverse[..., 0, 0] += ratio * ratio / pivot
+    return inverse, np.log(first) + np.log(pivot)
 
 
 Part = BlocksAt | CrossedAt
@@ -191,10 +224,12 @@ def _merge(counts: Sequence[int], sizes: Sequence[int], members: Sequence[tuple[
     unique, member = np.unique(R.reshape(len(R), -1), axis=0, return_inverse=True)
     # All blocks with one R side by side are one matrix; its product with itself is the sum of the outer products.
     member = member.ravel()
-    products = np.empty((len(unique), size * width, size * width))
-    for k, blocks in enumerate(np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])):
-        flat = inner[blocks].reshape(len(blocks), -1)
-        products[k] = flat.T @ flat
+    order, flat = np.argsort(member, kind="stable"), inner.reshape(len(R), -1)
+    if len(unique) == len(R):
+        products = flat[order, :, None] * flat[order, None, :]
+    else:
+        shared = np.split(flat[order], np.cumsum(np.bincount(member))[:-1])
+        products = np.stack([part.T @ part for part in shared])
     products = products.reshape(-1, size, width, size, width).transpose(0, 1, 3, 2, 4)
     rows, columns, index = _places(counts, sizes)
     basis = np.zeros((sum(q * (q + 1) // 2 for q in sizes), size, size))

@@ -118,6 +118,8 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
         imports = {"import pandas as pd", *before, *read.imports, *made}
         before = sorted(imports, key=lambda line: (line.startswith("from"), line))
         table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
+        if model.formula.weights is not None:  # the roots that MixedLM's rows were multiplied by
+            shown.append(f"print({kept}.llf + np.log(roots).sum())  # the log-likelihood of the rows as they are")
     else:
         before_control, comma, control = fitted.rpartition(", control = ")  # R writes that argument last
         if len(fitted) > WIDTH and comma and "`" not in control:
@@ -130,11 +132,13 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
 
 
 def fit_code(language: str, model: Model) -> str:
-    """The call alone that fits a model in one language; where its party cannot express the model, the reason, what is
-    lost by the nearest one that it can, and the call for that.
+    """The call alone that fits a model in one language, after the statements that compute columns for it; where its
+    party cannot express the model, the reason, what is lost by the nearest one that it can, and the call for that.
     """
+    name = model.dataset.id
+    made = [line for one in model.made for line in (one.python(name) if language == "Python" else one.r(name))]
     try:
-        return party(language).call(model)
+        return "\n".join([*made, party(language).call(model)])
     except CannotExpress as error:
         return _nearest(model, error, lambda nearest: fit_code(language, nearest))
 

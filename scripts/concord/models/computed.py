@@ -20,7 +20,7 @@ from concord.data import columns
 from concord.data.columns import LEVELS, PreparationError, level_name
 from concord.models.syntax import Call, FormulaError, Name, Node, Text, Value, literal, r_literal, written
 
-FACTOR = "factor of"
+FACTOR, TRUTH = FACTORS = ("factor of", "truth of")
 # More columns than this are no spline of a mixed model.
 MOST = 50
 
@@ -94,7 +94,7 @@ class Computed:
     def imports(self) -> tuple[str, ...]:
         """What the statements of Python need."""
         natural = ("import numpy as np", "from scipy.interpolate import BSpline")
-        return {FACTOR: (), "standardize": (), "ns": natural}.get(self.function, ("import patsy",))
+        return {"ns": natural, "bs": ("import patsy",), "cr": ("import patsy",)}.get(self.function, ())
 
     def __str__(self) -> str:
         given = ", ".join([self.source, *(f"{name}={_python(value)}" for name, value in self.options)])
@@ -176,14 +176,14 @@ def of(node: Call, taken: Iterable[tuple[str, ...]], existing: Collection[str]) 
     source, function = node.arguments[0] if node.arguments else None, node.function
     if not isinstance(source, Name):
         raise FormulaError(f"{written(node)}: {function} takes a column: make one of its argument first")
-    chosen = {} if function in (FACTOR, "standardize") else options(node, _ALIASES[function])
+    chosen = {} if function in (*FACTORS, "standardize") else options(node, _ALIASES[function])
     if "bounds" in chosen:
         chosen["lower_bound"], chosen["upper_bound"] = _pair(node, chosen.pop("bounds"))
-    count = 1 if function in (FACTOR, "standardize") else _count(node, chosen)
+    count = 1 if function in (*FACTORS, "standardize") else _count(node, chosen)
     stem = re.sub(r"[^A-Za-z0-9]+", "_", source.name).strip("_") or "column"
-    stem = f"{stem if stem[0].isalpha() else f'x{stem}'}_factor" if function == FACTOR else f"{function}_{stem}"
-    while any(column.startswith(stem) for columns_ in taken for column in columns_):
-        stem += "_"
+    stem = f"{stem if stem[0].isalpha() else f'x{stem}'}_factor" if function in FACTORS else f"{function}_{stem}"
+    before = sum(columns_[0].startswith(stem) for columns_ in taken)  # the same function of the same column
+    stem = f"{stem}_{'abcdefghijklmnopqrstuvwxyz'[before % 26]}" if before else stem
     names = (stem,) if count == 1 else tuple(f"{stem}_{number}" for number in range(1, count + 1))
     if hidden := [name for name in names if name in existing]:
         raise FormulaError(f"{written(node)} would make a column {hidden[0]!r}, which there is: rename that one")
@@ -227,10 +227,8 @@ def _call(function: str, x: str, chosen: Options, write: Callable[[Any], str], e
 def _bounds(x: str, chosen: Options, python: bool) -> tuple[str, str]:
     least, most = (f"{x}.min()", f"{x}.max()") if python else (f"min({x})", f"max({x})")
     write = _python if python else _r
-    return tuple(  # type: ignore[return-value]
-        write(chosen[name]) if name in chosen else default
-        for name, default in (("lower_bound", least), ("upper_bound", most))
-    )
+    lower, upper = chosen.get("lower_bound"), chosen.get("upper_bound")
+    return least if lower is None else write(lower), most if upper is None else write(upper)
 
 
 def _bs_r(x: str, chosen: Options, function: str = "bs") -> list[str]:
@@ -242,48 +240,52 @@ def _bs_r(x: str, chosen: Options, function: str = "bs") -> list[str]:
     return [call]
 
 
+# Names of the statements' own end on _, which the name of a table never does.
+
+
 def _ns_python(x: str, chosen: Options) -> list[str]:
     """Cubic B-splines without the first, and of them what has no second derivative at either end."""
-    lower, upper = _bounds(x, chosen, True)
     intercept = chosen.get("include_intercept", False)
     if "knots" in chosen:
         inner = _python(chosen["knots"])
     else:
-        probabilities = f"np.linspace(0, 1, {int(chosen['df']) + 1 - intercept})[1:-1]"
-        inside = f"{x}[{x}.between({lower}, {upper})]" if {"lower_bound", "upper_bound"} & chosen.keys() else x
-        inner = f"np.quantile({inside}, {probabilities})"
+        inner = f"np.quantile(x_, np.linspace(0, 1, {int(chosen['df']) + 1 - intercept})[1:-1])"
     first = "" if intercept else "[:, 1:]"
     return [
-        f"knots = np.r_[[{lower}] * 4, {inner}, [{upper}] * 4]",
-        "cubic = BSpline(knots, np.eye(len(knots) - 4), 3)",
-        f'ends = np.linalg.qr(cubic.derivative(2)([{lower}, {upper}]){first}.T, mode="complete")[0]',
-        f"(cubic({x}){first} @ ends)[:, 2:]",
+        f"x_ = {x}.to_numpy()",
+        f"lower_, upper_ = {', '.join(_bounds('x_', chosen, True))}",
+        f"knots_ = np.r_[[lower_] * 4, {inner}, [upper_] * 4]",
+        "cubic_ = BSpline(knots_, np.eye(len(knots_) - 4), 3)",
+        f'linear_ = np.linalg.qr(cubic_.derivative(2)([lower_, upper_]){first}.T, mode="complete")[0][:, 2:]',
+        f"cubic_(x_){first} @ linear_",
     ]
 
 
 def _cr_r(x: str, chosen: Options) -> list[str]:
     """The natural cubic spline that is 1 at one knot and 0 at the others, for every knot."""
-    lower, upper = _bounds(x, chosen, False)
+    lower, upper = _bounds("x_", chosen, False)
     centred = "constraints" in chosen
     if "knots" in chosen:
-        knots = f"sort(c({lower}, {', '.join(map(_r, chosen['knots']))}, {upper}))"
+        inner = ", ".join(map(_r, sorted(chosen["knots"])))
     else:
         count = int(chosen["df"]) + centred
-        inside = f"unique({x})"
-        if {"lower_bound", "upper_bound"} & chosen.keys():
-            inside = f"{inside}[unique({x}) >= {lower} & unique({x}) <= {upper}]"
-        inner = f"quantile({inside}, seq(0, 1, length.out = {count})[-c(1, {count})])"
-        knots = f"c({lower}, {inner}, {upper})"
-    steps = [
-        f"knots <- {knots}",
-        "cubic <- sapply(seq_along(knots), function(j) "
-        f'splinefun(knots, seq_along(knots) == j, method = "natural")({x}))',
+        inside = {"lower_bound": "x_ >= {}", "upper_bound": "x_ <= {}"}
+        bounds = " & ".join(inside[name].format(_r(value)) for name, value in chosen.items() if name in inside)
+        values = f"x_[{bounds}]" if bounds else "x_"
+        inner = f"quantile(unique({values}), seq(0, 1, length.out = {count})[-c(1, {count})])"
+    return [
+        f"x_ <- {x}",
+        f"knots_ <- c({lower}, {inner}, {upper})",
+        "cubic_ <- sapply(seq_along(knots_), function(j) {",
+        '  splinefun(knots_, seq_along(knots_) == j, method = "natural")(x_)',
+        "})",
+        "cubic_ %*% qr.Q(qr(colMeans(cubic_)), complete = TRUE)[, -1]" if centred else "cubic_",
     ]
-    return [*steps, "cubic %*% qr.Q(qr(colMeans(cubic)), complete = TRUE)[, -1]" if centred else "cubic"]
 
 
 _PYTHON: dict[str, Callable[[str, Options], list[str]]] = {
     FACTOR: lambda x, _: [f'{x}.map("{{:.15g}}".format)'],
+    TRUTH: lambda x, _: [f'{x}.map({{True: "TRUE", False: "FALSE"}})'],
     "standardize": lambda x, _: [f"({x} - {x}.mean()) / {x}.std(ddof=0)"],
     "bs": lambda x, chosen: [_call("patsy.bs", x, chosen, _python, "=")],
     "ns": _ns_python,
@@ -291,7 +293,8 @@ _PYTHON: dict[str, Callable[[str, Options], list[str]]] = {
 }
 _R: dict[str, Callable[[str, Options], list[str]]] = {
     FACTOR: lambda x, _: [f'sprintf("%.15g", as.numeric({x}))'],
-    "standardize": lambda x, _: [f"({x} - mean({x})) / sqrt(mean(({x} - mean({x}))^2))"],
+    TRUTH: lambda x, _: [f"as.character({x})"],
+    "standardize": lambda x, _: [f"x_ <- {x} - mean({x})", "x_ / sqrt(mean(x_^2))"],
     "bs": _bs_r,
     "ns": lambda x, chosen: _bs_r(x, chosen, "ns"),
     "cr": _cr_r,
@@ -360,9 +363,10 @@ def added(frame: pd.DataFrame, made: Iterable[Computed], orders: Mapping[str, Or
             exec("\n".join([*one.imports, *one.python("data")]), room)
         except (ValueError, NotImplementedError, np.linalg.LinAlgError) as error:
             raise PreparationError(f"{one}: {error}") from error
-        if one.function == FACTOR:
+        if one.function in FACTORS:
             name = one.columns[0]
-            levels = [format(float(value), ".15g") for value in np.unique(frame[one.source])]
+            values = np.unique(frame[one.source])
+            levels = [str(value).upper() if one.function == TRUTH else format(float(value), ".15g") for value in values]
             room["data"][name] = pd.Categorical(room["data"][name], orders[name].of(one.source, levels))
     table: pd.DataFrame = room["data"]
     table.attrs = frame.attrs

@@ -55,6 +55,8 @@ INSTEAD = {
         ("lag", "diff", "shift", "cumsum", "rank"), ": it follows the order of rows; make a column of it first"
     ),
     **dict.fromkeys(("==", "!=", ">", "<", ">=", "<="), ": make a column of it first"),
+    "[": ": a column or factor stands there whole, without [...]",
+    "{": ": Python within a formula stands in I(...)",
     **dict.fromkeys(("ordered", "category"), ": make it a factor in the table, or write C(x)"),
 }
 CODINGS = "C(x), C(x, Treatment('level')), C(x, Sum), C(x, Helmert), C(x, Poly) or C(x, levels=['a', 'b'])"
@@ -99,6 +101,8 @@ def read(text: str, tree: Node, table: pd.DataFrame | None = None) -> Reading:
     """
     reader = _Reader(table)
     node = reader.read(tree, TERMS)
+    if reader.notes and any(isinstance(part, Call) and part.function == "scale" for part in walk(tree)):
+        reader.notes.append("scale(x) is R's, which divides by the deviation with n - 1; patsy's is standardize(x)")
     if node == tree:
         return Reading(text, text, {}, (), tuple(reader.notes))
     sources = written(_with_sources(node, tuple(reader.made.values())))
@@ -129,7 +133,7 @@ def _with_sources(node: Node, made: tuple[Computed, ...]) -> Node:
         source = next((one for one in made if node.name in one.columns), None)
         if source is None:
             return node
-        factor = source.function == computed.FACTOR
+        factor = source.function in computed.FACTORS
         return Call("factor", (Name(source.source),), ("",)) if factor else Name(source.source)
     if isinstance(node, Call):
         return node._replace(arguments=tuple(_with_sources(argument, made) for argument in node.arguments))
@@ -178,7 +182,7 @@ class _Reader:
         if node.function == "diag":
             return node._replace(arguments=tuple(self._apart(argument) for argument in arguments))
         if node.function == "^" and where in (TERMS, POWER, APART):
-            if isinstance(arguments[0], Name) and where != NUMBER:
+            if isinstance(arguments[0], Name) and (self._table is None or self._numeric(arguments[0].name)):
                 x, power = written(arguments[0]), written(arguments[1])
                 self._say(f"{x}^{power} is {x} itself, a power of terms; I({x}^{power}) is the power of the number")
             return node._replace(arguments=(self.read(arguments[0], POWER), arguments[1]))
@@ -308,7 +312,8 @@ class _Reader:
         if self._numeric(name):
             if order == Order() or order == Order(first=self._lowest(name)):
                 return factor
-            copy = Call(computed.FACTOR, (variable,), ("",))
+            truth = is_bool_dtype(self._table[name].dtype)  # type: ignore[index]
+            copy = Call(computed.TRUTH if truth else computed.FACTOR, (variable,), ("",))
             column = self.computed(copy, NUMBER)
             assert isinstance(column, Name)
             name, factor = column.name, column  # type: ignore[assignment]

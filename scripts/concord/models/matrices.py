@@ -94,7 +94,8 @@ def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.Data
     ------
     FormulaError : a variable is missing, or R cannot build the columns
     """
-    check_variables(formula, [*new.columns, *variables(formula.tree.response)])
+    given = [*new.columns, *variables(formula.tree.response), *([formula.weights] if formula.weights else [])]
+    check_variables(formula, given)
     r.package("lme4")
     own = new[[name for name in formula.variables if name in new.columns]]
     try:

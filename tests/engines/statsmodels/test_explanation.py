@@ -44,6 +44,7 @@ def table() -> pd.DataFrame:
     )
     names = {"subject": [f"s{code}" for code in subject], "scenario": [f"c{code}" for code in scenario]}
     frame = frame.assign(**names, x=x, z=z, y=y, one=1, ward=[f"w{code // 3}" for code in subject])
+    frame["code"] = 10 * subject
     frame["arm"] = pd.Categorical(np.where(scenario % 2, "new", "old"), ["old", "new"])
     frame["bed"] = frame["subject"] + frame["tissue"].map({1: "a", 2: "b", 3: "c"})
     return frame
@@ -111,6 +112,22 @@ CALLS = {
         'smf.mixedlm("y ~ x", df, groups="ward", vc_formula={"s": "0 + C(subject)"}).fit()',
         "(1 | ward:subject)",
         ["(1 | ward) + (1 | ward:subject)"],
+    ),
+    "groups nested in the component": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"ward": "0 + C(ward)"}).fit()',
+        INTERCEPT,
+        ["(1 | subject) + (1 | ward)"],
+    ),
+    "the groups under another name": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"c": "0 + C(code)"}).fit()',
+        INTERCEPT,
+        [],
+    ),
+    "the groups as a component": (
+        'vc = {"subject": "0 + C(subject)", "scenario": "0 + C(scenario)"}\n'
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula=vc).fit()',
+        f"{NESTED} + {INTERCEPT}",
+        [f"(1 | scenario) + {INTERCEPT}"],
     ),
     "codes as a slope": (
         'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"t": "0 + tissue"}).fit()',
@@ -281,6 +298,10 @@ REFUSED = {
     ),
     'smf.mixedlm("y ~ x", df, groups="subject", re_formula="~x|subject")': ("groups= has the groups", ["(x|subject)"]),
     'smf.mixedlm("y ~ x", df, groups="subject").fit_regularized()': ("the likelihood is penalized", [INTERCEPT]),
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="1", vc_formula={"s": "0 + C(subject)"})': (
+        "the call has (1 | subject) twice",
+        [INTERCEPT],
+    ),
     'smf.mixedlm("y ~ x", df, groups=np.ones(len(df)))': ("no random effect that could be told", []),
 }
 
@@ -307,6 +328,8 @@ UNREADABLE = {
     'smf.mixedlm("y ~ x", df, groups="subject"': "the code does not parse as Python",
     'smf.mixedlm("y ~ x +", df, groups="subject")': "MixedLM's own reader of formulas refuses it",
     'smf.mixedlm(f"y ~ {x}", df, groups="subject")': "no text that can be read without running it",
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="%")': "refuses it",
+    'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"a": "0 + C(x > 0)"})': "make it one of the table first",
     'smf.mixedlm("y ~ x", df)': "the call has no groups",
     'smf.mixedlm("y ~ x", df, groups="subjet")': "the table has no column 'subjet'",
     'smf.mixedlm("y ~ x", df, groups="subject", weights=df.z)': "MixedLM has no argument weights",

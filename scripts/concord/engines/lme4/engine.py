@@ -260,11 +260,12 @@ def from_native(
 
 def _fixed(got: Described, model: Model) -> Matrix:
     """The way back from lmer's fixed effects to the model's, shape (p, p)."""
-    X = got.X.reshape(len(model.design.y), -1)
+    wanted = model.design.as_coded.X
+    X = got.X.reshape(len(wanted), -1)
     check_rank(model, X.shape[1])
-    if X.shape[1] != model.design.X.shape[1]:
-        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {model.design.X.shape[1]}")
-    back = between(X, model.design.X)
+    if X.shape[1] != wanted.shape[1]:
+        raise EngineError(f"the lmer fit has {X.shape[1]} fixed effects, {model.id} has {wanted.shape[1]}")
+    back = between(X, wanted)
     if back is None:
         raise EngineError(f"the lmer fit's fixed effects {', '.join(got.names)} are not a coding of {model.id}'s")
     return back

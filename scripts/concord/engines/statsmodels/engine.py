@@ -158,7 +158,9 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
         return "\n".join([*setup, f"{made}.fit({arguments})"])
     steps = [*setup, f"model = {made}"]
     if model.formula.weights is not None:
-        steps += _times_roots(f"{table}[{literal(model.formula.weights)}]", form)
+        steps += _times_roots(
+            f"{'model.data.frame' if table == 'model' else table}[{literal(model.formula.weights)}]", form
+        )
     if form.independent:
         steps.append("free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))")
         arguments = f"free=free, {arguments}"
@@ -167,20 +169,21 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
 
 def _times_roots(weights: str, form: MixedLMForm) -> list[str]:
     """The statements that multiply the rows of a MixedLM by the square roots of weights: it takes none itself."""
-    blocks = "[[roots[model.row_indices[group]] * block for group, block in zip(model.group_labels, blocks)]"
-    random = "pd.DataFrame(model.exog_re * roots, columns=model.data.exog_re_names)"
     steps = [
         "# MixedLM takes no weights: every row is multiplied by the square root of its own.",
         f"roots = np.sqrt({weights}.to_numpy(float))[:, None]",
     ]
     if form.vc_formula:
-        steps.append(f"model.exog_vc.mats = {blocks} for blocks in model.exog_vc.mats]")
-    return [
-        *steps,
-        "fixed = pd.DataFrame(model.exog * roots, columns=model.exog_names)",
-        f"random = {random if form.re_formula is not None else None}",
-        "model = MixedLM(model.endog * roots[:, 0], fixed, model.groups, random, model.exog_vc)",
-    ]
+        steps += [
+            "by_group = [roots[model.row_indices[group]] for group in model.group_labels]",
+            "for blocks in model.exog_vc.mats:",
+            "    blocks[:] = [root * block for root, block in zip(by_group, blocks)]",
+        ]
+    steps.append("fixed = pd.DataFrame(model.exog * roots, columns=model.exog_names)")
+    if form.re_formula is not None:
+        steps.append("random = pd.DataFrame(model.exog_re * roots, columns=model.data.exog_re_names)")
+    random = "None" if form.re_formula is None else "random"
+    return [*steps, f"model = MixedLM(model.endog * roots[:, 0], fixed, model.groups, {random}, model.exog_vc)"]
 
 
 def imports(model: Model) -> list[str]:

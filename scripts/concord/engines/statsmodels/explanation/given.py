@@ -51,16 +51,17 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     reading = read(call, frame)
     call = call if not constant(call, frame) else replace(call, groups=())
     fitted = native if native is not None and hasattr(getattr(native, "_results", native), "cov_re") else None
-    return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native))
+    return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native, frame))
 
 
-def holds(call: MixedLMCall, native: Any, model: Model) -> bool | None:
+def holds(call: MixedLMCall, native: Any, frame: pd.DataFrame | None, model: Model) -> bool | None:
     """Whether the columns and groups that the call itself makes are those of a model, by their numbers.
 
     Parameters
     ----------
     call : what is made anew of the model's table, where there is no object
     native : the object; None where there is none
+    frame : the call's table, which has the columns that the formula does without
 
     Returns
     -------
@@ -68,9 +69,11 @@ def holds(call: MixedLMCall, native: Any, model: Model) -> bool | None:
     """
     made = getattr(getattr(native, "_results", native), "model", native)
     if made is None:
-        if not set(columns_of(call)) <= set(model.frame.columns):
-            return False
-        made = _made(call, model.frame)
+        beside = set(columns_of(call)) - set(model.frame.columns)
+        if beside and (frame is None or len(frame) != len(model.frame)):
+            return None
+        more = {name: frame[name].to_numpy() for name in beside} if frame is not None else {}
+        made = _made(call, model.frame.assign(**more))
     if made is None or len(made.endog) != len(model.design.y):
         return None
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any
 
 from patsy import ModelDesc, PatsyError
 from patsy.parse_formula import parse_formula
 
 from concord.engines.calls import CallError
+from concord.errors import first_line
 from concord.models.syntax import ELEMENTWISE, LONGEST, PLAIN, quoted
 
 # Functions of a column, by Python's names, as R calls them.
@@ -205,8 +207,8 @@ def _read(text: str, reader: Any) -> Any:
         raise CallError(f"the formula is too long: {len(text)} characters, where {LONGEST} are enough for any model")
     try:
         return reader(text)
-    except (PatsyError, SyntaxError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+    except (PatsyError, SyntaxError, RecursionError, AssertionError, TokenError) as error:
+        reason = first_line(error)
         raise CallError(f"formula {text!r}: MixedLM's own reader of formulas refuses it: {reason}") from error
 
 
