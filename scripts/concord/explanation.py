@@ -19,9 +19,10 @@ from concord.engines.engine import EngineError, engines, parties, party
 from concord.errors import InputError, one_line
 from concord.models import formula as formulas
 from concord.models import stand_in
+from concord.models.given import table_of
 from concord.models.model import Model
 from concord.models.of_table import model_of
-from concord.session import Inquiry, table_of
+from concord.session import Inquiry
 from concord.vocabulary import METHODS
 
 WIDTH = 110
@@ -218,7 +219,7 @@ def explain(call: object, data: Table | None = None) -> Explanation:
     CallError : the call cannot be read
     SourceError, FormulaError, PreparationError : the table or a formula cannot be used
     """
-    explanation = _explained(call, data)
+    explanation = of_call(call, data)
     if explanation is not None:
         return explanation
     shown = f"{call[:60]!r}" if isinstance(call, str) else type(call).__name__
@@ -226,8 +227,8 @@ def explain(call: object, data: Table | None = None) -> Explanation:
     raise CallError(f"no call of MixedLM or lmer in {shown}{hint}")
 
 
-def _explained(call: object, data: Table | None) -> Explanation | None:
-    """The explanation by the package whose call it is; None where it is none."""
+def of_call(call: object, data: Table | None) -> Explanation | None:
+    """The explanation by the package whose call it is; None where it is none; see `explain`."""
     read = None if data is None else table_of(data)
     for name in parties():
         engine = engines()[name]
@@ -274,7 +275,7 @@ def from_mixedlm(
     array = hasattr(model, "__len__") and not isinstance(model, str)
     if not (isinstance(model, str) or array):
         return explain(model, data)
-    if isinstance(model, str) and groups is None and (whole := _explained(model, data)) is not None:
+    if isinstance(model, str) and groups is None and (whole := of_call(model, data)) is not None:
         return whole
     if array and exog is None:
         data, exog = None, data

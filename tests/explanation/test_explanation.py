@@ -177,6 +177,23 @@ def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes
     assert len(set(alone)) == 1 and alone[0].strip() == said.partition("\n\npastes-model")[0].strip()
 
 
+def test_translate_takes_a_call_too(capsys):
+    assert main(["translate", "lmer(y ~ x + (1 | g), data = d, REML = FALSE)"]) == 0
+    called = capsys.readouterr().out
+    assert main(["translate", "y ~ x + (1 | g)", "--method", "ML"]) == 0
+    assert called == capsys.readouterr().out and "reml=False" in called
+
+
+def test_a_result_of_a_dict_has_its_table():
+    import statsmodels.formula.api as smf
+
+    frame = datasets.load("sleepstudy").frame
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = smf.mixedlm("Reaction ~ Days", dict(frame.astype({"Subject": str})), groups=frame["Subject"])
+    assert concord.from_mixedlm(made).formula == "Reaction ~ Days + (1 | Subject)"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

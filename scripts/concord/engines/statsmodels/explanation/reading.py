@@ -279,4 +279,5 @@ def _check_columns(call: MixedLMCall, frame: pd.DataFrame | None) -> None:
     for column in columns_of(call):
         if column not in frame.columns:
             known = ", ".join(map(str, frame.columns))
-            raise CallError(f"the table has no column {column!r}, which the call names; its columns are {known}")
+            made = "; where the code makes it first, give the table with it"
+            raise CallError(f"the table has no column {column!r}, which the call names; its columns are {known}{made}")
