@@ -25,6 +25,7 @@ from concord.inference import criteria
 from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable, likelihood_ratio
 from concord.likelihood.likelihood import LikelihoodError
 from concord.models.model import Model
+from concord.models.nesting import NotNested
 from concord.reference import reference
 from concord.vocabulary import INDEPENDENT
 
@@ -116,6 +117,19 @@ def by_ml(model: Model, other: Model, engines: Sequence[str], fitted: Fitted) ->
     answers, theirs = ({engine: fitted(each, engine) for engine in engines} for each in (one, two))
     pair = _pair(one, answers, two, theirs, reference.of(one))
     return replace(pair, said=NOT_COMPARABLE) if model.reml else pair
+
+
+def of_two(model: Model, other: Model, engines: Sequence[str], fitted: Fitted) -> Tested:
+    """The test of any two models: refused with the reason where neither is a special case of the other."""
+    try:
+        held = restriction(model, other)
+    except NotNested as error:
+        names = [one_model.name for one_model in sorted((model, other), key=lambda one_model: one_model.size)]
+        return Tested(names[0], names[1], {}, {}, None, {}, refused=str(error))
+    if held.fixed:
+        return by_ml(model, other, engines, fitted)
+    answers, theirs = ({engine: fitted(one_model, engine) for engine in engines} for one_model in (model, other))
+    return _pair(model, answers, other, theirs, reference.of(model))
 
 
 def _pair(

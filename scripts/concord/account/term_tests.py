@@ -152,7 +152,7 @@ def _at(
 ) -> Iterator[tuple[str, str, FTest]]:
     """The tests of every term at given estimates; what cannot be tested is noted."""
     model, likelihood = comparison.model, comparison.against.likelihood
-    terms, X = fixed_terms(model), model.design.X
+    terms, X = fixed_terms(model), model.design.as_coded.X
     try:
         covariance = likelihood.fixed_covariance(at)
     except LikelihoodError as error:
