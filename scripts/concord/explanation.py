@@ -19,9 +19,10 @@ from concord.engines.engine import EngineError, engines, parties, party
 from concord.errors import InputError, one_line
 from concord.models import formula as formulas
 from concord.models import stand_in
+from concord.models.given import table_of
 from concord.models.model import Model
 from concord.models.of_table import model_of
-from concord.session import Inquiry, table_of
+from concord.session import Inquiry
 from concord.vocabulary import METHODS
 
 WIDTH = 110
