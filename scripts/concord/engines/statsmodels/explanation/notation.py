@@ -31,7 +31,7 @@ SPLINES = ("bs", "cr")
 _CALLED = {*_SAME, *STATEFUL, *SPLINES, "C", "Q", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
 _PI = ("np.pi", "numpy.pi")
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
-_BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5}
+_BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5, "^": 5}
 
 
 @dataclass(frozen=True)
@@ -160,18 +160,23 @@ class _Writer:
             return f"{node.value:.15g}"
         if isinstance(node, ast.BinOp) and type(node.op) in _SIGNS:
             sign = _SIGNS[type(node.op)]
-            sides = [self._operand(side, node.op) for side in (node.left, node.right)]
+            sides = [self._operand(node.left, sign), self._operand(node.right, sign, right=True)]
             return f"{sides[0]}{sign}{sides[1]}" if sign == "^" else f"{sides[0]} {sign} {sides[1]}"
         if ast.unparse(node) in _PI:
             return f"{math.pi!r}"
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return f"-{self._operand(node.operand, ast.Mult())}"
+            return f"-{self._operand(node.operand, '*', right=True)}"
         return self._call(node) if isinstance(node, ast.Call) else self._other(node)
 
-    def _operand(self, node: ast.expr, beside: ast.operator) -> str:
+    def _operand(self, node: ast.expr, sign: str, right: bool = False) -> str:
+        """One side of an operator, in parentheses where it binds no more tightly."""
         text = self.write(node)
-        tight = isinstance(beside, ast.Add)
-        return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp) and not tight else text
+        if isinstance(node, ast.UnaryOp):
+            return f"({text})"
+        if not isinstance(node, ast.BinOp):
+            return text
+        inner, outer = _BINDING[_SIGNS[type(node.op)]], _BINDING[sign]
+        return f"({text})" if inner < outer or (inner == outer and (right or sign == "^")) else text
 
     def _call(self, node: ast.Call) -> str:
         called = ast.unparse(node.func)
