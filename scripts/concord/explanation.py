@@ -6,6 +6,7 @@ import html
 import os
 import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -18,9 +19,10 @@ from concord.engines.engine import EngineError, engines, parties, party
 from concord.errors import InputError, one_line
 from concord.models import formula as formulas
 from concord.models import stand_in
+from concord.models.given import table_of
 from concord.models.model import Model
 from concord.models.of_table import model_of
-from concord.session import Inquiry, table_of
+from concord.session import Inquiry
 from concord.vocabulary import METHODS
 
 WIDTH = 110
@@ -62,6 +64,8 @@ class Explanation:
             self._frame = reading.frame if added else table
             self._data = self._frame if added else data
         self._models: dict[str, Model] = {}
+        if self._frame is not None:  # what this table cannot carry was not meant
+            self.meant = tuple(meant for meant in self.meant if self._carried(meant.formula)) or self.meant
 
     @property
     def chosen(self) -> str:
@@ -98,6 +102,11 @@ class Explanation:
             source = "data.csv" if self._frame is None else self._source
             self._models[formula] = model_of(frame, formula, self.method, source, self._name, weights)[0]
         return self._models[formula]
+
+    def _carried(self, formula: str) -> bool:
+        with suppress(InputError):
+            return bool(self.model(formula))
+        return False
 
     @property
     def listings(self) -> listing.Listings:
@@ -140,10 +149,16 @@ class Explanation:
             parts.append(self._written(other, self.formula))
             parts += [self._written(self._language, self.formula)] if self._reading.stops else []
         else:
-            parts = [(f"There is no lme4 formula for {called}: {self.problem}.", list(self.notes), "")]
-        for meant in self.meant:
+            cannot = (
+                f"{called[0].upper()}{called[1:]} does not run"
+                if self._reading.stops
+                else f"lme4 cannot express {called}"
+            )
+            parts = [(f"{cannot}: {self.problem}.", list(self.notes), "")]
+        for number, meant in enumerate(self.meant):
             heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
-            heading = heading if self.formula is not None else "The nearest:"
+            heading = "Or:" if number else heading
+            heading = heading if number or self.formula is not None else "The nearest:"
             parts.append((heading, [], meant.formula))
             parts.append(("", [meant.because], ""))
             parts.append(self._written(self._language, meant.formula))
@@ -204,7 +219,7 @@ def explain(call: object, data: Table | None = None) -> Explanation:
     CallError : the call cannot be read
     SourceError, FormulaError, PreparationError : the table or a formula cannot be used
     """
-    explanation = _explained(call, data)
+    explanation = of_call(call, data)
     if explanation is not None:
         return explanation
     shown = f"{call[:60]!r}" if isinstance(call, str) else type(call).__name__
@@ -212,8 +227,8 @@ def explain(call: object, data: Table | None = None) -> Explanation:
     raise CallError(f"no call of MixedLM or lmer in {shown}{hint}")
 
 
-def _explained(call: object, data: Table | None) -> Explanation | None:
-    """The explanation by the package whose call it is; None where it is none."""
+def of_call(call: object, data: Table | None) -> Explanation | None:
+    """The explanation by the package whose call it is; None where it is none; see `explain`."""
     read = None if data is None else table_of(data)
     for name in parties():
         engine = engines()[name]
@@ -260,7 +275,7 @@ def from_mixedlm(
     array = hasattr(model, "__len__") and not isinstance(model, str)
     if not (isinstance(model, str) or array):
         return explain(model, data)
-    if isinstance(model, str) and groups is None and (whole := _explained(model, data)) is not None:
+    if isinstance(model, str) and groups is None and (whole := of_call(model, data)) is not None:
         return whole
     if array and exog is None:
         data, exog = None, data

@@ -6,9 +6,7 @@ other's answer is judged all the same; meanwhile the independent likelihood look
 
 from __future__ import annotations
 
-import keyword
 import os
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +26,6 @@ from concord.agreement.comparison import Comparison, compare
 from concord.agreement.gate import Gate
 from concord.agreement.sweep import Sweep
 from concord.agreement.trials import Remedies, remedies
-from concord.data import datasets
-from concord.data.tables import read
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
 from concord.display.progress import progress
@@ -42,8 +38,9 @@ from concord.engines.remote import Asked, fingerprint, stop_trials, table_digest
 from concord.likelihood.wide_search import Leave
 from concord.listing import listings
 from concord.models import formula as formulas
-from concord.models import stand_in, syntax
+from concord.models import stand_in
 from concord.models.factors import factors
+from concord.models.given import Table, arranged, refuse_mixedlm, table_of
 from concord.models.model import Model, ModelError
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
@@ -64,8 +61,9 @@ class Inquiry(tables.Shown):
 
     Parameters
     ----------
-    data : a file (CSV, TSV, Parquet, Feather, R's .rds), a pandas table, or the id of a dataset of the workbook
-    formula : in lme4's notation
+    data : a file (CSV, TSV, Parquet, Feather, R's .rds), the id of a dataset of the workbook, a table of pandas, polars
+        or Arrow, or a dict of columns
+    formula : in lme4's notation; it may also stand first, as statsmodels has it
     method : ``REML`` or ``ML``
     engine_timeout : seconds that an engine may take for one fit; None for no limit
     search_seconds : that the independent likelihood may search for a better optimum than those where the engines
@@ -90,7 +88,7 @@ class Inquiry(tables.Shown):
 
     def __init__(
         self,
-        data: str | os.PathLike[str] | pd.DataFrame,
+        data: Table,
         formula: str,
         method: str = "REML",
         *,
@@ -99,6 +97,7 @@ class Inquiry(tables.Shown):
         search_seconds: float = SEARCH,
         asked: Sequence[str] | None = None,
     ) -> None:
+        data, formula = arranged(data, formula)
         _check(formula, method)
         self.engine_timeout, self.search_seconds = engine_timeout, search_seconds
         self._asked = chosen(asked)
@@ -391,7 +390,7 @@ class Inquiry(tables.Shown):
         used = len(model.design.y)
         kept = f"all {used} rows" if used == self.rows else f"{used} of {self.rows} rows"
         caption = (
-            f"{model.record.formula}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
+            f"{model.notation}, by {model.method}\n{self.source or self.name}: {kept}; {len(model.design.names)} "
             f"fixed effects, {sum(len(t.names) * len(t.levels) for t in model.design.terms)} random effects"
         )
         coded = (f"factor {one.name}: {one.told}" for one in factors(model))
@@ -419,30 +418,29 @@ class CertifiedReference:
 
 
 def compare_formula(
-    data: str | os.PathLike[str] | pd.DataFrame,
+    data: Table,
     formula: str,
     method: str = "REML",
     settings: str = "default",
     *,
     engine_timeout: float | None = None,
     weights: str | None = None,
+    **mixedlm: Any,
 ) -> Comparison:
     """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
 
     Parameters
     ----------
     settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
+    mixedlm : arguments of statsmodels' ``mixedlm`` are refused in a line that says where they belong
     """
+    refuse_mixedlm(mixedlm)
     _check_settings(settings)
     return Inquiry(data, formula, method, engine_timeout=engine_timeout, weights=weights).compare(settings)
 
 
 def translate(
-    formula: str,
-    data: str | os.PathLike[str] | pd.DataFrame | None = None,
-    method: str = "REML",
-    *,
-    weights: str | None = None,
+    formula: str, data: Table | None = None, method: str = "REML", *, weights: str | None = None
 ) -> listings.Listings:
     """One lme4 formula as code in both languages, ready to paste; nothing is fitted.
 
@@ -456,6 +454,7 @@ def translate(
     ------
     SourceError, FormulaError, PreparationError, ModelError : as for `Inquiry`
     """
+    data, formula = arranged(data, formula)
     _check(formula, method)
     if data is None:
         reading = formulas.read(formula)
@@ -479,18 +478,3 @@ def _check(formula: str, method: str) -> None:
 def _check_settings(settings: str) -> None:
     if settings not in SETTINGS:
         raise ModelError(f"settings {settings!r}: they are one of {', '.join(SETTINGS)}")
-
-
-def table_of(data: str | os.PathLike[str] | pd.DataFrame) -> tuple[str | None, str, pd.DataFrame]:
-    """The file's name (None for a table in memory), a name that the table can have in both languages, and the table."""
-    if isinstance(data, pd.DataFrame):
-        return None, "data", data
-    text = os.fspath(data)
-    if re.fullmatch(r"[a-z][a-z0-9_]*", text) and datasets.has(text) and not Path(text).exists():
-        return f"{text}.csv", text, datasets.load(text).frame
-    path = Path(text)
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
-    # T and F are not reserved words of R; but a table of that name would stand for TRUE or FALSE.
-    plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
-    plain = plain and not keyword.iskeyword(name)
-    return path.name, name if plain else "data", read(path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import nbformat
+import pandas as pd
 
 from concord.display.media import MEDIA_TYPE
-from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, collect
+from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, as_csv, collect
 
 
 def fit(engine="lme4", **more):
@@ -51,3 +52,10 @@ def test_outputs_without_records_are_passed_over():
     estimates, fits = collect([nbformat.v4.new_notebook(cells=[plain])])
     assert estimates.empty and fits.empty
     assert (tuple(estimates.columns), tuple(fits.columns)) == (ESTIMATES_COLUMNS, FITS_COLUMNS)
+
+
+def test_cells_of_a_csv_are_no_formulas_and_obey_no_terminal():
+    """What begins as a spreadsheet's formula has an apostrophe before it, but numbers are numbers."""
+    table = pd.DataFrame({"group": ["=1+1|cmd", "@a", "-b", "g"], "term": ["\x1b[31mred", "a\nb", "c", "d"], "x": -1.5})
+    rows = as_csv(table).splitlines()[1:]
+    assert rows == ["'=1+1|cmd,\\x1b[31mred,-1.5", "'@a,a\\nb,-1.5", "'-b,c,-1.5", "g,d,-1.5"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from concord.display import table as tables
@@ -104,3 +105,14 @@ def test_a_p_value_has_four_digits_and_no_size_below_what_a_double_resolves():
 def test_log_likelihoods_side_by_side_have_one_count_of_decimals():
     assert tables.aligned([-2220.1, -2217.3480641]) == ["-2220.100", "-2217.348"]
     assert tables.aligned([-62.4834445, math.nan, 0.5]) == ["-62.48344", "", "0.50000"]
+
+
+def test_a_table_is_one_of_pandas_with_all_digits():
+    class Shown(tables.Shown):
+        def _rendered(self) -> tables.Rendered:
+            row = ["a", tables.Cell(tables.number(1 / 3), beside="b", marks=[1]), tables.number(None)]
+            return "T", ["x", "y", "z"], [row, ["b", tables.p_value(1e-20), "words"]], 1, [tables.Note("n")]
+
+    expected = pd.DataFrame({"x": ["a", "b"], "y": [1 / 3, 1e-20], "z": [None, "words"]})
+    pd.testing.assert_frame_equal(Shown().as_frame(), expected)
+    assert Shown().to_html() == tables.render_html(*Shown()._rendered())

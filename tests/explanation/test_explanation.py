@@ -177,6 +177,23 @@ def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes
     assert len(set(alone)) == 1 and alone[0].strip() == said.partition("\n\npastes-model")[0].strip()
 
 
+def test_translate_takes_a_call_too(capsys):
+    assert main(["translate", "lmer(y ~ x + (1 | g), data = d, REML = FALSE)"]) == 0
+    called = capsys.readouterr().out
+    assert main(["translate", "y ~ x + (1 | g)", "--method", "ML"]) == 0
+    assert called == capsys.readouterr().out and "reml=False" in called
+
+
+def test_a_result_of_a_dict_has_its_table():
+    import statsmodels.formula.api as smf
+
+    frame = datasets.load("sleepstudy").frame
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = smf.mixedlm("Reaction ~ Days", dict(frame.astype({"Subject": str})), groups=frame["Subject"])
+    assert concord.from_mixedlm(made).formula == "Reaction ~ Days + (1 | Subject)"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -202,9 +219,11 @@ def test_python_gives_what_the_options_give(pastes):
     )
     assert repr(by_name) == repr(concord.explain(CALL, pastes))
     assert concord.from_mixedlm("strength ~ 1", pastes, groups="batch", method="ML").method == "ML"
+    shared = concord.from_mixedlm("strength ~ 1", pastes, groups="batch", re_formula="1", vc_formula={"c": "C(cask)"})
+    assert "lme4 cannot express this call of MixedLM: vc_formula 'c'" in repr(shared)
     several = concord.from_mixedlm("strength ~ 1", pastes, groups=["batch", "cask"])
     assert several.formula is None and several.chosen == "strength ~ 1 + (1 | batch) + (1 | cask)"
-    assert "MixedLM takes one grouping column, and stops at 2" in several.problem
+    assert "MixedLM takes one grouping column, and stops at 2" in several.problem and "does not run" in repr(several)
     ones = np.ones((len(pastes), 1))
     arrays = concord.from_mixedlm(pastes["strength"], ones, groups=pastes["batch"], exog_re=ones)
     assert arrays.formula == "strength ~ 1 + (1 | batch)" and arrays.checked
@@ -212,3 +231,14 @@ def test_python_gives_what_the_options_give(pastes):
         concord.from_mixedlm(3)
     with pytest.raises(CallError, match="there is no table to compare on"):
         concord.from_mixedlm(CALL).compare()
+
+
+def test_what_the_table_cannot_carry_was_not_meant(pastes):
+    """As many groups as rows, and two random terms of the same groups: such formulas are not offered."""
+    rows = pastes.assign(row=[f"r{i % 6}" for i in range(len(pastes))])
+    code = 'smf.mixedlm("strength ~ 1", df, groups="batch", vc_formula={"row": "0 + C(row)"})'
+    assert [one.formula for one in concord.explain(code).meant] == [
+        "strength ~ 1 + (1 | batch) + (1 | row)",
+        "strength ~ 1 + (1 | batch) + (1 | batch:row)",
+    ]
+    assert [one.formula for one in concord.explain(code, rows).meant] == ["strength ~ 1 + (1 | batch) + (1 | row)"]

@@ -10,14 +10,18 @@ import patsy
 import pytest
 
 from concord import listing, r
+from concord.agreement.predicted import predict
 from concord.data.columns import PreparationError
 from concord.data.tables import read
 from concord.engines import lme4, statsmodels
 from concord.likelihood.likelihood import Likelihood
 from concord.models import formula as formulas
 from concord.models.coding import between
+from concord.models.computed import of_new
 from concord.models.decimals import Columns
 from concord.models.factors import factors
+from concord.models.grid import grid
+from concord.models.matrices import new_rows
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 
@@ -294,3 +298,40 @@ def test_the_factors_are_told_with_their_codings_baselines_and_levels():
     ]
     assert coded[0].told == "3 levels, in the order q, p, r; treatments, baseline q"
     assert coded[1].told.endswith("; sums: each level but the last is held to the mean of all")
+
+
+NEW = pd.DataFrame({"g": ["a", "b", "z"], "x": [2.3, 5.55, 7.1], "k": [10, 2, 3], "z": [0.1, -0.7, 1.2]})
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "standardize(x)",
+        "bs(x, df=5)",
+        "bs(x, knots=[3, 5], degree=2, upper_bound=10)",
+        "0 + cr(x, df=4)",
+        "cr(x, df=3, constraints='center')",
+        "C(k, Treatment(10))",
+    ],
+)
+def test_new_rows_have_the_columns_that_patsy_makes_of_them(typed):
+    """By the knots, means and deviations of the table that was fitted, which patsy keeps in its own way."""
+    made, _ = model(typed)
+    table = of_new(made.frame, made.made, NEW)
+    rows = new_rows(made.formula, made.design, made.frame, table)
+    kept = patsy.dmatrix(typed, TABLE).design_info
+    np.testing.assert_allclose(rows.X, patsy.build_design_matrices([kept], NEW)[0], rtol=0, atol=1e-10)
+
+
+def test_predictions_for_new_rows_and_means_are_those_of_rs_splines():
+    """lmer with ns() in its own formula predicts the same; the grid has the spline of the mean, not its mean."""
+    made, _ = model("ns(x, df=3)")
+    assert list(grid(made).means) == ["x"]
+    predicted = predict({"r": lme4.fit(made)}, NEW, random=False)["r"]
+    new = f"data.frame(x = c(2.3, 5.55, 7.1, {grid(made).means['x']!r}))"
+    fit = "lme4::lmer(y ~ splines::ns(x, df = 3) + (1 | g), d)"
+    own = by_r(f"rep(predict({fit}, {new}, re.form = NA), length.out = nrow(d))")[:4, 0]
+    np.testing.assert_allclose(predicted, own[:3], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(grid(made).rows.X[0] @ lme4.fit(made).parameters.fixed, own[3], rtol=0, atol=1e-6)
+    with pytest.raises(PreparationError, match=r"ns\(x, df=3\): 'x' has values outside of"):
+        predict({"r": lme4.fit(made)}, NEW.assign(x=99.0))

@@ -10,12 +10,16 @@ import pandas as pd
 import pytest
 
 from concord import r
+from concord.cases import notation
+from concord.commands import team_file
 from concord.data.columns import PreparationError
 from concord.engines import replicate
 from concord.engines.answers import Absence, answer
 from concord.engines.engine import EngineError, engines
 from concord.engines.lme4 import engine as lme4
+from concord.inference import criteria
 from concord.listing.listings import Listings
+from concord.models import nesting
 from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 from concord.session import Inquiry
@@ -186,3 +190,29 @@ def test_new_rows_need_no_weights(comparison):
     predicted = comparison.predict(new)
     np.testing.assert_array_equal(predicted, comparison.predict(new.assign(w=9.0)))
     assert predicted["difference"].max() < 1e-4
+
+
+def test_weights_stand_wherever_the_formula_is_named(inquiry):
+    """On the sheet of the inquiry, in a page's sentence and formula, and in what a baseline keeps."""
+    assert "y ~ x + (1 + x | g), weights w, by REML" in repr(inquiry)
+    told = "The residuals of the 72 observations have one variance, divided by each observation's w."
+    assert notation.words(inquiry.model)[-1] == told
+    assert notation.equations(inquiry.model)[-1].endswith(r"N(0, \sigma^2 / w_i)")
+
+
+def test_a_teams_file_names_the_column(tmp_path):
+    """`weights = "w"` reaches the model."""
+    (tmp_path / "concord.toml").write_text(
+        '[[models]]\nname = "a"\ndata = "a.csv"\nformula = "y ~ x + (1 | g)"\nweights = "w"\n', encoding="utf-8"
+    )
+    assert [model.weights for model in team_file.read(tmp_path / "concord.toml")] == ["w"]
+
+
+def test_models_of_other_weights_are_not_nested(make_model):
+    """Their likelihoods are of other residuals; with the same weights the linear model is a special case."""
+    one, other = (make_model(TABLE, f"y ~ x + {term}", "ML", weights="w") for term in ("(1 | g)", "(1 + x | g)"))
+    bare = criteria.linear(one.design, reml=False)
+    assert nesting.restriction(bare.design, one.design).random == 1
+    assert nesting.restriction(one.design, other.design).random == 2
+    with pytest.raises(nesting.NotNested, match="other weights"):
+        nesting.restriction(one.design, make_model(TABLE, "y ~ x + (1 + x | g)", "ML").design)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from concord import versions
-from concord.agreement import predicted
+from concord.agreement import predicted, saved
 from concord.agreement import table as agreement_table
 from concord.agreement.judgement import Judgement, correct_digits
 from concord.agreement.measures import Judge, Measure, definitions_told, undefined, unexplained
@@ -335,6 +337,27 @@ class Comparison(tables.Shown):
             told = {"converged": False, "said_so": "", "messages": [absence.reason], "verdict": self.verdict.word}
             fits.append({**plain({**head, **numbers, **told}, FITS_COLUMNS), **_kind(absence.engine)})
         return {"estimates": estimates, "fits": fits}
+
+    def to_html(self, whole: bool = False) -> str:
+        """The table as HTML; or a whole page, which needs no other file, with each fit's call and summary."""
+        table = super().to_html()
+        return saved.page(f"{self.title}: {self.verdict.word}", table, self.fits) if whole else table
+
+    def save(self, folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+        """Write ``comparison.html``, a page that needs no other file, ``comparison.csv``, the table, ``estimates.csv``
+        and ``fits.csv`` into a folder, which is made where there is none.
+
+        Returns
+        -------
+        the files
+
+        Raises
+        ------
+        InputError : the folder is a file
+        OSError : a file cannot be written
+        """
+        contents = {"comparison.html": self.to_html(whole=True), **saved.tables(self.record(), self.as_frame())}
+        return saved.save(folder, contents)
 
     def _rendered(self) -> tables.Rendered:
         labels = [*self.labels, *([OPTIMUM] if self.alone else [])]

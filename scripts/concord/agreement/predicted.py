@@ -10,6 +10,7 @@ import pandas as pd
 
 from concord.engines.fit import Fit
 from concord.inference.prediction import Solution
+from concord.models.computed import of_new
 from concord.models.design import NewRows
 from concord.models.matrices import new_rows
 from concord.models.model import Model, ModelError
@@ -44,7 +45,9 @@ def predict(
     table = pd.DataFrame(new)
     model = next(iter(fits.values())).model
     terms = _chosen(model, random)
-    rows = new_rows(model.formula, model.design, model.frame, _as_fitted(model, table, terms))
+    rows = new_rows(
+        model.formula, model.design, model.frame, _as_fitted(model, of_new(model.frame, model.made, table), terms)
+    )
     predicted = pd.DataFrame(index=table.index)
     for label, fit in fits.items():
         try:

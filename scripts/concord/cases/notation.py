@@ -29,7 +29,7 @@ def equations(model: Model) -> list[str]:
     return [
         f"{response} = {' + '.join(parts)}",
         *(_distribution(letter, term) for letter, term in _lettered(design)),
-        r"\varepsilon_i \sim N(0, \sigma^2)",
+        rf"\varepsilon_i \sim N(0, \sigma^2{' / w_i' if model.formula.weights else ''})",
     ]
 
 
@@ -70,7 +70,9 @@ def words(model: Model) -> list[str]:
     sentences += [_random(term) for term in design.terms]
     if len(design.terms) > 1:
         sentences.append("Effects of different random terms are uncorrelated.")
-    sentences.append(f"The residuals of the {len(design.y)} observations have one variance.")
+    weights = model.formula.weights
+    divided = f"one variance, divided by each observation's {weights}" if weights else "one variance"
+    sentences.append(f"The residuals of the {len(design.y)} observations have {divided}.")
     return sentences
 
 

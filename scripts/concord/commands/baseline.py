@@ -108,7 +108,7 @@ def entry(name: str, comparison: Comparison) -> dict[str, Any]:
         "name": name,
         "method": model.method,
         "settings": comparison.settings,
-        "formula": model.record.formula,
+        "formula": model.notation,
         "data": model.dataset.sha256,
         "verdict": comparison.verdict.word,
         "reason": comparison.verdict.reason,

@@ -74,8 +74,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the engines on one formula and one table; see `concord.reports.own_table.compare`."""
+    from concord.models.given import arranged
     from concord.reports.own_table import compare
 
+    args.data, args.formula = arranged(args.data, args.formula)
     limits = {"engine_timeout": args.engine_timeout, "search_seconds": args.search}
     limits |= {"sweep_seconds": args.sweep, "details_seconds": args.details}
     asked = {"weights": args.weights or "", "settings": args.settings, "engines": " ".join(args.engine)}

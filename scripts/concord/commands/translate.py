@@ -15,7 +15,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Write one lme4 formula as code for MixedLM and for lmer, ready to paste; nothing is fitted. Exit "
         "status: 0, also where MixedLM cannot express the model (it says so); 2 input that cannot be used.",
     )
-    parser.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')
+    parser.add_argument(
+        "formula",
+        metavar="FORMULA",
+        help='in lme4\'s notation: "y ~ x + (1 + x | subject)"; or a call of lmer or of MixedLM',
+    )
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -40,7 +44,11 @@ def run(given: argparse.Namespace) -> int:
     ------
     InputError : the table or the formula cannot be used
     """
+    from concord.explanation import of_call
     from concord.session import translate
 
+    if (call := of_call(given.formula, given.data)) is not None:
+        print(call.listings)
+        return 0
     print(translate(given.formula, given.data, given.method, weights=given.weights))
     return 0

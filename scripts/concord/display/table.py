@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 # The precision of a double, below which R's format.pval() gives no p-value.
 SMALLEST_P = 2.2e-16
 # A cell of more words than these is a sentence.
@@ -178,6 +180,28 @@ class Shown:
 
     def __repr__(self) -> str:
         return render_text(*self._rendered())
+
+    def to_html(self) -> str:
+        """The table as HTML, with its caption and its notes."""
+        return render_html(*self._rendered())
+
+    def as_frame(self) -> pd.DataFrame:
+        """The table as one of pandas: numbers unrounded, words as they are shown, what is empty missing."""
+        table = getattr(self, "table", None)
+        if isinstance(table, pd.DataFrame):
+            return table.copy()
+        _, header, rows, *_ = self._rendered()
+        columns = zip(*([_exact(value) for value in row] for row in rows), strict=True) if rows else [()] * len(header)
+        return pd.DataFrame(dict(zip(header, map(list, columns), strict=True)))
+
+
+def _exact(value: object) -> object:
+    """What a cell shows, a number with all of its digits."""
+    if isinstance(value, Cell):
+        return _exact(value.value)
+    if isinstance(value, Number):
+        return float(value.exact)
+    return None if value == "" else value
 
 
 def _headings(rows: Sequence[Row], left: int) -> int:

@@ -101,7 +101,8 @@ def linear(design: Design, reml: bool, name: str = "linear", formula: str = "") 
     loglik += design.log_weights / 2
     if reml:
         loglik -= float(np.log(np.abs(np.diag(R))).sum())
-    return Candidate(name, replace(design, terms=()), reml, loglik, formula)
+    unweighted = design.unweighted and replace(design.unweighted, terms=())
+    return Candidate(name, replace(design, terms=(), unweighted=unweighted), reml, loglik, formula)
 
 
 # ---- likelihood-ratio tests ----------------------------------------------------------------------------------------

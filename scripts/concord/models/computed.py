@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import BSpline
 
 from concord.data import columns
 from concord.data.columns import LEVELS, PreparationError, level_name
@@ -371,6 +372,59 @@ def added(frame: pd.DataFrame, made: Iterable[Computed], orders: Mapping[str, Or
     table: pd.DataFrame = room["data"]
     table.attrs = frame.attrs
     return table
+
+
+def of_new(frame: pd.DataFrame, made: Iterable[Computed], new: pd.DataFrame) -> pd.DataFrame:
+    """New rows with the computed columns, by the knots, means and deviations that the table has.
+
+    Parameters
+    ----------
+    frame : the prepared table, with the computed columns
+    new : new rows; where they have not what a column is made of, it is left out, and a factor that they have stays
+
+    Raises
+    ------
+    PreparationError : a value lies where a spline has not been fitted
+    """
+    columns_ = new.copy()
+    for one in made:
+        if one.source not in new.columns:
+            continue
+        if one.function in FACTORS:
+            if one.columns[0] in new.columns:
+                continue
+            room: dict[str, Any] = {"data": columns_}
+            exec("\n".join(one.python("data")), room)
+            continue
+        x, at = frame[one.source].to_numpy(float), new[one.source].to_numpy(float)
+        if one.function == "standardize":
+            columns_[one.columns[0]] = (at - x.mean()) / x.std()
+            continue
+        # B-splines with the same knots hold the others' columns: how they do is read off the table.
+        degree, knots = _knots(one, x)
+        if ((at < knots[0]) | (at > knots[-1])).any():
+            raise PreparationError(f"{one}: {one.source!r} has values outside of {knots[0]:g} to {knots[-1]:g}")
+        known, wanted = (BSpline.design_matrix(values, knots, degree).toarray() for values in (x, at))
+        columns_[list(one.columns)] = wanted @ np.linalg.lstsq(known, frame[list(one.columns)].to_numpy(float))[0]
+    return columns_
+
+
+def _knots(one: Computed, x: np.ndarray) -> tuple[int, np.ndarray]:
+    """The degree of a spline, and its knots with those at the ends repeated."""
+    chosen = dict(one.options)
+    degree, lower, upper = (
+        int(chosen.get("degree", 3)),
+        chosen.get("lower_bound", x.min()),
+        chosen.get("upper_bound", x.max()),
+    )
+    inner = np.sort(chosen.get("knots", ()))
+    if "knots" not in chosen:
+        intercept, centred = chosen.get("include_intercept", False), "constraints" in chosen
+        count = int(chosen["df"]) - {"bs": degree + intercept, "ns": 1 + intercept, "cr": 2 - centred}[one.function]
+        inside = x[(x >= lower) & (x <= upper)]
+        values = np.unique(inside) if one.function == "cr" else inside
+        inner = np.quantile(values, np.linspace(0, 1, count + 2)[1:-1])
+    return degree, np.r_[[lower] * (degree + 1), inner, [upper] * (degree + 1)]
 
 
 def _level(name: str, wanted: Any, levels: list[str]) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.models.computed import FACTORS, of_new
 from concord.models.design import NewRows
 from concord.models.matrices import new_rows
 from concord.models.model import Model, ModelError
-from concord.models.syntax import Call, walk
+from concord.models.syntax import Call, variables, walk
 
 LARGEST = 100_000
 TWO = 2
@@ -52,14 +53,14 @@ def grid(model: Model) -> Grid:
         name
         for node in walk(formula.tree.fixed)
         if isinstance(node, Call) and node.function in ("factor", "as.factor", "C")
-        for name in _names(node)
+        for name in variables(node)
     }
     factors: dict[str, tuple[Any, ...]] = {}
     means: dict[str, float] = {}
-    for name in formula.variables:
+    # A spline is that of its number's mean, and not the mean of a spline.
+    sources = {column: one.source for one in model.made for column in one.columns if one.function not in FACTORS}
+    for name in dict.fromkeys(sources.get(name, name) for name in formula.variables if name in formula.of_fixed):
         column = frame[name]
-        if name not in formula.of_fixed:
-            continue
         distinct = column.drop_duplicates()
         if name in design.factors:
             factors[name] = tuple(design.factors[name])
@@ -72,7 +73,9 @@ def grid(model: Model) -> Grid:
         raise ModelError(f"the factors have {count} combinations of levels, and a grid at most {LARGEST} rows")
     cells = np.array(list(product(*(range(len(levels)) for levels in factors.values()))), int).reshape(count, -1)
     table = {}
-    for name in formula.variables:
+    for name in (*formula.variables, *sources.values()):
+        if name in sources:
+            continue
         if name in factors:
             values = [factors[name][i] for i in cells[:, list(factors).index(name)]]
             table[name] = pd.Series(values, dtype=frame[name].dtype)
@@ -80,8 +83,5 @@ def grid(model: Model) -> Grid:
             table[name] = pd.Series([means.get(name, frame[name].iloc[0])] * count)
             if name not in means:
                 table[name] = table[name].astype(frame[name].dtype)
-    return Grid(factors, means, cells, new_rows(formula, design, model.frame, pd.DataFrame(table)))
-
-
-def _names(node: Call) -> set[str]:
-    return {part.name for part in walk(node) if not isinstance(part, Call) and hasattr(part, "name")}
+    new = of_new(model.frame, model.made, pd.DataFrame(table))
+    return Grid(factors, means, cells, new_rows(formula, design, model.frame, new))

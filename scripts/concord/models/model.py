@@ -64,6 +64,11 @@ class Model:
         return tuple(dict.fromkeys(sources.get(name, name) for name in self.formula.variables))
 
     @property
+    def notation(self) -> str:
+        """The formula, and the weights that are named beside it: ``y ~ x + (1 | g), weights w``."""
+        return self.record.formula + (f", weights {self.record.weights}" if self.record.weights else "")
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The dataset's table."""
         return self.dataset.frame
@@ -85,7 +90,7 @@ class Model:
         return int(self.design.X.shape[1]) + nesting.count(self.design)
 
     def __repr__(self) -> str:
-        return f"<Model {self.id}, {self.method}: {self.record.formula}>"
+        return f"<Model {self.id}, {self.method}: {self.notation}>"
 
 
 def get(id: str, method: str = "REML") -> Model:

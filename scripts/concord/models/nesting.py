@@ -82,6 +82,11 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         )
     if not np.array_equal(null.rows, alternative.rows):
         raise NotNested("the models are of other rows of the table")
+    if not np.array_equal(
+        *(np.ones(len(one.y)) if one.weights is None else one.weights for one in (null, alternative))
+    ):
+        raise NotNested("the models' rows have other weights")
+    null, alternative = null.as_coded, alternative.as_coded
     offsets = [np.zeros(len(design.y)) if design.offset is None else design.offset for design in (null, alternative)]
     responses = [design.y + offset for design, offset in zip((null, alternative), offsets, strict=True)]
     if not np.allclose(responses[0], responses[1], rtol=1e-12, atol=0):

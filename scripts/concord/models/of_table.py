@@ -54,9 +54,8 @@ def model_of(
 def _checked(weights: str | None) -> str | None:
     if weights is None or isinstance(weights, str) and weights:
         return weights
-    raise FormulaError(
-        f"weights is the name of a column, such as 'w', not {type(weights).__name__}: make them a column of the table"
-    )
+    given = repr(weights) if isinstance(weights, str) else type(weights).__name__
+    raise FormulaError(f"weights is the name of a column, such as 'w', not {given}: make them a column of the table")
 
 
 def _checksum(frame: pd.DataFrame) -> str:

@@ -84,7 +84,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     table.attrs[GIVEN] = {
         name: dict(zip(column.levels, column.given, strict=True)) for name, column in read.items() if column.given
     }
-    notes += _controls(table.attrs[GIVEN])
+    notes += _controls(table.attrs[GIVEN]) + _formulas(prepared)
     mended = {name: kind for name, column in read.items() if (kind := _mended(column, frame[name]))}
     table.attrs[MENDED] = mended | frame.attrs.get(MENDED, {})
     table.attrs |= {key: frame.attrs[key] for key in (WRITTEN, INDEXED) if key in frame.attrs}
@@ -122,6 +122,13 @@ def _controls(given: dict[str, dict[str, tuple[str, str]]]) -> list[str]:
         if shown:
             notes.append(f"{name}: {counted(len(shown), 'level')} with control characters, shown as {shown[0]}")
     return notes
+
+
+def _formulas(prepared: dict[str, Any]) -> list[str]:
+    """A note where a name or a level begins as a spreadsheet's formula does."""
+    levels = [str(level) for values in prepared.values() for level in getattr(values, "categories", ())]
+    shown = next((text for text in [*prepared, *levels] if text.startswith(("=", "@"))), None)
+    return [f"{shown!r} is no formula: in CSV files it has an apostrophe before it"] if shown else []
 
 
 def _mended(column: Column, series: pd.Series) -> str:

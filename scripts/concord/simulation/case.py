@@ -65,7 +65,7 @@ class Case:
     def digest(self) -> str:
         """SHA-256 of the model's numbers and of the truth: two cases with the same one give the same rows."""
         design = self.model.design
-        checksum = hashlib.sha256(repr((self.model.record.formula, self.model.method, self.truth)).encode())
+        checksum = hashlib.sha256(repr((self.model.notation, self.model.method, self.truth)).encode())
         columns = [design.X, *(array for term in design.terms for array in (term.matrix, term.codes))]
         for column in [*columns, *([] if design.offset is None else [design.offset])]:
             checksum.update(repr(column.shape).encode() + np.ascontiguousarray(column, float).tobytes())

@@ -63,7 +63,7 @@ class Plan:
             "versions": made_with(),
             "cases": {
                 case.name: {
-                    "formula": case.model.record.formula,
+                    "formula": case.model.notation,
                     "digest": case.digest,
                     "factors": dict(case.factors),
                     "truth": case.truth,

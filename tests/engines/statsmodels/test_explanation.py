@@ -44,6 +44,7 @@ def table() -> pd.DataFrame:
     )
     names = {"subject": [f"s{code}" for code in subject], "scenario": [f"c{code}" for code in scenario]}
     frame = frame.assign(**names, x=x, z=z, y=y, one=1, ward=[f"w{code // 3}" for code in subject])
+    frame["code"] = 10 * subject
     frame["arm"] = pd.Categorical(np.where(scenario % 2, "new", "old"), ["old", "new"])
     frame["bed"] = frame["subject"] + frame["tissue"].map({1: "a", 2: "b", 3: "c"})
     return frame
@@ -74,7 +75,7 @@ CALLS = {
         [],
     ),
     "a spline and functions": (
-        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(x)", df, groups="subject").fit(reml=False)',
+        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(2*np.pi*x)", df, groups="subject").fit(reml=False)',
         INTERCEPT,
         [],
     ),
@@ -116,6 +117,11 @@ CALLS = {
         'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"ward": "0 + C(ward)"}).fit()',
         INTERCEPT,
         ["(1 | subject) + (1 | ward)"],
+    ),
+    "the groups under another name": (
+        'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"c": "0 + C(code)"}).fit()',
+        INTERCEPT,
+        [],
     ),
     "the groups as a component": (
         'vc = {"subject": "0 + C(subject)", "scenario": "0 + C(scenario)"}\n'
@@ -221,7 +227,10 @@ def ran(code: str, df: pd.DataFrame):
         return eval(last, room), room["df"]
 
 
-FIXED = {"a spline and functions": "y ~ x + bs(z, df = 4) + sin(x)", "other codings": "y ~ x + factor(arm)"}
+FIXED = {
+    "a spline and functions": "y ~ x + bs(z, df = 4) + sin(2 * 3.141592653589793 * x)",
+    "other codings": "y ~ x + factor(arm)",
+}
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -322,6 +331,10 @@ UNREADABLE = {
     'smf.mixedlm("y ~ x", df, groups="subject"': "the code does not parse as Python",
     'smf.mixedlm("y ~ x +", df, groups="subject")': "MixedLM's own reader of formulas refuses it",
     'smf.mixedlm(f"y ~ {x}", df, groups="subject")': "no text that can be read without running it",
+    'smf.mixedlm("y ~ x", df, groups="subject", re_formula="%")': "refuses it",
+    'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"a": "0 + C(x > 0)"})': "make it one of the table first",
+    'smf.mixedlm("y ~ C(class)", df, groups="subject")': "class is a word of Python's, write Q('class')",
+    'smf.mixedlm("y ~ Petal.Length", df, groups="subject")': "MixedLM stops: write Q('Petal.Length')",
     'smf.mixedlm("y ~ x", df)': "the call has no groups",
     'smf.mixedlm("y ~ x", df, groups="subjet")': "the table has no column 'subjet'",
     'smf.mixedlm("y ~ x", df, groups="subject", weights=df.z)': "MixedLM has no argument weights",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from concord.engines.calls import CallError
 from concord.engines.statsmodels.explanation.draft import Draft, Refused, Term, is_category
 from concord.engines.statsmodels.explanation.notation import Factor, Terms, terms
 from concord.models.nesting import within_groups
@@ -36,8 +37,9 @@ def component(draft: Draft, name: str, text: str) -> None:
         draft.meant += _coded(draft, name, described, term)
         return
     inner = ":".join(quoted(column) for column in term.group if column not in draft.group)
-    _add(draft, term._replace(group=draft.group) if inner in draft.outer else term)
-    draft.meant += _coded(draft, name, described, term)
+    _add(draft, term._replace(group=draft.group) if inner in (*draft.outer, *draft.same) else term)
+    meant = term._replace(group=draft.group) if inner in draft.same else term
+    draft.meant += _coded(draft, name, described, meant)
 
 
 def _add(draft: Draft, term: Term) -> None:
@@ -95,7 +97,10 @@ def _term(draft: Draft, factors: Sequence[Factor]) -> Term:
     """The random term of one product of factors, within the groups."""
     inner = [factor for factor in factors if is_category(draft, factor)]
     slopes = [factor.r for factor in factors if factor not in inner]
-    within = [factor.column or factor.r for factor in inner]
+    for factor in inner:
+        if factor.column is None:
+            raise CallError(f"{factor.code} in vc_formula is no column: make it one of the table first")
+    within = [factor.column for factor in inner if factor.column]
     group = (*draft.group, *(column for column in within if column not in draft.group))
     if draft.group and (inside := [column for column in within if column not in draft.group]):
         _about_inner(draft, inside)
@@ -107,7 +112,10 @@ def _about_inner(draft: Draft, within: Sequence[str]) -> None:
     group, inner = ":".join(map(quoted, draft.group)), ":".join(map(quoted, within))
     note = f"vc_formula is evaluated per group: {inner} has an effect for each of its levels within each {group}"
     nested = _nested(draft, within)
-    if nested == "finer":
+    if nested == "same":
+        note = f"{inner} makes the same groups as {group}"
+        draft.same.append(inner)
+    elif nested == "finer":
         note += f"; each level of {inner} lies in one {group}, so that ({group}:{inner}) is {inner}"
     elif nested == "coarser":
         note += f"; {inner} has one level in each {group}, so that ({group}:{inner}) is {group} itself"
@@ -120,16 +128,17 @@ def _about_inner(draft: Draft, within: Sequence[str]) -> None:
 
 
 def _nested(draft: Draft, within: Sequence[str]) -> str:
-    """``finer`` or ``coarser``, where one of the two factors is nested in the other; empty where it is not known."""
+    """``finer`` or ``coarser``, where a factor is nested in the groups or they in it; ``same`` where both are; empty
+    where neither is, or there is no table.
+    """
     frame = draft.frame
     if frame is None:
         return ""
     complete = frame[[*draft.group, *within]].dropna()
     outer = complete.groupby(list(draft.group), observed=True).ngroup().to_numpy()
     inner = complete.groupby(list(within), observed=True).ngroup().to_numpy()
-    if within_groups(inner, outer):
-        return "finer"
-    return "coarser" if within_groups(outer, inner) else ""
+    finer, coarser = within_groups(inner, outer), within_groups(outer, inner)
+    return "same" if finer and coarser else "finer" if finer else "coarser" if coarser else ""
 
 
 def _coded(draft: Draft, name: str, described: Terms, term: Term) -> list[Term]:

@@ -52,6 +52,7 @@ class Draft:
     meant: list[Term]  # the same terms, with what was probably meant in their place
     crossed: list[str]  # grouping columns within the groups, which may be crossed with them
     outer: list[str]  # grouping columns in which the groups are nested by the data
+    same: list[str]  # grouping columns that make the same groups
     apart: bool = False  # whether uncorrelated effects were meant, and are not
 
     @property

@@ -202,6 +202,7 @@ def _component(columns: Sequence[Sequence[str]]) -> str:
 
 def _table(model: Any, frame: pd.DataFrame | None) -> pd.DataFrame:
     own = getattr(model.data, "frame", None)
+    own = pd.DataFrame(dict(own)) if isinstance(own, Mapping) else own
     table = own if isinstance(own, pd.DataFrame) else pd.DataFrame(index=range(len(model.endog)))
     if frame is not None and not (len(frame) != len(model.endog) == len(table)):  # rows may have been dropped
         if len(frame) != len(model.endog):

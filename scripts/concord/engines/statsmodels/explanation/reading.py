@@ -38,7 +38,7 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
         return barred
     _check_columns(call, frame)
     one = call.groups if constant(call, frame) else ()
-    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [], [])
+    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [], [], [])
     _about_fixed(draft)
     if call.several:
         return _several(draft)
@@ -73,7 +73,9 @@ def _barred(call: MixedLMCall) -> Reading | None:
 
 def constant(call: MixedLMCall, frame: pd.DataFrame | None) -> bool:
     """Whether the grouping columns of a call are the same in every row of its table."""
-    return frame is not None and bool(call.groups) and len(frame[list(call.groups)].drop_duplicates()) == 1
+    if frame is None or not call.groups or not set(call.groups) <= set(frame.columns):
+        return False
+    return len(frame[list(call.groups)].drop_duplicates()) == 1
 
 
 def _reading(draft: Draft) -> Reading:
@@ -122,6 +124,7 @@ def _several(draft: Draft) -> Reading:
         called=CALLED,
         formula=None,
         method="REML" if draft.call.reml else "ML",
+        stops=True,
         problem=f"MixedLM takes one grouping column, and stops at {len(columns)}: groups=[{told}]",
         notes=tuple(draft.notes),
         meant=(
@@ -236,11 +239,14 @@ def _meant(draft: Draft) -> list[Meant]:
             crossed.insert(0, Term("1", draft.group))
         inner = " and ".join(dict.fromkeys(draft.crossed))
         seen = "occur" if draft.frame is not None else "may occur"
-        told = f"levels of {inner} {seen} in several {outer}: where a level is the same thing in each, it is crossed"
+        told = (
+            f"the same levels of {inner} {seen} in several groups of {outer}: where a level is the same thing in each, "
+            "the factors are crossed"
+        )
         told = f"{outer} is nested in {' and '.join(draft.outer)}, and not the other way round" if draft.outer else told
         meant.append(Meant(formula_of(fixed, crossed), told, probable=bool(draft.reasons)))
     if draft.reasons and draft.meant and not draft.outer:
-        told = f"{because}; {' and '.join(dict.fromkeys(draft.crossed))} nested, with levels of its own in each"
+        told = f"{because}; for levels of {' and '.join(dict.fromkeys(draft.crossed))} that are others in each group"
         meant.append(Meant(formula_of(fixed, draft.meant), told if draft.crossed else because))
     if draft.call.ignored and draft.group:
         columns = columns_in_r(draft.call.ignored, terms(draft.call.ignored))
@@ -273,4 +279,5 @@ def _check_columns(call: MixedLMCall, frame: pd.DataFrame | None) -> None:
     for column in columns_of(call):
         if column not in frame.columns:
             known = ", ".join(map(str, frame.columns))
-            raise CallError(f"the table has no column {column!r}, which the call names; its columns are {known}")
+            made = "; where the code makes it first, give the table with it"
+            raise CallError(f"the table has no column {column!r}, which the call names; its columns are {known}{made}")
