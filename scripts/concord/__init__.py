@@ -12,5 +12,9 @@ os.environ.update(dict.fromkeys(("R_PROFILE", "R_PROFILE_USER", "R_ENVIRON", "R_
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["r"],
-    submod_attrs={"explanation": ["explain", "from_mixedlm"], "session": ["Inquiry", "compare_formula", "translate"]},
+    submod_attrs={
+        "account.two_models": ["likelihood_ratio"],
+        "explanation": ["explain", "from_mixedlm"],
+        "session": ["Inquiry", "compare_formula", "translate"],
+    },
 )

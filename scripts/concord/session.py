@@ -28,6 +28,7 @@ from concord.agreement.sweep import Sweep
 from concord.agreement.trials import Remedies, remedies
 from concord.display import table as tables
 from concord.display.media import REFERENCE_TYPE
+from concord.display.progress import progress
 from concord.engines.answers import Absence, Answer
 from concord.engines.choice import chosen, slow
 from concord.engines.engine import engines, parties, title
@@ -121,6 +122,11 @@ class Inquiry(tables.Shown):
         ----------
         settings : ``default``, as the packages ship; or ``tuned``, the best of several of each engine's optimizers
         """
+        names = " and ".join(title(name) for name in self._first)
+        with progress(f"fitting by {names}, {settings} settings, and searching for the optimum"):
+            return self._compared(settings)
+
+    def _compared(self, settings: str) -> Comparison:
         answers = self._answered[settings] = self.answers(settings)
         if len(self._answered) > 1:
             self._search()
@@ -133,7 +139,8 @@ class Inquiry(tables.Shown):
         """All comparisons made so far, judged against the best that is known by now, with what the fits say beyond
         their estimates.
         """
-        self._search()
+        with progress("searching for a better optimum"):
+            self._search()
         self.reference = self._better(reference.of(self.model))
         for answers in self._answered.values():
             self.reference = self._better(compare(*answers, against=self.reference).against)
@@ -234,7 +241,8 @@ class Inquiry(tables.Shown):
         ------
         CertificateError : no optimum could be proved
         """
-        record = concord.reference.certify(self.model)
+        with progress("proving the optimum"):
+            record = concord.reference.certify(self.model)
         self.reference = reference.from_record(self.model, record)
         return CertifiedReference(self.model, record)
 
@@ -258,7 +266,8 @@ class Inquiry(tables.Shown):
         needed = sum(engines()[answer.engine].sweep * answer.seconds for answer in answers if isinstance(answer, Fit))
         if needed > limit:
             return f"No sweep: it would take some {needed:.0f} seconds, and sweep_seconds is {limit:g}."
-        swept = sweep.run(self.model, self.reference, without=set(engines()).difference(self._asked))
+        with progress("trying every optimizer"):
+            swept = sweep.run(self.model, self.reference, without=set(engines()).difference(self._asked))
         self.reference = self._better(swept.against)
         return swept
 
@@ -338,7 +347,8 @@ class Inquiry(tables.Shown):
                 raise
 
         try:
-            found = remedies(comparison, self.source, ask, self.engine_timeout)
+            with progress("trying other calls"):
+                found = remedies(comparison, self.source, ask, self.engine_timeout)
         finally:
             stop_trials()
         self._remedies[comparison.settings] = found

@@ -229,21 +229,26 @@ def test_the_published_test_of_a_slope_on_a_users_table(make_model):
     assert [line.verdict for line in model_tests.test_lines(comparison)] == ["agree"] * 7
 
 
-def test_by_reml_other_fixed_effects_are_refused_with_the_reason(compared, fitted):
-    """Orthodont's model with Sex holds the one without: no line, one row that says why; by ML it is tested."""
+ANOVA = """function(d) {
+  fits <- list(distance ~ age + (1 + age | Subject), distance ~ Sex * age + (1 + age | Subject))
+  fits <- lapply(fits, function(formula) lme4::lmer(formula, d))
+  table <- suppressMessages(anova(fits[[1]], fits[[2]]))
+  as.numeric(table[2, c("Chisq", "Df", "Pr(>Chisq)")])
+}"""
+
+
+def test_by_reml_other_fixed_effects_are_tested_by_ml_and_the_reason_is_said(compared, fitted):
+    """Orthodont's model with Sex holds the one without, as R's anova() refits and tests them."""
     id = "orthodont-interaction"
-    asked = []
-    found = model_tests.tested(
-        compared(id, engines=("statsmodels", "lme4")),
-        linear=False,
-        fitted=lambda model, engine: asked.append(model.name) or fitted(model, engine),
-    )
-    refused = {each.null: each.refused for each in found if each.refused}
-    assert set(refused) == {"random_intercept", "random_slope"} and asked == []
-    assert all("by REML with other fixed effects" in reason for reason in refused.values())
-    tests = model_tests.tests_table(found)
-    assert tests["note"].str.startswith("not tested: by REML").all() and tests["statistic"].isna().all()
-    assert model_tests.test_lines(found) == []
+    tested = model_tests.tested(compared(id, engines=("statsmodels", "lme4")), linear=False, fitted=fitted)
+    assert {pair.null for pair in tested} == {"random_intercept", "random_slope"}
+    assert all(pair.said == pair.remark.partition(";")[0] == model_tests.NOT_COMPARABLE for pair in tested)
+    tests = model_tests.tests_table(tested).set_index(["null", "source"]).loc["random_slope"]
+    assert tests["note"].str.startswith("by REML the log-likelihoods of models with other fixed effects are not").all()
+    wanted = r.from_r(r.call(robjects.r(ANOVA), r.table(models.get(id).frame)))
+    for source in ("statsmodels", "lme4", "independent"):
+        np.testing.assert_allclose(tests.loc[source, ["statistic", "df", "naive_p"]].astype(float), wanted, rtol=1e-4)
+    Sheet(id, model_tests.test_lines(tested)).check()
 
 
 def test_a_zero_variance_has_p_one_from_every_package(compared):

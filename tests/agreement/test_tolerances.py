@@ -62,6 +62,7 @@ def test_a_comparison_shows_itself_with_its_record(numbers):
     assert shown[MEDIA_TYPE] == comparison.record()
     assert shown["text/plain"] == repr(comparison)
     for text in (shown["text/plain"], shown["text/html"]):
+        text = text.replace("<wbr/>", "")  # where a name may break
         assert "r short" in text and "✗" in text and "14.2" in text and "var__Time" in text
     assert "<table" in shown["text/html"]
 

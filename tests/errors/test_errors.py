@@ -15,6 +15,7 @@ from support.notebooks import execute
 
 # What a person's table, formula, file or option causes; everything else that the package raises has another base.
 BY_INPUT = {
+    "CallError",
     "DatasetError",
     "FormulaError",
     "InputError",

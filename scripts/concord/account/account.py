@@ -12,7 +12,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from concord.account import anova, checks, effect_tests, marginal_means, model_tests, standard_errors
+from concord.account import anova, checks, effect_tests, marginal_means, model_tests, standard_errors, term_tests
 from concord.account import criteria as criteria_module
 from concord.account import influence as deletion
 from concord.account import line as quantities
@@ -25,6 +25,7 @@ from concord.inference import criteria
 from concord.inference.influence import Influence
 from concord.inference.profile_curve import ProfileError
 from concord.likelihood import likelihood
+from concord.models.fixed_terms import fixed_terms
 from concord.processes.worker import WorkerStopped
 
 # Roughly how often a section fits the model anew, in fits of the slowest package; of intervals, for each parameter,
@@ -108,6 +109,30 @@ class Account:
     def tests(self) -> pd.DataFrame:
         """Every test of every fixed effect; see `effect_tests.tests_table`."""
         return effect_tests.tests_table(self.comparison)
+
+    def terms(self, kind: str = "III", ratios: bool = True) -> term_tests.TermTests | str:
+        """Tests of whole terms of the fixed effects (see `term_tests.term_tests`); or a sentence, where there are none.
+
+        Parameters
+        ----------
+        kind : ``I``, ``II``, ``II (car)``, ``III`` or ``III (car)``
+        ratios : also likelihood ratios, for which the model is fitted by ML, and once more without each term; they are
+            left out where that would take longer than a section may
+        """
+        if self.nothing_beyond:
+            return self.nothing_beyond
+        if self.estimated("tests of fixed effects") > self.seconds:
+            return "No tests of terms: they would take longer than a section may."
+        labels = fixed_terms(self.comparison.model).labels
+        if not self.comparison.fits or not labels:
+            why = "the fixed part has none but the intercept" if self.comparison.fits else "there is no fit"
+            return f"No tests of terms: {why}."
+        again = ratios and (1 + len(labels)) * self.estimated("random effects") <= self.seconds
+        return term_tests.term_tests(self.comparison, kind, self._ratios if again else ())
+
+    @cached_property
+    def _ratios(self) -> list[tuple[str, model_tests.Tested]]:
+        return term_tests.ml_ratios(self.comparison)
 
     def means(self, *factors: str, method: str | None = None) -> pd.DataFrame:
         """Marginal means of a factor, or of the combinations of several; see `marginal_means.means_table`."""

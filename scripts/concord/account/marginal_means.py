@@ -98,7 +98,7 @@ def factors_of(comparison: Comparison) -> list[str]:
     return list(_grid(comparison.model).factors)
 
 
-def _sorted(rows: list[tuple[object, ...]], columns: list[str], notes: list[str]) -> pd.DataFrame:
+def _sorted(rows: Sequence[tuple[object, ...]], columns: list[str], notes: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns).sort_values("place", kind="stable", ignore_index=True)
     table = table.drop(columns="place")
     table.attrs["notes"] = list(dict.fromkeys(notes))

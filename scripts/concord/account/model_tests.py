@@ -25,11 +25,17 @@ from concord.inference import criteria
 from concord.inference.criteria import Candidate, LikelihoodRatio, NotComparable, likelihood_ratio
 from concord.likelihood.likelihood import LikelihoodError
 from concord.models.model import Model
+from concord.models.nesting import NotNested
 from concord.reference import reference
 from concord.vocabulary import INDEPENDENT
 
 SECTION = "likelihood-ratio tests"
 LINEAR = "no random effects"
+
+NOT_COMPARABLE = (
+    "by REML the log-likelihoods of models with other fixed effects are not comparable, for each is of what its own "
+    "fixed effects leave of the response: both were fitted again by ML"
+)
 
 Fitted = Callable[[Model, str], Answer]
 """What an engine says of another model: ``fitted(model, engine)``."""
@@ -49,6 +55,7 @@ class Tested:
     refused : why a test would mean nothing; empty where it does not
     short : whether one of the fits is short of its optimum
     noise : statistics below this are zero: what the settings allow two fits to be apart by
+    said : what else is to be known of it
     """
 
     null: str
@@ -60,6 +67,7 @@ class Tested:
     refused: str = ""
     short: bool = False
     noise: float = 0.0
+    said: str = ""
 
     @property
     def title(self) -> str:
@@ -68,15 +76,17 @@ class Tested:
 
     @property
     def remark(self) -> str:
-        """What is to be known of its p-values; empty where a chi-squared distribution holds, or nothing was tested."""
+        """What is to be known of it; empty where a chi-squared distribution holds, or nothing was tested."""
         some = self.independent or next(iter(self.ratios.values()), None)
-        return some.remark if some else ""
+        return "; ".join(filter(None, [self.said, some.remark if some else ""]))
 
 
 def tested(
     comparison: Comparison, settings: str = "tuned", fitted: Fitted | None = None, linear: bool = True
 ) -> list[Tested]:
     """Tests of a comparison's model with every one of its `relatives`, and with the linear model.
+
+    By REML two models with other fixed effects are not comparable: both are fitted again, by ML.
 
     Parameters
     ----------
@@ -93,11 +103,33 @@ def tested(
     if linear:
         pairs.append(_pair(model, answers, None, {}, comparison.against))
     for other in nested(model):
-        # By REML, where the fixed effects are not the same, there is nothing to be fitted for.
-        needed = model.method == "ML" or not restriction(model, other).fixed
-        theirs = {engine: fitted(other, engine) for engine in asked} if needed else {}
+        if model.reml and restriction(model, other).fixed:
+            pairs.append(by_ml(model, other, asked, fitted))
+            continue
+        theirs = {engine: fitted(other, engine) for engine in asked}
         pairs.append(_pair(model, answers, other, theirs, comparison.against))
     return pairs
+
+
+def by_ml(model: Model, other: Model, engines: Sequence[str], fitted: Fitted) -> Tested:
+    """The test of two models with other fixed effects, both fitted by ML."""
+    one, two = (each if each.method == "ML" else replace(each, method="ML") for each in (model, other))
+    answers, theirs = ({engine: fitted(each, engine) for engine in engines} for each in (one, two))
+    pair = _pair(one, answers, two, theirs, reference.of(one))
+    return replace(pair, said=NOT_COMPARABLE) if model.reml else pair
+
+
+def of_two(model: Model, other: Model, engines: Sequence[str], fitted: Fitted) -> Tested:
+    """The test of any two models: refused with the reason where neither is a special case of the other."""
+    try:
+        held = restriction(model, other)
+    except NotNested as error:
+        names = [one_model.name for one_model in sorted((model, other), key=lambda one_model: one_model.size)]
+        return Tested(names[0], names[1], {}, {}, None, {}, refused=str(error))
+    if held.fixed:
+        return by_ml(model, other, engines, fitted)
+    answers, theirs = ({engine: fitted(one_model, engine) for engine in engines} for one_model in (model, other))
+    return _pair(model, answers, other, theirs, reference.of(model))
 
 
 def _pair(
@@ -169,6 +201,7 @@ def tests_table(subject: Comparison | Sequence[Tested]) -> pd.DataFrame:
         if pair.refused:
             rows.append({**head, "note": f"not tested: {pair.refused}"})
             continue
+        said = [pair.said] if pair.said else []
         sources = {**pair.ratios, **({INDEPENDENT: pair.independent} if pair.independent else {})}
         for source, ratio in sources.items():
             still = _still(ratio, pair.noise)
@@ -184,7 +217,9 @@ def tests_table(subject: Comparison | Sequence[Tested]) -> pd.DataFrame:
                     "p": still.p_value,
                     "p_low": low,
                     "p_high": high,
-                    "note": "; ".join([*ratio.notes, *(["zero within tolerance"] if still is not ratio else [])]),
+                    "note": "; ".join(
+                        [*said, *ratio.notes, *(["zero within tolerance"] if still is not ratio else [])]
+                    ),
                 }
             )
         rows += [{**head, "source": source, "note": f"no fit: {why}"} for source, why in pair.absent.items()]

@@ -9,3 +9,16 @@ reduced <- function(columns) {
     if (length(kept)) paste(c(intercept, kept), collapse = " + ") else "1"
   }, "", USE.NAMES = FALSE)
 }
+
+# The fixed part without one of its terms, as formulas' right-hand sides, named by what is left out; by the rules of R.
+without_term <- function(fixed) {
+  formula <- as.formula(paste("~", fixed), env = baseenv())
+  whole <- terms(formula)
+  labels <- attr(whole, "term.labels")
+  offsets <- vapply(as.list(attr(whole, "variables"))[-1L][attr(whole, "offset")], text_of, "")
+  dropped <- drop.scope(formula)
+  kept <- vapply(dropped, function(label) {
+    paste(c(attr(whole, "intercept"), setdiff(labels, label), offsets), collapse = " + ")
+  }, "", USE.NAMES = FALSE)
+  list(dropped = as.character(dropped), kept = kept)
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from concord import r
@@ -53,6 +54,31 @@ def reduced(model: Model) -> list[Model]:
         record = ModelRecord(formula=text, title=text, weights=formula.weights)
         models.append(Model(model.dataset, name, record, model.method))
     return models
+
+
+@dataclass(frozen=True, eq=False)
+class _Without:
+    """Labels of terms, and the fixed part's text without each."""
+
+    dropped: list[str]
+    kept: list[str]
+
+
+def without_terms(model: Model) -> dict[str, Model]:
+    """By the term that is left out, a model without one term of its fixed effects, by ML.
+
+    A term that another one contains is not left out before that one.
+    """
+    got = r.record(_Without, r.call(r.source(_R)["without_term"], model.formula.fixed))
+    random = [str(term) for term in model.formula.random]
+    smaller = {}
+    for label, fixed in zip(got.dropped, got.kept, strict=True):
+        text = f"{model.formula.response} ~ {' + '.join([fixed, *random])}"
+        record = ModelRecord(formula=text, title=text, weights=model.record.weights)
+        without = Model(model.dataset, f"without {label}", record, "ML")
+        if without.design.X.shape[1]:
+            smaller[label] = without
+    return smaller
 
 
 def _written(model: Model, random: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ class BlocksAt:
     cross: Matrix
     F: Matrix
     B: Array  # R F
-    S: Floats
+    S: Array
 
     def slopes(self, share: Matrix) -> Vector:
         """Derivatives of log |V| and of the sum of `share` times `cross`, with respect to theta, shape (m,)."""
@@ -139,7 +139,8 @@ def inverted(matrices: Array) -> tuple[Array, Array]:
     size = matrices.shape[-1]
     if size > 2:
         lower = np.linalg.cholesky(matrices)
-        return np.linalg.inv(matrices), 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(-1)
+        logdets: Array = 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum(-1)
+        return np.asarray(np.linalg.inv(matrices), float), logdets
     first = matrices[..., 0, 0]
     # Of two, Cholesky's second pivot, and the inverse by it.
     ratio = matrices[..., 0, 1] / first if size == 2 else np.zeros_like(first)

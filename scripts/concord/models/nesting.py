@@ -82,9 +82,9 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         )
     if not np.array_equal(null.rows, alternative.rows):
         raise NotNested("the models are of other rows of the table")
-    if not np.array_equal(
-        *(np.ones(len(one.y)) if one.weights is None else one.weights for one in (null, alternative))
-    ):
+    ones = np.ones(len(null.rows))
+    first, second = (ones if design.weights is None else design.weights for design in (null, alternative))
+    if not np.array_equal(first, second):
         raise NotNested("the models' rows have other weights")
     null, alternative = null.as_coded, alternative.as_coded
     offsets = [np.zeros(len(design.y)) if design.offset is None else design.offset for design in (null, alternative)]

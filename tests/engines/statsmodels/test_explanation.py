@@ -75,7 +75,7 @@ CALLS = {
         [],
     ),
     "a spline and functions": (
-        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(x)", df, groups="subject").fit(reml=False)',
+        'smf.mixedlm("y ~ x + bs(z, df=4) + np.sin(2*np.pi*x)", df, groups="subject").fit(reml=False)',
         INTERCEPT,
         [],
     ),
@@ -227,7 +227,10 @@ def ran(code: str, df: pd.DataFrame):
         return eval(last, room), room["df"]
 
 
-FIXED = {"a spline and functions": "y ~ x + bs(z, df = 4) + sin(x)", "other codings": "y ~ x + factor(arm)"}
+FIXED = {
+    "a spline and functions": "y ~ x + bs(z, df = 4) + sin(2 * 3.141592653589793 * x)",
+    "other codings": "y ~ x + factor(arm)",
+}
 
 
 @pytest.mark.parametrize("kind", CALLS)
@@ -330,6 +333,8 @@ UNREADABLE = {
     'smf.mixedlm(f"y ~ {x}", df, groups="subject")': "no text that can be read without running it",
     'smf.mixedlm("y ~ x", df, groups="subject", re_formula="%")': "refuses it",
     'smf.mixedlm("y ~ x", df, groups="subject", vc_formula={"a": "0 + C(x > 0)"})': "make it one of the table first",
+    'smf.mixedlm("y ~ C(class)", df, groups="subject")': "class is a word of Python's, write Q('class')",
+    'smf.mixedlm("y ~ Petal.Length", df, groups="subject")': "MixedLM stops: write Q('Petal.Length')",
     'smf.mixedlm("y ~ x", df)': "the call has no groups",
     'smf.mixedlm("y ~ x", df, groups="subjet")': "the table has no column 'subjet'",
     'smf.mixedlm("y ~ x", df, groups="subject", weights=df.z)': "MixedLM has no argument weights",

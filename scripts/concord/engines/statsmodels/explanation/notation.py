@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import keyword
+import math
+import re
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import Any
@@ -26,8 +29,9 @@ STATEFUL = {"center": "scale({}, scale = FALSE)", "standardize": "scale({})", "s
 SPLINES = ("bs", "cr")
 # All functions that are on the list.
 _CALLED = {*_SAME, *STATEFUL, *SPLINES, "C", "Q", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
+_PI = ("np.pi", "numpy.pi")
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
-_BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5}
+_BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5, "^": 5}
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,13 @@ def factor(code: str) -> Factor:
     try:
         node = ast.parse(code.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError) as error:
-        raise CallError(f"{code!r} in a formula does not parse") from error
+        words = [word for word in re.findall(r"\w+", code) if keyword.iskeyword(word)]
+        hint = f": {words[0]} is a word of Python's, write Q({words[0]!r})" if words else ""
+        raise CallError(f"{code!r} in a formula does not parse{hint}") from error
+    dotted = next((part for part in ast.walk(node) if isinstance(part, ast.Attribute)), None)
+    if dotted is not None and isinstance(dotted.value, ast.Name) and _is_column(dotted, node):
+        name = ast.unparse(dotted)
+        raise CallError(f"{name} in a formula is an attribute to Python, and MixedLM stops: write Q({name!r})")
     column, categorical, coding = name_of(node), False, ""
     others: list[ast.expr] = []
     if column is not None and isinstance(node, ast.Call) and ast.unparse(node.func) != "Q":
@@ -126,6 +136,13 @@ def factor(code: str) -> Factor:
     writer = _Writer()
     written = writer.write(node)
     return Factor(code, written, column, categorical, coding, writer.stateful, _known(node))
+
+
+def _is_column(dotted: ast.Attribute, node: ast.expr) -> bool:
+    """Whether a name with a dot in it stands where a column does, and is no function that is called."""
+    if ast.unparse(dotted.value) in ("np", "numpy", "math"):
+        return False
+    return not any(isinstance(part, ast.Call) and part.func is dotted for part in ast.walk(node))
 
 
 class _Writer:
@@ -143,16 +160,23 @@ class _Writer:
             return f"{node.value:.15g}"
         if isinstance(node, ast.BinOp) and type(node.op) in _SIGNS:
             sign = _SIGNS[type(node.op)]
-            sides = [self._operand(side, node.op) for side in (node.left, node.right)]
+            sides = [self._operand(node.left, sign), self._operand(node.right, sign, right=True)]
             return f"{sides[0]}{sign}{sides[1]}" if sign == "^" else f"{sides[0]} {sign} {sides[1]}"
+        if ast.unparse(node) in _PI:
+            return f"{math.pi!r}"
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            return f"-{self._operand(node.operand, ast.Mult())}"
+            return f"-{self._operand(node.operand, '*', right=True)}"
         return self._call(node) if isinstance(node, ast.Call) else self._other(node)
 
-    def _operand(self, node: ast.expr, beside: ast.operator) -> str:
+    def _operand(self, node: ast.expr, sign: str, right: bool = False) -> str:
+        """One side of an operator, in parentheses where it binds no more tightly."""
         text = self.write(node)
-        tight = isinstance(beside, ast.Add)
-        return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp) and not tight else text
+        if isinstance(node, ast.UnaryOp):
+            return f"({text})"
+        if not isinstance(node, ast.BinOp):
+            return text
+        inner, outer = _BINDING[_SIGNS[type(node.op)]], _BINDING[sign]
+        return f"({text})" if inner < outer or (inner == outer and (right or sign == "^")) else text
 
     def _call(self, node: ast.Call) -> str:
         called = ast.unparse(node.func)
@@ -191,7 +215,7 @@ def _known(node: ast.expr) -> bool:
         return isinstance(node.op, ast.USub) and _known(node.operand)
     if isinstance(node, ast.List | ast.Tuple):
         return all(map(_known, node.elts))
-    return isinstance(node, ast.Name | ast.Constant)
+    return isinstance(node, ast.Name | ast.Constant) or ast.unparse(node) in _PI
 
 
 def _plain(node: ast.Call) -> bool:

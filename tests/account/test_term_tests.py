@@ -1,0 +1,83 @@
+"""Tests of whole terms side by side: lmerTest's anova(), R's drop1() by ML, and what cannot be tested."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rpy2 import robjects
+
+from concord import r
+from concord.account.account import Account
+from concord.account.nested_models import without_terms
+from concord.account.term_tests import ml_ratios, term_tests
+from concord.agreement.comparison import compare
+from concord.engines.engine import engines
+from concord.models import model as models
+from concord.models.model import ModelError
+from concord.vocabulary import INDEPENDENT
+
+ENGINES = ("statsmodels", "lme4")
+SOURCES = (*ENGINES, INDEPENDENT)
+
+ASKED = """function(text, d) {
+  suppressMessages(library(lmerTest))
+  tight <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10))
+  table <- as.matrix(as.data.frame(anova(lmerTest::lmer(as.formula(text), d, control = tight)))[, 3:6])
+  by_ml <- lme4::lmer(as.formula(text), d, REML = FALSE)
+  ratios <- as.data.frame(drop1(by_ml, test = "Chisq"))[-1L, ]
+  list(terms = rownames(table), table = unname(table), dropped = rownames(ratios), ratios = ratios$LRT,
+    p = ratios[["Pr(Chi)"]])
+}"""
+
+
+@pytest.mark.parametrize("id", ["orthodont-interaction", "cake-split_plot_linear"])
+def test_every_term_has_lmertests_f_and_drop1s_ratio_from_every_source(id, fits):
+    """By both packages' estimates; of the terms that another one contains there is no ratio."""
+    comparison = compare(*(fits(id, "REML", engine, "tuned") for engine in ENGINES))
+    ratios = ml_ratios(comparison, fitted=lambda model, engine: _fitted(fits, id, model, engine))
+    table = term_tests(comparison, "III", ratios).table
+    frame = comparison.model.frame
+    said = r.from_r(r.call(robjects.r(ASKED), comparison.model.record.formula, r.table(frame)))
+    for source in SOURCES:
+        own = table[table["source"] == source].set_index(["method", "term"])
+        f = own.loc["Satterthwaite"].loc[said["terms"], ["df", "ddf", "statistic", "p"]].to_numpy(float)
+        np.testing.assert_allclose(f, said["table"], rtol=2e-4)
+        ml = own.loc["ML ratio"]
+        assert list(ml.index) == list(said["dropped"])
+        np.testing.assert_allclose(ml["statistic"], said["ratios"], rtol=1e-4)
+        np.testing.assert_allclose(ml["p"], said["p"], rtol=1e-3)
+
+
+def _fitted(fits, id, model, engine):
+    """The whole model by ML out of the session's fits; one without a term is fitted here."""
+    if model.id == id:
+        return fits(id, "ML", engine, "tuned")
+    return engines()[engine].fit(model, "tuned")
+
+
+def test_it_is_shown_with_a_row_a_term_and_method(fits):
+    """By ML there is no Kenward-Roger, and the note says so; without time there are none at all."""
+    comparison = compare(*(fits("cake-split_plot_linear", "ML", engine, "tuned") for engine in ENGINES))
+    assert "longer than a section may" in Account(comparison, seconds=0).terms()
+    shown = repr(Account(comparison).terms(ratios=False))
+    assert "recipe  Wald, chi-squared" in shown and "ML ratio" not in shown
+    assert "Kenward and Roger's method is one for REML" in shown and "Kenward-Roger, F" not in shown
+    with pytest.raises(ModelError, match="type 'IV': one of I, II"):
+        term_tests(comparison, "IV")
+
+
+def test_a_fixed_part_without_terms_has_no_test(fits):
+    comparison = compare(*(fits("dyestuff-random_intercept", "REML", engine, "tuned") for engine in ENGINES))
+    assert Account(comparison).terms() == "No tests of terms: the fixed part has none but the intercept."
+
+
+def test_the_model_without_a_term_is_written_by_the_rules_of_r(make_model):
+    """Without another term's part none is left out; offsets and the intercept stay."""
+    frame = models.get("orthodont-interaction").frame.assign(w=1.0)
+    texts = {
+        label: model.record.formula
+        for label, model in without_terms(make_model(frame, "distance ~ Sex * age + offset(w) + (1 | Subject)")).items()
+    }
+    assert texts == {"Sex:age": "distance ~ 1 + Sex + age + offset(w) + (1 | Subject)"}
+    (alone,) = without_terms(make_model(frame, "distance ~ age + (1 | Subject)")).values()
+    assert alone.record.formula == "distance ~ 1 + (1 | Subject)" and alone.method == "ML"
