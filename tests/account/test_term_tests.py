@@ -56,13 +56,19 @@ def _fitted(fits, id, model, engine):
 
 
 def test_it_is_shown_with_a_row_a_term_and_method(fits):
-    """By ML there is no Kenward-Roger, and the note says so; without time there are no ratios."""
+    """By ML there is no Kenward-Roger, and the note says so; without time there are none at all."""
     comparison = compare(*(fits("cake-split_plot_linear", "ML", engine, "tuned") for engine in ENGINES))
-    shown = repr(Account(comparison, seconds=0).terms())
+    assert "longer than a section may" in Account(comparison, seconds=0).terms()
+    shown = repr(Account(comparison).terms(ratios=False))
     assert "recipe  Wald, chi-squared" in shown and "ML ratio" not in shown
     assert "Kenward and Roger's method is one for REML" in shown and "Kenward-Roger, F" not in shown
     with pytest.raises(ModelError, match="type 'IV': one of I, II"):
         term_tests(comparison, "IV")
+
+
+def test_a_fixed_part_without_terms_has_no_test(fits):
+    comparison = compare(*(fits("dyestuff-random_intercept", "REML", engine, "tuned") for engine in ENGINES))
+    assert Account(comparison).terms() == "No tests of terms: the fixed part has none but the intercept."
 
 
 def test_the_model_without_a_term_is_written_by_the_rules_of_r(make_model):

@@ -11,6 +11,7 @@ FORMULAS = {
     "factors": "angle ~ recipe * temperature + (1 | recipe:replicate)",
     "ordered": "angle ~ recipe * temperature + (1 | recipe:replicate)",
     "slopes": "distance ~ Sex * age + (1 + age | Subject)",
+    "weighted": "angle ~ recipe * temperature + (1 | recipe:replicate)",
     "additive": "angle ~ recipe + temp + warm + (1 | recipe:replicate)",
 }
 
@@ -28,5 +29,7 @@ def table(name: str) -> pd.DataFrame:
         # Three of the six, so that a quadratic is the most that is estimated.
         frame = frame[frame["temperature"].isin(["175", "195", "225"])].reset_index(drop=True)
         frame["temperature"] = frame["temperature"].cat.remove_unused_categories().cat.as_ordered()
+    if name == "weighted":
+        frame["w"] = 1.0 + np.arange(len(frame)) % 4
     frame["warm"] = (frame["temp"] > 190).map({True: "yes", False: "no"})
     return frame

@@ -110,8 +110,8 @@ class Account:
         """Every test of every fixed effect; see `effect_tests.tests_table`."""
         return effect_tests.tests_table(self.comparison)
 
-    def terms(self, kind: str = "III", ratios: bool = True) -> term_tests.TermTests:
-        """Tests of whole terms of the fixed effects; see `term_tests.term_tests`.
+    def terms(self, kind: str = "III", ratios: bool = True) -> term_tests.TermTests | str:
+        """Tests of whole terms of the fixed effects (see `term_tests.term_tests`); or a sentence, where there are none.
 
         Parameters
         ----------
@@ -119,8 +119,15 @@ class Account:
         ratios : also likelihood ratios, for which the model is fitted by ML, and once more without each term; they are
             left out where that would take longer than a section may
         """
-        fits = 1 + len(fixed_terms(self.comparison.model).labels)
-        again = ratios and fits * self.estimated("random effects") <= self.seconds
+        if self.nothing_beyond:
+            return self.nothing_beyond
+        if self.estimated("tests of fixed effects") > self.seconds:
+            return "No tests of terms: they would take longer than a section may."
+        labels = fixed_terms(self.comparison.model).labels
+        if not self.comparison.fits or not labels:
+            why = "the fixed part has none but the intercept" if self.comparison.fits else "there is no fit"
+            return f"No tests of terms: {why}."
+        again = ratios and (1 + len(labels)) * self.estimated("random effects") <= self.seconds
         return term_tests.term_tests(self.comparison, kind, self._ratios if again else ())
 
     @cached_property
