@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from concord import r
+from concord.data.tables import read
 from concord.engines.engine import party
 from concord.listing import Listings
 from concord.models.model import Model
@@ -318,6 +319,12 @@ def test_numbers_in_quotes_among_others_without_are_said_aloud(tmp_path):
     assert sentence in asked.notes
     assert f"# {sentence}\n" in asked.listings.python and f"# {sentence}\n" in asked.listings.r
     assert sentence not in Inquiry(tmp_path / "rats.csv", "y ~ factor(diet) + (1 | g)").notes
+
+
+def test_a_negative_zero_is_no_name(tmp_path):
+    """pandas writes -0.0 for what it rounds to it."""
+    (tmp_path / "t.csv").write_text(table("a", "b", "c", others={"z": ["-0.0", "0.0", "1.5", "1.5"]}))
+    assert read(tmp_path / "t.csv")["z"].dtype == float
 
 
 def test_ids_that_one_number_would_merge_stay_apart_aloud(tmp_path):
