@@ -5,6 +5,7 @@ each language, they have the same rows, the same levels in the same order and th
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 
 from concord import r
+from concord.data import datasets
 from concord.data.tables import read
 from concord.engines.engine import party
 from concord.listing import Listings
@@ -300,6 +302,24 @@ def test_every_listing_reads_its_table_as_it_was_meant(language, folder, models)
         if not ASKED[name][3]:
             one[2] = []
     assert told == expected
+
+
+def test_a_data_set_of_the_catalogue_is_read_as_it_was_meant_too(tmp_path):
+    """There only an empty field is missing, and a level may be called as it likes."""
+    content = "y,f,g\n" + "".join(f"{y},{'None' if i % 2 else '02'},{'T' if i < 9 else 'F'}\n" for i, y in enumerate(Y))
+    head = [f'{key} = "a::b"' for key in ("title", "source", "version", "citation", "licence")]
+    head += ["rows = 18", f'sha256 = "{hashlib.sha256(content.encode()).hexdigest()}"']
+    kinds = {"y": '"number"', "f": '"factor"\nlevels = ["None", "02"]', "g": '"string"'}
+    columns = [f'[columns.{name}]\nmeaning = "m"\ntype = {kind}' for name, kind in kinds.items()]
+    place = tmp_path / "small"
+    place.mkdir()
+    (place / "small.csv").write_text(content)
+    model = '[models.m]\ntitle = "t"\nformula = "y ~ f + (1 | g)"'
+    (place / "dataset.toml").write_text("\n".join([*head, *columns, model]))
+    loaded = datasets.read(place)
+    code = Listings(Model(loaded, "m", loaded.models["m"], "REML"), "small.csv")
+    assert 'pd.read_csv("small.csv", keep_default_na=False)' in code.python
+    assert 'colClasses = c(g = "character")' in code.r
 
 
 def test_a_plain_table_has_plain_code(models):

@@ -144,9 +144,7 @@ def _written(content: bytes, split: _Text, parsed: dict[str, _Parsed], row_names
         quotes=written.quotes(split.text, split.delimiter),
         row_names=len(headers) == len(parsed) and len(set(row_names)) < len(row_names),
         columns={
-            name: replace(
-                column.written(header=header), header_quoted=name_quoted, quoted=is_quoted and not all(quoted)
-            )
+            name: replace(column.written(header), header_quoted=name_quoted, quoted=is_quoted and not all(quoted))
             for (name, column), header, name_quoted, is_quoted in zip(parsed.items(), *beside, strict=True)
         },
     )
