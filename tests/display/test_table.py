@@ -116,3 +116,9 @@ def test_a_table_is_one_of_pandas_with_all_digits():
     expected = pd.DataFrame({"x": ["a", "b"], "y": [1 / 3, 1e-20], "z": [None, "words"]})
     pd.testing.assert_frame_equal(Shown().as_frame(), expected)
     assert Shown().to_html() == tables.render_html(*Shown()._rendered())
+
+
+def test_names_and_notes_are_not_obeyed_by_a_terminal():
+    """Nor do they begin a line, by which GitHub's log takes a command."""
+    text = tables.render_text("T", ["g"], [["g\n::error::x"], ["\x1b[31mred"]], 1, ["g\n::stop-commands::x: said"])
+    assert text == "T\n\ng\ng\\n::error::x\n\\x1b[31mred\n\ng\\n::stop-commands::x: said"

@@ -26,6 +26,7 @@ from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, plain
 from concord.engines.answers import Absence, Answer
 from concord.engines.engine import deciding, engines, title
 from concord.engines.fit import Fit
+from concord.errors import escaped
 from concord.inference.curvature import Curvature
 from concord.models.model import Model
 from concord.models.parameters import KEY
@@ -381,7 +382,7 @@ class Comparison(tables.Shown):
         notes += self.notes
         if self.known:
             notes.append(f"Known: {self.known}.")
-        return f"{self.title}: {self.verdict.word}\n{self.verdict.reason}.", header, rows, 3, notes
+        return f"{self.title}: {self.verdict.word}\n{escaped(self.verdict.reason)}.", header, rows, 3, notes
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(), MEDIA_TYPE: self.record()}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from concord.commands import arguments
+from concord.errors import escaped
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         partial = len(chosen) < len(models) or any(case.error for case in cases)
         changes = baseline.changes(then, now, partial=partial)
         for line in baseline.told(then, now, changes):
-            print(line)
+            print(escaped(line))
     if now:
         texts = {
             "--junit-xml": lambda: junit.junit_xml(cases, now.versions, began),

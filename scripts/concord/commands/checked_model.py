@@ -16,7 +16,7 @@ from concord.agreement.comparison import Comparison
 from concord.commands import baseline
 from concord.commands.team_file import TeamModel
 from concord.engines.remote import stop_workers
-from concord.errors import InputError, shorten
+from concord.errors import InputError, escaped, shorten
 from concord.session import Inquiry
 from concord.vocabulary import AGREE, SETTINGS, SHORT, passes
 
@@ -132,7 +132,7 @@ def compared(chosen: Sequence[TeamModel], engine_timeout: float, strict: bool = 
                 bar.set_postfix_str(f"{model.name}, {model.method}")
                 cases.append(case := judged(model, engine_timeout, strict))
                 bar.clear()
-                print(f"[{number}/{len(chosen)}] {case.line}", flush=True)
+                print(f"[{number}/{len(chosen)}] {escaped(case.line)}", flush=True)
                 bar.update()
     finally:
         stop_workers()

@@ -21,7 +21,7 @@ from concord.commands import (
     verdicts,
     versions,
 )
-from concord.errors import InputError
+from concord.errors import InputError, escaped
 
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify)
 
@@ -59,7 +59,7 @@ def _told(args: argparse.Namespace) -> int:
     try:
         return int(args.command(args))
     except InputError as error:
-        print(f"concord: {error}", file=sys.stderr)
+        print(f"concord: {escaped(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""

@@ -32,6 +32,7 @@ _PYTHON_TRUTH = frozenset(["TRUE", "True", "true", "FALSE", "False", "false"])
 _R_TRUTH = _PYTHON_TRUTH | {"T", "F"}
 # Whole numbers that are written the same way again: R writes 100000 with an exponent.
 _AS_WRITTEN = re.compile(r"0|-?[1-9]\d{0,4}", re.A)
+_BEYOND = re.compile(r"\s*[+-]?\d{19,}\s*", re.A)
 # pandas reads a larger file in pieces, and tells a column's kind anew in each.
 PIECE = 2**17
 
@@ -111,6 +112,8 @@ def text(distinct: Iterable[str], missing: frozenset[str], *, bare: bool, large:
     padded : whether blanks stand beside its levels, which are not part of them
     """
     levels = frozenset(distinct)
+    # Beside a whole number beyond 64 bits pandas does not know what is missing.
+    large = large or any(map(_BEYOND.fullmatch, levels))
     numbers = [bool(_PYTHON_NUMBER.fullmatch(level)) for level in levels]
     exact = not padded and all(map(_AS_WRITTEN.fullmatch, levels))
     return partial(
@@ -120,7 +123,7 @@ def text(distinct: Iterable[str], missing: frozenset[str], *, bare: bool, large:
         taken=frozenset(level for level in levels if level.strip() in PANDAS_MISSING),
         bare=bare,
         python=any(numbers) and (large or all(numbers)) and not (exact and not missing) or levels <= _PYTHON_TRUTH,
-        r=not exact and all(map(_R_NUMBER.fullmatch, levels)) or levels <= _R_TRUTH,
+        r=not exact and all(map(_R_NUMBER.fullmatch, filter(str.strip, levels))) or levels <= _R_TRUTH,
         padded=padded,
     )
 

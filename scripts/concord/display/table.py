@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from concord.errors import escaped
+
 # The precision of a double, below which R's format.pval() gives no p-value.
 SMALLEST_P = 2.2e-16
 # A cell of more words than these is a sentence.
@@ -195,6 +197,11 @@ class Shown:
         return pd.DataFrame(dict(zip(header, map(list, columns), strict=True)))
 
 
+def _escaped(note: str) -> str:
+    """A note in which nothing is obeyed by a terminal."""
+    return Note(escaped(note), note.definition) if isinstance(note, Note) else escaped(note)
+
+
 def _exact(value: object) -> object:
     """What a cell shows, a number with all of its digits."""
     if isinstance(value, Cell):
@@ -215,11 +222,11 @@ def _headings(rows: Sequence[Row], left: int) -> int:
 def render_text(
     caption: str, header: Sequence[str], rows: Sequence[Row], left: int = 1, notes: Sequence[str] = ()
 ) -> str:
-    """The same table as text."""
-    cells, sides = [[str(value) for value in row] for row in (header, *rows)], _sides(header, rows, left)
+    """The same table as text; what a terminal would obey, and ends of lines in a cell or a note, are escapes."""
+    cells, sides = [[escaped(str(value)) for value in row] for row in (header, *rows)], _sides(header, rows, left)
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     counted = iter(range(1, len(notes) + 1))
-    notes = [f"[{next(counted)}] {note}" if isinstance(note, Note) else note for note in notes]
+    notes = [f"[{next(counted)}] {note}" if isinstance(note, Note) else note for note in map(_escaped, notes)]
     lines = [
         "  ".join(text.ljust(widths[i]) if sides[i] == "left" else text.rjust(widths[i]) for i, text in enumerate(row))
         for row in cells

@@ -279,10 +279,10 @@ class _InR(_Told):
                 texts = f"trimws(as.character({of}))"
                 statements.append(f"{of} <- type.convert({texts}, as.is = TRUE{decimal})")
             elif column.kind == TEXT:
-                if self._level and "NA" in self.missing(column):
-                    statements.append(f'{of}[{of} == "NA"] <- NA')
-                if column.padded:
-                    statements.append(f"{of} <- trimws({of})")
+                statements += [f"{of} <- trimws({of})"] if column.padded else []
+                fields = {field.strip() for field in self.missing(column)} if column.padded else self.missing(column)
+                unread = sorted(fields - {"", "NA"}) + ["NA"] * ("NA" in fields and (self._level or column.padded))
+                statements += [f"{of}[{of} %in% {_combined(unread)}] <- NA"] if unread else []
         return statements
 
     def _not_read(self, column: WrittenColumn) -> bool:
