@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -136,3 +137,15 @@ def test_a_column_of_weights_in_another_unit_changes_nothing_else(make_model):
     at = once.optimum().parameters
     moved = replace(at, residual_variance=10 * at.residual_variance)
     assert tenfold.loglik(moved) == pytest.approx(once.loglik(at), rel=0, abs=1e-9)
+
+
+def test_the_sparse_likelihood_of_crossed_factors_has_them_too(make_model):
+    """To 1e-9 by the dense density, where the blocks are sparse."""
+    chance = np.random.default_rng(3)
+    frame = pd.DataFrame({"x": chance.normal(size=500), "w": chance.uniform(0.2, 5, 500), "y": chance.normal(size=500)})
+    frame["g"], frame["h"] = (pd.Categorical(chance.integers(0, levels, 500).astype(str)) for levels in (140, 120))
+    likelihood = Likelihood(make_model(frame, "y ~ x + (1 | g) + (1 | h)", weights="w").design, True)
+    assert not likelihood.dense
+    random = [("g", ["one"], [[1.1]]), ("h", ["one"], [[0.3]])]
+    at = Parameters(FIXED, tuple(np.asarray(psi) for _, _, psi in random), VARIANCE)
+    assert likelihood.loglik(at) == pytest.approx(density(frame, random, True), rel=0, abs=1e-9)
