@@ -56,17 +56,17 @@ def test_means_and_contrasts_are_those_of_emmeans(name, factors, df_by, compared
             ("low", "low"),
             ("high", "high"),
         ):
-            np.testing.assert_allclose(made[column], expected[theirs].astype(float), rtol=2e-4)
+            np.testing.assert_allclose(made[column], expected[theirs].astype(float), rtol=1e-5)
         made, expected = contrasts[contrasts["source"] == source], printed.query("what == 'contrast'")
         if len(expected):
             assert list(made["contrast"]) == list(expected["level"])
             scale = expected["std_error"].astype(float)
             off = np.abs(made["estimate"].to_numpy() - expected["estimate"].astype(float).to_numpy()) / scale
-            assert off.max() < 1e-4
+            assert off.max() < 1e-5
             for column in ("std_error", "df"):
-                np.testing.assert_allclose(made[column], expected[column].astype(float), rtol=2e-4)
+                np.testing.assert_allclose(made[column], expected[column].astype(float), rtol=1e-5)
             for column in ("p", "p_tukey"):
-                np.testing.assert_allclose(made[column], expected[column].astype(float), atol=2e-5, rtol=1e-3)
+                np.testing.assert_allclose(made[column], expected[column].astype(float), atol=1e-6, rtol=1e-4)
 
 
 def test_a_balanced_split_plot_has_its_closed_forms(fits):

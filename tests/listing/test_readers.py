@@ -5,6 +5,7 @@ each language, they have the same rows, the same levels in the same order and th
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ import pandas as pd
 import pytest
 
 from concord import r
+from concord.data import datasets
+from concord.data.tables import read
 from concord.engines.engine import party
 from concord.listing import Listings
 from concord.models.model import Model
@@ -301,6 +304,24 @@ def test_every_listing_reads_its_table_as_it_was_meant(language, folder, models)
     assert told == expected
 
 
+def test_a_data_set_of_the_catalogue_is_read_as_it_was_meant_too(tmp_path):
+    """There only an empty field is missing, and a level may be called as it likes."""
+    content = "y,f,g\n" + "".join(f"{y},{'None' if i % 2 else '02'},{'T' if i < 9 else 'F'}\n" for i, y in enumerate(Y))
+    head = [f'{key} = "a::b"' for key in ("title", "source", "version", "citation", "licence")]
+    head += ["rows = 18", f'sha256 = "{hashlib.sha256(content.encode()).hexdigest()}"']
+    kinds = {"y": '"number"', "f": '"factor"\nlevels = ["None", "02"]', "g": '"string"'}
+    columns = [f'[columns.{name}]\nmeaning = "m"\ntype = {kind}' for name, kind in kinds.items()]
+    place = tmp_path / "small"
+    place.mkdir()
+    (place / "small.csv").write_text(content)
+    model = '[models.m]\ntitle = "t"\nformula = "y ~ f + (1 | g)"'
+    (place / "dataset.toml").write_text("\n".join([*head, *columns, model]))
+    loaded = datasets.read(place)
+    code = Listings(Model(loaded, "m", loaded.models["m"], "REML"), "small.csv")
+    assert 'pd.read_csv("small.csv", keep_default_na=False)' in code.python
+    assert 'colClasses = c(g = "character")' in code.r
+
+
 def test_a_plain_table_has_plain_code(models):
     assert 'plain = pd.read_csv("plain.csv")\n' in models["plain.csv"][1].python
     assert 'plain <- read.csv("plain.csv", check.names = FALSE, stringsAsFactors = TRUE)\n' in models["plain.csv"][1].r
@@ -318,6 +339,12 @@ def test_numbers_in_quotes_among_others_without_are_said_aloud(tmp_path):
     assert sentence in asked.notes
     assert f"# {sentence}\n" in asked.listings.python and f"# {sentence}\n" in asked.listings.r
     assert sentence not in Inquiry(tmp_path / "rats.csv", "y ~ factor(diet) + (1 | g)").notes
+
+
+def test_a_negative_zero_is_no_name(tmp_path):
+    """pandas writes -0.0 for what it rounds to it."""
+    (tmp_path / "t.csv").write_text(table("a", "b", "c", others={"z": ["-0.0", "0.0", "1.5", "1.5"]}))
+    assert read(tmp_path / "t.csv")["z"].dtype == float
 
 
 def test_ids_that_one_number_would_merge_stay_apart_aloud(tmp_path):

@@ -82,6 +82,10 @@ class Account:
         lines = [line for sheet in sheets for line in sheet.lines]
         return Sheet(f"everything else, {self.comparison.title}", lines, tuple(notes), self.head)
 
+    def as_frame(self) -> pd.DataFrame:
+        """The lines of all sections as one table of pandas."""
+        return self.everything.as_frame()
+
     @property
     def summary(self) -> Summary:
         """How many lines of each section came out how."""

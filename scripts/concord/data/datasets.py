@@ -23,9 +23,11 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from concord import checkout
+from concord.data import written
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
 from concord.data.version_ranges import contains, outside
+from concord.data.written import WRITTEN, Written
 from concord.errors import InputError
 
 # How a value is written: a number in decimals and nothing else that a parser would take, such as "nan" or "1_000".
@@ -310,10 +312,24 @@ def _read_table(table: Path, toml: Path, record: _DatasetRecord) -> pd.DataFrame
             raise DatasetError(f"{table}: line {line}: {len(row)} fields, the header has {len(header)}")
     values = dict(zip(header, zip(*rows, strict=True), strict=True))
     frame = pd.DataFrame({name: _column(values[name], name, record.columns[name], table, toml) for name in header})
+    frame.attrs[WRITTEN] = Written(
+        ascii=content.isascii(),
+        columns={name: _facts(set(values[name]), record.columns[name].type)(name) for name in header},
+    )
     frame.attrs[DECIMALS] = frozenset(
         name for name in header if record.columns[name].type == "number" and printed(values[name])
     )
     return frame
+
+
+def _facts(fields: set[str], kind: str) -> written.Rest:
+    """How a column is written; only an empty field is missing."""
+    missing, present = frozenset(fields & {""}), fields - {""}
+    if kind == "boolean":
+        return written.truth(present, missing)
+    if kind in ("factor", "ordered", "string"):
+        return written.text(present, missing, bare=False, large=False)
+    return written.number(missing)
 
 
 def _check_header(header: Sequence[str], table: Path, toml: Path, record: _DatasetRecord) -> None:

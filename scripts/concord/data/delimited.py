@@ -144,9 +144,7 @@ def _written(content: bytes, split: _Text, parsed: dict[str, _Parsed], row_names
         quotes=written.quotes(split.text, split.delimiter),
         row_names=len(headers) == len(parsed) and len(set(row_names)) < len(row_names),
         columns={
-            name: replace(
-                column.written(header=header), header_quoted=name_quoted, quoted=is_quoted and not all(quoted)
-            )
+            name: replace(column.written(header), header_quoted=name_quoted, quoted=is_quoted and not all(quoted))
             for (name, column), header, name_quoted, is_quoted in zip(parsed.items(), *beside, strict=True)
         },
     )
@@ -308,6 +306,9 @@ def _is_missing(value: str, content: _Text) -> bool:
     return bare == content.quoted_na or bare in SPECIAL and bool(np.isnan(SPECIAL[bare]))
 
 
+_NEGATIVE_ZERO = re.compile(r"-(?=[0.]+\Z)")
+
+
 def _may_be_names(present: Sequence[str], values: Any) -> bool:
     """Whether numbers may be names: one has leading zeros, or is written in two ways; of as many as there are half of
     all values nobody makes groups.
@@ -317,7 +318,9 @@ def _may_be_names(present: Sequence[str], values: Any) -> bool:
     distinct = set(present) - SPECIAL.keys()
     if 2 * len(distinct) > len(present):
         return False
-    return len({value.strip(" \t") for value in distinct}) > len(pd.unique(pd.Series(values).dropna()))
+    numbers = len(pd.unique(pd.Series(values).dropna()))
+    # A rounded number below 0 is -0.0 to pandas: that is no other name.
+    return len(distinct) > numbers and len({_NEGATIVE_ZERO.sub("", one.strip(" \t")) for one in distinct}) > numbers
 
 
 def _numerals(values: Sequence[str], number: _Parsed, content: _Text) -> _Parsed:

@@ -125,7 +125,7 @@ class _Told:
     def _used(self, name: str, column: WrittenColumn) -> WrittenColumn:
         values = self.model.frame[name]
         levels = isinstance(values.dtype, pd.CategoricalDtype)
-        if column.kind == TEXT and not levels:
+        if column.kind == TEXT and pd.api.types.is_numeric_dtype(values):
             return replace(column, kind=NUMBER, taken=frozenset(), python=False, r=False, padded=False)
         if column.kind == NUMBER and levels:
             # Groups by numbers: R merges what agrees to 15 digits, pandas whole ones beyond 2^53 beside a missing one.
