@@ -20,7 +20,9 @@ ENGINES = ("statsmodels", "lme4")
 SOURCES = (*ENGINES, INDEPENDENT)
 
 ASKED = """function(text, d) {
+  before <- search()
   suppressMessages(library(lmerTest))
+  on.exit(for (package in setdiff(search(), before)) detach(package, character.only = TRUE))
   tight <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10))
   table <- as.matrix(as.data.frame(anova(lmerTest::lmer(as.formula(text), d, control = tight)))[, 3:6])
   by_ml <- lme4::lmer(as.formula(text), d, REML = FALSE)

@@ -25,7 +25,9 @@ CAR = list(csv.DictReader((paths.PUBLISHED / "terms" / "anova_of_car.csv").open(
 
 # A fit in R, of which Concord takes the estimates alone; its anova() by types I, II and III and by both methods.
 ASKED = """function(text, data) {
+  before <- search()
   suppressMessages(library(lmerTest))
+  on.exit(for (package in setdiff(search(), before)) detach(package, character.only = TRUE))
   tight <- lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10))
   formula <- as.formula(text)
   fit <- suppressMessages(if (is.null(data[["w"]])) lmerTest::lmer(formula, data, control = tight)
