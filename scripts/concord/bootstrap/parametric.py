@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from concord.agreement.comparison import Comparison
 from concord.bootstrap.result import Bootstrap
+from concord.display.progress import shell as _shell
 from concord.engines import engine as engine_module
 from concord.engines.engine import CannotExpress
 from concord.engines.fit import Fit
@@ -133,9 +133,3 @@ def _bar(total: int, title: str, wanted: bool) -> Iterator[Callable[[int, int], 
         yield lambda done, _: bar.update(done - bar.n)
     if shown and kernel:
         sys.modules["IPython"].display.clear_output()
-
-
-def _shell() -> Any:
-    """IPython's shell, where it is loaded, as in every kernel."""
-    loaded = sys.modules.get("IPython")
-    return loaded and loaded.get_ipython()

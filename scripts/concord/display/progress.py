@@ -53,7 +53,7 @@ def progress(what: str) -> Iterator[None]:
 
 def _screen() -> Callable[[str], None] | None:
     """What shows a line in place of the one before, none where it is empty; None where nobody is there."""
-    kernel = _kernel()
+    kernel = getattr(shell(), "kernel", None)
     if kernel is not None:
         # Who can be asked for input is a person; papermill, nbclient and nbval say that they cannot.
         return _output() if getattr(kernel, "_allow_stdin", False) else None
@@ -67,9 +67,10 @@ def _screen() -> Callable[[str], None] | None:
     return line
 
 
-def _kernel() -> Any:
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None)
+def shell() -> Any:
+    """IPython's shell, where it is loaded, as in every kernel."""
+    loaded = sys.modules.get("IPython")
+    return loaded and loaded.get_ipython()
 
 
 def _output() -> Callable[[str], None]:

@@ -68,6 +68,11 @@ class Design:
         return self.unweighted or self
 
     @property
+    def row_weights(self) -> Vector:
+        """The weights of the rows, shape (n,), 1 where all weigh the same."""
+        return np.ones(len(self.y)) if self.weights is None else self.weights
+
+    @property
     def log_weights(self) -> float:
         """The sum of the weights' logarithms: by so much -2 log-likelihood is less than that of the multiplied rows."""
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())

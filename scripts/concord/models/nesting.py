@@ -82,9 +82,7 @@ def restriction(null: Design, alternative: Design) -> Restriction:
         )
     if not np.array_equal(null.rows, alternative.rows):
         raise NotNested("the models are of other rows of the table")
-    ones = np.ones(len(null.rows))
-    first, second = (ones if design.weights is None else design.weights for design in (null, alternative))
-    if not np.array_equal(first, second):
+    if not np.array_equal(null.row_weights, alternative.row_weights):
         raise NotNested("the models' rows have other weights")
     null, alternative = null.as_coded, alternative.as_coded
     offsets = [np.zeros(len(design.y)) if design.offset is None else design.offset for design in (null, alternative)]

@@ -43,7 +43,7 @@ def unique(design: Design, exact: Exact, theta: Sequence[arb]) -> bool:
 
 def _same(design: Design) -> bool:
     """Whether every group has the same rows of Z and X, of the same weights, and X is Z C with C invertible."""
-    design, weights = design.as_coded, np.ones(len(design.y)) if design.weights is None else design.weights
+    design, weights = design.as_coded, design.row_weights
     term = design.terms[0]
     blocks = []
     for code in np.unique(term.codes):

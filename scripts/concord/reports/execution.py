@@ -214,14 +214,18 @@ def unfinished(notebook: NotebookNode, parameters: Mapping[str, Any], index: int
     merge_streams(notebook)
     forget_run(notebook)
     where = f'<a href="#cell-id={html.escape(cell.id)}">cell {index + 1}</a>'
-    banner = nbformat.v4.new_markdown_cell(
-        f'<div class="{BANNER}" role="alert"><strong>This notebook is not finished</strong>: {where} was done '
-        f"{seconds:.1f} s after its start, and what follows had not run when this was written.</div>",
-        id=BANNER,
-        metadata={"tags": [BANNER]},
+    _put_banner(
+        notebook,
+        f"<strong>This notebook is not finished</strong>: {where} was done {seconds:.1f} s after its start, and what "
+        "follows had not run when this was written.",
     )
-    notebook.cells.insert(0, banner)
     return Execution(nbformat.writes(notebook), UNFINISHED, "", index + 1, cell.id, seconds)
+
+
+def _put_banner(notebook: NotebookNode, content: str) -> None:
+    """Say at the top of a notebook, in HTML, what has become of it."""
+    text = f'<div class="{BANNER}" role="alert">{content}</div>'
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text, id=BANNER, metadata={"tags": [BANNER]}))
 
 
 def _is_papermill_marker(cell: NotebookNode) -> bool:
@@ -280,14 +284,11 @@ def mark_failure(
             cell.setdefault("outputs", []).append(
                 nbformat.v4.new_output("error", ename=name, evalue=message, traceback=error.splitlines())
             )
-    banner = nbformat.v4.new_markdown_cell(
-        f'<div class="{BANNER}" role="alert"><strong>This notebook {_STORY[status]} {where}</strong>, '
-        f"{seconds:.1f} s after its start. What follows that point did not run.<br>"
-        f"<code>{html.escape(shorten(error))}</code></div>",
-        id=BANNER,
-        metadata={"tags": [BANNER]},
+    _put_banner(
+        notebook,
+        f"<strong>This notebook {_STORY[status]} {where}</strong>, {seconds:.1f} s after its start. What follows that "
+        f"point did not run.<br><code>{html.escape(shorten(error))}</code>",
     )
-    notebook.cells.insert(0, banner)
     return Execution(nbformat.writes(notebook), status, error, position, anchor, seconds)
 
 

@@ -243,8 +243,7 @@ def from_native(
         raise EngineError(f"the lme fit has other groups than {model.id}: {len(got.levels)} levels of grouping")
     factors = [(design.terms[i], level.groups) for terms, level in zip(nested, got.levels, strict=True) for i in terms]
     check("lme fit", model, got.reml, got.y, factors)
-    weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
-    if not got.plain or not same_numbers(got.weights, weights):
+    if not got.plain or not same_numbers(got.weights, model.design.row_weights):
         raise EngineError("the lme fit has other weights or correlations of the residuals, which this model has not")
     columns = [[name for i in terms for name in design.terms[i].names] for terms in nested]
     same = all(sorted(level.columns) == sorted(names) for level, names in zip(got.levels, columns, strict=True))
