@@ -158,7 +158,8 @@ SCRIPTS = {
     "python.py": "import os\nprint('of Python')\nprint('{\"pid\": %d}' % os.getpid())",
     "other.py": "import os\nleft = 'left' in globals()\nprint('{\"pid\": %d, \"left\": %d}' % (os.getpid(), left))",
     "rlang.R": "x <- 1\nmessage('aside')\ncat('of R\\n')\ncat(sprintf('{\"left\": %d}\\n', 0L))",
-    "rother.R": "cat(sprintf('{\"left\": %d}\\n', exists('x')))",
+    "rother.R": "cat(sprintf('{\"left\": %d}\\n', length(ls()) + exists('x')))",
+    "rspace.R": "here <- 0L\ncat(sprintf('{\"left\": %d}\\n', get('here', globalenv()) + length(ls()) - 1L))",
 }
 
 
@@ -167,9 +168,9 @@ def test_a_reproduction_has_a_process_of_its_own(tmp_path, monkeypatch):
     for name, code in SCRIPTS.items():
         (tmp_path / name).write_text(code)
     runs = reproduction.run(tmp_path / name for name in SCRIPTS)
-    assert [run.printed for run in runs.values()] == ["of Python", "", "of R", ""]
+    assert [run.printed for run in runs.values()] == ["of Python", "", "of R", "", ""]
     assert runs["python"].numbers["pid"] != runs["other"].numbers["pid"]
-    assert [runs[name].numbers["left"] for name in ("other", "rlang", "rother")] == [0, 0, 0]
+    assert [runs[name].numbers["left"] for name in ("other", "rlang", "rother", "rspace")] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -28,30 +28,33 @@ _LATE = "it was stopped after {:g} s"
 _IN_PYTHON = ("statsmodels.formula.api",)
 _IN_R = """
 options(warn = 1L)
-given <- commandArgs(TRUE)
-seconds <- as.numeric(given[1L])
-invisible(lapply(c("lme4", "nlme", "lmerTest", "pbkrtest"), requireNamespace, quietly = TRUE))
-for (path in given[-1L]) {
-  job <- parallel::mcparallel({
-    to <- lapply(paste0(path, c(".out", ".err")), file, open = "w")
-    sink(to[[1L]])
-    sink(to[[2L]], type = "message")
-    done <- tryCatch({ source(path, local = new.env(parent = globalenv()), echo = FALSE); TRUE }, error = function(e) {
-      message(conditionMessage(e))
-      FALSE
-    })
-    sink(type = "message")
-    sink()
-    for (connection in to) close(connection)
-    done
-  }, silent = TRUE)
-  began <- proc.time()[["elapsed"]]
-  came <- parallel::mccollect(job, wait = FALSE, timeout = seconds)
-  late <- !length(came) && proc.time()[["elapsed"]] - began >= seconds
-  if (late) tools::pskill(job$pid, tools::SIGKILL)
-  suppressWarnings(parallel::mccollect(job))
-  cat(if (late) "late" else if (length(came) && isTRUE(came[[1L]])) "0" else "1", file = paste0(path, ".status"))
-}
+local({
+  given <- commandArgs(TRUE)
+  seconds <- as.numeric(given[1L])
+  invisible(lapply(c("lme4", "nlme", "lmerTest", "pbkrtest"), requireNamespace, quietly = TRUE))
+  for (path in given[-1L]) {
+    job <- parallel::mcparallel({
+      to <- lapply(paste0(path, c(".out", ".err")), file, open = "w")
+      sink(to[[1L]])
+      sink(to[[2L]], type = "message")
+      # In the workspace, as where it is pasted: lme4's allFit looks for the data there and nowhere else.
+      done <- tryCatch({ source(path, local = FALSE, echo = FALSE); TRUE }, error = function(e) {
+        message(conditionMessage(e))
+        FALSE
+      })
+      sink(type = "message")
+      sink()
+      for (connection in to) close(connection)
+      done
+    }, silent = TRUE)
+    began <- proc.time()[["elapsed"]]
+    came <- parallel::mccollect(job, wait = FALSE, timeout = seconds)
+    late <- !length(came) && proc.time()[["elapsed"]] - began >= seconds
+    if (late) tools::pskill(job$pid, tools::SIGKILL)
+    suppressWarnings(parallel::mccollect(job))
+    cat(if (late) "late" else if (length(came) && isTRUE(came[[1L]])) "0" else "1", file = paste0(path, ".status"))
+  }
+})
 """
 
 
