@@ -244,3 +244,17 @@ def test_every_finding_of_the_workbook_has_its_section_under_its_title():
     for finding in findings.values():
         code = finding.code
         assert "concord" not in code.lower() and "$" not in code.replace("'$'", "")
+
+
+def test_a_finding_of_some_versions_is_compared_with_those_in_its_cell_and_its_line():
+    """Elsewhere it is not looked for, and its cell and its line of the table say so: not what is committed."""
+    notebook = json.loads((ROOT / "notebooks" / "findings.ipynb").read_text(encoding="utf-8"))
+    cells = {"".join(cell["source"]): cell["metadata"].get("compared_with", []) for cell in notebook["cells"]}
+    table = next(rules for source, rules in cells.items() if source.endswith("shelf.table"))
+    for id, finding in read().items():
+        line = f"| [{finding.title}](#{id})"
+        rules = [
+            *(rule for rule in cells[f'shelf["{id}"]'] if "text" not in rule),
+            *(rule for rule in table if re.match(rule["text"], line)),
+        ]
+        assert [set(rule["versions"]) for rule in rules] == 2 * [set(finding.holds)] * bool(finding.holds), id
