@@ -304,7 +304,7 @@ def test_a_worker_with_another_layout_of_the_package_stops_the_study(case, tmp_p
         raise ModuleNotFoundError(f"No module named '{name}'; 'concord.simulation' is not a package")
 
     client = SimpleNamespace(run=without, cancel=lambda futures: None)
-    monkeypatch.setattr(study, "cluster", lambda *given: nullcontext(client))
+    monkeypatch.setattr("concord.processes.cluster.cluster", lambda *given: nullcontext(client))
     with pytest.raises(StudyStopped, match="a worker lacks what it needs .*experiment.*: install this Concord there"):
         run(Plan((case,), 1, 2, DEFAULT), tmp_path, workers=2)
 

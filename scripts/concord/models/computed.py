@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import BSpline
+import scipy  # its rooms load when they are first asked for: few tables have splines
 
 from concord.data import columns
 from concord.data.columns import LEVELS, PreparationError, level_name
@@ -404,7 +404,8 @@ def of_new(frame: pd.DataFrame, made: Iterable[Computed], new: pd.DataFrame) -> 
         degree, knots = _knots(one, x)
         if ((at < knots[0]) | (at > knots[-1])).any():
             raise PreparationError(f"{one}: {one.source!r} has values outside of {knots[0]:g} to {knots[-1]:g}")
-        known, wanted = (BSpline.design_matrix(values, knots, degree).toarray() for values in (x, at))
+        spline = scipy.interpolate.BSpline
+        known, wanted = (spline.design_matrix(values, knots, degree).toarray() for values in (x, at))
         columns_[list(one.columns)] = wanted @ np.linalg.lstsq(known, frame[list(one.columns)].to_numpy(float))[0]
     return columns_
 

@@ -31,7 +31,7 @@ from concord.vocabulary import KEPT_IN, passes
 
 NOTEBOOK, VERDICT, REMEDIES, SUMMARY = notebooks.OWN_TABLE, "verdict", "remedies", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
-# Seconds after which what there is is written after each verdict, and not only at the end.
+# So many seconds after the last time what there is is written with the next verdict, and not only at the end.
 LONG = 5.0
 # Where the answers of a comparison that is not through are kept, in its folder.
 UNFINISHED_ANSWERS = ".unfinished"
@@ -51,7 +51,7 @@ def compare(
     Verdicts go to stdout as soon as their cells are done; progress and what fails go to stderr. Written are for every
     method the executed notebook and its HTML, and over all ``estimates.csv``, ``fits.csv`` and ``quantities.csv``,
     everything that the fits say beyond their estimates; ``reference.json``, where the optimum was certified. It is
-    written at the end, where that takes long after each verdict too, and where it is interrupted as far as it has come;
+    written at the end, where that takes long with verdicts too, and where it is interrupted as far as it has come;
     the engines' answers are kept meanwhile, so that the same command goes on from there.
 
     Parameters
@@ -117,7 +117,7 @@ class _Run:
     def __init__(self, notebook: NotebookNode, values: Mapping[str, Any], write: Callable[[Execution], object]) -> None:
         self.notebook, self.values, self.write = notebook, values, write
         self.so_far = copy.deepcopy(notebook)
-        self.began = time.monotonic()
+        self.began = self.written = time.monotonic()
         self.index = -1  # of the last cell that was done
 
     def executed(self) -> Execution:
@@ -133,8 +133,9 @@ class _Run:
                 if text := _told(cell, said):
                     bar.clear()
                     print(f"{text}\n", flush=True)
-                if VERDICT in cell.metadata.get("tags", ()) and time.monotonic() - self.began > LONG:
+                if VERDICT in cell.metadata.get("tags", ()) and time.monotonic() - self.written > LONG:
                     self.write(self.unfinished)
+                    self.written = time.monotonic()
 
             return execute(nbformat.writes(self.notebook), self.values, done=done)
 

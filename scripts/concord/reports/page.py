@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 NO_WORDS = "A picture that nobody has described, made by cell {}."
 CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
+PIECES = 1000
+"""So many pieces of pages are kept as they were made: a page that is written after every verdict has the same again."""
 _NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
@@ -108,6 +110,7 @@ def numbers(cells: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return numbered
 
 
+@lru_cache(PIECES)
 def accessible(content: str, name: str) -> str:
     """HTML with its tables as a screen reader and a narrow screen want them.
 

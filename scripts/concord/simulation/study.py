@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# A room, whose module with dask loads when a study begins: no comparison needs it.
+import concord.processes
 from concord.engines.engine import preloads
 from concord.errors import shorten
-from concord.processes.cluster import PATIENCE, Client, cluster
 from concord.simulation.experiment import Failure, compute, unchanged
 from concord.simulation.store import Batch, Plan, Store
 from concord.simulation.work import Work
@@ -107,7 +108,7 @@ def run(
             runner.alone()
         else:
             count = min(workers or os.cpu_count() or 1, work.left)
-            with cluster(scheduler, count, DEATHS, R, (IMPORTED, *preloads())) as client:
+            with concord.processes.cluster.cluster(scheduler, count, DEATHS, R, (IMPORTED, *preloads())) as client:
                 runner.on(client)
     return progress
 
@@ -132,7 +133,7 @@ class _Runner:
         plan = self.plan
         return batch.case.digest, plan.seed, plan.pairs, plan.thorough, batch.first, batch.stop
 
-    def on(self, client: Client) -> None:
+    def on(self, client: concord.processes.cluster.Client) -> None:
         """On the workers of a cluster, a few batches more in flight than there are workers."""
         mark = uuid.uuid4().hex[:8]
         came: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -149,7 +150,7 @@ class _Runner:
                     with suppress(OSError):
                         count, looked = len(client.nthreads()), now
                     seen = now if count else seen
-                    if now - seen > 3 * PATIENCE:
+                    if now - seen > 3 * concord.processes.cluster.PATIENCE:
                         raise StudyStopped("all workers are gone")
                 while self.work and len(flying) < (1 if self.work.alone else count + 2):
                     batch = self.work.take(count)
@@ -169,7 +170,7 @@ class _Runner:
             with suppress(Exception):
                 client.cancel(list(flying))
 
-    def _submit(self, client: Client, batch: Batch, held: dict[str, Any], mark: str) -> Any:
+    def _submit(self, client: concord.processes.cluster.Client, batch: Batch, held: dict[str, Any], mark: str) -> Any:
         case = batch.case
         if case.digest not in held:
             # A task, and no scattered value: what a lost worker held of it is made again
@@ -177,7 +178,7 @@ class _Runner:
         key = f"replicates-{case.name}-{batch.first}-{batch.stop}-{batch.suspect:d}{batch.tries}-{mark}"
         return client.submit(compute, held[case.digest], *self._asked(batch), key=key, pure=False)
 
-    def _received(self, client: Client, future: Any, batch: Batch) -> None:
+    def _received(self, client: concord.processes.cluster.Client, future: Any, batch: Batch) -> None:
         if future.status in ("cancelled", "lost"):
             raise StudyStopped("the scheduler is gone")
         try:
@@ -223,7 +224,7 @@ class _Runner:
             raise StudyStopped(f"{FAILURES} replicates gave no result; the last: {self.progress.lost[-1]}")
 
 
-def _check(client: Client) -> None:
+def _check(client: concord.processes.cluster.Client) -> None:
     """Every worker can import what it is to run: one that cannot would end when it is asked to.
 
     Raises
