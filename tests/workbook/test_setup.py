@@ -89,7 +89,7 @@ def test_every_way_to_set_up_brings_the_same_r_packages():
 def test_conda_environment_ends_with_the_package_itself():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge", "nodefaults"]
-    assert environment["dependencies"][-1] == {"pip": ["-e .[browser]"]}
+    assert environment["dependencies"][-1] == {"pip": ["-e .[browser,guests]"]}
 
 
 def lanes() -> dict[str, dict[str, str]]:
@@ -152,7 +152,7 @@ def test_constraints_pin_all_that_the_workbook_pulls_in(python):
     """By what the packages that are installed here say of themselves; for this machine's Python, and for the others."""
     pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
     environment = {"python_version": python, "python_full_version": f"{python}.9"} if python else {}
-    pulled_in, waiting, seen = {}, ["concord[test,browser]"], set()
+    pulled_in, waiting, seen = {}, ["concord[test,browser,guests]"], set()
     while waiting:
         name, extras = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?", waiting.pop()).groups()
         if (name, extras) in seen:
