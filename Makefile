@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify cases bench lock clean
 
 # The same choice as in scripts/setup.sh: an active conda environment, else .venv.
 in_conda := $(if $(CONDA_PREFIX),$(filter-out base,$(CONDA_DEFAULT_ENV)))
@@ -91,6 +91,9 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(PYTHON) -m concord certify $(model)
+
+cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases
+	$(PYTHON) -m concord cases
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
