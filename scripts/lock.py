@@ -44,7 +44,7 @@ def resolve(resolver: Path, python: str, chosen: dict[str, str], work: Path) -> 
     wanted = work / "chosen.txt"
     wanted.write_text(written(chosen))
     command = [resolver, "pip", "compile", "--quiet", "--no-annotate", "--no-header", "--extra", "test"]
-    command += ["--extra", "browser", "--constraints", wanted, "--python-version", python]
+    command += ["--extra", "browser", "--extra", "guests", "--constraints", wanted, "--python-version", python]
     # rpy2 is compiled against R; all else must be there for this Python without a compiler.
     command += ["--python-platform", "linux", "--only-binary", ":all:", "--no-binary", "rpy2-rinterface"]
     run = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

@@ -197,7 +197,7 @@ build_venv() {
   shown env RPY2_CFFI_MODE=API LDFLAGS="-Wl,-rpath,$r_home/lib ${LDFLAGS:-}" \
     .venv/bin/python -m pip install --progress-bar off --no-cache-dir -c "$pins" rpy2-rinterface
   step "Installing Python packages"
-  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c "$pins" -e '.[test,browser]'
+  shown env RPY2_CFFI_MODE=API .venv/bin/python -m pip install --progress-bar off -c "$pins" -e '.[test,browser,guests]'
   step "Checking rpy2 and lme4"
   shown env -u RPY2_CFFI_MODE .venv/bin/python -c 'from rpy2.rinterface_lib import openrlib
 if openrlib.cffi_mode.name != "API":

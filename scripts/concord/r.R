@@ -18,6 +18,13 @@ heard <- function(expression, marked = FALSE) {
   list(value = value, said = unique(said))
 }
 
+# Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
+observe <- function(expression, room) {
+  started <- proc.time()[["elapsed"]]
+  found <- heard(eval(expression, room), marked = TRUE)
+  list(value = found$value, messages = found$said, seconds = proc.time()[["elapsed"]] - started)
+}
+
 # Evaluates `expression`; gives its value, or NULL where R stops, with R's reason, messages and warnings.
 attempt <- function(expression) {
   reason <- NULL

@@ -62,21 +62,34 @@ def outside(ranges: Mapping[str, str]) -> list[str]:
 def _in_r(name: str) -> str:
     if name == "R":
         return ".".join(r.from_r(r.call("getRversion"))[0].astype(str))
-    if not r.from_r(r.call("system.file", package=name))[0]:
+    if not _is_in_r(name):
         r.package(name)  # which says what is missing
     # From its description: to load lmerTest takes two seconds.
     return str(r.from_r(r.call(r.function("utils::packageDescription"), name, fields="Version"))[0])
 
 
+def _is_in_r(name: str) -> bool:
+    return bool(r.from_r(r.call("system.file", package=name))[0])
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
 def python_packages() -> tuple[str, ...]:
     """The packages of Python that results depend on."""
-    fitting = [name for engine in engines().values() if engine.language == "Python" for name in engine.packages]
+    every = [engine for engine in engines().values() if engine.language == "Python"]
+    fitting = [name for engine in every for name in engine.packages if engine.role != "guest" or _installed(name)]
     return ("concord", *fitting, "numpy", "scipy", "pandas", "rpy2")
 
 
 def _r_packages() -> tuple[str, ...]:
     """Those that fit first."""
     every = [engine for engine in engines().values() if engine.language == "R"]
+    every = [engine for engine in every if engine.role != "guest" or _is_in_r(engine.packages[0])]
     more = [name for engine in every for name in (*engine.packages[1:], *engine.companions)]
     return tuple(dict.fromkeys([*(engine.packages[0] for engine in every), *more]))
 

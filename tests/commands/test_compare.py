@@ -21,7 +21,7 @@ from concord.display import records
 from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS
 from concord.models import model
 from concord.reference import reference
-from support.mutant_process import ENDLESS, WRONG, changed, environment
+from support.mutant_process import ENDLESS, ENDLESS_TUNED, WRONG, changed, environment
 from support.paths import ROOT
 from support.processes import session, until
 
@@ -224,12 +224,13 @@ def test_an_engine_that_would_not_finish_is_stopped_and_the_other_is_reported(pl
     assert "Left out: intervals would fit again what an engine did not end" in done.stdout
 
 
-def test_ctrl_c_ends_all_and_keeps_what_is_there_and_the_same_command_goes_on(place):
-    given = ("dietox.csv", "Weight ~ Time + (1 + Time | Pig)", "--output", "interrupted")
+def test_ctrl_c_ends_all_and_keeps_what_is_there_and_the_same_command_goes_on(place, tmp_path):
+    """It comes while the tuned fits run, which would not end."""
+    given = ("sleep.csv", "Reaction ~ Days + (1 | Subject)", "--output", "interrupted")
     process = subprocess.Popen(
         [sys.executable, "-m", "concord", "compare", *given],
         cwd=place,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | changed(tmp_path, ENDLESS_TUNED),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -243,7 +244,7 @@ def test_ctrl_c_ends_all_and_keeps_what_is_there_and_the_same_command_goes_on(pl
     assert "what was done is in interrupted; not yet: " in said and "Verdicts" in said
     until(lambda: not session(process.pid), 15)
     folder = place / "interrupted"
-    page = (folder / "dietox-REML.html").read_text(encoding="utf-8")
+    page = (folder / "sleep-REML.html").read_text(encoding="utf-8")
     assert "This notebook is not finished" in page and "default settings" in page
     before = pd.read_csv(folder / "fits.csv").set_index(["settings", "engine"])["seconds"]
     assert set(before.index.get_level_values("settings")) == {"default"}
@@ -251,5 +252,5 @@ def test_ctrl_c_ends_all_and_keeps_what_is_there_and_the_same_command_goes_on(pl
     after = pd.read_csv(folder / "fits.csv").set_index(["settings", "engine"])["seconds"]
     # To the digit: they were not fitted again.
     pd.testing.assert_series_equal(after, before)
-    assert "not finished" not in (folder / "dietox-REML.html").read_text(encoding="utf-8")
+    assert "not finished" not in (folder / "sleep-REML.html").read_text(encoding="utf-8")
     assert not (folder / ".unfinished").exists()

@@ -18,8 +18,8 @@ from concord.engines.fit import Fit
 from concord.models import model
 
 PACKAGE = Path(concord.__file__).parent
-NAMED = {"engines", "bench", "plots/style.py"}
-"""Where engines have names: their room, what times the packages, and the colours."""
+NAMED = {"engines", "guests", "bench", "plots/style.py"}
+"""Where engines have names: their room, that of the guests, what times the packages, and the colours."""
 
 
 def names(source: str) -> Iterator[str]:

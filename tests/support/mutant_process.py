@@ -96,6 +96,19 @@ ENDLESS = {
     ]
 }
 
+# The tuned fits do not come to an end.
+ENDLESS_TUNED = {
+    "concord.engines.remote": [
+        "import time\n"
+        "answered = module._answer\n"
+        "def _answer(model, engine, settings):\n"
+        "    if settings == 'tuned':\n"
+        "        time.sleep(600)\n"
+        "    return answered(model, engine, settings)\n"
+        "module._answer = _answer"
+    ]
+}
+
 _SITE = """
 import importlib.util, sys
 

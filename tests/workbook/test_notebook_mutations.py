@@ -9,8 +9,9 @@ import copy
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,18 @@ PICTURES = ("image/png", "application/vnd.concord.picture+json", "application/vn
 _WORD = re.compile(r"""\bid="[^"]*"|\x1b\[[0-9;]*m|(?P<word>[^\s<>"'=(),;{}\[\]\x1b&|]+)""")
 
 
-def words(text: str) -> Iterator[tuple[int, int]]:
+@cache
+def words(text: str) -> list[tuple[int, int]]:
     """Where each word with a digit begins and ends, without what is attached to a number."""
+    places = []
     for match in _WORD.finditer(text):
         if word := match["word"]:
             lead = re.match(r"[a-zA-Z]+:(?=[-.\d])", word)
             start = match.start() + (lead.end() if lead else 0)
             end = match.start() + len(word.rstrip(":.%*"))
             if re.search(r"\d", text[start:end]):
-                yield start, end
+                places.append((start, end))
+    return places
 
 
 def is_number(word: str) -> bool:
@@ -79,11 +83,9 @@ def changed_text(text: str, k: int, change: Change, rtol: float, atol: float) ->
     """The text with the k-th word of each of its lines changed, and how many lines have one."""
     lines, count = text.split("\n"), 0
     for i, line in enumerate(lines):
-        for number, (start, end) in enumerate(words(line)):
-            if number == k:
-                new = change(line[start:end], rtol, atol)
-                lines[i] = line[:start] + new + line[end:]
-                count += 1
+        for start, end in words(line)[k : k + 1]:
+            lines[i] = line[:start] + change(line[start:end], rtol, atol) + line[end:]
+            count += 1
     return "\n".join(lines), count
 
 

@@ -89,7 +89,7 @@ def test_every_way_to_set_up_brings_the_same_r_packages():
 def test_conda_environment_ends_with_the_package_itself():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["channels"] == ["conda-forge", "nodefaults"]
-    assert environment["dependencies"][-1] == {"pip": ["-e .[browser]"]}
+    assert environment["dependencies"][-1] == {"pip": ["-e .[browser,guests]"]}
 
 
 def lanes() -> dict[str, dict[str, str]]:
@@ -152,7 +152,7 @@ def test_constraints_pin_all_that_the_workbook_pulls_in(python):
     """By what the packages that are installed here say of themselves; for this machine's Python, and for the others."""
     pins = constraints(lane_of(subprocess.run(["R", "--version"], capture_output=True, text=True).stdout))
     environment = {"python_version": python, "python_full_version": f"{python}.9"} if python else {}
-    pulled_in, waiting, seen = {}, ["concord[test,browser]"], set()
+    pulled_in, waiting, seen = {}, ["concord[test,browser,guests]"], set()
     while waiting:
         name, extras = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?", waiting.pop()).groups()
         if (name, extras) in seen:
@@ -280,7 +280,7 @@ def test_make_passes_values_with_spaces_and_quotes_whole(tmp_path):
         capture_output=True,
         text=True,
     ).stdout
-    assert out.splitlines()[2:] == [
+    assert out.splitlines()[3:] == [
         "reports",
         "--notebook",
         'it\'s a "b"; exit 3',
@@ -506,7 +506,7 @@ def test_only_tests_want_a_browser(machine):
     machine.add("chromium", "exit 0")
     assert machine.set_up(WITH_BROWSER="yes").stdout == "==> ready: .venv\n"
     makefile = (ROOT / "Makefile").read_text()
-    assert "\ntest: export WITH_BROWSER := yes\n" in makefile and makefile.count("WITH_BROWSER :=") == 1
+    assert "\ntest: export override WITH_BROWSER := yes\n" in makefile and makefile.count("WITH_BROWSER :=") == 1
 
 
 def test_as_root_it_installs_what_is_missing_and_looks_again(machine):

@@ -39,6 +39,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="ask this one only (statsmodels, lme4, nlme); may be repeated; default: all",
     )
     parser.add_argument(
+        "--guests",
+        action="store_true",
+        help="ask other packages too, those that are installed: glmm, mixedlm and mixedlm-rs of PyPI, R's glmmTMB; the "
+        "verdict stays the one of statsmodels and lme4",
+    )
+    parser.add_argument(
         "--search",
         type=arguments.seconds_or_none,
         default=120.0,
@@ -74,6 +80,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the engines on one formula and one table; see `concord.reports.own_table.compare`."""
+    if args.guests:
+        from concord import guests
+
+        guests.invite()
     from concord.models.given import arranged
     from concord.reports.own_table import compare
 

@@ -61,6 +61,8 @@ def answer(model: Model, engine: str, settings: str) -> Answer:
     weights = f"weights, here {model.formula.weights}" if model.formula.weights is not None else ""
     if asked.role == "guest" and (unusual := model.formula.structured or weights):
         return Absence(model, engine, settings, "cannot express", f"{engine} is not asked about {unusual}")
+    if asked.role == "guest" and settings in SETTINGS and settings not in asked.settings:
+        return Absence(model, engine, settings, "left out", f"{engine} is asked as it ships only")
     try:
         if refusal := _refusal(asked, model):
             return Absence(model, engine, settings, "too large", refusal)

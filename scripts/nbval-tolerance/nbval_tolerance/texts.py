@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, zip_longest
 
 from nbval_tolerance.numbers import ATOL, BARE, COMPLEX, NUMBER, RTOL, number_difference
@@ -41,7 +42,11 @@ class _Piece:
         return self.kind, "" if self.kind == "number" else self.text[:1] if self.kind == "ruler" else self.text
 
 
-def _pieces(line: str) -> list[_Piece]:
+_Line = tuple[_Piece, ...]
+
+
+@lru_cache(10_000)  # most lines of an output are the same on both sides, and the same again in other outputs
+def _pieces(line: str) -> _Line:
     """The line, taken apart; the last piece is its end. An escape is text, and what it parts is no one word."""
     pieces: list[_Piece] = []
     gap = 0
@@ -72,7 +77,7 @@ def _pieces(line: str) -> list[_Piece]:
                 add("number", match["shown"] or match["number"], match["full"] or "")
         add("text", stretch[position:])
     add("end", "")
-    return pieces
+    return tuple(pieces)
 
 
 def differences(old: str, new: str, rtol: float = RTOL, atol: float = ATOL) -> list[str]:
@@ -104,9 +109,7 @@ def differences(old: str, new: str, rtol: float = RTOL, atol: float = ATOL) -> l
     return found
 
 
-def _paragraph_differences(
-    rows: Sequence[tuple[int, list[_Piece], list[_Piece]]], rtol: float, atol: float
-) -> list[str]:
+def _paragraph_differences(rows: Sequence[tuple[int, _Line, _Line]], rtol: float, atol: float) -> list[str]:
     found: list[str] = []
     same_text = True
     slack = 0
@@ -137,13 +140,13 @@ def _number_difference(a: _Piece, b: _Piece, rtol: float, atol: float) -> str | 
     return full and f"in full, {full}"
 
 
-def _first_other_text(was: list[_Piece], now: list[_Piece]) -> str:
+def _first_other_text(was: _Line, now: _Line) -> str:
     a, b = next((a, b) for a, b in zip_longest(was, now) if a is None or b is None or a.fixed != b.fixed)
     before, after = (piece.text if piece and piece.kind != "end" else "the end of the line" for piece in (a, b))
     return f"text {before!r} became {after!r}"
 
 
-def _same_layout(was: list[_Piece], now: list[_Piece], slack: int) -> bool:
+def _same_layout(was: _Line, now: _Line, slack: int) -> bool:
     """Whether gaps and rulers differ by no more than `slack`; that no words merged or parted, the pieces have shown."""
     return all(
         abs(a.gap - b.gap) <= slack and (a.kind != "ruler" or abs(len(a.text) - len(b.text)) <= slack)

@@ -39,13 +39,6 @@ remedies <- local({
   }, ""))
 })
 
-# Evaluates `expression` in `room`; gives its value with R's messages and warnings, in their order, and the seconds.
-observe <- function(expression, room) {
-  started <- proc.time()[["elapsed"]]
-  found <- heard(eval(expression, room), marked = TRUE)
-  list(value = found$value, messages = found$said, seconds = proc.time()[["elapsed"]] - started)
-}
-
 # The call that fits the model to a table called `name`, unevaluated.
 write_call <- function(formula, name, reml, optimizer = NULL, among = "tight", weights = NULL) {
   written <- call("lmer", formula, data = as.name(name), REML = reml)

@@ -1,4 +1,4 @@
-# One model, many responses: what does not depend on the response is made once. Uses observe() and controls of lme4.R.
+# One model, many responses: what does not depend on the response is made once. Uses controls of fit.R.
 
 # What lmer makes of formula and table before it fits, and where a response goes.
 prepare <- function(formula, name, data, reml, control, weights = NULL) {
@@ -54,7 +54,7 @@ environment(fresh) <- new.env(parent = asNamespace("lme4"))
 
 # By lme4's refit from the theta of a fit, as bootMer does; or anew. Numbers first: logLik, sigma^2, converged, seconds,
 # then theta, fixed effects and (X'V^-1 X)^-1 at sigma = 1.
-run <- function(observe, prepared, response, from = NULL) {
+run <- function(prepared, response, from = NULL) {
   room <- prepared$room
   room$response <- response
   room$from <- from

@@ -73,7 +73,7 @@ class _Refit:
             raise CannotExpress("lme4", f"{model.formula.structured}, fitted to one response after the other")
         r.package("lme4")
         self._own, theirs = r.source(_R), r.source(_R.with_name("fit.R"))
-        self._run, self._observe = self._own["run"], theirs["observe"]
+        self._run = self._own["run"]
         control = None if optimizer is None else r.call("[[", theirs["controls"], optimizer)
         frame = model.frame[list(model.formula.variables)]
         try:
@@ -123,7 +123,7 @@ class _Refit:
     def __call__(self, response: Vector) -> Replicate:
         started = time.perf_counter()
         try:
-            ran = r.call(self._run, self._observe, self._prepared, np.asarray(response, float), self._from)
+            ran = r.call(self._run, self._prepared, np.asarray(response, float), self._from)
         except r.RError as error:
             seconds = time.perf_counter() - started
             return Replicate.failed(self._model, "lme4", self._settings, str(error), seconds, ())

@@ -198,11 +198,10 @@ def _room() -> Any:
 
 def _run(model: Model, optimizer: str | None) -> Fit:
     form = _form(model)
-    observe = r.source(_R.parents[1] / "lme4" / "fit.R")["observe"]
     frame = model.frame.iloc[model.design.rows][list(model.formula.variables)]
     arguments = (*form.arguments(), model.dataset.id, frame, model.method, optimizer, model.formula.weights)
     try:
-        value, messages, seconds = r.call(_room()["fit"], observe, *arguments)
+        value, messages, seconds = r.call(_room()["fit"], *arguments)
     except r.RError as error:
         raise EngineError(f"lme stopped with {error}") from error
     return from_native(value, model, messages=r.texts(messages), seconds=float(seconds[0]))

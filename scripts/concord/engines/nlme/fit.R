@@ -1,4 +1,4 @@
-# nlme's lme, with everything that it says caught where it says it. Uses observe() of lme4.R.
+# nlme's lme, with everything that it says caught where it says it.
 
 controls <- list(
   nlminb = list(maxIter = 500, msMaxIter = 2000, msMaxEval = 5000, tolerance = 1e-12, msTol = 1e-14, niterEM = 100),
@@ -32,7 +32,7 @@ write_call <- function(fixed, columns, groups, kinds, made, name, method, optimi
 
 call_text <- function(...) paste(deparse(write_call(...), width.cutoff = 500L), collapse = " ")
 
-fit <- function(observe, fixed, columns, groups, kinds, made, name, data, method, optimizer = NULL, weights = NULL) {
+fit <- function(fixed, columns, groups, kinds, made, name, data, method, optimizer = NULL, weights = NULL) {
   room <- new.env(parent = asNamespace("nlme"))
   assign(name, data, envir = room)
   observe(write_call(fixed, columns, groups, kinds, made, name, method, optimizer, weights), room)
