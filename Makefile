@@ -67,10 +67,10 @@ simulate: setup ## draw responses, fit by both, count verdicts: MODEL=sleepstudy
 	@$(CONCORD) simulate $(method) $(replicates) $(seed) $(output) $(scheduler) -- "$$MODEL"
 
 # TESTS may name several files: unquoted, so that the shell parts them. Without it, pyproject.toml says what there is.
-# Many tests wait for processes of their own, so three go at a time on two cores; and in the order of tests/conftest.py,
+# Many tests wait for processes of their own, so four go at a time on two cores; and in the order of tests/conftest.py,
 # as pytest-xdist's own has the longest notebook last.
 test: lint ## ruff, the unit tests, and every committed notebook run anew against its outputs (TESTS=notebooks/sitka.ipynb)
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10 --junit-xml build/junit.xml $$TESTS
+	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10 --junit-xml build/junit.xml $$TESTS
 
 # Its tests of the report site want a browser; nothing else does.
 test: export override WITH_BROWSER := yes
