@@ -84,7 +84,7 @@ def kept_processes(monkeypatch):
 
 
 def test_a_model_that_is_refused_is_one_line_and_the_next_one_is_judged_on_its_own_fits(tmp_path):
-    shutil.copy(CASES / "peer-concord.toml", tmp_path / "concord.toml")
+    (tmp_path / "concord.toml").write_text("details = false\n" + (CASES / "peer-concord.toml").read_text())
     shutil.copy(CASES / "peer-stale.csv", tmp_path / "stale.csv")
     done = check(folder=tmp_path)
     refused, judged, headline = done.stdout.splitlines()
@@ -441,13 +441,31 @@ def test_a_baseline_by_another_format_is_refused(recorded, tmp_path):
 
 def test_the_hook_compares_what_it_is_given(place):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
-    words = [*shlex.split(hook["entry"]), *hook["args"], "README", "data/other.csv"]
-    assert words[:2] == ["python", "-m"] and hook["language"] == "system" and hook["require_serial"]
+    # Whoever commits chooses the names: none of them is an option.
+    evil = "--junit-xml=evil/report.csv"
+    words = [*shlex.split(hook["entry"]), *hook["args"], "README", "data/other.csv", evil, "--record", "evil"]
+    assert words[0] == "concord" and hook["language"] == "system" and hook["require_serial"]
+    there = set(place.rglob("*"))
     done = subprocess.run(
-        [sys.executable, *words[1:]], cwd=place, env=ENVIRONMENT, capture_output=True, text=True, check=False
+        [Path(sys.executable).with_name("concord"), *words[1:]],
+        cwd=place,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert set(place.rglob("*")) == there
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "no model's table is among the changed files: nothing to compare\n"
+    for name in (evil, "-", "--record", "--strict"):
+        said = subprocess.run(
+            [sys.executable, "-m", "concord", "check", "--changed", "a.csv", name],
+            cwd=place,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == 2 and "names after `--changed --`" in said.stderr and set(place.rglob("*")) == there
     for name in ("concord.toml", "study/concord.toml", "a.csv", "data/a.csv.gz", "a.rds", "a.parquet"):
         assert re.search(hook["files"], name), name
     for name in ("README.md", "concord.toml.bak", "a.csv.zip", "acsv", "notconcord.toml", "a.rds.gz"):
@@ -463,7 +481,7 @@ def test_the_workflow_calls_the_command_with_options_that_there_are():
     line = step["run"].replace("$CONFIG", "my models.toml").replace('${BASELINE:+--baseline "$BASELINE"}', "")
     words = shlex.split(line)
     given = parser().parse_args(words[words.index("concord") + 1 :])
-    assert given.file == Path("my models.toml") and given.changed is None
+    assert given.file == Path("my models.toml") and not given.changed and given.names is None
     assert {given.junit_xml.parent, given.summary.parent, given.record.parent} == {Path("concord")}
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / ".github" / "workflows" / "check.yml").read_text()))
     assert used == inputs.keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from support.paths import ROOT
@@ -26,14 +26,19 @@ def stand_in(place: Path, *named: str) -> Callable[..., str]:
     outer = ("CONDA", "MAKE", "MFLAGS", *named)
     bare = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
 
-    def make(*words: str) -> str:
+    def make(*words: str, environment: Mapping[str, str] | None = None) -> str:
         return subprocess.run(
-            ["make", "-s", *words], cwd=place, env=bare, check=True, capture_output=True, text=True
+            ["make", "-s", *words],
+            cwd=place,
+            env=bare | {**(environment or {})},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
 
     return make
 
 
 def handed_on(printed: str) -> list[str]:
-    """The words of a command of Concord's, after ``-m concord``."""
-    return printed.splitlines()[2:]
+    """The words of a command of Concord's, after ``-P -m concord``."""
+    return printed.splitlines()[3:]

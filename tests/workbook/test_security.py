@@ -7,6 +7,7 @@ Every payload leaves a mark where it is evaluated as what it is written in; the 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from concord.models import model as models
 from concord.models.syntax import FormulaError
 from concord.reports import execution, notebooks
 from concord.session import Inquiry
+from support.makefile import stand_in
 from support.paths import ROOT
 
 # One place for all, since an engine's process may stand in another folder, and one name for all processes of a run.
@@ -167,6 +169,31 @@ def test_no_shell_and_no_make_runs_what_is_given_to_compare(code, entrance, here
     assert '"$DATA" "$FORMULA"' in printed.stdout and code not in printed.stdout
 
 
+def test_no_variable_of_the_makefile_is_run(here):
+    """Each that there is, and one that there is not, as an argument and in the environment; by all targets at once."""
+    text = (ROOT / "Makefile").read_text()
+    lower = re.findall(r"\$\((\w+)\)|^override (\w+) :=|foreach (\w+)", text, re.MULTILINE)
+    named = {name for names in lower for name in names if name} | set(re.findall(r"\b[A-Z][A-Z_]+\b", text))
+    variables = sorted(named - {"IFS"} | {"UNKNOWN", "SHELL"})  # that is the shell's, and make will not begin with it
+    assert {"PRE", "DATA", "PYTHON", "CONDA_PREFIX", "WITH_BROWSER", "OMP_NUM_THREADS", "name", "values"} <= set(
+        variables
+    )
+    make = stand_in(here)
+    targets = [target for target in re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE) if target != "clean"]
+    plain = make(*targets, "DATA=a.csv", "FORMULA=y ~ x", "MODEL=m")
+    hostile = {name: f'$(shell touch {MARK})$$(touch {MARK})`touch {MARK}`"; touch {MARK}; "\'' for name in variables}
+    conda = {name: hostile.pop(name) for name in ("CONDA_PREFIX", "CONDA_DEFAULT_ENV")}
+    printed = [
+        make(*targets, *(f"{name}={value}" for name, value in hostile.items())),
+        make(*targets, environment=hostile | {"DATA": "a.csv", "MODEL": "m"}),
+    ]
+    with pytest.raises(subprocess.CalledProcessError):  # there is no Python of that name
+        make("-k", *targets, *(f"{name}={value}" for name, value in conda.items()))
+    with pytest.raises(subprocess.CalledProcessError):
+        make("-k", *targets, environment=conda)
+    assert len(targets) > 12 and all(len(text.splitlines()) >= len(plain.splitlines()) for text in printed)
+
+
 def test_the_command_runs_nothing_that_is_given_to_it(here):
     """Data and formula are text for the command line and for the notebook: whichever ran would leave its mark."""
     for code in (R_CODE[0], PYTHON_CODE[1]):
@@ -213,3 +240,25 @@ def test_no_formula_in_a_toml_is_run(code, here, monkeypatch):
     monkeypatch.setenv("CONCORD_DATASETS", str(here))
     with pytest.raises((FormulaError, DatasetError)):
         matrices.design(models.get("guest-random_intercept").formula, datasets.load("guest").frame)
+
+
+# Modules of the library's, of others' and of R's that a start of Concord, of its engines or of its notebooks asks for.
+SHADOWED = (
+    "argparse json socket numpy pandas scipy statsmodels lazy_loader rpy2 pyarrow tqdm IPython ipykernel papermill"
+)
+
+
+def test_nothing_in_the_folder_is_run_by_a_start_there(here):
+    """A file tqdm.py or .Rprofile of whoever made the folder, by the command, its engines' processes and its R."""
+    table().to_csv(here / "a.csv", index=False)
+    (here / "concord.toml").write_text('[[models]]\nname = "a"\ndata = "a.csv"\nformula = "y ~ x + (1 | g)"\n')
+    for name in [*SHADOWED.split(), "sitecustomize", "usercustomize"]:
+        (here / f"{name}.py").write_text(PYTHON_CODE[0])
+    (here / ".Rprofile").write_text(R_CODE[0])
+    (here / ".Renviron").write_text(f"R_PROFILE_USER={here / '.Rprofile'}\n")
+    saved = f'.First <- function() file.create("{MARK}"); save(.First, file = ".RData")'
+    subprocess.run(["Rscript", "--vanilla", "-e", saved], cwd=here, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    words = [sys.executable, "-m", "concord", "check"]
+    done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True)
+    assert "1 of 1 comparisons" in done.stdout, done.stderr

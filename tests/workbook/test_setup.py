@@ -280,7 +280,7 @@ def test_make_passes_values_with_spaces_and_quotes_whole(tmp_path):
         capture_output=True,
         text=True,
     ).stdout
-    assert out.splitlines()[2:] == [
+    assert out.splitlines()[3:] == [
         "reports",
         "--notebook",
         'it\'s a "b"; exit 3',
@@ -506,7 +506,7 @@ def test_only_tests_want_a_browser(machine):
     machine.add("chromium", "exit 0")
     assert machine.set_up(WITH_BROWSER="yes").stdout == "==> ready: .venv\n"
     makefile = (ROOT / "Makefile").read_text()
-    assert "\ntest: export WITH_BROWSER := yes\n" in makefile and makefile.count("WITH_BROWSER :=") == 1
+    assert "\ntest: export override WITH_BROWSER := yes\n" in makefile and makefile.count("WITH_BROWSER :=") == 1
 
 
 def test_as_root_it_installs_what_is_missing_and_looks_again(machine):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from concord.commands import arguments
-from concord.errors import escaped
+from concord.errors import InputError, escaped
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_INPUT = 0, 1, 2
 
@@ -26,17 +26,36 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--changed",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="only the models whose table is among these files; all, if FILE is; comes last",
+        action="store_true",
+        help="only the models whose table is among the files that follow, as `--changed -- PATH ...`; all, if FILE is "
+        "among them; comes last",
     )
     parser.add_argument("--junit-xml", type=Path, metavar="PATH", help="write JUnit XML here")
     parser.add_argument("--summary", type=Path, metavar="PATH", help="write a summary in Markdown here")
     parser.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
     parser.add_argument("--record", type=Path, metavar="PATH", help="write a baseline here")
     arguments.add_fits(parser)
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, names=None)
+
+
+def names_apart(words: list[str]) -> tuple[list[str], list[Path] | None]:
+    """The words of a check without the files that follow ``--changed``, and those; None where they are not asked for.
+
+    A job or a hook hands over names that others chose: none of them is an option, which argparse cannot be told.
+
+    Raises
+    ------
+    InputError : one of them looks like an option, and they do not stand after ``--``
+    """
+    if "--changed" not in words or "--" in words[: words.index("--changed")]:
+        return words, None
+    place = words.index("--changed") + 1
+    own, names = words[:place], words[place:]
+    if names[:1] == ["--"]:
+        return own, [Path(name) for name in names[1:]]
+    if options := [name for name in names if name.startswith("-")]:
+        raise InputError(f"--changed: {options[0]}: options come before --changed, and names after `--changed --`")
+    return own, [Path(name) for name in names]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,12 +76,11 @@ def run(args: argparse.Namespace) -> int:
     """
     from concord.commands import baseline, junit, markdown, team_file
     from concord.commands.checked_model import compared, headline
-    from concord.errors import InputError
     from concord.files import check_place, write
 
     models = team_file.read(args.file)
     then = baseline.read(args.baseline) if args.baseline else None
-    chosen = models if args.changed is None else team_file.touched(models, args.file, args.changed)
+    chosen = models if args.names is None else team_file.touched(models, args.file, args.names)
     if args.record and len(chosen) < len(models):
         raise InputError("--record with --changed: a baseline holds all models")
     options = {"--junit-xml": args.junit_xml, "--summary": args.summary, "--record": args.record}

@@ -47,17 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    args = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _told(args)
+        return _told(words)
     except KeyboardInterrupt:
         print("concord: interrupted", file=sys.stderr)
         return 130
 
 
-def _told(args: argparse.Namespace) -> int:
+def _told(words: list[str]) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
+        words, names = check.names_apart(words) if words[:1] == ["check"] else (words, None)
+        args = parser().parse_args(words)
+        args.names = names
         return int(args.command(args))
     except InputError as error:
         print(f"concord: {escaped(str(error))}", file=sys.stderr)
