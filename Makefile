@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify cases bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
@@ -97,6 +97,9 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(CONCORD) certify $(model)
+
+cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases
+	$(PYTHON) -m concord cases
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
