@@ -52,3 +52,15 @@ text_of <- function(e, backtick = TRUE) paste(deparse(e, width.cutoff = 500L, ba
 of_lme4 <- function(name) {
   getExportedValue(if ("reformulas" %in% names(getNamespaceImports("lme4"))) "reformulas" else "lme4", name)
 }
+
+# The right-hand side of a formula without its random terms, as lmer has it: 1 where nothing else is there, whatever the
+# left-hand side is (nobars() of the whole formula gives the response alone where that is a call).
+fixed_side <- function(formula) of_lme4("nobars")(formula[[3L]])
+
+# Which columns of a fixed-effects matrix lmer keeps: R's QR decomposition moves a column that is a combination of those
+# before it to the end.
+kept_columns <- function(X) {
+  if (!all(is.finite(X))) return(seq_len(ncol(X)))
+  decomposed <- qr(X, tol = 1e-7, LAPACK = FALSE)
+  decomposed$pivot[seq_len(decomposed$rank)]
+}

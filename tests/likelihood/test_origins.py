@@ -30,7 +30,7 @@ def test_a_response_far_from_zero_is_fitted_as_what_is_stored_of_it_is_near_zero
     assert one.parameters.fixed[1] == pytest.approx(other.parameters.fixed[1], abs=within)
 
 
-@pytest.mark.parametrize("origin", [1e15, 1e16, 1e17])
+@pytest.mark.parametrize("origin", [1e15, 1e16])
 def test_where_too_little_is_stored_of_what_varies_that_is_the_reason(origin):
     step = np.spacing(origin)
     with pytest.raises(

@@ -91,7 +91,7 @@ UNUSABLE = {
     "y ~ x": "it has no random term, such as (1 | group)",
     "y ~ x + (1 | g": "it does not parse: unexpected end of input",
     "y ~ x + (1 || )": "it does not parse: unexpected ')'",
-    "y ~ x + (1 || g)": "unexpected",
+    "y ~ x + (1 || g)": "(1 || g): || takes apart an intercept and slopes, and no slope is there: write (1 | g)",
     "": "it does not parse: expected one formula",
     "y ~ x + toep(x | g)": "toep structures a random term's covariance matrix: neither MixedLM nor lme4 can express it",
     "y ~ x + homcs(x | g)": "homcs structures a random term's covariance matrix: neither MixedLM nor lme4 can express",

@@ -47,31 +47,6 @@ DATA = {
         "y ~ x + (1 + x + f | g)",
         "240 random effects (4 for each of 60 groups)",
     ),
-    "a rank-deficient fixed part": (
-        CLEAN.assign(z=2 * X + 1),
-        "y ~ x + z + (1 | g)",
-        "the fixed part is rank-deficient: column z is a combination of (Intercept), x: take one of them out",
-    ),
-    "a constant predictor": (
-        CLEAN.assign(z=1e9),
-        "y ~ x + z + (1 | g)",
-        "column z is a combination of (Intercept): take one of them out",
-    ),
-    "a predictor of zeros": (
-        CLEAN.assign(z=0),
-        "y ~ x + z + (1 | g)",
-        "the fixed part: column z is zero in every row: take it out",
-    ),
-    "factors that are nested": (
-        CLEAN.assign(h=CLEAN["f"].map({"a": "p", "b": "q", "c": "q"})),
-        "y ~ f + h + (1 | g)",
-        "the fixed part is rank-deficient: column hq is a combination of fb, fc: take one of them out",
-    ),
-    "almost dependent, for want of centring": (
-        CLEAN.assign(t=2e9 + X),
-        "y ~ t + (1 | g)",
-        "column t is almost (if it is a matter of its origin, centre the variable) a combination of (Intercept)",
-    ),
     "dependent random effects": (
         CLEAN.assign(z=2 * X + 1),
         "y ~ x + (1 + x + z | g)",
@@ -107,7 +82,7 @@ DATA = {
     "too few rows are complete": (
         CLEAN.assign(y=CLEAN["y"].where(CLEAN.index.isin([0, 1, 2, 60]))),
         FORMULA,
-        "4 rows are too few for 4 fixed effects: the model needs more rows",
+        "random term (1 + x | g): 4 random effects (2 for each of 2 groups) for 4 rows",
     ),
     "one row": (CLEAN[:1], "y ~ 1 + (1 | g)", "only 1 row is complete: the model needs more rows"),
     "the same term twice": (
@@ -170,9 +145,7 @@ def test_data_that_cannot_carry_the_model_are_one_line(case):
     assert message in refused(frame, formula)
 
 
-@pytest.mark.parametrize(
-    "case", ["a rank-deficient fixed part", "dependent random effects", "a response that is a predictor"]
-)
+@pytest.mark.parametrize("case", ["dependent random effects", "a response that is a predictor"])
 @pytest.mark.parametrize("unit", [1e-150, 1e-6, 1e6, 1e150])
 def test_no_refusal_depends_on_units(case, unit):
     """Whatever x, z and y are measured in."""
@@ -188,7 +161,7 @@ def test_a_sound_table_passes_in_any_units(unit):
 
 
 def test_columns_as_close_as_lme4_takes_them_pass():
-    """The measure of dependence is lme4's own: a column that it keeps is kept, and one that it leaves out refused."""
+    """The measure of dependence is lme4's own: a column that it keeps is kept, and one that it leaves out is not."""
     matrices = r.function("lme4::lFormula")
     for distance, kept in ((3e-7, True), (3e-8, False)):
         z = CLEAN["x"] + distance * np.linalg.norm(CLEAN["x"]) * rng.normal(size=n) / n**0.5
@@ -198,7 +171,7 @@ def test_columns_as_close_as_lme4_takes_them_pass():
         if kept:
             design(frame, "y ~ x + z + (1 | g)")
         else:
-            assert "column z is almost" in refused(frame, "y ~ x + z + (1 | g)")
+            assert "almost a combination of x" in design(frame, "y ~ x + z + (1 | g)").dropped["z"]
 
 
 def test_every_model_of_the_workbook_passes_as_it_is():

@@ -1,4 +1,4 @@
-"""One text among numbers is a slip, named with its place; few numbers with a text beside them are levels, and said so."""
+"""One text among numbers is a slip, named with its place; few numbers with a text beside them are levels, said so."""
 
 from __future__ import annotations
 

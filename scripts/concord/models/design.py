@@ -48,6 +48,7 @@ class Design:
     rows : which rows of the table were used, counted from 0, shape (n,)
     offset : the sum of the formula's offsets, shape (n,); None where it has none
     factors : for every factor and every column of strings its levels in these rows, in R's order
+    dropped : by their names the columns that X has not, because others make them up, as lme4 has it; and what each is
     weights : of the rows, above 0, shape (n,); None where all weigh the same
     unweighted : the same design before its rows were multiplied; None where they were not
     """
@@ -61,6 +62,7 @@ class Design:
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     weights: Vector | None = None
     unweighted: Design | None = None
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def as_coded(self) -> Design:

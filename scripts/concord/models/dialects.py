@@ -55,6 +55,9 @@ INSTEAD = {
         ("lag", "diff", "shift", "cumsum", "rank"), ": it follows the order of rows; make a column of it first"
     ),
     **dict.fromkeys(("==", "!=", ">", "<", ">=", "<="), ": make a column of it first"),
+    **dict.fromkeys(("$", "@", "[["), ": a column stands there by its name alone, of the table that is given"),
+    **dict.fromkeys(("!", "&", "&&", "||"), ": make a column of it first"),
+    **dict.fromkeys(("cbind", "c"), ": several columns are no number; a model has one response, and terms are added"),
     "[": ": a column or factor stands there whole, without [...]",
     "{": ": Python within a formula stands in I(...)",
     **dict.fromkeys(("ordered", "category"), ": make it a factor in the table, or write C(x)"),

@@ -2,9 +2,10 @@
 # were every factor in it coded by one column a level.
 
 fixed_terms <- function(formula, data) {
-  fixed <- of_lme4("nobars")(formula)
+  fixed <- fixed_side(formula)
   frame <- model.frame(of_lme4("subbars")(formula), data, na.action = na.omit, drop.unused.levels = TRUE)
-  terms <- terms(as.formula(call("~", if (length(fixed) == 3L) fixed[[3L]] else fixed[[2L]]), env = asNamespace("stats")))
+  terms <- terms(as.formula(call("~", fixed), env = asNamespace("stats")))
+  X <- model.matrix(terms, frame)
   labels <- attr(terms, "term.labels")
   uses <- attr(terms, "factors")
   variables <- if (length(labels)) rownames(uses) else character()
@@ -21,7 +22,7 @@ fixed_terms <- function(formula, data) {
     variables = variables,
     numeric = as.character(Filter(function(name) is.numeric(frame[[name]]), variables)),
     uses = if (length(labels)) matrix(as.numeric(uses > 0), nrow(uses)) else matrix(0, 0L, 0L),
-    of_column = as.integer(attr(model.matrix(fixed, frame), "assign")),
+    of_column = as.integer(attr(X, "assign")[kept_columns(X)]),
     full = do.call(cbind, blocks),
     of_full = as.integer(rep(c(if (intercept) 0L, seq_along(labels)), vapply(blocks, ncol, 0L))),
     not_first = as.integer(c(if (intercept) "(Intercept)", unlist(lapply(full, colnames))) %in% names)

@@ -13,7 +13,7 @@ inventory <- function(expression) {
     if (depth > deepest) stop("it is nested too deeply: more than ", deepest, " levels, or terms of a sum")
     if (is.name(e)) {
       found$variables <<- c(found$variables, as.character(e))
-    } else if ((is.numeric(e) || is.logical(e) || is.character(e)) && length(e) == 1L) {
+    } else if ((is.numeric(e) || is.logical(e) || is.character(e)) && length(e) == 1L && !is.na(e)) {
       NULL
     } else if (is.call(e) && (is.name(e[[1L]]) || of_package(e[[1L]]))) {
       found$functions <<- c(found$functions, text_of(e[[1L]], FALSE))
@@ -38,7 +38,7 @@ of_package <- function(e) {
 parse_formula <- function(text) {
   refused <- function(problem) c(list(problem = problem), inventory(NULL))
   expressions <- tryCatch(parse(text = text, keep.source = FALSE), error = function(e) conditionMessage(e))
-  if (is.character(expressions)) return(refused(sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions))))
+  if (is.character(expressions)) return(refused(where(sub("\n.*", "", expressions))))
   if (length(expressions) != 1L) return(refused("expected one formula"))
   e <- expressions[[1L]]
   if (!is.call(e) || !identical(e[[1L]], as.name("~")) || length(e) != 3L) {
@@ -47,6 +47,15 @@ parse_formula <- function(text) {
   found <- tryCatch(inventory(e), error = function(e) conditionMessage(e))
   if (is.character(found)) return(refused(found))
   c(list(problem = NULL), found)
+}
+
+# R's message on what does not parse, with its place in the text behind it.
+where <- function(message) {
+  said <- sub("^<text>:[0-9:]+ *", "", message)
+  place <- regmatches(message, regexec("^<text>:([0-9]+):([0-9]+):", message))[[1L]]
+  if (length(place) != 3L || grepl("end of input", said)) return(said)
+  line <- if (place[[2L]] == "1") "" else paste0(" of line ", place[[2L]])
+  paste0(said, " at character ", place[[3L]], line)
 }
 
 # The formula as R has it, of a text that has passed the check. A grouping factor is made a factor by lmer itself, which
@@ -108,13 +117,15 @@ columns_of <- function(e) {
 parts <- function(text) {
   formula <- of_lme4("expandDoubleVerts")(formula_of(text))
   bars <- of_lme4("findbars")(formula)
-  fixed <- of_lme4("nobars")(formula)
-  fixed <- if (length(fixed) == 3L) fixed[[3L]] else 1
+  fixed <- fixed_side(formula)
+  expanded <- columns_of(fixed)
   list(
     response = text_of(formula[[2L]]),
     fixed = text_of(fixed),
     response_tree = tree(formula[[2L]]),
     fixed_tree = tree(fixed),
+    intercept = expanded$intercept,
+    terms = expanded$terms,
     random = lapply(bars, function(bar) {
       # As lme4 names the group: a lone name without backticks.
       texts <- list(columns = text_of(bar[[2L]]), group = text_of(bar[[3L]], !is.name(bar[[3L]])))

@@ -11,11 +11,22 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from concord import r
-from concord.models import dialects, grammar, syntax
+from concord.models import algebra, dialects, grammar, syntax
 from concord.models.dialects import Reading
 from concord.models.syntax import FUNCTIONS, LONGEST, STRUCTURES, Formula, FormulaError, Node, RandomTerm, Tree
 
 _R = Path(__file__).with_suffix(".R")
+# What to do about what R's parser says.
+_ADVICE = {
+    "unexpected symbol": ": an operator is missing there, such as + or :; names with spaces stand in backticks",
+    "unexpected numeric constant": ": an operator is missing there, such as +",
+    "unexpected string constant": ": names stand without quotes, or in backticks",
+    "unexpected end of input": ": a bracket is not closed, or something is missing after the last sign",
+    "unexpected ','": ": terms are added, with +",
+    "unexpected INCOMPLETE_STRING": ": a quote or a backtick is not closed",
+    "expected response ~ terms": ", such as y ~ x + (1 | group), with one ~ between them, and no =",
+    "expected one formula": ", such as y ~ x + (1 | group)",
+}
 Result = TypeVar("Result")
 
 
@@ -49,6 +60,8 @@ class _Parts:
     fixed: str
     response_tree: list[Any]
     fixed_tree: list[Any]
+    intercept: bool
+    terms: list[list[Any]]
     random: list[_Random]
 
 
@@ -122,40 +135,45 @@ def _parse(given: str) -> Formula:
     _check_parsed(parsed)
     whole = _tree(text)
     grammar.check(whole)
+    algebra.check(whole)
     room = r.source(_R)
     try:
         parts = r.record(_Parts, r.call(room["parts"], text))
     except r.RError as error:
-        raise FormulaError(str(error)) from error
+        raise FormulaError("lme4 cannot take it apart: write every random term as (columns | group)") from error
     if not parts.random:
         raise FormulaError("it has no random term, such as (1 | group)")
     kept, offsets = syntax.without_offsets(syntax.read(parts.fixed_tree))
     trees = tuple(
         syntax.RandomTree(
-            syntax.read(term.columns_tree),
-            syntax.read(term.group_tree),
-            term.intercept,
-            tuple(tuple(map(syntax.read, factors)) for factors in term.terms),
+            syntax.read(term.columns_tree), syntax.read(term.group_tree), term.intercept, _terms(term.terms)
         )
         for term in parts.random
     )
-    tree = Tree(syntax.read(parts.response_tree), kept or syntax.ONE, offsets, trees)
+    response = syntax.read(parts.response_tree)
+    tree = Tree(response, kept or syntax.ONE, offsets, trees, parts.intercept, _terms(parts.terms))
     structures = grammar.structures(whole) or ("",) * len(trees)
     if not syntax.same_content(tree, whole) or len(structures) != len(trees):
         raise FormulaError("lme4 takes it apart into something else than what stands in it")
+    random = tuple(
+        RandomTerm(term.columns, term.group, structure)
+        for term, structure in zip(parts.random, structures, strict=True)
+    )
+    algebra.check_random(tree, random)
     return Formula(
         text=text,
         response=parts.response,
         fixed=parts.fixed,
-        random=tuple(
-            RandomTerm(term.columns, term.group, structure)
-            for term, structure in zip(parts.random, structures, strict=True)
-        ),
+        random=random,
         variables=tuple(parsed.variables),
         functions=frozenset(parsed.functions) - STRUCTURES - syntax.HOMOGENEOUS.keys(),
         tree=tree,
         diagonal=grammar.diagonal(whole),
     )
+
+
+def _terms(terms: list[list[Any]]) -> tuple[tuple[Node, ...], ...]:
+    return tuple(tuple(map(syntax.read, factors)) for factors in terms)
 
 
 def _check_parsed(parsed: _Found) -> None:
@@ -166,9 +184,10 @@ def _check_parsed(parsed: _Found) -> None:
     FormulaError : it is not
     """
     if parsed.problem:
-        raise FormulaError(
-            parsed.problem if parsed.problem.startswith("it is ") else f"it does not parse: {parsed.problem}"
-        )
+        if parsed.problem.startswith("it is "):
+            raise FormulaError(parsed.problem)
+        advice = next((what for key, what in _ADVICE.items() if key in parsed.problem), "")
+        raise FormulaError(f"it does not parse: {parsed.problem}{advice}")
     if "weights" in parsed.functions:
         raise FormulaError(
             "weights may not stand in a formula: lmer takes prior weights in an argument of its own; name their column "

@@ -19,6 +19,10 @@ ROUNDING = 1e-12
 EPS = float(np.finfo(float).eps)
 # So small or so large may a column's largest value be: beyond, its sums of squares leave what a double can hold.
 SIZES = 1e-150, 1e152
+# A column of length one has at least so much in a combination that it is said to be part of.
+SHARE = 1e-6
+# So many of the columns that are dropped are named in a sentence.
+SHOWN = 6
 
 
 def check(design: Design, formula: Formula, rows: Integers | None = None) -> None:
@@ -32,7 +36,7 @@ def check(design: Design, formula: Formula, rows: Integers | None = None) -> Non
     Raises
     ------
     PreparationError : a transformation gives no finite number; the response is constant; there are too few rows; the
-        fixed part is rank-deficient or reproduces the response; a random term has one group, as many groups as rows,
+        fixed part reproduces the response; a random term has one group, as many groups as rows,
         as many effects as rows, or dependent columns, or reproduces the response; two random terms are the same
     """
     n, p = design.X.shape
@@ -47,7 +51,8 @@ def check(design: Design, formula: Formula, rows: Integers | None = None) -> Non
         _check_groups(term, str(random), n)
     _check_dependent(design.X, design.names, "the fixed part", "take one of them out")
     for term, random in zip(design.terms, formula.random, strict=True):
-        _check_dependent(term.matrix, term.names, f"random term {random}", "take one of them out")
+        advice = "no data tell their variances apart; take one of them out, or make a column of the combinations meant"
+        _check_dependent(term.matrix, term.names, f"random term {random}", advice)
     left, noise = _residuals(design), _noise(design.y)
     if np.linalg.norm(left) <= noise * np.sqrt(n):
         raise PreparationError(
@@ -122,6 +127,63 @@ def _check_groups(term: DesignTerm, written: str, n: int) -> None:
         )
 
 
+def independent(matrix: Matrix) -> list[int]:
+    """The numbers of the columns that are no combinations of those before them, to lme4's own measure."""
+    basis: list[Vector] = []
+    kept: list[int] = []
+    for j, column in enumerate(_scaled(matrix).T):
+        left = _less(column, basis)
+        length = np.linalg.norm(left)
+        if length > DEPENDENT:
+            basis.append(left / length)
+            kept.append(j)
+    return kept
+
+
+def _less(column: Vector, basis: Sequence[Vector]) -> Vector:
+    """A column less what directions of length one reproduce of it, twice for what rounding leaves."""
+    if not basis:
+        return column
+    B = np.column_stack(basis)
+    left = column - B @ (B.T @ column)
+    less: Vector = left - B @ (B.T @ left)
+    return less
+
+
+def dependent(X: Matrix, names: Sequence[str], kept: Sequence[int]) -> dict[str, str]:
+    """The columns of X that are not kept, by their names, and why: what each is, or almost is.
+
+    Parameters
+    ----------
+    X, names : all columns, shape (n, p), and their names
+    kept : the numbers of those that are kept, which are independent
+    """
+    left = [j for j in range(len(names)) if j not in set(kept)]
+    if not left:
+        return {}
+    scaled = _scaled(X)
+    shares = np.linalg.lstsq(scaled[:, kept], scaled[:, left], rcond=None)[0]
+    shares = np.where(np.abs(shares) > SHARE, shares, 0.0)
+    missed = np.linalg.norm(scaled[:, left] - scaled[:, kept] @ shares, axis=0)
+    why = {}
+    for j, share, length in zip(left, shares.T, missed, strict=True):
+        others = ", ".join(names[kept[int(i)]] for i in np.flatnonzero(share))
+        almost = "" if length < ROUNDING * 100 else "almost "
+        origin = " (if it is a matter of its origin, centre the variable)" if almost else ""
+        why[names[j]] = f"{almost}a combination of {others}{origin}" if others else "zero in every row"
+    return why
+
+
+def dropped_note(design: Design) -> list[str]:
+    """A sentence on the columns that the fixed part has not, because it is rank-deficient; none where it has all."""
+    if not design.dropped:
+        return []
+    why = [f"{name} is {what}" for name, what in design.dropped.items()]
+    shown = "; ".join(why[:SHOWN]) + (f"; and {len(why) - SHOWN} more" if len(why) > SHOWN else "")
+    columns = f"{counted(len(why), 'column')} of it {'is' if len(why) == 1 else 'are'}"
+    return [f"the fixed part is rank-deficient, and {columns} dropped for all engines, as lme4 does: {shown}"]
+
+
 def _scaled(matrix: Matrix) -> Matrix:
     """The columns with their lengths made one; a column of zeros stays."""
     largest = np.abs(matrix).max(0, initial=0.0)
@@ -136,11 +198,7 @@ def _check_dependent(matrix: Matrix, names: Sequence[str], what: str, advice: st
     basis: list[Vector] = []
     kept: list[int] = []
     for j, column in enumerate(scaled.T):
-        left = column
-        if basis:
-            B = np.column_stack(basis)
-            left = left - B @ (B.T @ left)
-            left = left - B @ (B.T @ left)
+        left = _less(column, basis)
         length = np.linalg.norm(left)
         if length > DEPENDENT:
             basis.append(left / length)
@@ -149,7 +207,7 @@ def _check_dependent(matrix: Matrix, names: Sequence[str], what: str, advice: st
         if not column.any():
             raise PreparationError(f"{what}: column {names[j]} is zero in every row: take it out")
         parts = np.linalg.lstsq(scaled[:, kept], column, rcond=None)[0]
-        others = [names[kept[i]] for i in np.flatnonzero(np.abs(parts) > 1e-6)]
+        others = [names[kept[i]] for i in np.flatnonzero(np.abs(parts) > SHARE)]
         nearly = "" if length < ROUNDING * 100 else " almost (if it is a matter of its origin, centre the variable)"
         raise PreparationError(
             f"{what} is rank-deficient: column {names[j]} is{nearly} a combination of {', '.join(others)}: {advice}"

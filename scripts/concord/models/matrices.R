@@ -1,6 +1,6 @@
 # The numbers of a formula on a table: those of its own rows, and those of new ones.
 
-# The numbers of the model: response, offset, fixed-effects matrix, for every random term its matrix and the level of
+# The numbers of the model: response, offset, fixed-effects matrix and which of its columns lmer keeps, for every random term its matrix and the level of
 # every row, and the levels of all factors in R's order. Rows with a missing value in any variable are left out, as lmer
 # does.
 design <- function(formula, data) {
@@ -18,14 +18,15 @@ design <- function(formula, data) {
     matrix <- model.matrix(as.formula(call("~", bar[[2L]]), env = room), frame)
     list(columns = colnames(matrix), matrix = matrix, levels = levels(group), codes = as.integer(group) - 1L)
   })
-  X <- model.matrix(of_lme4("nobars")(formula), frame)
+  X <- model.matrix(as.formula(call("~", fixed_side(formula)), env = room), frame)
   y <- model.response(frame)
   if (!is.numeric(y) || is.matrix(y)) stop("the response ", text_of(formula[[2L]]), " is not a number", call. = FALSE)
   rows <- setdiff(seq_len(nrow(data)), as.integer(attr(frame, "na.action")))
   named <- Filter(function(column) is.factor(column) || is.character(column), as.list(data))
   list(
-    y = as.numeric(y), offset = as.numeric(model.offset(frame)), X = X, X_columns = colnames(X), terms = terms,
-    rows = rows - 1L, factors = names(named),
+    y = as.numeric(y), offset = as.numeric(model.offset(frame)), X = X, X_columns = colnames(X),
+    kept = kept_columns(X) - 1L, terms = terms, rows = rows - 1L,
+    factors = names(named),
     levels = unname(lapply(named, function(column) levels(factor(column[rows]))))
   )
 }
@@ -38,7 +39,7 @@ design <- function(formula, data) {
 # the names of the levels. Rows with missing values stay, as missing numbers.
 new_rows <- function(formula, data, new) {
   bars <- of_lme4("findbars")(of_lme4("expandDoubleVerts")(formula))
-  fixed <- of_lme4("nobars")(formula)
+  fixed <- fixed_side(formula)
   frame <- model.frame(of_lme4("subbars")(formula), data, na.action = na.omit, drop.unused.levels = TRUE)
   terms <- attr(frame, "terms")
   # A variable that only groups may have levels that the data did not have; any other may not.
@@ -49,18 +50,18 @@ new_rows <- function(formula, data, new) {
   fresh <- model.frame(delete.response(terms), new, na.action = na.pass, xlev = levels[held])
   rows <- nrow(new)
   # A formula's own call finds its columns in the frame by their names: its environment need hold nothing.
-  matrix_of <- function(rhs) {
+  matrix_of <- function(rhs, fixed = FALSE) {
     one_sided <- as.formula(call("~", rhs), env = asNamespace("stats"))
     before <- model.matrix(one_sided, frame)
     matrix <- model.matrix(one_sided, fresh, contrasts.arg = attr(before, "contrasts"))
     if (!identical(colnames(before), colnames(matrix))) stop("the new data give other columns", call. = FALSE)
-    matrix
+    if (fixed) matrix[, kept_columns(before), drop = FALSE] else matrix
   }
   factors <- list2env(lapply(as.list(fresh), factor), parent = baseenv())
   factors$`:` <- function(a, b) interaction(a, b, sep = ":", drop = TRUE, lex.order = TRUE)
   offset <- model.offset(fresh)
   list(
-    X = matrix_of(if (length(fixed) == 3L) fixed[[3L]] else fixed[[2L]]),
+    X = matrix_of(fixed, TRUE),
     offset = if (is.null(offset)) numeric(rows) else as.numeric(offset),
     matrices = unname(lapply(bars, function(bar) matrix_of(bar[[2L]]))),
     levels = unname(lapply(bars, function(bar) as.character(eval(bar[[3L]], factors))))

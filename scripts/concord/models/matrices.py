@@ -11,6 +11,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from concord import r
 from concord.arrays import Integers, Matrix, Vector
+from concord.models import algebra, identifiability
 from concord.models.design import Design, DesignTerm, NewRows
 from concord.models.formula import expression
 from concord.models.syntax import Formula, FormulaError, check_variables, variables
@@ -28,12 +29,15 @@ class _Term:
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """A `Design` as R has it: an offset of length 0 is not an offset; the levels of each of the factors."""
+    """A `Design` as R has it: an offset of length 0 is not an offset; `kept` are the columns of X that lmer keeps; the
+    levels of each of the factors.
+    """
 
     y: Vector
     offset: Vector
     X: Matrix
     X_columns: list[str]
+    kept: Integers
     terms: list[_Term]
     rows: Vector
     factors: list[str]
@@ -64,6 +68,11 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
                 f"formula {formula.text!r}: {name!r} is a factor, and diag would give each of its levels a variance: "
                 "make a column of numbers of each level, and write these as terms"
             )
+    levels = {name: frame[name].nunique() for name in formula.variables if frame[name].dtype.kind not in "iufb"}
+    try:
+        algebra.check_size(formula.tree, len(frame), levels)
+    except FormulaError as error:
+        raise FormulaError(f"formula {formula.text!r}: {error}") from error
     try:
         got = r.record(_Design, r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
     except r.RError as error:
@@ -75,7 +84,11 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
     offset = got.offset if len(got.offset) else None
     y = got.y if offset is None else got.y - offset
     factors = {name: tuple(levels) for name, levels in zip(got.factors, got.levels, strict=True)}
-    return Design(y, got.X, tuple(got.X_columns), terms, got.rows.astype(int), offset, factors)
+    X = got.X.reshape(len(y), -1)
+    kept = [int(j) for j in got.kept]
+    names = tuple(got.X_columns[j] for j in kept)
+    dropped = identifiability.dependent(X, got.X_columns, kept)
+    return Design(y, X[:, kept], names, terms, got.rows.astype(int), offset, factors, dropped=dropped)
 
 
 def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.DataFrame) -> NewRows:

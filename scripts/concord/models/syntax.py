@@ -95,12 +95,22 @@ class RandomTree(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """A formula in its parts; the fixed part without its offsets."""
+    """A formula in its parts.
+
+    Attributes
+    ----------
+    response : the left-hand side
+    fixed, offsets : the fixed part without its offsets, and these
+    random : the random terms
+    intercept, terms : of the fixed part by R's algebra, as `RandomTree` has them
+    """
 
     response: Node
     fixed: Node
     offsets: tuple[Node, ...]
     random: tuple[RandomTree, ...]
+    intercept: bool
+    terms: tuple[tuple[Node, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -253,7 +263,8 @@ def without_offsets(node: Node) -> tuple[Node | None, tuple[Node, ...]]:
 def same_content(parts: Tree, whole: Node) -> bool:
     """Whether the parts hold no variables and functions but those of the formula that was checked."""
     nodes = [parts.response, parts.fixed, *parts.offsets]
-    nodes += [node for part in parts.random for node in (part.columns, part.group, *(n for t in part.terms for n in t))]
+    nodes += [node for part in parts.random for node in (part.columns, part.group)]
+    nodes += [node for part in (parts, *parts.random) for term in part.terms for node in term]
     parts_found, known = [part for node in nodes for part in walk(node)], list(walk(whole))
     names = {part.name for part in known if isinstance(part, Name)}
     functions = {part.function for part in known if isinstance(part, Call)} | {"+", "(", ":"}

@@ -229,12 +229,14 @@ def from_native(
     except r.RError as error:
         raise EngineError(f"this is not a fit by lmer that can be read: {error}") from error
     model = as_model(model, data, got.reml)
+    # Without fixed effects REML is ML, and lmer calls it that.
+    reml = got.reml or model.reml and not model.design.X.shape[1]
     design = model.design.as_coded
     offset = np.zeros(len(got.y)) if design.offset is None else design.offset
     weights = np.ones(len(got.y)) if model.design.weights is None else model.design.weights
     if not same_numbers(got.weights, weights) or not same_numbers(got.offset, offset):
         raise EngineError(f"the lmer fit has weights or an offset other than those of {model.id}")
-    check("lmer fit", model, got.reml, got.y - got.offset)
+    check("lmer fit", model, reml, got.y - got.offset)
     try:
         back = _fixed(got, model)
         covariances, codings = _covariances(got.terms, model)

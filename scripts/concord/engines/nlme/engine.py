@@ -156,6 +156,8 @@ class _Form:
 def _form(model: Model) -> _Form:
     formula = model.formula
     shown = " + ".join(map(str, formula.random))
+    if dropped := model.design.dropped:
+        raise engine.CannotExpress("nlme", f"a fixed part without {', '.join(dropped)}: it stops at a singular matrix")
     if any(term.structure not in _KINDS for term in formula.random):
         raise engine.CannotExpress("nlme", f"{formula.structured}, or not in a way that is written here")
     for name in formula.variables:

@@ -154,9 +154,9 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
     random = "".join(f", {key}={value}" for key, value in _random(form, literal).items())
     arguments = _arguments({"reml": model.reml, **(options or {})})
     made = f"smf.mixedlm({literal(form.fixed)}, {table}, groups={groups}{random})"
-    if model.formula.weights is None and not form.independent:
+    if model.formula.weights is None and not form.independent and not form.left_out:
         return "\n".join([*setup, f"{made}.fit({arguments})"])
-    steps = [*setup, f"model = {made}"]
+    steps = [*setup, f"model = {made}", *_without(form)]
     if model.formula.weights is not None:
         steps += _times_roots(
             f"{'model.data.frame' if table == 'model' else table}[{literal(model.formula.weights)}]", form
@@ -165,6 +165,22 @@ def _code(model: Model, form: MixedLMForm, options: dict[str, Any] | None) -> st
         steps.append("free = MixedLMParams.from_components(np.ones(model.k_fe), np.eye(model.k_re))")
         arguments = f"free=free, {arguments}"
     return "\n".join([*steps, f"model.fit({arguments})"])
+
+
+def _without(form: MixedLMForm) -> list[str]:
+    """The statements that leave columns of the fixed part out of a MixedLM: none where it has all."""
+    if not form.left_out:
+        return []
+    random, components = "None", "model.exog_vc" if form.vc_formula else "None"
+    steps = [
+        "# A combination of other columns, or zero throughout: left out, as lme4 leaves it out.",
+        "fixed = pd.DataFrame(model.exog, columns=model.exog_names)",
+        f"fixed = fixed.drop(columns=[{', '.join(map(literal, form.left_out))}])",
+    ]
+    if form.re_formula is not None:
+        random = "random"
+        steps.append("random = pd.DataFrame(model.exog_re, columns=model.data.exog_re_names)")
+    return [*steps, f"model = MixedLM(model.endog, fixed, model.groups, {random}, {components})"]
 
 
 def _times_roots(weights: str, form: MixedLMForm) -> list[str]:
@@ -199,7 +215,7 @@ def imports(model: Model) -> list[str]:
     weighted = model.formula.weights is not None
     if form.independent or weighted or form.group is None or any("np." in text for text in texts):
         needed.insert(0, "import numpy as np")
-    classes = [*(["MixedLM"] if weighted else []), *(["MixedLMParams"] if form.independent else [])]
+    classes = [*(["MixedLM"] if weighted or form.left_out else []), *(["MixedLMParams"] if form.independent else [])]
     if classes:
         needed.append(f"from statsmodels.regression.mixed_linear_model import {', '.join(classes)}")
     return needed
@@ -258,6 +274,11 @@ def unfitted(
     data = form.table(model.frame if frame is None else frame)
     groups = np.ones(len(data)) if form.group is None else data[form.group]
     native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
+    if form.left_out:
+        fixed_part = pd.DataFrame(native.exog, columns=native.exog_names).drop(columns=list(form.left_out))
+        random = pd.DataFrame(native.exog_re, columns=native.data.exog_re_names) if native.k_re else None
+        components = native.exog_vc if form.vc_formula else None
+        native = upstream.MixedLM(native.endog, fixed_part, native.groups, random, components)
     if model.design.weights is not None:
         native = _multiplied(native, np.sqrt(model.design.weights)[:, None])
     free = upstream.MixedLMParams.from_components(np.ones(native.k_fe), np.eye(native.k_re))

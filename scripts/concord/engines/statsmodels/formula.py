@@ -18,6 +18,7 @@ import pandas as pd
 
 from concord.arrays import Integers
 from concord.engines.engine import CannotExpress
+from concord.engines.statsmodels import rank
 from concord.engines.statsmodels.patsy import Writer, rows_kept
 from concord.models.coding import same_groups
 from concord.models.design import Design
@@ -37,6 +38,7 @@ class MixedLMForm:
     independent : whether the random effects are constrained to be uncorrelated (``free=``)
     vc_formula : the variance components by name
     setup : statements on a copy ``data`` of the table that must run before; none where it is fitted as it is
+    left_out : the columns of the fixed part that it is not given, because others make them up
     """
 
     fixed: str
@@ -45,6 +47,7 @@ class MixedLMForm:
     independent: bool = False
     vc_formula: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def table(self, data: pd.DataFrame) -> pd.DataFrame:
         """The table that MixedLM is given: a copy on which `setup` has run; the table itself where there is none."""
@@ -80,7 +83,9 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
         form = _write(formula, design, frame, plan, writer)
         hidden = (writer.called & {str(name) for name in frame.columns}) - set(renamed)
         if not hidden:
-            return form
+            if not design.dropped:
+                return form
+            return replace(form, left_out=rank.left_out(form.fixed, form.table(frame), design))
         renamed |= {name: Writer(design, frame, renamed).new(f"{name}_") for name in sorted(hidden)}
 
 
@@ -188,7 +193,7 @@ def _write(formula: Formula, design: Design, frame: pd.DataFrame, plan: _Plan, w
         response = writer.name(tree.response.name)
     else:
         response = writer.terms(Call("I", (tree.response,), ("",)) if _is_sum(tree.response) else tree.response)
-    fixed = f"{response} ~ {writer.terms(tree.fixed)}"
+    fixed = f"{response} ~ {writer.right_side(tree.fixed, tree.intercept, tree.terms)}"
     groups: list[str] = []  # statements that need the final rows
     group = None if plan.top is None else _group(tree.random[plan.top], writer, groups)
     components: dict[str, str] = {}
@@ -196,7 +201,8 @@ def _write(formula: Formula, design: Design, frame: pd.DataFrame, plan: _Plan, w
         slopes = [_slope(part, writer) for part in tree.random if not part.intercept]
         block: str | None = " + ".join(["1" if any(part.intercept for part in tree.random) else "0", *slopes])
     else:
-        block = None if plan.block is None else writer.terms(tree.random[plan.block].columns)
+        random = None if plan.block is None else tree.random[plan.block]
+        block = None if random is None else writer.right_side(random.columns, random.intercept, random.terms)
         for i in range(len(tree.random)):
             if i != plan.block:
                 name, component = _component(i, formula, design, frame, plan, writer, groups)

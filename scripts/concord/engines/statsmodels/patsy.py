@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from concord.engines.engine import CannotExpress
+from concord.models.algebra import as_it_stands
 from concord.models.design import Design
 from concord.models.syntax import ELEMENTWISE, PLAIN, Call, Name, Node, Text, Value, literal, options, variables
 
@@ -102,6 +103,20 @@ class Writer:
             added = added and function in ("+", "-")
             return f"{space}{sign}{space}".join(self.terms(argument, inside_power, added) for argument in arguments)
         return self._function(node, inside_power)
+
+    def right_side(self, node: Node, intercept: bool, terms: Sequence[Sequence[Node]]) -> str:
+        """What is added up on a right-hand side: with its own operators where patsy reads them as R does, and else as
+        the terms that it stands for.
+
+        Parameters
+        ----------
+        node : the terms as they were written in R
+        intercept, terms : what R's algebra makes of them
+        """
+        if as_it_stands(node):
+            return self.terms(node)
+        written = [":".join(map(self.terms, term)) for term in terms]
+        return " + ".join([*([] if intercept and written else ["1" if intercept else "0"]), *written])
 
     def factor(self, node: Node) -> str:
         """One factor of a term, as it may stand beside ``:``."""
