@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify cases bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
@@ -67,10 +67,10 @@ simulate: setup ## draw responses, fit by both, count verdicts: MODEL=sleepstudy
 	@$(CONCORD) simulate $(method) $(replicates) $(seed) $(output) $(scheduler) -- "$$MODEL"
 
 # TESTS may name several files: unquoted, so that the shell parts them. Without it, pyproject.toml says what there is.
-# Many tests wait for processes of their own, so three go at a time on two cores; and in the order of tests/conftest.py,
+# Many tests wait for processes of their own, so four go at a time on two cores; and in the order of tests/conftest.py,
 # as pytest-xdist's own has the longest notebook last.
 test: lint ## ruff, the unit tests, and every committed notebook run anew against its outputs (TESTS=notebooks/sitka.ipynb)
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10 --junit-xml build/junit.xml $$TESTS
+	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10 --junit-xml build/junit.xml $$TESTS
 
 # Its tests of the report site want a browser; nothing else does.
 test: export override WITH_BROWSER := yes
@@ -97,6 +97,9 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(CONCORD) certify $(model)
+
+cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases
+	$(PYTHON) -m concord cases
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)

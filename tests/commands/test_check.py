@@ -84,7 +84,7 @@ def kept_processes(monkeypatch):
 
 
 def test_a_model_that_is_refused_is_one_line_and_the_next_one_is_judged_on_its_own_fits(tmp_path):
-    shutil.copy(CASES / "peer-concord.toml", tmp_path / "concord.toml")
+    (tmp_path / "concord.toml").write_text("details = false\n" + (CASES / "peer-concord.toml").read_text())
     shutil.copy(CASES / "peer-stale.csv", tmp_path / "stale.csv")
     done = check(folder=tmp_path)
     refused, judged, headline = done.stdout.splitlines()

@@ -84,7 +84,20 @@ def test_compare_finds_the_model_that_was_asked_for(hostile):
 
 
 def test_the_command_finds_it(hostile):
-    said = run(hostile, "-m", "concord", "compare", "--details", "0", "--sweep", "0", str(TABLE), FORMULA)
+    said = run(
+        hostile,
+        "-m",
+        "concord",
+        "compare",
+        "--settings",
+        "default",
+        "--details",
+        "0",
+        "--sweep",
+        "0",
+        str(TABLE),
+        FORMULA,
+    )
     assert "-97.17" in said and "-99.37" not in said and "masked" not in said
 
 

@@ -179,7 +179,7 @@ def test_test_runs_all_there_is_unless_told_which(checkout, given):
     (line,) = [
         line for line in checkout.run(f"make -n {given[0].removeprefix('make ')}").splitlines() if "pytest" in line
     ]
-    assert re.search(r"-m pytest -n 3 --dist loadfile .*--durations 10 --junit-xml build/junit.xml \$TESTS$", line)
+    assert re.search(r"-m pytest -n 4 --dist loadfile .*--durations 10 --junit-xml build/junit.xml \$TESTS$", line)
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert options["testpaths"] == ["notebooks", "tests", "scripts/nbval-tolerance/tests"]
 

@@ -150,8 +150,7 @@ class Line:
     @property
     def unexplained(self) -> dict[str, float]:
         """Of those `beyond`, the ones that nothing explains."""
-        lost = self.lost
-        return {source: off for source, off in self.beyond.items() if source not in lost}
+        return {s: off for s, off in self.beyond.items() if not off <= self.limit(s) + self._rounding(s)}
 
     @property
     def verdict(self) -> str:

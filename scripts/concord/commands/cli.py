@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Each imports what it needs when it runs: `--help` and a mistyped option answer at once.
 from concord.commands import (
+    cases,
     certify,
     check,
     compare,
@@ -23,7 +24,7 @@ from concord.commands import (
 )
 from concord.errors import InputError, escaped
 
-COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify)
+COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
 
 
 class _Parser(argparse.ArgumentParser):

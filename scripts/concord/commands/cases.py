@@ -1,0 +1,38 @@
+"""The cases command: every certified model as files that any language reads, into build/cases."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "cases",
+        help="write every certified model as a file for other packages to test themselves against",
+        description="Write the Concord reference data for linear mixed models: one JSON file a case with its data, its "
+        "matrices and its certified optima by REML and ML; a sheet of text; a schema, an index with checksums, "
+        "licences, and a checker in Python and one in R that need nothing else.",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/cases"), metavar="FOLDER", help="default: %(default)s"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the collection.
+
+    Returns
+    -------
+    exit status: 0
+
+    Raises
+    ------
+    InputError : a model is not certified
+    """
+    from concord.publication import folder
+
+    print(folder.write(args.output, print))
+    return 0
