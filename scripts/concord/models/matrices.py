@@ -49,6 +49,7 @@ class _NewRows:
     """`NewRows` as R has them: for every random term the name of each row's level, None where it is missing."""
 
     X: Matrix
+    beyond: Matrix
     offset: Vector
     matrices: list[Matrix]
     levels: list[list[str | None]]
@@ -120,4 +121,4 @@ def new_rows(formula: Formula, design: Design, frame: pd.DataFrame, new: pd.Data
     for term, levels in zip(design.terms, got.levels, strict=True):
         number: dict[str | None, int] = {level: i for i, level in enumerate(term.levels)}
         codes.append(np.array([number.get(level, -1) for level in levels], np.intp))
-    return NewRows(got.X, tuple(got.matrices), tuple(codes), got.offset)
+    return NewRows(got.X, tuple(got.matrices), tuple(codes), got.offset, got.beyond.reshape(len(got.X), -1))
