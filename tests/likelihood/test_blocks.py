@@ -125,6 +125,17 @@ def test_whatever_the_pairs_of_levels_are_held_as_the_criterion_is_one(terms, sp
         np.testing.assert_allclose(slopes, gradient, rtol=1e-11, atol=1e-11 * np.abs(gradient).max())
 
 
+@pytest.mark.parametrize("shapes", [[(3,), (3,)], [(700,), (700,)], [(700,), ()], [(700,), (9, 1)]], ids=str)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_products_of_many_small_matrices_are_numpys(size, shapes):
+    """However many, and where one stands for all of them; a matrix that others are made from stays as it was."""
+    random = np.random.default_rng(8)
+    left, right = (random.normal(size=(*shape, size, size)) for shape in shapes)
+    kept = left.copy(), right.copy()
+    np.testing.assert_allclose(blocks.times(left, right), left @ right, rtol=1e-12, atol=1e-13)
+    assert (left == kept[0]).all() and (right == kept[1]).all()
+
+
 @pytest.mark.parametrize("case", ["two factors", "slope in the larger"])
 def test_a_search_of_a_large_block_begins_with_steps_of_the_right_size(case):
     """What the second derivatives are taken for at first is a small factor from them near the optimum."""

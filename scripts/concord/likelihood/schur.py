@@ -108,7 +108,8 @@ class Partition:
     def _taken_out(self, eliminated: Array, Y: Matrix | sparse.csr_array) -> Matrix:
         """Y'Y."""
         if self.pairs is not None:
-            return (self.pairs.T @ eliminated.ravel() ** 2).reshape(self.E.shape)
+            summed: Matrix = self.pairs.T @ eliminated.ravel() ** 2
+            return summed.reshape(self.E.shape)
         product: Any = Y.T @ Y
         dense: Matrix = product.toarray() if sparse.issparse(product) else product
         return dense
