@@ -129,6 +129,7 @@ find_missing() {
     if is_between python3 || ! command -v python3 >/dev/null; then missing+=("${debian_python[@]}"); else
       by_hand+=("$pythons on the PATH"); fi
   fi
+  command -v openssl >/dev/null || { lacking+=("openssl") missing+=(openssl); }
   has_browser || { lacking+=("Chromium") missing+=("${debian_browser[@]}"); }
 }
 

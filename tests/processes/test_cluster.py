@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
+
+from concord.processes.cluster import _secret, cluster
 
 ASKED = """
 from concord.engines.engine import preloads
@@ -27,3 +32,44 @@ def test_the_process_that_workers_are_forked_from_has_one_thread(tmp_path):
     script.write_text(ASKED)
     told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=240)
     assert told.stdout.split() == ["1", "True"]
+
+
+STRANGER = """
+import sys
+from distributed import Client
+from distributed.security import Security
+
+address = sys.argv[1]
+for address in (address, address.replace("tls:", "tcp:")):
+    for security in (None, Security(require_encryption=True, **dict(zip(sys.argv[3::2], sys.argv[4::2])))):
+        try:
+            with Client(address, timeout=2, security=security) as client:
+                client.submit(open, sys.argv[2], "w").result(timeout=5)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            print("refused")
+"""
+
+
+def test_no_other_process_of_this_machine_can_have_work_done(tmp_path):
+    """Neither one that knows the address, nor one with a key of its own; and the scheduler's pages tell nothing."""
+    mark, names = tmp_path / "mark", ("ca_file", "client_key", "client_cert")
+    own = _secret()
+    for name in names:
+        (tmp_path / name).write_text(getattr(own, f"tls_{name}"))
+    with cluster(None, 1) as client:
+        assert client.scheduler.address.startswith("tls://127.0.0.1:") and client.submit(pow, 2, 5).result() == 32
+        words = [word for name in names for word in (f"tls_{name}", tmp_path / name)]
+        told = subprocess.run(
+            [sys.executable, "-c", STRANGER, client.scheduler.address, mark, *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        port = client.scheduler_info()["services"]["dashboard"]
+        workers = client.scheduler_info()["workers"]
+        with suppress(URLError):
+            urlopen(f"http://127.0.0.1:{port}/info/main/workers.html", timeout=5)
+            raise AssertionError("the scheduler's pages are open")
+        assert all(address.startswith("tls:") for address in workers)
+    assert told.stdout.split() == ["refused"] * 4, told.stderr
+    assert not mark.exists()

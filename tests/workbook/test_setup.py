@@ -340,6 +340,7 @@ class Machine:
         self.add("sudo", "exit 1")
         self.add("apt-get", "exit 0")
         self.add("apt-cache", "exit 0")
+        self.add("openssl", "exit 0")
 
     def add(self, name: str, script: str) -> None:
         write_command(self.bin / name, f'echo "{name} $*" >>"{self.calls}"\n{script}')
@@ -496,6 +497,14 @@ def test_only_what_is_missing_is_named(machine):
     (machine.bin / "cc").unlink()
     lines = machine.set_up().stderr.splitlines()
     assert lines[1].endswith("--no-install-recommends r-base-dev libtirpc-dev")
+
+
+def test_openssl_is_among_what_is_needed(machine):
+    """It makes the secret that the processes of one run share."""
+    machine.add_all_that_is_needed()
+    (machine.bin / "openssl").unlink()
+    lines = machine.set_up().stderr.splitlines()
+    assert lines[0].endswith(": openssl") and lines[1].endswith("--no-install-recommends openssl")
 
 
 def test_only_tests_want_a_browser(machine):

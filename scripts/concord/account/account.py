@@ -129,7 +129,8 @@ class Account:
             return "No tests of terms: they would take longer than a section may."
         labels = fixed_terms(self.comparison.model).labels
         if not self.comparison.fits or not labels:
-            why = "the fixed part has none but the intercept" if self.comparison.fits else "there is no fit"
+            only = "none but the intercept" if self.comparison.model.design.names else "no effect"
+            why = f"the fixed part has {only}" if self.comparison.fits else "there is no fit"
             return f"No tests of terms: {why}."
         again = ratios and (1 + len(labels)) * self.estimated("random effects") <= self.seconds
         return term_tests.term_tests(self.comparison, kind, self._ratios if again else ())

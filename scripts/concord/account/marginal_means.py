@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from concord.agreement.comparison import Comparison
-from concord.arrays import Matrix, Vector
+from concord.arrays import Mask, Matrix, Vector
 from concord.inference import marginal_means as linear
 from concord.inference.degrees_of_freedom import DegreesError, adjustment
 from concord.inference.marginal_means import Linear, averages, differences
@@ -23,16 +23,21 @@ from concord.vocabulary import INDEPENDENT
 METHODS = ("Kenward-Roger", "Satterthwaite", "z")
 # The studentized range costs a hundredth of a second a difference.
 MOST_AT_ONCE = 12
+# What rounding leaves of a column that others make up.
+ESTIMABLE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """The combinations of some factors' levels, the rows of their means, shape (k, p), and the offsets' means."""
+    """The combinations of some factors' levels, the rows of their means, shape (k, p), and the offsets' means; and the
+    means of `NewRows.beyond`, shape (k, d).
+    """
 
     names: tuple[str, ...]
     labels: tuple[tuple[object, ...], ...]
     L: Matrix
     offset: Vector
+    beyond: Matrix
     notes: tuple[str, ...]
 
 
@@ -60,7 +65,9 @@ def means_table(
     cells = _cells(comparison.model, factors)
     rows = []
     notes = list(cells.notes)
-    for source, estimates in _by_source(comparison, cells.L, cells.offset, method, notes):
+    told = _told(cells.beyond, [" ".join(map(str, label)) for label in cells.labels], notes)
+    for source, known in _by_source(comparison, cells.L, cells.offset, method, notes):
+        estimates = known.where(told)
         low, high = estimates.interval(level)
         columns = (estimates.estimate, estimates.std_error, estimates.df, low, high)
         for i, numbers in enumerate(zip(*columns, strict=True)):
@@ -84,13 +91,24 @@ def contrasts_table(comparison: Comparison, factors: str | Sequence[str], method
     notes = list(cells.notes)
     if len(names) > MOST_AT_ONCE:
         notes.append(f"p_tukey is left out beyond {MOST_AT_ONCE} means: multiply p by the number of differences.")
-    for source, estimates in _by_source(comparison, rows_of @ cells.L, rows_of @ cells.offset, method, notes):
+    shown = [f"{names[one]} - {names[other]}" for one, other in pairs]
+    told = _told(rows_of @ cells.beyond, shown, notes)
+    for source, known in _by_source(comparison, rows_of @ cells.L, rows_of @ cells.offset, method, notes):
+        estimates = known.where(told)
         columns = (estimates.estimate, estimates.std_error, estimates.df, estimates.t, estimates.p)
         together = estimates.tukey(len(names)) if len(names) <= MOST_AT_ONCE else np.full(len(pairs), np.nan)
         for i, (numbers, tukey) in enumerate(zip(zip(*columns, strict=True), together, strict=True)):
-            one, other = pairs[i]
-            rows.append((i, f"{names[one]} - {names[other]}", source, *numbers, tukey))
+            rows.append((i, shown[i], source, *numbers, tukey))
     return _sorted(rows, ["place", "contrast", "source", "estimate", "std_error", "df", "t", "p", "p_tukey"], notes)
+
+
+def _told(beyond: Matrix, shown: Sequence[str], notes: list[str]) -> Mask:
+    """Which means the data tell, shape (k,): the others hang on an effect that lme4 drops, and are noted."""
+    told: Mask = np.all(np.abs(beyond) <= ESTIMABLE, axis=1)
+    if not told.all():
+        names = ", ".join(name for name, known in zip(shown, told, strict=True) if not known)
+        notes.append(f"Not estimable, for want of rows: {names}.")
+    return told
 
 
 def factors_of(comparison: Comparison) -> list[str]:
@@ -127,7 +145,8 @@ def _cells(model: Model, factors: str | Sequence[str]) -> _Cells:
     others = [f"the levels of {name}, all of equal weight" for name in whole.factors if name not in wanted]
     notes = [f"Averaged over {' and '.join(others)}."] if others else []
     notes += [f"{name} stands at its mean, {value:.6g}." for name, value in whole.means.items()]
-    return _Cells(tuple(wanted), labels, L, offset, tuple(notes))
+    beyond = averages(whole.rows.beyond, cells.reshape(-1))
+    return _Cells(tuple(wanted), labels, L, offset, beyond, tuple(notes))
 
 
 def _by_source(

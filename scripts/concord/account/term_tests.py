@@ -167,6 +167,9 @@ def _at(
         notes.append("Kenward and Roger's method is one for REML: by ML there is none.")
     for k, label in enumerate(terms.labels, 1):
         L = hypothesis(terms, X, k, kind, covariance)
+        if not len(L):
+            notes.append(f"{label}: not estimable: other columns make up all of its own.")
+            continue
         try:
             yield label, "Satterthwaite", f_tests.by_satterthwaite(likelihood, at, L)
         except DegreesError as error:

@@ -414,7 +414,7 @@ def permutation(back: np.ndarray) -> list[int] | None:
     """Which of the package's fixed effects each of the model's is; None where one is a combination of several."""
     if not (np.isin(back, (0.0, 1.0)).all() and (back.sum(axis=1) == 1).all()):
         return None
-    return list(back.argmax(axis=1))
+    return [int(np.flatnonzero(row)[0]) for row in back]
 
 
 @cache

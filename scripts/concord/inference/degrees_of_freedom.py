@@ -372,7 +372,8 @@ def inner_outer(design: Design) -> Vector:
         [
             max((i + 1 for i, codes_of in enumerate(codes) if not _same_within(column, codes_of)), default=0)
             for column in design.X.T
-        ]
+        ],
+        dtype=int,
     )
     for j in range(p):
         if not constant[j]:

@@ -89,12 +89,15 @@ class Influence:
         return self.dfbeta(of) / of.std_error
 
     def cooks_distance(self, of: Estimates) -> Vector:
-        """Cook's distance, d' Cov(b)^-1 d / p with d = `dfbeta` and the covariance matrix of all rows, shape (L,).
+        """Cook's distance, d' Cov(b)^-1 d / p with d = `dfbeta` and the covariance matrix of all rows, shape (L,);
+        missing where there are no fixed effects.
 
         Demidenko and Stukel (2005); influence.ME and HLMdiag have the same. lme4's ``cooks.distance()`` of an
         ``influence()`` is (L - p) / L times this, for L levels.
         """
         d = self.dfbeta(of)
+        if not d.shape[1]:  # a distance of nothing
+            return np.full(len(d), np.nan)
         distance: Vector = np.einsum("ij,ij->i", d, np.linalg.solve(self.spread, d.T).T) / d.shape[1]
         return distance
 

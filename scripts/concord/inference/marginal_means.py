@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from concord.arrays import Integers, Matrix, Vector
+from concord.arrays import Integers, Mask, Matrix, Vector
 from concord.inference import degrees_of_freedom
 from concord.inference.degrees_of_freedom import Adjustment
 from concord.likelihood.likelihood import Likelihood
@@ -32,6 +32,11 @@ class Linear:
     estimate: Vector
     std_error: Vector
     df: Vector
+
+    def where(self, known: Mask) -> Linear:
+        """The same with nothing but missing numbers where a function is not known, shape (k,)."""
+        numbers = (np.where(known, values, np.nan) for values in (self.estimate, self.std_error, self.df))
+        return Linear(*numbers)
 
     def interval(self, level: float) -> tuple[Vector, Vector]:
         """The ends of the confidence intervals, each of this level by itself."""

@@ -42,6 +42,8 @@ HELD = 2**21
 SCANNED = 2**21
 # With so many numbers in an evaluation searches are dear; there are many groups then, and valleys are wide.
 DEAR = 2000
+# From an origin so far away the residuals are a small difference of large numbers, which is taken in longer ones.
+FAR = 1e-8
 
 
 class LikelihoodError(InputError):
@@ -85,8 +87,14 @@ class Likelihood:
         self.ols: Vector = scipy.linalg.solve_triangular(self.R, orthonormal.T @ design.y)
         residuals = design.y - design.X @ self.ols
         residuals -= orthonormal @ (orthonormal.T @ residuals)
+        largest = float(np.abs(design.y).max())
+        if np.linalg.norm(residuals) < FAR * largest * math.sqrt(n):
+            exact = design.y.astype(np.longdouble) - design.X.astype(np.longdouble) @ self.ols.astype(np.longdouble)
+            step = orthonormal.T @ exact.astype(float)
+            self.ols = self.ols + scipy.linalg.solve_triangular(self.R, step)
+            residuals = exact.astype(float) - orthonormal @ step
         self.scale = float(np.sqrt(residuals @ residuals / n))
-        if not self.scale > 1e-13 * np.abs(design.y).max():
+        if not self.scale > 4 * EPS * largest:
             raise LikelihoodError("the fixed effects reproduce the response exactly")
         self.n, self.p = n, p
         self.nu = n - p if reml else n
@@ -394,6 +402,19 @@ class Likelihood:
             rows.append((ahead - behind) / (2 * step.max()))
         hessian: Matrix = np.array(rows)
         return (hessian + hessian.T) / 2
+
+    def steepness(self, theta: Vector) -> Vector:
+        """Roughly the criterion's second derivatives along each coordinate, as if every term were alone and all its
+        levels had as many rows, shape (m,).
+        """
+        curved = []
+        for term, factor, (rows, columns) in zip(
+            self.design.terms, self.factors(theta), self.shape.triangles, strict=True
+        ):
+            levels, entries = len(term.levels), factor[rows, columns]
+            share = 1 / (levels / self.n + (factor**2).sum(1)[rows])
+            curved.append(levels * np.maximum(2 * share, 4 * (entries * share) ** 2))
+        return np.concatenate(curved)
 
     def _theta(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector | None:
         """Whitened theta of covariance matrices and a residual variance; None where one is not a covariance matrix."""

@@ -154,12 +154,16 @@ class NewRows:
     codes : for every random term the number of each row's level among the design's, -1 where it is not among them, or
         missing, shape (m,)
     offset : the sum of the formula's offsets, shape (m,)
+    beyond : of every column that X has not because others make it up in the model's own rows, what they do not make of
+        it in these, as a part of its largest value there, shape (m, d): where it is not zero, the data do not tell what
+        to expect of a row
     """
 
     X: Matrix
     matrices: tuple[Matrix, ...]
     codes: tuple[Integers, ...]
     offset: Vector
+    beyond: Matrix = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def known(self) -> Mask:

@@ -16,6 +16,9 @@ from concord.models.syntax import Formula
 DEPENDENT = 1e-7
 # What rounding leaves of a vector of length one that is taken from itself.
 ROUNDING = 1e-12
+EPS = float(np.finfo(float).eps)
+# So small or so large may a column's largest value be: beyond, its sums of squares leave what a double can hold.
+SIZES = 1e-150, 1e152
 # A column of length one has at least so much in a combination that it is said to be part of.
 SHARE = 1e-6
 # So many of the columns that are dropped are named in a sentence.
@@ -38,28 +41,28 @@ def check(design: Design, formula: Formula, rows: Integers | None = None) -> Non
     """
     n, p = design.X.shape
     _check_transformations(design, formula, rows)
+    _check_sizes(design, formula.response)
     if n <= p:
         raise PreparationError(f"{n} rows are too few for {counted(p, 'fixed effect')}: the model needs more rows")
-    if np.ptp(design.y) <= ROUNDING * np.abs(design.y).max():
-        raise PreparationError(f"the response {formula.response} is the same in all {n} rows: nothing varies")
+    if np.ptp(design.y) <= EPS * np.abs(design.y).max():
+        told = _too_coarse(design.y) if np.ptp(design.y) else ""
+        raise PreparationError(f"the response {formula.response} is the same in all {n} rows: nothing varies{told}")
     for term, random in zip(design.terms, formula.random, strict=True):
         _check_groups(term, str(random), n)
     _check_dependent(design.X, design.names, "the fixed part", "take one of them out")
     for term, random in zip(design.terms, formula.random, strict=True):
         advice = "no data tell their variances apart; take one of them out, or make a column of the combinations meant"
         _check_dependent(term.matrix, term.names, f"random term {random}", advice)
-    basis = np.linalg.qr(_scaled(design.X))[0]
-    left = design.y - basis @ (basis.T @ design.y)
-    left -= basis @ (basis.T @ left)
-    if np.linalg.norm(left) <= ROUNDING * np.linalg.norm(design.y):
+    left, noise = _residuals(design), _noise(design.y)
+    if np.linalg.norm(left) <= noise * np.sqrt(n):
         raise PreparationError(
             f"the fixed part {formula.fixed} reproduces the response {formula.response} exactly: no residual is left "
-            "to model; is a predictor made from the response?"
+            f"to model{_too_coarse(design.y) or '; is a predictor made from the response?'}"
         )
     for term, random in zip(design.terms, formula.random, strict=True):
         if term.structure:  # which may tell the rows' own effects and the residuals apart all the same
             continue
-        _check_residual(design, term, str(random), formula.response)
+        _check_residual(left, design, term, str(random), formula.response)
     _check_twins(design.terms, [str(random) for random in formula.random])
 
 
@@ -211,16 +214,61 @@ def _check_dependent(matrix: Matrix, names: Sequence[str], what: str, advice: st
         )
 
 
-def _check_residual(design: Design, term: DesignTerm, written: str, response: str) -> None:
-    """Refuse a response that fixed part and one random term reproduce, such as one that is constant within groups."""
-    left = _within_groups(np.column_stack([design.y, design.X]), term)
+def _residuals(design: Design) -> Vector:
+    """What the fixed part leaves of the response, shape (n,): of one far from zero in longer numbers, which keep it."""
+    basis, triangle = np.linalg.qr(_scaled(design.X))
+    fixed = np.linalg.solve(triangle, basis.T @ design.y)
+    left = design.y.astype(np.longdouble) - _scaled(design.X).astype(np.longdouble) @ fixed.astype(np.longdouble)
+    left = left.astype(float)
+    residuals: Vector = left - basis @ (basis.T @ left)
+    return residuals
+
+
+def _noise(y: Vector) -> float:
+    """So much of a response may be rounding: of its own decimals, and of what it was computed from."""
+    return float(8 * EPS * np.abs(y).max() + ROUNDING * np.ptp(y))
+
+
+def _too_coarse(y: Vector) -> str:
+    """That a response lies so far from zero that little is stored of what varies in it; empty where it does not."""
+    largest = float(np.abs(y).max())
+    if ROUNDING * np.ptp(y) > EPS * largest:
+        return ""
+    return (
+        f": its values lie near {largest:.3g}, and so far from zero numbers are stored to {np.spacing(largest):.2g} "
+        "only; subtract an origin before they are stored"
+    )
+
+
+def _check_sizes(design: Design, response: str) -> None:
+    """Refuse a column whose squares are no numbers of double precision, in which all packages compute."""
+    columns = [(response, design.y), *zip(design.names, design.X.T, strict=True)]
+    columns += [pair for term in design.terms for pair in zip(term.names, term.matrix.T, strict=True)]
+    for name, column in columns:
+        largest = float(np.abs(column).max(initial=0.0))
+        if largest and not SIZES[0] <= largest <= SIZES[1]:
+            power = -int(np.floor(np.log10(largest)))
+            raise PreparationError(
+                f"{name} has values of at most {largest:.3g}, and no package can square numbers so "
+                f"{'small' if largest < 1 else 'large'}: choose another unit, such as {name} * 1e{power}"
+            )
+
+
+def _check_residual(left: Vector, design: Design, term: DesignTerm, written: str, response: str) -> None:
+    """Refuse a response that fixed part and one random term reproduce, such as one that is constant within groups.
+
+    Parameters
+    ----------
+    left : what the fixed part leaves of the response, shape (n,)
+    """
+    left = _within_groups(np.column_stack([left, design.X]), term)
     y, X = left[:, 0], left[:, 1:]
     scaled = _scaled(X)
     y = y - scaled @ np.linalg.lstsq(scaled, y, rcond=DEPENDENT)[0]
-    if np.linalg.norm(y) <= ROUNDING * np.linalg.norm(design.y):
+    if np.linalg.norm(y) <= _noise(design.y) * np.sqrt(len(y)):
         raise PreparationError(
             f"random term {written} and the fixed part reproduce the response {response} exactly: no residual is left "
-            "to model; if it is the same in all rows of a group, keep one row of each"
+            f"to model{_too_coarse(design.y) or '; if it is the same in all rows of a group, keep one row of each'}"
         )
 
 

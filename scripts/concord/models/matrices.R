@@ -55,13 +55,25 @@ new_rows <- function(formula, data, new) {
     before <- model.matrix(one_sided, frame)
     matrix <- model.matrix(one_sided, fresh, contrasts.arg = attr(before, "contrasts"))
     if (!identical(colnames(before), colnames(matrix))) stop("the new data give other columns", call. = FALSE)
-    if (fixed) matrix[, kept_columns(before), drop = FALSE] else matrix
+    if (fixed) of_kept(before, matrix) else matrix
+  }
+  # The columns that lmer keeps; and of those that it drops, what the kept ones do not make of them in the new rows, as
+  # a part of the largest value in the old ones.
+  of_kept <- function(before, matrix) {
+    kept <- kept_columns(before)
+    dropped <- setdiff(seq_len(ncol(before)), kept)
+    made <- qr.coef(qr(before[, kept, drop = FALSE]), before[, dropped, drop = FALSE])
+    beyond <- matrix[, dropped, drop = FALSE] - matrix[, kept, drop = FALSE] %*% made
+    sizes <- vapply(dropped, function(j) max(abs(before[, j])), 0)
+    list(X = matrix[, kept, drop = FALSE], beyond = sweep(beyond, 2L, ifelse(sizes > 0, sizes, 1), "/"))
   }
   factors <- list2env(lapply(as.list(fresh), factor), parent = baseenv())
   factors$`:` <- function(a, b) interaction(a, b, sep = ":", drop = TRUE, lex.order = TRUE)
   offset <- model.offset(fresh)
+  of_fixed <- matrix_of(fixed, TRUE)
   list(
-    X = matrix_of(fixed, TRUE),
+    X = of_fixed$X,
+    beyond = of_fixed$beyond,
     offset = if (is.null(offset)) numeric(rows) else as.numeric(offset),
     matrices = unname(lapply(bars, function(bar) matrix_of(bar[[2L]]))),
     levels = unname(lapply(bars, function(bar) as.character(eval(bar[[3L]], factors))))

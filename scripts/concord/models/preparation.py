@@ -21,7 +21,7 @@ from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, Preparati
 from concord.data.source import DECIMALS, GIVEN, INDEXED, MENDED, NOTES, NUMERALS
 from concord.data.written import WRITTEN, Written, quoted_numbers
 from concord.errors import escaped
-from concord.models import identifiability, syntax
+from concord.models import identifiability, slips, syntax
 from concord.models.design import Design
 from concord.models.stand_in import made_factors
 from concord.models.syntax import Formula
@@ -71,9 +71,12 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     rows = np.flatnonzero(kept)
     if len(rows) == 1:
         raise PreparationError("only 1 row is complete: the model needs more rows")
-    prepared = {}
+    prepared, factors = {}, made_factors(formula)
     for name, column in read.items():
         column = replace(column, values=column.values[rows], missing=column.missing[rows])
+        if name not in factors:
+            told = dict(frame.attrs.get(NOTES, ())).get(name, "")
+            notes += slips.found(name, column, uses[name], rows, told)
         prepared[name], said = _prepared(name, column, uses[name], rows)
         notes += said
     notes += _quoted(prepared, formula, frame.attrs.get(WRITTEN))
@@ -124,10 +127,13 @@ def _controls(given: dict[str, dict[str, tuple[str, str]]]) -> list[str]:
     return notes
 
 
+_FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\uff0b\uff0d-](?!\.?\d|[Ii]nf$)")
+
+
 def _formulas(prepared: dict[str, Any]) -> list[str]:
     """A note where a name or a level begins as a spreadsheet's formula does."""
     levels = [str(level) for values in prepared.values() for level in getattr(values, "categories", ())]
-    shown = next((text for text in [*prepared, *levels] if text.startswith(("=", "@"))), None)
+    shown = next((text for text in [*prepared, *levels] if _FORMULA.match(text)), None)
     return [f"{shown!r} is no formula: in CSV files it has an apostrophe before it"] if shown else []
 
 
@@ -258,14 +264,6 @@ def _check_response(name: str, column: Column, rows: Integers) -> None:
         raise PreparationError(
             f"the response {name!r} is TRUE or FALSE: a linear mixed model needs numbers (0 and 1, if that is meant)"
         )
-    if column.kind == LEVELS:
-        wrong = np.array([not _NUMERIC.fullmatch(level) for level in column.levels], bool)[column.values]
-        where = wrong if wrong.any() else np.ones(len(rows), bool)
-        value = column.levels[column.values[np.flatnonzero(where)[0]]]
-        raise PreparationError(
-            f"the response {name!r} is not a number: {row_of(rows, where)} has {value!r}; correct it, "
-            "or leave it empty if it is missing"
-        )
     if (column.values == column.values[0]).all():
         raise PreparationError(
             f"the response {name!r} is {level_name(column.values[0])} in all {len(rows)} rows that are used: "
@@ -275,9 +273,8 @@ def _check_response(name: str, column: Column, rows: Integers) -> None:
 
 def _check_weights(name: str, column: Column, rows: Integers) -> None:
     """Refuse what does not divide a residual's variance: weights are finite numbers above 0."""
-    if column.kind in (LEVELS, TRUTH):
-        value = column.levels[column.values[0]] if column.kind == LEVELS else level_name(bool(column.values[0]))
-        raise PreparationError(f"the weights {name!r} are not numbers, but such as {value!r}: name a column of numbers")
+    if column.kind == TRUTH:
+        raise PreparationError(f"the weights {name!r} are TRUE and FALSE: name a column of numbers")
     for wrong, what, advice in (
         (column.values < 0, "below 0", "a row's residual variance is divided by its weight, which is a number above 0"),
         (column.values == 0, "0", "leave these rows out of the table: a row of weight 0 says nothing"),
@@ -290,7 +287,6 @@ def _check_weights(name: str, column: Column, rows: Integers) -> None:
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{2,4}")
-_NUMERIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def _groups(column: Column) -> Any:

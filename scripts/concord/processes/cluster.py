@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
@@ -14,13 +19,21 @@ from distributed.comm.addressing import get_address_host_port, parse_address
 from distributed.security import Security
 from distributed.utils import get_mp_context
 
-from concord.errors import InputError
+from concord.errors import InputError, shorten
 from concord.processes.kernels import FORKABLE
 
 __all__ = ["CPU_COUNT", "Client", "Future", "FutureCancelledError", "KilledWorker", "as_completed", "cluster"]
 
 PATIENCE = 10
 """Seconds that a scheduler may take to answer; its workers may take three times as long to appear."""
+
+_CERTIFICATE = """[req]
+distinguished_name = name
+x509_extensions = own
+[name]
+[own]
+basicConstraints = critical, CA:TRUE
+"""
 
 
 @contextmanager
@@ -40,7 +53,8 @@ def cluster(
 
     Raises
     ------
-    InputError : the address is malformed, no scheduler answers there, or the scheduler has no workers
+    InputError : the address is malformed, no scheduler answers there, or the scheduler has no workers; or there is no
+        `openssl` to make the secret of processes on this machine
     """
     if scheduler:
         _check(scheduler)
@@ -65,8 +79,11 @@ def cluster(
             with suppress(Exception):
                 client.close(timeout=2)
         return
-    given = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
+    secret = _secret()
+    given: dict[str, Any] = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
     given |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in FORKABLE.items()}
+    # Nor do the status pages tell anybody anything
+    given |= {f"distributed.{server}.http.routes": [] for server in ("scheduler", "worker", "nanny")}
     with dask.config.set(given):
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
@@ -76,6 +93,7 @@ def cluster(
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
+                security=secret,
                 dashboard_address=None,
                 memory_limit=0,  # it would count the worker's memory, and a notebook's is its kernel's
                 # Without a dashboard dask's status pages are there all the same: on a local port of their own
@@ -87,6 +105,29 @@ def cluster(
             Client(here, set_as_default=False) as client,
         ):
             yield client
+
+
+def _secret() -> Security:
+    """A key of this run's, without which nobody talks to its scheduler and its workers, which would run what they are
+    sent. It is in no command line, and in no file that others can read.
+
+    Raises
+    ------
+    InputError : there is no `openssl`, or it makes none
+    """
+    program = shutil.which("openssl") or shutil.which("openssl", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise InputError("openssl is not found, which makes the key that processes here share: apt-get install openssl")
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=concord -days 365 -config -"
+    command = [program, *words.split(), "-keyout", "-", "-out", "-"]
+    made = subprocess.run(command, input=_CERTIFICATE, capture_output=True, text=True, check=False)
+    key, begin, certificate = made.stdout.partition("-----BEGIN CERTIFICATE-----")
+    if made.returncode or not begin:
+        raise InputError(f"openssl makes no key for the processes here: {shorten(made.stderr)}")
+    certificate = begin + certificate
+    roles = {f"tls_{role}_{part}" for role in ("client", "scheduler", "worker") for part in ("key", "cert")}
+    held = {name: key if name.endswith("key") else certificate for name in roles}
+    return Security(require_encryption=True, tls_ca_file=certificate, **held)
 
 
 def _check(scheduler: str) -> None:

@@ -322,7 +322,7 @@ def _intervals(fit: Fit, level: float, step: float | None) -> WaldIntervals:
         got = r.from_r(r.call(_room()["wald"], fit.native, level, step))
     except r.RError as error:
         return WaldIntervals(without=f"R stopped with: {error}")
-    ends = zip(got["fixed"], got["ends"], strict=True)
+    ends = zip(got["fixed"] or (), got["ends"], strict=True)  # no names where there are no fixed effects
     fixed = {name: Statement((float(a), float(b)), "interval_student") for name, (a, b) in ends}
     if got["reason"]:
         return WaldIntervals(fixed, without=" ".join(got["reason"][0].split()))

@@ -171,16 +171,18 @@ def _without(form: MixedLMForm) -> list[str]:
     """The statements that leave columns of the fixed part out of a MixedLM: none where it has all."""
     if not form.left_out:
         return []
-    random, components = "None", "model.exog_vc" if form.vc_formula else "None"
     steps = [
         "# A combination of other columns, or zero throughout: left out, as lme4 leaves it out.",
         "fixed = pd.DataFrame(model.exog, columns=model.exog_names)",
         f"fixed = fixed.drop(columns=[{', '.join(map(literal, form.left_out))}])",
     ]
+    if form.re_formula == "1" and not form.vc_formula:
+        return [*steps, "model = MixedLM(model.endog, fixed, model.groups)"]
+    random, components = "None", ", model.exog_vc" if form.vc_formula else ""
     if form.re_formula is not None:
         random = "random"
         steps.append("random = pd.DataFrame(model.exog_re, columns=model.data.exog_re_names)")
-    return [*steps, f"model = MixedLM(model.endog, fixed, model.groups, {random}, {components})"]
+    return [*steps, f"model = MixedLM(model.endog, fixed, model.groups, {random}{components})"]
 
 
 def _times_roots(weights: str, form: MixedLMForm) -> list[str]:

@@ -38,7 +38,7 @@ def _intervals(fit: Fit, level: float) -> WaldIntervals:
     if own.keys() != expected.keys() or not _same(own, expected):
         return WaldIntervals(without=without, why=OTHER_CODING)
     got = r.from_r(r.call(_room()["wald"], fit.native, level))
-    ends = zip(got["names"], got["ends"], strict=True)
+    ends = zip(got["names"] or (), got["ends"], strict=True)  # no names where there are no fixed effects
     return WaldIntervals({name: Statement((float(a), float(b))) for name, (a, b) in ends}, without=without)
 
 

@@ -43,4 +43,4 @@ kenward_roger <- function(fit, contrasts) {
 }
 
 # The t of lme4's own summary.
-own_t <- function(fit) unname(coef(summary(fit))[, "t value"])
+own_t <- function(fit) if (length(lme4::fixef(fit))) unname(coef(summary(fit))[, "t value"]) else numeric()

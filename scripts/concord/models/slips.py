@@ -1,0 +1,69 @@
+"""A text among numbers: a slip of the pen makes a whole column of numbers one of levels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+import numpy as np
+
+from concord.arrays import Integers, Mask
+from concord.data.columns import LEVELS, Column, PreparationError, counted, row_of
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WITH_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
+# So many different numbers are no names of levels; nor are fewer, where hardly one comes twice.
+MANY = 10
+
+
+def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str = "") -> list[str]:
+    """What to say of the texts in a column that has numbers otherwise, where they are few enough to be levels.
+
+    Parameters
+    ----------
+    column : complete, in the rows that are used
+    uses : ``response``, ``predictor``, ``group`` and ``weight``, whichever the formula makes of it
+    rows : where each row was in the table that was given, counted from 0
+    told : what its file's reader says of it, with the line
+
+    Raises
+    ------
+    PreparationError : the column must have numbers, or has so many that it is meant to
+    """
+    needed = [what for what in ("response", "weight") if what in uses]
+    if column.kind != LEVELS or uses <= {"group"} or not (column.text or needed):
+        return []
+    number = np.array([bool(_NUMBER.fullmatch(level)) for level in column.levels], bool)
+    used = np.unique(column.values)
+    of_rows, different = number[column.values], int(number[used].sum())
+    texts = used[~number[used]]
+    if needed:
+        what = "the response" if needed == ["response"] else "the weights"
+        raise PreparationError(f"{what} {name!r} {_told(column, ~of_rows if len(texts) else of_rows, rows, told)}")
+    commas = [level for level in (column.levels[code] for code in used) if _WITH_COMMA.fullmatch(level)]
+    if len(commas) > len(used) / 2:
+        raise PreparationError(
+            f"column {name!r} has numbers with a decimal comma, such as {commas[0]!r}: write them with a point, or "
+            "part the fields by semicolons, where commas are read so"
+        )
+    if not len(texts) or different <= len(texts):
+        return []
+    if different > MANY or different > of_rows.sum() / 2:
+        raise PreparationError(
+            f"column {name!r} {_told(column, ~of_rows, rows, told)}; or write factor({name}) if its values are names"
+        )
+    if told:
+        return []
+    first = column.levels[column.values[np.flatnonzero(~of_rows)[0]]]
+    return [
+        f"{name}: numbers but for {counted(int((~of_rows).sum()), 'row')}, the first {first!r} in "
+        f"{row_of(rows, ~of_rows)}: taken for a factor of {len(used)} levels"
+    ]
+
+
+def _told(column: Column, wrong: Mask, rows: Integers, told: str) -> str:
+    value = column.levels[column.values[np.flatnonzero(wrong)[0]]]
+    few = f" in {counted(int(wrong.sum()), 'row')}" if 1 < wrong.sum() < len(wrong) else ""
+    line = re.search(r"on (line \d+)$", told)
+    place = row_of(rows, wrong) + (f" ({line[1]})" if line else "")
+    return f"is not a number{few}: {place} has {value!r}; correct it, or leave it empty if it is missing"

@@ -1,0 +1,61 @@
+"""One text among numbers is a slip, named with its place; few numbers with a text beside them are levels, said so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from concord.data.columns import PreparationError
+from concord.data.tables import read
+from concord.models.of_table import model_of
+
+rng = np.random.default_rng(17)
+n = 60
+TABLE = pd.DataFrame({"x": rng.normal(size=n).round(3), "g": np.repeat([f"g{i}" for i in range(12)], 5)})
+TABLE["y"] = (TABLE["x"] + rng.normal(size=12).repeat(5) + rng.normal(size=n)).round(3)
+TABLE["w"] = 1 + np.arange(n) % 7
+SLIPS = ["abc", "1O", "n/a ", "#DIV/0!", "-", ".", "1,5", "?", "<0.1", "1.2.3", "0x1F", "1e", "½", "１２"]
+
+
+def asked(table: pd.DataFrame, formula: str = "y ~ x + (1 | g)", weights: str | None = None):
+    return model_of(table, formula, "REML", None, "data", weights=weights)
+
+
+def with_text(name: str, text: str) -> pd.DataFrame:
+    column = TABLE[name].astype(str)
+    column[4] = text
+    return TABLE.assign(**{name: column})
+
+
+@pytest.mark.parametrize("text", SLIPS)
+@pytest.mark.parametrize("name", ["x", "y", "w"])
+def test_a_slip_is_named_with_its_row(name, text):
+    formula, weights = ("y ~ x + (x | g)", "w" if name == "w" else None)
+    with pytest.raises(PreparationError, match=f"{name}.* is not a number: row 5 has {text!r}".replace("?", r"\?")):
+        asked(with_text(name, text), formula, weights)
+
+
+def test_in_a_file_it_has_its_line_too(tmp_path):
+    with_text("x", "abc").to_csv(tmp_path / "slip.csv", index=False)
+    with pytest.raises(PreparationError, match=r"row 5 \(line 6\) has 'abc'; .* or write factor\(x\) if"):
+        asked(read(tmp_path / "slip.csv"))
+
+
+def test_what_may_be_names_is_taken_for_them_and_said():
+    doses = TABLE.assign(x=np.tile(["1", "2", "3", "placebo"], 15))
+    _, notes = asked(doses)
+    assert "x: numbers but for 15 rows, the first 'placebo' in row 4: taken for a factor of 4 levels" in notes
+    ids = with_text("w", "abc")
+    names, notes = asked(ids, "y ~ 1 + (1 | g) + (1 | w)")
+    assert "abc" in names.design.terms[1].levels and not any("abc" in note for note in notes)
+    _, notes = asked(ids, "y ~ factor(w) + (1 | g)")
+    assert not any("abc" in note for note in notes)
+
+
+def test_a_decimal_comma_is_told_from_names():
+    commas = TABLE.assign(x=TABLE["x"].astype(str).str.replace(".", ","))
+    with pytest.raises(
+        PreparationError, match="'x' has numbers with a decimal comma, such as '.*,.*': write them with"
+    ):
+        asked(commas)
