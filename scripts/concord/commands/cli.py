@@ -22,6 +22,7 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.commands.streams import patient
 from concord.errors import InputError, escaped
 
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
@@ -48,11 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        return _told(words)
-    except KeyboardInterrupt:
-        print("concord: interrupted", file=sys.stderr)
-        return 130
+    with patient():
+        try:
+            return _told(words)
+        except KeyboardInterrupt:
+            print("concord: interrupted", file=sys.stderr)
+            return 130
 
 
 def _told(words: list[str]) -> int:
