@@ -60,7 +60,7 @@ fixed_side <- function(formula) of_lme4("nobars")(formula[[3L]])
 # Which columns of a fixed-effects matrix lmer keeps: R's QR decomposition moves a column that is a combination of those
 # before it to the end.
 kept_columns <- function(X) {
-  if (!all(is.finite(X))) return(seq_len(ncol(X)))
+  if (!nrow(X) || !all(is.finite(X))) return(seq_len(ncol(X)))
   decomposed <- qr(X, tol = 1e-7, LAPACK = FALSE)
   decomposed$pivot[seq_len(decomposed$rank)]
 }

@@ -12,11 +12,11 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from concord.agreement.comparison import Disagreement, compare
 from concord.agreement.judgement import judge
-from concord.engines.engine import EngineError, engines
+from concord.engines.engine import CannotExpress, EngineError, engines
 from concord.engines.lme4 import engine as lme4_engine
 from concord.engines.statsmodels import engine as mixedlm_engine
 from concord.likelihood.certificate import CertificateError
-from concord.likelihood.likelihood import LikelihoodError
+from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.reference import certification, reference
 from support.estimates import changed
 
@@ -48,20 +48,25 @@ def told(comparison) -> None:
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])
-def test_dependent_predictors_are_refused_by_every_engine_and_by_the_judge(method, make_model):
-    """Where X is singular no engine gives a fit of this model, and the reference says why there is none."""
-    model = make_model(TABLE.assign(z=2 * TABLE["x"] + 1), "y ~ x + z + (1 | g)", method)
-    for engine in engines():
-        with pytest.raises(EngineError):
-            fit(engine, model)
-    for ask in (reference.of, certification.certify):
-        with pytest.raises(LikelihoodError, match="the columns of X are linearly dependent"):
-            ask(model)
-    # Estimates from elsewhere meet the same words, and not a verdict.
-    other = fit("lme4", make_model(TABLE, "y ~ x + (1 | g)", method))
-    given = changed(other, model=model, fixed=np.zeros(3), std_error=np.ones(3))
+def test_dependent_predictors_are_the_model_without_them(method, make_model):
+    """The column that others make up is dropped by all but nlme, which cannot; a singular X is refused by the judge."""
+    text = "y ~ x + (1 | g)"
+    whole, plain = (
+        make_model(TABLE.assign(z=2 * TABLE["x"] + 1), "y ~ x + z + (1 | g)", method),
+        make_model(TABLE, text, method),
+    )
+    for engine in ("statsmodels", "lme4"):
+        one, other = fit(engine, whole), fit(engine, plain)
+        assert one.stated_loglik == pytest.approx(other.stated_loglik, rel=0, abs=1e-8)
+        np.testing.assert_allclose(one.fixed, other.fixed, rtol=1e-6)
+    with pytest.raises(CannotExpress, match="a fixed part without z: it stops at a singular matrix"):
+        fit("nlme", whole)
+    assert reference.of(whole).loglik == pytest.approx(reference.of(plain).loglik, rel=0, abs=1e-9)
+    assert certification.certify(whole)
+    design = whole.design
+    singular = replace(design, X=np.column_stack([design.X, whole.frame["z"]]), names=(*design.names, "z"))
     with pytest.raises(LikelihoodError, match="the columns of X are linearly dependent"):
-        _ = compare(given, replace(given, engine="statsmodels")).verdict
+        Likelihood(singular, whole.reml)
 
 
 @pytest.mark.parametrize("method", ["REML", "ML"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord.errors import InputError
 from concord.models import algebra
 from concord.models import formula as formulas
 from concord.models.of_table import model_of
@@ -86,6 +87,27 @@ def test_columns_beyond_what_can_be_held_are_refused_before_they_are_made():
     with pytest.raises(FormulaError, match=r"47045881 of them of a:b:c:d:e:f: more than can be held; take terms out"):
         model_of(CLEAN.drop(columns="f").assign(**factors), "y ~ a*b*c*d*e*f + (1 | g)", "REML", None, "data")
     assert time.perf_counter() - started < 5
+
+
+CALCULATED = {
+    "y ~ log(f) + (1 | g)": "log(f) is calculated of numbers, and 'f' is a factor: name a column of numbers",
+    "y ~ scale(f) + (1 | g)": "scale(f) is calculated of numbers",
+    "y ~ poly(f, 2) + (1 | g)": "poly(f, 2) is calculated of numbers",
+    "y ~ I(2 * f) + (1 | g)": "I(2 * f) is calculated of numbers",
+    "y ~ x + (I(-f) | g)": "I(-f) is calculated of numbers",
+    "y ~ poly(x, 1000) + (1 | g)": "poly takes a degree below the number of its column's distinct values",
+    "y ~ factor(k) + (1 | g)": "a factor has one level only in the rows that are used: take it out of the formula",
+    "y ~ x + offset(f) + (1 | g)": "an offset is a number: name a column of numbers in it",
+    "y ~ scale(k) + (1 | g)": "scale(k) has no value in 120 rows of 120",
+}
+
+
+@pytest.mark.parametrize("text", CALCULATED)
+def test_what_cannot_be_calculated_is_said_in_words_of_its_own(text):
+    """With the call and the column, and before any package is asked."""
+    with pytest.raises(InputError) as caught:
+        model_of(CLEAN.assign(k=3.0), text, "REML", None, "data")
+    assert CALCULATED[text] in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

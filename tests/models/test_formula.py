@@ -216,7 +216,7 @@ def test_a_name_that_the_data_have_not_comes_with_the_nearest_that_they_have():
 UNCODABLE = {
     "Evit ~ Time + (1 | Pig)": "the response Evit is not a number",
     "poly(Weight, 2) ~ Time + (1 | Pig)": "the response poly",
-    "Weight ~ log(Evit) + (1 | Pig)": "not meaningful for factors",
+    "Weight ~ log(Evit) + (1 | Pig)": "calculated of numbers, and .Evit. is a factor",
     "Weight ~ poly(Feed, 2) + (1 | Pig)": "missing values are not allowed",
 }
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
+import runpy
+import zlib
 from decimal import Decimal
 
 import jsonschema
@@ -84,7 +87,7 @@ def test_every_table_has_its_licence_beside_it(written, cases):
 
 
 def test_a_model_that_is_not_certified_is_refused(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("concord.reference.reference.record_of", lambda model: None)
+    monkeypatch.setattr("concord.reference.reference.written", lambda model: None)
     assert main(["cases", "--output", str(tmp_path / "out")]) == 2
     assert "not certified by REML and ML" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -101,3 +104,42 @@ def test_a_model_that_is_not_certified_is_refused(monkeypatch, tmp_path, capsys)
 )
 def test_difficulty_follows_the_rule(cases, id, difficulty):
     assert cases[id]["difficulty"] == difficulty
+
+
+def test_the_collection_is_large_enough_and_small_enough(written, cases):
+    """120 models by both methods, of every difficulty, in 2 MB."""
+    assert len(cases) >= 120
+    assert {case["difficulty"] for case in cases.values()} == {"lower", "average", "higher"}
+    whole = b"".join(path.read_bytes() for path in sorted(written.rglob("*")) if path.is_file())
+    assert len(zlib.compress(whole)) < 2_000_000
+
+
+# What the log-likelihood by REML gains: the response's unit counts once a residual, a predictor's once a coefficient.
+UNITS = {
+    "growth_thousandfold": lambda n, p: -(n - p) * math.log(1000),
+    "growth_thousandth": lambda n, p: (n - p) * math.log(1000),
+    "growth_fast": lambda n, p: -math.log(1000),
+    "growth_slow": lambda n, p: math.log(1000),
+    "growth_late": lambda n, p: 0.0,
+    "growth_high": lambda n, p: 0.0,
+    "growth_seconds": lambda n, p: -math.log(86400),
+}
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_certificate_in_other_units_is_the_first_ones_moved(cases, name):
+    base, moved = cases["growth-intercept"], cases[f"{name}-intercept"]
+    first, other = (case["optimum"]["REML"] for case in (base, moved))
+    gained = float(Decimal(other["loglik"]) - Decimal(first["loglik"]))
+    assert math.isclose(gained, UNITS[name](len(base["y"]), 2), abs_tol=1e-12)
+    scale = {"growth_thousandfold": 10**6, "growth_thousandth": Decimal("1e-6")}.get(name, 1)
+    for key in ("residual_variance",):
+        assert abs(Decimal(other[key]) / scale / Decimal(first[key]) - 1) < Decimal("1e-19")
+
+
+def test_made_tables_are_what_the_script_makes(tmp_path):
+    run = runpy.run_path(str(ROOT / "scripts" / "concord-cases" / "make_datasets.py"))
+    for folder_made in run["write"](tmp_path):
+        kept = ROOT / "scripts" / "concord-cases" / "datasets" / folder_made.name
+        for path in folder_made.iterdir():
+            assert path.read_bytes() == (kept / path.name).read_bytes(), path.name

@@ -217,7 +217,7 @@ def check(
     """
     if method not in ("REML", "ML"):
         raise ValueError(f"method {method!r}: it is REML or ML")
-    record = {"case": case["id"], "method": method, "status": 1}
+    record = {"case": case["id"], "method": method, "strict": strict, "status": 1}
     likelihood = Likelihood(case)
     with localcontext(_PRECISION):
         try:

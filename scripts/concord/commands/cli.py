@@ -23,15 +23,18 @@ from concord.commands import (
     versions,
 )
 from concord.commands.streams import patient
+from concord.display.screen import screen
 from concord.errors import InputError, escaped
 
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
 
 
 class _Parser(argparse.ArgumentParser):
+    color = False  # Python 3.14's would be written as escapes
+
     def error(self, message: str) -> None:  # type: ignore[override]  # argparse's own never returns
         """One line, like every other error, in place of the usage."""
-        self.exit(2, f"concord: {message}: see `{self.prog} --help`\n")
+        self.exit(2, f"concord: {escaped(message)}: see `{self.prog} --help`\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
-    with patient():
+    with patient(), screen():
         try:
             return _told(words)
         except KeyboardInterrupt:
@@ -69,7 +72,7 @@ def _told(words: list[str]) -> int:
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
-        print(f"concord: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"concord: {escaped(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
 
 

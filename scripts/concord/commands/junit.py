@@ -8,6 +8,7 @@ from datetime import datetime
 from xml.etree import ElementTree
 
 from concord.commands.checked_model import CheckedModel
+from concord.errors import escaped
 
 # What XML 1.0 cannot hold, not even escaped.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +28,7 @@ def junit_xml(cases: Sequence[CheckedModel], versions: Mapping[str, str], began:
     suite = ElementTree.SubElement(root, "testsuite", {**attributes, "timestamp": began.isoformat()})
     properties = ElementTree.SubElement(suite, "properties")
     for name, version in versions.items():
-        ElementTree.SubElement(properties, "property", {"name": name, "value": version})
+        ElementTree.SubElement(properties, "property", {"name": _xml(name), "value": _xml(version)})
     for case in cases:
         named = {"classname": f"concord.{_xml(case.model.name)}", "name": case.model.method}
         element = ElementTree.SubElement(suite, "testcase", {**named, "time": f"{case.seconds:.3f}"})
@@ -45,4 +46,5 @@ def junit_xml(cases: Sequence[CheckedModel], versions: Mapping[str, str], began:
 
 
 def _xml(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    """A text, with all that is written as an escape on a terminal and what XML has no letter for, written so too."""
+    return _NO_XML.sub("\ufffd", "\n".join(map(escaped, text.split("\n"))))

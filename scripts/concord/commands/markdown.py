@@ -11,6 +11,7 @@ from concord.commands import baseline, both_environments
 from concord.commands.baseline import Baseline, Change
 from concord.commands.checked_model import CheckedModel, headline
 from concord.engines.engine import title
+from concord.errors import escaped
 from concord.vocabulary import SETTINGS
 
 
@@ -106,8 +107,8 @@ def _gaps(case: CheckedModel) -> str:
 
 def _text(text: Any) -> str:
     """Text of others, so that Markdown shows it as it is and on one line."""
-    one = " ".join(str(text).split())
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", one.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    one = escaped(" ".join(str(text).split()))
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", one.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def upgrade_summary(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 
@@ -50,11 +50,12 @@ def patient() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     before = sys.stdout, sys.stderr
-    try:
-        sys.stdout, sys.stderr = (stream and _Patient(stream) for stream in before)
-        yield
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+    with ExitStack() as stack:
+        streams = [stream or stack.enter_context(open(os.devnull, "w", encoding="utf-8")) for stream in before]
+        try:
+            sys.stdout, sys.stderr = map(_Patient, streams)
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-    finally:
-        sys.stdout, sys.stderr = before
+            sys.stdout, sys.stderr = before

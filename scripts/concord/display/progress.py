@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from concord.errors import escaped
+
 DELAY, PERIOD = 3.0, 1.0
 """Seconds before anything is shown, and between one look and the next."""
 
@@ -61,7 +63,7 @@ def _screen() -> Callable[[str], None] | None:
         return None
 
     def line(text: str) -> None:
-        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.write(f"\r\033[K{escaped(text)}")
         sys.stderr.flush()
 
     return line

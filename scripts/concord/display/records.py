@@ -87,24 +87,37 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], keys: int) -> p
 def as_csv(table: pd.DataFrame) -> str:
     """A table as CSV, without its index: numbers in the shortest text that reads back as the same, missing ones empty,
     messages parted by ``|``. Control characters are escapes, and what a spreadsheet would take for a formula has an
-    apostrophe before it.
+    apostrophe before it (see `as_text`).
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
+    writer.writerow([as_text(escaped(str(name))) for name in table.columns])
     for row in table.itertuples(index=False):
         writer.writerow([_field(value) for value in row])
     return file.getvalue()
 
 
-# What a spreadsheet would take for a formula.
-_FORMULA = re.compile(r"[=+@-]")
+# Where a cell of a spreadsheet begins, with semicolons too as in many a country's, and what it takes for a formula
+# there, of either width; an apostrophe as well, so that what is read again is what it was.
+_SIGNS = "=+@\\-\uff1d\uff0b\uff0d\uff20'"
+_FORMULA, _MADE_TEXT = re.compile(rf"(^|;)(?=[{_SIGNS}])"), re.compile(rf"(^|;)'(?=[{_SIGNS}])")
+_NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|-?Inf")
+
+
+def as_text(text: str) -> str:
+    """A text as a cell that a spreadsheet takes for text; a number stays as it is."""
+    return text if _NUMERAL.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+
+
+def from_text(cell: str) -> str:
+    """The text that `as_text` made this cell of."""
+    return _MADE_TEXT.sub(r"\1", cell)
 
 
 def _field(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " | ".join(" ".join(str(item).split()) for item in value)
+        return as_text(escaped(" | ".join(" ".join(str(item).split()) for item in value)))
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else repr(float(value))
     text = "" if value is None or value is pd.NA else escaped(str(value))
-    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+    return as_text(text) if isinstance(value, str) else text

@@ -128,19 +128,24 @@ def render_html(
         return f'<{tag} style="{style}">{text}</{tag[:2]}>'
 
     head = "".join(
-        f'<th scope="col" style="text-align:{side}">{html.escape(name)}</th>'
+        f'<th scope="col" style="text-align:{side}">{_html(name)}</th>'
         for name, side in zip(header, sides, strict=True)
     )
     body = "\n".join(f"<tr>{''.join(cell(value, i) for i, value in enumerate(row))}</tr>" for row in rows)
-    under = "".join(f"\n<p>{html.escape(note)}</p>" for note in notes if not isinstance(note, Note))
+    under = "".join(f"\n<p>{_html(note)}</p>" for note in notes if not isinstance(note, Note))
     numbered = [_item(note) for note in notes if isinstance(note, Note)]
     under += f'\n<ol class="notes">{"".join(numbered)}</ol>' if numbered else ""
-    first, *more = (html.escape(line) for line in caption.split("\n"))
+    first, *more = (_html(line) for line in caption.split("\n"))
     title = "<br>".join([f"<strong>{first}</strong>", *more])
     return (
         f'<table class="concord">\n<caption style="text-align:left;white-space:normal">{title}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
     )
+
+
+def _html(text: str) -> str:
+    """A text as HTML, with what turns or hides letters shown as it is on a terminal."""
+    return html.escape(escaped(text))
 
 
 def _sides(header: Sequence[str], rows: Sequence[Row], left: int) -> list[str]:
@@ -156,17 +161,17 @@ def _sides(header: Sequence[str], rows: Sequence[Row], left: int) -> list[str]:
 def _item(note: Note) -> str:
     """A note of the numbered list."""
     told = f' data-definition="{html.escape(note.definition.replace("_", "-"))}"' if note.definition else ""
-    return f"<li{told}>{html.escape(note)}</li>"
+    return f"<li{told}>{_html(note)}</li>"
 
 
 def _content(value: object, notes: Sequence[str]) -> str:
     """What stands in a cell, as HTML."""
     if isinstance(value, Cell):
         numbered = [note for note in notes if isinstance(note, Note)]
-        marks = "".join(f' <sup title="{html.escape(numbered[mark - 1])}">{mark}</sup>' for mark in value.marks)
+        marks = "".join(f' <sup title="{_html(numbered[mark - 1])}">{mark}</sup>' for mark in value.marks)
         beside = f"<br><small>{_content(value.beside, notes)}</small>" if value.beside else ""
         return f"{_content(value.value, notes)}{marks}{beside}"
-    text = html.escape(str(value))
+    text = _html(str(value))
     return f'<data value="{value.exact}">{text}</data>' if isinstance(value, Number) and value.rounded else text
 
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from concord.models.syntax import Call, FormulaError, Node, RandomTerm, Tree, Value, variables, walk, written
+from concord.models.syntax import (
+    ELEMENTWISE,
+    Call,
+    FormulaError,
+    Node,
+    RandomTerm,
+    Tree,
+    Value,
+    variables,
+    walk,
+    written,
+)
 
 # More terms, or more numbers in their columns, than any model that somebody fits.
 MOST_TERMS, MOST_NUMBERS = 1000, 50_000_000
 MOST_POWER = 20
+_ARITHMETIC = frozenset(["+", "-", "*", "/", "^"])
+_CALCULATE = (ELEMENTWISE - {"I"}) | {"poly", "scale"}
 _COMBINE = frozenset(["+", "-", "*", "/", "^", ":", "(", "%in%"])
 
 
@@ -78,6 +91,30 @@ def check_size(tree: Tree, rows: int, levels: Mapping[str, int]) -> None:
                 f"its terms are {columns} columns or more of {rows} rows, {max(counts)} of them of "
                 f"{':'.join(map(written, widest))}: more than can be held; take terms out"
             )
+
+
+def check_calculated(tree: Tree, factors: Collection[str]) -> None:
+    """Nothing is calculated with a factor.
+
+    Parameters
+    ----------
+    factors : the columns that are no numbers
+
+    Raises
+    ------
+    FormulaError : something is
+    """
+    for part in (tree.response, tree.fixed, *tree.offsets, *(random.columns for random in tree.random)):
+        for call in walk(part):
+            if not isinstance(call, Call):
+                continue
+            inside = [node for node in walk(call) if isinstance(node, Call) and node.function in _ARITHMETIC]
+            calculates = call.function in _CALCULATE or call.function == "I" and inside
+            factor = next((name for name in variables(call) if name in factors), None) if calculates else None
+            if factor is not None:
+                raise FormulaError(
+                    f"{written(call)} is calculated of numbers, and {factor!r} is a factor: name a column of numbers"
+                )
 
 
 def _sums(node: Node) -> Iterator[Node]:

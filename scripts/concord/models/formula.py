@@ -23,6 +23,7 @@ _ADVICE = {
     "unexpected string constant": ": names stand without quotes, or in backticks",
     "unexpected end of input": ": a bracket is not closed, or something is missing after the last sign",
     "unexpected ','": ": terms are added, with +",
+    "zero-length variable name": ": a name stands between backticks",
     "unexpected INCOMPLETE_STRING": ": a quote or a backtick is not closed",
     "expected response ~ terms": ", such as y ~ x + (1 | group), with one ~ between them, and no =",
     "expected one formula": ", such as y ~ x + (1 | group)",

@@ -17,6 +17,14 @@ from concord.models.formula import expression
 from concord.models.syntax import Formula, FormulaError, check_variables, variables
 
 _R = Path(__file__).with_suffix(".R")
+# What R means by what it says where it cannot make the columns.
+_MEANT = {
+    "'degree' must be less than": "poly takes a degree below the number of its column's distinct values",
+    "2 or more levels": "a factor has one level only in the rows that are used: take it out of the formula",
+    "'offset' must be numeric": "an offset is a number: name a column of numbers in it",
+}
+# What it says in words of its own functions here.
+_OWN = ("is not a number", "is not a grouping factor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +80,17 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
     levels = {name: frame[name].nunique() for name in formula.variables if frame[name].dtype.kind not in "iufb"}
     try:
         algebra.check_size(formula.tree, len(frame), levels)
+        algebra.check_calculated(formula.tree, levels)
     except FormulaError as error:
         raise FormulaError(f"formula {formula.text!r}: {error}") from error
     try:
         got = r.record(_Design, r.call(r.source(_R)["design"], expression(formula), frame[list(formula.variables)]))
     except r.RError as error:
-        raise FormulaError(f"formula {formula.text!r}: {error}") from error
+        own = any(text in str(error) for text in _OWN)
+        why = next(
+            (what for key, what in _MEANT.items() if key in str(error)), f"{'' if own else 'R stops with: '}{error}"
+        )
+        raise FormulaError(f"formula {formula.text!r}: {why}") from error
     terms = tuple(
         DesignTerm(random.group, tuple(term.columns), term.matrix, term.codes, tuple(term.levels), random.structure)
         for random, term in zip(formula.random, got.terms, strict=True)
@@ -85,7 +98,7 @@ def design(formula: Formula, frame: pd.DataFrame) -> Design:
     offset = got.offset if len(got.offset) else None
     y = got.y if offset is None else got.y - offset
     factors = {name: tuple(levels) for name, levels in zip(got.factors, got.levels, strict=True)}
-    X = got.X.reshape(len(y), -1)
+    X = got.X.reshape(len(y), len(got.X_columns))
     kept = [int(j) for j in got.kept]
     names = tuple(got.X_columns[j] for j in kept)
     dropped = identifiability.dependent(X, got.X_columns, kept)

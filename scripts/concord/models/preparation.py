@@ -127,10 +127,13 @@ def _controls(given: dict[str, dict[str, tuple[str, str]]]) -> list[str]:
     return notes
 
 
+_FORMULA = re.compile(r"[=@\uff1d\uff20]|[+\uff0b\uff0d-](?!\.?\d|[Ii]nf$)")
+
+
 def _formulas(prepared: dict[str, Any]) -> list[str]:
     """A note where a name or a level begins as a spreadsheet's formula does."""
     levels = [str(level) for values in prepared.values() for level in getattr(values, "categories", ())]
-    shown = next((text for text in [*prepared, *levels] if text.startswith(("=", "@"))), None)
+    shown = next((text for text in [*prepared, *levels] if _FORMULA.match(text)), None)
     return [f"{shown!r} is no formula: in CSV files it has an apostrophe before it"] if shown else []
 
 

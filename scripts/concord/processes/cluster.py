@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
@@ -79,7 +80,7 @@ def cluster(
                 client.close(timeout=2)
         return
     secret = _secret()
-    given: dict[str, object] = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
+    given: dict[str, Any] = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
     given |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in FORKABLE.items()}
     # Nor do the status pages tell anybody anything
     given |= {f"distributed.{server}.http.routes": [] for server in ("scheduler", "worker", "nanny")}

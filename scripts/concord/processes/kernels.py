@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import concord  # R is started once a server warms up, and not where it is started
+from concord.errors import escaped
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """For one kernel a core: linear algebra that starts its own threads would fight with the other kernels."""
@@ -362,7 +363,8 @@ def main() -> None:
         try:
             warm(sys.argv[3:])
         except Exception as error:
-            print(f"concord: kernels start cold: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            line = f"kernels start cold: {type(error).__name__}: {error}"
+            print(f"concord: {escaped(line)}", file=sys.stderr, flush=True)
             return
         request = serve(listener)
     if request:

@@ -96,7 +96,7 @@ def _shared() -> Iterator[tuple[str, str]]:
 
 
 def _case(models: list[Model]) -> dict[str, Any]:
-    records = [(model, reference.record_of(model)) for model in models]
+    records = [(model, reference.written(model)) for model in models]
     missing = [model.method for model, record in records if record is None]
     if missing:
         raise InputError(f"{models[0].id}: not certified by {' and '.join(missing)}: run `make certify`")

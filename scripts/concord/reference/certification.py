@@ -25,8 +25,9 @@ from concord.models.model import Model
 from concord.models.parameters import KEY, Parameters, keys
 from concord.models.syntax import FormulaError
 from concord.proof import global_proof
+from concord.reference.factors import factored, factors
 from concord.reference.record import NOT_PROVED, ReferenceError, checksum, told, write
-from concord.reference.reference import FLAT, SAME, factored, factors
+from concord.reference.reference import FLAT, SAME
 
 DIGITS = 30
 # A proof that finds a better optimum is begun anew from there, so often.
@@ -42,7 +43,7 @@ def answers(model: Model) -> Iterator[Fit]:
                 yield got
 
 
-def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
+def certify(model: Model, seconds: float = 600.0, asked: bool = True) -> dict[str, Any]:
     """Find, solve and prove the optimum of a model; the record for reference.json.
 
     The starts are those of the wide search, a grid over theta, and every engine's answer at every settings.
@@ -50,6 +51,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
     Parameters
     ----------
     seconds : the proof that no better optimum exists is given up after this time, which is said in the record
+    asked : whether the engines' answers are starts, too
 
     Raises
     ------
@@ -59,7 +61,7 @@ def certify(model: Model, seconds: float = 600.0) -> dict[str, Any]:
         raise CertificateError(f"{model.id}, {model.method}: {model.formula.structured} has a structure: no proof here")
     likelihood = Likelihood(model.design, model.reml)
     starts = [*likelihood.starts(), *grid(likelihood)]
-    for fit in answers(model):
+    for fit in answers(model) if asked else ():
         with contextlib.suppress(LikelihoodError):  # an answer that is not a parameter of the model is no start either
             starts.append(likelihood.theta_at(fit.parameters))
     try:

@@ -21,16 +21,17 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from concord.arrays import Integers, Matrix, Vector
+from concord.arrays import Matrix, Vector
 from concord.data.datasets import first_mistake
 from concord.engines.fit import Fit
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
 from concord.likelihood.structured import StructuredLikelihood, likelihood_of
 from concord.likelihood.wide_search import Leave, WideSearch
-from concord.models.design import Design, weighted
+from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import ESTIMATES, KEY, ZERO, Estimated, Parameters, keys
+from concord.reference.factors import factored, factors
 from concord.reference.record import Record, ReferenceError, checksum, path, unknown
 
 # Log-likelihoods closer than this, found in double precision, are one optimum.
@@ -333,8 +334,22 @@ def from_record(model: Model, record: dict[str, Any]) -> Reference:
     return _believed(model, record, Path("the record just made"))
 
 
-def _believed(model: Model, raw: Any, file: Path) -> Reference:
-    """What a record says, once everything in it has been checked."""
+def written(model: Model) -> Record | None:
+    """The record of a model's certified optimum as it was written, whole and of this formula and table; None where it
+    has none.
+
+    It is not solved anew: where a model is so ill-conditioned that double precision holds less than a record, a record
+    that `record_of` cannot confirm is right nevertheless.
+
+    Raises
+    ------
+    ReferenceError : it is corrupt, edited or out of date
+    """
+    return next((_whole(model, raw, path(model.dataset)) for raw in _raw(model)), None)
+
+
+def _whole(model: Model, raw: Any, file: Path) -> Record:
+    """A record that nobody changed, of this formula and table."""
     try:
         record = Record.model_validate(raw)
     except ValidationError as error:
@@ -348,6 +363,12 @@ def _believed(model: Model, raw: Any, file: Path) -> Reference:
         raise ReferenceError(f"{where}: certified for {record.formula!r}, not {model.record.formula!r}: certify anew")
     if record.data_sha256 != model.dataset.sha256:
         raise ReferenceError(f"{where}: certified on another table: run `make certify`")
+    return record
+
+
+def _believed(model: Model, raw: Any, file: Path) -> Reference:
+    """What a record says, once everything in it has been checked."""
+    record, where = _whole(model, raw, file), f"{file}: {model.name}.{model.method}"
     rows = [
         (estimate.effect, estimate.group, estimate.term, float(estimate.estimate), float(estimate.std_error or "nan"))
         for estimate in record.estimates
@@ -452,48 +473,3 @@ def _wrong(record: Record, estimates: pd.DataFrame, likelihood: Likelihood) -> s
         if not np.all(np.abs(stated - wanted) <= HELD * np.outer(unit, unit)):
             return f"estimates: the covariance matrix of {name} is not the one that theta gives"
     return None
-
-
-def factors(theta: Sequence[float], order: Sequence[Sequence[int]]) -> list[Matrix]:
-    """The terms' relative factors that theta holds column by column, their rows in the model's own order."""
-    factors, entries = [], iter(theta)
-    for at in order:
-        factor = np.zeros((len(at), len(at)))
-        for column in range(len(at)):
-            factor[at[column:], column] = [next(entries) for _ in at[column:]]
-        factors.append(factor)
-    return factors
-
-
-def factored(design: Design, parameters: Parameters) -> tuple[Design, list[Integers], list[float]]:
-    """The design with every singular term's columns in an order in which only trailing columns of its factor vanish.
-
-    Returns
-    -------
-    the design, for every term the place of each original column in the new order, and theta with exact zeros
-    """
-    terms, places, theta = [], [], []
-    coded = design.as_coded
-    for term, own_term, relative in zip(design.terms, coded.terms, parameters.relative, strict=True):
-        q = len(relative)
-        order, rest, factor = list(range(q)), relative.copy(), np.zeros((q, q))
-        own = np.diag(relative).copy()
-        # A variance that is zero has no scale of its own: measure it on the effect's share in the response.
-        spread = np.maximum(own, 1.0 / np.mean(term.matrix**2, axis=0))
-        for k in range(q):
-            shares = [rest[i, i] / spread[i] for i in order[k:]]
-            if shares[0] <= ZERO:
-                best = k + int(np.argmax(shares))
-                order[k], order[best] = order[best], order[k]
-                shares[0] = rest[order[k], order[k]] / spread[order[k]]
-            if shares[0] <= ZERO:
-                break
-            at = order[k]
-            factor[:, k] = rest[:, at] / np.sqrt(rest[at, at])
-            rest = rest - np.outer(factor[:, k], factor[:, k])
-        lower = factor[order]
-        theta += [float(lower[row, column]) for column in range(q) for row in range(column, q)]
-        terms.append(replace(own_term, names=tuple(term.names[i] for i in order), matrix=own_term.matrix[:, order]))
-        places.append(np.argsort(order))
-    reordered = replace(coded, terms=tuple(terms))
-    return reordered if design.weights is None else weighted(reordered, design.weights), places, theta

@@ -18,6 +18,7 @@ import pandas as pd
 
 from concord import checkout, files
 from concord.data.version_ranges import ordered
+from concord.display.records import as_csv, from_text
 from concord.engines.engine import engines, party
 from concord.errors import InputError, one_line, shorten
 from concord.vocabulary import IMPRECISE, LANGUAGES, METHODS, SETTINGS, SHORT, VERDICTS
@@ -67,7 +68,7 @@ class Results:
         for name, form in (("gap", ".2e"), ("digits", ".1f"), ("loglik", ".10g"), ("seconds", ".2g")):
             fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
         for name, table in zip((RUNS, FITS), (self.runs.reset_index(), fits), strict=True):
-            files.write(folder / name, table.to_csv(index=False, lineterminator="\n"))
+            files.write(folder / name, as_csv(table))
 
 
 def place() -> Path:
@@ -86,7 +87,7 @@ def read(folder: Path | None = None) -> Results:
     tables = []
     for name in (RUNS, FITS):
         try:
-            tables.append(pd.read_csv(folder / name, dtype=str, keep_default_na=False))
+            tables.append(pd.read_csv(folder / name, dtype=str, keep_default_na=False).map(from_text))
         except (OSError, ValueError) as error:
             raise InputError(f"{folder / name}: cannot be read: {one_line(str(error))}") from None
     runs, fits = tables

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from concord import checkout
 from concord.display import table as tables
+from concord.display.records import as_csv
 from concord.files import write
 from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
@@ -192,7 +193,7 @@ class Findings:
         written = []
         for name in ("verdicts", "engines", "gaps", "parameters"):
             path = self.folder / f"{name}.csv"
-            write(path, getattr(self, name).to_csv(index=False, lineterminator="\n"))
+            write(path, as_csv(getattr(self, name)))
             written.append(path)
         return written
 

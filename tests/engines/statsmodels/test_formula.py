@@ -164,6 +164,7 @@ def test_a_component_in_another_unit_is_carried_back(make_model):
 FIXED = """
 x | f | f + x | x * f | 0 + f | 0 + x | 0 + f + x | 0 + x + f | 0 + f:x | f:x | x + f:x | f * b | 0 + f * b | f/x | x/f
 (f + x + b)^2 | (f + x)^2 - f:x | f * x - 1 | -1 + f | x + f - f | 1 | 0 + f:b | f + b %in% f | x + 0 | f * b - f
+x + -x | -1 + x | x - z | (x + z)^2 - x:z | x + 0 + 1 | (x - 1) * f | x %in% f | f * b - b - 1 | x + I(2 * x)
 s | s * x | flag | 0 + flag | flag * f | o | o * x | o * f | unused | unused * x | x * f * b | x * z + x:z:f
 factor(k) | as.factor(k) * x | factor(s) | factor(f) | factor(o) | factor(flag) | factor(unused)
 log(x) | log(x, 2) | log(z, base = 10) | log2(x) + log10(x) + log1p(x) + exp(x) + expm1(x) + sqrt(x) + abs(x)
