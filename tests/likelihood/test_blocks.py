@@ -105,15 +105,45 @@ def test_a_few_columns_of_the_inverse_at_a_time_give_the_same_gradient(way, modu
         np.testing.assert_allclose(sparse.criterion_and_gradient(theta)[1], whole, rtol=1e-12)
 
 
-@pytest.mark.parametrize("pairs", [True, False], ids=["every pair of levels as numbers", "pairs as they occur"])
-def test_whatever_the_pairs_of_levels_are_held_as_the_criterion_is_one(pairs, monkeypatch):
+@pytest.mark.parametrize(
+    ("sparse", "pairs"),
+    [(np.inf, 2**22), (0, 0), (0, 2**22)],
+    ids=["every pair of levels as numbers", "pairs as they occur", "pairs as they occur, multiplied once"],
+)
+@pytest.mark.parametrize(
+    "terms", [[("1", "a"), ("1", "b"), ("1", "c")], [("1", "a"), ("1 + x", "c")]], ids=["intercepts", "and a slope"]
+)
+def test_whatever_the_pairs_of_levels_are_held_as_the_criterion_is_one(terms, sparse, pairs, monkeypatch):
     """A product of dense matrices is the cheaper one only where many of the pairs occur."""
-    monkeypatch.setattr(schur, "SPARSE", np.inf if pairs else 0)
-    dense, other = both(monkeypatch, crossed_design(SMALL, *CASES["slope in the smaller"]), True, "Schur complement")
-    theta = np.linspace(0.3, 1.2, dense.m)
-    (value, gradient), (again, slopes) = dense.criterion_and_gradient(theta), other.criterion_and_gradient(theta)
-    assert again == pytest.approx(value, rel=1e-13)
-    np.testing.assert_allclose(slopes, gradient, rtol=1e-11)
+    monkeypatch.setattr(schur, "SPARSE", sparse)
+    monkeypatch.setattr(schur, "PAIRS", pairs)
+    dense, other = both(monkeypatch, crossed_design(SMALL, *terms), True, "Schur complement")
+    assert [block.partition.pairs is not None for block in other.blocks] == [sparse == 0 and pairs > 0]
+    for theta in (np.linspace(0.3, 1.2, dense.m), np.linspace(-40.0, 0.0, dense.m)):
+        (value, gradient), (again, slopes) = dense.criterion_and_gradient(theta), other.criterion_and_gradient(theta)
+        assert again == pytest.approx(value, rel=1e-13)
+        np.testing.assert_allclose(slopes, gradient, rtol=1e-11, atol=1e-11 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("shapes", [[(3,), (3,)], [(700,), (700,)], [(700,), ()], [(700,), (9, 1)]], ids=str)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_products_of_many_small_matrices_are_numpys(size, shapes):
+    """However many, and where one stands for all of them; a matrix that others are made from stays as it was."""
+    random = np.random.default_rng(8)
+    left, right = (random.normal(size=(*shape, size, size)) for shape in shapes)
+    kept = left.copy(), right.copy()
+    np.testing.assert_allclose(blocks.times(left, right), left @ right, rtol=1e-12, atol=1e-13)
+    assert (left == kept[0]).all() and (right == kept[1]).all()
+
+
+@pytest.mark.parametrize("case", ["two factors", "slope in the larger"])
+def test_a_search_of_a_large_block_begins_with_steps_of_the_right_size(case):
+    """What the second derivatives are taken for at first is a small factor from them near the optimum."""
+    likelihood = Likelihood(crossed_design(SMALL, *CASES[case]), True)
+    theta = likelihood.optimum().theta
+    diagonal = np.diag(likelihood.hessian(theta))
+    ratio = likelihood.steepness(theta) / diagonal
+    assert (ratio > 0.2).all() and (ratio < 5).all()
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -22,6 +22,8 @@ from concord.models.design import DesignTerm
 # From so many columns on a block is taken through a sparse Cholesky: dense, it would hold the squares of its columns
 # times the squares of X's, and factor in cubic time.
 LARGE = 100
+# Matrices with so many numbers in all are multiplied entry by entry.
+MANY = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +125,16 @@ def times(left: Array, right: Array) -> Array:
     """The products of matrices, shapes (..., q, q), written out where they are as small as most are."""
     if left.shape[-1] > 2:
         return left @ right
-    product = left[..., :, :1] * right[..., :1, :]
-    return product + left[..., :, 1:] * right[..., 1:, :] if left.shape[-1] == 2 else product
+    if left.shape[-1] == 1:
+        return left * right
+    if max(left.size, right.size) < MANY:
+        return left[..., :, :1] * right[..., :1, :] + left[..., :, 1:] * right[..., 1:, :]
+    product = np.empty(np.broadcast_shapes(left.shape, right.shape))
+    # Entry by entry: numpy's innermost loop then goes over the many matrices, and not over two numbers.
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        np.multiply(left[..., i, 0], right[..., 0, j], out=product[..., i, j])
+        product[..., i, j] += left[..., i, 1] * right[..., 1, j]
+    return product
 
 
 def inverted(matrices: Array) -> tuple[Array, Array]:

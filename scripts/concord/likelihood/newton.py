@@ -98,9 +98,15 @@ def downhill(gradient: Vector, hessian: Matrix, radius: float) -> Vector:
     return shortened
 
 
-def approach(function: Callable[[Vector], tuple[float, Vector]], point: Vector) -> tuple[float, Vector]:
-    """The value near the minimum that lies downhill, and the point, shape (k,), by a function's value and gradient."""
-    near = scipy.optimize.minimize(function, point, jac=True, method="BFGS", tol=1e-2)
+def approach(
+    function: Callable[[Vector], tuple[float, Vector]], point: Vector, curvatures: Vector
+) -> tuple[float, Vector]:
+    """The value near the minimum that lies downhill, and the point, shape (k,), by a function's value and gradient.
+
+    `curvatures`, shape (k,), are what the second derivatives are taken for at first: how far the first step goes.
+    """
+    options = {"hess_inv0": np.diag(1 / curvatures)}
+    near = scipy.optimize.minimize(function, point, jac=True, method="BFGS", tol=1e-2, options=options)
     return float(near.fun), near.x
 
 

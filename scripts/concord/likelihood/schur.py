@@ -26,6 +26,10 @@ from concord.models.parameters import factor_of, triangle
 HELD = 2**22
 # A product of sparse matrices costs so many times a dense one's time for each multiplication.
 SPARSE = 50
+# So many pairs of columns are kept, with their products: 50 MB.
+PAIRS = 2**22
+# Rows at a time that are copied across the diagonal: both places stay in the processor's own memory.
+STRIP = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,10 @@ class Partition:
         counts = np.add.reduceat(np.diff(C.indptr), np.arange(0, k * w, w)).astype(float)
         filled = SPARSE * w * (counts / w) @ (counts / w) > float(k * w) * len(self.rest) ** 2
         self.C = C.toarray() if filled and C.shape[0] * C.shape[1] <= 8 * HELD else C
+        # Of more effects a level's own matrix may be as good as singular: C'F and not C'C has its digits then.
+        few = w == 1 and sparse.issparse(self.C) and float(counts @ counts) <= PAIRS
+        self.pairs = _pairs(C) if few else None
+        self.single = all(term.effects == 1 for term in others)
 
     def at(self, theta: Vector) -> Schur:
         """The complement at one theta.
@@ -92,12 +100,32 @@ class Partition:
         lower = np.linalg.cholesky(A)
         eliminated = np.linalg.solve(lower, np.broadcast_to(F.T, A.shape))
         Y = _by_level(eliminated, self.C)
-        product: Any = Y.T @ Y
-        M: Matrix = self.E - (product.toarray() if sparse.issparse(product) else product)
-        complement = self.by_factor(theta, self.by_factor(theta, M, transposed=True).T, transposed=True)
+        M = self.E - self._taken_out(eliminated, Y)
+        complement = self.by_factors(theta, M, transposed=True)
         complement[np.diag_indices_from(complement)] += 1.0
-        root = np.linalg.cholesky(complement)
-        return Schur(self, theta, F, lower, eliminated, Y, M, root)
+        return Schur(self, theta, F, lower, eliminated, Y, M, _root(complement))
+
+    def _taken_out(self, eliminated: Array, Y: Matrix | sparse.csr_array) -> Matrix:
+        """Y'Y."""
+        if self.pairs is not None:
+            summed: Matrix = self.pairs.T @ eliminated.ravel() ** 2
+            return summed.reshape(self.E.shape)
+        product: Any = Y.T @ Y
+        dense: Matrix = product.toarray() if sparse.issparse(product) else product
+        return dense
+
+    def scales(self, theta: Vector) -> Vector:
+        """The others' factor, where all have one effect: its diagonal."""
+        return np.repeat([theta[term.entry] for term in self.others], [term.levels for term in self.others])
+
+    def by_factors(self, theta: Vector, matrix: Matrix, transposed: bool = False) -> Matrix:
+        """F matrix F' of the others' factor F, or F' matrix F, of a symmetric matrix."""
+        if self.single:
+            scales = self.scales(theta)
+            product: Matrix = matrix * scales[:, None]
+            product *= scales
+            return product
+        return self.by_factor(theta, self.by_factor(theta, matrix, transposed).T, transposed)
 
     def by_factor(self, theta: Vector, matrix: Matrix, transposed: bool = False) -> Matrix:
         """The others' factor, or its transpose, times a matrix."""
@@ -120,7 +148,7 @@ class Schur:
     eliminated: Array  # L^-1 F', (K, w, w)
     Y: Matrix | sparse.csr_array  # L^-1 F'C, level by level
     M: Matrix
-    root: Floats  # the Cholesky factor of the complement
+    root: Floats  # the Cholesky factor of the complement, its lower triangle
 
     @property
     def logdet(self) -> float:
@@ -135,7 +163,7 @@ class Schur:
         ahead = (self.eliminated @ products[lead]).reshape(k * w, -1)
         others = self.partition.by_factor(self.theta, products[rest] - self.Y.T @ ahead, transposed=True)
         b = np.empty_like(products)
-        b[rest] = linalg.cho_solve((self.root, True), others, check_finite=False)
+        b[rest] = linalg.cho_solve((self.root.T, False), others, check_finite=False)
         left = ahead - self.Y @ self.partition.by_factor(self.theta, b[rest])
         b[lead] = np.linalg.solve(self.lower.swapaxes(1, 2), left.reshape(k, w, -1))
         return b
@@ -146,29 +174,51 @@ class Schur:
         They are twice the sums over levels of the entries of Z'Z F A^-1 that stand where theta does.
         """
         slopes = np.zeros(len(self.theta))
-        inverse = np.zeros((0, 0))
-        if len(self.root):
-            inverse, failed = linalg.lapack.dpotri(self.root, lower=1)
-            if failed:
-                raise np.linalg.LinAlgError("the complement is singular")
-            inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        mixed = self.partition.by_factor(self.theta, inverse)
-        for term in self.partition.others:
-            shape = (term.levels, term.effects, -1)
-            # Row by row the sum of the products is the diagonal block of M F (F'M F + I)^-1, so no product is made.
-            sums = np.einsum("lio,ljo->ij", self.M[term.place].reshape(shape), mixed[:, term.place].T.reshape(shape))
+        inverse = _inverse(self.root)
+        for term, sums in zip(self.partition.others, self._of_others(inverse), strict=True):
             term.add(2 * sums, slopes)
-        own = self._own(self.partition.by_factor(self.theta, mixed.T))
+        own = self._own(self.partition.by_factors(self.theta, inverse))
         for term in self.partition.own:
             term.add(2 * own[term.place, term.place], slopes)
         return slopes
+
+    def _of_others(self, inverse: Matrix) -> list[Matrix]:
+        """Every other term's own entries of M F (F'M F + I)^-1, summed, shape (effects, effects).
+
+        Row by row the sum of the products is the diagonal block, so no product is made.
+        """
+        partition, sums = self.partition, []
+        if partition.single:
+            diagonal = (self.M * inverse) @ partition.scales(self.theta)
+            return [diagonal[term.place].sum().reshape(1, 1) for term in partition.others]
+        mixed = partition.by_factor(self.theta, inverse)
+        for term in partition.others:
+            shape = (term.levels, term.effects, -1)
+            rows, columns = self.M[term.place].reshape(shape), mixed[:, term.place].T.reshape(shape)
+            sums.append(np.einsum("lio,ljo->ij", rows, columns))
+        return sums
 
     def _own(self, middle: Matrix) -> Matrix:
         """The leading levels' own entries of Z'Z F A^-1, summed, shape (w, w); `middle` is F (F'M F + I)^-1 F' of the
         others.
         """
+        U, w = self._around(middle), self.lower.shape[1]
+        # With G = R'R and U = R'W R the level's own part is R'B^-1 (I - W B^-1) R F, where B = I + R F (R F)'. A itself
+        # would lose the digits of a level with fewer rows than effects: it is as good as singular where F is large.
+        R, back = self.partition.roots
+        H = R @ self.F
+        B = H @ H.swapaxes(1, 2) + np.eye(w)
+        W = back.swapaxes(1, 2) @ U @ back
+        own: Matrix = (R.swapaxes(1, 2) @ np.linalg.solve(B, H - W @ np.linalg.solve(B, H))).sum(0)
+        return own
+
+    def _around(self, middle: Matrix) -> Array:
+        """C middle C' of every leading level, shape (K, w, w)."""
         C = self.partition.C
         k, w, _ = self.lower.shape
+        if self.partition.pairs is not None:
+            around: Array = (self.partition.pairs @ middle.ravel()).reshape(k, w, w)
+            return around
         U = np.zeros((k, w, w))
         at_once = max(1, HELD // max(1, w * len(middle)))
         for start in range(0, k if len(middle) else 0, at_once):
@@ -179,14 +229,7 @@ class Schur:
                 for j in range(w):
                     entries = row.multiply(dense[:, j]) if sparse.issparse(row) else row * dense[:, j]
                     U[start : start + at_once, i, j] = entries.sum(axis=1)
-        # With G = R'R and U = R'W R the level's own part is R'B^-1 (I - W B^-1) R F, where B = I + R F (R F)'. A itself
-        # would lose the digits of a level with fewer rows than effects: it is as good as singular where F is large.
-        R, back = self.partition.roots
-        H = R @ self.F
-        B = H @ H.swapaxes(1, 2) + np.eye(w)
-        W = back.swapaxes(1, 2) @ U @ back
-        own: Matrix = (R.swapaxes(1, 2) @ np.linalg.solve(B, H - W @ np.linalg.solve(B, H))).sum(0)
-        return own
+        return U
 
 
 def within(matrix: sparse.csr_array, places: Integers) -> Array:
@@ -195,6 +238,52 @@ def within(matrix: sparse.csr_array, places: Integers) -> Array:
     rows, columns = np.repeat(places, w, axis=1), np.tile(places, (1, w))
     entries: Vector = matrix[rows.ravel(), columns.ravel()]
     return entries.reshape(len(places), w, w)
+
+
+def _pairs(C: sparse.csr_array) -> sparse.csr_array:
+    """c'c of every row c of a sparse matrix, as a row of all n^2 entries, shape (rows, n^2)."""
+    k, n = C.shape
+    counts = np.diff(C.indptr)
+    ends = np.append(0, np.cumsum(counts**2))
+    row = np.repeat(np.arange(k, dtype=np.int32), counts**2)
+    first, second = np.divmod(np.arange(ends[-1], dtype=np.int32) - ends[row].astype(np.int32), counts[row])
+    first, second = first + C.indptr[row], second + C.indptr[row]
+    places = C.indices[first].astype(np.int32) * np.int32(n) + C.indices[second]
+    return sparse.csr_array((C.data[first] * C.data[second], places, ends.astype(np.int32)), shape=(k, n * n))
+
+
+def _root(matrix: Matrix) -> Matrix:
+    """The Cholesky factor of a matrix, in its lower triangle and in its place; what is above means nothing.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError : it is not positive definite
+    """
+    failed = 0
+    if len(matrix):
+        matrix = np.ascontiguousarray(matrix)
+        # LAPACK goes by columns: what it takes for the upper triangle is the lower one.
+        factor, failed = linalg.lapack.dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
+        matrix = factor.T
+    if failed:
+        raise np.linalg.LinAlgError("the complement is not positive definite")
+    return matrix
+
+
+def _inverse(root: Floats) -> Matrix:
+    """The inverse of the matrix with a Cholesky factor."""
+    n = len(root)
+    if not n:
+        return np.zeros((0, 0))
+    half, failed = linalg.lapack.dpotri(root.T, lower=0)
+    if failed:
+        raise np.linalg.LinAlgError("the complement is singular")
+    inverse: Matrix = half.T
+    for start in range(0, n, STRIP):
+        inverse[:start, start : start + STRIP] = inverse[start : start + STRIP, :start].T
+        corner = inverse[start : start + STRIP, start : start + STRIP]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+    return inverse
 
 
 def _roots(G: Array) -> tuple[Array, Array]:

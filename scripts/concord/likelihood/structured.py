@@ -224,6 +224,10 @@ class StructuredLikelihood(Likelihood):
         dips = dips[np.argsort(values[dips])][:_DIPS]
         return [points[place] for place in dict.fromkeys([*dips, *np.argsort(values)[:_STARTS]])]
 
+    def steepness(self, theta: Vector) -> Vector:
+        """All the same: coordinates of a structure are none of a factor, shape (m,)."""
+        return np.ones(self.m)
+
     def evaluate(self, theta: Vector) -> tuple[float, Matrix, list[Part]]:
         """As of `Likelihood`, at coordinates of the structures."""
         chain = np.zeros((self.m, self.shape.m))

@@ -45,6 +45,9 @@ class Criterion(Protocol):
     def differences(self, theta: Vector) -> Matrix:
         """The second derivatives by differences, shape (m, m)."""
 
+    def steepness(self, theta: Vector) -> Vector:
+        """Roughly the second derivatives' diagonal, shape (m,), all positive."""
+
     def factors(self, theta: Vector) -> list[Matrix]:
         """The terms' relative factors, shapes (q, q)."""
 
@@ -130,7 +133,7 @@ class WideSearch:
         expand: newton.Expand = criterion.expand
         if not criterion.dense:
             # A differenced Hessian costs as much as 2 m gradients.
-            value, start = newton.approach(self._from(waiting), start)
+            value, start = newton.approach(self._from(waiting), start, criterion.steepness(start))
             if any(same(criterion, (known.value, known.point), (value, start)) for known in self.minima):
                 return
             expand = newton.sparing(criterion.criterion_and_gradient, criterion.differences)
