@@ -300,8 +300,8 @@ def designs() -> Iterator[tuple[str, Table]]:
 
 
 def large() -> Iterator[tuple[str, Table]]:
-    """A thousand rows."""
-    for name, groups, size in (("rows_1000", 100, 10),):
+    """A thousand and ten thousand rows."""
+    for name, groups, size in (("rows_1000", 100, 10), ("rows_10000", 500, 20)):
         draw, rows = _draw(name), []
         for g in range(1, groups + 1):
             intercept, slope = draw.gauss(0, 1), draw.gauss(0, 0.2)

@@ -22,6 +22,7 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
 
@@ -65,7 +66,8 @@ def _told(words: list[str]) -> int:
         words, names = check.names_apart(words) if words[:1] == ["check"] else (words, None)
         args = parser().parse_args(words)
         args.names = names
-        return int(args.command(args))
+        with limited(getattr(args, "max_rows", None), getattr(args, "max_bytes", None)):
+            return int(args.command(args))
     except InputError as error:
         print(f"concord: {escaped(str(error))}", file=sys.stderr)
         return 2
