@@ -22,6 +22,7 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
-    with screen():
+    with patient(), screen():
         try:
             return _told(words)
         except KeyboardInterrupt:
