@@ -22,6 +22,7 @@ from concord.models import stand_in
 from concord.models.given import table_of
 from concord.models.model import Model
 from concord.models.of_table import model_of
+from concord.models.syntax import FormulaError
 from concord.session import Inquiry
 from concord.vocabulary import METHODS
 
@@ -54,6 +55,11 @@ class Explanation:
         self._reading, self._language = reading, language
         self.formula, self.method = reading.formula, reading.method
         self.problem, self.notes, self.meant = reading.problem, reading.notes, reading.meant
+        if language == "Python" and self.formula is not None:
+            try:
+                formulas.parse(formulas.read(self.formula).sources)
+            except FormulaError as error:  # what is written as in Python has no like in R
+                self.formula, self.problem, self.meant = None, str(error), ()
         self._source: str | None = None
         self._name, self._frame = "data", reading.frame
         self._data: Table | None = reading.frame

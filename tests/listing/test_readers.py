@@ -184,6 +184,9 @@ TRAPS: dict[str, tuple[str | bytes, str, int, str, list[str]]] = {
         ["a", "b", "c"],
     ),
     "order.csv": (table("a", "b", "c", others={"f": ["B", "a", "C"]}), "x + f", 18, "f", ["B", "C", "a"]),
+    # Tables that are called as what the pasted code calls.
+    "I.csv": (PLAIN, "x + I(x^2)", 18, "g", ["a", "b", "c"]),
+    "np.csv": (PLAIN, "log(x + 1)", 18, "g", ["a", "b", "c"]),
     "quoted_levels.csv": (table("a", "b", "c", others={"f": ['"1"', '"2"', '"4"']}), "x + factor(f)", 18, "f", []),
 }
 

@@ -48,6 +48,25 @@ def refuse_mixedlm(given: Mapping[str, Any]) -> None:
         )
 
 
+# No reserved words; but a table of that name would stand for TRUE or FALSE in R, or for what pasted Python calls.
+_TAKEN = {"T", "F", "I", "C", "Q", "np", "pd", "smf", "sm", "io", "re", "gzip", "bz2", "lzma", "rdata", "patsy", "text"}
+_TAKEN |= {
+    "BSpline",
+    "bs",
+    "cr",
+    "center",
+    "standardize",
+    "open",
+    "str",
+    "int",
+    "float",
+    "bool",
+    "abs",
+    "print",
+    "roots",
+}
+
+
 def table_of(data: Any) -> tuple[str | None, str, pd.DataFrame]:
     """The file's name (None for a table in memory), a name that the table can have in both languages, and the table.
 
@@ -66,8 +85,7 @@ def table_of(data: Any) -> tuple[str | None, str, pd.DataFrame]:
         return f"{text}.csv", text, datasets.load(text).frame
     path = Path(text)
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
-    # T and F are not reserved words of R; but a table of that name would stand for TRUE or FALSE.
-    plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in ("T", "F")
+    plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in _TAKEN
     plain = plain and not keyword.iskeyword(name)
     return path.name, name if plain else "data", read(path)
 

@@ -27,6 +27,8 @@ COPIED = {
     "checker.py": "concord_cases/checker.py",
     "checker.R": "concord_cases/checker.R",
     "CHANGELOG.md": "CHANGELOG.md",
+    "licences/GPL-2.txt": "licences/GPL-2.txt",
+    "licences/GPL-3.txt": "licences/GPL-3.txt",
 }
 """What stands in the folder as it stands in the package."""
 MADE_HERE = ("cases", "sheets", "licences")
@@ -122,11 +124,13 @@ def _entry(record: dict[str, Any], contents: dict[str, str]) -> dict[str, Any]:
 
 def _licence(dataset: Dataset) -> str:
     """Under which terms a table may be passed on, and whom to cite."""
+    free = dataset.licence.startswith("CC0")
     lines = [
         f"{dataset.id}: {dataset.title}",
         f"Taken from {dataset.source} {dataset.version}.",
         f"Licence: {dataset.licence}",
         f"Please cite: {dataset.citation}",
+        "Anybody may use and pass on the table as they like." if free else "GPL-2.txt and GPL-3.txt have the terms.",
         "The certified values, matrices and descriptions were made by Concord and are under the BSD 3-Clause licence.",
     ]
     return "\n\n".join(lines) + "\n"

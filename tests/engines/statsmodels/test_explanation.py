@@ -229,7 +229,7 @@ def ran(code: str, df: pd.DataFrame):
 
 FIXED = {
     "a spline and functions": "y ~ x + bs(z, df = 4) + sin(2 * 3.141592653589793 * x)",
-    "other codings": "y ~ x + factor(arm)",
+    "other codings": "y ~ x + C(factor(arm), contr.sum)",
 }
 
 

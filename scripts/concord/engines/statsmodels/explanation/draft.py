@@ -79,9 +79,18 @@ def is_category(draft: Draft, factor: Factor) -> bool:
     return not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
 
 
-def columns_in_r(text: str, described: Terms) -> str:
+def codes_of(call: MixedLMCall, frame: pd.DataFrame | None) -> frozenset[str]:
+    """The columns that the call's own code has made categories, and which hold numbers in the table that is here."""
+    if frame is None:
+        return call.made
+    return frozenset(
+        name for name in call.made & set(frame.columns) if pd.api.types.is_numeric_dtype(frame[name].dtype)
+    )
+
+
+def columns_in_r(draft: Draft, text: str, described: Terms) -> str:
     """The columns of a random term in R's notation, with their intercept said."""
-    shown = in_r(text)
+    shown = in_r(text, codes_of(draft.call, draft.frame))
     if not described.factors:
         return "1"
     plain = shown.replace(" ", "")

@@ -6,6 +6,7 @@ import ast
 import keyword
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import Any
@@ -22,13 +23,18 @@ _SAME = {
     name: name.removeprefix("np.").removeprefix("numpy.")
     for prefix in ("np.", "numpy.")
     for name in (f"{prefix}{function}" for function in ELEMENTWISE - {"I"})
-} | {"abs": "abs", "I": "I"}
+} | {"abs": "abs", "I": "I", "np.absolute": "abs"}
 # What patsy takes from all rows that it is given: in a part that is evaluated per group, from the rows of a group.
-STATEFUL = {"center": "scale({}, scale = FALSE)", "standardize": "scale({})", "scale": "scale({})"}
+# R's scale divides by the deviation with n - 1, and patsy's by that with n.
+STATEFUL = {"center": "scale({}, scale = FALSE)", "standardize": "standardize({})", "scale": "standardize({})"}
+_POWERS = {"np.power", "numpy.power", "pow"}
+_SQUARES = {"np.square", "numpy.square"}
+# Codings of factors, by Python's names, that have the same numbers in R.
+_CODINGS = {"Sum": "contr.sum", "Helmert": "contr.helmert", "Poly": "contr.poly"}
 # What becomes columns of the table, which patsy computes alike of a column and numbers.
 SPLINES = ("bs", "cr")
 # All functions that are on the list.
-_CALLED = {*_SAME, *STATEFUL, *SPLINES, "C", "Q", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
+_CALLED = {*_SAME, *STATEFUL, *SPLINES, *_POWERS, *_SQUARES, "C", "Q", "Treatment", "Sum", "Helmert", "Poly", "Diff"}
 _PI = ("np.pi", "numpy.pi")
 _SIGNS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "^"}
 _BINDING = {"~": 0, "+": 1, "-": 1, "*": 2, "/": 2, ":": 3, "**": 5, "^": 5}
@@ -83,14 +89,18 @@ def terms(text: str, left: bool = False) -> Terms:
     return Terms(() in found, tuple(tuple(factor(one.code) for one in several) for several in found if several))
 
 
-def in_r(text: str) -> str:
+def in_r(text: str, levels: Collection[str] = ()) -> str:
     """A formula as R has it: ``y ~ terms``, or terms alone where it is one-sided.
+
+    Parameters
+    ----------
+    levels : columns of numbers that stand for the levels of factors
 
     Raises
     ------
     CallError : patsy or Python cannot read it
     """
-    sides = [_written(side, 0) for side in _read(text, parse_formula).args]
+    sides = [_written(side, 0, levels) for side in _read(text, parse_formula).args]
     return " ~ ".join(sides)
 
 
@@ -182,7 +192,12 @@ class _Writer:
         called = ast.unparse(node.func)
         plain = len(node.args) == 1 and not node.keywords
         if called == "C" and node.args and (column := name_of(node.args[0])) is not None:
-            return f"factor({quoted(column)})"
+            coding = ast.unparse(node.args[1]) if len(node.args) == 2 and not node.keywords else ""
+            written = f"factor({quoted(column)})"
+            return f"C({written}, {_CODINGS[coding]})" if coding in _CODINGS else written
+        if (called in _POWERS and len(node.args) == 2) or (called in _SQUARES and plain):
+            power = node.args[1] if called in _POWERS else ast.Constant(2)
+            return f"I({self.write(ast.BinOp(node.args[0], ast.Pow(), power))})"
         if plain and called in _SAME:
             return f"{_SAME[called]}({self.write(node.args[0])})"
         if called in SPLINES and node.args and _plain(node):
@@ -236,18 +251,21 @@ def _read(text: str, reader: Any) -> Any:
         raise CallError(f"formula {text!r}: MixedLM's own reader of formulas refuses it: {reason}") from error
 
 
-def _written(node: Any, outer: int) -> str:
+def _written(node: Any, outer: int, levels: Collection[str] = ()) -> str:
     """A tree of patsy's parser in R's notation."""
     if not node.args:
         text = node.token.extra
-        return text if node.type in ("ZERO", "ONE", "NUMBER") else factor(text).r
+        if node.type in ("ZERO", "ONE", "NUMBER"):
+            return str(text)
+        one = factor(text)
+        return f"factor({one.r})" if one.column in levels and not one.categorical else one.r
     binding = _BINDING[node.type]
     sign = "^" if node.type == "**" else node.type
     if len(node.args) == 1:
-        text = f"{sign}{_written(node.args[0], binding + 1)}"
+        text = f"{sign}{_written(node.args[0], binding + 1, levels)}"
     else:
         space = "" if sign in (":", "/", "^") else " "
-        parts = (_written(node.args[0], binding), _written(node.args[1], binding + 1))
+        parts = (_written(node.args[0], binding, levels), _written(node.args[1], binding + 1, levels))
         text = f"{space}{sign}{space}".join(parts)
     return f"({text})" if binding < outer else text
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from concord.engines.calls import CallError, Meant, Reading
 from concord.engines.statsmodels.explanation.components import component
-from concord.engines.statsmodels.explanation.draft import Draft, Term, columns_in_r, formula_of, is_category
+from concord.engines.statsmodels.explanation.draft import Draft, Term, codes_of, columns_in_r, formula_of, is_category
 from concord.engines.statsmodels.explanation.free import DEAF, by_free
 from concord.engines.statsmodels.explanation.notation import Terms, in_r, terms
 from concord.engines.statsmodels.explanation.written_call import MixedLMCall
@@ -38,7 +38,8 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
         return barred
     _check_columns(call, frame)
     one = call.groups if constant(call, frame) else ()
-    draft = Draft(replace(call, groups=()) if one else call, in_r(call.formula), frame, [], [], [], [], [], [], [], [])
+    fixed = in_r(call.formula, codes_of(call, frame))
+    draft = Draft(replace(call, groups=()) if one else call, fixed, frame, [], [], [], [], [], [], [], [])
     _about_fixed(draft)
     if call.several:
         return _several(draft)
@@ -103,15 +104,33 @@ def _about_fixed(draft: Draft) -> None:
     if draft.call.arrays and not right.intercept:
         draft.notes.append("exog has no column of ones, and MixedLM adds none: the fixed part has no intercept")
         draft.reasons.append("sm.add_constant was left out")
-    coded = [factor for factor in right.every if factor.coding]
-    for factor in coded:
-        treated = factor.coding.startswith("Treatment")
-        told = (
-            "with another baseline"
-            if treated
-            else "with other fixed effects, and a REML log-likelihood moved by a constant"
-        )
-        draft.notes.append(f"{factor.code} is another coding of {factor.r}: the same model, {told}")
+    for factor in right.every:
+        if factor.coding and not factor.r.startswith("C("):
+            treated = factor.coding.startswith("Treatment")
+            told = (
+                "with another baseline"
+                if treated
+                else "with other fixed effects, and a REML log-likelihood moved by a constant"
+            )
+            draft.notes.append(f"{factor.code} is another coding of {factor.r}: the same model, {told}")
+        if factor.stateful in ("standardize", "scale"):
+            draft.notes.append(f"{factor.code} divides by the deviation with n; scale() of R by that with n - 1")
+    for column in draft.call.made & codes_of(draft.call, draft.frame) & {factor.column for factor in right.every}:
+        draft.notes.append(f"the code makes {column} categories first: a factor, though the table here holds numbers")
+    _about_empty_levels(draft, right)
+
+
+def _about_empty_levels(draft: Draft, right: Terms) -> None:
+    """Categories without a row, of which patsy makes columns of zeros."""
+    for column in {} if draft.frame is None else {factor.column: None for factor in right.every if factor.column}:
+        values = draft.frame[column] if draft.frame is not None else pd.Series()
+        if isinstance(values.dtype, pd.CategoricalDtype) and column not in draft.call.made:
+            gone = [str(level) for level in values.cat.categories if not (values == level).any()]
+            if gone:
+                draft.notes.append(
+                    f"{column} has no row of {', '.join(gone)}: patsy makes columns of zeros of it, and MixedLM stops "
+                    f"at a singular matrix; df[{column!r}].cat.remove_unused_categories() takes it out, as R does"
+                )
 
 
 def _several(draft: Draft) -> Reading:
@@ -166,7 +185,7 @@ def _correlated(draft: Draft) -> None:
         if draft.group and call.vc_formula:
             _intercept_left_out(draft)
         return
-    columns = columns_in_r(text, described)
+    columns = columns_in_r(draft, text, described)
     if not draft.group:
         shown = "the random intercept" if columns == "1" else f"the random effects {columns}"
         draft.notes.append(f"{shown} of the one group cannot be told from the fixed effects")
@@ -183,7 +202,9 @@ def _correlated(draft: Draft) -> None:
     given = "exog_re has no column of ones, and MixedLM adds none" if call.arrays else "re_formula begins with 0"
     draft.notes.append(f"{given}: there is no random intercept")
     if call.arrays:
-        draft.meant[-len(pieces) :] = [Term(columns_in_r(f"1 + {text.removeprefix('0 + ')}", terms(text)), draft.group)]
+        draft.meant[-len(pieces) :] = [
+            Term(columns_in_r(draft, f"1 + {text.removeprefix('0 + ')}", terms(text)), draft.group)
+        ]
         draft.reasons.append("a slope alone, without a random intercept, is rarely wanted: add ones to exog_re")
 
 
@@ -214,6 +235,8 @@ def _about_the_rest(draft: Draft) -> None:
         draft.notes.append(
             "use_sqrt=False searches over covariances in place of their Cholesky factor: another search, the same model"
         )
+    if call.table and draft.frame is not None:
+        draft.notes.append(f"the call takes {call.table}, and what is said and compared here is of the whole table")
     if call.penalized:
         draft.problems.append("the likelihood is penalized, as lme4 has no way to do it")
     if call.ignored:
@@ -249,7 +272,7 @@ def _meant(draft: Draft) -> list[Meant]:
         told = f"{because}; for levels of {' and '.join(dict.fromkeys(draft.crossed))} that are others in each group"
         meant.append(Meant(formula_of(fixed, draft.meant), told if draft.crossed else because))
     if draft.call.ignored and draft.group:
-        columns = columns_in_r(draft.call.ignored, terms(draft.call.ignored))
+        columns = columns_in_r(draft, draft.call.ignored, terms(draft.call.ignored))
         others = [term for term in draft.random if term != Term("1", draft.group)]
         meant.append(Meant(formula_of(fixed, [Term(columns, draft.group), *others]), "exog_re asks for these effects"))
     if draft.apart:

@@ -16,9 +16,11 @@ def same_groups_as(node: ast.expr) -> ast.expr | None:
     if isinstance(node, ast.Attribute) and node.attr in ("values", "codes", "cat"):
         return node.value
     if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Call):  # pd.factorize(...)[0]
-        return node.value
+        return node.value if isinstance(node.slice, ast.Constant) and node.slice.value == 0 else None
     if isinstance(node, ast.Call):
         if ast.unparse(node.func) in _SAME_GROUPS and node.args and not is_constant(node):
+            return node.args[0]
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "fit_transform" and node.args:  # LabelEncoder
             return node.args[0]
         if isinstance(node.func, ast.Attribute) and node.func.attr in _SAME_METHODS:
             return node.func.value
@@ -71,20 +73,11 @@ def column_of(node: ast.expr) -> str | None:
 
 def names_in(node: ast.expr) -> tuple[str, ...]:
     """The names in a text, a list of texts, or the second part of ``.loc[:, ...]``."""
-    if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[0], ast.Slice):
+    if isinstance(node, ast.Tuple) and len(node.elts) == 2 and not is_text(node.elts[0]):
         node = node.elts[1]
     parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
     names = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     return tuple(names) if len(names) == len(parts) else ()
-
-
-def pairs_of(node: ast.expr) -> list[tuple[ast.expr, ast.expr]] | None:
-    """The keys and values of a dictionary."""
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None]
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "dict" and not node.args:
-        return [(ast.Constant(word.arg), word.value) for word in node.keywords if word.arg]
-    return None
 
 
 def pattern_of(node: ast.expr) -> tuple[tuple[bool, ...], ...] | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from concord.engines.calls import CallError
+from concord.engines.statsmodels.explanation.arrays import Arrays
+from concord.engines.statsmodels.explanation.code import LONGEST, Code, Unread, begin, listed
 from concord.engines.statsmodels.explanation.notation import in_python
 from concord.engines.statsmodels.explanation.values import (
     column_of,
@@ -16,17 +20,16 @@ from concord.engines.statsmodels.explanation.values import (
     is_constant,
     is_none,
     is_text,
-    names_in,
-    pairs_of,
     pattern_of,
     same_groups_as,
 )
 
-LONGEST = 20_000
 # The positional arguments of the two ways to call it, and of fit.
 _BY_FORMULA = ("formula", "data", "re_formula", "vc_formula", "subset", "use_sparse", "missing")
 _BY_ARRAYS = ("endog", "exog", "groups", "exog_re", "exog_vc", "use_sqrt", "missing")
 _FITS = ("fit", "fit_regularized")
+# Methods of a table that take some of its rows.
+_ROWS = ("dropna", "query", "head", "tail", "sample", "drop_duplicates", "filter", "nlargest", "nsmallest")
 _FIT = ("start_params", "reml", "niter_sa", "do_cg", "fe_pen", "cov_pen", "free", "full_output", "method")
 _HARMLESS = {"data", "use_sparse", "eval_env", "start_params", "niter_sa", "full_output", "hasconst"}
 _OPTIONS = {"gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "disp", "maxls", "xtol", "pgtol", "factr"}
@@ -53,6 +56,7 @@ class MixedLMCall:
     made : columns that were made categories or text before
     penalized : whether the likelihood is penalized
     ignored : the effects of ``exog_re`` where it was given beside a formula, by which MixedLM does not see it
+    table : the table that the call takes, where that is some rows of another
     """
 
     formula: str
@@ -71,6 +75,7 @@ class MixedLMCall:
     made: frozenset[str] = frozenset()
     penalized: bool = False
     ignored: str = ""
+    table: str = ""
 
 
 def read(text: str) -> MixedLMCall | None:
@@ -88,56 +93,67 @@ def read(text: str) -> MixedLMCall | None:
     if len(text) > LONGEST:
         raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
     try:
-        tree = ast.parse(_without_prompts(text).strip())
+        tree = _parsed(_without_prompts(text).strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise CallError(f"the code does not parse as Python: {str(error).splitlines()[0]}") from error
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _kind(node)]
+    others = _others(tree)
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _kind(node, others)]
     if not found:
         return None
     if len(found) > 1:
         raise CallError(f"{len(found)} calls of MixedLM stand in the code: give one at a time")
-    return _Reader(tree, found[0]).call()
+    try:
+        return _Reader(tree, found[0], _kind(found[0], others)).call()
+    except RecursionError as error:
+        raise CallError("the names in the code stand for each other without end") from error
+
+
+def _parsed(text: str) -> ast.Module:
+    """The code, also where all lines but the first have kept a margin."""
+    try:
+        return ast.parse(text)
+    except IndentationError:
+        first, _, rest = text.partition("\n")
+        return ast.parse(f"{first}\n{textwrap.dedent(rest)}")
 
 
 def _without_prompts(text: str) -> str:
-    """The code of a session as a page shows it, and without IPython's commands."""
-    lines = text.splitlines()
+    """The code of a session as a page shows it, without IPython's commands, prints of Python 2, and margins."""
+    lines = textwrap.dedent(text).splitlines()
     if any(line.startswith(">>> ") for line in lines):
         lines = [line[4:] for line in lines if line.startswith((">>> ", "... "))]
-    return "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    if any(re.match(r"In \[\d*\]:", line) for line in lines):
+        lines = [re.sub(r"^(In \[\d*\]:|\s*\.\.\.+:) ?", "", line) for line in lines if not line.startswith("Out[")]
+    lines = [line for line in lines if not line.startswith(("%", "!"))]
+    return "\n".join(re.sub(r"^(\s*)print [^(].*", r"\1pass", line) for line in lines)
 
 
-def _kind(node: ast.Call) -> str:
+def _others(tree: ast.Module) -> dict[str, str]:
+    """The names that code has imported MixedLM or mixedlm by, with their own."""
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {one.asname: one.name for node in imported for one in node.names if one.asname}
+
+
+def _kind(node: ast.Call, others: Mapping[str, str]) -> str:
     """``formula`` or ``arrays``, where it is a call of MixedLM."""
-    name = ast.unparse(node.func).rpartition(".")
-    if name[2] == "mixedlm" or (name[2] == "from_formula" and name[0].endswith("MixedLM")):
+    name = [others.get(part, part) for part in ast.unparse(node.func).split(".")]
+    if name[-1] == "mixedlm" or (name[-1] == "from_formula" and name[-2:-1] == ["MixedLM"]):
         return "formula"
-    return "arrays" if name[2] == "MixedLM" else ""
+    return "arrays" if name[-1] == "MixedLM" else ""
 
 
 class _Reader:
     """Reads one call, with what its names were given before it."""
 
-    def __init__(self, tree: ast.Module, node: ast.Call) -> None:
-        self._node, self._tree = node, tree
-        self._names: dict[str, ast.expr] = {}
-        self._columns: dict[str, ast.expr] = {}  # what a column of the table was made of
-        for statement in ast.walk(tree):
-            if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-                self._assigned(statement.targets[0], statement.value)
-            elif isinstance(statement, ast.Call) and ast.unparse(statement.func).endswith(".assign"):
-                self._columns |= {word.arg: word.value for word in statement.keywords if word.arg}
-
-    def _assigned(self, target: ast.expr, value: ast.expr) -> None:
-        if isinstance(target, ast.Name):
-            self._names[target.id] = value
-        elif isinstance(target, ast.Attribute):  # free.cov_re = np.eye(2)
-            self._names[ast.unparse(target)] = value
-        elif (column := column_of(target)) is not None:
-            self._columns[column] = value
+    def __init__(self, tree: ast.Module, node: ast.Call, kind: str) -> None:
+        self._node, self._tree, self._kind = node, tree, kind
+        self._code = Code(tree)
+        inner = any(isinstance(part, ast.FunctionDef) and node in ast.walk(part) for part in ast.walk(tree))
+        self._columns = self._code.columns((LONGEST, 0) if inner else begin(node))
+        self._arrays = Arrays(self._code, self._columns)
 
     def call(self) -> MixedLMCall:
-        kind = _kind(self._node)
+        kind = self._kind
         given = self._arguments(self._node, _BY_FORMULA if kind == "formula" else _BY_ARRAYS)
         fitted = self._fitted()
         self._check(given, fitted)
@@ -145,7 +161,7 @@ class _Reader:
         groups, several = self._groups(given.get("groups"))
         free, held = self._free(fitted.get("free"))
         shown = self._resolved(given["groups"])
-        ignored = _sum(*self._array(given["exog_re"], "exog_re")) if kind == "formula" and "exog_re" in given else ""
+        ignored = self._arrays.terms(given["exog_re"], "exog_re") if kind == "formula" and "exog_re" in given else ""
         made = {column for column, value in self._columns.items() if is_categorical(value)}
         return MixedLMCall(
             **described,
@@ -161,7 +177,16 @@ class _Reader:
             methods=self._methods(fitted.get("method")),
             made=frozenset(made),
             penalized=any(not is_none(fitted[name]) for name in ("fe_pen", "cov_pen") if name in fitted),
+            table=self._rows(given.get("data")),
         )
+
+    def _rows(self, node: ast.expr | None) -> str:
+        """A table that is some rows of another, as it is written."""
+        value = None if node is None else self._resolved(node)
+        if isinstance(value, ast.Subscript) and not listed(self._code, value.slice):
+            return ast.unparse(value)
+        taken = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _ROWS
+        return ast.unparse(value) if value is not None and taken else ""
 
     # ---- arguments -------------------------------------------------------------------------------------------------
 
@@ -171,17 +196,26 @@ class _Reader:
         given = dict(zip(names, node.args, strict=False))
         for word in node.keywords:
             if word.arg is None:
-                value = self._resolved(word.value)
-                if not isinstance(value, ast.Dict):
-                    raise CallError(f"**{ast.unparse(word.value)} cannot be read without running it: write it out")
-                given |= {
-                    self._text(key, "a name"): one for key, one in zip(value.keys, value.values, strict=True) if key
-                }
+                given |= self._pairs(word.value)
             elif word.arg in given:
                 raise CallError(f"{ast.unparse(node.func)} is given {word.arg} twice")
             else:
                 given[word.arg] = word.value
         return {name: value for name, value in given.items() if not is_none(value)}
+
+    def _pairs(self, node: ast.expr) -> dict[str, ast.expr]:
+        """The arguments in a dictionary, and those that were put into it afterwards."""
+        value = self._resolved(node)
+        pairs: dict[str, ast.expr] = {}
+        if isinstance(value, ast.Dict):
+            pairs = {self._text(key, "a name"): one for key, one in zip(value.keys, value.values, strict=True) if key}
+        plain = isinstance(value, ast.Dict) and None not in value.keys
+        if isinstance(value, ast.Call) and ast.unparse(value.func) == "dict" and not value.args:
+            pairs = {word.arg: word.value for word in value.keywords if word.arg}
+            plain = len(pairs) == len(value.keywords)
+        if not plain:
+            raise CallError(f"**{ast.unparse(node)} cannot be read without running it: write it out")
+        return {**pairs, **self._code.items(node)}
 
     def _fitted(self) -> dict[str, ast.expr]:
         """The arguments of ``fit``, on the call itself or on the name that it was given."""
@@ -223,43 +257,46 @@ class _Reader:
             raise CallError("the call has no formula")
         components: dict[str, str] = {}
         if "vc_formula" in given:
-            value = self._resolved(given["vc_formula"])
-            pairs = pairs_of(value)
-            if pairs is None:
-                raise CallError(
-                    f"vc_formula={ast.unparse(value)} cannot be read without running it: write a dictionary"
-                )
-            components = {self._text(key, "a name in vc_formula"): self._text(one, "vc_formula") for key, one in pairs}
+            node = given["vc_formula"]
+            try:
+                components = self._code.literal(node)
+            except Unread as error:
+                told = ast.unparse(self._resolved(node))
+                raise CallError(f"vc_formula={told} cannot be read without running it: write a dictionary") from error
+            if not isinstance(components, dict) or not all(isinstance(text, str) for text in components.values()):
+                raise CallError("vc_formula is a dictionary of formulas, such as {'a': '0 + C(a)'}")
+            components = {str(name): text for name, text in components.items()}
         re_formula = self._text(given["re_formula"], "re_formula") if "re_formula" in given else None
         return {"formula": self._text(given["formula"], "formula"), "re_formula": re_formula, "vc_formula": components}
 
     def _by_arrays(self, given: Mapping[str, ast.expr]) -> dict[str, Any]:
         if "endog" not in given or "exog" not in given:
             raise CallError("the call has no endog or no exog")
-        named = self._resolved(given["endog"])
-        response = (False, (named.id,)) if isinstance(named, ast.Name) else self._array(named, "endog")
-        if len(response[1]) != 1:
-            raise CallError("endog is not one column")
-        fixed = _sum(*self._array(given["exog"], "exog"))
-        random = _sum(*self._array(given["exog_re"], "exog_re")) if "exog_re" in given else None
-        return {"formula": f"{in_python(response[1][0])} ~ {fixed}", "re_formula": random, "arrays": True}
+        fixed, response = self._arrays.terms(given["exog"], "exog"), self._response(given["endog"])
+        random = self._arrays.terms(given["exog_re"], "exog_re") if "exog_re" in given else None
+        return {"formula": f"{response} ~ {fixed}", "re_formula": random, "arrays": True}
+
+    def _response(self, node: ast.expr) -> str:
+        named = self._resolved(node)
+        if isinstance(named, ast.Name):
+            return in_python(named.id)
+        return self._arrays.left(named) or in_python(self._arrays.one(node, "endog"))
 
     # ---- values ----------------------------------------------------------------------------------------------------
 
     def _resolved(self, node: ast.expr) -> ast.expr:
-        seen: set[str] = set()
-        while isinstance(node, ast.Name) and node.id in self._names and node.id not in seen:
-            seen.add(node.id)
-            node = self._names[node.id]
-        return node
+        return self._code.resolved(node)
 
     def _text(self, node: ast.expr, what: str) -> str:
-        value = self._resolved(node)
-        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
-            return self._text(value.left, what) + self._text(value.right, what)
-        if not isinstance(value, ast.Constant) or not isinstance(value.value, str):
-            raise CallError(f"{what} is {ast.unparse(node)}, which is no text that can be read without running it")
-        return value.value
+        try:
+            value = self._code.literal(node)
+        except Unread as error:
+            raise CallError(
+                f"{what} is {ast.unparse(node)}, which is no text that can be read without running it"
+            ) from error
+        if not isinstance(value, str):
+            raise CallError(f"{what} is {ast.unparse(node)}, which is no text")
+        return value
 
     def _flag(self, given: Mapping[str, ast.expr], name: str, otherwise: bool) -> bool:
         if name not in given:
@@ -283,8 +320,8 @@ class _Reader:
             return (), False
         if isinstance(value, ast.List | ast.Tuple) and value.elts and all(map(is_text, value.elts)):
             return tuple(self._text(part, "groups") for part in value.elts), len(value.elts) > 1
-        if isinstance(value, ast.Subscript) and (listed := names_in(value.slice)) and len(listed) > 1:
-            return listed, True
+        if isinstance(value, ast.Subscript) and len(names := listed(self._code, value.slice)) > 1:
+            return names, True
         return self._one(value), False
 
     def _one(self, value: ast.expr) -> tuple[str, ...]:
@@ -313,6 +350,10 @@ class _Reader:
             return tuple(part.strip() for part in value.value.split(":"))
         if (column := column_of(value)) is not None:
             return (column,)
+        if isinstance(value, ast.Subscript) and len(names := listed(self._code, value.slice)) == 1:
+            return names
+        if isinstance(value, ast.ListComp):
+            return self._put_together(value)
         if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
             return self._both(*(side for side in (value.left, value.right) if not is_text(side)))
         return self._combined(value) if isinstance(value, ast.Call) else None
@@ -326,39 +367,28 @@ class _Reader:
         if not isinstance(value.func, ast.Attribute):
             return None
         method, of = value.func.attr, value.func.value
+        while isinstance(of, ast.Call) and isinstance(of.func, ast.Attribute) and of.func.attr in ("astype", "map"):
+            of = of.func.value
         if method in ("apply", "agg", "sum") and isinstance(of, ast.Subscript):
-            return names_in(of.slice) or None
+            return listed(self._code, of.slice) or None
         if method == "cat" and isinstance(of, ast.Attribute) and value.args:
             return self._both(of.value, value.args[0])
         if method == "ngroup" and isinstance(of, ast.Call) and of.args:
-            return names_in(of.args[0]) or None
+            return listed(self._code, of.args[0]) or None
         return None
 
-    def _array(self, node: ast.expr, what: str) -> tuple[bool, tuple[str, ...]]:
-        """Whether a column of ones is among the columns of an array, and the others."""
-        value = self._resolved(node)
-        if isinstance(value, ast.Call):
-            called = ast.unparse(value.func).rpartition(".")[2]
-            if called == "add_constant" and value.args:
-                return True, self._array(value.args[0], what)[1]
-            if called in ("ones", "ones_like"):
-                return True, ()
-            if called in ("to_numpy", "astype", "copy", "reshape") and isinstance(value.func, ast.Attribute):
-                return self._array(value.func.value, what)
-            if called in ("asarray", "array") and value.args:
-                return self._array(value.args[0], what)
-            if called == "column_stack" and value.args and isinstance(value.args[0], ast.List | ast.Tuple):
-                parts = [self._array(part, what) for part in value.args[0].elts]
-                return any(one for one, _ in parts), tuple(name for _, names in parts for name in names)
-        if isinstance(value, ast.Attribute) and value.attr in ("values", "T"):
-            return self._array(value.value, what)
-        listed = names_in(value.slice) if isinstance(value, ast.Subscript) else ()
-        names = listed if len(listed) > 1 else (column_of(value),)
-        if names == (None,):
-            raise CallError(f"{what}={ast.unparse(node)} is no column that can be read without running the code")
-        constant = {name for name in names if name in self._columns and is_constant(self._columns[name])}
-        constant |= {name for name in names if name in ("const", "Intercept", "intercept")}
-        return bool(constant), tuple(name for name in names if name not in constant and name is not None)
+    def _put_together(self, value: ast.ListComp) -> tuple[str, ...] | None:
+        """The columns of ``[f"{a}_{b}" for a, b in zip(df.a, df.b)]``."""
+        (loop, *more) = value.generators
+        of, target = loop.iter, loop.target
+        if not isinstance(of, ast.Call) or ast.unparse(of.func) != "zip" or not isinstance(target, ast.Tuple):
+            return None
+        if more or loop.ifs or not isinstance(value.elt, ast.JoinedStr | ast.Tuple | ast.BinOp):
+            return None
+        used = {part.id for part in ast.walk(value.elt) if isinstance(part, ast.Name)}
+        names = [part.id for part in target.elts if isinstance(part, ast.Name)]
+        sides = [self._joint(part) for part, name in zip(of.args, names, strict=False) if name in used]
+        return None if None in sides or not sides else tuple(name for side in sides for name in side or ())
 
     # ---- free ------------------------------------------------------------------------------------------------------
 
@@ -370,9 +400,8 @@ class _Reader:
         if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("from_components"):
             given = self._arguments(value, ("fe_params", "cov_re", "cov_re_sqrt", "vcomp"))
             covariance, components = given.get("cov_re", given.get("cov_re_sqrt")), given.get("vcomp")
-        if isinstance(node, ast.Name):
-            covariance = self._names.get(f"{node.id}.cov_re", covariance)
-            components = self._names.get(f"{node.id}.vcomp", components)
+        items = self._code.items(node)
+        covariance, components = items.get("cov_re", covariance), items.get("vcomp", components)
         matrix = None if covariance is None else pattern_of(self._resolved(covariance))
         if matrix is None:
             raise CallError(
@@ -381,7 +410,3 @@ class _Reader:
             )
         held = () if components is None else held_in(self._resolved(components))
         return matrix, held
-
-
-def _sum(intercept: bool, columns: Sequence[str]) -> str:
-    return " + ".join(["1" if intercept else "0", *map(in_python, columns)])
