@@ -18,8 +18,9 @@ from concord import interruptions
 from concord.processes import scratch
 interruptions.handle(interruptions.interrupt)
 scratch.begin()
-print(tempfile.mkdtemp(prefix="of-a-run-"), flush=True)
+inside = tempfile.mkdtemp(prefix="of-a-run-")
 try:
+    print(inside, flush=True)
     sys.stdin.read()
 except KeyboardInterrupt:
     sys.exit(interruptions.STATUS)

@@ -24,6 +24,7 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # this process is for the command alone
         interruptions.handle(interruptions.interrupt)
-    with screen():
+    with patient(), screen():
         try:
             if arguments is None:
                 scratch.begin()
