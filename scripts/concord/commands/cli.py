@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -74,6 +75,8 @@ def _told(words: list[str]) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
         words, names = check.names_apart(words) if words[:1] == ["check"] else (words, None)
+        for word in words:
+            _check_text(word)
         args = parser().parse_args(words)
         args.names = names
         with limited(getattr(args, "max_rows", None), getattr(args, "max_bytes", None)):
@@ -85,6 +88,14 @@ def _told(words: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"concord: {escaped(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
+
+
+def _check_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(word).decode(errors="backslashreplace")
+        raise InputError(f"argument {shown}: is not text in UTF-8: rename the file, or write it in UTF-8") from None
 
 
 if __name__ == "__main__":
