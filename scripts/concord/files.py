@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from concord.errors import InputError
@@ -24,21 +26,7 @@ def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
     ------
     OSError : the folder cannot be made or the file not be written; what was there is as it was
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = _beside(path)
-    try:
-        with open(aside, "xb") as file:
-            if path.exists():
-                os.chmod(aside, path.stat().st_mode & 0o777)
-            file.write(content.encode() if isinstance(content, str) else content)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+    write_all({path: content}, lasting=lasting)
     if lasting:
         place = os.open(path.parent, os.O_RDONLY)
         try:
@@ -47,7 +35,88 @@ def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
             os.close(place)
 
 
-def check_place(path: Path, option: str) -> None:
+def write_all(contents: Mapping[Path, str | bytes], *, lasting: bool = False) -> None:
+    """Write files all or none: every one of them beside its place, and then each into it; see `write`.
+
+    Raises
+    ------
+    OSError : one cannot be written, which its `filename` names; what was there is as it was
+    """
+    written: dict[Path, Path] = {}
+    path = None
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = written[path] = _beside(path)
+            with open(aside, "xb") as file:
+                if path.exists():
+                    os.chmod(aside, path.stat().st_mode & 0o777)
+                file.write(content.encode() if isinstance(content, str) else content)
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
+        for path, aside in written.items():
+            os.replace(aside, path)
+    except BaseException as error:
+        for aside in written.values():
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk does not say where
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def claimed(folder: Path, option: str) -> Iterator[None]:
+    """Have a folder to write in, and to oneself: of two that write there at once one is told.
+
+    The lock is the folder's own, which leaves no file and ends with the process, also where that is killed. On a
+    network's disk it may not be seen from another machine. A folder that was made for it goes again where
+    it stays empty.
+
+    Parameters
+    ----------
+    option : of the command line that named the folder
+
+    Raises
+    ------
+    InputError : nothing can be written there, or another process writes there
+    """
+    if os.path.exists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder: name another one with {option}")
+    check_place(folder / "any", option, folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another run{_holder(place)} writes there: wait for it, or name another folder with {option}"
+            ) from None
+        except OSError:  # a disk that has no locks
+            pass
+        yield
+    finally:
+        os.close(place)
+        for made in missing:
+            with suppress(OSError):  # there is something in it
+                made.rmdir()
+
+
+def _holder(place: int) -> str:
+    """Who has the lock of an open folder: `` (process 1234)``; empty where that is not told."""
+    inode = str(os.fstat(place).st_ino)
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return ""
+    holders = [words[4] for words in locks if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode]
+    return f" (process {holders[0]})" if holders else ""
+
+
+def check_place(path: Path, option: str, told: Path | None = None) -> None:
     """Check that a file can be written there: make one beside it, and take it and the folders made for it away again.
 
     Permissions do not tell: root has them all, and still nothing can be made in /proc.
@@ -55,11 +124,13 @@ def check_place(path: Path, option: str) -> None:
     Parameters
     ----------
     option : of the command line that named the file
+    told : the folder that was named, where that is what was
 
     Raises
     ------
     InputError : no file can be written there
     """
+    what, told = ("file", path) if told is None else ("folder", told)
     missing: list[Path] = []
     try:
         if path.is_dir():
@@ -71,7 +142,7 @@ def check_place(path: Path, option: str) -> None:
         aside.touch(exist_ok=False)
         aside.unlink()
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}: name another file with {option}") from error
+        raise InputError(f"{told}: cannot be written: {error.strerror}: name another {what} with {option}") from error
     finally:
         for folder in reversed(missing):
             with suppress(OSError):  # another process has put something there

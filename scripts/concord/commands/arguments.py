@@ -64,6 +64,17 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """How large a table may be."""
+    for option, what, default in (("rows", "rows", "10 million"), ("bytes", "bytes, unpacked,", "2 GiB")):
+        parser.add_argument(
+            f"--max-{option}",
+            type=count,
+            metavar="NUMBER",
+            help=f"refuse a table of more {what} than this; default: $CONCORD_MAX_{option.upper()}, else {default}",
+        )
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """The choice among the models of the workbook."""
     parser.add_argument("--model", action="append", default=[], metavar="ID", help="only this one; may be repeated")

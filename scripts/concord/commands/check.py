@@ -35,6 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
     parser.add_argument("--record", type=Path, metavar="PATH", help="write a baseline here")
     arguments.add_fits(parser)
+    arguments.add_limits(parser)
     parser.set_defaults(command=run, names=None)
 
 

@@ -22,6 +22,8 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.commands.streams import patient
+from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
 
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
-    with screen():
+    with patient(), screen():
         try:
             return _told(words)
         except KeyboardInterrupt:
@@ -65,7 +67,8 @@ def _told(words: list[str]) -> int:
         words, names = check.names_apart(words) if words[:1] == ["check"] else (words, None)
         args = parser().parse_args(words)
         args.names = names
-        return int(args.command(args))
+        with limited(getattr(args, "max_rows", None), getattr(args, "max_bytes", None)):
+            return int(args.command(args))
     except InputError as error:
         print(f"concord: {escaped(str(error))}", file=sys.stderr)
         return 2

@@ -75,6 +75,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--certify", action="store_true", help="prove the optimum, and judge against that")
     arguments.add_fits(parser)
+    arguments.add_limits(parser)
     parser.set_defaults(command=run)
 
 

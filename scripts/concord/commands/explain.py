@@ -46,6 +46,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--method", choices=("REML", "ML"), help="of the options; default: REML")
     parser.add_argument("--no-compare", action="store_true", help="only say what it is; fit nothing")
     arguments.add_fits(parser)
+    arguments.add_limits(parser)
     parser.set_defaults(command=run)
 
 

@@ -30,6 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--method", choices=("REML", "ML"), default="REML", help="default: REML")
     arguments.add_weights(parser)
+    arguments.add_limits(parser)
     parser.set_defaults(command=run)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 
+from concord.data.arrow_size import check_arrow, read_parquet
 from concord.data.source import INDEXED, MENDED, NOTES, SourceError, Unusable, check_names
 from concord.errors import one_line
 
@@ -26,11 +27,13 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
     ------
     SourceError : it is damaged, has no rows, or its columns' names do not tell them apart
     """
-    buffer = pa.BufferReader(content)
     try:
+        parquet = content[:4] == b"PAR1"
         # Not `memory_map`, not `pandas_metadata`: what is read are the bytes and nothing that they point to.
-        table = _feather(buffer) if content[:4] != b"PAR1" else pa.parquet.ParquetFile(buffer).read()
+        table = read_parquet(pa.py_buffer(content), where) if parquet else _feather(content, where)
         table.validate(full=True)
+    except SourceError:
+        raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise SourceError(
             f"{where}: it is not a Parquet or Feather file, or is damaged: save it anew ({_reason(error)})"
@@ -61,7 +64,9 @@ def _reason(error: Exception) -> str:
     return one_line(str(error))[:150]
 
 
-def _feather(buffer: pa.BufferReader) -> pa.Table:
+def _feather(content: bytes, where: str) -> pa.Table:
+    check_arrow(pa.py_buffer(content), where)
+    buffer = pa.BufferReader(content)
     try:
         return pa.feather.read_table(buffer)
     except pa.ArrowInvalid:

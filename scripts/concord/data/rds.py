@@ -6,9 +6,6 @@ apart, by ``rdata``, and of its parts only vectors are looked at: nothing in it 
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import warnings
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +14,9 @@ import numpy as np
 import pandas as pd
 from rdata.parser import DEFAULT_ALTREP_MAP, RData, RObject, RObjectInfo, RObjectType, parse_data
 
+from concord.data.limits import limits, unpacked
 from concord.data.source import NOTES, SourceError, Unusable, check_names
 
-_UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
 _WORKSPACE = (b"RDX", b"RDA", b"RDB")
 
 _CODE = {
@@ -41,9 +38,6 @@ _SPECIAL = {"POSIXlt": "dates", "difftime": "time spans"}
 # Counted from 1970, in what unit.
 _DATES = {"Date": "D", "POSIXct": "s"}
 _OTHER = {RObjectType.CPLX: "complex numbers", RObjectType.RAW: "bytes"}
-
-MOST = 100_000_000
-"""Most values that a sequence, stored as its ends, may be long: else some bytes could ask for any amount of memory."""
 
 
 class _Refused(Exception):
@@ -67,10 +61,7 @@ def parse(content: bytes, where: str) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for begin, unpack in _UNPACK.items():
-                if content.startswith(begin):
-                    content = unpack(content)
-                    break
+            content = unpacked(content, where)
             if content.startswith(_WORKSPACE):
                 raise _Refused("an R workspace: save the one data frame with saveRDS(table, 'table.rds')")
             frame = _frame(parse_data(content, altrep_constructor_dict=_ALTREP, extension=".rds"), where)
@@ -226,7 +217,8 @@ def _sequence(of: str) -> Any:
     expand = DEFAULT_ALTREP_MAP[of.encode()]
 
     def constructor(state: RObject) -> tuple[RObjectInfo, Any]:
-        if not 0 <= state.value[0] <= MOST:
+        # Stored as its ends: else some bytes could ask for any amount of memory
+        if not 0 <= state.value[0] <= limits().rows:
             raise ValueError("a sequence of impossible length")
         return expand(state)
 

@@ -6,9 +6,7 @@ module is loaded by the room when a file of that format is read, so that a CSV d
 
 from __future__ import annotations
 
-import bz2
 import difflib
-import gzip
 import lzma
 import os
 import stat
@@ -18,12 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 import concord.data
+from concord.data.limits import check_text, limited, limits, unpacked
 from concord.data.source import SourceError, shown
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
 COLUMNAR = (".parquet", ".pq", ".feather", ".arrow")
 RDS = (".rds",)
-COMPRESSED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+COMPRESSED = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0"}
+"""How each begins."""
 
 _SPREADSHEET = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _ADVICE = {
@@ -35,18 +35,31 @@ _ADVICE = {
 }
 
 
-def read(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read(path: str | os.PathLike[str], *, max_rows: int | None = None, max_bytes: int | None = None) -> pd.DataFrame:
     """The table in a file, by the file's suffix.
 
     ``.csv``, ``.tsv``, ``.tab`` and ``.txt`` are text with commas, semicolons or tabs (see `delimited.parse`), also
     compressed (``.csv.gz``, ``.bz2``, ``.xz``); ``.parquet``, ``.pq``, ``.feather`` and ``.arrow`` are Arrow's;
     ``.rds`` is a data frame that R saved. What should be said aloud about the table stands in ``frame.attrs["notes"]``.
 
+    Parameters
+    ----------
+    max_rows, max_bytes : how many rows the table may have, and how many bytes it may be, unpacked; None for what the
+        environment's ``CONCORD_MAX_ROWS`` and ``CONCORD_MAX_BYTES`` say, else 10 million and 2 GiB
+
     Raises
     ------
-    SourceError : there is no such file, or it holds no table; the message has the file, the line and the column
+    SourceError : there is no such file, or it holds no table, or one that is too large; the message has the file, the
+        line and the column
     """
     path = Path(path)
+    with limited(max_rows, max_bytes):
+        frame = _table(path)
+        limits().check_rows(len(frame), shown(path))
+    return frame
+
+
+def _table(path: Path) -> pd.DataFrame:
     where = shown(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     unpack = COMPRESSED.get(suffixes[-1]) if suffixes else None
@@ -59,10 +72,13 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise SourceError(f"{where}: it is empty (0 bytes): expected a table with a header")
     if unpack:
         try:
-            content = unpack(content)
+            content = unpacked(content, where, unpack)
+        except SourceError:
+            raise
         except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise SourceError(f"{where}: it cannot be unpacked ({error}): compress it anew") from None
     if suffix[0] in TEXT:
+        check_text(content, where)
         return concord.data.delimited.parse(content, where, tabs=suffix[0] in (".tsv", ".tab"))
     if suffix[0] in COLUMNAR:
         return concord.data.arrow.parse(content, where)
@@ -76,6 +92,7 @@ def _content(path: Path, where: str) -> bytes:
             raise SourceError(f"{where}: it is a folder: name the file in it")
         if not stat.S_ISREG(mode):
             raise SourceError(f"{where}: it is a pipe or a device: save the table to a file first")
+        limits().check_bytes(path.stat().st_size, where)
         return path.read_bytes()
     except FileNotFoundError:
         raise SourceError(f"{where}: there is no such file{_near(path)}") from None
