@@ -116,8 +116,8 @@ def term_tests(comparison: Comparison, kind: str = "III", ratios: Sequence[tuple
 
 
 def lmertests_own(terms: FixedTerms) -> list[str]:
-    """Where lmerTest tests another hypothesis: of a term it passes over the variables that R does not code by contrasts,
-    those without which what is left is no term, and then does not see that it contains another.
+    """Where lmerTest tests another hypothesis: of a term it passes over the variables that R does not code by
+    contrasts, those without which what is left is no term, and then does not see that it contains another.
     """
     present = {frozenset[str](), *terms.variables}
     notes = []
