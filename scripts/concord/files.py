@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 from concord.errors import InputError
 
@@ -114,6 +117,40 @@ def _holder(place: int) -> str:
         return ""
     holders = [words[4] for words in locks if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode]
     return f" (process {holders[0]})" if holders else ""
+
+
+def read_toml(path: Path, refused: type[InputError] = InputError) -> dict[str, Any]:
+    """What a file of TOML holds, which a byte order mark may begin, as editors of Windows have it.
+
+    Parameters
+    ----------
+    refused : the error that says why it cannot be used
+
+    Raises
+    ------
+    InputError : it cannot be read, is not in UTF-8, or is not TOML
+    """
+    return cast(dict[str, Any], _read(path, "TOML", tomllib.loads, refused))
+
+
+def read_json(path: Path, refused: type[InputError] = InputError) -> Any:
+    """What a file of JSON holds; see `read_toml`."""
+    return _read(path, "JSON", json.loads, refused)
+
+
+def _read(path: Path, form: str, loads: Callable[[str], Any], refused: type[InputError]) -> Any:
+    try:
+        return loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise refused(f"{path}: cannot be read: there is no such file") from None
+    except OSError as error:
+        raise refused(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise refused(f"{path}: not valid {form}: not in UTF-8: {error.reason} at byte {error.start + 1}") from None
+    except RecursionError:
+        raise refused(f"{path}: not valid {form}: nested too deeply") from None
+    except ValueError as error:  # the form's own errors are such
+        raise refused(f"{path}: not valid {form}: {error}") from None
 
 
 def check_place(path: Path, option: str, told: Path | None = None) -> None:
