@@ -43,7 +43,8 @@ def fixed_terms(model: Model) -> FixedTerms:
     got = r.record(_Terms, r.call(r.source(_R)["fixed_terms"], expression(model.formula), frame))
     uses = got.uses.reshape(len(got.variables), len(got.labels))
     of = {column: str(one) for one in model.made if len(one.columns) > 1 for column in one.columns}
-    wholes = {}  # R's labels of every term, the columns of a spline taken as the spline
+    # R's labels of every term, the columns of a spline taken as the spline.
+    wholes: dict[tuple[str, frozenset[str]], list[str]] = {}
     for label, column in zip(got.labels, uses.T, strict=True):
         variables = [name for name, used in zip(got.variables, column, strict=True) if used]
         splines = [name for name in variables if name in of]

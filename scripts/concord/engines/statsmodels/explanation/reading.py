@@ -235,8 +235,9 @@ def _about_the_rest(draft: Draft) -> None:
         draft.notes.append(
             "use_sqrt=False searches over covariances in place of their Cholesky factor: another search, the same model"
         )
-    for column in [] if draft.frame is None else columns_of(call):
-        if column in call.anew and column in draft.frame.columns and column not in call.groups:
+    known = set() if draft.frame is None else set(draft.frame.columns) - set(call.groups)
+    for column in columns_of(call):
+        if column in call.anew and column in known:
             draft.notes.append(
                 f"the code makes {column} of {call.anew[column]} first: here the table's own {column} is taken"
             )
