@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -51,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if arguments is None:
+        # No process that is started from here looks for modules in the current folder, which others may have filled
+        os.environ["PYTHONSAFEPATH"] = "yes"
     words = sys.argv[1:] if arguments is None else arguments
     with screen():
         try:
