@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from concord import interruptions
+
 # Each imports what it needs when it runs: `--help` and a mistyped option answer at once.
 from concord.commands import (
     cases,
@@ -27,6 +29,7 @@ from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
+from concord.processes import scratch
 
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
 
@@ -52,14 +55,20 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interruptions.interrupt)
     words = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # this process is for the command alone
+        interruptions.handle(interruptions.interrupt)
     with patient(), screen():
         try:
+            if arguments is None:
+                scratch.begin()
             return _told(words)
         except KeyboardInterrupt:
+            if arguments is None:
+                interruptions.handle(interruptions.hurry)
             print("concord: interrupted", file=sys.stderr)
-            return 130
+            return interruptions.STATUS
 
 
 def _told(words: list[str]) -> int:
