@@ -2,7 +2,11 @@
 
 import sys
 
-from concord.commands.cli import main
+from concord import interruptions
+
+interruptions.handle(interruptions.leave)  # until the command line can tell of it
+
+from concord.commands.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

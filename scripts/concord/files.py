@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import secrets
-from contextlib import suppress
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 from concord.errors import InputError
 
@@ -24,21 +29,7 @@ def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
     ------
     OSError : the folder cannot be made or the file not be written; what was there is as it was
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = _beside(path)
-    try:
-        with open(aside, "xb") as file:
-            if path.exists():
-                os.chmod(aside, path.stat().st_mode & 0o777)
-            file.write(content.encode() if isinstance(content, str) else content)
-            if lasting:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise
+    write_all({path: content}, lasting=lasting)
     if lasting:
         place = os.open(path.parent, os.O_RDONLY)
         try:
@@ -47,7 +38,122 @@ def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
             os.close(place)
 
 
-def check_place(path: Path, option: str) -> None:
+def write_all(contents: Mapping[Path, str | bytes], *, lasting: bool = False) -> None:
+    """Write files all or none: every one of them beside its place, and then each into it; see `write`.
+
+    Raises
+    ------
+    OSError : one cannot be written, which its `filename` names; what was there is as it was
+    """
+    written: dict[Path, Path] = {}
+    path = None
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = written[path] = _beside(path)
+            with open(aside, "xb") as file:
+                if path.exists():
+                    os.chmod(aside, path.stat().st_mode & 0o777)
+                file.write(content.encode() if isinstance(content, str) else content)
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
+        for path, aside in written.items():
+            os.replace(aside, path)
+    except BaseException as error:
+        for aside in written.values():
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk does not say where
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def claimed(folder: Path, option: str) -> Iterator[None]:
+    """Have a folder to write in, and to oneself: of two that write there at once one is told.
+
+    The lock is the folder's own, which leaves no file and ends with the process, also where that is killed. On a
+    network's disk it may not be seen from another machine. A folder that was made for it goes again where
+    it stays empty.
+
+    Parameters
+    ----------
+    option : of the command line that named the folder
+
+    Raises
+    ------
+    InputError : nothing can be written there, or another process writes there
+    """
+    if os.path.exists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder: name another one with {option}")
+    check_place(folder / "any", option, folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another run{_holder(place)} writes there: wait for it, or name another folder with {option}"
+            ) from None
+        except OSError:  # a disk that has no locks
+            pass
+        yield
+    finally:
+        os.close(place)
+        for made in missing:
+            with suppress(OSError):  # there is something in it
+                made.rmdir()
+
+
+def _holder(place: int) -> str:
+    """Who has the lock of an open folder: `` (process 1234)``; empty where that is not told."""
+    inode = str(os.fstat(place).st_ino)
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return ""
+    holders = [words[4] for words in locks if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode]
+    return f" (process {holders[0]})" if holders else ""
+
+
+def read_toml(path: Path, refused: type[InputError] = InputError) -> dict[str, Any]:
+    """What a file of TOML holds, which a byte order mark may begin, as editors of Windows have it.
+
+    Parameters
+    ----------
+    refused : the error that says why it cannot be used
+
+    Raises
+    ------
+    InputError : it cannot be read, is not in UTF-8, or is not TOML
+    """
+    return cast(dict[str, Any], _read(path, "TOML", tomllib.loads, refused))
+
+
+def read_json(path: Path, refused: type[InputError] = InputError) -> Any:
+    """What a file of JSON holds; see `read_toml`."""
+    return _read(path, "JSON", json.loads, refused)
+
+
+def _read(path: Path, form: str, loads: Callable[[str], Any], refused: type[InputError]) -> Any:
+    try:
+        return loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise refused(f"{path}: cannot be read: there is no such file") from None
+    except OSError as error:
+        raise refused(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise refused(f"{path}: not valid {form}: not in UTF-8: {error.reason} at byte {error.start + 1}") from None
+    except RecursionError:
+        raise refused(f"{path}: not valid {form}: nested too deeply") from None
+    except ValueError as error:  # the form's own errors are such
+        raise refused(f"{path}: not valid {form}: {error}") from None
+
+
+def check_place(path: Path, option: str, told: Path | None = None) -> None:
     """Check that a file can be written there: make one beside it, and take it and the folders made for it away again.
 
     Permissions do not tell: root has them all, and still nothing can be made in /proc.
@@ -55,11 +161,13 @@ def check_place(path: Path, option: str) -> None:
     Parameters
     ----------
     option : of the command line that named the file
+    told : the folder that was named, where that is what was
 
     Raises
     ------
     InputError : no file can be written there
     """
+    what, told = ("file", path) if told is None else ("folder", told)
     missing: list[Path] = []
     try:
         if path.is_dir():
@@ -71,7 +179,7 @@ def check_place(path: Path, option: str) -> None:
         aside.touch(exist_ok=False)
         aside.unlink()
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}: name another file with {option}") from error
+        raise InputError(f"{told}: cannot be written: {error.strerror}: name another {what} with {option}") from error
     finally:
         for folder in reversed(missing):
             with suppress(OSError):  # another process has put something there

@@ -7,6 +7,7 @@ Python only writes that it is ignored, and goes on. rpy2 frees every object of R
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
@@ -17,7 +18,45 @@ from typing import Any
 DELAY = 0.001
 """Seconds after which one that was lost comes again: by then Python is mostly where it can be raised."""
 
+TWICE = 2.0
+"""Seconds in which another one says what the first one said, and does not disturb what that has begun to tidy."""
+POLITE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that interrupt: Ctrl-C, a polite kill, the end of the terminal."""
+STATUS = 130
+"""The exit status of what was interrupted."""
+
 _lost: list[None] = []
+_coming_again: list[None] = []
+_last = float("-inf")
+
+
+def interrupt(code: int, frame: Any) -> None:
+    """A signal's handler: raise KeyboardInterrupt, once where it comes twice in a row."""
+    global _last
+    now, again = time.monotonic(), bool(_coming_again)
+    _coming_again.clear()
+    if again or now - _last > TWICE:
+        _last = now
+        raise KeyboardInterrupt
+
+
+def leave(code: int, frame: Any) -> None:
+    """A signal's handler: end this process at once, with a line; there is nothing yet that it would have to tidy."""
+    os.write(2, b"concord: interrupted\n")
+    os._exit(STATUS)
+
+
+def hurry(code: int, frame: Any) -> None:
+    """A signal's handler while an interrupted process ends: end it at once, but not where the signal came twice."""
+    if time.monotonic() - _last > TWICE:
+        os._exit(STATUS)
+
+
+def handle(handler: Callable[[int, Any], None]) -> None:
+    """Have a handler of these for all that interrupts, but for what whoever started this process wants ignored."""
+    for code in POLITE:
+        if signal.getsignal(code) is not signal.SIG_IGN:
+            signal.signal(code, handler)
 
 
 class _Hook:
@@ -50,8 +89,9 @@ def lost() -> bool:
 
 def _again() -> None:
     time.sleep(DELAY)
-    wanted = [code for code in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(code))]
+    wanted = [code for code in POLITE if callable(signal.getsignal(code))]
     if lost() and wanted and (main := threading.main_thread().ident):
+        _coming_again.append(None)
         signal.pthread_kill(main, wanted[0])
 
 
@@ -94,7 +134,7 @@ class Hearing:
             return
         heed()
         self._hook = sys.unraisablehook
-        handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
+        handlers = ((code, signal.getsignal(code)) for code in POLITE)
         self._before = {code: handler for code, handler in handlers if callable(handler)}
         sys.unraisablehook = self._ignored
         for code in self._before:
@@ -107,8 +147,8 @@ class Hearing:
         if sys.unraisablehook == self._ignored:
             sys.unraisablehook = self._hook
         try:
-            if signal.SIGTERM in self._before:
-                signal.signal(signal.SIGTERM, self._before[signal.SIGTERM])
+            for code in self._before.keys() - {signal.SIGINT}:
+                signal.signal(code, self._before[code])
         finally:
             if signal.SIGINT in self._before:
                 signal.signal(signal.SIGINT, self._before[signal.SIGINT])

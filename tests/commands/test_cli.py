@@ -89,3 +89,12 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "reports" in done.stdout and "refresh" in done.stdout
+
+
+def test_an_argument_that_is_no_text_is_one_line(capsys):
+    """As the system hands over bytes that are not in UTF-8, for each command alike."""
+    for words in (["compare", "a\udcff.csv", "y ~ x"], ["explain", "\udcfe"], ["check", "\udcff.toml"], ["\udcff"]):
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.startswith("concord: argument ") and len(said.err.splitlines()) == 1
+        assert "\\xf" in said.err and "not text in UTF-8" in said.err

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from concord import files
+from concord.errors import InputError
 from concord.files import write
 
 
@@ -71,3 +73,27 @@ def test_a_folder_that_cannot_be_made_is_told_with_its_name(tmp_path):
     with pytest.raises(OSError) as error:
         write(tmp_path / "file" / "below" / "name", "text")
     assert str(tmp_path / "file") in str(error.value.filename)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a = " + 5000 * b"[" + 5000 * b"]", "not valid TOML: nested too deeply"),
+        (b"a = 1\nb = \xff", "not valid TOML: not in UTF-8: invalid start byte at byte 11"),
+        (b"a = 1\x00", "not valid TOML: "),
+        (b"a = " + 5000 * b"9", "not valid TOML: "),
+    ],
+)
+def test_what_is_no_toml_is_one_line(tmp_path, content, told):
+    (tmp_path / "a.toml").write_bytes(content)
+    with pytest.raises(InputError, match=f"^{tmp_path / 'a.toml'}: {told}"):
+        files.read_toml(tmp_path / "a.toml")
+
+
+def test_a_byte_order_mark_is_none_of_it(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfa = 1")
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert files.read_toml(tmp_path / "a.toml") == {"a": 1} and files.read_json(tmp_path / "a.json") == [1]
+    (tmp_path / "a.json").write_text(100_000 * "[")
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON: nested too deeply"):
+        files.read_json(tmp_path / "a.json")

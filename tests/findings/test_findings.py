@@ -71,7 +71,7 @@ def shelf_of(folder, numbers, version="2.1"):
             "tried = []",
             "wrong_sum.tried: ",
         ),
-        ("holds = ", "holds ", "cannot be read: "),
+        ("holds = ", "holds ", "not valid TOML: "),
         ("[wrong_sum]", "[no_file]", "no_file: must have one reproduction, no_file.py or no_file.R; it has 0"),
     ],
 )

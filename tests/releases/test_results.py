@@ -140,7 +140,7 @@ def test_messages_are_kept_on_one_line_each_and_once(tmp_path, elsewhere):
     ("content", "said"),
     [
         (None, "no results"),
-        ("nothing", "JSONDecodeError"),
+        ("nothing", "not valid JSON"),
         ('{"format": 1, "versions": {}, "comparisons": []}', "KeyError: 'fits'"),
         ("[]", "TypeError"),
     ],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from concord import versions
+from concord import files, versions
 from concord.agreement.comparison import Comparison
 from concord.display import table
 from concord.engines import FORMERLY
@@ -131,12 +131,7 @@ def read(path: Path) -> Baseline:
     ------
     InputError : there is no such file, or it is not a baseline that this version reads
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise InputError(f"{path}: is not a baseline, not even JSON: {error}") from None
+    content = files.read_json(path)
     if not isinstance(content, dict) or not {"format", "versions", "comparisons"} <= content.keys():
         raise InputError(f"{path}: is not a baseline: record one with --record")
     if content["format"] != FORMAT:

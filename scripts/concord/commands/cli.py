@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+from concord import interruptions
+
 # Each imports what it needs when it runs: `--help` and a mistyped option answer at once.
 from concord.commands import (
     cases,
@@ -23,9 +25,11 @@ from concord.commands import (
     verdicts,
     versions,
 )
+from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
 from concord.errors import InputError, escaped
+from concord.processes import scratch
 
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
 
@@ -51,23 +55,30 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     # A polite kill is an interruption: the kernels end and what is finished is kept
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if arguments is None:
-        # No process that is started from here looks for modules in the current folder, which others may have filled
-        os.environ["PYTHONSAFEPATH"] = "yes"
+    signal.signal(signal.SIGTERM, interruptions.interrupt)
     words = sys.argv[1:] if arguments is None else arguments
-    with screen():
+    if arguments is None:  # this process is for the command alone
+        # None that is started from here looks for modules in the current folder, which others may have filled
+        os.environ["PYTHONSAFEPATH"] = "yes"
+        interruptions.handle(interruptions.interrupt)
+    with patient(), screen():
         try:
+            if arguments is None:
+                scratch.begin()
             return _told(words)
         except KeyboardInterrupt:
+            if arguments is None:
+                interruptions.handle(interruptions.hurry)
             print("concord: interrupted", file=sys.stderr)
-            return 130
+            return interruptions.STATUS
 
 
 def _told(words: list[str]) -> int:
     """Run the command; what it cannot do is one line on stderr."""
     try:
         words, names = check.names_apart(words) if words[:1] == ["check"] else (words, None)
+        for word in words:
+            _check_text(word)
         args = parser().parse_args(words)
         args.names = names
         with limited(getattr(args, "max_rows", None), getattr(args, "max_bytes", None)):
@@ -79,6 +90,14 @@ def _told(words: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"concord: {escaped(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 1
+
+
+def _check_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(word).decode(errors="backslashreplace")
+        raise InputError(f"argument {shown}: is not text in UTF-8: rename the file, or write it in UTF-8") from None
 
 
 if __name__ == "__main__":

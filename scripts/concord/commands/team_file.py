@@ -8,7 +8,7 @@ is missing or cannot be used is an error of its own model only.
 from __future__ import annotations
 
 import difflib
-import tomllib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from concord import files
 from concord.data.datasets import StrictRecord, Text, first_mistake
 from concord.errors import InputError, one_line
 from concord.models import formula as formulas
@@ -112,14 +113,9 @@ def read(file: Path) -> list[TeamModel]:
     ------
     InputError : the file cannot be read, or something in it does not hold
     """
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file}: there is no such file: name yours, or write one with a table [[models]]") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not valid TOML: {error}") from None
+    if not os.path.lexists(file):
+        raise InputError(f"{file}: there is no such file: name yours, or write one with a table [[models]]")
+    content = files.read_toml(file)
     try:
         whole = _File.model_validate(content)
         records = whole.models

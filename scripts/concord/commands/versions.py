@@ -58,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from concord.commands import lanes
     from concord.errors import InputError
+    from concord.files import claimed
     from concord.models import model
-    from concord.releases import changes, results
+    from concord.releases import results
 
     for id in args.model:
         model.get(id)
@@ -73,6 +74,17 @@ def run(args: argparse.Namespace) -> int:
     if args.model and not args.output:
         raise InputError("results of some of the models only: name a folder of their own with --output")
     output = args.output or results.place()
+    with claimed(output, "--output"):
+        return _kept(args, chosen, output)
+
+
+def _kept(args: argparse.Namespace, chosen: list[str], output: Path) -> int:
+    """Run the lanes, put what came of them beside what there is, and say what changed."""
+    from concord.commands import lanes
+    from concord.errors import InputError
+    from concord.releases import changes, results
+
+    possible = lanes.possible()
     kept = results.read(output) if (output / results.RUNS).exists() else None
     whole = None if args.output else kept  # a folder of one's own may have runs of some models only
     together = [kept] if kept else []

@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import re
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +21,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from concord import checkout
+from concord import checkout, files
 from concord.data import written
 from concord.data.delimited import printed
 from concord.data.source import DECIMALS
@@ -271,10 +270,7 @@ def of_table(
 
 
 def _read_record(toml: Path) -> _DatasetRecord:
-    try:
-        content = tomllib.loads(toml.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{toml}: not valid TOML: {error}") from None
+    content = files.read_toml(toml, DatasetError)
     try:
         return _DatasetRecord.model_validate(content)
     except ValidationError as error:

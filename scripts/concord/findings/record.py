@@ -7,7 +7,6 @@ finding holds, and between which they lie once it is mended.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from concord import checkout
+from concord import checkout, files
 from concord.data import version_ranges
 from concord.data.datasets import StrictRecord, first_mistake
 from concord.errors import InputError
@@ -119,10 +118,7 @@ def read(folder: Path | None = None) -> dict[str, Finding]:
     """
     folder = checkout.path("notebooks", "findings") if folder is None else Path(folder)
     file = folder / FILE
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
+    content = files.read_toml(file)
     findings = {id: _finding(file, id, table) for id, table in content.items()}
     unused = {path.name for path in folder.iterdir() if path.suffix in LANGUAGES and path.stem not in findings}
     if unused:

@@ -404,17 +404,8 @@ class Likelihood:
         return (hessian + hessian.T) / 2
 
     def steepness(self, theta: Vector) -> Vector:
-        """Roughly the criterion's second derivatives along each coordinate, as if every term were alone and all its
-        levels had as many rows, shape (m,).
-        """
-        curved = []
-        for term, factor, (rows, columns) in zip(
-            self.design.terms, self.factors(theta), self.shape.triangles, strict=True
-        ):
-            levels, entries = len(term.levels), factor[rows, columns]
-            share = 1 / (levels / self.n + (factor**2).sum(1)[rows])
-            curved.append(levels * np.maximum(2 * share, 4 * (entries * share) ** 2))
-        return np.concatenate(curved)
+        """Roughly the second derivatives along each coordinate, shape (m,); see `concord.likelihood.search.Shape`."""
+        return self.shape.steepness(theta, [len(term.levels) for term in self.design.terms], self.n)
 
     def _theta(self, covariances: Sequence[Matrix], residual_variance: float) -> Vector | None:
         """Whitened theta of covariance matrices and a residual variance; None where one is not a covariance matrix."""

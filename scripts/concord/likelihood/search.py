@@ -69,6 +69,16 @@ class Shape:
             start += len(rows)
         return matrices
 
+    def steepness(self, theta: Vector, levels: Sequence[int], n: int) -> Vector:
+        """Roughly the criterion's second derivatives along each coordinate, shape (m,), as if every term, with so many
+        levels, were alone and each of them had as many of the n rows.
+        """
+        curved = []
+        for count, factor, (rows, columns) in zip(levels, self.factors(theta), self.triangles, strict=True):
+            share = 1 / (count / n + (factor**2).sum(1)[rows])
+            curved.append(count * np.maximum(2 * share, 4 * (factor[rows, columns] * share) ** 2))
+        return np.concatenate(curved)
+
     def flat(self, factors: Sequence[Matrix]) -> Array:
         """Theta, shape (..., m), of the terms' factors, (..., q, q)."""
         pairs = zip(factors, self.triangles, strict=True)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from distributed.utils import get_mp_context
 
 from concord.errors import InputError, shorten
 from concord.processes.kernels import FORKABLE
+from concord.processes.worker import uninterrupted
 
 __all__ = ["CPU_COUNT", "Client", "Future", "FutureCancelledError", "KilledWorker", "as_completed", "cluster"]
 
@@ -89,24 +90,24 @@ def cluster(
     with dask.config.set(given):
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
-        with (
-            _no_current_folder(),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                security=secret,
-                dashboard_address=None,
-                memory_limit=0,  # it would count the worker's memory, and a notebook's is its kernel's
-                # Without a dashboard dask's status pages are there all the same: on a local port of their own
-                scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
-                # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to end it
-                preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-                silence_logs=logging.CRITICAL,
-            ) as here,
-            Client(here, set_as_default=False) as client,
-        ):
+        with _no_current_folder(), ExitStack() as running:
+            with uninterrupted():  # one that is half started is known to nobody who would end it
+                here = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    security=secret,
+                    dashboard_address=None,
+                    memory_limit=0,  # it would count the worker's memory, and a notebook's is its kernel's
+                    # Without a dashboard dask's status pages are there all the same: on a local port of their own
+                    scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
+                    # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to
+                    # end it
+                    preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+                    silence_logs=logging.CRITICAL,
+                )
+                client = running.enter_context(Client(running.enter_context(here), set_as_default=False))
             yield client
 
 

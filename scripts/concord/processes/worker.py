@@ -20,10 +20,12 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +35,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 from weakref import WeakSet
 
+from concord.interruptions import POLITE
 from concord.processes.kernels import die_with_parent
 
 GRACE = 0.5
@@ -128,6 +131,8 @@ class Worker:
         self._owner = os.getpid()
         path = json.dumps(sys.path, default=lambda _: None)  # what is no text Python does not look in
         with uninterrupted():
+            # What it and its R leave there when they are ended goes with them
+            self._folder = tempfile.mkdtemp(prefix="worker-")
             self._pipe, theirs = multiprocessing.Pipe()
             with theirs:
                 self._process = subprocess.Popen(
@@ -138,7 +143,7 @@ class Worker:
                     stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     # What R has set in this process and Python knows nothing of is this R's own.
-                    env=dict(os.environ),
+                    env=os.environ | {"TMPDIR": self._folder},
                     process_group=0,  # Ctrl-C reaches every process of a terminal; who asked decides what ends
                 )
             self._pipe.send_bytes(ForkingPickler.dumps((tuple(modules), first)))
@@ -187,6 +192,7 @@ class Worker:
             if os.getpid() == self._owner:
                 self._process.kill()
                 self._process.wait()
+                shutil.rmtree(self._folder, ignore_errors=True)
             self.asked = 0
             self._pipe.close()
 
@@ -286,7 +292,7 @@ def uninterrupted() -> Iterator[None]:
         yield  # signals are for the main thread
         return
     came: list[tuple[Any, ...]] = []
-    handlers = ((code, signal.getsignal(code)) for code in (signal.SIGINT, signal.SIGTERM))
+    handlers = ((code, signal.getsignal(code)) for code in POLITE)
     before: dict[int, Callable[..., Any]] = {code: handler for code, handler in handlers if callable(handler)}
     try:
         for code in before:

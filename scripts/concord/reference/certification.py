@@ -21,6 +21,7 @@ from concord.likelihood.certificate import certify as prove
 from concord.likelihood.likelihood import Likelihood, LikelihoodError
 from concord.likelihood.optimum import Optimum
 from concord.models.decimals import Columns
+from concord.models.design import Design
 from concord.models.model import Model
 from concord.models.parameters import KEY, Parameters, keys
 from concord.models.syntax import FormulaError
@@ -30,6 +31,9 @@ from concord.reference.record import NOT_PROVED, ReferenceError, checksum, told,
 from concord.reference.reference import FLAT, SAME
 
 DIGITS = 30
+# Bits and the half-width of the box in theta, one after the other until the optimum is proved. Where an origin is far
+# away, as that of Unix seconds, theta has entries of 1e-10 beside some of 1e4, and the first box is too wide.
+PRECISIONS = ((400, 1e-40), (800, 1e-60))
 # A proof that finds a better optimum is begun anew from there, so often.
 ANEW = 3
 
@@ -125,7 +129,7 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     """An optimum solved and proved from the table's exact numbers."""
     columns = Columns(model.formula, model.frame, model.design)
     design, places, theta = factored(model.design, optimum.parameters)
-    proved = prove(design, model.reml, theta, columns)
+    proved = _solved(model, design, theta, columns)
     if proved.agreed < DIGITS:
         raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
     if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
@@ -141,6 +145,15 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
         return _Proof(proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"})
     extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
     return _Proof(proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})})
+
+
+def _solved(model: Model, design: Design, theta: Sequence[float], columns: Columns) -> Certificate:
+    """The certificate by the least precision that gives one."""
+    *tried, last = PRECISIONS
+    for bits, box in tried:
+        with contextlib.suppress(CertificateError):
+            return prove(design, model.reml, theta, columns, bits, box)
+    return prove(design, model.reml, theta, columns, *last)
 
 
 def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ log-likelihood.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from concord import files
 from concord.arrays import Matrix, Vector
 from concord.data.datasets import first_mistake
 from concord.engines.fit import Fit
@@ -319,9 +319,9 @@ def _raw(model: Model) -> list[Any]:
     if not file.is_file():
         return []
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ReferenceError(f"{file}: not a reference file ({error}): run `make certify`") from None
+        content = files.read_json(file, ReferenceError)
+    except ReferenceError as error:
+        raise ReferenceError(f"{error}: run `make certify`") from None
     problem = unknown(content, model.dataset)
     if problem:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")

@@ -6,7 +6,6 @@ and the version of Python, R and every package. ``fits.csv`` has a row for each 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -136,19 +135,25 @@ def brought(given: Path, kept: Results | None = None) -> Results:
     return more
 
 
+class _NoResults(InputError):
+    """A file holds no JSON."""
+
+
 def _run(path: Path) -> Results:
     """The one run in a file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = files.read_json(path, _NoResults)
         rows = [_row(fit) for fit in content["fits"]]
         about = {name: str(content["provenance"][name]) for name in PROVENANCE}
         about |= {name: version for name, version in content["versions"].items() if not name.startswith("R option ")}
         name = run_name(about)
         fits = _typed(pd.DataFrame(rows, columns=[*KEY, *STATED]).assign(run=name))
         return _sorted(pd.DataFrame([about], index=pd.Index([name], name="run")), fits)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _NoResults as error:
+        raise InputError(
+            f"{error}: it is not what `python -m concord verdicts --output` writes: write it anew"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{type(error).__name__}: {shorten(str(error), 100)}"
         raise InputError(
             f"{path}: is not what `python -m concord verdicts --output` writes ({said}): write it anew"

@@ -207,9 +207,14 @@ def batch(
     The status is 0 if all completed, 1 if any did not, 130 if interrupted. The last lines name what did not
     complete, where and why.
     """
+    with files.claimed(output, "--output"):
+        return _batch(reports, output, timeout, scheduler, folder)
+
+
+def _batch(
+    reports: list[Report], output: Path, timeout: float | None, scheduler: str | None, folder: Path | None
+) -> int:
     began = datetime.now(UTC)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is not a folder: name another one with --output")
     planned = plan(folder=folder)  # all, now: a broken notebook is told before anything runs
     ids = {report.id for report in planned}
     before = {kept["id"]: kept["seconds"] for kept, _ in site.kept(output, ids)}

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from concord import checkout, errors, files
 from concord.display.media import MEDIA_TYPE, REFERENCE_TYPE
 from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
-from concord.errors import InputError
 from concord.reports import notebooks
 from concord.reports.execution import COMPLETED, Execution, execute, labelled, unfinished
 from concord.reports.page import page
@@ -69,10 +68,13 @@ def compare(
 
     Raises
     ------
-    InputError : the output cannot be a folder
+    InputError : nothing can be written in the folder, or another run writes there
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is not a folder: name another one with --output")
+    with files.claimed(output, "--output"):
+        return _compared(data, methods, parameters, output, strict)
+
+
+def _compared(data: str, methods: Sequence[str], parameters: Mapping[str, Any], output: Path, strict: bool) -> int:
     notebook = notebooks.read(notebook_file())
     # The notebook runs in a folder of its own.
     place = str(Path(data).resolve()) if Path(data).exists() or re.search(r"\W", data) else data
@@ -223,23 +225,20 @@ def _write(executions: Mapping[str, Execution], data: str, output: Path) -> tupl
         for method, execution in executions.items()
     }
     executed = list(notebooks.values())
-    for name, notebook in notebooks.items():
-        files.write(output / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
-    estimates, fits = collect(executed)
-    files.write(output / "estimates.csv", as_csv(estimates))
-    files.write(output / "fits.csv", as_csv(fits))
-    lines = collect_quantities(executed)
-    files.write(output / "quantities.csv", as_csv(lines))
+    contents = {f"{name}.ipynb": nbformat.writes(notebook) + "\n" for name, notebook in notebooks.items()}
+    (estimates, fits), lines = collect(executed), collect_quantities(executed)
+    tables = {"estimates": estimates, "fits": fits, "quantities": lines}
+    contents |= {f"{name}.csv": as_csv(table) for name, table in tables.items()}
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
             references.setdefault(name, {}).update(methods)
     if references:
-        content = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
-        files.write(output / "reference.json", content)
-    # The pages last: without nbconvert's templates there are none, and the numbers are still there.
-    for name, notebook in notebooks.items():
-        files.write(output / f"{name}.html", page(notebook))
+        contents["reference.json"] = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
+    try:
+        contents |= {f"{name}.html": page(notebook) for name, notebook in notebooks.items()}
+    finally:  # without nbconvert's templates there are no pages, and the numbers are still there
+        files.write_all({output / name: content for name, content in contents.items()})
     return set(fits["verdict"]), unexplained(lines)
 
 

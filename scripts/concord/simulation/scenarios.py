@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord import files
 from concord.data import datasets
 from concord.errors import InputError
 from concord.models.model import Model
@@ -196,11 +196,8 @@ def read(path: Path) -> list[Scenario]:
     ------
     InputError : the file cannot be read or is not TOML, or its content is not a grid
     """
+    content = files.read_toml(path)
     try:
-        return cross(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from error
+        return cross(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

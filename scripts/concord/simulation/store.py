@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -123,15 +124,10 @@ class Store:
         ------
         InputError : the manifest is missing, or is not of this format
         """
-        try:
-            content: Any = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not os.path.lexists(self.manifest_file):
             advice = ": the simulate command that computed the parts beside it writes it anew" if self._places() else ""
-            raise InputError(f"{self.manifest_file}: not found{advice}") from error
-        except OSError as error:
-            raise InputError(f"{self.manifest_file}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"{self.manifest_file}: is not valid JSON: {error}") from error
+            raise InputError(f"{self.manifest_file}: not found{advice}")
+        content: Any = files.read_json(self.manifest_file)
         there = content.get("format") if isinstance(content, dict) else None
         if there in range(1, FORMAT):
             raise InputError(

@@ -8,7 +8,7 @@ prepare <- function(formula, name, data, reml, control, weights = NULL) {
   environment(formula) <- new.env(parent = environment(formula))
   written <- call("lFormula", formula, data = as.name(name), REML = reml, control = control)
   if (!is.null(weights)) written$weights <- as.name(weights)
-  parts <- eval(written, room)
+  parts <- suppressMessages(eval(written, room)) # that columns are dropped was said of the fit
   parts$formula <- NULL
   room$fresh <- fresh
   room$prepared <- list(
