@@ -235,6 +235,12 @@ def _about_the_rest(draft: Draft) -> None:
         draft.notes.append(
             "use_sqrt=False searches over covariances in place of their Cholesky factor: another search, the same model"
         )
+    known = set() if draft.frame is None else set(draft.frame.columns) - set(call.groups)
+    for column in columns_of(call):
+        if column in call.anew and column in known:
+            draft.notes.append(
+                f"the code makes {column} of {call.anew[column]} first: here the table's own {column} is taken"
+            )
     if call.table and draft.frame is not None:
         draft.notes.append(f"the call takes {call.table}, and what is said and compared here is of the whole table")
     if call.penalized:
