@@ -41,6 +41,13 @@ class _ModelTable(StrictRecord):
             raise ValueError(f"{name!r}: a name is one line, without blanks around it")
         return name
 
+    @field_validator("data")
+    @classmethod
+    def _names_a_file(cls, data: str) -> str:
+        if "\0" in data:
+            raise ValueError(f"{data!r} is not a file name")
+        return data
+
     @field_validator("formula")
     @classmethod
     def _parses(cls, formula: str) -> str:
