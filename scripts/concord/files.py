@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -138,7 +139,7 @@ def read_toml(path: Path, refused: type[InputError] = InputError) -> dict[str, A
     ------
     InputError : it cannot be read, is not in UTF-8, or is not TOML
     """
-    return cast(dict[str, Any], _read(path, "TOML", tomllib.loads, refused))
+    return cast(dict[str, Any], _read(path, "TOML", _toml, refused))
 
 
 def read_json(path: Path, refused: type[InputError] = InputError) -> Any:
@@ -146,8 +147,17 @@ def read_json(path: Path, refused: type[InputError] = InputError) -> Any:
     return _read(path, "JSON", json.loads, refused)
 
 
+def _toml(text: str) -> dict[str, Any]:
+    content = tomllib.loads(text)
+    repr(content)  # no message could show a hexadecimal number of thousands of digits, which the parser takes
+    return content
+
+
 def _read(path: Path, form: str, loads: Callable[[str], Any], refused: type[InputError]) -> Any:
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe may wait for ever
+            raise refused(f"{path}: cannot be read: it is a pipe or a device: name a file")
         return loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise refused(f"{path}: cannot be read: there is no such file") from None
@@ -157,7 +167,9 @@ def _read(path: Path, form: str, loads: Callable[[str], Any], refused: type[Inpu
         raise refused(f"{path}: not valid {form}: not in UTF-8: {error.reason} at byte {error.start + 1}") from None
     except RecursionError:
         raise refused(f"{path}: not valid {form}: nested too deeply") from None
-    except ValueError as error:  # the form's own errors are such
+    except InputError:
+        raise
+    except ValueError as error:  # the form's own errors are such, and of numbers of thousands of digits
         raise refused(f"{path}: not valid {form}: {error}") from None
 
 

@@ -186,13 +186,20 @@ def package(name: str) -> None:
 
     Raises
     ------
-    RError : the package is not installed
+    RError : the package is not installed, or it is and cannot be loaded: where memory runs out, R says so
     """
-    if not call("requireNamespace", name, quietly=True)[0]:
-        raise RError(
-            f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
-            "Concord does not read, name it in the environment variable R_LIBS"
-        )
+    if call("requireNamespace", name, quietly=True)[0]:
+        return
+    if from_r(call("system.file", package=name))[0]:
+        try:
+            call("loadNamespace", name)
+        except RError as error:
+            raise RError(f"the R package {name} is there and cannot be loaded: {error}") from error
+        return
+    raise RError(
+        f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
+        "Concord does not read, name it in the environment variable R_LIBS"
+    )
 
 
 @cache

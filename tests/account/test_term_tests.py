@@ -9,11 +9,13 @@ from rpy2 import robjects
 from concord import r
 from concord.account.account import Account
 from concord.account.nested_models import without_terms
-from concord.account.term_tests import ml_ratios, term_tests
+from concord.account.term_tests import lmertests_own, ml_ratios, term_tests
 from concord.agreement.comparison import compare
 from concord.engines.engine import engines
 from concord.models import model as models
+from concord.models.fixed_terms import fixed_terms
 from concord.models.model import ModelError
+from concord.session import Inquiry
 from concord.vocabulary import INDEPENDENT
 
 ENGINES = ("statsmodels", "lme4")
@@ -68,6 +70,45 @@ def test_it_is_shown_with_a_row_a_term_and_method(fits):
         term_tests(comparison, "IV")
 
 
+SPLINE = """function(d, other) {
+  before <- search()
+  suppressMessages(library(lmerTest))
+  on.exit(for (package in setdiff(search(), before)) detach(package, character.only = TRUE))
+  of <- function(formula, ...) {
+    lmerTest::lmer(formula, d, control = lme4::lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10)), ...)
+  }
+  by_reml <- of(distance ~ splines::bs(age, df = 4) + Sex + (1 | Subject))
+  f <- as.matrix(as.data.frame(anova(by_reml, type = other))[, 3:6])
+  whole <- of(distance ~ splines::bs(age, df = 4) + Sex + (1 | Subject), REML = FALSE)
+  less <- of(distance ~ Sex + (1 | Subject), REML = FALSE)
+  list(f = unname(f), ratio = 2 * as.numeric(logLik(whole) - logLik(less)))
+}"""
+
+
+@pytest.fixture(scope="module")
+def of_spline():
+    frame = models.get("orthodont-interaction").frame
+    frame = frame.assign(age=frame["age"] + np.random.default_rng(3).uniform(0, 1, len(frame)))
+    asked = Inquiry(frame, "distance ~ bs(age, df=4) + Sex + (1 | Subject)")
+    return frame, compare(*(engines()[engine].fit(asked.model, "tuned") for engine in ENGINES))
+
+
+@pytest.mark.parametrize("kind", ["I", "II", "III"])
+def test_a_spline_is_one_term_with_its_degrees_of_freedom(kind, of_spline):
+    """As in R, where it is one: lmerTest's F, and lmer's likelihood ratio without it."""
+    frame, comparison = of_spline
+    table = term_tests(comparison, kind, ml_ratios(comparison) if kind == "I" else ()).table
+    own = table[table["source"] == INDEPENDENT].set_index(["method", "term"])
+    said = r.from_r(r.call(robjects.r(SPLINE), r.table(frame), kind))
+    terms = ["bs(age, df=4)", "Sex"]
+    f = own.loc["Satterthwaite"].loc[terms, ["df", "ddf", "statistic", "p"]].to_numpy(float)
+    np.testing.assert_allclose(f, said["f"], rtol=2e-4)
+    if kind == "I":
+        ratio = own.loc["ML ratio"].loc[terms[0]]
+        assert (ratio["statistic"], ratio["df"]) == (pytest.approx(said["ratio"][0], rel=1e-5), 4)
+        assert list(own.loc["ML ratio"].index) == terms
+
+
 def test_a_fixed_part_without_terms_has_no_test(fits):
     comparison = compare(*(fits("dyestuff-random_intercept", "REML", engine, "tuned") for engine in ENGINES))
     assert Account(comparison).terms() == "No tests of terms: the fixed part has none but the intercept."
@@ -83,3 +124,21 @@ def test_the_model_without_a_term_is_written_by_the_rules_of_r(make_model):
     assert texts == {"Sex:age": "distance ~ 1 + Sex + age + offset(w) + (1 | Subject)"}
     (alone,) = without_terms(make_model(frame, "distance ~ age + (1 | Subject)")).values()
     assert alone.record.formula == "distance ~ 1 + (1 | Subject)" and alone.method == "ML"
+
+
+def test_what_lmertest_does_not_take_for_containing_is_said(make_model):
+    """By its own function, which passes over a factor that R codes by all of its levels."""
+    frame = models.get("orthodont-interaction").frame
+    contains = robjects.r(
+        """function(text, d) {
+          m <- suppressMessages(lmerTest::lmer(as.formula(text), d))
+          unlist(lmerTest:::containment(m))
+        }"""
+    )
+    for fixed, says in (("age + age:Sex", True), ("age * Sex", False), ("Sex + Sex:age", False)):
+        formula = f"distance ~ {fixed} + (1 | Subject)"
+        terms = fixed_terms(make_model(frame, formula))
+        of_lmertest = r.from_r(r.call(contains, formula, r.table(frame)))
+        ours = [terms.labels[above - 1] for k in range(1, len(terms.labels) + 1) for above in terms.above(k)]
+        assert (sorted(ours) != sorted(of_lmertest if of_lmertest is not None else [])) == says
+        assert bool(lmertests_own(terms)) == says

@@ -81,6 +81,21 @@ LMER = {
     ),
     "lmer(y ~ x + (1 | g), d, offset = o)": ("y ~ x + (1 | g) + offset(o)", "REML", '"I(y - o) ~ x"'),
     "lmer(y ~ x + (1 | g), d, weights = d$w)": ("y ~ x + (1 | g)", "REML", 'roots = np.sqrt(data["w"]'),
+    "f <- y ~ z + (1|g)\nf <- y ~ x + (1|g)\nlmer(f, d)\nf <- y ~ 1 + (1|g)": (
+        "y ~ x + (1 | g)",
+        "REML",
+        'groups=data["g"]).fit(reml=True)',
+    ),
+    "f <- 'y ~ x + (1 | g)'\nlmer(as.formula(f), d[d$x > 0, ], REML = 0)": (
+        "y ~ x + (1 | g)",
+        "ML",
+        "the call takes d[d$x > 0, ], and what is said and compared here is of the whole table",
+    ),
+    "> m <- lmer(y ~ x +\n+   (1 | g), d)\n> summary(m)\nLinear mixed model": (
+        "y ~ x + (1 | g)",
+        "REML",
+        'groups=data["g"]).fit(reml=True)',
+    ),
     "lmer('y ~ x + (1 | a/b)', d)": ("y ~ x + (1 | a/b)", "REML", 'groups=data["a"], re_formula="1"'),
 }
 

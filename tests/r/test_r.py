@@ -215,6 +215,19 @@ def test_an_r_package_that_is_missing_is_one_error_with_the_way_out():
         assert "\n" not in str(caught.value)
 
 
+def test_an_r_package_that_is_there_and_does_not_load_says_why(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "DESCRIPTION").write_text("Package: broken\nVersion: 1.0\n")
+    before = r.texts(r.call(".libPaths"))
+    r.call(".libPaths", [str(tmp_path), *before])
+    try:
+        with pytest.raises(RError, match="the R package broken is there and cannot be loaded: .*broken"):
+            r.package("broken")
+    finally:
+        r.call(".libPaths", list(before))
+    assert r.texts(r.call(".libPaths")) == before
+
+
 def without_r() -> dict[str, str]:
     """An environment in which rpy2 finds no R: neither named by R_HOME nor on the PATH."""
     hidden = {key: value for key, value in os.environ.items() if key not in ("R_HOME", "LD_LIBRARY_PATH")}

@@ -11,14 +11,17 @@ reduced <- function(columns) {
 }
 
 # The fixed part without one of its terms, as formulas' right-hand sides, named by what is left out; by the rules of R.
-without_term <- function(fixed) {
+# `parts` are R's labels, and `wholes` the terms that each belongs to, of which all parts are left out at once.
+without_term <- function(fixed, parts, wholes) {
   formula <- as.formula(paste("~", fixed), env = baseenv())
   whole <- terms(formula)
   labels <- attr(whole, "term.labels")
   offsets <- vapply(as.list(attr(whole, "variables"))[-1L][attr(whole, "offset")], text_of, "")
-  dropped <- drop.scope(formula)
-  kept <- vapply(dropped, function(label) {
-    paste(c(attr(whole, "intercept"), setdiff(labels, label), offsets), collapse = " + ")
+  of <- ifelse(labels %in% parts, wholes[match(labels, parts)], labels)
+  scope <- drop.scope(formula)
+  dropped <- Filter(function(term) all(labels[of == term] %in% scope), unique(of))
+  kept <- vapply(dropped, function(term) {
+    paste(c(attr(whole, "intercept"), labels[of != term], offsets), collapse = " + ")
   }, "", USE.NAMES = FALSE)
   list(dropped = as.character(dropped), kept = kept)
 }

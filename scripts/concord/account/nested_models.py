@@ -10,6 +10,7 @@ from concord import r
 from concord.data.datasets import ModelRecord
 from concord.inference.criteria import Candidate
 from concord.models import nesting
+from concord.models.fixed_terms import fixed_terms
 from concord.models.model import Model
 from concord.models.nesting import NotNested, Restriction
 from concord.models.syntax import FormulaError
@@ -69,7 +70,10 @@ def without_terms(model: Model) -> dict[str, Model]:
 
     A term that another one contains is not left out before that one.
     """
-    got = r.record(_Without, r.call(r.source(_R)["without_term"], model.formula.fixed))
+    terms = fixed_terms(model)
+    pairs = [(part, label) for label, parts in zip(terms.labels, terms.parts, strict=True) for part in parts]
+    parts, wholes = ([one[i] for one in pairs] or [""] for i in (0, 1))
+    got = r.record(_Without, r.call(r.source(_R)["without_term"], model.formula.fixed, parts, wholes))
     random = [str(term) for term in model.formula.random]
     smaller = {}
     for label, fixed in zip(got.dropped, got.kept, strict=True):

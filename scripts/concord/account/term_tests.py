@@ -20,6 +20,7 @@ from concord.inference.degrees_of_freedom import DegreesError, adjustment
 from concord.inference.f_tests import FTest
 from concord.inference.hypotheses import TYPES, hypothesis
 from concord.likelihood.likelihood import LikelihoodError
+from concord.models.design import FixedTerms
 from concord.models.fixed_terms import fixed_terms
 from concord.models.model import Model, ModelError
 from concord.models.parameters import Parameters
@@ -86,7 +87,9 @@ def term_tests(comparison: Comparison, kind: str = "III", ratios: Sequence[tuple
     if kind not in TYPES:
         raise ModelError(f"type {kind!r}: one of {', '.join(TYPES)}")
     notes = [f"Type {kind}: {SAYS[kind]}."]
-    labels = fixed_terms(comparison.model).labels
+    terms = fixed_terms(comparison.model)
+    labels = terms.labels
+    notes += lmertests_own(terms) if kind in ("II", "III") else []
     rows = []
     for source, at in _sources(comparison):
         for label, method, test in _at(comparison, source, at, kind, notes):
@@ -110,6 +113,23 @@ def term_tests(comparison: Comparison, kind: str = "III", ratios: Sequence[tuple
         )
     notes.append("den df and p here are those at the independent optimum; each source's own stand in its table.")
     return TermTests(f"tests of terms, {comparison.title}", table, [*dict.fromkeys(notes)])
+
+
+def lmertests_own(terms: FixedTerms) -> list[str]:
+    """Where lmerTest tests another hypothesis: of a term it passes over the variables that R does not code by
+    contrasts, those without which what is left is no term, and then does not see that it contains another.
+    """
+    present = {frozenset[str](), *terms.variables}
+    notes = []
+    for k, label in enumerate(terms.labels, 1):
+        for above in terms.above(k):
+            variables = terms.variables[above - 1]
+            if not terms.variables[k - 1] < {name for name in variables if variables - {name} in present}:
+                notes.append(
+                    f"{terms.labels[above - 1]} contains {label}; anova() of lmerTest does not see it where a variable "
+                    "has no term of its own, and has another F there."
+                )
+    return notes
 
 
 def ml_ratios(

@@ -140,7 +140,7 @@ def read(path: Path) -> Baseline:
         recorded = Baseline(content["versions"], [_renamed(row) for row in content["comparisons"]])
         changes(recorded, recorded)
         dict(recorded.versions)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: is a damaged baseline ({type(error).__name__}: {error}): record it anew") from None
     return recorded
 

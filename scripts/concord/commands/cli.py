@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # this process is for the command alone
+        # None that is started from here looks for modules in the current folder, which others may have filled
+        os.environ["PYTHONSAFEPATH"] = "yes"
     with patient(), screen():
         try:
             # A polite kill is an interruption: the kernels end and what is finished is kept

@@ -41,6 +41,13 @@ class _ModelTable(StrictRecord):
             raise ValueError(f"{name!r}: a name is one line, without blanks around it")
         return name
 
+    @field_validator("data")
+    @classmethod
+    def _names_a_file(cls, data: str) -> str:
+        if "\0" in data:
+            raise ValueError(f"{data!r} is not a file name")
+        return data
+
     @field_validator("formula")
     @classmethod
     def _parses(cls, formula: str) -> str:
@@ -128,6 +135,11 @@ def read(file: Path) -> list[TeamModel]:
             where = f"{file}: model {number + 1} ({record.name})"
             raise InputError(f"{where}: name: model {names.index(record.name) + 1} has it already")
         data = file.parent / record.data
+        if (root := _repository(file)) and root not in data.resolve().parents:
+            raise InputError(
+                f"{file}: model {number + 1} ({record.name}): data: {record.data} is outside of the repository {root}, "
+                "and a check reads nothing else: have the table in it"
+            )
         for method in METHODS if record.method == "both" else (record.method,):
             default = _of(record.expect, method, "agree")
             # No settings let a package write down what it cannot.
@@ -139,6 +151,11 @@ def read(file: Path) -> list[TeamModel]:
                 TeamModel(record.name, data, record.data, record.formula, method, expected, reason, details, weights)
             )
     return models
+
+
+def _repository(file: Path) -> Path | None:
+    """The folder of the repository that a file is in; None where it is in none."""
+    return next((folder for folder in file.resolve().parents if (folder / ".git").exists()), None)
 
 
 def touched(models: Iterable[TeamModel], file: Path, changed: Iterable[Path]) -> list[TeamModel]:

@@ -111,13 +111,14 @@ class FixedTerms:
 
     Attributes
     ----------
-    labels : of the terms, as R has them
+    labels : of the terms, as R has them; the columns of one spline are one term, called as the spline
     of_column : for every column of X the number of its term, shape (p,)
     variables : for every term the variables that it multiplies
     numeric : those of them that are numbers
     full : the columns of all terms with one column for every level of every factor, shape (n, k)
     of_full : for every such column the number of its term, shape (k,)
     not_first : whether it is of no factor's first level, shape (k,)
+    parts : for every term the labels that R has of it
     """
 
     labels: tuple[str, ...]
@@ -127,6 +128,7 @@ class FixedTerms:
     full: Matrix
     of_full: Integers
     not_first: Mask
+    parts: tuple[tuple[str, ...], ...] = ()
 
     def above(self, term: int, same_numbers: bool = True) -> list[int]:
         """The terms that contain a term: those with all its variables, and more of them.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from concord import r
 from concord.arrays import Integers, Matrix
 from concord.models.design import FixedTerms
@@ -40,14 +42,23 @@ def fixed_terms(model: Model) -> FixedTerms:
     frame = model.frame[list(model.formula.variables)]
     got = r.record(_Terms, r.call(r.source(_R)["fixed_terms"], expression(model.formula), frame))
     uses = got.uses.reshape(len(got.variables), len(got.labels))
+    of = {column: str(one) for one in model.made if len(one.columns) > 1 for column in one.columns}
+    # R's labels of every term, the columns of a spline taken as the spline.
+    wholes: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for label, column in zip(got.labels, uses.T, strict=True):
+        variables = [name for name, used in zip(got.variables, column, strict=True) if used]
+        splines = [name for name in variables if name in of]
+        named = ":".join(of.get(part, part) for part in label.split(":")) if splines else label
+        wholes.setdefault((named, frozenset(of.get(name, name) for name in variables)), []).append(label)
+    number = {label: k for k, parts in enumerate(wholes.values(), 1) for label in parts}
+    place = np.array([0, *(number[label] for label in got.labels)])
     return FixedTerms(
-        labels=tuple(got.labels),
-        of_column=got.of_column.astype(int),
-        variables=tuple(
-            frozenset(name for name, used in zip(got.variables, column, strict=True) if used) for column in uses.T
-        ),
-        numeric=frozenset(got.numeric),
+        labels=tuple(label for label, _ in wholes),
+        of_column=place[got.of_column.astype(int)],
+        variables=tuple(variables for _, variables in wholes),
+        numeric=frozenset(of.get(name, name) for name in got.numeric),
         full=got.full,
-        of_full=got.of_full.astype(int),
+        of_full=place[got.of_full.astype(int)],
         not_first=got.not_first.astype(bool),
+        parts=tuple(map(tuple, wholes.values())),
     )

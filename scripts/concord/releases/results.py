@@ -152,7 +152,7 @@ def _run(path: Path) -> Results:
         raise InputError(
             f"{error}: it is not what `python -m concord verdicts --output` writes: write it anew"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         said = f"{type(error).__name__}: {shorten(str(error), 100)}"
         raise InputError(
             f"{path}: is not what `python -m concord verdicts --output` writes ({said}): write it anew"

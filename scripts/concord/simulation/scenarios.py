@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -170,6 +171,11 @@ _LIMITS: dict[str, Limit] = {
 }
 
 
+MOST = 100_000
+"""Scenarios of a grid."""
+_LARGEST = 1e15
+
+
 def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
     """Every combination of the factors' values; a factor that is not named has `Scenario`'s own value.
 
@@ -183,8 +189,13 @@ def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
             raise InputError(f"a grid has no factor {name!r}: it has {', '.join(known)}")
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise InputError(f"a grid's {name} is {values!r}: give a list of values, such as [1, 10]")
-        if any(isinstance(value, bool) for value in values) or len(set(values)) < len(values):
-            raise InputError(f"a grid's {name} is {list(values)!r}: give different numbers")
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        if not numbers or any(abs(value) > _LARGEST for value in values) or len(set(values)) < len(values):
+            raise InputError(
+                f"a grid's {name} is {reprlib.repr(list(values))}: give different numbers, none above {_LARGEST:g}"
+            )
+    if (count := math.prod(map(len, factors.values()))) > MOST:
+        raise InputError(f"a grid of {count} scenarios: give fewer values, of at most {MOST} scenarios")
     crossed: list[Any] = [dict(zip(factors, chosen, strict=True)) for chosen in itertools.product(*factors.values())]
     return [Scenario(**settings) for settings in crossed]
 

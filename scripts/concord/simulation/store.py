@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
 import pyarrow as pa
+from pydantic import Field, ValidationError
 
 from concord import files
+from concord.data.datasets import StrictRecord, first_mistake
 from concord.errors import InputError
 from concord.simulation import parts
 from concord.simulation.case import Case
@@ -102,6 +104,27 @@ class Batch:
         return replace(self, stop=middle), replace(self, first=middle)
 
 
+class _CaseRecord(StrictRecord):
+    formula: str
+    digest: str
+    factors: dict[str, float]
+    truth: dict[str, Any]
+
+
+class _Manifest(StrictRecord):
+    """What stands in the manifest; see `Plan.manifest`."""
+
+    format: int
+    method: Literal["REML", "ML"]
+    seed: int
+    replicates: Annotated[int, Field(ge=0)]
+    fits: list[str]
+    thorough: bool
+    level: float
+    versions: dict[str, str | None]
+    cases: dict[str, _CaseRecord]
+
+
 # The folder ------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +159,13 @@ class Store:
             )
         if not isinstance(content, dict) or there != FORMAT:
             raise InputError(f"{self.manifest_file}: is not the manifest of a study of this version")
+        try:
+            _Manifest.model_validate(content)
+        except ValidationError as error:
+            loc, what = first_mistake(error)
+            raise InputError(
+                f"{self.manifest_file}: is damaged: {'.'.join(map(str, loc))}: {what}: {ANOTHER}"
+            ) from None
         return content
 
     @contextmanager

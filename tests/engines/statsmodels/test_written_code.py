@@ -51,6 +51,8 @@ CODE = {
     'formula = "{} ~ %s".format("y") % "x"\nformula += " + z"\nfit = smf.mixedlm(formula, df, groups="g").fit()': (
         "y ~ x + z + (1 | g)"
     ),
+    'cols = ["x", "z"]\nX = sm.add_constant(df[cols]).assign(s=df["s"])\n'
+    "fit = sm.MixedLM(df.y, X, df.g, X[cols[:1]]).fit()": "y ~ 1 + x + z + s + (0 + x | g)",
     'formula = "y ~ x"\nfit = smf.mixedlm(formula, df, groups="g").fit()\nformula = "y ~ z"': "y ~ x + (1 | g)",
     'df["s"] = df["s"].astype("category")\nfit = smf.mixedlm("y ~ x * s", df, groups="g").fit()': (
         "y ~ x * factor(s) + (1 | g)"
@@ -120,6 +122,10 @@ def test_code_is_read_as_it_was_pasted(code, frame):
 UNREAD = {
     "vc = {}\nvc.update(f())\nsmf.mixedlm('y ~ x', df, groups='g', vc_formula=vc)": "vc.update(f()) cannot be read",
     "X = df[['x']]\nX.insert(0, 'one', 1)\nsm.MixedLM(df.y, X, df.g)": "write out what X is",
+    "X = np.ones((len(df), 2))\nX[:, 1] = df.x\nsm.MixedLM(df.y, X, df.g)": "exog=X is no column",
+    "X = np.zeros(5)\nX[1] = 2\nsm.MixedLM(df.y, df.x, df.g, X)": "exog_re=X is no column",
+    "f = 'y ~ x'\nif a:\n    f = 'y ~ z'\nsmf.mixedlm(f, df, groups='g')": "what f is depends on how the code runs",
+    "f = 'y ~ x'\nfor c in a:\n    f += c\nsmf.mixedlm(f, df, groups='g')": "what f is depends on how the code runs",
     "a = b\nb = a\nsmf.mixedlm(a, df, groups='g')": "stand for each other without end",
     "def f(df):\n    return smf.mixedlm(a, df, groups='g')\na = f'{b}'\nb = f'{a}'": "stand for each other without end",
     "x = ''\n" + "x = x + x\n" * 40 + "smf.mixedlm(x, df, groups='g')": "too long to be followed",
@@ -136,6 +142,11 @@ def test_what_cannot_be_followed_is_one_line(code, frame):
     assert "\n" not in str(refused.value)
 
 
+def test_a_bar_without_parentheses_is_meant_as_groups(frame):
+    explained = concord.from_mixedlm('smf.mixedlm("y ~ x | g", df, groups="g")', frame)
+    assert explained.formula is None and [one.formula for one in explained.meant] == ["y ~ x + (1 | g)"]
+
+
 def test_what_r_has_no_like_of_is_no_formula(frame):
     explained = concord.from_mixedlm('smf.mixedlm("y ~ x + np.maximum(x, 0)", df, groups="g")', frame)
     assert explained.formula is None and "make a column of it first" in explained.problem
@@ -145,6 +156,8 @@ def test_rows_that_the_code_takes_and_levels_without_rows_are_said(frame):
     table = frame.assign(h=pd.Categorical(frame["h"], ["u", "v", "w", "q", "never"]))
     said = repr(concord.from_mixedlm('smf.mixedlm("y ~ h", df[df.x > 0], groups="g")', table))
     assert "the call takes df[df.x > 0]" in said and "h has no row of never" in said
+    said = repr(concord.from_mixedlm('df["x"] = df["x"] * 2\nsmf.mixedlm("y ~ x", df, groups="g")', frame))
+    assert "the code makes x of df['x'] * 2 first" in said
     with pytest.raises(np.linalg.LinAlgError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         smf.mixedlm("y ~ h", table, groups="g").fit()

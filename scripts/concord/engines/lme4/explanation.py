@@ -54,11 +54,19 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     if len(given) > LONGEST:
         raise CallError(f"the code is too long: {len(given)} characters; give the call and what it needs")
     r.package("lme4")
-    written = r.record(_Written, r.call(r.source(_R)["lmer_call"], given))
+    written = r.record(_Written, r.call(r.source(_R)["lmer_call"], _without_prompts(given)))
     if written.problem:
         raise CallError(written.problem)
     arguments = dict(zip(written.arguments, written.texts, strict=True))
     return _reading(written, arguments)
+
+
+def _without_prompts(text: str) -> str:
+    """The code of a session as a page shows it."""
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("> "):
+        return text
+    return "\n".join(line[2:] for line in lines if line.startswith(("> ", "+ ")))
 
 
 def _column(text: str) -> str:
@@ -71,7 +79,7 @@ def _column(text: str) -> str:
 
 def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
     formula, notes, weights = written.formula, [], None
-    if written.reml not in ("TRUE", "FALSE", "T", "F"):
+    if written.reml not in ("TRUE", "FALSE", "T", "F", "1", "0", "1L", "0L"):
         raise CallError(f"REML is {written.reml}: expected TRUE or FALSE")
     if "subset" in arguments:
         raise CallError(
@@ -85,6 +93,11 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
         notes.append(
             f"weights = {arguments['weights']}: MixedLM takes none, so that the code multiplies its rows by their roots"
         )
+    table = arguments.get("data", "")
+    if re.match(
+        r"(subset|filter|na\.omit|droplevels|head|tail|\w+::filter|\w+::drop_na|drop_na)\(|[\w.]+\[.*,.*\]$", table
+    ):
+        notes.append(f"the call takes {table}, and what is said and compared here is of the whole table")
     if "contrasts" in arguments:
         notes.append("contrasts are another coding: the same model, with other fixed effects")
     search = [name for name in _SEARCH if name in arguments]
@@ -93,7 +106,7 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
     return Reading(
         called="this call of lmer",
         formula=formula,
-        method="REML" if written.reml in ("TRUE", "T") else "ML",
+        method="REML" if written.reml in ("TRUE", "T", "1", "1L") else "ML",
         notes=tuple(notes),
         weights=weights,
     )

@@ -8,9 +8,10 @@ calls_of <- function(e, wanted) {
   if (name %in% wanted) c(list(e), inner) else inner
 }
 
-# What a name was given in the statements of a text; the expression itself where it is no name, or was given nothing.
+# What a name was last given in the statements of a text; the expression itself where it is no name, or was given
+# nothing.
 resolved <- function(e, statements) {
-  for (statement in statements) {
+  for (statement in rev(as.list(statements))) {
     assigns <- is.call(statement) && as.character(statement[[1L]])[1L] %in% c("<-", "=") && is.name(statement[[2L]])
     if (is.name(e) && assigns && identical(e, statement[[2L]])) return(statement[[3L]])
   }
@@ -29,10 +30,15 @@ lmer_call <- function(text) {
   if (length(found) != 1L) return(refused(sprintf("%d calls of lmer stand in the code: give one at a time", length(found))))
   call <- tryCatch(match.call(lme4::lmer, found[[1L]]), error = function(e) conditionMessage(e))
   if (is.character(call)) return(refused(paste("lmer does not take these arguments:", sub("\n.*", "", call))))
-  given <- lapply(as.list(call)[-1L], resolved, expressions)
+  # What stands before the statement with the call in it.
+  place <- which(vapply(expressions, function(e) length(calls_of(e, "lmer")) > 0L, NA))
+  before <- expressions[seq_len(place - 1L)]
+  given <- lapply(as.list(call)[-1L], resolved, before)
   formula <- given[["formula"]]
   if (is.null(formula)) return(refused("the call has no formula"))
-  if (is.call(formula) && identical(formula[[1L]], as.name("as.formula"))) formula <- formula[[2L]]
+  if (is.call(formula) && as.character(formula[[1L]])[1L] %in% c("as.formula", "formula")) {
+    formula <- resolved(formula[[2L]], before)
+  }
   shown <- if (is.character(formula)) formula[[1L]] else paste(deparse(formula, width.cutoff = 500L), collapse = " ")
   rest <- given[setdiff(names(given), "formula")]
   texts <- vapply(rest, function(e) paste(deparse(e, width.cutoff = 500L), collapse = " "), "")

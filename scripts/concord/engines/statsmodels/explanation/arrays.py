@@ -92,7 +92,10 @@ class Arrays:
         called = ast.unparse(node.func).rpartition(".")[2]
         first = node.args[0] if node.args else None
         if called in ("ones", "ones_like"):
-            return [ONES]
+            return None if isinstance(first, ast.Tuple) and len(first.elts) > 1 else [ONES]
+        if called == "assign" and isinstance(node.func, ast.Attribute):
+            before, more = self._columns(node.func.value), [word.arg for word in node.keywords if word.arg]
+            return None if before is None else [*before, *self._named([name for name in more if name not in before])]
         if called in _KEPT and isinstance(node.func, ast.Attribute):
             return self._columns(node.func.value)
         if first is None:

@@ -39,7 +39,8 @@ class Code:
     def __init__(self, tree: ast.Module) -> None:
         self._names: list[tuple[Place, str, ast.expr]] = []
         self._items: list[tuple[Place, str, str, ast.expr]] = []  # free.cov_re = ..., vc["b"] = ...
-        self._changes: list[tuple[Place, str, ast.Call]] = []
+        self._changes: list[tuple[Place, str, ast.expr]] = []
+        self._branches: list[tuple[Place, Place]] = []  # what may run, or not, or several times
         self._columns: list[tuple[Place, str, ast.expr]] = []  # what a column of a table was made of
         self._steps = 0
         for node in ast.walk(tree):
@@ -51,6 +52,8 @@ class Code:
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 self._assigned(target, node.value)
+        elif isinstance(node, ast.If | ast.For | ast.While):
+            self._branches.append((begin(node), end(node)))
         elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
             self._assigned(node.target, node.value)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
@@ -78,6 +81,8 @@ class Code:
             self._columns.append((place, column, value))
             if isinstance(target.value, ast.Name):
                 self._items.append((place, target.value.id, column, value))
+        elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):  # X[:, 1] = ...
+            self._changes.append((place, target.value.id, target))
 
     # ---- names -----------------------------------------------------------------------------------------------------
 
@@ -89,7 +94,11 @@ class Code:
         told = [(given, value) for given, name, value in self._names if name == node.id]
         before = [one for one in told if one[0] <= place]
         after = [one for one in told if begin(one[1]) > place]  # in a function that is called later
-        return before[-1] if before else after[0] if len(after) == 1 else None
+        given = before[-1] if before else after[0] if len(after) == 1 else None
+        for first, last in self._branches:
+            if given and first < given[0] <= last and not first < place <= last:
+                raise CallError(f"what {node.id} is depends on how the code runs: write it out")
+        return given
 
     def value(self, node: ast.Name, at: Place | None = None) -> ast.expr | None:
         """What a name was last given before it stands there; None where that is not in the code."""
@@ -152,8 +161,8 @@ class Code:
             return {self._key(key, local, at): self.literal(value, local, at) for key, value in pairs}
         if isinstance(node, ast.JoinedStr):  # whose parts do not always know where they stand
             return "".join(self._formatted(part, local, at or begin(node)) for part in node.values)
-        if isinstance(node, ast.BinOp):
-            return self._operated(node, local, at)
+        if isinstance(node, ast.BinOp | ast.Subscript):
+            return (self._operated if isinstance(node, ast.BinOp) else self._part)(node, local, at)
         if isinstance(node, ast.ListComp | ast.GeneratorExp):
             return [self.literal(node.elt, one, at) for one in self._rounds(node.generators, local, at)]
         if isinstance(node, ast.DictComp):
@@ -178,6 +187,19 @@ class Code:
             raise Unread(node.id)
         return {**written, **{key: self.literal(one) for key, one in items.items()}} if items else written
 
+    def _part(self, node: Any, local: Mapping[str, Any], at: Place | None) -> Any:
+        """One of a list, or several."""
+        whole = self.literal(node.value, local, at)
+        ends = [node.slice.lower, node.slice.upper] if isinstance(node.slice, ast.Slice) else [node.slice]
+        places = [None if end is None else self.literal(end, local, at) for end in ends]
+        one = isinstance(whole, dict) and len(ends) == 1 and places[0] in whole
+        if not one and not (isinstance(whole, list) and all(type(place) in (int, type(None)) for place in places)):
+            raise Unread(ast.unparse(node))
+        try:
+            return whole[places[0]] if len(ends) == 1 else whole[slice(*places)]
+        except (IndexError, TypeError) as error:
+            raise Unread(ast.unparse(node)) from error
+
     def _formatted(self, part: ast.expr, local: Mapping[str, Any], at: Place) -> str:
         if isinstance(part, ast.FormattedValue):
             if part.format_spec is not None or part.conversion not in (-1, ord("s")):
@@ -185,7 +207,7 @@ class Code:
             part = part.value
         return _text(self.literal(part, local, at))
 
-    def _operated(self, node: ast.BinOp, local: Mapping[str, Any], at: Place | None) -> Any:
+    def _operated(self, node: Any, local: Mapping[str, Any], at: Place | None) -> Any:
         left, right = self.literal(node.left, local, at), self.literal(node.right, local, at)
         if isinstance(node.op, ast.Add) and type(left) is type(right) and isinstance(left, str | list):
             return left + right

@@ -6,6 +6,7 @@ levels of ``f`` there is one of ``group:f``, whatever the author had in mind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -61,6 +62,8 @@ def _barred(call: MixedLMCall) -> Reading | None:
     if "|" in call.formula:
         problem = f"{call.formula!r} has a bar, which in MixedLM's formulas is Python's bitwise or and no random term"
         meant = call.formula.replace("**", "^")
+        if bare := re.fullmatch(r"([^~|]*~[^|()]*)\|([^|()]*)", meant):  # y ~ x | g
+            meant = f"{bare[1].strip()} + (1 | {bare[2].strip()})"
     elif "|" in (call.re_formula or ""):
         problem = (
             f"re_formula={call.re_formula!r} has a bar, which is Python's bitwise or there: groups= has the groups"
@@ -235,6 +238,12 @@ def _about_the_rest(draft: Draft) -> None:
         draft.notes.append(
             "use_sqrt=False searches over covariances in place of their Cholesky factor: another search, the same model"
         )
+    known = set() if draft.frame is None else set(draft.frame.columns) - set(call.groups)
+    for column in columns_of(call):
+        if column in call.anew and column in known:
+            draft.notes.append(
+                f"the code makes {column} of {call.anew[column]} first: here the table's own {column} is taken"
+            )
     if call.table and draft.frame is not None:
         draft.notes.append(f"the call takes {call.table}, and what is said and compared here is of the whole table")
     if call.penalized:

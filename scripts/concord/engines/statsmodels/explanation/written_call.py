@@ -57,6 +57,7 @@ class MixedLMCall:
     penalized : whether the likelihood is penalized
     ignored : the effects of ``exog_re`` where it was given beside a formula, by which MixedLM does not see it
     table : the table that the call takes, where that is some rows of another
+    anew : what the code has made columns of before, by their names
     """
 
     formula: str
@@ -76,6 +77,7 @@ class MixedLMCall:
     penalized: bool = False
     ignored: str = ""
     table: str = ""
+    anew: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(text: str) -> MixedLMCall | None:
@@ -178,6 +180,7 @@ class _Reader:
             made=frozenset(made),
             penalized=any(not is_none(fitted[name]) for name in ("fe_pen", "cov_pen") if name in fitted),
             table=self._rows(given.get("data")),
+            anew={column: ast.unparse(value)[:80] for column, value in self._columns.items() if column not in made},
         )
 
     def _rows(self, node: ast.expr | None) -> str:
