@@ -102,7 +102,7 @@ certify: setup ## prove the optimum of every model, into datasets/*/reference.js
 	$(CONCORD) certify $(model)
 
 cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases
-	$(PYTHON) -m concord cases
+	$(CONCORD) cases
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)

@@ -38,8 +38,9 @@ def compare(python: Path, folder: Path, ids: Sequence[str]) -> dict[str, Baselin
     files = {side: folder / f"{side}.json" for side in pythons}
     for file in files.values():
         file.unlink(missing_ok=True)
+    words = arguments.of_models(ids)
     commands: dict[str, Sequence[str | Path]] = {
-        side: [program, "-m", "concord", "verdicts", "--output", files[side].absolute(), *arguments.of_models(ids)]
+        side: [program, "-P", "-m", "concord", "verdicts", "--output", files[side].absolute(), *words]
         for side, program in pythons.items()
     }
     with _running(commands) as sides:

@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, interruptions.interrupt)
     words = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # this process is for the command alone
+        # None that is started from here looks for modules in the current folder, which others may have filled
+        os.environ["PYTHONSAFEPATH"] = "yes"
         interruptions.handle(interruptions.interrupt)
     with patient(), screen():
         try:

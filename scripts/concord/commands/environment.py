@@ -46,7 +46,7 @@ def install(python: Path, requirements: Sequence[str], pre: bool, log: Path) -> 
     ------
     InputError : it cannot
     """
-    command: list[str | Path] = [python, "-m", "pip", "install", "--upgrade", "--progress-bar", "off"]
+    command: list[str | Path] = [python, "-P", "-m", "pip", "install", "--upgrade", "--progress-bar", "off"]
     command += ["--pre"] if pre else []
     # What needs no other version keeps the one that is here: pip's own way, stated since it can be configured.
     command += ["--upgrade-strategy", "only-if-needed", "--", *requirements]
@@ -73,7 +73,7 @@ def check_import(python: Path, upgraded: Sequence[tuple[str, str, str]]) -> None
     ------
     InputError : it cannot be imported
     """
-    done = subprocess.run([python, "-c", _IMPORTS], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-P", "-c", _IMPORTS], capture_output=True, text=True, check=False)
     if done.returncode:
         names = ", ".join(f"{name} {now}" for name, _, now in upgraded)
         said = shorten(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it died")

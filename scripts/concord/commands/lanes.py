@@ -65,7 +65,7 @@ def _over_this(requirements: Sequence[str], folder: Path, file: Path, words: Seq
 def _debian(suite: str, folder: Path, file: Path, words: Sequence[str]) -> None:
     """A bare Debian, in which this checkout is set up as anywhere."""
     root = folder.absolute() / "root"
-    inside = ".venv/bin/python -m concord verdicts --output build/verdicts.json"
+    inside = ".venv/bin/python -P -m concord verdicts --output build/verdicts.json"
     _run(
         [
             checkout.path("scripts", "chroot.sh"),
@@ -85,7 +85,7 @@ def _conda(folder: Path, file: Path, words: Sequence[str]) -> None:
 
 
 def _verdicts(python: Sequence[str | Path], file: Path, words: Sequence[str]) -> None:
-    _run([*python, "-m", "concord", "verdicts", "--output", file.absolute(), *words])
+    _run([*python, "-P", "-m", "concord", "verdicts", "--output", file.absolute(), *words])
 
 
 def _run(command: Sequence[str | Path]) -> None:

@@ -108,7 +108,8 @@ def _gaps(case: CheckedModel) -> str:
 def _text(text: Any) -> str:
     """Text of others, so that Markdown shows it as it is and on one line."""
     one = escaped(" ".join(str(text).split()))
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", one.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    made = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", one.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return re.sub(r":(?=//)|(?<=www)\.|@", lambda letter: f"&#{ord(letter[0])};", made)  # no link by itself
 
 
 def upgrade_summary(

@@ -135,6 +135,11 @@ def read(file: Path) -> list[TeamModel]:
             where = f"{file}: model {number + 1} ({record.name})"
             raise InputError(f"{where}: name: model {names.index(record.name) + 1} has it already")
         data = file.parent / record.data
+        if (root := _repository(file)) and root not in data.resolve().parents:
+            raise InputError(
+                f"{file}: model {number + 1} ({record.name}): data: {record.data} is outside of the repository {root}, "
+                "and a check reads nothing else: have the table in it"
+            )
         for method in METHODS if record.method == "both" else (record.method,):
             default = _of(record.expect, method, "agree")
             # No settings let a package write down what it cannot.
@@ -146,6 +151,11 @@ def read(file: Path) -> list[TeamModel]:
                 TeamModel(record.name, data, record.data, record.formula, method, expected, reason, details, weights)
             )
     return models
+
+
+def _repository(file: Path) -> Path | None:
+    """The folder of the repository that a file is in; None where it is in none."""
+    return next((folder for folder in file.resolve().parents if (folder / ".git").exists()), None)
 
 
 def touched(models: Iterable[TeamModel], file: Path, changed: Iterable[Path]) -> list[TeamModel]:

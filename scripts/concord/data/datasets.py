@@ -232,7 +232,7 @@ def load(id: str) -> Dataset:
     DatasetError : no such dataset, or its TOML or CSV is not what it should be
     """
     place = folder() / id
-    if not (place / "dataset.toml").is_file():
+    if Path(id).name != id or not (place / "dataset.toml").is_file():  # an id is no way to another folder
         raise DatasetError(f"dataset {id!r}: not found in {folder()}; there are {', '.join(catalogue()) or 'none'}")
     return _load(place.absolute(), tuple(map(_stamp, (place / "dataset.toml", place / f"{id}.csv"))))
 

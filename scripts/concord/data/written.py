@@ -25,8 +25,8 @@ PANDAS_MISSING = frozenset(
 
 # What the readers take for numbers and truth values; R also hexadecimal and complex numbers, and an exponent without
 # digits, and by the letter T or F what pandas takes for text.
-_PYTHON_NUMBER = re.compile(r"\s*[+-]?((\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|inf(inity)?|nan)\s*", re.I | re.A)
-_UNSIGNED = r"(0x[\da-f.]+(p[+-]?\d*)?|(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d*)?|inf(inity)?|nan|na)"
+_PYTHON_NUMBER = re.compile(r"\s*[+-]?((\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?|inf(inity)?|nan)\s*", re.I | re.A)
+_UNSIGNED = r"(0x[\da-f.]+(p[+-]?\d*)?|(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d*)?|inf(inity)?|nan|na)"
 _R_NUMBER = re.compile(rf"\s*([+-]?{_UNSIGNED}i?|[+-]?{_UNSIGNED}[+-]{_UNSIGNED}i)\s*", re.I | re.A)
 _PYTHON_TRUTH = frozenset(["TRUE", "True", "true", "FALSE", "False", "false"])
 _R_TRUTH = _PYTHON_TRUTH | {"T", "F"}

@@ -101,7 +101,7 @@ def as_csv(table: pd.DataFrame) -> str:
 # there, of either width; an apostrophe as well, so that what is read again is what it was.
 _SIGNS = "=+@\\-\uff1d\uff0b\uff0d\uff20'"
 _FORMULA, _MADE_TEXT = re.compile(rf"(^|;)(?=[{_SIGNS}])"), re.compile(rf"(^|;)'(?=[{_SIGNS}])")
-_NUMERAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|-?Inf")
+_NUMERAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?inf|-?Inf")
 
 
 def as_text(text: str) -> str:

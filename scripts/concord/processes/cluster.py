@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -81,14 +82,15 @@ def cluster(
                 client.close(timeout=2)
         return
     secret = _secret()
+    started = FORKABLE | {_SAFE: "yes"}
     given: dict[str, Any] = {"distributed.worker.multiprocessing-method": "forkserver" if imported else "spawn"}
-    given |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in FORKABLE.items()}
+    given |= {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in started.items()}
     # Nor do the status pages tell anybody anything
     given |= {f"distributed.{server}.http.routes": [] for server in ("scheduler", "worker", "nanny")}
     with dask.config.set(given):
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
-        with ExitStack() as running:
+        with _no_current_folder(), ExitStack() as running:
             with uninterrupted():  # one that is half started is known to nobody who would end it
                 here = LocalCluster(
                     n_workers=workers,
@@ -107,6 +109,22 @@ def cluster(
                 )
                 client = running.enter_context(Client(running.enter_context(here), set_as_default=False))
             yield client
+
+
+_SAFE = "PYTHONSAFEPATH"
+
+
+@contextmanager
+def _no_current_folder() -> Iterator[None]:
+    """No interpreter that is started meanwhile looks for modules in the current folder: dask's or multiprocessing's."""
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = before or "yes"
+    try:
+        yield
+    finally:
+        os.environ[_SAFE] = before or ""
+        if before is None:
+            del os.environ[_SAFE]
 
 
 def _secret() -> Security:

@@ -142,6 +142,11 @@ def test_what_cannot_be_followed_is_one_line(code, frame):
     assert "\n" not in str(refused.value)
 
 
+def test_a_bar_without_parentheses_is_meant_as_groups(frame):
+    explained = concord.from_mixedlm('smf.mixedlm("y ~ x | g", df, groups="g")', frame)
+    assert explained.formula is None and [one.formula for one in explained.meant] == ["y ~ x + (1 | g)"]
+
+
 def test_what_r_has_no_like_of_is_no_formula(frame):
     explained = concord.from_mixedlm('smf.mixedlm("y ~ x + np.maximum(x, 0)", df, groups="g")', frame)
     assert explained.formula is None and "make a column of it first" in explained.problem

@@ -6,6 +6,7 @@ levels of ``f`` there is one of ``group:f``, whatever the author had in mind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -61,6 +62,8 @@ def _barred(call: MixedLMCall) -> Reading | None:
     if "|" in call.formula:
         problem = f"{call.formula!r} has a bar, which in MixedLM's formulas is Python's bitwise or and no random term"
         meant = call.formula.replace("**", "^")
+        if bare := re.fullmatch(r"([^~|]*~[^|()]*)\|([^|()]*)", meant):  # y ~ x | g
+            meant = f"{bare[1].strip()} + (1 | {bare[2].strip()})"
     elif "|" in (call.re_formula or ""):
         problem = (
             f"re_formula={call.re_formula!r} has a bar, which is Python's bitwise or there: groups= has the groups"
