@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate lint lab simulate refresh certify cases bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
@@ -81,6 +81,9 @@ test: export override PYTHONDONTWRITEBYTECODE :=
 mutate: setup ## move every number that is shown just beyond its tolerance, and interrupt at every moment: all must be told
 	CONCORD_MUTATE=all $(PYTHON) -m pytest -n 2 --timeout 0 --junit-xml build/mutate.xml \
 	  $$(grep -rl --include='test_*.py' CONCORD_MUTATE tests)
+
+fuzz: setup ## 50 times as many random files, formulas and TOML as `make test` tries, others every time: never a traceback
+	CONCORD_FUZZ=50 $(PYTHON) -m pytest -n 2 --timeout 0 --junit-xml build/fuzz.xml tests/workbook/test_fuzz.py
 
 lint: setup ## ruff over the code and the notebooks, who imports whom, and types
 	$(PYTHON) -m ruff check .
