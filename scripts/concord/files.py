@@ -95,6 +95,7 @@ def claimed(folder: Path, option: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _tidy(folder)
         except BlockingIOError:
             raise InputError(
                 f"{folder}: another run{_holder(place)} writes there: wait for it, or name another folder with {option}"
@@ -107,6 +108,13 @@ def claimed(folder: Path, option: str) -> Iterator[None]:
         for made in missing:
             with suppress(OSError):  # there is something in it
                 made.rmdir()
+
+
+def _tidy(folder: Path) -> None:
+    """Take away what a run that was killed was writing in a folder, or in one in it: nobody else writes there now."""
+    for depth in ("", "*/"):
+        for aside in folder.glob(f"{depth}.*.????????.aside"):
+            aside.unlink(missing_ok=True)
 
 
 def _holder(place: int) -> str:

@@ -46,8 +46,14 @@ def leave(code: int, frame: Any) -> None:
     os._exit(STATUS)
 
 
-def hurry(code: int, frame: Any) -> None:
-    """A signal's handler while an interrupted process ends: end it at once, but not where the signal came twice."""
+def end() -> None:
+    """The work is done, or interrupted: what comes from now on ends this process only where it does not end itself."""
+    global _last
+    _last = time.monotonic()
+    handle(_hurry)
+
+
+def _hurry(code: int, frame: Any) -> None:
     if time.monotonic() - _last > TWICE:
         os._exit(STATUS)
 

@@ -81,3 +81,30 @@ except OSError as error: print(error.filename)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"{tmp_path / 'b'}\n"
     assert held(tmp_path) == ["a", "b", "c"] and {path.read_text() for path in tmp_path.iterdir()} == {"before"}
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_and_nothing_else(tmp_path):
+    (tmp_path / "reports").mkdir()
+    for name in (".a.csv.0123abcd.aside", "reports/.b.html.89abcdef.aside", ".mine.aside", "a.csv", ".hidden"):
+        (tmp_path / name).touch()
+    with files.claimed(tmp_path, "--output"):
+        assert held(tmp_path) == [".hidden", ".mine.aside", "a.csv", "reports"]
+        assert held(tmp_path / "reports") == []
+
+
+def test_of_several_files_all_are_written_or_none(tmp_path, monkeypatch):
+    """The third cannot be written: neither are the first two, and what was there stays."""
+    write_bytes, opened = open, []
+
+    def full(path, mode="r", *more, **named):
+        if mode == "xb" and (opened.append(path) or len(opened) == 3):
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, mode, *more, **named)
+
+    (tmp_path / "a.csv").write_text("before")
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        files.write_all({tmp_path / f"{name}.csv": "after" for name in "abcd"})
+    monkeypatch.undo()
+    assert told.value.filename == str(tmp_path / "c.csv")
+    assert held(tmp_path) == ["a.csv"] and (tmp_path / "a.csv").read_text() == "before"

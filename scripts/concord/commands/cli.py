@@ -56,21 +56,24 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit status."""
-    # A polite kill is an interruption: the kernels end and what is finished is kept
-    signal.signal(signal.SIGTERM, interruptions.interrupt)
     words = sys.argv[1:] if arguments is None else arguments
     if arguments is None:  # this process is for the command alone
         # None that is started from here looks for modules in the current folder, which others may have filled
         os.environ["PYTHONSAFEPATH"] = "yes"
-        interruptions.handle(interruptions.interrupt)
     with patient(), screen():
         try:
-            if arguments is None:
+            # A polite kill is an interruption: the kernels end and what is finished is kept
+            signal.signal(signal.SIGTERM, interruptions.interrupt)
+            if arguments is None:  # this process is for the command alone
+                interruptions.handle(interruptions.interrupt)
                 scratch.begin()
-            return _told(words)
+            status = _told(words)
+            if arguments is None:
+                interruptions.end()
+            return status
         except KeyboardInterrupt:
             if arguments is None:
-                interruptions.handle(interruptions.hurry)
+                interruptions.end()
             print("concord: interrupted", file=sys.stderr)
             return interruptions.STATUS
 

@@ -66,8 +66,7 @@ class Results:
         fits = self.fits.copy()
         for name, form in (("gap", ".2e"), ("digits", ".1f"), ("loglik", ".10g"), ("seconds", ".2g")):
             fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
-        for name, table in zip((RUNS, FITS), (self.runs.reset_index(), fits), strict=True):
-            files.write(folder / name, as_csv(table))
+        files.write_all({folder / RUNS: as_csv(self.runs.reset_index()), folder / FITS: as_csv(fits)})
 
 
 def place() -> Path:

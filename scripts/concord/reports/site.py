@@ -59,18 +59,17 @@ def publish(output: Path, ids: set[str], began: datetime, names: Iterable[str] =
     quantities = concord.display.records.collect_quantities(executed)
     if len(quantities):
         tables[QUANTITIES] = quantities
-    else:
-        (output / QUANTITIES).unlink(missing_ok=True)
-    for name, table in tables.items():
-        files.write(output / name, concord.display.records.as_csv(table))
+    contents = {output / name: concord.display.records.as_csv(table) for name, table in tables.items()}
     rows = grid(notebooks, dataset_pages.known())
-    for place, content in dataset_pages.pages(executed, rows).items():
-        files.write(output / "reports" / place, content)
+    reports = output / "reports"
+    contents |= {reports / place: content for place, content in dataset_pages.pages(executed, rows).items()}
     absent = sorted({*names} - {about["name"] for about, _ in notebooks})
-    files.write(output / "reports" / "index.html", index(notebooks, began, rows, absent))
-    files.write(output / "reports" / "words.html", words())
-    files.write(output / "reports" / "code.html", code(notebooks))
-    files.write(output / "links.csv", places.outside(output / "reports"))
+    contents[reports / "index.html"] = index(notebooks, began, rows, absent)
+    contents |= {reports / "words.html": words(), reports / "code.html": code(notebooks)}
+    files.write_all(contents)
+    if not len(quantities):
+        (output / QUANTITIES).unlink(missing_ok=True)
+    files.write(output / "links.csv", places.outside(reports))
 
 
 def grid(notebooks: Sequence[Kept], datasets: Container[str] = frozenset()) -> list[dict[str, Any]]:

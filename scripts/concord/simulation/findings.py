@@ -23,7 +23,7 @@ import pyarrow as pa
 from concord import checkout
 from concord.display import table as tables
 from concord.display.records import as_csv
-from concord.files import write
+from concord.files import write_all
 from concord.simulation import tables as tables_module
 from concord.simulation.case import Case
 from concord.simulation.experiment import pairs
@@ -190,12 +190,10 @@ class Findings:
 
     def write(self) -> list[Path]:
         """Write the tables as CSV into the folder; gives the files."""
-        written = []
-        for name in ("verdicts", "engines", "gaps", "parameters"):
-            path = self.folder / f"{name}.csv"
-            write(path, as_csv(getattr(self, name)))
-            written.append(path)
-        return written
+        names = ("verdicts", "engines", "gaps", "parameters")
+        contents = {self.folder / f"{name}.csv": as_csv(getattr(self, name)) for name in names}
+        write_all(contents)
+        return [*contents]
 
     # Several cases together
 
