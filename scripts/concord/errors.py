@@ -27,6 +27,12 @@ def is_input_error(traceback: Sequence[str]) -> bool:
     return len(traceback) == 1 and traceback[0].startswith(_MARK)
 
 
+def out_of_memory(why: str = "") -> str:
+    """The line for a process that could get no more memory; `why` is what it said itself."""
+    said = f" ({one_line(why)})" if why.strip() else ""
+    return f"memory ran out{said}: close other programs, raise the limit (ulimit -v), or take a smaller table or model"
+
+
 def one_line(text: str) -> str:
     """The words of a text on one line."""
     return " ".join(text.split())

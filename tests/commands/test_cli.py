@@ -98,3 +98,25 @@ def test_an_argument_that_is_no_text_is_one_line(capsys):
         said = capsys.readouterr()
         assert said.out == "" and said.err.startswith("concord: argument ") and len(said.err.splitlines()) == 1
         assert "\\xf" in said.err and "not text in UTF-8" in said.err
+
+
+def test_memory_that_runs_out_is_one_line_and_status_2(capsys, monkeypatch):
+    def run(args):
+        raise MemoryError("Unable to allocate 3 GiB\nfor an array")
+
+    monkeypatch.setattr("concord.session.translate", lambda *args, **more: run(args))
+    assert main(["translate", "y ~ x + (1 | g)"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("concord: memory ran out (Unable to allocate 3 GiB for an array): ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["x" * 300 + ".csv", "x" * 5000])
+def test_a_name_that_no_disk_takes_is_one_line_and_status_2(capsys, place):
+    for words in (
+        ["compare", place, "y ~ x + (1 | g)"],
+        ["versions", "--results", place],
+        ["certify", "--model", place],
+    ):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("concord: ") and err.count("\n") == 1 and "File name too long" in err

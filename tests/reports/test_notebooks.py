@@ -315,3 +315,13 @@ def test_a_failed_refresh_leaves_the_file_untouched(tmp_path, cell):
     assert execution_module.refresh(path).status in ("failed", "died")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "code", ["raise MemoryError", "held = [bytearray(10**9) for _ in range(2)]", "import numpy; numpy.zeros(10**14)"]
+)
+def test_memory_that_runs_out_in_a_kernel_is_told_as_that(code):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, resource.RLIM_INFINITY))\n"
+    result, _ = execute(limit + code)
+    assert result.status == "failed" and result.unusable
+    assert result.error.startswith("MemoryError: memory ran out") and "\n" not in result.error

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from concord.commands import baseline
 from concord.commands.cli import main
@@ -27,6 +28,7 @@ from concord.simulation import scenarios
 from support.paths import ROOT
 
 MORE = int(os.environ.get("CONCORD_FUZZ", 0))
+set_hypothesis_home_dir(ROOT / "build" / "hypothesis")  # else beside the code
 
 
 def cases(count: int):

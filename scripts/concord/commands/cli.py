@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -28,9 +29,10 @@ from concord.commands import (
 from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
-from concord.errors import InputError, escaped
+from concord.errors import InputError, escaped, out_of_memory
 from concord.processes import scratch
 
+_NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP)  # of the words themselves, whatever the disk
 COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
 
 
@@ -89,10 +91,13 @@ def _told(words: list[str]) -> int:
     except InputError as error:
         print(f"concord: {escaped(str(error))}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"concord: {escaped(out_of_memory(str(error)))}", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a folder that may not be written
         where = f"{error.filename}: " if error.filename else ""
         print(f"concord: {escaped(f'{where}{error.strerror or error}')}", file=sys.stderr)
-        return 1
+        return 2 if error.errno in _NO_PLACE else 1
 
 
 def _check_text(word: str) -> None:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from concord.errors import is_input_error, shorten
+from concord.errors import is_input_error, out_of_memory, shorten
 from concord.files import write
 from concord.processes import kernels
 from concord.reports.notebooks import parse, read
@@ -49,7 +49,7 @@ class Execution:
     `notebook` is the executed notebook as JSON; `status` one of completed, failed, timed out, died, unfinished; `error`
     the exception's name and message ("" when completed); `cell` the position, from 1, of the cell that did not finish
     in the notebook as written (None when no cell is to blame), of an unfinished one the last that did; `anchor` that
-    cell's id; `seconds` wall-clock time; `unusable` whether the exception was an `InputError`.
+    cell's id; `seconds` wall-clock time; `unusable` whether the exception was an `InputError`, or memory ran out.
     """
 
     notebook: str
@@ -174,7 +174,7 @@ def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], a
         # papermill also raises for a cell that is tagged as one that should raise
         if "raises-exception" not in _papermill_cell(failure, after).metadata.get("tags", ()):
             run.cell = failure.cell_index
-            return FAILED, f"{failure.ename}: {failure.evalue}", is_input_error(failure.traceback)
+            return _failed(failure.ename, failure.evalue, failure.traceback)
     except CellTimeoutError:
         return TIMED_OUT, f"TimeoutError: stopped after {run.timeout:g} s", False
     except DeadKernelError:
@@ -192,6 +192,13 @@ def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], a
         status = TIMED_OUT if run.late else DIED if run.stopped or "ernel died" in str(failure) else FAILED
         return status, f"{type(failure).__name__}: {failure}", False
     return COMPLETED, "", False
+
+
+def _failed(name: str, message: str, traceback: Sequence[str]) -> tuple[str, str, bool]:
+    # A kernel without memory may not even have sent the error, for which papermill then has a name of its own.
+    if name == "MemoryError" or (name == "CellExecutionError" and not message.strip()):
+        return FAILED, f"MemoryError: {out_of_memory(message)}", True
+    return FAILED, f"{name}: {message}", is_input_error(traceback)
 
 
 def _papermill_cell(failure: Any, path: str) -> NotebookNode:
