@@ -16,7 +16,10 @@ FAILED = {
     ("compare", "SIGINT, twice"): SIGNAL,
     ("explain", "SIGINT"): SIGNAL,
     ("refresh", "SIGINT, twice"): SIGNAL,
-    ("reports", "SIGINT, group"): "a traceback of the fork server, which Ctrl-C does not reach any more",
+    (
+        "reports",
+        "SIGINT, group",
+    ): "a traceback of the fork server, which Ctrl-C reaches no more; once, status 0 as all was done",
     ("simulate", "SIGKILL, a child"): "a traceback beside results that were whole; not mended",
     ("translate", "SIGKILL, a child"): "a traceback where the R that tells its folder is killed; not mended",
 }
