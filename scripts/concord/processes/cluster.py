@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,25 @@ x509_extensions = own
 [own]
 basicConstraints = critical, CA:TRUE
 """
+
+
+# What a worker process begins with: it starts deaf, and what it starts itself must not be.
+_IGNORING = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})"
+)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Threads and processes that are started meanwhile are reached by no Ctrl-C, also while they import; this thread is
+    at the end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -91,7 +111,8 @@ def cluster(
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
         with _no_current_folder(), ExitStack() as running:
-            with uninterrupted():  # one that is half started is known to nobody who would end it
+            # One that is half started is known to nobody who would end it
+            with uninterrupted(), _deaf():
                 here = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
@@ -104,7 +125,7 @@ def cluster(
                     scheduler_kwargs={"allowed_failures": deaths, "dashboard_address": "127.0.0.1:0"},
                     # Ctrl-C reaches every process of the terminal; this one decides what ends, and workers live to
                     # end it
-                    preload=[f"{first}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+                    preload=[f"{first}; {_IGNORING}"],
                     silence_logs=logging.CRITICAL,
                 )
                 client = running.enter_context(Client(running.enter_context(here), set_as_default=False))

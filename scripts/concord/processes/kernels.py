@@ -89,6 +89,7 @@ def start(imports: Iterable[str] = ()) -> Iterator[str]:
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
                 env=os.environ | FORKABLE | {"TMPDIR": folder},
+                process_group=0,  # Ctrl-C reaches every process of a terminal; the batch ends this one
             )
         with server:
             try:
