@@ -135,6 +135,7 @@ def test_a_name_that_no_disk_takes_is_one_line_and_status_2(capsys, place):
         ["refresh", "--notebook", "@"],
         ["reports", "--folder", "@"],
         ["certify", "--model", "@"],
+        ["cases", "--output", "/proc/@"],
     ],
 )
 def test_whatever_bytes_an_argument_holds_the_answer_is_one_line_and_status_2(capsys, words, word):
