@@ -4,7 +4,7 @@
 command on tiny tables, ends it at a random moment in a random way, and looks at what is left: processes that the
 command started (they are known by a mark in their environment), temporary files, half-written files, a traceback, the
 exit status; then the same user's next run, which must be clean. Moments are drawn from a seed, but what a command is at
-then depends on the machine. The tally adds to the one that is there; `test_kills.py` reads it, and tries a few anew.
+then depends on the machine. The tally adds to the one that is there; `test_kills.py` reads it, and tries one anew.
 """
 
 from __future__ import annotations
