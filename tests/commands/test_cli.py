@@ -120,3 +120,29 @@ def test_a_name_that_no_disk_takes_is_one_line_and_status_2(capsys, place):
         assert main(words) == 2
         err = capsys.readouterr().err
         assert err.startswith("concord: ") and err.count("\n") == 1 and "File name too long" in err
+
+
+@pytest.mark.parametrize("word", ["\udce9.csv", "a\0b", "a\nb", "\x1b[31m"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["@"],
+        ["compare", "@", "y ~ x + (1 | g)"],
+        ["translate", "@"],
+        ["check", "@"],
+        ["versions", "--lane", "@"],
+        ["simulate", "@"],
+        ["refresh", "--notebook", "@"],
+        ["reports", "--folder", "@"],
+        ["certify", "--model", "@"],
+        ["cases", "--output", "/proc/@"],
+    ],
+)
+def test_whatever_bytes_an_argument_holds_the_answer_is_one_line_and_status_2(capsys, words, word):
+    try:
+        status = main([part.replace("@", word) for part in words])
+    except SystemExit as ended:
+        status = ended.code
+    out, err = capsys.readouterr()
+    assert status == 2 and out == "" and err.startswith("concord: ") and err.count("\n") == 1
+    assert err.rstrip("\n").isprintable()

@@ -30,9 +30,11 @@ def run(args: argparse.Namespace) -> int:
 
     Raises
     ------
-    InputError : a model is not certified
+    InputError : a model is not certified, or nothing can be written in the folder
     """
+    from concord.files import check_place
     from concord.publication import folder
 
+    check_place(args.output / "any", "--output", args.output)
     print(folder.write(args.output, print))
     return 0

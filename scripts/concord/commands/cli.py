@@ -101,6 +101,8 @@ def _told(words: list[str]) -> int:
 
 
 def _check_text(word: str) -> None:
+    if "\0" in word:  # no shell can hand one over, and no name of a file has one
+        raise InputError(f"argument {word}: holds a NUL: write it without")
     try:
         word.encode()
     except UnicodeEncodeError:
