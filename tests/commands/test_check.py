@@ -329,13 +329,13 @@ def test_files_that_are_not_there_or_are_no_baseline_are_one_line(place, recorde
     assert "nothing.toml: there is no such file" in told(place / "nothing.toml")
     assert "cannot be read: Is a directory" in told(place)
     given = tmp_path / "b.json"
-    assert "b.json: cannot be read: No such file" in told(file, "--baseline", given)
+    assert "b.json: cannot be read: there is no such file" in told(file, "--baseline", given)
     for content, what in {
-        "{": "not even JSON",
+        "{": "b.json: not valid JSON",
         "[]": "is not a baseline: record one",
         '{"format": 2, "versions": {}, "comparisons": []}': "of format 2, not 1",
         '{"format": 1, "versions": {}, "comparisons": [{"name": "a"}]}': "is a damaged baseline",
-        recorded.text()[:-3]: "not even JSON",
+        recorded.text()[:-3]: "not valid JSON",
     }.items():
         given.write_text(content)
         assert what in told(file, "--baseline", given)

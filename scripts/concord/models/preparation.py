@@ -274,7 +274,8 @@ def _check_response(name: str, column: Column, rows: Integers) -> None:
 def _check_weights(name: str, column: Column, rows: Integers) -> None:
     """Refuse what does not divide a residual's variance: weights are finite numbers above 0."""
     if column.kind == TRUTH:
-        raise PreparationError(f"the weights {name!r} are TRUE and FALSE: name a column of numbers")
+        value = level_name(bool(column.values[0]))
+        raise PreparationError(f"the weights {name!r} are not numbers, but such as {value!r}: name a column of numbers")
     for wrong, what, advice in (
         (column.values < 0, "below 0", "a row's residual variance is divided by its weight, which is a number above 0"),
         (column.values == 0, "0", "leave these rows out of the table: a row of weight 0 says nothing"),

@@ -38,8 +38,14 @@ def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str =
     of_rows, different = number[column.values], int(number[used].sum())
     texts = used[~number[used]]
     if needed:
-        what = "the response" if needed == ["response"] else "the weights"
-        raise PreparationError(f"{what} {name!r} {_told(column, ~of_rows if len(texts) else of_rows, rows, told)}")
+        wrong = ~of_rows if len(texts) else of_rows
+        if needed == ["weight"]:
+            value = column.levels[column.values[np.flatnonzero(wrong)[0]]]
+            raise PreparationError(
+                f"the weights {name!r} are not numbers, but such as {value!r} in {row_of(rows, wrong)}: name a column "
+                "of numbers, or correct it"
+            )
+        raise PreparationError(f"the response {name!r} {_told(column, wrong, rows, told)}")
     commas = [level for level in (column.levels[code] for code in used) if _WITH_COMMA.fullmatch(level)]
     if len(commas) > len(used) / 2:
         raise PreparationError(

@@ -321,7 +321,7 @@ def _raw(model: Model) -> list[Any]:
     try:
         content = files.read_json(file, ReferenceError)
     except ReferenceError as error:
-        raise ReferenceError(f"{error}: run `make certify`") from None
+        raise ReferenceError(f"{error}: not a reference file: run `make certify`") from None
     problem = unknown(content, model.dataset)
     if problem:
         raise ReferenceError(f"{file}: {problem}: run `make certify`")

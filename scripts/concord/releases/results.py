@@ -134,24 +134,21 @@ def brought(given: Path, kept: Results | None = None) -> Results:
     return more
 
 
-class _NoResults(InputError):
-    """A file holds no JSON."""
-
-
 def _run(path: Path) -> Results:
     """The one run in a file."""
     try:
-        content = files.read_json(path, _NoResults)
+        content = files.read_json(path)
+    except InputError as error:
+        raise InputError(
+            f"{error}: it is not what `python -m concord verdicts --output` writes: write it anew"
+        ) from None
+    try:
         rows = [_row(fit) for fit in content["fits"]]
         about = {name: str(content["provenance"][name]) for name in PROVENANCE}
         about |= {name: version for name, version in content["versions"].items() if not name.startswith("R option ")}
         name = run_name(about)
         fits = _typed(pd.DataFrame(rows, columns=[*KEY, *STATED]).assign(run=name))
         return _sorted(pd.DataFrame([about], index=pd.Index([name], name="run")), fits)
-    except _NoResults as error:
-        raise InputError(
-            f"{error}: it is not what `python -m concord verdicts --output` writes: write it anew"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         said = f"{type(error).__name__}: {shorten(str(error), 100)}"
         raise InputError(

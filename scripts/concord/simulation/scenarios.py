@@ -189,8 +189,10 @@ def cross(factors: Mapping[str, Sequence[float]]) -> list[Scenario]:
             raise InputError(f"a grid has no factor {name!r}: it has {', '.join(known)}")
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise InputError(f"a grid's {name} is {values!r}: give a list of values, such as [1, 10]")
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        if not numbers or any(abs(value) > _LARGEST for value in values) or len(set(values)) < len(values):
+        for value in values:
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise InputError(f"a grid's {name} is {reprlib.repr(value)}: give numbers")
+        if any(abs(value) > _LARGEST for value in values) or len(set(values)) < len(values):
             raise InputError(
                 f"a grid's {name} is {reprlib.repr(list(values))}: give different numbers, none above {_LARGEST:g}"
             )

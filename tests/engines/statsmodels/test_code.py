@@ -99,7 +99,6 @@ INEXPRESSIBLE = {
         "(z | `day 1`): correlated effects of a factor that is crossed with h",
         "y ~ x + (1 | `day 1`) + (0 + z | `day 1`) + (1 | h)",
     ),
-    "(1 | g) + x * 1": ("the number 1 in the place of a term", None),
 }
 
 
@@ -116,6 +115,12 @@ def test_what_mixedlm_cannot_express_is_said_with_the_nearest_that_it_can(random
     if nearest:
         near = make_model(frame, nearest)
         assert len(_components(built(near), near)) == len(form(near).vc_formula)
+
+
+def test_a_product_with_one_is_the_term_itself(make_model):
+    """As R has it; patsy by itself refuses the number."""
+    one, other = (MIXEDLM.fit(make_model(TABLE, f"y ~ (1 | g) + {fixed}")) for fixed in ("x * 1", "x"))
+    assert one.loglik == pytest.approx(other.loglik, abs=1e-8)
 
 
 # ---- without R -----------------------------------------------------------------------------------------------------
