@@ -274,8 +274,8 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
     assert process.returncode == 1 and out == ""
     count = 2 * len(files(kept))
     assert re.fullmatch(
-        rf"concord: {disk / 'study'}\S*: cannot be written: {why}: {count} of 30 replicates are kept in {disk / 'study'}; "
-        "the same command goes on\n",
+        rf"concord: {disk / 'study'}\S*: cannot be written: {why}: {count} of 30 replicates are kept in "
+        rf"{disk / 'study'}; the same command goes on\n",
         err,
     )
     assert not [*kept.rglob(".*.aside")]
