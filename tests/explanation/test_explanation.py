@@ -257,3 +257,11 @@ def test_what_the_table_cannot_carry_was_not_meant(pastes):
         "strength ~ 1 + (1 | batch) + (1 | batch:row)",
     ]
     assert [one.formula for one in concord.explain(code, rows).meant] == ["strength ~ 1 + (1 | batch) + (1 | row)"]
+
+
+def test_crossed_factors_leave_the_groups_own_effects_as_they_are():
+    """An intercept that is among them already is no term of its own once more."""
+    call = 'smf.mixedlm("y ~ x", df, groups="id", re_formula="~{}", vc_formula={{"batch": "0 + C(batch)"}})'
+    for columns, own in (("x", "(1 + x | id)"), ("1", "(1 | id)"), ("0 + x", "(1 | id) + (0 + x | id)")):
+        meant = concord.explain(call.format(columns)).meant
+        assert [one.formula for one in meant] == [f"y ~ x + {own} + (1 | batch)"]

@@ -41,6 +41,13 @@ def test_a_slip_is_named_with_its_row(name, text):
         asked(with_text(name, text), formula, weights)
 
 
+def test_of_few_numbers_one_text_is_a_slip_too():
+    """Three doses in 60 rows, and one cell that is none: not a fourth level without a word above the verdict."""
+    doses = TABLE.assign(x=[*np.tile(["1", "2", "3"], 20)[:-1], "abc"])
+    with pytest.raises(PreparationError, match=r"'x' is not a number: row 60 has 'abc'; .* or write factor\(x\) if"):
+        asked(doses)
+
+
 def test_in_a_file_it_has_its_line_too(tmp_path):
     with_text("x", "abc").to_csv(tmp_path / "slip.csv", index=False)
     with pytest.raises(PreparationError, match=r"row 5 \(line 6\) has 'abc'; .* or write factor\(x\) if"):

@@ -16,6 +16,7 @@ RUN = """
 import signal, sys, tempfile
 from concord import interruptions
 from concord.processes import scratch
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and stays so
 interruptions.handle(interruptions.interrupt)
 scratch.begin()
 inside = tempfile.mkdtemp(prefix="of-a-run-")

@@ -14,6 +14,8 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WITH_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
 # So many different numbers are no names of levels; nor are fewer, where hardly one comes twice.
 MANY = 10
+# A text in fewer than one row of so many is no level that somebody gave a name to.
+RARE = 20
 
 
 def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str = "") -> list[str]:
@@ -54,7 +56,8 @@ def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str =
         )
     if not len(texts) or different <= len(texts):
         return []
-    if different > MANY or different > of_rows.sum() / 2:
+    rare = (~of_rows).sum() * RARE < len(rows)
+    if rare or different > MANY or different > of_rows.sum() / 2:
         raise PreparationError(
             f"column {name!r} {_told(column, ~of_rows, rows, told)}; or write factor({name}) if its values are names"
         )

@@ -267,7 +267,7 @@ def _meant(draft: Draft) -> list[Meant]:
     if draft.crossed:
         outer = ":".join(map(quoted, draft.group))
         crossed = [_uncrossed(draft, term) for term in draft.meant]
-        if Term("1", draft.group) not in crossed:
+        if not any(term.group == draft.group and term.columns.split()[0] == "1" for term in crossed):
             crossed.insert(0, Term("1", draft.group))
         inner = " and ".join(dict.fromkeys(draft.crossed))
         seen = "occur" if draft.frame is not None else "may occur"
