@@ -119,7 +119,9 @@ def test_a_name_that_no_disk_takes_is_one_line_and_status_2(capsys, place):
     ):
         assert main(words) == 2
         err = capsys.readouterr().err
-        assert err.startswith("concord: ") and err.count("\n") == 1 and "File name too long" in err
+        assert err.startswith("concord: ") and err.count("\n") == 1
+        # From Python 3.14 on a path that no disk takes is one that is not there.
+        assert "File name too long" in err or sys.version_info >= (3, 14) and f"dataset '{place[:50]}" in err
 
 
 @pytest.mark.parametrize("word", ["\udce9.csv", "a\0b", "a\nb", "\x1b[31m"])
