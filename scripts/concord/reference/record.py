@@ -39,10 +39,15 @@ class ParameterRecord(_Finite):
 
 
 class OtherOptimum(_Finite):
-    """An optimum that is lower than the certified one."""
+    """An optimum that is lower than the certified one: where a search found it, whether it is proved to be a strict local
+    one, and its log-likelihood and estimates; of one that is not proved, these are the search's.
+    """
 
     loglik: float
     theta: list[float]
+    proved: bool
+    decimals: _Decimal
+    estimates: list[ParameterRecord]
 
 
 class DoublePrecision(_Finite):
