@@ -254,7 +254,7 @@ def several() -> Iterator[tuple[str, Table]]:
     yield "crossed_part", _crossed("crossed_part", 8, 10, 0.5, 1.0)
     yield "crossed_sparse", _crossed("crossed_sparse", 10, 12, 0.3, 0.4)
     yield "crossed_zero", _crossed_zero("crossed_zero", 8, 6)
-    yield "crossed_three", _crossed_three("crossed_three", (5, 6, 4))
+    yield "crossed_three", _crossed_three("crossed_three", (6, 5, 5))
     for name, spreads in (("nested_three", (1.0, 0.8, 0.5)), ("nested_middle", (1.0, 0.0, 0.7))):
         draw, rows = _draw(name), []
         for a in range(1, 7):

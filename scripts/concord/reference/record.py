@@ -39,8 +39,8 @@ class ParameterRecord(_Finite):
 
 
 class OtherOptimum(_Finite):
-    """An optimum that is lower than the certified one: where a search found it, whether it is proved to be a strict local
-    one, and its log-likelihood and estimates; of one that is not proved, these are the search's.
+    """An optimum that is lower than the certified one: where a search found it; whether it is proved to be a strict
+    local one; its log-likelihood and estimates, which are the search's where it is not proved.
     """
 
     loglik: float
