@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import inspect
 import os
+import shlex
 import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,21 +16,23 @@ import pandas as pd
 
 from concord import listing
 from concord.agreement.comparison import Comparison, compare
-from concord.engines.calls import CallError, Given, Reading
+from concord.display.table import number
+from concord.engines.calls import CallError, Given, Reading, instead
 from concord.engines.engine import EngineError, engines, parties, party
+from concord.engines.remote import stop_trials, tried
 from concord.errors import InputError, one_line
 from concord.models import formula as formulas
 from concord.models import stand_in
 from concord.models.given import table_of
 from concord.models.model import Model
 from concord.models.of_table import model_of
-from concord.models.syntax import FormulaError
+from concord.models.syntax import FormulaError, literal
 from concord.session import Inquiry
 from concord.vocabulary import METHODS
 
 WIDTH = 110
 # What a fit is called that was given, beside those that are made.
-AS_GIVEN = "as given"
+AS_GIVEN, AS_WRITTEN = "as given", "as written"
 
 Table: TypeAlias = str | os.PathLike[str] | pd.DataFrame
 Named: TypeAlias = tuple[str | None, str, pd.DataFrame]
@@ -133,14 +137,38 @@ class Explanation:
             self._data, self.chosen, self.method, engine_timeout=engine_timeout, weights=self._reading.weights
         )
         answers = inquiry.answers(settings)
-        notes = list(inquiry.notes)
-        if self._reading.native is not None and self.formula is not None:
+        notes, reading = list(inquiry.notes), self._reading
+        if self.formula is not None and reading.native is not None:
             try:
-                native = party(self._language).from_native(self._reading.native, inquiry.model, settings=AS_GIVEN)
+                native = party(self._language).from_native(reading.native, inquiry.model, settings=AS_GIVEN)
                 answers = (*answers, native)
             except EngineError as error:
                 notes.append(f"The result that was given is not judged: {error}")
-        return compare(*answers, notes=notes)
+        elif self.formula is not None and reading.own is not None:
+            own = party(self._language)
+            try:
+                answers = (*answers, tried(own.name, AS_WRITTEN, reading.own, inquiry.model, engine_timeout))
+            finally:
+                stop_trials()
+        compared = compare(*answers, notes=notes)
+        compared.notes = (*compared.notes, *self._reached(compared))
+        return compared
+
+    def _reached(self, comparison: Comparison) -> list[str]:
+        """Whether the call's own search reaches the optimum, in a sentence; none where that is not known."""
+        reading, name = self._reading, party(self._language).name
+        if self.formula is None or (self._language == "R" and reading.search):
+            return []
+        asked = AS_GIVEN if reading.native is not None else AS_WRITTEN if reading.own is not None else "default"
+        said = "as it ships" if asked == "default" else reading.search or asked
+        call = f"{reading.called[0].upper()}{reading.called[1:]} ({said})"
+        for fit, judgement, grade in zip(comparison.fits, comparison.judgements, comparison.grades, strict=True):
+            if (fit.engine, fit.settings) == (name, asked):
+                short = f"ends {number(judgement.gap, 2)} log-likelihood units below the optimum: {grade}"
+                told = f"{short}, {judgement.said_so}" if grade else "reaches the optimum"
+                return [f"{call} {told}."]
+        gone = [one for one in comparison.absent if (one.engine, one.settings) == (name, asked)]
+        return [f"{call} gives no fit: {one.reason}." for one in gone]
 
     # ---- shown -----------------------------------------------------------------------------------------------------
 
@@ -154,20 +182,22 @@ class Explanation:
             parts = [(heading, [], self.formula), ("", [*self.notes, *self._proof], "")]
             parts.append(self._written(other, self.formula))
             parts += [self._written(self._language, self.formula)] if self._reading.stops else []
+            parts.append(self._next(self.formula))
         else:
-            cannot = (
-                f"{called[0].upper()}{called[1:]} does not run"
-                if self._reading.stops
-                else f"lme4 cannot express {called}"
-            )
-            parts = [(f"{cannot}: {self.problem}.", list(self.notes), "")]
-        for number, meant in enumerate(self.meant):
+            stops = f"{called} does not run" if self._reading.stops else f"lme4 cannot express {called}"
+            outcome = self._reading.outcome or stops
+            outcome = outcome if outcome.startswith("lme4") else f"{outcome[0].upper()}{outcome[1:]}"
+            parts = [(f"{outcome}: {self.problem}.", list(self.notes), "")]
+        for i, meant in enumerate(self.meant):
             heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
-            heading = "Or:" if number else heading
-            heading = heading if number or self.formula is not None else "The nearest:"
+            heading = "Or:" if i else heading
+            if not i and self.formula is None:
+                heading = "Meant:" if self._reading.outcome else "The nearest:"
             parts.append((heading, [], meant.formula))
             parts.append(("", [meant.because], ""))
             parts.append(self._written(self._language, meant.formula))
+            parts += [self._written(other, meant.formula)] if self._reading.outcome else []
+            parts.append(self._next(meant.formula))
         return [part for part in parts if any(part)]
 
     @property
@@ -183,12 +213,38 @@ class Explanation:
         return ["NOT so on this table: the call's own columns or groups there are others than the formula's"]
 
     def _written(self, language: str, formula: str) -> tuple[str, list[str], str]:
-        """A formula as code of one language."""
+        """A formula as code of one language, which runs as it is printed: where there is a file, from that on."""
         try:
-            code = listing.fit_code(language, self.model(formula))
+            model = self.model(formula)
+            if self._frame is not None and self._source is not None:
+                code = listing.code(language, model, self._file)
+            else:
+                code = listing.fit_code(language, model, alone=True)
         except InputError as error:
             return f"In {language}: {error}", [], ""
         return f"In {language}:", [], code
+
+    @property
+    def _file(self) -> str | None:
+        """The file from where the code reads it: as it was given, where it is one and no dataset's id."""
+        given = os.fspath(self._data) if isinstance(self._data, str | os.PathLike) else ""
+        return given if os.path.basename(given) == self._source else self._source
+
+    def _next(self, formula: str) -> tuple[str, list[str], str]:
+        """The line that compares both packages on a formula."""
+        weights, method = self._reading.weights, self.method
+        if self._data is None or isinstance(self._data, str | os.PathLike):
+            table = "TABLE" if self._data is None else shlex.quote(os.fspath(self._data))
+            plain = not set(formula) & set('"$`\\!')
+            words = ["concord compare", table, f'"{formula}"' if plain else shlex.quote(formula)]
+            words += [] if method == "REML" else [f"--method {method}"]
+            words += [] if weights is None else [f"--weights {shlex.quote(weights)}"]
+            return "To compare both packages on it:", [], " ".join(words)
+        if self._reading.frame is not None and self._frame is self._reading.frame and self._source is not None:
+            return "", [], ""
+        given = "" if method == "REML" else f", {method!r}"
+        given += "" if weights is None else f", weights={weights!r}"
+        return "To compare both packages on it:", [], f"concord.compare_formula(data, {literal(formula)}{given})"
 
     def __repr__(self) -> str:
         lines: list[str] = []
@@ -258,6 +314,7 @@ def from_mixedlm(
     reml: bool = True,
     method: Any = None,
     missing: str = "none",
+    **others: Any,
 ) -> Explanation:
     """The lme4 formula that a call of MixedLM really fits, and the one that its author probably meant.
 
@@ -271,6 +328,7 @@ def from_mixedlm(
     groups : a column, ``a:b`` for the combinations of several, a list of columns, or the groups themselves
     exog, exog_re : columns of the fixed and of the random effects, shapes (n, p) and (n, q)
     use_sqrt, missing : as ``MixedLM`` takes them
+    others : are none of MixedLM's, and refused with the name that is near
     free, reml, method : as its ``fit`` takes them; ``method`` may be ``REML`` or ``ML`` too
 
     Raises
@@ -278,6 +336,9 @@ def from_mixedlm(
     CallError : the call cannot be read
     SourceError, FormulaError, PreparationError : the table or a formula cannot be used
     """
+    for name in others:
+        known = set(inspect.signature(from_mixedlm).parameters) - {"model", "data", "others"}
+        raise CallError(f"MixedLM has no argument {name}{instead(name, known)}")
     array = hasattr(model, "__len__") and not isinstance(model, str)
     if not (isinstance(model, str) or array):
         return explain(model, data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import warnings
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import concord
@@ -136,6 +138,98 @@ def test_the_code_of_the_nearest_fits_the_nearest():
     fitted = concord.engines.statsmodels.from_native(result, nearest)
     likelihood = Likelihood(nearest.design, False)
     assert likelihood.loglik(fitted.parameters) == pytest.approx(result.llf, rel=0, abs=1e-6)
+
+
+def printed(said: str) -> list[str]:
+    """The pieces of code that are shown, without their margin."""
+    blocks = re.findall(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", said + "\n", re.MULTILINE)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() for block in blocks]
+
+
+def test_what_is_printed_runs_says_whether_the_own_search_arrives_and_how_to_go_on(tmp_path, capsys, monkeypatch):
+    """Of a search that is stopped at once: held to MixedLM's own log-likelihood, and to the command that is printed."""
+    import statsmodels.formula.api as smf
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "given").mkdir()
+    frame = datasets.load("sitka").frame
+    frame.to_csv("given/sitka.csv", index=False)
+    call = 'smf.mixedlm("size ~ Time", df, groups="tree", vc_formula={"t": "0 + Time"}).fit(method="powell", maxiter=1)'
+    assert main(["explain", call, "given/sitka.csv"]) == 1
+    said = capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stopped, through = (eval(text, {"smf": smf, "df": frame}) for text in (call, call.replace(", maxiter=1", "")))
+    below = f"{through.llf - stopped.llf:.2g}"
+    assert f"(method='powell', maxiter=1) ends {below} log-likelihood units below the optimum: short, warned." in said
+    codes = printed(said)
+    for formula in ("size ~ Time + (0 + Time | tree)", "size ~ Time + (1 | tree) + (0 + Time | tree)"):
+        assert f'concord compare given/sitka.csv "{formula}"' in codes
+    (python,) = (code for code in codes if code.startswith("import"))
+    assert "np.eye" in python
+    room: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(python, room)
+    assert room["fit"].llf > through.llf
+
+
+def test_without_a_table_the_code_imports_what_it_calls():
+    said = repr(concord.explain("lmer(y ~ x + (1 + x || g), d, REML = FALSE)"))
+    (code,) = (block for block in printed(said) if "smf." in block)
+    names = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    imported = {one.asname or one.name for node in ast.parse(code).body for one in getattr(node, "names", ())}
+    assert names - imported == {"data", "model", "free"} and {"np", "smf", "MixedLMParams"} <= imported
+    assert 'concord compare TABLE "y ~ x + (1 + x || g)" --method ML' in said
+
+
+BARS = {
+    'smf.mixedlm("y ~ x + (1 | n)", df, groups="n")': "patsy reads '1 | n' as Python's bitwise or of whole numbers",
+    'smf.mixedlm("y ~ x + (1 + x | g)", df, groups="g")': "'x | g' as Python's bitwise or, and the call stops",
+    'smf.mixedlm("y ~ x + (1 | g)", df)': "the call has no groups=, without which MixedLM stops",
+    'smf.mixedlm("y ~ x + (1 || g)", df, groups="g")': "|| is no operator of Python's, and the call stops",
+}
+
+
+@pytest.mark.parametrize("code", BARS)
+def test_of_bars_it_is_said_what_they_are_to_mixedlm(code):
+    """MixedLM does just that: one more column, or an error; and both packages' code of what was meant is shown."""
+    import statsmodels.formula.api as smf
+
+    frame = pd.DataFrame({"y": np.arange(8.0) ** 1.5, "x": np.arange(8.0) % 3, "n": [1, 2] * 4, "g": list("aabbaabb")})
+    explained = concord.explain(code, frame)
+    said = re.sub(r"\n +", " ", repr(explained))
+    assert BARS[code] in said and "This call of MixedLM is not what its formula would be in lme4" in said
+    assert "lme4 cannot" not in said and "smf.mixedlm(" in said and "lmer(" in said
+    if "stops" in BARS[code]:
+        with pytest.raises(Exception):  # noqa: B017 - of whatever kind
+            eval(code, {"smf": smf, "df": frame})
+    else:
+        assert eval(code, {"smf": smf, "df": frame}).exog_names[-1] == "1 | n"
+
+
+MISSPELT = {
+    'smf.mixedlm("y ~ x", df, group="g")': "no argument group: did you mean groups?",
+    'smf.mixedlm("y ~ x", df, groups="g", re_fomula="~x")': "no argument re_fomula: did you mean re_formula?",
+    'smf.mixedlm("y ~ x", df, groups="g", vc_formulas={})': "no argument vc_formulas: did you mean vc_formula?",
+    'smf.mixedlm("y ~ x", df, groups="g", use_sqr=False)': "no argument use_sqr: did you mean use_sqrt?",
+    "sm.MixedLM(df.y, df.x, groups=df.g, exog_res=df.x)": "no argument exog_res: did you mean exog_re?",
+    'smf.mixedlm("y ~ x", df, groups="g").fit(methods="powell")': "fit has no argument methods: did you mean method?",
+    'smf.mixedlm("y ~ x", df, groups="g").fit(REML=False)': "fit has no argument REML: did you mean reml?",
+    'smf.mixedlm("y ~ x", df, groups="g").fit(max_iter=9)': "fit has no argument max_iter: did you mean maxiter?",
+    "lmer(y ~ x + (1 | g), d, wieghts = w)": "did you mean weights?",
+}
+
+
+@pytest.mark.parametrize("code", MISSPELT)
+def test_a_misspelt_argument_is_told_its_name(code):
+    with pytest.raises(CallError, match=re.escape(MISSPELT[code])):
+        concord.explain(code)
+
+
+def test_a_misspelt_argument_of_from_mixedlm_is_told_its_name():
+    with pytest.raises(CallError, match=re.escape("no argument group: did you mean groups?")):
+        concord.from_mixedlm("y ~ x", group="g")
 
 
 REFUSED = {

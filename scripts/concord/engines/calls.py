@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import pandas as pd
 
+from concord.engines.fit import Fit
 from concord.errors import InputError
 from concord.models.model import Model
 
 
 class CallError(InputError):
     """A call that cannot be read; the message says what in it, and what is expected."""
+
+
+def instead(name: str, known: Collection[str]) -> str:
+    """The name that was probably meant by one that is not known, as the end of a message; empty where none is near."""
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.7)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,14 @@ class Reading:
     formula : the lme4 formula; None where lme4 has none, or the package itself stops
     method : ``REML`` or ``ML``
     problem : why there is no formula, in a sentence
+    outcome : what that comes to, in place of "lme4 cannot express it"; empty where that is so
     notes : how the arguments come to this formula, a sentence each
     meant : what the author may have had in mind, the likeliest first; without a formula the nearest ones
     frame : the table, where the call's own objects hold one
     weights : the column of the rows' weights; None where all weigh the same
     native : the package's own result, where there is one
+    own : fits a model as the call does, by its own search; None where that is the package's default one, or unknown
+    search : the arguments of that search, as they are written
     stops : whether the package would stop at the call as it is written, so that the code of the formula is to be shown
     holds : whether the call's own columns and groups are those of a model, by their numbers; None where not tried
     """
@@ -53,11 +64,14 @@ class Reading:
     formula: str | None
     method: str
     problem: str = ""
+    outcome: str = ""
     notes: tuple[str, ...] = ()
     meant: tuple[Meant, ...] = ()
     frame: pd.DataFrame | None = None
     weights: str | None = None
     native: object = None
+    own: Callable[[Model], Fit] | None = field(default=None, repr=False)
+    search: str = ""
     stops: bool = False
     holds: Callable[[Model], bool | None] = field(default=lambda _: None, repr=False)
 

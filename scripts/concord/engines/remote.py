@@ -17,7 +17,7 @@ import pandas as pd
 
 from concord import r
 from concord.engines.answers import Absence, Answer, answer
-from concord.engines.engine import engines, load_r, title
+from concord.engines.engine import EngineError, engines, load_r, title
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.processes.worker import Question, Worker, WorkerStopped, number, uninterrupted
@@ -141,6 +141,24 @@ class Held:
             return f"no summary: {stop}"
 
 
+def tried(
+    engine: str, settings: str, fit: Callable[[Model], Fit], model: Model, timeout: float | None = None
+) -> Answer:
+    """What a function that fits makes of a model, in the engine's second process; see `stop_trials`.
+
+    Parameters
+    ----------
+    engine, settings : what the answer is called
+    fit : a function of a module, or a ``partial`` of one
+    timeout : seconds that it may take; None for no limit
+    """
+    try:
+        got = worker(engine, beside=True).send(_tried, fit, model).answer(timeout)
+    except WorkerStopped as stop:
+        return Absence(model, engine, settings, "stopped", str(stop))
+    return Absence(model, engine, settings, "failed", got) if isinstance(got, str) else Fit(**got, model=model)
+
+
 def worker(engine: str, beside: bool = False) -> Worker:
     """The process of one engine, or the one beside it; a new one where it has been ended or died."""
     running = _workers.get((engine, beside))
@@ -206,6 +224,15 @@ def _answer(model: Model, engine: str, settings: str) -> tuple[str, Any]:
         return about, replace(got, model=None)  # type: ignore[arg-type]  # who asked has the model, and puts it back
     _fits[number()] = about, got
     return about, {field.name: getattr(got, field.name) for field in fields(Fit) if field.name not in _LEFT}
+
+
+def _tried(fit: Callable[[Model], Fit], model: Model) -> dict[str, Any] | str:
+    """A fit in what can be carried to another process; or why there is none."""
+    try:
+        got = fit(model)
+    except EngineError as error:
+        return str(error)
+    return {field.name: getattr(got, field.name) for field in fields(Fit) if field.name not in _LEFT}
 
 
 def _asked(question: int, about: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -22,6 +22,7 @@ from concord.vocabulary import LANGUAGES
 LISTED = 12
 # A call of R that is longer is broken before its control, so that a page shows it whole.
 WIDTH = 90
+_PANDAS = "import pandas as pd"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,7 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     if language == "Python":
         read = readers.python(model, source)
         made = (line for one in model.made for line in one.imports)
-        imports = {"import pandas as pd", *before, *read.imports, *made}
-        before = sorted(imports, key=lambda line: (line.startswith("from"), line))
+        before = _sorted({_PANDAS, *before, *read.imports, *made})
         table, shown = _python(model, read), [f"{kept} = {fitted}", f"print({kept}.summary())"]
         if model.formula.weights is not None:  # the roots that MixedLM's rows were multiplied by
             shown.append(f"print({kept}.llf + np.log(roots).sum())  # the log-likelihood of the rows as they are")
@@ -131,16 +131,29 @@ def code(language: str, model: Model, source: str | None, written: Written = Wri
     return "\n".join([*before, "", *table, *written.steps, *setup, *shown])
 
 
-def fit_code(language: str, model: Model) -> str:
+def fit_code(language: str, model: Model, alone: bool = False) -> str:
     """The call alone that fits a model in one language, after the statements that compute columns for it; where its
     party cannot express the model, the reason, what is lost by the nearest one that it can, and the call for that.
+
+    Parameters
+    ----------
+    alone : whether it is to run by itself, on a table that is called like the dataset: with what it imports
     """
     name = model.dataset.id
     made = [line for one in model.made for line in (one.python(name) if language == "Python" else one.r(name))]
     try:
-        return "\n".join([*made, party(language).call(model)])
+        call, before = party(language).call(model), party(language).imports(model) if alone else []
     except CannotExpress as error:
-        return _nearest(model, error, lambda nearest: fit_code(language, nearest))
+        return _nearest(model, error, lambda nearest: fit_code(language, nearest, alone))
+    if alone and language == "Python":
+        used = [_PANDAS] if "pd." in "\n".join([*made, call]) else []
+        before = _sorted({*before, *used, *(line for one in model.made for line in one.imports)})
+    return "\n".join([*before, *([""] if before else []), *made, call])
+
+
+def _sorted(imports: set[str]) -> list[str]:
+    """Imports as Python people write them: modules first."""
+    return sorted(imports, key=lambda line: (line.startswith("from"), line))
 
 
 def _nearest(model: Model, error: CannotExpress, write: Callable[[Model], str]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from concord import r
-from concord.engines.calls import CallError, Reading
+from concord.engines.calls import CallError, Reading, instead
 
 _R = Path(__file__).with_name("written_call.R")
 LONGEST = 20_000
 # What has no part in which model it is.
 _SEARCH = ("control", "start", "verbose")
+_ARGUMENTS = ("formula", "data", "REML", *_SEARCH, "subset", "weights", "na.action", "offset", "contrasts")
 _CALLED = re.compile(r"(?<![\w.])lmer\s*\(")
 _OTHERS = re.compile(r"(?<![\w.])(glmer|nlmer|glmmTMB|lme|gls|glmer\.nb)\s*\(")
 
@@ -56,7 +57,8 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     r.package("lme4")
     written = r.record(_Written, r.call(r.source(_R)["lmer_call"], _without_prompts(given)))
     if written.problem:
-        raise CallError(written.problem)
+        unused = re.search(r"unused argument \((\w+) =", written.problem)
+        raise CallError(written.problem + (instead(unused[1], _ARGUMENTS) if unused else ""))
     arguments = dict(zip(written.arguments, written.texts, strict=True))
     return _reading(written, arguments)
 
@@ -109,4 +111,5 @@ def _reading(written: _Written, arguments: dict[str, str]) -> Reading:
         method="REML" if written.reml in ("TRUE", "T", "1", "1L") else "ML",
         notes=tuple(notes),
         weights=weights,
+        search=", ".join(f"{name} = {arguments[name]}" for name in search),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ import pandas as pd
 import concord.engines.statsmodels
 from concord.engines.calls import Given, Reading
 from concord.engines.engine import EngineError
+from concord.engines.fit import Fit
 from concord.engines.statsmodels.explanation import written_call
 from concord.engines.statsmodels.explanation.notation import terms
 from concord.engines.statsmodels.explanation.objects import is_native, of_arguments, of_native
@@ -50,7 +52,9 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
         return None
     reading = read(call, frame)
     call = call if not constant(call, frame) else replace(call, groups=())
+    own = None if native is not None or not call.search else partial(fit, call, frame)
     fitted = native if native is not None and hasattr(getattr(native, "_results", native), "cov_re") else None
+    reading = replace(reading, own=own, search=call.search)
     return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native, frame))
 
 
@@ -68,12 +72,7 @@ def holds(call: MixedLMCall, native: Any, frame: pd.DataFrame | None, model: Mod
     None where it was not tried: the call has functions that are not known here, or its matrices would be too large
     """
     made = getattr(getattr(native, "_results", native), "model", native)
-    if made is None:
-        beside = set(columns_of(call)) - set(model.frame.columns)
-        if beside and (frame is None or len(frame) != len(model.frame)):
-            return None
-        more = {name: frame[name].to_numpy() for name in beside} if frame is not None else {}
-        made = _made(call, model.frame.assign(**more))
+    made = _anew(call, frame, model) if made is None else made
     if made is None or len(made.endog) != len(model.design.y):
         return None
     try:
@@ -81,6 +80,50 @@ def holds(call: MixedLMCall, native: Any, frame: pd.DataFrame | None, model: Mod
     except EngineError:
         return False
     return True
+
+
+def fit(call: MixedLMCall, frame: pd.DataFrame | None, model: Model) -> Fit:
+    """The fit by a call as it is written: its own columns, in its own order, by its own search.
+
+    Parameters
+    ----------
+    call, frame : the call and its table
+    model : what the call fits, on the rows without missing values
+
+    Raises
+    ------
+    EngineError : MixedLM raised, or the call's functions are not all known here
+    """
+    upstream = concord.engines.statsmodels.upstream
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = _anew(call, frame, model)
+        if made is None:
+            raise EngineError("the call could not be made of the table without running its code")
+        given: dict[str, Any] = {"method": list(call.methods)} if call.methods else {}
+        if call.free is not None:
+            pattern = np.array(call.free, float) if call.free else np.eye(made.k_re)
+            given["free"] = upstream.MixedLMParams.from_components(np.ones(made.k_fe), pattern)
+        try:
+            result = made.fit(reml=call.reml, **given, **call.options)
+        except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
+            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {error}") from error
+    messages = tuple(dict.fromkeys(f"{message.category.__name__}: {message.message}" for message in said))
+    seconds = time.perf_counter() - started
+    fitted: Fit = concord.engines.statsmodels.from_native(
+        result, model, settings="as written", messages=messages, seconds=seconds
+    )
+    return fitted
+
+
+def _anew(call: MixedLMCall, frame: pd.DataFrame | None, model: Model) -> Any:
+    """MixedLM's own object of a call on the rows of a model; None where it cannot be made."""
+    beside = set(columns_of(call)) - set(model.frame.columns)
+    if beside and (frame is None or len(frame) != len(model.frame)):
+        return None
+    more = {name: frame[name].to_numpy() for name in beside} if frame is not None else {}
+    return _made(call, model.frame.assign(**more))
 
 
 def _made(call: MixedLMCall, frame: pd.DataFrame) -> Any:
@@ -100,6 +143,7 @@ def _made(call: MixedLMCall, frame: pd.DataFrame) -> Any:
     upstream = concord.engines.statsmodels.upstream
     given: dict[str, Any] = {"re_formula": call.re_formula} if call.re_formula else {}
     given |= {"vc_formula": dict(call.vc_formula)} if call.vc_formula else {}
+    given |= {} if call.use_sqrt else {"use_sqrt": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

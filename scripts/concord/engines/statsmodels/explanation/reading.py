@@ -35,7 +35,7 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
     ------
     CallError : a formula of it cannot be read, or names a column that the table does not have
     """
-    if barred := _barred(call):
+    if barred := _barred(call, frame):
         return barred
     _check_columns(call, frame)
     one = call.groups if constant(call, frame) else ()
@@ -57,22 +57,48 @@ def read(call: MixedLMCall, frame: pd.DataFrame | None = None) -> Reading:
     return _reading(draft)
 
 
-def _barred(call: MixedLMCall) -> Reading | None:
+def _barred(call: MixedLMCall, frame: pd.DataFrame | None) -> Reading | None:
     """Of a call with lme4's bars in its formulas: what they are there, and what was meant by them."""
     if "|" in call.formula:
-        problem = f"{call.formula!r} has a bar, which in MixedLM's formulas is Python's bitwise or and no random term"
-        meant = call.formula.replace("**", "^")
+        text = call.formula
+        meant = text.replace("**", "^")
         if bare := re.fullmatch(r"([^~|]*~[^|()]*)\|([^|()]*)", meant):  # y ~ x | g
             meant = f"{bare[1].strip()} + (1 | {bare[2].strip()})"
     elif "|" in (call.re_formula or ""):
-        problem = (
-            f"re_formula={call.re_formula!r} has a bar, which is Python's bitwise or there: groups= has the groups"
-        )
-        meant = f"{in_r(call.formula)} + ({(call.re_formula or '').strip().removeprefix('~').strip()})"
+        text = (call.re_formula or "").strip().removeprefix("~").strip()
+        meant = f"{in_r(call.formula)} + ({text})"
     else:
         return None
+    meant = re.sub(r"\(\s*1\s*\|\|", "(1 |", meant)  # an intercept alone has nothing to be held apart from
+    notes = _of_bars(text, frame, "fixed effect" if text is call.formula else "random effect")
+    if not call.grouped:
+        notes.append("the call has no groups=, without which MixedLM stops: it takes the groups there")
+    problem = f"{text!r} has a bar, which in MixedLM's formulas is Python's bitwise or and no random term"
+    if text is not call.formula:
+        problem = f"re_formula={text!r} has a bar, which is Python's bitwise or there: groups= has the groups"
+    because = "the bars as lme4 reads them"
     method = "REML" if call.reml else "ML"
-    return Reading(CALLED, None, method, problem, (), (Meant(meant, "the bars as lme4 reads them"),))
+    outcome = f"{CALLED} is not what its formula would be in lme4"
+    return Reading(CALLED, None, method, problem, outcome, tuple(notes), (Meant(meant, because),))
+
+
+def _of_bars(text: str, frame: pd.DataFrame | None, effect: str) -> list[str]:
+    """What patsy makes of every bar of a formula, a sentence each."""
+    if "||" in text:
+        return ["|| is no operator of Python's, and the call stops with a SyntaxError"]
+    told: dict[str, None] = {}
+    for before, after in re.findall(r"([^~|()]+)\|([^|()]+)", text):
+        sides = re.split(r"[-+*/:]", before)[-1].strip(), re.split(r"[-+*/:]", after)[0].strip()
+        read = f"patsy reads {' | '.join(sides)!r} as Python's bitwise or"
+        columns = [side for side in sides if not side.isdigit()]
+        known = frame is not None and set(columns) <= set(frame.columns)
+        other = [name for name in columns if known and frame is not None and frame[name].dtype.kind not in "iub"]
+        if other:
+            told[f"{read}, and the call stops: {other[0]} does not hold whole numbers"] = None
+        else:
+            where = "" if known else ", or stops, where a column does not hold whole numbers"
+            told[f"{read} of whole numbers, and makes one more {effect} of it{where}"] = None
+    return list(told)
 
 
 def constant(call: MixedLMCall, frame: pd.DataFrame | None) -> bool:

@@ -6,10 +6,11 @@ import ast
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from concord.engines.calls import CallError
+from concord.engines.calls import CallError, instead
 from concord.engines.statsmodels.explanation.arrays import Arrays
 from concord.engines.statsmodels.explanation.code import LONGEST, Code, Unread, begin, listed
 from concord.engines.statsmodels.explanation.notation import in_python
@@ -31,6 +32,7 @@ _FITS = ("fit", "fit_regularized")
 # Methods of a table that take some of its rows.
 _ROWS = ("dropna", "query", "head", "tail", "sample", "drop_duplicates", "filter", "nlargest", "nsmallest")
 _FIT = ("start_params", "reml", "niter_sa", "do_cg", "fe_pen", "cov_pen", "free", "full_output", "method")
+_HIDDEN = {"eval_env", "hasconst"}
 _HARMLESS = {"data", "use_sparse", "eval_env", "start_params", "niter_sa", "full_output", "hasconst"}
 _OPTIONS = {"gtol", "maxiter", "eps", "maxcor", "ftol", "tol", "disp", "maxls", "xtol", "pgtol", "factr"}
 
@@ -43,6 +45,7 @@ class MixedLMCall:
     ----------
     formula : response and fixed part, in patsy's notation
     groups : the columns whose combinations are the groups; none where all rows are one group
+    grouped : whether groups were given at all
     joined : whether several were given as one text, ``a:b``
     several : whether `groups` were given as so many grouping columns, which MixedLM does not take
     re_formula : the correlated effects; None where it was left out
@@ -52,6 +55,7 @@ class MixedLMCall:
     held : the names or numbers of variance components that `free` holds at their start
     use_sqrt, reml, missing : as given
     methods : the optimizers; none where they are MixedLM's own
+    options : other arguments of the search, such as ``maxiter``
     arrays : whether it was called with arrays
     made : columns that were made categories or text before
     penalized : whether the likelihood is penalized
@@ -72,12 +76,22 @@ class MixedLMCall:
     reml: bool = True
     missing: str = "none"
     methods: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     arrays: bool = False
     made: frozenset[str] = frozenset()
     penalized: bool = False
     ignored: str = ""
     table: str = ""
     anew: Mapping[str, str] = field(default_factory=dict)
+    grouped: bool = True
+
+    @property
+    def search(self) -> str:
+        """The arguments that make the search another one than MixedLM's default; empty where there are none."""
+        method: Any = self.methods[0] if len(self.methods) == 1 else list(self.methods)
+        given = {**({"method": method} if self.methods else {}), **self.options}
+        given |= {} if self.use_sqrt else {"use_sqrt": False}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 def read(text: str) -> MixedLMCall | None:
@@ -162,13 +176,14 @@ class _Reader:
         described = self._by_formula(given) if kind == "formula" else self._by_arrays(given)
         groups, several = self._groups(given.get("groups"))
         free, held = self._free(fitted.get("free"))
-        shown = self._resolved(given["groups"])
+        shown = self._resolved(given.get("groups", ast.Constant(None)))
         ignored = self._arrays.terms(given["exog_re"], "exog_re") if kind == "formula" and "exog_re" in given else ""
         made = {column for column, value in self._columns.items() if is_categorical(value)}
         return MixedLMCall(
             **described,
             groups=groups,
             several=several,
+            grouped="groups" in given,
             joined=is_text(shown) and len(groups) > 1,
             ignored=ignored,
             free=free,
@@ -177,6 +192,7 @@ class _Reader:
             reml=self._flag(fitted, "reml", True),
             missing=self._text(given["missing"], "missing") if "missing" in given else "none",
             methods=self._methods(fitted.get("method")),
+            options=self._options(fitted),
             made=frozenset(made),
             penalized=any(not is_none(fitted[name]) for name in ("fe_pen", "cov_pen") if name in fitted),
             table=self._rows(given.get("data")),
@@ -241,7 +257,7 @@ class _Reader:
         known = {*_BY_FORMULA, *_BY_ARRAYS, *_HARMLESS}
         for name in given:
             if name not in known:
-                hint = ": it takes no weights, and stops" if name == "weights" else ""
+                hint = ": it takes no weights, and stops" if name == "weights" else instead(name, known - _HIDDEN)
                 raise CallError(f"MixedLM has no argument {name}{hint}")
         for name in ("subset", "exog_vc"):
             if name in given:
@@ -251,8 +267,9 @@ class _Reader:
                 )
         for name in fitted:
             if name not in _FIT and name not in _OPTIONS:
-                raise CallError(f"MixedLM's fit has no argument {name}")
-        if "groups" not in given:
+                raise CallError(f"MixedLM's fit has no argument {name}{instead(name, {*_FIT, *_OPTIONS})}")
+        barred = "formula" in given and "|" in self._text(given["formula"], "formula")
+        if "groups" not in given and not barred:
             raise CallError("the call has no groups: MixedLM asks for them by name")
 
     def _by_formula(self, given: Mapping[str, ast.expr]) -> dict[str, Any]:
@@ -315,6 +332,15 @@ class _Reader:
         value = self._resolved(node)
         parts = value.elts if isinstance(value, ast.List | ast.Tuple) else [value]
         return tuple(self._text(part, "method") for part in parts)
+
+    def _options(self, fitted: Mapping[str, ast.expr]) -> dict[str, Any]:
+        """The arguments of the search beside the optimizers, as far as they are plain values."""
+        given = {}
+        for name, node in fitted.items():
+            if name in _OPTIONS - {"disp"} or name in ("niter_sa", "do_cg"):
+                with suppress(Unread):
+                    given[name] = self._code.literal(node)
+        return given
 
     def _groups(self, node: ast.expr | None) -> tuple[tuple[str, ...], bool]:
         """The columns of the groups, and whether they are several grouping columns."""
