@@ -6,7 +6,7 @@ override SHELL := bash
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
 override values := BENCH CONFIG UPGRADE PRE RESULTS LANES DATA FORMULA WEIGHTS OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL \
-  REPLICATES SEED TESTS WITH_BROWSER
+  REPLICATES SEED TESTS WITH_BROWSER LARGE
 override given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(values) $(given) CONDA_PREFIX CONDA_DEFAULT_ENV,$(eval override $(name) := $$(value $(name))))
 override name :=
@@ -101,8 +101,9 @@ refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 certify: setup ## prove the optimum of every model, into datasets/*/reference.json (MODEL=sitka-random_slope)
 	$(CONCORD) certify $(model)
 
-cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases
-	$(CONCORD) cases
+cases: setup ## write every certified model as files for other packages to test themselves against, into build/cases (LARGE=1: of 100,000 rows, too)
+	$(if $(LARGE),$(PYTHON) scripts/concord-cases/make_datasets.py --largest)
+	$(CONCORD) cases $(if $(LARGE),--large)
 
 # Unquoted, as TESTS: it may name several.
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)

@@ -1,6 +1,7 @@
 """The tables that were made for the reference data, free of any licence: one seed, the same bytes each time.
 
-This writes datasets/*/{dataset.toml,*.csv} beside this file; certify_datasets.py proves their optima.
+This writes datasets/*/{dataset.toml,*.csv} beside this file; certify_datasets.py proves their optima. With --largest it
+writes what is too large to be kept, large/*/{dataset.toml,*.csv}: of it, only the certificates are kept.
 
 Each family asks one thing of an optimizer; the same model in other units and from other origins is a family, too.
 """
@@ -10,10 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 PLACE = Path(__file__).resolve().parent / "datasets"
+LARGE = PLACE.parent / "large"
 SEED = 20261129
 
 Row = dict[str, object]
@@ -187,7 +191,7 @@ def two_optima() -> Iterator[tuple[str, Table]]:
 
 
 def correlated() -> Iterator[tuple[str, Table]]:
-    """Three and four correlated effects."""
+    """Three, four and six correlated effects."""
     for effects, groups, size in ((3, 30, 8), (4, 40, 9)):
         name = f"effects_{effects}"
         draw, rows = _draw(name), []
@@ -202,6 +206,24 @@ def correlated() -> Iterator[tuple[str, Table]]:
         columns = " + ".join(predictors)
         models = {"correlated": f"y ~ {columns} + (1 + {columns} | g)", "intercept": f"y ~ {columns} + (1 | g)"}
         yield name, (f"{effects} correlated effects of {groups} groups", rows, models)
+    yield "effects_6", _six("effects_6", [0] * 40)
+    yield "effects_6_mixed", _six("effects_6_mixed", [g % 3 for g in range(45)])
+
+
+def _six(name: str, schedules: Sequence[int]) -> Table:
+    """Groups with an intercept and five slopes each, on the schedule of ten rows that each group is given."""
+    draw, rows = _draw(name), []
+    predictors = [f"x{k}" for k in range(1, 6)]
+    plans = [[[round(draw.gauss(0, 1), 1) for _ in predictors] for _ in range(10)] for _ in set(schedules)]
+    for g, schedule in enumerate(schedules, 1):
+        common = draw.gauss(0, 1)
+        own = [0.6 * common + draw.gauss(0, 0.8) for _ in range(6)]
+        for x in plans[schedule]:
+            y = 3 + own[0] + sum((0.5 + u) * value for u, value in zip(own[1:], x, strict=True)) + draw.gauss(0, 1)
+            rows.append({"g": f"g{g:02d}", **dict(zip(predictors, x, strict=True)), "y": _round(y)})
+    columns = " + ".join(predictors)
+    title = f"6 correlated effects of {len(schedules)} groups, {len(plans)} kinds of them by their predictors"
+    return title, rows, {"correlated": f"y ~ {columns} + (1 + {columns} | g)", "intercept": f"y ~ {columns} + (1 | g)"}
 
 
 # ---- groups of all sizes --------------------
@@ -231,6 +253,8 @@ def several() -> Iterator[tuple[str, Table]]:
     yield "crossed_full", _crossed("crossed_full", 6, 8, 1.0, 1.0)
     yield "crossed_part", _crossed("crossed_part", 8, 10, 0.5, 1.0)
     yield "crossed_sparse", _crossed("crossed_sparse", 10, 12, 0.3, 0.4)
+    yield "crossed_zero", _crossed_zero("crossed_zero", 8, 6)
+    yield "crossed_three", _crossed_three("crossed_three", (6, 5, 5))
     for name, spreads in (("nested_three", (1.0, 0.8, 0.5)), ("nested_middle", (1.0, 0.0, 0.7))):
         draw, rows = _draw(name), []
         for a in range(1, 7):
@@ -258,6 +282,37 @@ def _crossed(name: str, a: int, b: int, kept: float, spread: float) -> Table:
             rows.append({"a": f"a{i + 1:02d}", "b": f"b{j + 1:02d}", "x": _round(x, 2), "y": y})
     models = {"both": "y ~ x + (1 | a) + (1 | b)", "mean": "y ~ 1 + (1 | a) + (1 | b)"}
     return f"Two crossed factors, {len(rows)} of {a * b} cells", rows, models
+
+
+def _crossed_zero(name: str, a: int, b: int) -> Table:
+    """Columns of a table that differ in nothing: the errors of each add up to zero, to rounding."""
+    draw = _draw(name)
+    of_a = [draw.gauss(0, 1) for _ in range(a)]
+    errors = [[draw.gauss(0, 0.8) for _ in range(a)] for _ in range(b)]
+    rows: list[Row] = [
+        {"a": f"a{i + 1:02d}", "b": f"b{j + 1:02d}", "y": _round(4 + of_a[i] + errors[j][i] - sum(errors[j]) / a)}
+        for i in range(a)
+        for j in range(b)
+    ]
+    models = {"both": "y ~ 1 + (1 | a) + (1 | b)"}
+    return "Two crossed factors, nothing between the levels of one", rows, models
+
+
+def _crossed_three(name: str, levels: tuple[int, int, int]) -> Table:
+    draw = _draw(name)
+    effects = [
+        [draw.gauss(0, spread) for _ in range(count)] for count, spread in zip(levels, (1, 0.7, 0.9), strict=True)
+    ]
+    rows: list[Row] = []
+    for places in product(*map(range, levels)):
+        if draw.random() < 0.7:
+            x = round(draw.gauss(0, 1), 2)
+            y = 4 + 0.5 * x + sum(of[k] for of, k in zip(effects, places, strict=True)) + draw.gauss(0, 0.8)
+            rows.append(
+                {f: f"{f}{k + 1}" for f, k in zip("abc", places, strict=True)} | {"x": _round(x, 2), "y": _round(y)}
+            )
+    models = {"all": "y ~ x + (1 | a) + (1 | b) + (1 | c)", "two": "y ~ x + (1 | a) + (1 | b)"}
+    return f"Three crossed factors, {len(rows)} of {levels[0] * levels[1] * levels[2]} cells", rows, models
 
 
 # ---- designs --------------------
@@ -299,15 +354,24 @@ def designs() -> Iterator[tuple[str, Table]]:
 
 def large() -> Iterator[tuple[str, Table]]:
     """A thousand and ten thousand rows."""
-    for name, groups, size in (("rows_1000", 100, 10), ("rows_10000", 500, 20)):
-        draw, rows = _draw(name), []
-        for g in range(1, groups + 1):
-            intercept, slope = draw.gauss(0, 1), draw.gauss(0, 0.2)
-            for x in range(size):
-                y = _round(1 + intercept + (0.3 + slope) * x + draw.gauss(0, 1), 2)
-                rows.append({"g": f"g{g:03d}", "x": x, "y": y})
-        models = {"intercept": "y ~ x + (1 | g)", "slope": "y ~ x + (1 + x | g)"}
-        yield name, (f"{groups * size} rows in {groups} groups", rows, models)
+    yield "rows_1000", _rows("rows_1000", 100, 10)
+    yield "rows_10000", _rows("rows_10000", 500, 20)
+
+
+def largest() -> Iterator[tuple[str, Table]]:
+    """A hundred thousand rows: a table that is made where it is wanted."""
+    yield "rows_100000", _rows("rows_100000", 4000, 25)
+
+
+def _rows(name: str, groups: int, size: int) -> Table:
+    draw, rows, width = _draw(name), [], len(str(groups))
+    for g in range(1, groups + 1):
+        intercept, slope = draw.gauss(0, 1), draw.gauss(0, 0.2)
+        for x in range(size):
+            y = _round(1 + intercept + (0.3 + slope) * x + draw.gauss(0, 1), 2)
+            rows.append({"g": f"g{g:0{width}d}", "x": x, "y": y})
+    models = {"intercept": "y ~ x + (1 | g)", "slope": "y ~ x + (1 + x | g)"}
+    return f"{groups * size} rows in {groups} groups", rows, models
 
 
 FAMILIES = (growth, one_way, boundary, perfect, collinear, two_optima, correlated, unbalanced, several, designs, large)
@@ -316,10 +380,10 @@ FAMILIES = (growth, one_way, boundary, perfect, collinear, two_optima, correlate
 # ---- files --------------------
 
 
-def write(place: Path = PLACE) -> list[Path]:
-    """Write every table and its description; the folders."""
+def write(place: Path = PLACE, families: Sequence[Callable[[], Iterator[tuple[str, Table]]]] = FAMILIES) -> list[Path]:
+    """Write every table of the families and its description; the folders."""
     folders = []
-    for family in FAMILIES:
+    for family in families:
         for name, (title, rows, models) in family():
             folder = place / name
             folder.mkdir(parents=True, exist_ok=True)
@@ -366,4 +430,4 @@ def _column(name: str, values: list[object], said: Callable[[str, object], str])
 
 
 if __name__ == "__main__":
-    print(*write(), sep="\n")
+    print(*(write(LARGE, [largest]) if "--largest" in sys.argv[1:] else write()), sep="\n")

@@ -19,6 +19,10 @@ class InputError(ValueError):
         return [f"{_MARK}{self}"]
 
 
+class FootingError(RuntimeError):
+    """What Concord stands on, as R or one of its packages, is missing or died: one line, and exit status 2."""
+
+
 _MARK = f"{InputError.__name__}: "
 
 

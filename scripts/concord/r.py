@@ -5,6 +5,7 @@ Only this module imports rpy2, and only when R is first needed, so that what doe
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import pandas as pd
 
-from concord.errors import first_line
+from concord.errors import FootingError, first_line, one_line
 from concord.interruptions import Hearing
 
 Record = TypeVar("Record")
@@ -61,6 +62,10 @@ class RError(RuntimeError):
     """R is missing, lacks a package, or stopped with an error; the message says which and what to do."""
 
 
+class NoRError(RError, FootingError):
+    """R is missing, did not start, or lacks a package."""
+
+
 @cache
 def interface() -> Any:
     """``rpy2.rinterface`` with R started.
@@ -72,6 +77,8 @@ def interface() -> Any:
     RError : R or rpy2 is missing or does not start
     """
     path = os.environ.get("LD_LIBRARY_PATH")
+    said = _Said()
+    logging.getLogger("rpy2").addHandler(said)
     try:
         with _default_packages("NULL"):
             import rpy2.rinterface as rinterface  # noqa: PLC0415  without R it raises, which is told by an RError
@@ -84,10 +91,25 @@ def interface() -> Any:
         if ours:
             rinterface.baseenv["options"](_options(rinterface))
     except Exception as error:  # rpy2 reports a missing R as OSError, ValueError, ImportError or RuntimeError
-        raise RError(f"R does not start ({first_line(error)}): {INSTALL}") from error
+        why = "; ".join(dict.fromkeys([*said.lines, first_line(error)]))
+        # Of one that was killed no installation helps
+        again = "run it again, and where memory ran out close other programs; " if "died with" in why else ""
+        raise NoRError(f"R does not start ({why}): {again}{INSTALL}") from error
     finally:
+        logging.getLogger("rpy2").removeHandler(said)
         _restore("LD_LIBRARY_PATH", path)
     return rinterface
+
+
+class _Said(logging.Handler):
+    """Keeps what rpy2 has to say while R starts, which would be a line of its own on the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(one_line(record.getMessage()))
 
 
 @contextmanager
@@ -194,9 +216,9 @@ def package(name: str) -> None:
         try:
             call("loadNamespace", name)
         except RError as error:
-            raise RError(f"the R package {name} is there and cannot be loaded: {error}") from error
+            raise NoRError(f"the R package {name} is there and cannot be loaded: {error}") from error
         return
-    raise RError(
+    raise NoRError(
         f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
         "Concord does not read, name it in the environment variable R_LIBS"
     )

@@ -73,3 +73,27 @@ def test_nothing_is_said_where_all_columns_stay(table):
     """A full-rank model is what it was."""
     model, notes = model_of(table, "y ~ x * f + (1 | g)", "REML", None, "data")
     assert model.design.dropped == {} and notes == ()
+
+
+CELLS = {
+    "y ~ f * h + (1 | g)": "No row has f=a with h=v, so nothing can be known of that. The other coefficients are",
+    "y ~ f * h * z + (1 | g)": "No row has f=a with h=v, so nothing can be known of that. The other coefficients are",
+    "y ~ f + n + (1 | g)": "nq is a combination of fb, fc. The other coefficients are those with it held at 0",
+    "y ~ zero + x + (1 | g)": "zero is zero in every row. The other coefficients mean what they would mean with it",
+}
+
+
+@pytest.mark.parametrize("text", CELLS)
+def test_the_cells_without_rows_and_the_meaning_of_the_rest_are_told(text, table):
+    """The reader learns what their table has not, and not only which column is gone."""
+    assert CELLS[text] in model_of(table, text, "REML", None, "data")[1][-1]
+
+
+def test_what_is_said_of_fitted_values_holds(table):
+    """The other coefficients are those with the dropped one held at 0: whichever is dropped, the fit is the same."""
+    one, other = (
+        model_of(table, f"y ~ {fixed} + (1 | g)", "REML", None, "data")[0].design for fixed in ("f + n", "n + f")
+    )
+    assert set(one.dropped) != set(other.dropped)
+    projections = [X @ np.linalg.pinv(X) for X in (one.X, other.X)]
+    np.testing.assert_allclose(*projections, atol=1e-12)

@@ -71,3 +71,35 @@ def test_a_decimal_comma_is_told_from_names():
         PreparationError, match="'x' has numbers with a decimal comma, such as '.*,.*': write them with"
     ):
         asked(commas)
+
+
+TWINS = {
+    ("a", "a ", "b"): "f: 'a' and 'a ' differ in blanks or capitals only: they stay apart",
+    (
+        "Male",
+        "male",
+        "MALE ",
+        "x y",
+        "x  y",
+    ): "f: 'MALE ', 'Male' and 'male' differ in blanks or capitals only, and so does",
+    ("a", "b", "c"): "",
+}
+
+
+@pytest.mark.parametrize("levels", TWINS)
+def test_levels_that_blanks_or_capitals_make_two_are_told_and_stay_two(levels):
+    """As R and Python have them, but aloud: of a grouping column too."""
+    table = TABLE.assign(f=np.resize(np.array(levels, object), n))
+    for formula in ("y ~ f + (1 | g)", "y ~ x + (1 | f)"):
+        model, notes = asked(table, formula)
+        told = [note for note in notes if "differ in blanks" in note]
+        assert len(told) == bool(TWINS[levels]) and all(note.startswith(TWINS[levels]) for note in told)
+        assert len(model.frame["f"].cat.categories) == len(levels)
+
+
+def test_blanks_that_are_left_out_of_ids_are_told_where_they_merge_two(tmp_path):
+    """`` 01`` is the group ``01``, and not silently."""
+    TABLE.assign(g=np.resize(["01", " 01", "02", "03"], n)).to_csv(tmp_path / "t.csv", index=False)
+    model, notes = asked(read(tmp_path / "t.csv"), "y ~ x + (1 | g)")
+    assert list(model.frame["g"].cat.categories) == ["01", "02", "03"]
+    assert "g: blanks around numbers are left out, so that ' 01' is one of '01'" in notes

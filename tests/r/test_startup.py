@@ -198,3 +198,23 @@ def test_lme4_is_found_in_the_user_s_own_library(tmp_path):
         [sys.executable, "-c", code], env=given | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(library)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [("kill -9 $$", "SIGKILL"), ("exit 3", "exit status 3"), (None, "No such")]
+)
+def test_an_r_that_is_missing_or_dies_as_it_starts_is_one_line(tmp_path, content, why):
+    if content:
+        (tmp_path / "R").write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / "R").chmod(0o755)
+    variables = {name: value for name, value in os.environ.items() if name != "R_HOME"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "concord", "translate", "y ~ x + (1 | g)"],
+        env=variables | {"PATH": str(tmp_path) + ":/bin:/usr/bin" * bool(content)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("concord: R does not start (") and "run scripts/setup.sh" in done.stderr
+    assert why in done.stderr and ("run it again" in done.stderr) == (why == "SIGKILL")

@@ -22,6 +22,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 MARK = "CONCORD_KILLED"
@@ -66,6 +67,11 @@ NOTEBOOK = {
 }
 
 
+ROOT = Path(__file__).resolve().parents[2]
+OF_A_CHECKOUT = ("cases", "certify", "upgrade", "versions")
+"""The commands that are of the catalogue: they run in a checkout of their own, with one data set."""
+
+
 def commands(place: Path) -> dict[str, tuple[list[str], float]]:
     """The commands, run in a folder with what they need, and about how many seconds they take."""
     (place / "t.csv").write_text(TABLE)
@@ -73,6 +79,7 @@ def commands(place: Path) -> dict[str, tuple[list[str], float]]:
     (place / "books").mkdir(exist_ok=True)
     (place / "books" / "small.ipynb").write_text(json.dumps(NOTEBOOK, indent=1) + "\n")
     model = ["--model", "dietox-random_intercept"]
+    small = ["--model", "dyestuff-random_intercept"]
     return {
         "translate": (["translate", FORMULA, "t.csv"], 2),
         "explain": (["explain", "--formula", "y ~ x", "--groups", "g"], 2),
@@ -85,7 +92,22 @@ def commands(place: Path) -> dict[str, tuple[list[str], float]]:
         "reports": (["reports", "--folder", "books", "--output", "out"], 10),
         "refresh": (["refresh", "--folder", "books"], 6),
         "verdicts": (["verdicts", "--output", "out/v.json", *model], 8),
+        "cases": (["cases", "--output", "out"], 5),
+        "certify": (["certify", *small], 8),
+        "versions": (["versions", "--lane", "here", "--folder", "lanes", "--output", "out", *small], 10),
+        "upgrade": (["upgrade", "--folder", "out", *small, "--", f"numpy=={version('numpy')}"], 8),
     }
+
+
+def checkout(place: Path) -> Path:
+    """A checkout in a folder: the code, whose files are links to these, and one data set; its folder for PYTHONPATH."""
+    shutil.copytree(ROOT / "scripts", place / "scripts", copy_function=os.link)
+    shutil.copytree(ROOT / "datasets" / "dyestuff", place / "datasets" / "dyestuff")
+    (place / "notebooks").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", place)
+    for others in (place / "scripts" / "concord-cases" / "datasets").iterdir():
+        shutil.rmtree(others)
+    return place / "scripts"
 
 
 @dataclass
@@ -101,6 +123,8 @@ class Run:
 
     def start(self, words: list[str]) -> subprocess.Popen[bytes]:
         environment = os.environ | {MARK: str(self.place), "TMPDIR": str(self.place / "tmp")}
+        if (code := self.place / "scripts").is_dir():
+            environment["PYTHONPATH"] = str(code)
         # In a file: an orphan that has a pipe would keep this waiting
         with (self.place / "said").open("wb") as said:
             return subprocess.Popen(
@@ -172,7 +196,7 @@ def left(run: Run) -> list[str]:
 def files_wrong(place: Path) -> list[str]:
     """Files under their final names that are not whole, and what was written beside them."""
     said = []
-    for path in [*(place / "out").rglob("*"), *(place / "books").rglob("*")]:
+    for path in [path for name in ("out", "books", "datasets") for path in (place / name).rglob("*")]:
         if path.name.endswith((".json", ".ipynb")) and not path.name.startswith("."):
             try:
                 json.loads(path.read_text())
@@ -194,6 +218,8 @@ def trial(command: str, way: str, chance: random.Random, base: Path, again: bool
     try:
         (place / "tmp").mkdir()
         words, seconds = commands(place)[command]
+        if command in OF_A_CHECKOUT:
+            checkout(place)
         run = Run(place, words)
         wait = chance.uniform(0, seconds)
         with suppress(subprocess.TimeoutExpired):

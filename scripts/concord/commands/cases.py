@@ -13,11 +13,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="write every certified model as a file for other packages to test themselves against",
         description="Write the Concord reference data for linear mixed models: one JSON file a case with its data, its "
         "matrices and its certified optima by REML and ML; a sheet of text; a schema, an index with checksums, "
-        "licences, and a checker in Python and one in R that need nothing else.",
+        "licences, and a checker in Python and one in R that need nothing else; and all of it once more in zip files, "
+        "what is free apart from what is under the GPL.",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("build/cases"), metavar="FOLDER", help="default: %(default)s"
     )
+    parser.add_argument("--large", action="store_true", help="with tables that are made where they are wanted")
     parser.set_defaults(command=run)
 
 
@@ -36,5 +38,5 @@ def run(args: argparse.Namespace) -> int:
     from concord.publication import folder
 
     check_place(args.output / "any", "--output", args.output)
-    print(folder.write(args.output, print))
+    print(folder.write(args.output, print, large=args.large))
     return 0

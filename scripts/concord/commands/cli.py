@@ -29,7 +29,7 @@ from concord.commands import (
 from concord.commands.streams import patient
 from concord.data.limits import limited
 from concord.display.screen import screen
-from concord.errors import InputError, escaped, out_of_memory
+from concord.errors import FootingError, InputError, escaped, out_of_memory
 from concord.processes import scratch
 
 _NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP)  # of the words themselves, whatever the disk
@@ -88,7 +88,7 @@ def _told(words: list[str]) -> int:
         args.names = names
         with limited(getattr(args, "max_rows", None), getattr(args, "max_bytes", None)):
             return int(args.command(args))
-    except InputError as error:
+    except (InputError, FootingError) as error:
         print(f"concord: {escaped(str(error))}", file=sys.stderr)
         return 2
     except MemoryError as error:

@@ -277,7 +277,7 @@ def _column(values: Sequence[str], name: str, content: _Text) -> _Parsed:
         return _Parsed(_masked(values, present, TRUTH.__getitem__, bool, pd.arrays.BooleanArray), written=facts)
     number = _number(values, present, name, content)
     if number is not None and _may_be_names(present, number.values):
-        return _numerals(values, number, content)
+        return _numerals(values, number, name, content)
     if number is not None:
         lost = set(values) if pd.isna(number.values).any() else set()
         missing = frozenset(content.told(value) for value in lost if _is_missing(value, content))
@@ -323,14 +323,22 @@ def _may_be_names(present: Sequence[str], values: Any) -> bool:
     return len(distinct) > numbers and len({_NEGATIVE_ZERO.sub("", one.strip(" \t")) for one in distinct}) > numbers
 
 
-def _numerals(values: Sequence[str], number: _Parsed, content: _Text) -> _Parsed:
+def _numerals(values: Sequence[str], number: _Parsed, name: str, content: _Text) -> _Parsed:
     """Numbers that may be names, as text."""
     bare = [value.strip(" \t") for value in values]
     texts = [None if _is_missing(value, content) else value for value in bare]
     distinct = set(values)
     missing = {value for value in distinct if _is_missing(value, content)}
     facts = _text_facts(distinct, missing, content, padded=bare != list(values))
-    return replace(number, values=pd.array(texts, dtype="str"), numerals=True, written=facts)
+    merged = next((value for value in sorted(distinct) if value != value.strip(" \t") in distinct), None)
+    notes = (
+        ()
+        if merged is None
+        else (f"{name}: blanks around numbers are left out, so that {merged!r} is one of {merged.strip()!r}",)
+    )
+    return replace(
+        number, values=pd.array(texts, dtype="str"), numerals=True, written=facts, notes=number.notes + notes
+    )
 
 
 def _masked(

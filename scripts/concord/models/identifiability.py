@@ -21,8 +21,6 @@ EPS = float(np.finfo(float).eps)
 SIZES = 1e-150, 1e152
 # A column of length one has at least so much in a combination that it is said to be part of.
 SHARE = 1e-6
-# So many of the columns that are dropped are named in a sentence.
-SHOWN = 6
 
 
 def check(design: Design, formula: Formula, rows: Integers | None = None) -> None:
@@ -172,16 +170,6 @@ def dependent(X: Matrix, names: Sequence[str], kept: Sequence[int]) -> dict[str,
         origin = " (if it is a matter of its origin, centre the variable)" if almost else ""
         why[names[j]] = f"{almost}a combination of {others}{origin}" if others else "zero in every row"
     return why
-
-
-def dropped_note(design: Design) -> list[str]:
-    """A sentence on the columns that the fixed part has not, because it is rank-deficient; none where it has all."""
-    if not design.dropped:
-        return []
-    why = [f"{name} is {what}" for name, what in design.dropped.items()]
-    shown = "; ".join(why[:SHOWN]) + (f"; and {len(why) - SHOWN} more" if len(why) > SHOWN else "")
-    columns = f"{counted(len(why), 'column')} of it {'is' if len(why) == 1 else 'are'}"
-    return [f"the fixed part is rank-deficient, and {columns} dropped for all engines, as lme4 does: {shown}"]
 
 
 def _scaled(matrix: Matrix) -> Matrix:

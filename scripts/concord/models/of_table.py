@@ -8,8 +8,9 @@ from dataclasses import replace
 import pandas as pd
 
 from concord.data import datasets
-from concord.models import computed, identifiability, preparation
+from concord.models import computed, preparation
 from concord.models import formula as formulas
+from concord.models.dropped import dropped_note
 from concord.models.model import Model
 from concord.models.syntax import FormulaError
 
@@ -48,7 +49,7 @@ def model_of(
     )
     model = Model(dataset, "model", record, method, reading.made)
     preparation.check(model.design.as_coded, parsed, prepared)
-    return model, (*reading.notes, *prepared.notes, *identifiability.dropped_note(model.design))
+    return model, (*reading.notes, *prepared.notes, *dropped_note(model))
 
 
 def _checked(weights: str | None) -> str | None:

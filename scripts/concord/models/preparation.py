@@ -77,6 +77,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
         if name not in factors:
             told = dict(frame.attrs.get(NOTES, ())).get(name, "")
             notes += slips.found(name, column, uses[name], rows, told)
+        notes += slips.alike(name, column)
         prepared[name], said = _prepared(name, column, uses[name], rows)
         notes += said
     notes += _quoted(prepared, formula, frame.attrs.get(WRITTEN))

@@ -1,4 +1,4 @@
-"""A text among numbers: a slip of the pen makes a whole column of numbers one of levels."""
+"""Slips of the pen: a text among numbers makes a whole column one of levels, a blank or a capital makes two of one."""
 
 from __future__ import annotations
 
@@ -68,6 +68,27 @@ def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str =
         f"{name}: numbers but for {counted(int((~of_rows).sum()), 'row')}, the first {first!r} in "
         f"{row_of(rows, ~of_rows)}: taken for a factor of {len(used)} levels"
     ]
+
+
+def alike(name: str, column: Column) -> list[str]:
+    """What to say of levels that are two only because of blanks or capitals.
+
+    Parameters
+    ----------
+    column : complete, in the rows that are used
+    """
+    if column.kind != LEVELS:
+        return []
+    written: dict[str, list[str]] = {}
+    for level in (column.levels[code] for code in np.unique(column.values)):
+        written.setdefault(" ".join(level.split()).casefold(), []).append(level)
+    twins = [levels for levels in written.values() if len(levels) > 1]
+    if not twins:
+        return []
+    *first, last = map(repr, twins[0][:3])
+    shown = f"{', '.join(first)} and {last}"
+    more = {1: "", 2: ", and so does 1 other pair"}.get(len(twins), f", and so do {len(twins) - 1} other pairs")
+    return [f"{name}: {shown} differ in blanks or capitals only{more}: they stay apart; write them alike to merge them"]
 
 
 def _told(column: Column, wrong: Mask, rows: Integers, told: str) -> str:

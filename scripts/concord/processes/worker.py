@@ -35,6 +35,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 from weakref import WeakSet
 
+from concord.errors import FootingError
 from concord.interruptions import POLITE
 from concord.processes.kernels import die_with_parent
 
@@ -55,7 +56,7 @@ _workers: WeakSet[Worker] = WeakSet()
 _at_work = 0
 
 
-class WorkerStopped(RuntimeError):
+class WorkerStopped(FootingError):
     """A worker ended before its work did: it was stopped when its time was over, or it died.
 
     Attributes
@@ -146,8 +147,9 @@ class Worker:
                     env=os.environ | {"TMPDIR": self._folder},
                     process_group=0,  # Ctrl-C reaches every process of a terminal; who asked decides what ends
                 )
-            self._pipe.send_bytes(ForkingPickler.dumps((tuple(modules), first)))
             _workers.add(self)
+            with suppress(OSError):  # it has died already, as the first question will tell
+                self._pipe.send_bytes(ForkingPickler.dumps((tuple(modules), first)))
 
     @property
     def alive(self) -> bool:

@@ -5,5 +5,5 @@ is certified is written down, and nothing is solved here.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["case", "difficulty", "folder", "numerals", "sheet"]
+    __name__, submodules=["archives", "case", "difficulty", "folder", "kinds", "numerals", "sheet"]
 )

@@ -19,9 +19,9 @@ from concord.models.parameters import Parameters, entries
 from concord.models.syntax import Call, Name, Node, Text
 from concord.publication import difficulty
 from concord.publication.numerals import Numeral, numeral
-from concord.reference.record import Record
+from concord.reference.record import ParameterRecord, Record
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 VERSION = "1.0"
 """Of a case that is not said to have another: it counts up when a number of it changes."""
 DIGITS = 20
@@ -164,35 +164,46 @@ def _others(record: Record) -> bool:
 
 def _optimum(design: Design, record: Record) -> dict[str, Any]:
     """What is certified by one method, to 20 digits."""
-    rows, checks = iter(record.estimates), record.checks
+    checks = record.checks
+    return {
+        "loglik": _rounded(record.loglik),
+        **_estimates(design, record.estimates),
+        "boundary": bool(checks.boundary),
+        "proved": checks.proved,
+        "statements": certified.proved(record),
+        "other_optima": [
+            {
+                "loglik": _rounded(other.decimals),
+                **_estimates(design, other.estimates),
+                "proved": "local" if other.proved else "found",
+            }
+            for other in checks.other_optima
+        ],
+        "certified": record.provenance.date,
+        "checksum": record.checksum,
+    }
+
+
+def _estimates(design: Design, rows: Sequence[ParameterRecord]) -> dict[str, Any]:
+    """Fixed effects with standard errors, covariance matrices and residual variance, of the rows of a record."""
+    entry = iter(rows)
     fixed = {}
     for name in design.names:
-        row = next(rows)
+        row = next(entry)
         fixed[name] = {"estimate": _rounded(row.estimate), "std_error": _rounded(row.std_error or "")}
     covariances = []
     for term in design.terms:
         q = len(term.names)
         matrix = [[""] * q for _ in range(q)]
         for i, j in entries(q):
-            matrix[i][j] = matrix[j][i] = _rounded(next(rows).estimate)
+            matrix[i][j] = matrix[j][i] = _rounded(next(entry).estimate)
         covariances.append(matrix)
-    return {
-        "loglik": _rounded(record.loglik),
-        "fixed": fixed,
-        "covariances": covariances,
-        "residual_variance": _rounded(next(rows).estimate),
-        "boundary": bool(checks.boundary),
-        "proved": checks.proved,
-        "statements": certified.proved(record),
-        "other_optima": [{"loglik": _rounded(repr(other.loglik), 10)} for other in checks.other_optima],
-        "certified": record.provenance.date,
-        "checksum": record.checksum,
-    }
+    return {"fixed": fixed, "covariances": covariances, "residual_variance": _rounded(next(entry).estimate)}
 
 
-def _rounded(decimal: str, digits: int = DIGITS) -> str:
-    """A certified decimal with so many significant digits."""
-    number = Context(prec=digits).plus(Decimal(decimal))
+def _rounded(decimal: str) -> str:
+    """A certified decimal with 20 significant digits."""
+    number = Context(prec=DIGITS).plus(Decimal(decimal))
     if not number:
         return "0"
-    return f"{number:f}" if -5 <= number.adjusted() < digits else f"{number:e}"
+    return f"{number:f}" if -5 <= number.adjusted() < DIGITS else f"{number:e}"

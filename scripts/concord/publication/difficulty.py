@@ -33,7 +33,7 @@ def grade(design: Design, optima: Iterable[tuple[Parameters, bool]]) -> str:
     if condition >= ILL or any(other or _hard(design, at) for at, other in optima):
         return "higher"
     correlated = any(len(term.names) > 1 for term in design.terms)
-    crossed = not all(_nested(a.codes, b.codes) for a in design.terms for b in design.terms)
+    crossed = not all(nested(a.codes, b.codes) for a in design.terms for b in design.terms)
     return "average" if correlated or crossed or design.weights is not None or condition >= CONDITION else "lower"
 
 
@@ -61,7 +61,7 @@ def _condition_of(matrix: Matrix) -> float:
     return float(np.linalg.cond(matrix / np.linalg.norm(matrix, axis=0))) if matrix.shape[1] else 1.0
 
 
-def _nested(a: Integers, b: Integers) -> bool:
+def nested(a: Integers, b: Integers) -> bool:
     """Whether the groups of one of two factors are nested within those of the other."""
     pairs = len(set(zip(a.tolist(), b.tolist(), strict=True)))
     return pairs == max(len(set(a.tolist())), len(set(b.tolist())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -89,7 +89,7 @@ def certify(model: Model, seconds: float = 600.0, asked: bool = True) -> dict[st
         **_numbers(model, proved, proof.places),
         "checks": {
             "starts": len(starts),
-            "other_optima": [{"loglik": other.loglik, "theta": other.theta.tolist()} for other in others],
+            "other_optima": [_other(model, other) for other in others],
             "bits": list(proved.bits),
             "digits_agreed": proved.agreed,
             "krawczyk_box": proved.box,
@@ -128,12 +128,7 @@ class _Proof:
 def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
     """An optimum solved and proved from the table's exact numbers."""
     columns = Columns(model.formula, model.frame, model.design)
-    design, places, theta = factored(model.design, optimum.parameters)
-    proved = _solved(model, design, theta, columns)
-    if proved.agreed < DIGITS:
-        raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
-    if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
-        raise CertificateError("the exact criterion led away from the optimum that was found")
+    proved, design, places = _local(model, optimum, columns)
     try:
         proof = global_proof.prove_model(design, model.reml, proved.theta, seconds, columns)
     except global_proof.BetterOptimumError as error:
@@ -145,6 +140,30 @@ def _proved(model: Model, optimum: Optimum, seconds: float) -> _Proof:
         return _Proof(proved, places, {"proved": "reference", "not_proved": f"{NOT_PROVED}: {error}"})
     extent = {"proved": "global", "boxes": proof.boxes, "seconds": round(proof.seconds, 2), "method": proof.method}
     return _Proof(proved, places, {**extent, **({"stationary": proof.stationary} if proof.stationary else {})})
+
+
+def _local(model: Model, optimum: Optimum, columns: Columns) -> tuple[Certificate, Design, list[Integers]]:
+    """The certificate that an optimum is a strict local one; the design and the places of its effects there."""
+    design, places, theta = factored(model.design, optimum.parameters)
+    proved = _solved(model, design, theta, columns)
+    if proved.agreed < DIGITS:
+        raise CertificateError(f"two precisions agree to {proved.agreed} digits only")
+    if abs(float(proved.loglik) - optimum.loglik) > SAME * max(1.0, abs(optimum.loglik) / 1e3):
+        raise CertificateError("the exact criterion led away from the optimum that was found")
+    return proved, design, places
+
+
+def _other(model: Model, optimum: Optimum) -> dict[str, Any]:
+    """What a record says of a lower optimum."""
+    searched = {"loglik": optimum.loglik, "theta": optimum.theta.tolist()}
+    try:
+        proved, _, places = _local(model, optimum, Columns(model.formula, model.frame, model.design))
+    except CertificateError:
+        packed, errors = optimum.parameters.packed.tolist(), optimum.std_error.tolist()
+        estimates = _rows(model.design, map(repr, packed), map(repr, errors))
+        return {**searched, "proved": False, "decimals": repr(float(optimum.loglik)), "estimates": estimates}
+    numbers = _numbers(model, proved, places)
+    return {**searched, "proved": True, "decimals": numbers["loglik"], "estimates": numbers["estimates"]}
 
 
 def _solved(model: Model, design: Design, theta: Sequence[float], columns: Columns) -> Certificate:
@@ -168,12 +187,7 @@ def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> d
     ]
     fixed = np.array(proved.estimates["fixed"], dtype=object)
     balls = Parameters(fixed, tuple(covariances), proved.estimates["residual_variance"]).packed
-    rows = [
-        {**dict(zip(KEY, key, strict=True)), "estimate": decimal(ball)}
-        for key, ball in zip(keys(model.design), balls, strict=True)
-    ]
-    for row, error in zip(rows, proved.estimates["std_error"], strict=False):
-        row["std_error"] = decimal(error)
+    rows = _rows(model.design, map(decimal, balls), map(decimal, proved.estimates["std_error"]))
     orders = [np.argsort(place).tolist() for place in places]
     return {
         "data": proved.data,
@@ -182,6 +196,14 @@ def _numbers(model: Model, proved: Certificate, places: Sequence[Integers]) -> d
         **({"order": orders} if any(order != sorted(order) for order in orders) else {}),
         "estimates": rows,
     }
+
+
+def _rows(design: Design, values: Iterable[str], errors: Iterable[str]) -> list[dict[str, str]]:
+    """The estimates row by row: the parameters' values, and standard errors of the first of them."""
+    rows = [dict(zip(KEY, key, strict=True), estimate=value) for key, value in zip(keys(design), values, strict=True)]
+    for row, error in zip(rows, errors, strict=False):
+        row["std_error"] = error
+    return rows
 
 
 def _apart(optimum: Optimum, proved: Certificate) -> dict[str, float]:

@@ -39,10 +39,15 @@ class ParameterRecord(_Finite):
 
 
 class OtherOptimum(_Finite):
-    """An optimum that is lower than the certified one."""
+    """An optimum that is lower than the certified one: where a search found it; whether it is proved to be a strict
+    local one; its log-likelihood and estimates, which are the search's where it is not proved.
+    """
 
     loglik: float
     theta: list[float]
+    proved: bool
+    decimals: _Decimal
+    estimates: list[ParameterRecord]
 
 
 class DoublePrecision(_Finite):
