@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases referee bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
@@ -108,6 +108,9 @@ cases: setup ## write every certified model as files for other packages to test 
 	$(CONCORD) cases $(if $(LARGE),--large)
 
 # Unquoted, as TESTS: it may name several.
+referee: setup ## hold every package that is here to every certified case; makes only what is missing, into notebooks/referee (MODEL=sitka-*)
+	@$(CONCORD) referee $(if $(MODEL),--case "$$MODEL") $(output) $(scheduler)
+
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
 	$(PYTHON) -P -m concord.bench $$BENCH
 
