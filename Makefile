@@ -94,8 +94,9 @@ lint: setup ## ruff over the code and the notebooks, who imports whom, and types
 	$(PYTHON) -m mypy
 
 # In a container everybody is root, and Jupyter refuses root without --allow-root; to others the option means nothing.
+# Its kernels are those of scripts/jupyter, in which R reads no file of the notebook's folder.
 lab: setup ## JupyterLab on the notebooks; prints its address where there is no browser
-	$(PYTHON) -m jupyterlab --allow-root notebooks
+	JUPYTER_PATH="$$PWD/scripts/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(PYTHON) -m jupyterlab --allow-root notebooks
 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(CONCORD) refresh $(notebook)
