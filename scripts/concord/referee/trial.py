@@ -50,6 +50,11 @@ def certificate(model: Model) -> str:
     return _record(model).checksum.removeprefix("sha256:")[:12]
 
 
+def proved(model: Model) -> str:
+    """What is proved of a case: ``reference`` or ``global``; see `certificate` for the error."""
+    return str(_record(model).checks.proved)
+
+
 def rows(id: str, method: str, wanted: Sequence[str], limit: float = LIMIT) -> list[dict[str, Any]]:
     """What came of one case by several packages, each in a process of its own, one after the other.
 
