@@ -1,12 +1,12 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases referee bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
-override values := BENCH CONFIG UPGRADE PRE RESULTS LANES DATA FORMULA WEIGHTS OUTPUT ENGINE_TIMEOUT NOTEBOOK METHOD SCHEDULER MODEL \
-  REPLICATES SEED TESTS WITH_BROWSER LARGE
+override values := BENCH CONFIG UPGRADE PRE RESULTS LANES DATA FORMULA WEIGHTS OUTPUT ENGINE_TIMEOUT MAX_ROWS MAX_BYTES \
+  NOTEBOOK METHOD SCHEDULER MODEL TABLES REPLICATES SEED TESTS WITH_BROWSER LARGE
 override given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(values) $(given) CONDA_PREFIX CONDA_DEFAULT_ENV,$(eval override $(name) := $$(value $(name))))
 override name :=
@@ -29,6 +29,8 @@ override method := $(if $(METHOD),--method "$$METHOD")
 override weights := $(if $(WEIGHTS),--weights "$$WEIGHTS")
 override output := $(if $(OUTPUT),--output "$$OUTPUT")
 override engine_timeout := $(if $(ENGINE_TIMEOUT),--engine-timeout "$$ENGINE_TIMEOUT")
+override limits := $(if $(MAX_ROWS),--max-rows "$$MAX_ROWS") $(if $(MAX_BYTES),--max-bytes "$$MAX_BYTES")
+override tables := $(if $(TABLES),--tables "$$TABLES")
 override scheduler := $(if $(SCHEDULER),--scheduler "$$SCHEDULER")
 override replicates := $(if $(REPLICATES),--replicates "$$REPLICATES")
 override results := $(if $(RESULTS),--results "$$RESULTS")
@@ -45,10 +47,10 @@ setup: ## what every other target does first: R, Python and their packages
 compare: setup ## fit one formula to your own table by both, and judge: DATA=mydata.csv FORMULA="y ~ x + (1 | g)" (METHOD=both WEIGHTS=w)
 	@if [ -z "$$DATA" ] || [ -z "$$FORMULA" ]; then \
 	  echo 'concord: say what to compare: make compare DATA=mydata.csv FORMULA="y ~ x + (1 + x | subject)"' >&2; exit 2; fi
-	@$(CONCORD) compare $(method) $(weights) $(output) $(engine_timeout) -- "$$DATA" "$$FORMULA"
+	@$(CONCORD) compare $(method) $(weights) $(output) $(engine_timeout) $(limits) -- "$$DATA" "$$FORMULA"
 
 check: setup ## compare the models of your own concord.toml with the verdicts that it expects (CONFIG=study/concord.toml)
-	@$(CONCORD) check -- "$${CONFIG:-concord.toml}"
+	@$(CONCORD) check $(tables) $(engine_timeout) $(limits) -- "$${CONFIG:-concord.toml}"
 
 # Unquoted, as it may name several: UPGRADE="statsmodels==0.14.4 scipy<1.16"; without names in it expanded to files'.
 upgrade-check: setup ## which verdicts change with the newest statsmodels, in build/upgrade (UPGRADE=statsmodels==0.14.6 PRE=1)
@@ -92,8 +94,9 @@ lint: setup ## ruff over the code and the notebooks, who imports whom, and types
 	$(PYTHON) -m mypy
 
 # In a container everybody is root, and Jupyter refuses root without --allow-root; to others the option means nothing.
+# Its kernels are those of scripts/jupyter, in which R reads no file of the notebook's folder.
 lab: setup ## JupyterLab on the notebooks; prints its address where there is no browser
-	$(PYTHON) -m jupyterlab --allow-root notebooks
+	JUPYTER_PATH="$$PWD/scripts/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(PYTHON) -m jupyterlab --allow-root notebooks
 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(CONCORD) refresh $(notebook)
@@ -106,6 +109,9 @@ cases: setup ## write every certified model as files for other packages to test 
 	$(CONCORD) cases $(if $(LARGE),--large)
 
 # Unquoted, as TESTS: it may name several.
+referee: setup ## hold every package that is here to every certified case; makes only what is missing, into notebooks/referee (MODEL=sitka-*)
+	@$(CONCORD) referee $(if $(MODEL),--case "$$MODEL") $(output) $(scheduler)
+
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
 	$(PYTHON) -P -m concord.bench $$BENCH
 

@@ -300,6 +300,32 @@ def of_call(call: object, data: Table | None) -> Explanation | None:
     return None
 
 
+def every(text: str, language: str, data: Table | None = None) -> list[tuple[int, Explanation | InputError]]:
+    """Every call in a text, by the line where it begins: its explanation, or why it has none.
+
+    Parameters
+    ----------
+    text : a whole script
+    language : ``Python`` or ``R``
+    data : the table of all the calls, as for `Inquiry`; None where there is none at hand
+
+    Raises
+    ------
+    CallError : the text does not parse
+    SourceError : the table cannot be used
+    """
+    engine: Any = party(language)
+    read = None if data is None else table_of(data)
+    told: list[tuple[int, Explanation | InputError]] = []
+    for call in engine.calls(text):
+        try:
+            reading = engine.explained(call, read[2] if read else None)
+            told.append((call.line, Explanation(reading, language, data, read)))
+        except InputError as error:
+            told.append((call.line, error))
+    return told
+
+
 def from_mixedlm(
     model: object,
     data: Any = None,

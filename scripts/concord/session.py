@@ -69,6 +69,7 @@ class Inquiry(tables.Shown):
     search_seconds : that the independent likelihood may search for a better optimum than those where the engines
         stopped; the first verdict waits for it no longer than `PATIENCE` once the engines are done
     asked : the names of the engines that are asked; None for all
+    max_rows, max_bytes : how large the table in a file may be, as for `concord.data.tables.read`
     weights : the column of the rows' weights, by which the variances of their residuals are divided, as lmer's
         ``weights``; None where all weigh the same
 
@@ -96,6 +97,8 @@ class Inquiry(tables.Shown):
         weights: str | None = None,
         search_seconds: float = SEARCH,
         asked: Sequence[str] | None = None,
+        max_rows: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         data, formula = arranged(data, formula)
         _check(formula, method)
@@ -109,7 +112,7 @@ class Inquiry(tables.Shown):
         self.reference: reference.Reference | None = None
         for engine in self._first:
             worker(engine)  # imports, and R with its packages, while the table is read and R starts here
-        self.source, self.name, table = table_of(data)
+        self.source, self.name, table = table_of(data, max_rows, max_bytes)
         self.rows = len(table)
         self.model, self.notes = model_of(table, formula, method, self.source, self.name, weights)
         self._table = table_digest(self.model.frame)
@@ -425,6 +428,8 @@ def compare_formula(
     *,
     engine_timeout: float | None = None,
     weights: str | None = None,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
     **mixedlm: Any,
 ) -> Comparison:
     """Fit one lme4 formula by MixedLM and lme4, judge both and compare; see `Inquiry` for the parameters and errors.
@@ -436,11 +441,20 @@ def compare_formula(
     """
     refuse_mixedlm(mixedlm)
     _check_settings(settings)
-    return Inquiry(data, formula, method, engine_timeout=engine_timeout, weights=weights).compare(settings)
+    inquiry = Inquiry(
+        data, formula, method, engine_timeout=engine_timeout, weights=weights, max_rows=max_rows, max_bytes=max_bytes
+    )
+    return inquiry.compare(settings)
 
 
 def translate(
-    formula: str, data: Table | None = None, method: str = "REML", *, weights: str | None = None
+    formula: str,
+    data: Table | None = None,
+    method: str = "REML",
+    *,
+    weights: str | None = None,
+    max_rows: int | None = None,
+    max_bytes: int | None = None,
 ) -> listings.Listings:
     """One lme4 formula as code in both languages, ready to paste; nothing is fitted.
 
@@ -448,7 +462,7 @@ def translate(
     ----------
     data : as for `Inquiry`; None where there is none at hand: then a file ``data.csv`` stands for it, in which groups
         are names and all else is numbers
-    weights : the column of the rows' weights, as for `Inquiry`
+    weights, max_rows, max_bytes : as for `Inquiry`
 
     Raises
     ------
@@ -464,7 +478,7 @@ def translate(
             )
         data = stand_in.table(formulas.parse(reading.sources, weights))
         return listings.Listings(model_of(data, formula, method, "data.csv", "data", weights)[0], "data.csv")
-    source, name, table = table_of(data)
+    source, name, table = table_of(data, max_rows, max_bytes)
     return listings.Listings(model_of(table, formula, method, source, name, weights)[0], source)
 
 

@@ -74,8 +74,8 @@ def disagreeing(place):
 def test_agreement_ends_with_status_0_and_the_verdicts_on_stdout(agreeing):
     assert agreeing.returncode == 0, agreeing.stderr
     for method in ("REML", "ML"):
-        assert f"sleep-model, {method}, default settings: agree" in agreeing.stdout
-        assert f"sleep-model, {method}, tuned settings: agree" in agreeing.stdout
+        assert f"sleep-model, {method}, default settings: agree\n{SLOPE}\n" in agreeing.stdout
+        assert f"sleep-model, {method}, tuned settings: agree\n{SLOPE}\n" in agreeing.stdout
     assert "251.4051" in agreeing.stdout and "the global optimum (proved)" in agreeing.stdout
     assert agreeing.stderr == ""
     # Left out as asked, it is named: the status is by the verdicts alone.

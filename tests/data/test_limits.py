@@ -113,7 +113,8 @@ def test_a_table_that_unpacks_to_too_many_bytes_is_refused(name, tmp_path):
     with pytest.raises(SourceError) as refused:
         concord.data.read(tmp_path / name, max_bytes=MILLION)
     assert str(refused.value).endswith(
-        f"{name}: it is of more than {MILLION} bytes, unpacked: allow more with --max-bytes, or {MAX_BYTES}"
+        f"{name}: it is of more than {MILLION} bytes, unpacked: allow more with --max-bytes, "
+        f"in Python max_bytes=, or {MAX_BYTES}"
     )
 
 
@@ -152,3 +153,16 @@ def test_what_would_unpack_to_all_memory_takes_hardly_any(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30)),
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1) and "more than 50000000 bytes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "call", [concord.compare_formula, concord.Inquiry, lambda data, text, **most: concord.translate(text, data, **most)]
+)
+def test_what_python_offers_takes_the_limits_of_the_commands(tmp_path, call):
+    path = tmp_path / "t.csv"
+    path.write_text("y,g\n" + "1,a\n" * 40)
+    for most, option in (({"max_rows": 39}, "--max-rows"), ({"max_bytes": 100}, "--max-bytes")):
+        with pytest.raises(SourceError, match=f"in Python {next(iter(most))}=") as refused:
+            call(path, "y ~ 1 + (1 | g)", **most)
+        assert option in str(refused.value)
+    assert not os.environ.get(MAX_ROWS)

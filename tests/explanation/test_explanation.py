@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
+import shlex
 import warnings
 from contextlib import suppress
 
@@ -18,6 +20,7 @@ from concord.data import datasets
 from concord.engines.calls import CallError
 from concord.errors import InputError
 from concord.likelihood.likelihood import Likelihood
+from support.readme import blocks
 
 CALL = 'smf.mixedlm("strength ~ 1", df, groups="batch", vc_formula={"cask": "0 + C(cask)"}).fit(reml=False)'
 
@@ -284,6 +287,95 @@ def test_the_command_explains_and_compares(tmp_path, capsys, monkeypatch, pastes
         assert main(["explain", given, table, "--no-compare"]) == 0
         alone.append(capsys.readouterr().out)
     assert len(set(alone)) == 1 and alone[0].strip() == said.partition("\n\npastes-model")[0].strip()
+
+
+SCRIPT = """
+# a study
+import statsmodels.formula.api as smf
+model = smf.mixedlm("size ~ Time", df, groups="tree")
+one = model.fit()
+two = model.fit(
+    method="powell", reml=False)
+for formula in formulas:
+    smf.mixedlm(formula, df, groups="tree")
+last = smf.mixedlm("size ~ Time", df, groups="tree",
+                   re_formula="~Time").fit()
+"""
+DOCUMENT = """
+```{r, echo = FALSE}
+library(lme4)
+f <- size ~ Time + (1 | tree); lmer(f, d, REML = FALSE)
+f <- size ~ 1 + (1 | tree)
+m <- lmer(
+  f, d)
+```
+```
+lmer(no code)
+```
+```{python}
+smf.mixedlm("size ~ 1", d, groups="tree")
+```
+"""
+
+
+def cell(*lines: str) -> dict:
+    return {"cell_type": "code", "source": [f"{line}\n" for line in lines]}
+
+
+NOTEBOOK = [cell("%matplotlib inline", "import x"), {"cell_type": "markdown", "source": "smf.mixedlm(1)"}]
+NOTEBOOK += [cell("%%R -i d", "m <- lmer(size ~ Time + (1 | tree), d)"), cell("%%bash", "lmer(")]
+NOTEBOOK += [cell("!ls", "%time 1", 'm = sm.MixedLM.from_formula("size ~ 1", d, groups="tree")', "m.fit()")]
+FILES = {
+    "study.py": (
+        SCRIPT,
+        {
+            "line 5": "size ~ Time + (1 | tree)",
+            "line 6": "size ~ Time + (1 | tree)",
+            "line 9": "cannot be explained: formula is formula, which is no text",
+            "line 10": "size ~ Time + (1 + Time | tree)",
+        },
+    ),
+    "report.Rmd": (
+        DOCUMENT,
+        {"line 13": "size ~ 1 + (1 | tree)", "line 4": "size ~ Time + (1 | tree)", "line 6": "size ~ 1 + (1 | tree)"},
+    ),
+    "book.ipynb": (
+        json.dumps({"cells": NOTEBOOK, "metadata": {"kernelspec": {"name": "python3"}}}),
+        {"code cell 4, line 3": "size ~ 1 + (1 | tree)", "code cell 2, line 2": "size ~ Time + (1 | tree)"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_call_in_a_file_is_explained_with_its_line(name, tmp_path, capsys):
+    text, wanted = FILES[name]
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    assert main(["explain", str(file)]) == (2 if "cannot" in str(wanted) else 0)
+    said = capsys.readouterr().out
+    parts = re.split(rf"^{re.escape(str(file))}, (.*)$", said, flags=re.MULTILINE)[1:]
+    told = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(told) == list(wanted)
+    for place, words in wanted.items():
+        assert words in told[place]
+        assert words.startswith("cannot") or f'concord compare TABLE "{words}"' in told[place]
+    if name == "study.py":
+        assert "by ML" in told["line 6"] and "method='powell' is another search" in told["line 6"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.ipynb", "[]"), ("a.ipynb", "{"), ("a.py", "x = 1"), ("a.R", "lmer(y")])
+def test_a_file_without_a_call_that_can_be_read_is_one_line(name, text, tmp_path, capsys):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert main(["explain", str(tmp_path / name)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1
+
+
+def test_readme_shows_what_comes_out(capsys):
+    (shown,) = (block for block in blocks("console") if block.startswith("$ concord explain"))
+    command, _, output = shown.removeprefix("$ concord ").partition("\n")
+    assert main(shlex.split(command)) == 0
+    assert capsys.readouterr().out == output
 
 
 def test_translate_takes_a_call_too(capsys):

@@ -8,14 +8,21 @@ import shutil
 import subprocess
 import sys
 from decimal import Decimal
+from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
+from flint import arb, ctx
 
 from concord.data import datasets
+from concord.likelihood.certificate import Exact
 from concord.likelihood.likelihood import Likelihood
+from concord.models.decimals import Columns
 from concord.models.parameters import Parameters
 from concord.publication import folder
+from concord.reference import reference
+from concord.reference.factors import factored
 from concord.vocabulary import METHODS
 from support.paths import ROOT
 
@@ -101,6 +108,40 @@ def test_python_has_concords_loglik_beside_every_optimum(cases, checker, concord
         )
         expected = Likelihood(model.design, model.reml).loglik(at)
         assert close(float(checker.Likelihood(cases[id]).at(**point)[method]), expected, id), (id, method)
+
+
+def test_python_has_concords_criterion_in_balls_where_doubles_hold_less(cases, checker, concords):
+    """At a theta that is a tenth larger than the certified one, with the estimates that belong to it."""
+    least = [*ILL_CONDITIONED, *(id for id in cases if id.startswith(("growth_high", "growth_seconds")))]
+    for id, method in product(least, METHODS):
+        model = concords[id, method]
+        parameters = Parameters.from_table(certified_table(model), model.design)
+        design, places, theta = factored(model.design, parameters)
+        kept, ctx.prec = ctx.prec, 400
+        try:
+            exact = Exact(design, model.reml, Columns(model.formula, model.frame, model.design))
+            larger = [arb("1.1") * arb(entry) for entry in theta]
+            expected = decimal(exact(larger, 0).value / -2)
+            balls = exact.estimates(larger)
+        finally:
+            ctx.prec = kept
+        covariances = [
+            [[decimal(matrix[i][j]) for j in place] for i in place]
+            for matrix, place in zip(balls["covariances"], places, strict=True)
+        ]
+        likelihood = checker.Likelihood(cases[id])
+        value = likelihood.at(list(map(decimal, balls["fixed"])), covariances, decimal(balls["residual_variance"]))
+        assert abs(value[method] - expected) < Decimal("1e-20"), (id, method)
+        assert value[method] < Decimal(cases[id]["optimum"][method]["loglik"]) - Decimal("1e-3")
+
+
+def decimal(ball):
+    return Decimal(ball.str(60, radius=False))
+
+
+def certified_table(model):
+    record = reference.written(model)
+    return pd.DataFrame([row.model_dump() for row in record.estimates]).astype({"estimate": float})
 
 
 def test_r_has_the_certified_loglik_of_every_case_and_pythons_beside_it(cases, checker, in_r):

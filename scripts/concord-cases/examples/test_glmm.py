@@ -2,7 +2,6 @@
 
 import glmm
 import numpy as np
-import pandas as pd
 import pytest
 
 from concord_cases import CannotExpress, plain
@@ -17,7 +16,7 @@ def concord_fit():
         if case["weights"] or any("(Intercept)" not in term["names"] for term in case["Z"]):
             raise CannotExpress("weights, or random effects without an intercept")
         table, formula = plain(case)
-        result = glmm.fit(pd.DataFrame(table), formula, reml=method == "REML")
+        result = glmm.fit(table, formula, reml=method == "REML")
         return {
             "fixed": result.beta,
             "covariances": [square(values) for values in result.varcorr],

@@ -34,6 +34,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--summary", type=Path, metavar="PATH", help="write a summary in Markdown here")
     parser.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
     parser.add_argument("--record", type=Path, metavar="PATH", help="write a baseline here")
+    parser.add_argument(
+        "--tables",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help="tables may lie here too, outside of FILE's repository; may be repeated",
+    )
     arguments.add_fits(parser)
     arguments.add_limits(parser)
     parser.set_defaults(command=run, names=None)
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from concord.commands.checked_model import compared, headline
     from concord.files import check_place, write
 
-    models = team_file.read(args.file)
+    models = team_file.read(args.file, args.tables)
     then = baseline.read(args.baseline) if args.baseline else None
     chosen = models if args.names is None else team_file.touched(models, args.file, args.names)
     if args.record and len(chosen) < len(models):

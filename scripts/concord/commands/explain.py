@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from concord.commands import arguments
@@ -16,17 +15,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "explain",
         help="say which lme4 formula a MixedLM call really fits, and which MixedLM call an lmer call is",
         description="Say which lme4 formula a call of MixedLM really fits, what its author probably meant if that is "
-        "another one, and, with a table, compare both packages on it. Of a call of lmer: the call of MixedLM. The code "
-        "is read and never run. Exit status: 0 explained, and, where it was compared, agree, or imprecise without "
-        "--strict; 1 any other verdict; 2 input that cannot be used.",
+        "another one, and, with a table, compare both packages on it. Of a call of lmer: the call of MixedLM. Of a "
+        "file every call in it, with its line. Code is read and never run. Exit status: 0 explained, and, where it was "
+        "compared, agree, or imprecise without --strict; 1 any other verdict; 2 input that cannot be used; of several "
+        "calls the highest.",
         epilog="""concord explain 'smf.mixedlm("y ~ x", df, groups="g", vc_formula={"f": "0 + C(f)"})' table.csv""",
     )
     parser.add_argument(
         "given",
         metavar="CALL",
         nargs="*",
-        help="the call as text, with the statements before it that it needs; a file with it (.py, .R), or - for the "
-        "standard input; then the table, or a dataset's id. With --formula there is no CALL, and only the table",
+        help="the call as text, with the statements before it that it needs; a file with calls (.py, .R, .ipynb, .Rmd, "
+        ".qmd), or - for the standard input; then the table, or a dataset's id. With --formula there is no CALL, and "
+        "only the table",
     )
     parser.add_argument("--formula", help='as statsmodels reads it: "y ~ x"')
     parser.add_argument(
@@ -62,18 +63,53 @@ def run(args: argparse.Namespace) -> int:
     InputError : the call, the table or the formula cannot be used
     """
     from concord.engines.remote import stop_workers
+    from concord.errors import InputError
     from concord.explanation import explain
-    from concord.vocabulary import passes
 
     call, data = _given(args)
-    explanation = explain(call, data)
+    calls = _calls(call, data) if isinstance(call, str) else []
+    if len(calls) == 1 and isinstance(calls[0][1], InputError):
+        raise calls[0][1]
+    try:
+        if len(calls) < 2:
+            return _told(calls[0][1] if calls else explain(_text(call), data), data, args)
+        statuses: list[int] = []
+        for place, explained in calls:
+            print(*([""] if statuses else []), f"{call}, {place}", "", sep="\n")
+            told = isinstance(explained, InputError)
+            if told:
+                print(f"cannot be explained: {explained}", flush=True)
+            statuses.append(2 if told else _told(explained, data, args))
+        return max(statuses)
+    finally:
+        stop_workers()
+
+
+def _calls(given: str, data: str | None) -> list[tuple[str, Any]]:
+    """Every call in a file, by its place: its explanation, or why it has none; nothing where it is no file."""
+    from concord.commands.code_files import is_code_file, scripts
+    from concord.engines.calls import CallError
+    from concord.explanation import every
+
+    if not is_code_file(given):
+        return []
+    calls = []
+    for script in scripts(given):
+        told = every(script.text, script.language, data)
+        calls += [(script.places[min(line, len(script.places)) - 1], explained) for line, explained in told]
+    if not calls:
+        raise CallError(f"no call of MixedLM or lmer in {given}")
+    return calls
+
+
+def _told(explanation: Any, data: str | None, args: argparse.Namespace) -> int:
+    """Print an explanation, and the comparison where there is a table."""
+    from concord.vocabulary import passes
+
     print(explanation, flush=True)
     if data is None or args.no_compare or explanation.formula is None:
         return 0
-    try:
-        comparison = explanation.compare(engine_timeout=args.engine_timeout)
-    finally:
-        stop_workers()
+    comparison = explanation.compare(engine_timeout=args.engine_timeout)
     print(f"\n{comparison}")
     return 0 if passes(comparison.verdict.word, args.strict) else 1
 
@@ -91,21 +127,12 @@ def _given(args: argparse.Namespace) -> tuple[Any, str | None]:
             "expected a table, or nothing, with --formula" if by_name else "expected a call, and a table or none"
         )
     data = args.given[wanted] if len(args.given) > wanted else None
-    return (Given(_arguments(args)) if by_name else _text(args.given[0])), data
+    return (Given(_arguments(args)) if by_name else args.given[0]), data
 
 
-def _text(given: str) -> str:
-    """The call itself, or what a file or the standard input has."""
-    from concord.engines.calls import CallError
-
-    if given == "-":
-        return sys.stdin.read()
-    if given.endswith((".py", ".R", ".r")) and "(" not in given:
-        try:
-            return Path(given).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CallError(f"{given} cannot be read: {error.__class__.__name__}") from error
-    return given
+def _text(given: Any) -> Any:
+    """The call itself, or what the standard input has."""
+    return sys.stdin.read() if given == "-" else given
 
 
 def _pattern(text: str) -> list[list[int]]:

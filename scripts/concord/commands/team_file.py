@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,8 +113,12 @@ class TeamModel:
     weights: str | None = None
 
 
-def read(file: Path) -> list[TeamModel]:
+def read(file: Path, also: Sequence[Path] = ()) -> list[TeamModel]:
     """The models in a file, each by each of its methods, in the order of the file; their tables are not looked at.
+
+    Parameters
+    ----------
+    also : folders in which tables may lie, beside the repository that the file is in
 
     Raises
     ------
@@ -135,10 +139,10 @@ def read(file: Path) -> list[TeamModel]:
             where = f"{file}: model {number + 1} ({record.name})"
             raise InputError(f"{where}: name: model {names.index(record.name) + 1} has it already")
         data = file.parent / record.data
-        if (root := _repository(file)) and root not in data.resolve().parents:
+        if (root := _repository(file)) and not _within(data, [root, *also]):
             raise InputError(
                 f"{file}: model {number + 1} ({record.name}): data: {record.data} is outside of the repository {root}, "
-                "and a check reads nothing else: have the table in it"
+                "and a check reads nothing else: have the table in it, or name its folder with --tables"
             )
         for method in METHODS if record.method == "both" else (record.method,):
             default = _of(record.expect, method, "agree")
@@ -151,6 +155,10 @@ def read(file: Path) -> list[TeamModel]:
                 TeamModel(record.name, data, record.data, record.formula, method, expected, reason, details, weights)
             )
     return models
+
+
+def _within(data: Path, folders: Sequence[Path]) -> bool:
+    return any(folder.resolve() in data.resolve().parents for folder in folders)
 
 
 def _repository(file: Path) -> Path | None:

@@ -17,6 +17,7 @@ from concord.data.source import SourceError
 MAX_ROWS, MAX_BYTES = "CONCORD_MAX_ROWS", "CONCORD_MAX_BYTES"
 """Variables of the environment that hold other limits than `DEFAULT`, for this process and those that it starts."""
 _PIECE = 2**20
+_MORE = "--max-{0}, in Python max_{0}=, or {1}"
 _OPENED: MappingProxyType[bytes, Callable[[IO[bytes]], IO[bytes]]] = MappingProxyType(
     {
         b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),  # type: ignore[dict-item, return-value]
@@ -35,14 +36,14 @@ class Limits(NamedTuple):
     def check_rows(self, rows: int, where: str) -> None:
         """Raise a SourceError where a table has more rows."""
         if rows > self.rows:
-            raise SourceError(f"{where}: it has more than {self.rows} rows: allow more with --max-rows, or {MAX_ROWS}")
+            more = _MORE.format("rows", MAX_ROWS)
+            raise SourceError(f"{where}: it has more than {self.rows} rows: allow more with {more}")
 
     def check_bytes(self, size: int, where: str) -> None:
         """Raise a SourceError where a table is larger."""
         if size > self.bytes:
-            raise SourceError(
-                f"{where}: it is of more than {self.bytes} bytes, unpacked: allow more with --max-bytes, or {MAX_BYTES}"
-            )
+            more = _MORE.format("bytes", MAX_BYTES)
+            raise SourceError(f"{where}: it is of more than {self.bytes} bytes, unpacked: allow more with {more}")
 
 
 DEFAULT = Limits(10_000_000, 2 * 2**30)

@@ -24,6 +24,22 @@ def instead(name: str, known: Collection[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """One of the calls in a text.
+
+    Attributes
+    ----------
+    text : all of the text, whose other statements the call's names come from
+    number : which of the calls in it, from 0
+    line : where the call begins, from 1; its fit, where the same model is fitted several times
+    """
+
+    text: str
+    number: int
+    line: int
+
+
+@dataclass(frozen=True)
 class Meant:
     """Another formula than the one that a call fits, which its author may have had in mind.
 

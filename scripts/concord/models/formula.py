@@ -115,7 +115,9 @@ def _read(text: str, table: pd.DataFrame | None) -> Reading:
     parsed = _inventory(typed)
     if parsed.problem or parsed.other:
         _check_parsed(_inventory(text))
-    return dialects.read(text, _tree(typed), table)
+    tree = _tree(typed)
+    reading = dialects.read(text, tree, table)
+    return replace(reading, notes=(*reading.notes, *grammar.put_back(tree)))
 
 
 def _inventory(text: str) -> _Found:

@@ -67,12 +67,15 @@ _TAKEN |= {
 }
 
 
-def table_of(data: Any) -> tuple[str | None, str, pd.DataFrame]:
+def table_of(
+    data: Any, max_rows: int | None = None, max_bytes: int | None = None
+) -> tuple[str | None, str, pd.DataFrame]:
     """The file's name (None for a table in memory), a name that the table can have in both languages, and the table.
 
     Parameters
     ----------
     data : as `Table` says
+    max_rows, max_bytes : of a file, as for `concord.data.tables.read`
 
     Raises
     ------
@@ -87,7 +90,7 @@ def table_of(data: Any) -> tuple[str | None, str, pd.DataFrame]:
     name = re.sub(r"[^A-Za-z0-9_]+", "_", path.name.split(".")[0]).strip("_")
     plain = syntax.PLAIN.fullmatch(name) and syntax.quoted(name) == name and name not in _TAKEN
     plain = plain and not keyword.iskeyword(name)
-    return path.name, name if plain else "data", read(path)
+    return path.name, name if plain else "data", read(path, max_rows=max_rows, max_bytes=max_bytes)
 
 
 def _in_memory(data: Any) -> pd.DataFrame:

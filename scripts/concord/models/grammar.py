@@ -121,6 +121,26 @@ def structures(formula: Node) -> tuple[str, ...]:
     return tuple(kinds)
 
 
+def put_back(formula: Node) -> Iterator[str]:
+    """What lme4 adds although a formula takes it out, a sentence each: what stands behind random terms alone."""
+    for part in walk(formula):
+        if isinstance(part, Call) and part.function == "-" and len(part.arguments) == 2 and _random(part.arguments[0]):
+            term = written(part.arguments[1])
+            yield (
+                f"lme4 reads - {term} behind random terms alone as + {term}, and so do all here: write + {term}, or, "
+                "to take it out, the random terms last"
+            )
+
+
+def _random(node: Node) -> bool:
+    """Whether random terms are all that is added up."""
+    if not isinstance(node, Call):
+        return False
+    if node.function in ("|", "||", *STRUCTURES, *HOMOGENEOUS):
+        return True
+    return node.function in ("+", "(") and all(map(_random, node.arguments))
+
+
 def _added(node: Node) -> Iterator[Call]:
     """The random terms of a formula that was checked, in their order."""
     if isinstance(node, Call):

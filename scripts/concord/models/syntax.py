@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from concord.errors import InputError
+from concord.models.letters import alike
 from concord.models.structure import taken_apart
 
 # A formula may only combine variables with these.
@@ -330,6 +331,7 @@ def check_variables(formula: Formula, columns: Sequence[str]) -> None:
         if name not in columns:
             near = difflib.get_close_matches(name.lower(), lower, n=1)
             hint = f"did you mean {lower[near[0]]!r}?" if near else f"the columns are {', '.join(map(str, columns))}"
+            hint = alike(name, columns) or hint
             raise FormulaError(f"formula {formula.text!r}: the data have no column {name!r}; {hint}")
 
 

@@ -133,7 +133,7 @@ class _Run:
                 bar.update()
                 bar.set_postfix_str(f"{self.values['method']}: {_heading(self.notebook, index)}")
                 self.so_far.cells[index], self.index = cell, index
-                if text := _told(cell, said):
+                if text := _told(cell, said, _model(self.values)):
                     bar.clear()
                     print(f"{text}\n", flush=True)
                 if VERDICT in cell.metadata.get("tags", ()) and time.monotonic() - self.written > LONG:
@@ -189,10 +189,16 @@ def _heading(notebook: NotebookNode, index: int) -> str:
     return next((line.lstrip("# ") for line in reversed(lines) if line.startswith("#")), "")
 
 
-def _told(cell: NotebookNode, said: dict[str, str]) -> str:
+def _model(values: Mapping[str, Any]) -> str:
+    """Which model it is, in a line: its formula, with what changes it beside that."""
+    weights = f", weights {values['weights']}" if values.get("weights") else ""
+    return errors.escaped(f"{values['formula']}{weights}")
+
+
+def _told(cell: NotebookNode, said: dict[str, str], model: str) -> str:
     """What of a cell is to be told: the first verdict with its table, of the next ones the verdict and its reason, and
     of all at the end only where one has changed; what to write instead, where not all agree; the summary of everything
-    else. `said` keeps the verdicts told, by settings.
+    else. `said` keeps the verdicts told, by settings; under the title of each stands the `model`.
     """
     tags = cell.metadata.get("tags", ())
     if not {VERDICT, REMEDIES, SUMMARY} & set(tags):
@@ -209,6 +215,9 @@ def _told(cell: NotebookNode, said: dict[str, str]) -> str:
     }
     first, known = not said, verdicts.items() <= said.items()
     said.update(verdicts)
+    text = re.sub(
+        r"^(\S+, (?:RE)?ML, .+ settings: .+)$", lambda title: f"{title[1]}\n{model}", text, flags=re.MULTILINE
+    )
     return text if first else "" if known else text.split("\n\n")[0]
 
 

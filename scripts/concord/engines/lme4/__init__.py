@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["statements"],
     submod_attrs={
-        "explanation": ["explained"],
+        "explanation": ["calls", "explained"],
         "engine": ["call", "fit", "fit_by", "fit_remedy", "from_native", "imports", "optimizers", "remedies"],
         "refit": ["refitters"],
     },

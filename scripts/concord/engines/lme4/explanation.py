@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.engines.calls import CallError, Reading, instead
+from concord.engines.calls import CallError, Placed, Reading, instead
 
 _R = Path(__file__).with_name("written_call.R")
-LONGEST = 20_000
+LONGEST, LONGEST_FILE = 20_000, 500_000
 # What has no part in which model it is.
 _SEARCH = ("control", "start", "verbose")
 _ARGUMENTS = ("formula", "data", "REML", *_SEARCH, "subset", "weights", "na.action", "offset", "contrasts")
 _CALLED = re.compile(r"(?<![\w.])lmer\s*\(")
 _OTHERS = re.compile(r"(?<![\w.])(glmer|nlmer|glmmTMB|lme|gls|glmer\.nb)\s*\(")
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Where calls begin."""
+
+    lines: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
 
     Parameters
     ----------
-    given : the call as text, with the statements before it that its names come from
+    given : the call as text, with the statements before it that its names come from; or one of several in a text
     frame : not asked for: a formula says all
 
     Raises
@@ -45,6 +53,9 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     CallError : the call cannot be read
     RError : R or lme4 is missing
     """
+    number, longest = 0, LONGEST
+    if isinstance(given, Placed):
+        given, number, longest = given.text, given.number + 1, LONGEST_FILE
     if not isinstance(given, str):
         return None
     if not _CALLED.search(given):
@@ -52,10 +63,10 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
         if other:
             raise CallError(f"{other[1]} is none of the calls that are explained here: lmer, and MixedLM in Python")
         return None
-    if len(given) > LONGEST:
+    if len(given) > longest:
         raise CallError(f"the code is too long: {len(given)} characters; give the call and what it needs")
     r.package("lme4")
-    written = r.record(_Written, r.call(r.source(_R)["lmer_call"], _without_prompts(given)))
+    written = r.record(_Written, r.call(r.source(_R)["lmer_call"], _without_prompts(given), number))
     if written.problem:
         unused = re.search(r"unused argument \((\w+) =", written.problem)
         raise CallError(written.problem + (instead(unused[1], _ARGUMENTS) if unused else ""))
@@ -63,12 +74,28 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     return _reading(written, arguments)
 
 
+def calls(text: str) -> list[Placed]:
+    """Every call of lmer in a text of R.
+
+    Raises
+    ------
+    CallError : the text is too long
+    RError : R is missing
+    """
+    if not _CALLED.search(text):
+        return []
+    if len(text) > LONGEST_FILE:
+        raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
+    lines = r.record(_Lines, r.call(r.source(_R)["lmer_lines"], _without_prompts(text))).lines
+    return [Placed(text, number, int(line)) for number, line in enumerate(lines)]
+
+
 def _without_prompts(text: str) -> str:
     """The code of a session as a page shows it."""
     lines = text.splitlines()
     if not lines or not lines[0].startswith("> "):
         return text
-    return "\n".join(line[2:] for line in lines if line.startswith(("> ", "+ ")))
+    return "\n".join(line[2:] if line.startswith(("> ", "+ ")) else "" for line in lines)
 
 
 def _column(text: str) -> str:

@@ -19,7 +19,8 @@ resolved <- function(e, statements) {
 }
 
 # `problem` says why there is no call that can be read, and is NULL where there is one.
-lmer_call <- function(text) {
+# Of several calls that by its `number`; 0 where there is to be one.
+lmer_call <- function(text, number) {
   nothing <- list(formula = "", reml = "", arguments = character(), texts = character())
   refused <- function(problem) c(list(problem = problem), nothing)
   expressions <- tryCatch(parse(text = text, keep.source = FALSE), error = function(e) conditionMessage(e))
@@ -27,11 +28,14 @@ lmer_call <- function(text) {
     return(refused(paste("the code does not parse as R:", sub("\n.*", "", sub("<text>:[0-9:]+ *", "", expressions)))))
   }
   found <- calls_of(expressions, "lmer")
-  if (length(found) != 1L) return(refused(sprintf("%d calls of lmer stand in the code: give one at a time", length(found))))
-  call <- tryCatch(match.call(lme4::lmer, found[[1L]]), error = function(e) conditionMessage(e))
+  if (number == 0L && length(found) != 1L) {
+    return(refused(sprintf("%d calls of lmer stand in the code: give one at a time, or the file", length(found))))
+  }
+  number <- max(number, 1L)
+  call <- tryCatch(match.call(lme4::lmer, found[[number]]), error = function(e) conditionMessage(e))
   if (is.character(call)) return(refused(paste("lmer does not take these arguments:", sub("\n.*", "", call))))
   # What stands before the statement with the call in it.
-  place <- which(vapply(expressions, function(e) length(calls_of(e, "lmer")) > 0L, NA))
+  place <- which(cumsum(vapply(expressions, function(e) length(calls_of(e, "lmer")), 0L)) >= number)[1L]
   before <- expressions[seq_len(place - 1L)]
   given <- lapply(as.list(call)[-1L], resolved, before)
   formula <- given[["formula"]]
@@ -44,4 +48,13 @@ lmer_call <- function(text) {
   texts <- vapply(rest, function(e) paste(deparse(e, width.cutoff = 500L), collapse = " "), "")
   reml <- if (is.null(rest[["REML"]])) "TRUE" else texts[["REML"]]
   list(problem = NULL, formula = shown, reml = reml, arguments = as.character(names(rest)), texts = unname(texts))
+}
+
+# The lines where the calls of lmer in a text begin, in the order of `calls_of`.
+lmer_lines <- function(text) {
+  parsed <- tryCatch(parse(text = text, keep.source = TRUE), error = function(e) NULL)
+  if (is.null(parsed)) return(list(lines = 1L))  # which is told where the call is read
+  tokens <- utils::getParseData(parsed)
+  called <- tokens[tokens$token == "SYMBOL_FUNCTION_CALL" & tokens$text == "lmer", ]
+  list(lines = called$line1[order(called$line1, called$col1)])
 }

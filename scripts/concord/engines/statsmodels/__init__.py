@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "demand": ["demand"],
         "engine": ["call", "fit", "fit_by", "fit_remedy", "from_native", "imports", "optimizers", "remedies"],
-        "explanation": ["explained", "misplaced"],
+        "explanation": ["calls", "explained", "misplaced"],
         "refit": ["refitters"],
     },
 )

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"difference": ["misplaced"], "given": ["explained"]}
+    __name__, submod_attrs={"difference": ["misplaced"], "given": ["calls", "explained"]}
 )

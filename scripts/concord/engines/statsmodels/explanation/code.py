@@ -10,7 +10,7 @@ from typing import Any
 from concord.engines.calls import CallError
 from concord.engines.statsmodels.explanation.values import column_of, names_in
 
-LONGEST = 20_000
+LONGEST, LONGEST_FILE = 20_000, 500_000
 # Steps in following what names stand for, beyond which a text is made to be long.
 STEPS = 20_000
 # Methods that change what a name stands for.

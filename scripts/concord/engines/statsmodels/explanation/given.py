@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import concord.engines.statsmodels
-from concord.engines.calls import Given, Reading
+from concord.engines.calls import Given, Placed, Reading
 from concord.engines.engine import EngineError
 from concord.engines.fit import Fit
 from concord.engines.statsmodels.explanation import written_call
@@ -32,15 +32,16 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
 
     Parameters
     ----------
-    given : the call as text, arguments by name (`Given`), a model object of MixedLM or a result
+    given : the call as text, one of several in a text, arguments by name (`Given`), a model object or a result
     frame : the table; None where there is none, or the object has one
 
     Raises
     ------
     CallError : the call cannot be read
     """
-    if isinstance(given, str):
-        call = written_call.read(given) if "mixedlm" in given.lower() else None
+    if isinstance(given, str | Placed):
+        text = given if isinstance(given, str) else given.text
+        call = written_call.read(given) if "mixedlm" in text.lower() else None
         if call is None:
             return None
         native = None
@@ -56,6 +57,16 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
     fitted = native if native is not None and hasattr(getattr(native, "_results", native), "cov_re") else None
     reading = replace(reading, own=own, search=call.search)
     return replace(reading, frame=frame, native=fitted, holds=partial(holds, call, native, frame))
+
+
+def calls(text: str) -> list[Placed]:
+    """Every call of MixedLM in a text of Python.
+
+    Raises
+    ------
+    CallError : the text does not parse
+    """
+    return written_call.placed(text) if "mixedlm" in text.lower() else []
 
 
 def holds(call: MixedLMCall, native: Any, frame: pd.DataFrame | None, model: Model) -> bool | None:

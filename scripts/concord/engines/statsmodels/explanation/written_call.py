@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from concord.engines.calls import CallError, instead
+from concord.engines.calls import CallError, Placed, instead
 from concord.engines.statsmodels.explanation.arrays import Arrays
-from concord.engines.statsmodels.explanation.code import LONGEST, Code, Unread, begin, listed
+from concord.engines.statsmodels.explanation.code import LONGEST, LONGEST_FILE, Code, Unread, begin, listed
 from concord.engines.statsmodels.explanation.notation import in_python
 from concord.engines.statsmodels.explanation.values import (
     column_of,
@@ -94,34 +94,76 @@ class MixedLMCall:
         return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
-def read(text: str) -> MixedLMCall | None:
+def read(given: str | Placed) -> MixedLMCall | None:
     """The call in a text of Python; None where there is none in it.
 
     Parameters
     ----------
-    text : ``smf.mixedlm(...)``, ``sm.MixedLM(...)`` or ``MixedLM.from_formula(...)``, with its ``fit`` or without, and
-        the statements before it that its names come from
+    given : ``smf.mixedlm(...)``, ``sm.MixedLM(...)`` or ``MixedLM.from_formula(...)``, with its ``fit`` or without, and
+        the statements before it that its names come from; or one of the calls in such a text
 
     Raises
     ------
     CallError : it does not parse, or an argument is not one that can be read without running it
     """
-    if len(text) > LONGEST:
+    placed = given if isinstance(given, Placed) else None
+    tree, calls = _calls(placed.text if placed else str(given), LONGEST_FILE if placed else LONGEST)
+    if not calls:
+        return None
+    if len(calls) > 1 and not placed:
+        raise CallError(f"{len(calls)} calls of MixedLM stand in the code: give one at a time, or the file with them")
+    try:
+        node, fit = _with_fits(tree, calls)[placed.number] if placed else (calls[0], None)
+        return _Reader(tree, node, _kind(node, _others(tree)), fit).call()
+    except RecursionError as error:
+        raise CallError("the names in the code stand for each other without end") from error
+
+
+def placed(text: str) -> list[Placed]:
+    """Every call of MixedLM in a text of Python, and every fit of one that is fitted several times, in their order.
+
+    Raises
+    ------
+    CallError : the text does not parse
+    """
+    tree, calls = _calls(text, LONGEST_FILE)
+    bare = _without_prompts(text)
+    above = bare[: len(bare) - len(bare.lstrip())].count("\n")
+    lines = [(fit or node).lineno for node, fit in _with_fits(tree, calls)]
+    return [Placed(text, number, above + line) for number, line in enumerate(lines)]
+
+
+def _calls(text: str, longest: int) -> tuple[ast.Module, list[ast.Call]]:
+    """The code, and the calls of MixedLM in it, in their order."""
+    if len(text) > longest:
         raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
     try:
         tree = _parsed(_without_prompts(text).strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise CallError(f"the code does not parse as Python: {str(error).splitlines()[0]}") from error
     others = _others(tree)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _kind(node, others)]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise CallError(f"{len(found)} calls of MixedLM stand in the code: give one at a time")
-    try:
-        return _Reader(tree, found[0], _kind(found[0], others)).call()
-    except RecursionError as error:
-        raise CallError("the names in the code stand for each other without end") from error
+    return tree, sorted(
+        (node for node in ast.walk(tree) if isinstance(node, ast.Call) and _kind(node, others)), key=begin
+    )
+
+
+def _with_fits(tree: ast.Module, calls: Sequence[ast.Call]) -> list[tuple[ast.Call, ast.Call | None]]:
+    """The calls, with each fit of one that is fitted several times."""
+    code = Code(tree)
+    pairs: list[tuple[ast.Call, ast.Call | None]] = []
+    for node in calls:
+        fits: list[ast.Call] = []
+        with suppress(CallError, RecursionError):
+            fits = sorted(_fits_of(tree, code, node), key=begin)
+        pairs += [(node, fit) for fit in fits] if len(fits) > 1 else [(node, None)]
+    return pairs
+
+
+def _fits_of(tree: ast.Module, code: Code, node: ast.Call) -> list[ast.Call]:
+    """The calls of ``fit``, on the call itself or on the name that it was given."""
+    calls = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)]
+    fits = [(call, call.func) for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in _FITS]
+    return [call for call, method in fits if code.resolved(method.value) is node]
 
 
 def _parsed(text: str) -> ast.Module:
@@ -137,10 +179,10 @@ def _without_prompts(text: str) -> str:
     """The code of a session as a page shows it, without IPython's commands, prints of Python 2, and margins."""
     lines = textwrap.dedent(text).splitlines()
     if any(line.startswith(">>> ") for line in lines):
-        lines = [line[4:] for line in lines if line.startswith((">>> ", "... "))]
+        lines = [line[4:] if line.startswith((">>> ", "... ")) else "" for line in lines]
     if any(re.match(r"In \[\d*\]:", line) for line in lines):
-        lines = [re.sub(r"^(In \[\d*\]:|\s*\.\.\.+:) ?", "", line) for line in lines if not line.startswith("Out[")]
-    lines = [line for line in lines if not line.startswith(("%", "!"))]
+        lines = ["" if line.startswith("Out[") else re.sub(r"^(In \[\d*\]:|\s*\.\.\.+:) ?", "", line) for line in lines]
+    lines = ["" if line.startswith(("%", "!")) else line for line in lines]  # every line keeps its number
     return "\n".join(re.sub(r"^(\s*)print [^(].*", r"\1pass", line) for line in lines)
 
 
@@ -161,8 +203,8 @@ def _kind(node: ast.Call, others: Mapping[str, str]) -> str:
 class _Reader:
     """Reads one call, with what its names were given before it."""
 
-    def __init__(self, tree: ast.Module, node: ast.Call, kind: str) -> None:
-        self._node, self._tree, self._kind = node, tree, kind
+    def __init__(self, tree: ast.Module, node: ast.Call, kind: str, fit: ast.Call | None = None) -> None:
+        self._node, self._tree, self._kind, self._fit = node, tree, kind, fit
         self._code = Code(tree)
         inner = any(isinstance(part, ast.FunctionDef) and node in ast.walk(part) for part in ast.walk(tree))
         self._columns = self._code.columns((LONGEST, 0) if inner else begin(node))
@@ -238,13 +280,7 @@ class _Reader:
 
     def _fitted(self) -> dict[str, ast.expr]:
         """The arguments of ``fit``, on the call itself or on the name that it was given."""
-        calls = [node for node in ast.walk(self._tree) if isinstance(node, ast.Call)]
-        fits = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in _FITS]
-        own = [
-            call
-            for call in fits
-            if isinstance(call.func, ast.Attribute) and self._resolved(call.func.value) is self._node
-        ]
+        own = [self._fit] if self._fit else _fits_of(self._tree, self._code, self._node)
         if len(own) > 1:
             raise CallError(f"the model is fitted {len(own)} times in the code: give one fit at a time")
         if not own:
