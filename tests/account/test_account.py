@@ -148,7 +148,7 @@ def test_an_engine_that_states_nothing_is_shown_as_saying_nothing_in_every_secti
         assert [line.values.keys() for line in without[section].lines] == [each.keys() for each in kept]
     table = checks.table(comparison)
     assert set(table.loc[table["source"] == mute, "check"]) == {"convergence"}
-    assert f"{mute}: nothing is known here of what it states." in found.tests.attrs["notes"]
+    assert f"{mute}: it is asked for its estimates only." in found.tests.attrs["notes"]
 
 
 def test_a_fit_in_another_process_is_asked_there():

@@ -155,8 +155,8 @@ def test_a_report_begins_with_question_answer_and_picture():
     )
     lines = [" ".join(line.get_text().split()) for line in found.select("h1 + ul.answer li")]
     assert lines == [
-        "R r short d-m, default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
-        "A agree d-m at tuned settings",
+        "r short d-m, default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
+        "agree d-m at tuned settings",
     ]
     assert {link["href"] for link in found.select(".answer a")} == {"#cell-id=here"}
     cells = [cell["id"] for cell in found.select("main > .cell")]
