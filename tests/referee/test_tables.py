@@ -31,7 +31,7 @@ def test_the_grid_is_empty_where_a_package_is_at_the_optimum(kept, method):
 
 
 def test_what_is_kept_is_of_the_certificates_that_are_here(kept):
-    """Of a case that is certified anew the rows are to be made anew, by `make referee`; a new case may wait for that."""
+    """Rows of a case that is certified anew are to be made anew, by `make referee`; a new case may wait for that."""
     rows = kept.rows[["model", "method", "certificate"]].drop_duplicates().itertuples(index=False)
     assert [row for row in rows if trial.certificate(trial.models()[row.model, row.method]) != row.certificate] == []
 
