@@ -174,6 +174,8 @@ def test_a_section_that_would_take_too_long_is_left_out_with_its_estimate(fits):
     assert asked["intervals"].notes == ("Left out, as asked.",)
     told = repr(asked.summary).partition("Left out, as asked.\n")[2]
     assert told == f"Left out of the verdict: {', '.join(asked.left_out)}." and "intervals" in asked.left_out
+    assert [sheet.lines[0].section for sheet in asked.sheets] == ["criteria"]
+    assert [row.split()[0] for row in repr(asked.summary).split("\n\n")[1].splitlines()] == ["section", "criteria"]
     with pytest.raises(KeyError, match="section 'interval': one of standard errors, "):
         found["interval"]
 
