@@ -1,7 +1,7 @@
 # Every target that needs Python or R goes through scripts/setup.sh first, which has nothing to do once all is there.
 override SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases bench lock clean
+.PHONY: help setup compare check upgrade-check versions reports test mutate fuzz lint lab simulate refresh certify cases referee bench lock clean
 
 # Every variable is text, whoever gives it, an argument or the environment: as make would expand it, what is written in it
 # for make to run would run. Values reach the command through the environment, so spaces and quotes in them are safe.
@@ -94,8 +94,9 @@ lint: setup ## ruff over the code and the notebooks, who imports whom, and types
 	$(PYTHON) -m mypy
 
 # In a container everybody is root, and Jupyter refuses root without --allow-root; to others the option means nothing.
+# Its kernels are those of scripts/jupyter, in which R reads no file of the notebook's folder.
 lab: setup ## JupyterLab on the notebooks; prints its address where there is no browser
-	$(PYTHON) -m jupyterlab --allow-root notebooks
+	JUPYTER_PATH="$$PWD/scripts/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(PYTHON) -m jupyterlab --allow-root notebooks
 
 refresh: setup ## run the committed notebooks anew, in place (NOTEBOOK=sitka)
 	$(CONCORD) refresh $(notebook)
@@ -108,6 +109,9 @@ cases: setup ## write every certified model as files for other packages to test 
 	$(CONCORD) cases $(if $(LARGE),--large)
 
 # Unquoted, as TESTS: it may name several.
+referee: setup ## hold every package that is here to every certified case; makes only what is missing, into notebooks/referee (MODEL=sitka-*)
+	@$(CONCORD) referee $(if $(MODEL),--case "$$MODEL") $(output) $(scheduler)
+
 bench: setup ## time what Concord does beside the plain way of doing it (BENCH=reports)
 	$(PYTHON) -P -m concord.bench $$BENCH
 

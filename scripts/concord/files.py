@@ -31,12 +31,6 @@ def write(path: Path, content: str | bytes, *, lasting: bool = False) -> None:
     OSError : the folder cannot be made or the file not be written; what was there is as it was
     """
     write_all({path: content}, lasting=lasting)
-    if lasting:
-        place = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
 
 
 def write_all(contents: Mapping[Path, str | bytes], *, lasting: bool = False) -> None:
@@ -61,6 +55,8 @@ def write_all(contents: Mapping[Path, str | bytes], *, lasting: bool = False) ->
                     os.fsync(file.fileno())
         for path, aside in written.items():
             os.replace(aside, path)
+        for path in {path.parent: path for path in contents if lasting}.values():
+            _sync(path.parent)
     except BaseException as error:
         for aside in written.values():
             with suppress(OSError):
@@ -68,6 +64,26 @@ def write_all(contents: Mapping[Path, str | bytes], *, lasting: bool = False) ->
         if isinstance(error, OSError):  # a full disk does not say where
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+def check_folder(place: Path, option: str = "") -> None:
+    """Raise InputError where a folder is wanted and something else is there.
+
+    Parameters
+    ----------
+    option : of the command line that named it
+    """
+    if os.path.exists(place) and not place.is_dir():
+        raise InputError(f"{place}: is not a folder: name another one{f' with {option}' if option else ''}")
 
 
 @contextmanager
@@ -86,8 +102,7 @@ def claimed(folder: Path, option: str) -> Iterator[None]:
     ------
     InputError : nothing can be written there, or another process writes there
     """
-    if os.path.exists(folder) and not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder: name another one with {option}")
+    check_folder(folder, option)
     check_place(folder / "any", option, folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -99,6 +99,21 @@ def interface() -> Any:
         logging.getLogger("rpy2").removeHandler(said)
         _restore("LD_LIBRARY_PATH", path)
     return rinterface
+
+
+def isolate() -> None:
+    """Have R start in this process as Concord starts it, though rpy2 is what starts it; nothing is started.
+
+    Where rpy2 finds no R there is nothing to do: whoever asks for one will be told.
+    """
+    path = os.environ.get("LD_LIBRARY_PATH")
+    try:
+        with suppress(Exception), _default_packages("NULL"):
+            import rpy2.rinterface as rinterface  # noqa: PLC0415  as in `interface`
+
+            rinterface.embedded.set_initoptions(START)
+    finally:
+        _restore("LD_LIBRARY_PATH", path)
 
 
 class _Said(logging.Handler):

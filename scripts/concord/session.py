@@ -276,7 +276,7 @@ class Inquiry(tables.Shown):
 
     def estimates(self, *comparisons: Comparison) -> Any:
         """Every parameter of all fits as a picture; or a sentence, where there is no fit."""
-        fits = [fit for comparison in comparisons for fit in comparison.fits]
+        fits = list({id(fit): fit for comparison in comparisons for fit in comparison.fits}.values())
         return concord.plots.estimates.estimates(*fits, against=self.reference) if fits else NOTHING
 
     def caterpillar(self, comparison: Comparison) -> Any:

@@ -148,7 +148,7 @@ def test_an_engine_that_states_nothing_is_shown_as_saying_nothing_in_every_secti
         assert [line.values.keys() for line in without[section].lines] == [each.keys() for each in kept]
     table = checks.table(comparison)
     assert set(table.loc[table["source"] == mute, "check"]) == {"convergence"}
-    assert f"{mute}: nothing is known here of what it states." in found.tests.attrs["notes"]
+    assert f"{mute}: it is asked for its estimates only." in found.tests.attrs["notes"]
 
 
 def test_a_fit_in_another_process_is_asked_there():
@@ -174,6 +174,8 @@ def test_a_section_that_would_take_too_long_is_left_out_with_its_estimate(fits):
     assert asked["intervals"].notes == ("Left out, as asked.",)
     told = repr(asked.summary).partition("Left out, as asked.\n")[2]
     assert told == f"Left out of the verdict: {', '.join(asked.left_out)}." and "intervals" in asked.left_out
+    assert [sheet.lines[0].section for sheet in asked.sheets] == ["criteria"]
+    assert [row.split()[0] for row in repr(asked.summary).split("\n\n")[1].splitlines()] == ["section", "criteria"]
     with pytest.raises(KeyError, match="section 'interval': one of standard errors, "):
         found["interval"]
 

@@ -16,6 +16,7 @@ from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, collect_quantities
 from concord.display.table import render_html
+from concord.engines.statements import NOT_ASKED
 
 RTOL = 1e-6
 
@@ -257,7 +258,7 @@ def test_within_tolerance_no_digits_of_the_noise_are_shown():
     both = {"statsmodels": 2.0, "lme4": 2.0}
     lines = [line(both | {"lme4": 2.0 + noise}, expected=both) for noise in (1e-13, 7e-12)]
     shown = [repr(Sheet("s", [each])) for each in lines]
-    assert shown[0] == shown[1] and "< 4.0e-06" in shown[0]
+    assert shown[0] == shown[1] and "within 4.0e-06" in shown[0]
 
 
 def test_records_travel_in_notebooks_and_come_out_as_rows():
@@ -278,3 +279,23 @@ def test_records_travel_in_notebooks_and_come_out_as_rows():
 def test_every_tolerance_of_a_quantity_has_a_reason():
     found = tolerances().get("quantities", {})
     assert all(each.reason for each in found.values())
+
+
+def test_who_is_asked_for_none_of_it_has_a_line_below_the_table_and_no_column():
+    """One that has a reason of its own keeps its column; so does whoever answers anywhere in the table."""
+    both, silent = {"statsmodels": 2.0, "lme4": 2.0}, {"mute": NOT_ASKED, "shy": "it has none"}
+    sheet = Sheet(
+        "s", [line(both, expected=both, absent=silent), line(both, expected=both, absent={"mute": NOT_ASKED})]
+    )
+    header = repr(sheet).splitlines()[3]
+    assert "shy" in header and "mute" not in header and sheet.unasked == ["mute"]
+    assert "Not in this table: mute: it is asked for its estimates only." in repr(sheet)
+    head = dict.fromkeys(("dataset", "model", "method", "settings"), "")
+    assert {row["source"] for row in Sheet("s", sheet.lines, head=head).record()} == {
+        "statsmodels",
+        "lme4",
+        "mute",
+        "shy",
+    }
+    heard = Sheet("s", [*sheet.lines, line(both | {"mute": 2.0}, expected=both)])
+    assert heard.unasked == [] and "mute" in repr(heard).splitlines()[3]

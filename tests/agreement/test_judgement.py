@@ -197,6 +197,8 @@ def test_standard_errors_by_another_definition_are_no_disagreement(make_model):
     comparison = compare(python, lme)
     assert comparison.table["definition"].any() and "by definition" in repr(comparison)
     assert comparison.verdict.word == "agree" and "other definition" in comparison.verdict.evidence
+    told = "MixedLM (statsmodels) count in that the variances are estimated, those of lme4 take the variances as known"
+    assert told in comparison.verdict.reason
     assert comparison.check() is comparison
     for wrong in (
         replace(python, std_error=1.001 * python.std_error),  # not what the joint Hessian gives

@@ -210,6 +210,9 @@ def test_an_installed_package_brings_an_engine_by_an_entry_point(tmp_path):
 def test_it_is_fitted_and_judged_beside_the_others(slopes):
     assert slopes.labels == EVERY and slopes.verdict.word == "agree" and len(slopes.parties) == 2
     assert np.isfinite(slopes.judgements[3].gap) and slopes.judgements[3].gap < 1e-8
+    shown = repr(slopes)
+    assert " nlme  guest The copycat  " in shown and "; guest The copycat < 1e-0" in shown
+    assert "The verdict is about MixedLM (statsmodels) and lme4 only. Judged alike, and no part of it: nlme, g" in shown
 
 
 def test_at_fault_it_is_named_and_moves_no_verdict_of_the_parties(slopes):

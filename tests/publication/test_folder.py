@@ -14,6 +14,7 @@ from decimal import Decimal
 import jsonschema
 import pytest
 
+from concord import files
 from concord.commands.cli import main
 from concord.data import datasets
 from concord.models import model as models
@@ -280,3 +281,18 @@ def test_a_large_table_that_was_not_made_is_asked_for(monkeypatch, tmp_path, cap
     monkeypatch.setattr("concord.data.datasets.catalogue", lambda: [])
     assert main(["cases", "--large", "--output", str(tmp_path / "out")]) == 2
     assert "rows_100000: its table is not there: run `make cases LARGE=1`" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_has_the_collection_that_was_there_or_none(tmp_path, monkeypatch):
+    """The archives come last: where they cannot be written no case is, and the file is named."""
+    beside = files._beside
+
+    def full(path):
+        if path.suffix == ".zip":
+            raise OSError(28, "No space left on device")
+        return beside(path)
+
+    monkeypatch.setattr(files, "_beside", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        folder.write(tmp_path, lambda line: None, lambda id: id.startswith("rail"))
+    assert told.value.filename.endswith(".zip") and not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,38 @@ def test_a_kernel_finds_it_where_rpy2_starts_r_itself(hostile):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert any("-97.17" in each and "contr.treatment contr.poly" in each for each in said), said
+
+
+def test_a_kernel_of_lab_reads_nothing_where_concord_comes_after_rpy2_or_never(tmp_path, monkeypatch):
+    """The kernel that `make lab` names, in a folder with a workspace that runs a function as it is restored."""
+    (tmp_path / ".Rprofile").write_text('options(OutDec = ",")\n')
+    (tmp_path / ".Renviron").write_text("HOSTILE=yes\n")
+    recipe = re.search(r"^lab:.*\n\t(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    assert recipe.startswith('JUPYTER_PATH="$$PWD/scripts/jupyter')
+    saved = '.First <- function() file.create("ran"); vcov <- 1; save.image(".RData")'
+    subprocess.run(["Rscript", "--vanilla", "-e", saved], cwd=tmp_path, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("R_", "PYTHON_SESSION"))}
+    environment["PYTHONPATH"] = str(ROOT / "scripts")
+    asked = "c(ls(all.names = TRUE), getOption('OutDec'), Sys.getenv('HOSTILE'))"
+    cell = f'from rpy2.robjects import r\nprint(*r("{asked}"))'
+    said: list[str] = []
+    for path in ("", str(ROOT / "scripts" / "jupyter")):
+        monkeypatch.setenv("JUPYTER_PATH", path)
+        manager, client = start_new_kernel(
+            kernel_name="python3", cwd=str(tmp_path), env=environment, startup_timeout=90
+        )
+        try:
+            client.execute_interactive(
+                cell, timeout=90, output_hook=lambda message: said.append(message["content"].get("text", ""))
+            )
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+        assert (tmp_path / "ran").exists() == (path == "")
+        (tmp_path / "ran").unlink(missing_ok=True)
+    lines = [line.split() for line in said if line.strip()]
+    assert lines[0][-2:] == [",", "yes"] and {".First", "vcov"} < set(lines[0])  # else the rest would show nothing
+    assert not {".First", "vcov", ",", "yes"} & set(lines[1])
 
 
 def test_a_dask_worker_finds_it(hostile):

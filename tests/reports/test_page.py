@@ -155,13 +155,38 @@ def test_a_report_begins_with_question_answer_and_picture():
     )
     lines = [" ".join(line.get_text().split()) for line in found.select("h1 + ul.answer li")]
     assert lines == [
-        "R r short d-m, default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
-        "A agree d-m at tuned settings",
+        "r short d-m, default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
+        "agree d-m at tuned settings",
     ]
     assert {link["href"] for link in found.select(".answer a")} == {"#cell-id=here"}
     cells = [cell["id"] for cell in found.select("main > .cell")]
     assert cells.index("cell-id=drawn") == 1 and cells[-1] == "cell-id=drawn-above"
     assert found.title.get_text() == "Who is right?, REML · Concord"
+
+
+def test_a_report_on_ones_own_table_begins_with_formula_weights_verdict_and_what_to_do():
+    """The model's name is not said again; of a remedy the first sentence stands there, and the way to the rest."""
+    output = nbformat.v4.new_output("display_data", {MEDIA_TYPE: record("r short", "default", 14.2, "warned")})
+    told = "<h4>lme4: do this &amp; that</h4>\n<p>With it, it arrives.<br>It still warns.</p><pre><code>x</code></pre>"
+    remedy = nbformat.v4.new_output("display_data", {"text/html": told, "text/plain": "x"})
+    found = BeautifulSoup(
+        made(
+            nbformat.v4.new_markdown_cell("# Who is right?"),
+            nbformat.v4.new_code_cell('formula, n = "", 1', metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell('formula = "y ~ x"\nweights = "w"', metadata={"tags": ["injected-parameters"]}),
+            nbformat.v4.new_code_cell("compare()", outputs=[output], id="here"),
+            nbformat.v4.new_code_cell("r()", outputs=[remedy], id="there", metadata={"tags": ["remedies"]}),
+            alone=True,
+        ),
+        "html.parser",
+    )
+    assert found.h1.get_text() == "x: y ~ x, weights w, REML" == found.title.get_text().removesuffix(" · Concord")
+    lines = [" ".join(line.get_text().split()) for line in found.select("ul.answer li")]
+    assert lines == [
+        "r short default settings: lme4 stopped 14 log-likelihood units below the optimum and warned",
+        "What to do: lme4: do this & that: With it, it arrives. More",
+    ]
+    assert [link["href"] for link in found.select(".answer a")] == ["#cell-id=here", "#cell-id=there"]
 
 
 def test_the_picture_at_the_top_says_which_section_it_is_from():

@@ -274,6 +274,7 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".tsv"))
     args = options.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background would ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what is started by nohup this one
     chance, began, tries = random.Random(args.seed), time.monotonic(), 0
     tally: dict[tuple[str, str], list[int]] = {}
     if args.out.exists():

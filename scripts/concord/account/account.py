@@ -92,6 +92,11 @@ class Account:
         return Summary(self.comparison.title, {section: self[section] for section in SECTIONS})
 
     @property
+    def sheets(self) -> list[Sheet]:
+        """The sections that have a line; why another one has none stands under the summary."""
+        return [self[section] for section in SECTIONS if self[section].lines]
+
+    @property
     def unexplained(self) -> list[str]:
         """The lines of all sections that nothing explains, a sentence each; they are part of the verdict."""
         return self.summary.unexplained
@@ -306,7 +311,7 @@ class Summary(tables.Shown):
 
     def _rendered(self) -> tables.Rendered:
         table = self.table
-        rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples()]
+        rows = [[section, *(count or "" for count in counts)] for section, *counts in table.itertuples() if sum(counts)]
         notes = [f"{breach}." for breach in self.unexplained]
         notes += dict.fromkeys(note for sheet in self.sheets.values() if not sheet.lines for note in sheet.notes)
         if self.left_out:
@@ -315,4 +320,4 @@ class Summary(tables.Shown):
         word = f"{quantities.DIFFER}, " if differ else ""
         explained = f"{differ} that nothing explains" if differ else "every one explained"
         head = f"{self.title}: {word}{table.to_numpy().sum()} lines, {explained}"
-        return head, ["section", *table.columns], rows, 1, notes
+        return head, ["section", *table.columns] if rows else [], rows, 1, notes

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concord.account.line import Line
 from concord.account.nested_models import candidate
 from concord.agreement.comparison import Comparison
-from concord.engines.statements import Statement, statements
+from concord.engines.statements import NOT_ASKED, Statement, statements
 from concord.engines.tuning import recomputed
 from concord.inference.criteria import Candidate
 from concord.models.design import Design
@@ -25,7 +25,7 @@ _QUANTITIES = {
     "df_residual": ("residual degrees of freedom", "count"),
     "nobs": ("number of rows", "count"),
 }
-NOTHING = Statement(why="nothing is known here of what it states")
+NOTHING = Statement(why=NOT_ASKED)
 
 
 def lines(comparison: Comparison) -> list[Line]:

@@ -22,7 +22,8 @@ from concord.agreement.tolerances import QuantityTolerance, tolerances
 from concord.display import table as tables
 from concord.display.media import QUANTITIES_TYPE
 from concord.display.records import QUANTITIES_COLUMNS, plain
-from concord.engines.engine import title
+from concord.engines.engine import called, heading, title
+from concord.engines.statements import NOT_ASKED
 from concord.models.parameters import KEY
 from concord.vocabulary import INDEPENDENT
 
@@ -109,9 +110,9 @@ class Line:
 
     @property
     def bound(self) -> str:
-        """How far sources that agree may be apart, for reading; counts are equal."""
+        """That sources agree, with how far they may be apart, for reading; counts are equal."""
         limit = max(self.limit_across, tables.SMALLEST_P) if self.of_p else self.limit_across
-        return f"< {limit:.1e}" if limit > 0 else "0"
+        return f"within {limit:.1e}" if limit > 0 else "0"
 
     @property
     def same_definition(self) -> bool:
@@ -321,6 +322,13 @@ class Sheet(tables.Shown):
         return list(dict.fromkeys(source for line in self.lines for source in [*line.values, *line.absent]))
 
     @property
+    def unasked(self) -> list[str]:
+        """The sources that are asked for none of this: they have a line below the table and no column in it."""
+        answered = {source for line in self.lines for source in line.values}
+        answered |= {source for line in self.lines for source, why in line.absent.items() if why != NOT_ASKED}
+        return [source for source in self.sources if source not in answered]
+
+    @property
     def breaches(self) -> list[str]:
         """The lines that differ, with the reason."""
         return [f"{line.section}, {line.title}: {line.reason}" for line in self.lines if line.verdict == DIFFER]
@@ -387,11 +395,14 @@ class Sheet(tables.Shown):
     def _rendered(self) -> tables.Rendered:
         shown = any(not np.isnan(line.independent) for line in self.lines)
         # The answer stands before the numbers, where it is in view however many packages there are.
-        header = ["quantity", "group", "term", "same?", *self.sources, *([INDEPENDENT] if shown else []), "difference"]
-        notes = self._numbered()
+        sources = [source for source in self.sources if source not in self.unasked] or self.sources
+        over = [*map(heading, sources), *([INDEPENDENT] if shown else []), tables.DIFFERENCE]
+        header = ["quantity", "group", "term", "same?", *over]
+        notes = self._numbered(sources)
+        unasked = [called(source) for source in self.sources if source not in sources]
         rows = []
         for line in self.lines:
-            cells = [_cell(line, source, notes) for source in self.sources]
+            cells = [_cell(line, source, notes) for source in sources]
             if shown:
                 cells.append(line.shown(line.independent))
             # Within tolerance a difference is noise, which changes from machine to machine.
@@ -411,6 +422,7 @@ class Sheet(tables.Shown):
             [
                 *told,
                 *(tables.Note(note, name if name in definitions() else "") for name, note in notes.items()),
+                *([f"Not in this table: {', '.join(unasked)}: {NOT_ASKED}."] if unasked else []),
                 *self.notes,
             ],
         )
@@ -419,9 +431,9 @@ class Sheet(tables.Shown):
     def _names(self) -> tuple[str, ...]:
         return tuple({source.split()[0].rstrip(",") for source in self.sources})
 
-    def _numbered(self) -> dict[str, str]:
+    def _numbered(self, sources: Sequence[str]) -> dict[str, str]:
         """What has to be known to compare, in the order of the numbers: by name every definition met that has a
-        conversion, and by source and reason why one states nothing.
+        conversion, and by source, one of those shown, and reason why it states nothing.
         """
         met = dict.fromkeys(name for line in self.lines for name in line.definitions.values())
         notes = {}
@@ -430,7 +442,8 @@ class Sheet(tables.Shown):
             if definition.conversion:
                 what = f"{_capital(definition.title, self._names)}: {definition.formula}"
                 notes[name] = f"{what}. To convert: {definition.conversion}."
-        return notes | {f"{s}: {why}": f"{title(s)}: {why}." for line in self.lines for s, why in line.absent.items()}
+        absent = ((s, why) for line in self.lines for s, why in line.absent.items() if s in sources)
+        return notes | {f"{s}: {why}": f"{called(s)}: {why}." for s, why in absent}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         caption, header, rows, left, notes = self._rendered()

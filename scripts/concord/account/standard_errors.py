@@ -17,7 +17,7 @@ from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.engines.error_definitions import Errors, adjusted
 from concord.engines.fit import Fit
-from concord.engines.statements import ErrorOfVariance, Statement, Uncertainty, statements
+from concord.engines.statements import NOT_ASKED, ErrorOfVariance, Statement, Uncertainty, statements
 from concord.inference import information
 from concord.inference.information import Information, InformationError
 from concord.models.parameters import KEY, keys
@@ -25,7 +25,6 @@ from concord.reference import reference
 
 ERRORS = "standard errors"
 
-NOT_ASKED = "nothing is known here of what it states"
 OTHER_CODING = "its columns are the model's in another coding, in which it states no number for this term"
 NEAR = (
     "the optimum is on the boundary, where its logarithms have no end: it stops somewhere near, and an error there "

@@ -24,7 +24,7 @@ from concord.display import table as tables
 from concord.display.media import MEDIA_TYPE
 from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, plain
 from concord.engines.answers import Absence, Answer
-from concord.engines.engine import deciding, engines, title
+from concord.engines.engine import called, deciding, engines, title
 from concord.engines.fit import Fit
 from concord.errors import escaped
 from concord.inference.curvature import Curvature
@@ -366,31 +366,43 @@ class Comparison(tables.Shown):
         notes = []
         if self.fits:
             gaps = [
-                f"{title(label)} {f'{judgement.gap:.4g}' if lack else f'< {self.allowed_gap:.0e}'}"
+                f"{called(label)} {f'{judgement.gap:.4g}' if lack else f'< {self.allowed_gap:.0e}'}"
                 for (label, judgement), lack in zip(self.judged, self.grades, strict=True)
             ]
             notes.append(f"Below the {self.against.noun}, in log-likelihood units: {'; '.join(gaps)}.")
             # At the optimum what a package doubts is a matter of its last steps, which change from machine to machine.
             graded = [pair for pair, lack in zip(self.judged, self.grades, strict=True) if lack]
-            said = [f"{title(label)} {judgement.said_so}" for label, judgement in graded]
+            said = [f"{called(label)} {judgement.said_so}" for label, judgement in graded]
             notes += [f"Did the package itself doubt its fit? {'; '.join(said)}."] if said else []
         notes += [
-            f"{title(absence.engine)} {_LEFT_OUT if absence.kind == 'left out' else 'gave no fit'}: {absence.reason}."
+            f"{called(absence.engine)} {_LEFT_OUT if absence.kind == 'left out' else 'gave no fit'}: {absence.reason}."
             for absence in self.absent
             if absence not in self.missing
         ]
+        notes += self._beside
         notes += self.notes
         if self.known:
             notes.append(f"Known: {self.known}.")
         return f"{self.title}: {self.verdict.word}\n{escaped(self.verdict.reason)}.", header, rows, 3, notes
+
+    @property
+    def _beside(self) -> list[str]:
+        """Where guests are among the fits, whom the verdict is about."""
+        about = [title(self.labels[i]) for i in self.parties]
+        others = [called(label) for i, label in enumerate(self.labels) if i not in self.parties]
+        if not any(other.startswith("guest ") for other in others):
+            return []
+        return [
+            f"The verdict is about {' and '.join(about)} only. Judged alike, and no part of it: {', '.join(others)}."
+        ]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(), MEDIA_TYPE: self.record()}
 
 
 def _kind(engine: str) -> dict[str, str]:
-    """An engine's language and role."""
-    return {"language": engines()[engine].language, "role": engines()[engine].role}
+    """An engine's language, its role and what it is called."""
+    return {"language": engines()[engine].language, "role": engines()[engine].role, "title": called(engine)}
 
 
 def compare(*answers: Answer, notes: Sequence[str] = (), against: Reference | None = None) -> Comparison:

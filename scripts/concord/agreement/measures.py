@@ -400,12 +400,12 @@ def definitions_told(measured: Sequence[Measure], names: Sequence[str]) -> list[
     """Why right standard errors are apart, a clause each; empty where none are."""
     if not by_definition(measured).any():
         return []
-    up = [
-        name
-        for measure, name in zip(measured, names, strict=True)
-        if measure.stated is not None and not measure.stated.down
-    ]
+    stated = {name: measure.stated for measure, name in zip(measured, names, strict=True) if measure.stated is not None}
+    joint = [name for name, said in stated.items() if said.joint.any()]
+    plain = [name for name, said in stated.items() if not said.joint.any()]
+    up = [name for name, said in stated.items() if not said.down]
     return [
-        "standard errors differ by definition: conditional on theta they agree",
+        f"standard errors differ by definition: those of {' and '.join(joint)} count in that the variances are "
+        f"estimated, those of {' and '.join(plain)} take the variances as known; computed in one way, they agree",
         *(f"those of {name} mean nothing: its Hessian is not negative definite" for name in up),
     ]

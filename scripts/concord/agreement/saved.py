@@ -13,7 +13,6 @@ from concord import files
 from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, as_csv
 from concord.engines.engine import title
 from concord.engines.fit import Fit
-from concord.errors import InputError
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -48,7 +47,7 @@ def page(heading: str, table: str, fits: Iterable[Fit]) -> str:
 
 
 def save(folder: str | os.PathLike[str], contents: dict[str, str]) -> tuple[Path, ...]:
-    """Write files into a folder, which is made where there is none.
+    """Write files, all or none, into a folder, which is made where there is none.
 
     Returns
     -------
@@ -60,11 +59,10 @@ def save(folder: str | os.PathLike[str], contents: dict[str, str]) -> tuple[Path
     OSError : a file cannot be written
     """
     place = Path(folder)
-    if place.exists() and not place.is_dir():
-        raise InputError(f"{place}: is not a folder: name another one")
-    for name, content in contents.items():
-        files.write(place / name, content)
-    return tuple(place / name for name in contents)
+    files.check_folder(place)
+    written = {place / name: content for name, content in contents.items()}
+    files.write_all(written)
+    return tuple(written)
 
 
 def tables(record: dict[str, list[dict[str, object]]], compared: pd.DataFrame) -> dict[str, str]:

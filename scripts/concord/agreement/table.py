@@ -11,6 +11,7 @@ import pandas as pd
 
 from concord.agreement.measures import Judge, Measure, by_definition
 from concord.display import table
+from concord.engines.engine import heading
 from concord.models.parameters import KEY
 
 # What the reference is called where it stands in a table beside a single fit.
@@ -157,14 +158,15 @@ def rendered(frame: pd.DataFrame | None, labels: Sequence[str]) -> tuple[list[st
         within = row["ok"] and not row["definition"]
         bound = row["limit"] if np.isfinite(row["limit"]) else 1e-3 * abs(row[labels[0]])
         noise = within and row["difference"] <= bound
-        shown = f"< {bound:.1e}" if noise else table.number(row["difference"], 4) or "missing"
+        shown = f"within {bound:.1e}" if noise else table.number(row["difference"], 4) or "missing"
         blank = noise or np.isnan(row["relative"]) or row["effect"] == "loglik"
         percent = "" if blank else f"{100 * row['relative']:.3g} %"
         numbers = [row[label] for label in labels]
         values = table.aligned(numbers) if row["effect"] == "loglik" else map(table.number, numbers)
         mark = "by definition" if row["definition"] else "✓" if row["ok"] else "✗"
         rows.append([_KIND[row["effect"]], row["group"], row["term"], *values, shown, percent, mark])
-    return ["quantity", "group", "term", *labels, "difference", "relative to the optimum", "ok"], rows
+    header = ["quantity", "group", "term", *map(heading, labels), table.DIFFERENCE, "relative to the optimum", "ok"]
+    return header, rows
 
 
 def _column(label: str, loglik: float, estimates: pd.DataFrame) -> pd.Series:

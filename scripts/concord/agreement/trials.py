@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.agreement.alternatives import HEADING, alternatives
 from concord.agreement.comparison import Comparison
 from concord.agreement.remedy import Remedy, Tried
 from concord.agreement.verdict import Fact, grade
@@ -70,8 +71,10 @@ class Remedies:
 
     @property
     def parts(self) -> list[tuple[str, list[str], str]]:
-        """Of every remedy a heading, sentences of what is to be done, and the code for it; the code may be empty."""
-        return [(each.heading, each.told, self._code(each)) for each in self.remedies]
+        """Of other packages and of every remedy a heading, sentences that say what to do, and the code, if any."""
+        others = alternatives(self.comparison, self.source)
+        said = [(remedy.heading, remedy.told, self._code(remedy)) for remedy in self.remedies]
+        return [*([(HEADING, others, "")] if others else []), *said]
 
     def _code(self, remedy: Remedy) -> str:
         language = engines()[remedy.engine].language

@@ -12,7 +12,7 @@ from concord.reports.batch import plan
 def reports_batch(folder: Path, notebooks: Path | None) -> None:
     """All reports, by `python -m concord reports`."""
     where = ["--folder", str(notebooks)] if notebooks else []
-    command([sys.executable, "-m", "concord", "reports", "--output", str(folder / "build"), *where], folder)
+    command([sys.executable, "-P", "-m", "concord", "reports", "--output", str(folder / "build"), *where], folder)
 
 
 def reports_loop(folder: Path, notebooks: Path | None) -> None:

@@ -47,7 +47,8 @@ def sleepstudy() -> Path:
 
 def compare_to_verdict(folder: Path, notebooks: Path | None) -> float:
     """From the shell to the verdict on the terminal; what the command goes on to write is not counted."""
-    words = [sys.executable, "-m", "concord", "compare", str(sleepstudy()), FORMULA, "--output", str(folder / "out")]
+    words = [sys.executable, "-P", "-m", "concord", "compare", str(sleepstudy()), FORMULA]
+    words += ["--output", str(folder / "out")]
     began = time.perf_counter()
     with subprocess.Popen(
         words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -94,7 +94,7 @@ def outside(rows: int) -> dict[str, float]:
 
 def measured(what: str, rows: int) -> dict[str, float]:
     """One of the two at one size, in a process of its own."""
-    words = [sys.executable, "-m", "concord.bench.growth", what, str(rows)]
+    words = [sys.executable, "-P", "-m", "concord.bench.growth", what, str(rows)]
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True)
     if done.returncode:
         raise SideFailed(f"{what}, {rows} rows, exit status {done.returncode}: {done.stderr.strip().splitlines()[-1]}")

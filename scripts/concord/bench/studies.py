@@ -42,7 +42,7 @@ def bare_loop(folder: Path, notebooks: Path | None) -> float:
 def bare_loops(folder: Path, notebooks: Path | None) -> float:
     """Two such processes side by side, half of the replicates each: what the machine itself makes of two workers."""
     half = REPLICATES // WORKERS
-    words = [sys.executable, "-m", "concord.bench.studies"]
+    words = [sys.executable, "-P", "-m", "concord.bench.studies"]
     parts = [
         subprocess.Popen(
             [*words, str(i * half), str((i + 1) * half)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True

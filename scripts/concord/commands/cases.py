@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     ------
     InputError : a model is not certified, or nothing can be written in the folder
     """
-    from concord.files import check_place
+    from concord.files import claimed
     from concord.publication import folder
 
-    check_place(args.output / "any", "--output", args.output)
-    print(folder.write(args.output, print, large=args.large))
+    with claimed(args.output, "--output"):
+        print(folder.write(args.output, print, large=args.large))
     return 0

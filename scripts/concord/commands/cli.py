@@ -18,6 +18,7 @@ from concord.commands import (
     check,
     compare,
     explain,
+    referee,
     refresh,
     reports,
     simulate,
@@ -33,7 +34,21 @@ from concord.errors import FootingError, InputError, escaped, out_of_memory
 from concord.processes import scratch
 
 _NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP)  # of the words themselves, whatever the disk
-COMMANDS = (reports, compare, explain, translate, check, verdicts, upgrade, versions, simulate, refresh, certify, cases)
+COMMANDS = (
+    reports,
+    compare,
+    explain,
+    translate,
+    check,
+    verdicts,
+    upgrade,
+    versions,
+    simulate,
+    refresh,
+    certify,
+    cases,
+    referee,
+)
 
 
 class _Parser(argparse.ArgumentParser):

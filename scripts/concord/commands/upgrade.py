@@ -46,20 +46,25 @@ def run(args: argparse.Namespace) -> int:
     InputError : there are no models, or not this one; pip cannot install the requirements, or what it installed cannot
         be imported
     """
-    from concord.commands import baseline, both_environments, environment
-    from concord.commands.markdown import upgrade_summary
     from concord.data import datasets
-    from concord.engines.engine import party
-    from concord.errors import InputError
-    from concord.files import write
+    from concord.files import claimed
     from concord.models import model
 
     datasets.folder()  # without the workbook there is nothing to install for
     for id in args.model:
         model.get(id)
+    with claimed(args.folder, "--folder"):
+        return _upgraded(args)
+
+
+def _upgraded(args: argparse.Namespace) -> int:
+    """Install, compare and write into the folder, which is this run's."""
+    from concord.commands import baseline, both_environments, environment
+    from concord.commands.markdown import upgrade_summary
+    from concord.engines.engine import party
+    from concord.files import write
+
     folder, requirements = args.folder, args.requirements or party("Python").packages
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is not a folder: name another one with --folder")
     (folder / "summary.md").unlink(missing_ok=True)  # an earlier run's, which must not be taken for this one's
     both_environments.say(f"installing {' '.join(requirements)} beside {sys.prefix}")
     python = environment.make(folder / "environment")

@@ -14,6 +14,8 @@ from concord.errors import escaped
 
 # The precision of a double, below which R's format.pval() gives no p-value.
 SMALLEST_P = 2.2e-16
+DIFFERENCE = "difference, or its tolerance"
+"""The heading over differences, and in the place of one that is mere noise ``within`` the tolerance that it keeps."""
 # A cell of more words than these is a sentence.
 _PHRASE = 4
 # A day with its hour, and a version of an R package.

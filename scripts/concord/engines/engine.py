@@ -229,6 +229,21 @@ def title(label: str) -> str:
     return engines()[name].title + label[len(name) :] if name in engines() else label
 
 
+def called(label: str) -> str:
+    """The same, and of a guest that it is one: ``guest glmm (PyPI) default``."""
+    return f"guest {title(label)}" if _is_guest(label) else title(label)
+
+
+def heading(label: str) -> str:
+    """What stands over the column of a label: the label, and of a guest what it is called."""
+    return called(label) if _is_guest(label) else label
+
+
+def _is_guest(label: str) -> bool:
+    name = label.partition(" ")[0].rstrip(",")
+    return name in engines() and engines()[name].role == "guest"
+
+
 def _folders() -> list[str]:
     """The folders that hold engines: this one, and those of the environment, which the package then spans too."""
     for folder in span():

@@ -25,6 +25,9 @@ from concord.likelihood.likelihood import Likelihood
 from concord.models.design import DesignTerm
 from concord.models.model import Model
 
+NOT_ASKED = "it is asked for its estimates only"
+"""Why an engine states nothing that has no functions for the account, as guests have none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Statement:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from concord.display.picture import Picture
-from concord.engines.engine import engines, title
+from concord.engines.engine import called, engines
 from concord.engines.fit import Fit
 from concord.models.model import Model
 from concord.models.units import effect_unit
@@ -73,7 +73,7 @@ def bounded(size: float) -> str:
 
 def fit_label(fit: Fit) -> str:
     """A fit's name in a legend or on an axis."""
-    return f"{title(fit.engine)}, {fit.settings}"
+    return f"{called(fit.engine)}, {fit.settings}"
 
 
 def in_unit(name: str, unit: str) -> str:
@@ -83,7 +83,7 @@ def in_unit(name: str, unit: str) -> str:
 
 def fit_in_words(fit: Fit) -> str:
     """A fit's name in a sentence, where a comma would part it."""
-    return title(f"{fit.engine} {fit.settings}")
+    return called(f"{fit.engine} {fit.settings}")
 
 
 def effect_text(model: Model, term: str) -> str:

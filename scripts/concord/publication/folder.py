@@ -84,6 +84,7 @@ def write(
     Raises
     ------
     InputError : a model is not certified by both methods, a large table was not made, or there is no such case
+    OSError : a file cannot be written; then none is
     """
     contents = dict(_shared())
     cases, data = [], {}
@@ -107,11 +108,10 @@ def write(
         "files": {name: _sha256(content) for name, content in sorted(contents.items())},
     }
     zipped = {f"archives/{name}": content for name, content in archives.archives(index, contents).items()}
-    files_written: dict[str, str | bytes] = {**contents, **zipped}
-    for name, content in files_written.items():
-        files.write(folder / name, content)
-    _tidy(folder, files_written)
-    files.write(folder / "index.json", json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    written: dict[str, str | bytes] = {**contents, **zipped}
+    written["index.json"] = json.dumps(index, indent=1, ensure_ascii=False) + "\n"
+    files.write_all({folder / name: content for name, content in written.items()})
+    _tidy(folder, written)
     return folder / "index.json"
 
 

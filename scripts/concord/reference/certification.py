@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -214,15 +215,19 @@ def _apart(optimum: Optimum, proved: Certificate) -> dict[str, float]:
 
 
 def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
-    """Certify models and write what was proved into their datasets' reference.json; a failure stops no other model.
+    """Certify models and write what was proved of each at once into its dataset's reference.json; a failure stops no
+    other model.
 
     Returns
     -------
     what failed, a line each
+
+    Raises
+    ------
+    OSError : it cannot be written; what was proved before is
     """
     failed = []
-    records: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
-    homes = {model.dataset.id: model.dataset for model in chosen}
+    written: dict[Path, None] = {}
     for model in chosen:
         try:
             record = certify(model)
@@ -234,9 +239,9 @@ def renew(chosen: Sequence[Model], tell: Callable[[str], None]) -> list[str]:
             continue
         checks = record["checks"]
         tell(f"{model.id}, {model.method}: logLik {record['loglik'][:20]}, {told(checks)}")
-        records.setdefault(model.dataset.id, {})[model.name, model.method] = record
-    for id, certified in records.items():
-        tell(str(write(homes[id], certified)))
+        written[write(model.dataset, {(model.name, model.method): record})] = None
+    for file in written:
+        tell(str(file))
     return failed
 
 

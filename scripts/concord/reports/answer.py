@@ -6,27 +6,33 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bs4 import BeautifulSoup
+
 from concord.display.media import MEDIA_TYPE
 from concord.reports.chips import chip
 from concord.vocabulary import AGREE, WARNED, side
 
+REMEDIES = "remedies"
+"""The tag of a cell that says what to write instead."""
 LISTED = 6
 """So many comparisons that do not agree are told one by one; of more, how many there are of each kind."""
 
 
-def answer(cells: Sequence[Mapping[str, Any]]) -> str:
+def answer(cells: Sequence[Mapping[str, Any]], alone: bool = False) -> str:
     """The answer as HTML, a line a comparison or a kind of them, with links to the cells; empty without a verdict.
 
     Parameters
     ----------
     cells : of an executed notebook
+    alone : whether all of it is about one model, whose name need not be said
     """
-    compared = [one for one in _compared(cells).values() if one["verdict"]]
+    compared = [one | ({"name": ""} if alone else {}) for one in _compared(cells).values() if one["verdict"]]
     off = [one for one in compared if one["verdict"] != AGREE]
     lines = [_line(one) for one in off] if len(off) <= LISTED else _kinds(off)
     agreeing = [one for one in compared if one["verdict"] == AGREE]
     if agreeing:
         lines.append(_agreeing(agreeing, alone=not off))
+    lines += _to_do(cells)
     if not lines:
         return ""
     return f'<ul class="answer" aria-label="The answer">{"".join(f"<li>{line}</li>" for line in lines)}</ul>'
@@ -53,13 +59,29 @@ def _line(one: Mapping[str, Any]) -> str:
         if fit.get("role", "party") == "party" and fit.get("language", "").lower() in side(one["verdict"])
     ]
     told = [
-        f"{html.escape(fit['engine'])} stopped {fit['gap']:.2g} log-likelihood units below the optimum"
-        f" {'and warned' if fit.get('said_so') == WARNED else 'and was silent'}"
+        f"{html.escape(fit.get('title', fit['engine']))} stopped {fit['gap']:.2g} log-likelihood units below the "
+        f"optimum {'and warned' if fit.get('said_so') == WARNED else 'and was silent'}"
         for fit in off
         if fit["gap"] is not None
     ]
-    where = f"{html.escape(one['name'])}, {html.escape(one['settings'])} settings"
-    return f"{chip(one['verdict'])} {_link(where, one['cell'])}{': ' if told else ''}{'; '.join(told)}"
+    where = html.escape(", ".join(filter(None, [one["name"], f"{one['settings']} settings"])))
+    return f"{chip(one['verdict'], letter=False)} {_link(where, one['cell'])}{': ' if told else ''}{'; '.join(told)}"
+
+
+def _to_do(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be done, in the first sentences of the cells that say it at length, by their tag."""
+    lines = []
+    for cell in cells:
+        for output in cell.get("outputs", ()) if REMEDIES in cell["metadata"].get("tags", ()) else ():
+            soup = BeautifulSoup("".join(output.get("data", {}).get("text/html", "")), "html.parser")
+            parts = [(head.get_text(), head.find_next_sibling("p")) for head in soup.find_all("h4")] or [("", soup.p)]
+            told = [
+                f"{head}: {next(text.stripped_strings, '')}" if head else text.get_text()
+                for head, text in parts
+                if text
+            ]
+            lines += [f"<b>What to do:</b> {html.escape(words)} {_link('More', cell['id'])}" for words in told if words]
+    return lines
 
 
 def _kinds(off: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -68,7 +90,7 @@ def _kinds(off: Iterable[Mapping[str, Any]]) -> list[str]:
     for one in off:
         kinds.setdefault((one["verdict"], one["settings"]), []).append(one)
     return [
-        f"{chip(verdict)} {_link(f'{len(ones)} at {html.escape(settings)} settings', ones[0]['cell'])}: "
+        f"{chip(verdict, letter=False)} {_link(f'{len(ones)} at {html.escape(settings)} settings', ones[0]['cell'])}: "
         + ", ".join(dict.fromkeys(html.escape(one["name"]) for one in ones))
         for (verdict, settings), ones in kinds.items()
     ]
@@ -79,14 +101,16 @@ def _agreeing(ones: Sequence[Mapping[str, Any]], alone: bool) -> str:
     for one in ones:
         by_settings.setdefault(one["settings"], []).append(one)
     told = ", ".join(
-        _link(f"{_counted(some)} at {html.escape(settings)} settings", some[0]["cell"])
+        _link(f"{_counted(some)}at {html.escape(settings)} settings", some[0]["cell"])
         for settings, some in by_settings.items()
     )
-    return f"{chip(AGREE)} {'all: ' if alone and len(ones) > 1 else ''}{told}"
+    return f"{chip(AGREE, letter=False)} {'all: ' if alone and len(ones) > 1 else ''}{told}"
 
 
 def _counted(ones: Sequence[Mapping[str, Any]]) -> str:
-    return f"{len(ones)} comparisons" if len(ones) > 1 else html.escape(ones[0]["name"])
+    """How many there are, or which one, and a blank."""
+    name = f"{len(ones)} comparisons" if len(ones) > 1 else html.escape(ones[0]["name"])
+    return f"{name} " if name else ""
 
 
 def _link(text: str, cell: str) -> str:

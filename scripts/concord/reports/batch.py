@@ -294,5 +294,5 @@ def keep(report: Report, execution: Execution, output: Path, beside: Iterable[Re
         if other in beside or other == report or (output / "reports" / f"{other.id}.html").is_file()
     ]
     notebook = labelled(execution, report.id, report.title, report.method, methods=there)
-    files.write(output / "notebooks" / f"{report.id}.ipynb", nbformat.writes(notebook) + "\n")
-    files.write(output / "reports" / f"{report.id}.html", page(notebook))
+    both = {output / "notebooks" / f"{report.id}.ipynb": nbformat.writes(notebook) + "\n"}
+    files.write_all({**both, output / "reports" / f"{report.id}.html": page(notebook)})

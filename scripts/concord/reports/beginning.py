@@ -34,6 +34,7 @@ def named(notebook: NotebookNode, about: Mapping[str, Any]) -> str:
             values |= _assigned(cell.source)
     if values.get("formula"):
         name = f"{about['name'] if about['alone'] else values.get('data', about['name'])}: {values['formula']}"
+        name += f", weights {values['weights']}" if values.get("weights") else ""
     else:
         name = headline(notebook) or about["name"]
         name += f": {values['model']}" if isinstance(values.get("model"), str) and values["model"] else ""

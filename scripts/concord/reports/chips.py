@@ -7,9 +7,8 @@ from markupsafe import Markup
 from concord.vocabulary import LETTERS
 
 
-def chip(word: str, count: int | None = None) -> Markup:
-    """A verdict as HTML: colour is never alone."""
+def chip(word: str, count: int | None = None, letter: bool = True) -> Markup:
+    """A verdict as HTML: colour is never alone. The letter is for pages that have a key to it."""
     often = "" if count is None else Markup(' <span class="count">{}</span>').format(count)
-    return Markup('<span class="chip v-{}"><b aria-hidden="true">{}</b> {}{}</span>').format(
-        word.replace(" ", "-"), LETTERS.get(word, "?"), word, often
-    )
+    first = Markup('<b aria-hidden="true">{}</b> ').format(LETTERS.get(word, "?")) if letter else ""
+    return Markup('<span class="chip v-{}">{}{}{}</span>').format(word.replace(" ", "-"), first, word, often)

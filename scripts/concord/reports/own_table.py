@@ -23,12 +23,13 @@ from concord import checkout, errors, files
 from concord.display.media import MEDIA_TYPE, REFERENCE_TYPE
 from concord.display.records import as_csv, collect, collect_quantities, displayed, unexplained
 from concord.reports import notebooks
+from concord.reports.answer import REMEDIES
 from concord.reports.execution import COMPLETED, Execution, execute, labelled, unfinished
 from concord.reports.page import page
 from concord.vocabulary import AGREE as AGREED
 from concord.vocabulary import KEPT_IN, passes
 
-NOTEBOOK, VERDICT, REMEDIES, SUMMARY = notebooks.OWN_TABLE, "verdict", "remedies", "summary"
+NOTEBOOK, VERDICT, SUMMARY = notebooks.OWN_TABLE, "verdict", "summary"
 AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 # So many seconds after the last time what there is is written with the next verdict, and not only at the end.
 LONG = 5.0

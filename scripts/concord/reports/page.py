@@ -36,7 +36,7 @@ CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
 PIECES = 1000
 """So many pieces of pages are kept as they were made: a page that is written after every verdict has the same again."""
-_NUMBER = re.compile(r"(< ?)?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
+_NUMBER = re.compile(r"(< ?|within )?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
 
 
 def page(notebook: NotebookNode) -> str:
@@ -45,7 +45,7 @@ def page(notebook: NotebookNode) -> str:
     title = f"{about['name']}, {about['method']}" if about["method"] else about["name"]
     texts, contents = _texts(notebook, about["alone"])
     named = beginning.named(notebook, about)
-    reply = answers.answer(notebook.cells)
+    reply = answers.answer(notebook.cells, about["alone"])
     first = next((id for id, text in texts.items() if "</h1>" in text), None)
     if first is not None:
         texts[first] = beginning.begun(texts[first], reply, named if about["alone"] else "")
@@ -263,7 +263,11 @@ def _made(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         if links and origin.python == origin.r:
             links = [("Python and R", *links[0][1:])]
         fits = [fit for record in data for fit in record.get(MEDIA_TYPE, {}).get("fits", ())]
-        calls = [(f"{fit['engine']}, {fit['settings']} settings", fit["call"]) for fit in fits if fit.get("call")]
+        calls = [
+            (f"{fit.get('title', fit['engine'])}, {fit['settings']} settings", fit["call"])
+            for fit in fits
+            if fit.get("call")
+        ]
         marks[cell["id"]] = {"links": links, "calls": calls if len(calls) <= CALLS else []}
     return marks
 

@@ -181,8 +181,7 @@ class Store:
         """
         with ExitStack() as stack:
             with _writing(self.folder):
-                if self.folder.exists() and not self.folder.is_dir():
-                    raise InputError(f"{self.folder}: is not a folder: name another one with --output")
+                files.check_folder(self.folder, "--output")
                 (self.folder / "parts").mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context((self.folder / ".lock").open("a"))
                 _lock(lock, self.folder)

@@ -348,6 +348,32 @@ def test_a_row_without_a_number_is_left_out_of_the_predictions(offset):
     assert predictions_table(offset, new)["lme4"].isna().sum() == 2
 
 
+def test_what_nlme_gets_wrong_without_fixed_effects_is_left_out_with_the_reason(make_model):
+    """Its last group's effects are not those of its estimates, which all others' are: a finding says why."""
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(6), 5)
+    frame = pd.DataFrame({"g": [f"g{i}" for i in g], "y": 2 * rng.normal(size=6)[g] + rng.normal(size=30)})
+    comparison = compare(
+        *(answer(make_model(frame, "y ~ 0 + (1 | g)"), engine, "default") for engine in ("lme4", "nlme"))
+    )
+    nlme = next(fit for fit in comparison.fits if fit.engine == "nlme")
+    off = np.abs(
+        nlme.random_effects["estimate"].to_numpy() - Solution(nlme.model.design, nlme.parameters).modes[0][:, 0]
+    )
+    assert (off[:-1] < 1e-8).all() and off[-1] > 0.01
+    found = lines(comparison)
+    assert not Sheet("empty", found).breaches
+    for quantity in (
+        "predicted effects",
+        "fitted values, fixed and random effects",
+        "residuals",
+        "predictions, known levels",
+    ):
+        line = of(found, quantity)
+        assert set(line.values) == {"lme4"} and "the finding nlme_without_fixed" in line.absent["nlme"]
+    assert set(of(found, "fitted values, fixed effects only").values) == {"lme4", "nlme"}
+
+
 # ---- new rows ------------------------------------------------------------------------------------------------------
 
 

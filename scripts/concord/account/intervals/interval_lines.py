@@ -165,6 +165,12 @@ def _held(known: Intervals, engine: str, parameter: Parameter, absent: dict[str,
         return {engine: (got.ends, by_ml, exact)}
     finer = known.stated_profile(engine, parameter.label, fine=True).ends
     stated = {f"{engine}, finer steps": (finer, by_ml, exact)} if agrees(finer, exact) else {}
+    if np.isnan(got.ends).any() and (count := int(np.sum(np.isnan(got.zeta)))):
+        absent[engine] = (
+            f"at {count} of its {len(got.zeta)} points it has no zeta: the deviance there came out below its own "
+            "fit's, so that no spline goes through"
+        )
+        return stated
     if not got.possible.all():
         count, of = int(np.sum(got.possible == 0)), len(got.possible)
         absent[engine] = (

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import interpolate, stats
 
-from concord.account.standard_errors import NOT_ASKED
 from concord.agreement.comparison import Comparison
 from concord.engines.error_definitions import by_joint_hessian
 from concord.engines.fit import Fit
-from concord.engines.statements import NotStated, StatedProfile, WaldIntervals, statements
+from concord.engines.statements import NOT_ASKED, NotStated, StatedProfile, WaldIntervals, statements
 from concord.inference import information, profile
 from concord.inference.information import Information, InformationError
 from concord.inference.profile_curve import Interval, Parameter, Profile, ProfileError

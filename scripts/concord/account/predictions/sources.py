@@ -12,7 +12,7 @@ import pandas as pd
 from concord.account.line import Line
 from concord.agreement.comparison import Comparison
 from concord.engines.fit import Fit
-from concord.engines.statements import Predictions, statements
+from concord.engines.statements import NOT_ASKED, Predictions, statements
 from concord.errors import first_line
 from concord.inference.prediction import Solution
 
@@ -51,7 +51,7 @@ class Sources:
                 continue
             question = statements(fit.engine).predictions
             if question is None:
-                self.absent[label] = "nothing is known here of what it predicts"
+                self.absent[label] = NOT_ASKED
                 continue
             try:
                 solution = Solution(fit.model.design, fit.parameters)

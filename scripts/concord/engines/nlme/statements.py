@@ -231,8 +231,15 @@ def predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
     return fit.ask(_predictions, new)
 
 
+_OF_EFFECTS = ("random", "standardized", "fitted", "predicted", "residual", "pearson", "scaled", "new")
+_WITHOUT_FIXED = (
+    "without fixed effects nlme divides the last group's effects once too often, so that what it predicts there is "
+    "wrong: see the finding nlme_without_fixed"
+)
+
+
 def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
-    return collected(
+    said = collected(
         fit,
         new,
         (
@@ -247,6 +254,10 @@ def _predictions(fit: Fit, new: pd.DataFrame) -> Predictions:
         # lme leaves offsets out without a word: it is given the response less its offset.
         without_offset=fit.model.design.offset is not None,
     )
+    if fit.model.design.names:
+        return said
+    right = {name: value for name, value in said.values.items() if name not in _OF_EFFECTS}
+    return replace(said, values=right, absent={**said.absent, **dict.fromkeys(_OF_EFFECTS, _WITHOUT_FIXED)})
 
 
 def _variances(fit: Fit, new: pd.DataFrame) -> dict[str, Any]:

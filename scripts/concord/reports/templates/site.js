@@ -188,8 +188,7 @@
     const heads = [...(table.tHead?.rows[0]?.cells ?? [])];
     const at = heads.findIndex((head) => text(head) === "quantity");
     const more = ["group", "term"].map((name) => heads.findIndex((head) => text(head) === name)).filter((i) => i > at);
-    if (at < 0 || !more.length) return;
-    for (const row of table.tBodies[0].rows) {
+    for (const row of at < 0 || !more.length ? [] : table.tBodies[0].rows) {
       const first = row.cells[at];
       first.dataset.exact = text(first);
       for (const cell of more.map((i) => row.cells[i]).filter((cell) => cell && text(cell))) {
@@ -199,7 +198,7 @@
         first.append(line);
       }
     }
-    for (const row of table.rows) more.forEach((i) => row.cells[i]?.classList.add("spare"));
+    for (const row of at < 0 ? [] : table.rows) more.forEach((i) => row.cells[i]?.classList.add("spare"));
     const frame = table.closest(".scroll");
     table.classList.toggle("tight", frame.scrollWidth > frame.clientWidth + 1);
   }
