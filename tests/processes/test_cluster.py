@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from concord.errors import FootingError
 from concord.processes.cluster import _secret, cluster
 
 ASKED = """
@@ -74,3 +75,30 @@ def test_no_other_process_of_this_machine_can_have_work_done(tmp_path):
         assert all(address.startswith("tls:") for address in workers)
     assert told == ["refused\n"] * 4
     assert not mark.exists()
+
+
+DEAF = """
+from concord.processes.cluster import cluster
+
+MASK = "signal.pthread_sigmask(signal.SIG_BLOCK, ())"
+FIRST = f"import signal, sys; vars(sys).setdefault('deaf', signal.SIGINT in {MASK})"
+if __name__ == "__main__":
+    for imported in ((), ("json",)):
+        with cluster(None, 2, 0, FIRST, imported) as client:
+            print(*client.run(lambda: __import__("sys").deaf).values())
+"""
+
+
+def test_a_worker_is_deaf_to_ctrl_c_before_it_can_say_what_it_does_about_it(tmp_path):
+    """Spawned or forked; else it would print a traceback of what it was importing."""
+    script = tmp_path / "deaf.py"
+    script.write_text(DEAF)
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=240)
+    assert told.stdout.split() == ["True"] * 4
+
+
+def test_a_worker_that_is_killed_as_it_starts_is_one_line():
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(FootingError, match="a worker process .* run it again") as told, cluster(None, 1, 0, kill):
+        pass
+    assert "\n" not in str(told.value)

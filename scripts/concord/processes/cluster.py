@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from distributed.comm.addressing import get_address_host_port, parse_address
 from distributed.security import Security
 from distributed.utils import get_mp_context
 
-from concord.errors import InputError, shorten
+from concord.errors import FootingError, InputError, first_line, shorten
 from concord.processes.kernels import FORKABLE
 from concord.processes.worker import uninterrupted
 
@@ -59,6 +60,18 @@ def _deaf() -> Iterator[None]:
 
 
 @contextmanager
+def _told() -> Iterator[None]:
+    """What dask says where a worker dies as it starts, in a line."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise FootingError(
+            f"a worker process did not start, or was killed as it did ({shorten(first_line(error))}): run it again, "
+            "and where memory ran out close other programs"
+        ) from error
+
+
+@contextmanager
 def cluster(
     scheduler: str | None, workers: int, deaths: int = 0, first: str = "pass", imported: Sequence[str] = ()
 ) -> Iterator[Client]:
@@ -77,6 +90,7 @@ def cluster(
     ------
     InputError : the address is malformed, no scheduler answers there, or the scheduler has no workers; or there is no
         `openssl` to make the secret of processes on this machine
+    FootingError : a worker process here did not start
     """
     if scheduler:
         _check(scheduler)
@@ -111,8 +125,10 @@ def cluster(
         if imported:
             get_mp_context().set_forkserver_preload(["distributed", *imported])
         with _no_current_folder(), ExitStack() as running:
+            # Who starts this process of multiprocessing's own hears Ctrl-C from then on, and so does what it starts
+            resource_tracker.ensure_running()
             # One that is half started is known to nobody who would end it
-            with uninterrupted(), _deaf():
+            with uninterrupted(), _deaf(), _told():
                 here = LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
