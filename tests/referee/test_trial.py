@@ -50,3 +50,18 @@ def test_what_gave_no_fit_says_why(kind, seconds, word):
     outcome = trial._outcome(absent)
     assert (outcome["outcome"], outcome["message"]) == (word, "for a reason")
     assert outcome["call"].startswith("lmer(")
+
+
+@pytest.mark.parametrize(
+    ("converged", "messages", "claims"),
+    [
+        (True, (), True),
+        (False, (), False),
+        (True, ("SingularFitWarning: Caution: Singular fit. The random effects are too complex",), True),
+        (True, ("VarianceAtLimitWarning: Caution: Variance at its search limit.",), False),
+        (True, ("warning: Model failed to converge with max|grad| = 0.79",), False),
+    ],
+)
+def test_a_singular_fit_is_no_doubt_and_a_search_that_ended_at_its_limit_is_one(numbers, converged, messages, claims):
+    fit = replace(numbers(ID, "REML", "lme4", "default"), converged=converged, messages=messages)
+    assert trial.claimed(fit) == claims

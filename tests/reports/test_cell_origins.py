@@ -77,7 +77,7 @@ def test_every_comparison_that_a_notebook_shows_leads_to_a_cell_that_is_tagged_a
     # What `versions` shows was kept of other runs: it fits nothing.
     kept = path.stem == "versions"
     shown = [i for i in code if COMPARISON.search(json.dumps(story[i]["outputs"])) and not kept]
-    assert shown or path.stem in ("findings", "optimizers", "simulation", "speed", "versions")
+    assert shown or path.stem in ("findings", "optimizers", "simulation", "referee", "speed", "versions")
     for i in shown:
         found = origin(story, i)
         for each in {found.python, found.r}:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from concord.agreement.comparison import Comparison
+from concord.data import datasets
 from concord.engines.engine import engines, title
 from concord.errors import one_line
 from concord.vocabulary import SHORT
@@ -43,6 +45,8 @@ def alternatives(comparison: Comparison, source: str | None) -> list[str]:
 def _command(comparison: Comparison, source: str | None) -> str:
     """The line that asks all guests."""
     record, model = comparison.model.record, comparison.model
+    if source == f"{model.dataset.id}.csv" and datasets.has(model.dataset.id) and not Path(source).exists():
+        source = model.dataset.id
     words = [
         "concord compare",
         json.dumps(source or "DATA", ensure_ascii=False),

@@ -33,10 +33,11 @@ _FIGURES = re.compile(r"\b\d+/2\b")
 def by_difficulty(results: Results) -> Sheet:
     """How often each outcome came, by package and difficulty of the cases."""
     rows = []
-    for name in _order(results):
-        mine = results.rows[results.rows["package"] == name]
-        parts = [(grade, mine[mine["difficulty"] == grade]) for grade in GRADES] + [("all", mine)]
-        rows += [[_title(name, mine), grade, *_counts(part), len(part)] for grade, part in parts]
+    for grade in ("all", *reversed(GRADES)):
+        for name in _order(results):
+            mine = results.rows[results.rows["package"] == name]
+            part = mine if grade == "all" else mine[mine["difficulty"] == grade]
+            rows.append([_title(name, mine), grade, *_counts(part), len(part)])
     notes = [f"{word}: {what}." for word, what in SAID.items()]
     return Sheet(
         "Fits by package, difficulty and outcome", ["package", "cases", *trial.OUTCOMES, "fits"], rows, 2, notes
@@ -44,11 +45,11 @@ def by_difficulty(results: Results) -> Sheet:
 
 
 def grid(results: Results, method: str) -> Sheet:
-    """Every case by every package; empty at the optimum."""
+    """Every case by every package, the difficult ones first; empty at the optimum."""
     chosen, order = results.rows[results.rows["method"] == method], _order(results)
     told = {(row["model"], row["package"]): _cell(row) for row in chosen.to_dict("records")}
     difficulty = dict(zip(chosen["model"], chosen["difficulty"], strict=True))
-    cases = sorted(difficulty, key=lambda id: (GRADES.index(difficulty[id]), id))
+    cases = sorted(difficulty, key=lambda id: (-GRADES.index(difficulty[id]), id))
     rows = [[id, difficulty[id], *(told.get((id, name), "not asked") for name in order)] for id in cases]
     notes = [
         "Empty: at the optimum. A number: so many log-likelihood units below it. claims: the package says that it has "
@@ -78,7 +79,12 @@ def stated(results: Results) -> Sheet:
             where = "" if kind == "right" else f"{example['model']}, {example['method']}"
             off = "" if kind == "right" else number(example["stated_error"], 4)
             rows.append([_name(name), kind, count, where, off])
-    return Sheet("The stated log-likelihood", ["package", "what it is", "fits", "such as", "off there by"], rows, 2)
+    notes = [
+        "not recognised: off by what no constant explains: rounding, where columns are nearly collinear, an origin far "
+        "away, or residuals next to nothing."
+    ]
+    header = ["package", "what it is", "fits", "such as", "off there by"]
+    return Sheet("The stated log-likelihood", header, rows, 2, notes)
 
 
 def speed(results: Results) -> Sheet:

@@ -101,7 +101,7 @@ def _outcome(answer: Answer) -> dict[str, Any]:
         nothing = {"gap": math.nan, "digits": math.nan, "stated": "", "stated_error": math.nan, "claims": ""}
         return {"outcome": word, **nothing, "message": _short(answer.reason), "call": _call(answer)}
     record = held(answer)
-    claims = not doubted(answer.converged, answer.messages)
+    claims = claimed(answer)
     word = _OF_VERDICT.get(record["verdict"]) or (CLAIMED if claims else SHORT)
     stated = record.get("stated") or {"recognised": "", "error": math.nan}
     said = record["reason"] if word == FAILS else " / ".join(answer.messages)
@@ -115,6 +115,15 @@ def _outcome(answer: Answer) -> dict[str, Any]:
         "message": _short(said),
         "call": answer.call,
     }
+
+
+def claimed(fit: Fit) -> bool:
+    """Whether the package says that it has converged, and nothing that makes one doubt it.
+
+    As in the parties' verdicts a note that the fit is singular is none; that the search ended at its limit is one.
+    """
+    said = [message for message in fit.messages if "singular fit" not in message.lower()]
+    return not doubted(fit.converged, said) and not any("search limit" in message.lower() for message in said)
 
 
 def held(fit: Fit) -> dict[str, Any]:

@@ -91,3 +91,6 @@ def _expressible(model: Model) -> None:
     for term in model.design.terms:
         if "(Intercept)" not in term.names:
             raise CannotExpress(TITLE, "random effects without an intercept, nor uncorrelated ones")
+    written = columns(model)
+    if alone := {name for names, _ in written.random for name in names} - set(written.fixed):
+        raise CannotExpress(TITLE, f"a random slope of what is no fixed effect, here {', '.join(sorted(alone))}")
