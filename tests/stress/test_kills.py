@@ -19,8 +19,8 @@ FAILED = {
     (
         "reports",
         "SIGINT, group",
-    ): "tracebacks of the fork server and of workers as they start, which Ctrl-C reaches no more; once, status 0 as all "
-    "was done",
+    ): "tracebacks of the fork server and of workers as they start, which Ctrl-C reaches no more; once, status 0 as "
+    "all was done",
     ("reports", "SIGKILL, a child"): "a traceback where a worker is killed as it starts, which is one line now",
     (
         "simulate",
