@@ -325,7 +325,13 @@ def test_a_failed_refresh_leaves_the_file_untouched(tmp_path, cell):
 
 
 @pytest.mark.parametrize(
-    "code", ["raise MemoryError", "held = [bytearray(10**9) for _ in range(2)]", "import numpy; numpy.zeros(10**14)"]
+    "code",
+    [
+        "raise MemoryError",
+        "held = [bytearray(10**9) for _ in range(2)]",
+        "import numpy; numpy.zeros(10**14)",
+        "raise ImportError('Advice.\\nOriginal error was: libx.so: failed to map segment from shared object')",
+    ],
 )
 def test_memory_that_runs_out_in_a_kernel_is_told_as_that(code):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, resource.RLIM_INFINITY))\n"
