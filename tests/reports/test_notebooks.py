@@ -281,6 +281,13 @@ def test_paths_of_this_machine_become_plain():
     assert tidying.plain_paths(warning) == "site-packages/x/y.py:3: W\n  ipykernel/209.py:1: W"
 
 
+@pytest.mark.parametrize("part", ["x", "/", "/ipykernel_1", "/site-packages", "'", "\x1b["])
+def test_no_printed_line_takes_long_to_tidy(part):
+    line = part * (300_000 // len(part))
+    began = time.process_time()
+    assert tidying.plain_paths(tidying.ANSI.sub("", line)) and time.process_time() - began < 2
+
+
 VOLATILE = """
     import warnings
     from IPython.display import display

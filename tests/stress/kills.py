@@ -181,8 +181,8 @@ class Run:
 
 
 def left(run: Run) -> list[str]:
-    """Processes that still run some seconds after the end; they are ended."""
-    deadline = time.monotonic() + 5
+    """Processes that still run some seconds after the end; they are ended. What imports notices only afterwards."""
+    deadline = time.monotonic() + PATIENCE
     while (orphans := run.others()) and time.monotonic() < deadline:
         time.sleep(0.1)
     said = []
