@@ -235,8 +235,8 @@ def package(name: str) -> None:
             raise NoRError(f"the R package {name} cannot be loaded: {out_of_memory(str(error))}") from error
         if from_r(call("system.file", package=name))[0]:
             raise NoRError(
-                f"the R package {name} is there and cannot be loaded: {error}: install it anew; where memory is scarce, "
-                "close other programs or raise the limit (ulimit -v)"  # then R may say that it is not there
+                f"the R package {name} is there and cannot be loaded: {error}: install it anew; where memory is "
+                "scarce, close other programs or raise the limit (ulimit -v)"  # then R may say that it is not there
             ) from error
     raise NoRError(
         f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
