@@ -1,19 +1,32 @@
 """Certified linear mixed models that any package can test itself against.
 
-`names` and `load` give the cases, `plain` a case as columns and a formula of plain names, `check` holds estimates to a
-case; `concord_cases.plugin` is the plugin for pytest, with the tests of `concord_cases.grid`.
+`names`, `kinds` and `load` give the cases, `plain` a case as columns and a formula of plain names, `check` holds
+estimates to a case; `concord_cases.plugin` is the plugin for pytest, with the tests of `concord_cases.grid`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 from concord_cases.checker import Likelihood, NotParameters, check, read, told
 
-__all__ = ["CannotExpress", "Likelihood", "NotParameters", "check", "folder", "load", "names", "plain", "read", "told"]
+__all__ = [
+    "CannotExpress",
+    "Likelihood",
+    "NotParameters",
+    "check",
+    "folder",
+    "kinds",
+    "load",
+    "names",
+    "plain",
+    "read",
+    "told",
+]
 
 FOLDER = "CONCORD_CASES"
 """The environment variable that names another folder of cases, such as ``build/cases``."""
@@ -36,10 +49,22 @@ def folder() -> Path:
     return place
 
 
-def names(difficulty: str = "") -> list[str]:
-    """The ids of all cases, or of those of one difficulty, sorted."""
-    index = json.loads((folder() / "index.json").read_text(encoding="utf-8"))
-    return sorted(case["id"] for case in index["cases"] if difficulty in ("", case["difficulty"]))
+def names(difficulty: str = "", kind: str = "") -> list[str]:
+    """The ids of all cases, or of those of one difficulty, or of one kind, sorted."""
+    return sorted(
+        case["id"]
+        for case in _index()
+        if difficulty in ("", case["difficulty"]) and (not kind or kind in case["kinds"])
+    )
+
+
+def kinds() -> dict[str, int]:
+    """What is particular about cases, such as ``two optima``, and of how many cases."""
+    return dict(sorted(Counter(kind for case in _index() for kind in case["kinds"]).items()))
+
+
+def _index() -> list[dict]:
+    return json.loads((folder() / "index.json").read_text(encoding="utf-8"))["cases"]
 
 
 @cache

@@ -22,8 +22,9 @@ def pytest_addoption(parser):
     group = parser.getgroup("concord", "certified linear mixed models")
     group.addoption("--concord-cases", default="*", metavar="PATTERN", help="cases whose id matches: 'sitka-*'")
     group.addoption(
-        "--concord-difficulty", default="", choices=["lower", "average", "higher"], help="cases of one kind"
+        "--concord-difficulty", default="", choices=["lower", "average", "higher"], help="cases of one difficulty"
     )
+    group.addoption("--concord-kind", default="", metavar="KIND", help="cases of one kind: 'two optima'")
     group.addoption("--concord-strict", action="store_true", help="a fit that is imprecise fails, too")
 
 
@@ -32,7 +33,12 @@ def pytest_generate_tests(metafunc):
     if "concord_case" not in metafunc.fixturenames:
         return
     option = metafunc.config.getoption
-    ids = fnmatch.filter(concord_cases.names(option("concord_difficulty")), option("concord_cases"))
+    kind, known = option("concord_kind"), concord_cases.kinds()
+    if kind and kind not in known:
+        raise pytest.UsageError(f"--concord-kind {kind!r}: it is one of {', '.join(map(repr, known))}")
+    ids = fnmatch.filter(concord_cases.names(option("concord_difficulty"), kind), option("concord_cases"))
+    if not ids:
+        raise pytest.UsageError("no case is what --concord-cases, --concord-difficulty and --concord-kind ask for")
     grid = [(id, method) for id in ids for method in METHODS]
     metafunc.parametrize(("concord_case", "concord_method"), grid, ids=["-".join(pair) for pair in grid], indirect=True)
 
