@@ -89,6 +89,22 @@ def test_the_wheel_has_the_cases_and_needs_nothing(installed):
     assert licences == {"dietox.txt", "sitka.txt", "two_optima.txt", "GPL-2.txt", "GPL-3.txt"}
 
 
+def test_cases_of_one_kind_are_chosen_and_a_kind_that_there_is_not_is_named(installed, tmp_path):
+    shutil.copy(HERE / "examples" / "test_glmm.py", tmp_path)
+    refused = "ERROR: --concord-kind 'three optima': it is one of '2 correlated effects', "
+    for kind, status, said in (("two optima", 0, "12 tests collected"), ("three optima", 4, refused)):
+        words = ["-q", "-p", "no:cacheprovider", "--collect-only", "--concord-kind", kind]
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *words],
+            cwd=tmp_path,
+            env=environment(installed),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status and said in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 def test_without_cases_it_says_where_to_have_them(tmp_path):
     code = "import concord_cases; concord_cases.names()"
     run = [sys.executable, "-S", "-c", code]

@@ -28,17 +28,27 @@ def pytest_addoption(parser):
     group.addoption("--concord-strict", action="store_true", help="a fit that is imprecise fails, too")
 
 
+def pytest_configure(config):
+    """Refuses what no case is."""
+    option = config.getoption
+    kind = option("concord_kind")
+    if kind and kind not in concord_cases.kinds():
+        raise pytest.UsageError(f"--concord-kind {kind!r}: it is one of {', '.join(map(repr, concord_cases.kinds()))}")
+    if (kind or option("concord_difficulty") or option("concord_cases") != "*") and not _chosen(option):
+        raise pytest.UsageError("no case is what --concord-cases, --concord-difficulty and --concord-kind ask for")
+
+
+def _chosen(option):
+    """The ids of the cases that the options ask for."""
+    ids = concord_cases.names(option("concord_difficulty"), option("concord_kind"))
+    return fnmatch.filter(ids, option("concord_cases"))
+
+
 def pytest_generate_tests(metafunc):
     """One test a case and method."""
     if "concord_case" not in metafunc.fixturenames:
         return
-    option = metafunc.config.getoption
-    kind, known = option("concord_kind"), concord_cases.kinds()
-    if kind and kind not in known:
-        raise pytest.UsageError(f"--concord-kind {kind!r}: it is one of {', '.join(map(repr, known))}")
-    ids = fnmatch.filter(concord_cases.names(option("concord_difficulty"), kind), option("concord_cases"))
-    if not ids:
-        raise pytest.UsageError("no case is what --concord-cases, --concord-difficulty and --concord-kind ask for")
+    ids = _chosen(metafunc.config.getoption)
     grid = [(id, method) for id in ids for method in METHODS]
     metafunc.parametrize(("concord_case", "concord_method"), grid, ids=["-".join(pair) for pair in grid], indirect=True)
 
