@@ -29,7 +29,7 @@ def short(size):
 for size in (0.1, 0.001, 0.0001):
     lost, converged, kinds = short(size)
     warned = ", ".join(kinds) or "nothing"
-    print(f"residuals of {size}: short by {lost:.2g}; converged: {converged}; it warns of: {warned}")
+    print(f"residuals of {size}: short by {abs(lost):.1f}; converged: {converged}; it warns of: {warned}")
 
 # The mend would be a limit that the data set; where the one that there is is not reached, nothing is lost.
 lost, converged, kinds = short(0.0001)

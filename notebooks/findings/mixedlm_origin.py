@@ -26,5 +26,5 @@ print(f"short by {short:.2f}; it says that it has converged: {far.converged}; wa
 table["centred"] = table["far"] - table["far"].mean()
 centred = mixedlm.lmer("y ~ centred + (centred | g)", table, REML=True)
 short_mended = near.logLik().value - centred.logLik().value
-print(f"centred: short by {short_mended:.1e}")
+print(f"centred: short by {abs(short_mended):.4f}")
 print(json.dumps({"short": short, "converged": far.converged, "short_mended": abs(short_mended)}))

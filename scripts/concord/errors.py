@@ -33,8 +33,18 @@ def is_input_error(traceback: Sequence[str]) -> bool:
 
 def out_of_memory(why: str = "") -> str:
     """The line for a process that could get no more memory; `why` is what it said itself."""
+    # Around the one line that says it packages write pages of advice
+    why = next((line for line in why.splitlines() if is_starved(line)), why)
     said = f" ({one_line(why)})" if why.strip() else ""
     return f"memory ran out{said}: close other programs, raise the limit (ulimit -v), or take a smaller table or model"
+
+
+_STARVED = re.compile(r"cannot allocate|failed to map segment|bad_alloc|memory exhausted", re.IGNORECASE)
+
+
+def is_starved(text: str) -> bool:
+    """Whether a message, of R, of the system's loader or of a package, says that memory ran out."""
+    return bool(_STARVED.search(text))
 
 
 def one_line(text: str) -> str:

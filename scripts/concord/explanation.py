@@ -184,10 +184,9 @@ class Explanation:
             parts += [self._written(self._language, self.formula)] if self._reading.stops else []
             parts.append(self._next(self.formula))
         else:
-            stops = f"{called} does not run" if self._reading.stops else f"lme4 cannot express {called}"
-            outcome = self._reading.outcome or stops
-            outcome = outcome if outcome.startswith("lme4") else f"{outcome[0].upper()}{outcome[1:]}"
-            parts = [(f"{outcome}: {self.problem}.", list(self.notes), "")]
+            outcome = self._reading.outcome or (f"{called} does not run" if self._reading.stops else "")
+            told = f"{outcome[0].upper()}{outcome[1:]}" if outcome else f"lme4 cannot express {called}"
+            parts = [(f"{told}: {self.problem}.", list(self.notes), "")]
         for i, meant in enumerate(self.meant):
             heading = "Probably meant:" if meant.probable else "Meant, if levels are the same things in every group:"
             heading = "Or:" if i else heading

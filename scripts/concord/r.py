@@ -19,7 +19,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 import pandas as pd
 
-from concord.errors import FootingError, first_line, one_line
+from concord.errors import FootingError, first_line, is_starved, one_line, out_of_memory
 from concord.interruptions import Hearing
 
 Record = TypeVar("Record")
@@ -227,12 +227,17 @@ def package(name: str) -> None:
     """
     if call("requireNamespace", name, quietly=True)[0]:
         return
-    if from_r(call("system.file", package=name))[0]:
-        try:
-            call("loadNamespace", name)
-        except RError as error:
-            raise NoRError(f"the R package {name} is there and cannot be loaded: {error}") from error
+    try:
+        call("loadNamespace", name)
         return
+    except RError as error:
+        if is_starved(str(error)):
+            raise NoRError(f"the R package {name} cannot be loaded: {out_of_memory(str(error))}") from error
+        if from_r(call("system.file", package=name))[0]:
+            raise NoRError(
+                f"the R package {name} is there and cannot be loaded: {error}: install it anew; where memory is "
+                "scarce, close other programs or raise the limit (ulimit -v)"  # then R may say that it is not there
+            ) from error
     raise NoRError(
         f"the R package {name} is not installed: {INSTALL}; where a profile or .Renviron names its library, which "
         "Concord does not read, name it in the environment variable R_LIBS"

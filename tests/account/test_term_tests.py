@@ -9,9 +9,12 @@ from rpy2 import robjects
 from concord import r
 from concord.account.account import Account
 from concord.account.nested_models import without_terms
-from concord.account.term_tests import lmertests_own, ml_ratios, term_tests
+from concord.account.term_tests import lmertests_matrices, lmertests_own, ml_ratios, term_tests
 from concord.agreement.comparison import compare
 from concord.engines.engine import engines
+from concord.inference.f_tests import by_satterthwaite
+from concord.inference.hypotheses import hypothesis
+from concord.likelihood.likelihood import Likelihood
 from concord.models import model as models
 from concord.models.fixed_terms import fixed_terms
 from concord.models.model import ModelError
@@ -142,3 +145,30 @@ def test_what_lmertest_does_not_take_for_containing_is_said(make_model):
         ours = [terms.labels[above - 1] for k in range(1, len(terms.labels) + 1) for above in terms.above(k)]
         assert (sorted(ours) != sorted(of_lmertest if of_lmertest is not None else [])) == says
         assert bool(lmertests_own(terms)) == says
+
+
+def test_a_matrix_is_a_number_and_no_factor(make_model):
+    """lmerTest has two answers to one model, x being a column or a matrix of one: ours is the column's, and it is
+    said where lmerTest has the other one.
+    """
+    frame = models.get("orthodont-interaction").frame.iloc[:-7]
+    frame = frame.assign(centred=frame["age"] - frame["age"].mean())
+    asked = robjects.r(
+        """function(text, d) {
+          table <- suppressMessages(anova(lmerTest::lmer(as.formula(text), d), type = "II"))
+          table["Sex", "F value"]
+        }"""
+    )
+    stated, own = {}, {}
+    for x in ("centred", "poly(age, 1)", "scale(age)"):
+        model = make_model(frame, f"distance ~ {x} * Sex + (1 | Subject)")
+        terms = fixed_terms(model)
+        stated[x] = float(r.from_r(r.call(asked, model.record.formula, r.table(frame)))[0])
+        likelihood = Likelihood(model.design, True)
+        at = likelihood.optimum().parameters
+        L = hypothesis(terms, model.design.as_coded.X, 2, "II", likelihood.fixed_covariance(at))
+        own[x] = by_satterthwaite(likelihood, at, L).statistic
+        assert bool(lmertests_matrices(terms)) == (x != "centred") and not lmertests_own(terms)
+    for x in own:
+        assert own[x] == pytest.approx(stated["centred"], rel=1e-4)
+        assert (stated[x] == pytest.approx(own[x], rel=1e-4)) == (x == "centred")

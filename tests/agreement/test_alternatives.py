@@ -42,10 +42,12 @@ def test_guests_that_were_tried_are_named_with_their_calls(guests, numbers):
     tried.append(
         Absence(models.get(ID), "missing", "default", "failed", "missing is not installed: pip install missing")
     )
-    heading, told, code = Remedies(compare(*two, *tried), ()).parts[0]
+    made = Remedies(compare(*two, *tried), ())
+    heading, told, code = made.parts[0]
     assert (heading, code) == (HEADING, "")
     assert told == [
-        "At the optimum on this table: arrives, arrives(y ~ x)",
+        "At the optimum on this table: arrives.",
+        "arrives: library(lme4); arrives(y ~ x)",
         "short, 14.2 log-likelihood units below it: stays.",
         "No fit: missing is not installed: pip install missing.",
     ]

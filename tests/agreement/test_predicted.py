@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,12 @@ from rpy2 import robjects
 
 from concord import r
 from concord.agreement.comparison import compare
-from concord.agreement.predicted import LEVELS
+from concord.agreement.predicted import LEVELS, predict
+from concord.data.source import SourceError
+from concord.engines.engine import engines
+from concord.likelihood.likelihood import Likelihood
 from concord.models.model import ModelError
+from concord.models.of_table import model_of
 from concord.models.syntax import FormulaError
 
 NEW = pd.DataFrame({"Days": [0.0, 4.5, 12.0, 3.0], "Subject": ["308", "372", "372", "new"]}, index=list("abcd"))
@@ -75,3 +81,39 @@ def test_one_of_two_grouping_factors_may_enter(fits):
     made = compare(*both).predict(new, random=["batch"])
     np.testing.assert_allclose(made["lme4"], of_lme4(both[1], new, "~ (1 | batch)"), rtol=1e-8)
     assert "batch" in groups and len(groups) == 2
+
+
+def test_new_rows_come_as_people_have_them(compared):
+    """One row by names, records, text that is numbers, levels as numbers, no row at all; a missing value is carried."""
+    comparison, _ = compared
+    wanted = comparison.predict(NEW.iloc[:1])["lme4"].iloc[0]
+    for row in ({"Days": 0, "Subject": 308}, [{"Days": 0.0, "Subject": "308"}], {"Days": ["0"], "Subject": ["308"]}):
+        assert comparison.predict(row)["lme4"].tolist() == [wanted]
+    assert comparison.predict(NEW.iloc[:0]).shape == (0, 4) and comparison.predict(NEW.iloc[:0], False).shape == (0, 3)
+    missing = comparison.predict(NEW.assign(Days=[0.0, None, 1.0, 2.0]))["lme4"]
+    assert missing.isna().tolist() == [False, True, False, False]
+    with pytest.raises(FormulaError, match="'Days' is numbers in the fit, and here such as 'ten'"):
+        comparison.predict(NEW.assign(Days="ten"))
+    for nothing in (None, np.ones((2, 2))):
+        with pytest.raises(SourceError):
+            comparison.predict(nothing)
+
+
+COMPUTED = ["y ~ C(f, Sum) * x + (1 | g)", "y ~ bs(x, df=4) + C(k) + (1 | g)", "y ~ poly(x, 2):f + (1 + f | g)"]
+
+
+@pytest.mark.parametrize("formula", COMPUTED)
+def test_a_row_of_the_table_is_predicted_as_it_was_fitted(formula):
+    """With codings, computed columns and factors of numbers; of a row with a missing value nothing is said."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"x": rng.normal(size=60), "f": list("abc") * 20, "k": rng.integers(1, 4, 60)})
+    frame["g"] = [f"g{i % 12}" for i in range(60)]
+    frame["y"] = frame["x"] + rng.normal(size=60)
+    model, _ = model_of(frame, formula, "REML", None, "data")
+    solution = Likelihood(model.design, True).optimum()
+    fit = replace(engines()["lme4"].fit(model), parameters=solution.parameters)
+    wanted = model.design.X @ solution.parameters.fixed
+    made = predict({"lme4": fit}, frame[["x", "f", "k"]].iloc[[0, 1, 5]], random=False)["lme4"]
+    np.testing.assert_allclose(made, wanted[[0, 1, 5]], rtol=0, atol=1e-10)
+    gone = predict({"lme4": fit}, frame.iloc[:3].assign(x=[np.nan, *frame["x"][1:3]]))["lme4"]
+    assert gone.isna().tolist() == [True, False, False]

@@ -25,7 +25,7 @@ def test_the_record_is_rows_of_the_two_tables(numbers):
     )
     record = comparison.record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert [tuple(each) for each in record["fits"]] == [(*FITS_COLUMNS, "language", "role", "call")] * 2
+    assert [tuple(each) for each in record["fits"]] == [(*FITS_COLUMNS, "language", "role", "title", "call")] * 2
     assert [tuple(each) for each in record["estimates"]] == [ESTIMATES_COLUMNS] * 12
     first = record["fits"][0]
     assert [each["call"] for each in record["fits"]] == [fit.call for fit in comparison.fits] and first["call"]

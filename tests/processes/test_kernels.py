@@ -245,8 +245,8 @@ def test_without_r_kernels_start_as_ever_and_it_is_told(monkeypatch, capfd):
     with forkserver.start(["import rpy2"]) as address:
         execution, _ = execute("print('runs')", "from concord import r; r.interface()", server=address)
     assert (execution.status, execution.cell) == ("failed", 2)
-    assert execution.error.startswith("RError: R does not start")
-    assert capfd.readouterr().err.splitlines()[-1].startswith("concord: kernels start cold: RError: R does not start")
+    assert execution.error.startswith("NoRError: R does not start")
+    assert capfd.readouterr().err.splitlines()[-1].startswith("concord: kernels start cold: NoRError: R does not start")
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,13 @@ def test_paths_of_this_machine_become_plain():
     assert tidying.plain_paths(warning) == "site-packages/x/y.py:3: W\n  ipykernel/209.py:1: W"
 
 
+@pytest.mark.parametrize("part", ["x", "/", "/ipykernel_1", "/site-packages", "'", "\x1b["])
+def test_no_printed_line_takes_long_to_tidy(part):
+    line = part * (300_000 // len(part))
+    began = time.process_time()
+    assert tidying.plain_paths(tidying.ANSI.sub("", line)) and time.process_time() - began < 2
+
+
 VOLATILE = """
     import warnings
     from IPython.display import display
@@ -318,7 +325,13 @@ def test_a_failed_refresh_leaves_the_file_untouched(tmp_path, cell):
 
 
 @pytest.mark.parametrize(
-    "code", ["raise MemoryError", "held = [bytearray(10**9) for _ in range(2)]", "import numpy; numpy.zeros(10**14)"]
+    "code",
+    [
+        "raise MemoryError",
+        "held = [bytearray(10**9) for _ in range(2)]",
+        "import numpy; numpy.zeros(10**14)",
+        "raise ImportError('Advice.\\nOriginal error was: libx.so: failed to map segment from shared object')",
+    ],
 )
 def test_memory_that_runs_out_in_a_kernel_is_told_as_that(code):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2 * 10**9, resource.RLIM_INFINITY))\n"

@@ -166,7 +166,8 @@ def test_a_report_begins_with_question_answer_and_picture():
 
 def test_a_report_on_ones_own_table_begins_with_formula_weights_verdict_and_what_to_do():
     """The model's name is not said again; of a remedy the first sentence stands there, and the way to the rest."""
-    output = nbformat.v4.new_output("display_data", {MEDIA_TYPE: record("r short", "default", 14.2, "warned")})
+    bundle = {MEDIA_TYPE: record("r short", "default", 14.2, "warned"), "text/plain": "x"}
+    output = nbformat.v4.new_output("display_data", bundle)
     told = "<h4>lme4: do this &amp; that</h4>\n<p>With it, it arrives.<br>It still warns.</p><pre><code>x</code></pre>"
     remedy = nbformat.v4.new_output("display_data", {"text/html": told, "text/plain": "x"})
     found = BeautifulSoup(

@@ -481,7 +481,7 @@ def test_stop_is_pressed_in_the_notebook_and_another_formula_is_asked_in_the_sam
             "print([fit.loglik for fit in default.fits][1], default.judgements[0].gap)",
         ):
             done = client.execute_interactive(source, timeout=60, output_hook=lambda each: _text(each, told))
-            assert done["content"]["status"] == "ok"
+            assert done["content"]["status"] == "ok", done["content"]
         loglik, gap = map(float, told.get(timeout=10).split())
         assert loglik == pytest.approx(-44.200885, abs=1e-6) and gap == pytest.approx(0.00363, abs=1e-4)
     finally:

@@ -26,6 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 MARK = "CONCORD_KILLED"
+DONE = 1.0
+"""A command that ends well in so many seconds after a signal had done all when it came."""
 PATIENCE = 20.0
 # A shell says 130 for both: Python ends by the signal itself where it came in code that was made of a text, as that of
 # data classes is while modules are imported.
@@ -181,8 +183,8 @@ class Run:
 
 
 def left(run: Run) -> list[str]:
-    """Processes that still run some seconds after the end; they are ended."""
-    deadline = time.monotonic() + 5
+    """Processes that still run some seconds after the end; they are ended. What imports notices only afterwards."""
+    deadline = time.monotonic() + PATIENCE
     while (orphans := run.others()) and time.monotonic() < deadline:
         time.sleep(0.1)
     said = []
@@ -230,6 +232,7 @@ def trial(command: str, way: str, chance: random.Random, base: Path, again: bool
             left(run)
             return None
         wrong: list[str] = []
+        signalled = time.monotonic()
         try:
             status = run.process.wait(120 if "child" in way else PATIENCE)
         except subprocess.TimeoutExpired:
@@ -238,6 +241,8 @@ def trial(command: str, way: str, chance: random.Random, base: Path, again: bool
             status = run.process.wait()
         wrong += left(run) + files_wrong(place)
         killed = WAYS[way][0] == signal.SIGKILL
+        if status == 0 and not wrong and not killed and time.monotonic() - signalled < DONE:
+            return None
         if "Traceback" in run.said and not early:
             wrong.append("traceback: " + run.said[-1500:])
         if not killed and not early:

@@ -19,9 +19,19 @@ FAILED = {
     (
         "reports",
         "SIGINT, group",
-    ): "a traceback of the fork server, which Ctrl-C reaches no more; once, status 0 as all was done",
-    ("simulate", "SIGKILL, a child"): "a traceback beside results that were whole; not mended",
-    ("translate", "SIGKILL, a child"): "a traceback where the R that tells its folder is killed; not mended",
+    ): "tracebacks of the fork server and of workers as they start, which Ctrl-C reaches no more; once, status 0 as "
+    "all was done",
+    ("reports", "SIGKILL, a child"): "a traceback where a worker is killed as it starts, which is one line now",
+    (
+        "simulate",
+        "SIGKILL",
+    ): "the fork server was importing for more than 5 s, and ended when it had: 20 s are given now",
+    (
+        "simulate",
+        "SIGKILL, a child",
+    ): "a traceback beside results that were whole: of multiprocessing's own tracker, where that is what was killed",
+    ("verdicts", "SIGINT"): "status 0, as all was done when it came",
+    ("translate", "SIGKILL, a child"): "a traceback where the R that tells its folder is killed; one line now",
 }
 """What failed in the campaign, and what it was; in none was a file lost or a process left."""
 

@@ -90,6 +90,7 @@ def term_tests(comparison: Comparison, kind: str = "III", ratios: Sequence[tuple
     terms = fixed_terms(comparison.model)
     labels = terms.labels
     notes += lmertests_own(terms) if kind in ("II", "III") else []
+    notes += lmertests_matrices(terms) if kind == "II" else []
     rows = []
     for source, at in _sources(comparison):
         for label, method, test in _at(comparison, source, at, kind, notes):
@@ -128,6 +129,23 @@ def lmertests_own(terms: FixedTerms) -> list[str]:
                 notes.append(
                     f"{terms.labels[above - 1]} contains {label}; anova() of lmerTest does not see it where a variable "
                     "has no term of its own, and has another F there."
+                )
+    return notes
+
+
+def lmertests_matrices(terms: FixedTerms) -> list[str]:
+    """Where lmerTest takes a term of type II for contained in another one that has more numbers in it: it sees no
+    number in a matrix such as ``poly(x, 2)``. So it tests f in poly(x, 2) * f as if it were a factor's, before the
+    interaction, and in x * f after it; also with poly(x, 1), which is the same model.
+    """
+    notes = []
+    for k, (label, own) in enumerate(zip(terms.labels, terms.variables, strict=True), 1):
+        for j, variables in enumerate(terms.variables, 1):
+            more = (own ^ variables) & terms.numeric
+            if own < variables and j not in terms.above(k) and more <= terms.matrices:
+                notes.append(
+                    f"{terms.labels[j - 1]} does not contain {label}, for it has the number {', '.join(sorted(more))}; "
+                    f"anova() of lmerTest takes a matrix for no number, and has another F of {label}."
                 )
     return notes
 

@@ -30,9 +30,10 @@ def alternatives(comparison: Comparison, source: str | None) -> list[str]:
     if not guests and not absent:
         return [f"Not tried; this tries those that are installed, on this table: {_command(comparison, source)}"]
     there = [i for i in guests if not comparison.grades[i]]
-    told = [
-        f"At the optimum on this table: {title(fit.engine)}, {fit.call}" for fit in (comparison.fits[i] for i in there)
-    ]
+    arrived = [comparison.fits[i] for i in there]
+    told = [f"At the optimum on this table: {', '.join(title(fit.engine) for fit in arrived)}."] if arrived else []
+    for fit in arrived:
+        told.append(f"{title(fit.engine)}: {'; '.join([*engines()[fit.engine].imports(fit.model), fit.call])}")
     told += [
         f"{comparison.grades[i]}, {comparison.judgements[i].gap:.3g} log-likelihood units below it: "
         f"{title(comparison.fits[i].engine)}."

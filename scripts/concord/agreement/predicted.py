@@ -12,8 +12,10 @@ from concord.engines.fit import Fit
 from concord.inference.prediction import Solution
 from concord.models.computed import of_new
 from concord.models.design import NewRows
+from concord.models.given import in_memory
 from concord.models.matrices import new_rows
 from concord.models.model import Model, ModelError
+from concord.models.syntax import FormulaError
 
 LEVELS = "random effects"
 
@@ -26,8 +28,9 @@ def predict(
     Parameters
     ----------
     fits : of one model, by what their columns are to be called
-    new : new rows, with all variables of the formula but the response; without random effects, those of the fixed
-        effects alone
+    new : new rows, as a table of pandas or of another package, columns by their names, or one row's values by their
+        names; with all variables of the formula but the response, without random effects those of the fixed effects
+        alone. Where a value is missing that enters, so is the prediction
     random : whether the predicted random effects of the rows' levels enter (``re.form = NULL`` in lme4) or not
         (``NA``); or the names of the grouping factors whose effects do
 
@@ -39,12 +42,16 @@ def predict(
 
     Raises
     ------
-    FormulaError : a variable is missing, or a factor among the predictors has another level
+    FormulaError : a variable is missing, is text where the fit has numbers, or a factor among the predictors has
+        another level
+    SourceError : the new rows are no table
     ModelError : there is no such grouping factor
     """
-    table = pd.DataFrame(new)
     model = next(iter(fits.values())).model
+    table = _typed(model, _rows(new))
     terms = _chosen(model, random)
+    if not len(table):
+        return pd.DataFrame(index=table.index, columns=[*fits, "difference", *([LEVELS] if terms else [])], dtype=float)
     rows = new_rows(
         model.formula, model.design, model.frame, _as_fitted(model, of_new(model.frame, model.made, table), terms)
     )
@@ -59,6 +66,28 @@ def predict(
     if terms:
         predicted[LEVELS] = _said(model, rows, terms)
     return predicted
+
+
+def _rows(new: Any) -> pd.DataFrame:
+    """New rows as a table of pandas; of plain values by their names the one row."""
+    if isinstance(new, Mapping) and new and all(np.ndim(value) == 0 for value in new.values()):
+        return pd.DataFrame([dict(new)])
+    return in_memory(new)
+
+
+def _typed(model: Model, table: pd.DataFrame) -> pd.DataFrame:
+    """New rows with numbers where the table that was fitted has numbers, and levels in its order where it has these."""
+    frame, made = model.frame, table.copy()
+    for name in frame.columns.intersection(table.columns):
+        column, own = table[name], frame[name]
+        if pd.api.types.is_numeric_dtype(own):
+            numbers = pd.to_numeric(column.astype(object), errors="coerce").astype(float)
+            if (strange := column[numbers.isna() & column.notna()]).size:
+                raise FormulaError(f"new rows: {name!r} is numbers in the fit, and here such as {strange.iloc[0]!r}")
+            made[name] = numbers
+        elif isinstance(own.dtype, pd.CategoricalDtype) and set(column.dropna()) <= set(own.cat.categories):
+            made[name] = pd.Categorical(column, dtype=own.dtype)
+    return made
 
 
 def _chosen(model: Model, random: bool | Collection[str]) -> list[int]:

@@ -95,7 +95,8 @@ class Remedies:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         shown = []
-        for heading, told, code in self.parts:
+        # On a page the other call of one's own package first; a terminal ends with the code to be pasted.
+        for heading, told, code in sorted(self.parts, key=lambda part: part[0] == HEADING):
             words = "<br>".join(map(html.escape, told))
             shown.append(f"<h4>{html.escape(heading)}</h4>\n<p>{words}</p>{code and listing.as_html(code)}")
         return {"text/plain": repr(self), "text/html": "\n".join(shown) or f"<p>{html.escape(self.words)}</p>"}

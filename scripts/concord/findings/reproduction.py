@@ -18,7 +18,7 @@ from concord.findings.record import LANGUAGES
 from concord.processes.kernels import die_with_parent
 from concord.processes.worker import Worker, WorkerStopped
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 """Seconds that one of them may take."""
 STARTING = 60.0
 """Seconds that R may take to start with its packages."""

@@ -5,7 +5,8 @@
   Under a mixed model there are two such hypotheses. One takes X'X, as lmerTest does; the other X'V^-1 X, so that it is
   the term's own gain in the weighted sum of squares, as car's Anova() does (Fox and Weisberg 2019, An R Companion to
   Applied Regression, section 5.3.4). They are one where the data are balanced. What contains a term also differs: to
-  lmerTest, as to SAS, x:f contains x, but not f, for it has another numeric variable; to car it contains both.
+  lmerTest, as to SAS, x:f contains x, but not f, for it has another numeric variable; to car it contains both. Here
+  poly(x, 2) and scale(x) are numeric; lmerTest takes a matrix for no number, and has another F of f in poly(x, 2) * f.
 * III: of the hypotheses about a term and those that contain it, the ones that are orthogonal to all that are about the
   latter alone, in the coefficients of one column a level (SAS/STAT User's Guide, The Four Types of Estimable
   Functions). It does not depend on how factors are coded: means over the other factors' levels, all of equal weight.

@@ -395,6 +395,7 @@ def of_new(frame: pd.DataFrame, made: Iterable[Computed], new: pd.DataFrame) -> 
                 continue
             room: dict[str, Any] = {"data": columns_}
             exec("\n".join(one.python("data")), room)
+            columns_.loc[new[one.source].isna(), one.columns[0]] = None
             continue
         x, at = frame[one.source].to_numpy(float), new[one.source].to_numpy(float)
         if one.function == "standardize":
@@ -405,8 +406,11 @@ def of_new(frame: pd.DataFrame, made: Iterable[Computed], new: pd.DataFrame) -> 
         if ((at < knots[0]) | (at > knots[-1])).any():
             raise PreparationError(f"{one}: {one.source!r} has values outside of {knots[0]:g} to {knots[-1]:g}")
         spline = scipy.interpolate.BSpline
-        known, wanted = (spline.design_matrix(values, knots, degree).toarray() for values in (x, at))
-        columns_[list(one.columns)] = wanted @ np.linalg.lstsq(known, frame[list(one.columns)].to_numpy(float))[0]
+        there = ~np.isnan(at)
+        known, wanted = (spline.design_matrix(values, knots, degree).toarray() for values in (x, at[there]))
+        names, values = list(one.columns), np.full((len(at), len(one.columns)), np.nan)
+        values[there] = wanted @ np.linalg.lstsq(known, frame[names].to_numpy(float))[0]
+        columns_[names] = values
     return columns_
 
 

@@ -115,6 +115,7 @@ class FixedTerms:
     of_column : for every column of X the number of its term, shape (p,)
     variables : for every term the variables that it multiplies
     numeric : those of them that are numbers
+    matrices : those of the numbers that are several columns in R, such as ``poly(x, 2)``
     full : the columns of all terms with one column for every level of every factor, shape (n, k)
     of_full : for every such column the number of its term, shape (k,)
     not_first : whether it is of no factor's first level, shape (k,)
@@ -129,6 +130,7 @@ class FixedTerms:
     of_full: Integers
     not_first: Mask
     parts: tuple[tuple[str, ...], ...] = ()
+    matrices: frozenset[str] = frozenset()
 
     def above(self, term: int, same_numbers: bool = True) -> list[int]:
         """The terms that contain a term: those with all its variables, and more of them.

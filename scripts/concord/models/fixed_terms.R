@@ -21,6 +21,7 @@ fixed_terms <- function(formula, data) {
     labels = labels,
     variables = variables,
     numeric = as.character(Filter(function(name) is.numeric(frame[[name]]), variables)),
+    matrices = as.character(Filter(function(name) is.matrix(frame[[name]]), variables)),
     uses = if (length(labels)) matrix(as.numeric(uses > 0), nrow(uses)) else matrix(0, 0L, 0L),
     of_column = as.integer(attr(X, "assign")[kept_columns(X)]),
     full = do.call(cbind, blocks),

@@ -24,6 +24,7 @@ class _Terms:
     labels: list[str]
     variables: list[str]
     numeric: list[str]
+    matrices: list[str]
     uses: Matrix
     of_column: Integers
     full: Matrix
@@ -60,5 +61,6 @@ def fixed_terms(model: Model) -> FixedTerms:
         full=got.full,
         of_full=place[got.of_full.astype(int)],
         not_first=got.not_first.astype(bool),
+        matrices=frozenset(got.matrices),
         parts=tuple(map(tuple, wholes.values())),
     )

@@ -82,7 +82,7 @@ def table_of(
     SourceError : it is no table, or several; the message says how to make one of it
     """
     if not isinstance(data, str | os.PathLike):
-        return None, "data", _in_memory(data)
+        return None, "data", in_memory(data)
     text = os.fspath(data)
     if re.fullmatch(r"[a-z][a-z0-9_]*", text) and datasets.has(text) and not Path(text).exists():
         return f"{text}.csv", text, datasets.load(text).frame
@@ -93,8 +93,13 @@ def table_of(
     return path.name, name if plain else "data", read(path, max_rows=max_rows, max_bytes=max_bytes)
 
 
-def _in_memory(data: Any) -> pd.DataFrame:
-    """A table of pandas of whatever holds one."""
+def in_memory(data: Any) -> pd.DataFrame:
+    """A table of pandas of whatever holds one.
+
+    Raises
+    ------
+    SourceError : it is no table; the message says how to make one of it
+    """
     if isinstance(data, pd.DataFrame):
         return data
     convert = getattr(data, "to_pandas", None)  # polars, Arrow, xarray

@@ -62,7 +62,7 @@ def claimed(results: Results) -> Sheet:
     """The fits that are short while their package says that it has converged, the farthest first."""
     rows = results.rows[results.rows["outcome"] == trial.CLAIMED].sort_values("gap", ascending=False)
     told = [
-        [_name(row["package"]), row["model"], row["method"], number(row["gap"], 3), row["call"]]
+        [_name(row["package"]), row["model"], row["method"], number(row["gap"], 3), _line(row["call"])]
         for row in rows.to_dict("records")
     ]
     return Sheet("Short, and says that it has converged", ["package", "case", "method", "short by", "call"], told)
@@ -151,7 +151,7 @@ def _full(caption: str, rows: pd.DataFrame, order: Sequence[str]) -> Sheet:
             "" if math.isnan(row["digits"]) else number(row["digits"], 3),
             row["stated"],
             "" if math.isnan(row["seconds"]) else number(row["seconds"], 2),
-            row["call"],
+            _line(row["call"]),
             shorten(row["message"], 120),
         ]
         for name in order
@@ -181,6 +181,11 @@ def _order(results: Results) -> list[str]:
     """The packages that have rows, parties first."""
     there = set(results.rows["package"])
     return [name for name in packages.contestants() if name in there] + sorted(there - set(packages.contestants()))
+
+
+def _line(call: str) -> str:
+    """Statements of Python on lines of their own as one line, which runs as they do."""
+    return call.replace("\n", "; ")
 
 
 def _name(name: str) -> str:

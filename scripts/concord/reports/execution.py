@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from concord.errors import is_input_error, out_of_memory, shorten
+from concord.errors import is_input_error, is_starved, out_of_memory, shorten
 from concord.files import write
 from concord.processes import kernels
 from concord.reports.notebooks import parse, read
@@ -196,7 +196,8 @@ def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], a
 
 def _failed(name: str, message: str, traceback: Sequence[str]) -> tuple[str, str, bool]:
     # A kernel without memory may not even have sent the error, for which papermill then has a name of its own.
-    if name == "MemoryError" or (name == "CellExecutionError" and not message.strip()):
+    starved = is_starved(message) and not is_input_error(traceback)
+    if starved or name == "MemoryError" or (name == "CellExecutionError" and not message.strip()):
         return FAILED, f"MemoryError: {out_of_memory(message)}", True
     return FAILED, f"{name}: {message}", is_input_error(traceback)
 

@@ -36,7 +36,7 @@ CALLS = 8
 """Of so many fits at most the calls stand under a comparison; those of more are on the page of all code."""
 PIECES = 1000
 """So many pieces of pages are kept as they were made: a page that is written after every verdict has the same again."""
-_NUMBER = re.compile(r"(< ?|within )?[-+]?[\d.]+(e[-+]?\d+)?|nan|NaN")
+_NUMBER = re.compile(r"(< ?|within )?[-+]?[\d.]+(e[-+]?\d+)?( %)?|nan|NaN")
 
 
 def page(notebook: NotebookNode) -> str:

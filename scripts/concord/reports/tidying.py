@@ -9,6 +9,10 @@ from nbformat import NotebookNode
 from concord.display.media import CASES_TYPE, MEDIA_TYPE
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# Each begins where a path does: tried at every letter, a line of 300,000 would take minutes.
+_BEGIN = r"(?<![^\s'\"(])[^\s'\"(]*"
+_OF_KERNEL = re.compile(_BEGIN + r"/ipykernel_\d+/(\d+)\.py")
+_OF_PACKAGE = re.compile(_BEGIN + r"/(site|dist)-packages/")
 
 
 # Tidying ---------------------------------------------------------------------------------------------------------
@@ -61,8 +65,8 @@ def plain_paths(text: str) -> str:
     `/tmp/ipykernel_17/2093.py` becomes `ipykernel/2093.py`, `/home/me/.venv/lib/python3.11/site-packages/x.py`
     becomes `site-packages/x.py`.
     """
-    text = re.sub(r"[^\s'\"(]*/ipykernel_\d+/(\d+)\.py", r"ipykernel/\1.py", text)
-    return re.sub(r"[^\s'\"(]*/(site|dist)-packages/", r"\1-packages/", text)
+    text = _OF_KERNEL.sub(r"ipykernel/\1.py", text)
+    return _OF_PACKAGE.sub(r"\1-packages/", text)
 
 
 def settle(notebook: NotebookNode) -> None:
