@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.ndimage  # noqa: F401  # loaded here: an interruption in the middle of a search would leave it half loaded
 
 # Rooms, whose modules load when they are first asked for: a verdict needs none of these.
 import concord.account

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -27,3 +28,6 @@ def test_a_comparison_is_saved_as_a_page_and_tables(numbers, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is not a folder"):
         comparison.save(tmp_path / "file")
+    for place in (tmp_path / "file" / "below", Path("/proc/nothing"), tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="cannot be written: .*: name another folder"):
+            comparison.save(place)

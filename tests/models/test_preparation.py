@@ -15,6 +15,7 @@ from concord import r
 from concord.data import source, tables
 from concord.engines.engine import engines
 from concord.models import formula as formulas
+from concord.models import preparation
 from concord.models.preparation import prepare
 from concord.models.syntax import FormulaError
 from support.prepared import CLEAN, FORMULA, G, design, n, refused, rng, with_value
@@ -445,3 +446,10 @@ def test_a_table_that_cannot_be_used_is_one_line(case):
     """What is wrong, in which column and row, and what to do; rows are counted from 1, below the header."""
     frame, formula, message = TABLES[case]
     assert message in refused(frame, formula)
+
+
+def test_a_variable_that_is_in_the_index_is_told_to_be_there():
+    """As after groupby: the column is not missing, it only is elsewhere."""
+    frame = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0], "g": list("aabb")}).set_index("g")
+    with pytest.raises(preparation.PreparationError, match=r"'g' is in the table's index, .*reset_index"):
+        prepare(frame, formulas.parse("y ~ 1 + (1 | g)"))

@@ -13,6 +13,7 @@ from concord import files
 from concord.display.records import ESTIMATES_COLUMNS, FITS_COLUMNS, as_csv
 from concord.engines.engine import title
 from concord.engines.fit import Fit
+from concord.errors import InputError
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -55,13 +56,15 @@ def save(folder: str | os.PathLike[str], contents: dict[str, str]) -> tuple[Path
 
     Raises
     ------
-    InputError : the folder is a file
-    OSError : a file cannot be written
+    InputError : the folder is a file, or cannot be written in
     """
     place = Path(folder)
     files.check_folder(place)
     written = {place / name: content for name, content in contents.items()}
-    files.write_all(written)
+    try:
+        files.write_all(written)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written: {error.strerror}: name another folder") from error
     return tuple(written)
 
 

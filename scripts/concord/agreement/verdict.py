@@ -287,7 +287,8 @@ def _agreed(facts: Facts) -> Verdict:
         reason += "".join(f"; {note}" for note in facts.by_definition)
     for cause in dict.fromkeys(fact.cause for fact in facts.fits if fact.cause):
         kinds.append("rounding")
-        reason += f"; {' and '.join(fact.name for fact in facts.fits if fact.cause == cause)}: {cause}"
+        names = [fact.name for fact in facts.fits if fact.cause == cause]
+        reason += f"; {' and '.join(names)}{', each' if len(names) > 1 else ''}: {cause}"
     for fact in facts.fits:
         if fact.recoded:
             kinds.append("other coding")

@@ -60,6 +60,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     PreparationError : the table's names or values are not such that the formula can use them
     """
     _check_names(frame)
+    _check_index(frame, formula)
     syntax.check_variables(formula, list(frame.columns))
     uses = formula.uses
     given, notes = _numerals(frame[list(formula.variables)], frame.attrs.get(NUMERALS, ()), formula)
@@ -189,6 +190,13 @@ def _check_names(frame: pd.DataFrame) -> None:
         raise PreparationError("the table has no columns: expected one for every variable")
     if not len(frame):
         raise PreparationError("the table has no rows: expected one for every observation")
+
+
+def _check_index(frame: pd.DataFrame, formula: Formula) -> None:
+    """Say of a variable that is no column, but in the index, how it becomes one."""
+    name = next((name for name in formula.variables if name in frame.index.names and name not in frame), None)
+    if name is not None:
+        raise PreparationError(f"{name!r} is in the table's index, and no column: give frame.reset_index()")
 
 
 def _dropped(kept: Mask, missing: dict[str, Mask]) -> list[str]:

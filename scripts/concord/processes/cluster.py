@@ -18,6 +18,7 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 from distributed.comm.addressing import get_address_host_port, parse_address
 from distributed.security import Security
 from distributed.utils import get_mp_context
@@ -64,7 +65,7 @@ def _told() -> Iterator[None]:
     """What dask says where a worker dies as it starts, in a line."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, CommClosedError) as error:  # the latter where dask loses its scheduler as it clears up
         raise FootingError(
             f"a worker process did not start, or was killed as it did ({shorten(first_line(error))}): run it again, "
             "and where memory ran out close other programs"
