@@ -18,8 +18,8 @@ import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
 from distributed.comm.addressing import get_address_host_port, parse_address
+from distributed.comm.core import CommClosedError
 from distributed.security import Security
 from distributed.utils import get_mp_context
 
