@@ -166,7 +166,8 @@ def test_a_dask_worker_finds_it(hostile):
         "import sys\n"
         "from concord import r\n"
         "from concord.processes.cluster import cluster\n"
-        "from concord.simulation.study import IMPORTED, R\n"
+        "from concord.engines.engine import LOAD_R\n"
+        "from concord.simulation.study import IMPORTED\n"
         "def fitted(model):\n"
         "    from concord.engines import lme4\n"
         "    return lme4.fit(model).loglik\n"
@@ -174,7 +175,7 @@ def test_a_dask_worker_finds_it(hostile):
         "    from concord import session\n"
         "    session.worker = lambda engine: None\n"  # no other process than the cluster's
         "    model = session.Inquiry(*sys.argv[1:]).model\n"
-        "    with cluster(None, 1, 0, R, IMPORTED) as client:\n"
+        "    with cluster(None, 1, 0, LOAD_R, IMPORTED) as client:\n"
         "        print(client.submit(fitted, model).result())\n"
     )
     script = hostile[0] / "worker.py"

@@ -390,7 +390,7 @@ class Comparison(tables.Shown):
         """Where guests are among the fits, whom the verdict is about."""
         about = [title(self.labels[i]) for i in self.parties]
         others = [called(label) for i, label in enumerate(self.labels) if i not in self.parties]
-        if not any(other.startswith("guest ") for other in others):
+        if not any(engines()[fit.engine].role == "guest" for fit in self.fits):
             return []
         return [
             f"The verdict is about {' and '.join(about)} only. Judged alike, and no part of it: {', '.join(others)}."

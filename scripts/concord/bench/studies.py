@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from concord.bench.sides import ENVIRONMENT, SideFailed
+from concord.engines.engine import LOAD_R
 from concord.models import model
 from concord.processes.cluster import cluster
 from concord.simulation import case, store, study
@@ -23,7 +24,7 @@ FIRST = 8  # of them, before the clock starts
 
 def study_on_workers(folder: Path, notebooks: Path | None) -> float:
     """A study by default and tuned settings goes on, on two workers that have the model and have done some of it."""
-    with cluster(None, WORKERS, study.DEATHS, study.R, study.IMPORTED) as client:
+    with cluster(None, WORKERS, study.DEATHS, LOAD_R, study.IMPORTED) as client:
         address = client.scheduler_info()["address"]
         study.run(_plan(FIRST), folder / "study", scheduler=address, batch=1)
         began = time.perf_counter()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from concord.display.media import MEDIA_TYPE, QUANTITIES_TYPE
-from concord.errors import escaped
+from concord.errors import InputError, escaped, one_line
 
 _FIT = "dataset model method settings"
 ESTIMATES_COLUMNS = tuple(f"{_FIT} engine effect group term estimate std_error".split())
@@ -112,6 +114,28 @@ def as_text(text: str) -> str:
 def from_text(cell: str) -> str:
     """The text that `as_text` made this cell of."""
     return _MADE_TEXT.sub(r"\1", cell)
+
+
+def in_forms(table: pd.DataFrame, forms: Mapping[str, str]) -> pd.DataFrame:
+    """The table with the numbers of some columns as text, each column in a form; missing ones empty."""
+    shown = {
+        name: ["" if math.isnan(value) else format(value, form) for value in table[name]]
+        for name, form in forms.items()
+    }
+    return table.assign(**shown)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """The table in a file that `as_csv` made, all of it as text.
+
+    Raises
+    ------
+    InputError : it cannot be read
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False).map(from_text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {one_line(str(error))}") from None
 
 
 def _field(value: Any) -> str:

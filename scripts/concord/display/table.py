@@ -204,6 +204,19 @@ class Shown:
         return pd.DataFrame(dict(zip(header, map(list, columns), strict=True)))
 
 
+class Sheet(Shown):
+    """A table to be shown: caption, header, rows, how many of its columns are words, notes."""
+
+    def __init__(
+        self, caption: str, header: Sequence[str], rows: Sequence[Row], left: int = 99, notes: Sequence[str] = ()
+    ) -> None:
+        self.caption, self.header, self.rows, self.notes = caption, header, rows, notes
+        self.left = min(left, len(header))
+
+    def _rendered(self) -> Rendered:
+        return self.caption, self.header, self.rows, self.left, self.notes
+
+
 def _escaped(note: str) -> str:
     """A note in which nothing is obeyed by a terminal."""
     return Note(escaped(note), note.definition) if isinstance(note, Note) else escaped(note)

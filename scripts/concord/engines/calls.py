@@ -17,6 +17,12 @@ class CallError(InputError):
     """A call that cannot be read; the message says what in it, and what is expected."""
 
 
+def check_length(code: str, longest: int) -> None:
+    """Raise CallError where a text of code has more characters than are read."""
+    if len(code) > longest:
+        raise CallError(f"the code is too long: {len(code)} characters; give the call and what it needs")
+
+
 def instead(name: str, known: Collection[str]) -> str:
     """The name that was probably meant by one that is not known, as the end of a message; empty where none is near."""
     near = get_close_matches(name.lower(), known, n=1, cutoff=0.7)

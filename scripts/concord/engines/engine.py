@@ -209,6 +209,10 @@ def preloads() -> tuple[str, ...]:
     return tuple(dict.fromkeys(module for engine in engines().values() for module in engine.preload))
 
 
+LOAD_R = "from concord.engines.engine import load_r; load_r()"
+"""The statement that workers of a cluster begin with: rpy2 wants R to be started by a process's main thread."""
+
+
 def load_r(*names: str) -> None:
     """Start R with the packages of engines that fit there, by default of all; a guest's may be missing.
 

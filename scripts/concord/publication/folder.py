@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def write(
     for models in certified(large):
         if not chosen(models[0].id):
             continue
-        record = _case(models)
+        record = certified_case(models)
         contents[f"cases/{record['id']}.json"] = dumps(record) + "\n"
         contents[f"sheets/{record['id']}.txt"] = sheet(record)
         data[models[0].dataset.id] = models[0].dataset
@@ -120,7 +120,13 @@ def _shared() -> Iterator[tuple[str, str]]:
         yield name, checkout.path(*PACKAGE, place).read_text(encoding="utf-8")
 
 
-def _case(models: list[Model]) -> dict[str, Any]:
+def certified_case(models: Sequence[Model]) -> dict[str, Any]:
+    """A model by every method as a record for JSON, with what is certified of it.
+
+    Raises
+    ------
+    InputError : it is not certified by one of them
+    """
     records = [(model, reference.written(model)) for model in models]
     missing = [model.method for model, record in records if record is None]
     if missing:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from concord import checkout, files, versions
-from concord.display.records import as_csv, from_text
+from concord.display.records import as_csv, in_forms, read_csv
 from concord.errors import InputError, one_line
 from concord.referee.trial import OUTCOMES
 from concord.vocabulary import METHODS
@@ -75,10 +74,7 @@ class Results:
 
     def keep(self, folder: Path) -> None:
         """Write both tables."""
-        rows = self.rows.copy()
-        for name, form in NUMBERS.items():
-            rows[name] = ["" if math.isnan(value) else format(value, form) for value in rows[name]]
-        runs = self.runs.rename_axis("run").reset_index()
+        rows, runs = in_forms(self.rows, NUMBERS), self.runs.rename_axis("run").reset_index()
         files.write_all({folder / RESULTS: as_csv(rows), folder / RUNS: as_csv(runs)})
 
 
@@ -100,13 +96,7 @@ def read(folder: Path | None = None) -> Results:
     InputError : there are none, or they are damaged
     """
     folder = folder or place()
-    tables = []
-    for name in (RESULTS, RUNS):
-        try:
-            tables.append(pd.read_csv(folder / name, dtype=str, keep_default_na=False).map(from_text))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / name}: cannot be read: {one_line(str(error))}") from None
-    rows, runs = tables
+    rows, runs = (read_csv(folder / name) for name in (RESULTS, RUNS))
     try:
         rows = rows[list(COLUMNS)].assign(**{name: _numbers(rows[name]) for name in NUMBERS})
         _check(rows, runs)

@@ -10,14 +10,12 @@ from typing import Any
 
 # A room, whose module with dask loads when a run begins: no comparison needs it.
 import concord.processes
-from concord.engines.engine import preloads
+from concord.engines.engine import LOAD_R, preloads
 from concord.errors import InputError, shorten
 from concord.referee import packages, results, trial
 
 DEATHS = 1
 """So often a case may lose its worker."""
-R = "from concord.engines.engine import load_r; load_r()"
-"""The statement that workers begin with: rpy2 wants R to be started by a process's main thread."""
 
 
 def chosen(patterns: Sequence[str]) -> list[tuple[str, str]]:
@@ -92,7 +90,7 @@ def _made(left: dict[tuple[str, str], list[str]], limit: float, scheduler: str |
         return
     count = min(workers or os.cpu_count() or 1, len(left))
     imported = ("concord.referee.trial", *preloads())
-    with concord.processes.cluster.cluster(scheduler, count, DEATHS, R, imported) as client:
+    with concord.processes.cluster.cluster(scheduler, count, DEATHS, LOAD_R, imported) as client:
         tasks = {
             client.submit(trial.rows, *pair, names, limit, pure=False, priority=-place): pair
             for place, (pair, names) in enumerate(left.items())

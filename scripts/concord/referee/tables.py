@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from concord.display.table import number
+from concord.display.table import Sheet, number
 from concord.errors import InputError, shorten
 from concord.referee import packages, trial
 from concord.referee.results import Results
-from concord.releases.changes import Sheet
 
 GRADES = ("lower", "average", "higher")
 SAID = {

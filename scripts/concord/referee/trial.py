@@ -17,8 +17,7 @@ from concord.engines.fit import Fit
 from concord.engines.remote import Asked, table_digest
 from concord.errors import InputError, one_line, shorten
 from concord.models.model import Model
-from concord.publication.case import case
-from concord.publication.folder import PACKAGE, certified
+from concord.publication.folder import PACKAGE, certified, certified_case
 from concord.referee import packages
 from concord.reference import reference
 from concord.reference.record import Record
@@ -154,8 +153,7 @@ def checker() -> ModuleType:
 
 @lru_cache(maxsize=2)
 def _case(id: str) -> Mapping[str, Any]:
-    of_id = [model for (one, _), model in models().items() if one == id]
-    return case(of_id, [_record(model) for model in of_id])
+    return certified_case([model for (one, _), model in models().items() if one == id])
 
 
 def _record(model: Model) -> Record:

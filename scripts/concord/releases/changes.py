@@ -92,19 +92,6 @@ class Change:
         return f"{self.fit.model}, {self.fit.method}, {self.fit.settings} settings: {self.what}"
 
 
-class Sheet(table.Shown):
-    """A table to be shown: caption, header, rows, how many of its columns are words, notes."""
-
-    def __init__(
-        self, caption: str, header: Sequence[str], rows: Sequence[table.Row], left: int = 99, notes: Sequence[str] = ()
-    ) -> None:
-        self.caption, self.header, self.rows, self.notes = caption, header, rows, notes
-        self.left = min(left, len(header))
-
-    def _rendered(self) -> table.Rendered:
-        return self.caption, self.header, self.rows, self.left, self.notes
-
-
 def label(results: Results, run: str) -> str:
     """A run by its system and the packages that verdicts are about: ``Debian 12: lme4 1.1-31, statsmodels 0.15.0``."""
     about = results.runs.loc[run]
@@ -166,7 +153,7 @@ def sentences(results: Results) -> str:
     return "\n\n".join([f"No fit came out in these ways: {'; '.join(none)}.", *parts] if none else parts)
 
 
-def differing(results: Results, engine: str) -> Sheet:
+def differing(results: Results, engine: str) -> table.Sheet:
     """An engine's fits that are not alike by all releases of its package, the newest first; the others are counted."""
     states = {key: of for key, of in _states(results).items() if key.engine == engine}
     apart = {change.fit for change in changes(results)}
@@ -175,7 +162,7 @@ def differing(results: Results, engine: str) -> Sheet:
         [*key[:-1], *(str(of.get(run, "")) for run in columns.values())] for key, of in states.items() if key in apart
     ]
     caption = f"{title(engine)}: {len(states) - len(rows)} of {len(states)} fits are alike by all releases"
-    return Sheet(caption, [*Key._fields[:-1], *columns], rows)
+    return table.Sheet(caption, [*Key._fields[:-1], *columns], rows)
 
 
 def _columns(results: Results, engine: str) -> dict[str, str]:
@@ -192,7 +179,7 @@ def _columns(results: Results, engine: str) -> dict[str, str]:
     return dict(sorted(columns.items(), key=lambda item: ordered(versions[item[1]]), reverse=True))
 
 
-def lasting(results: Results) -> Sheet:
+def lasting(results: Results) -> table.Sheet:
     """The fits below the optimum, or missing, alike in all runs."""
     rows = []
     apart = {change.fit for change in changes(results)}
@@ -200,10 +187,10 @@ def lasting(results: Results) -> Sheet:
         if [*of.values()][-1].grade and key not in apart:
             rows.append([*key, str([*of.values()][-1])])
     caption = f"{len(rows)} fits are as far below the optimum, or missing, in all {len(results.runs)} runs"
-    return Sheet(caption, [*Key._fields, "in the newest run"], rows)
+    return table.Sheet(caption, [*Key._fields, "in the newest run"], rows)
 
 
-def digits(results: Results, engine: str) -> Sheet:
+def digits(results: Results, engine: str) -> table.Sheet:
     """The right digits of an engine's worst estimate, of the fits that have fewer than six by some release and more by
     another: there estimates differ between releases by 1e-6 of themselves or more.
     """
@@ -213,10 +200,10 @@ def digits(results: Results, engine: str) -> Sheet:
     apart = by[(by.min(axis=1) < _DIGITS) & (by.max(axis=1) - by.min(axis=1) > _OTHER)]
     rows = [[*key, *(table.number(value, 2) for value in values)] for key, *values in apart.itertuples()]
     caption = f"{title(engine)}: {len(by) - len(rows)} of {len(by)} fits have as many right digits by all releases"
-    return Sheet(caption, [*Key._fields[:-1], *columns], rows, left=3)
+    return table.Sheet(caption, [*Key._fields[:-1], *columns], rows, left=3)
 
 
-def of_model(results: Results, model: str) -> Sheet:
+def of_model(results: Results, model: str) -> table.Sheet:
     """Every fit of one model by every release of its engine's package, the newest first.
 
     Raises
@@ -240,10 +227,10 @@ def of_model(results: Results, model: str) -> Sheet:
                 words = [engine, settings, method, release, fit["verdict"]]
                 rows.append([*words, gap, loglik, seconds, fit["said_so"], said])
     header = ["engine", "settings", "method", "release", "verdict", "gap", "log-likelihood", "seconds"]
-    return Sheet(model, [*header, "said so?", "message"], rows)
+    return table.Sheet(model, [*header, "said so?", "message"], rows)
 
 
-def messages(results: Results, engine: str) -> Sheet:
+def messages(results: Results, engine: str) -> table.Sheet:
     """What a package says, with the numbers in it left open, and of how many fits by each of its releases; what is said
     by some only comes first.
     """
@@ -258,10 +245,10 @@ def messages(results: Results, engine: str) -> Sheet:
     some = sum("0" in row[1:] for row in rows)
     told = f"{len(rows) - some} of {len(rows)} messages come with all releases" if rows else "says nothing of any fit"
     caption = f"{title(engine)}: {told}"
-    return Sheet(caption, ["message", *columns] if rows else [], rows, left=1)
+    return table.Sheet(caption, ["message", *columns] if rows else [], rows, left=1)
 
 
-def seconds(results: Results) -> Sheet:
+def seconds(results: Results) -> table.Sheet:
     """How long all fits of each engine took together, run by run, the newest first; and Python's party's seconds over
     those of R's. Seconds are the machine's and its load's, a ratio within a run is less so.
     """
@@ -276,19 +263,19 @@ def seconds(results: Results) -> Sheet:
         values = [total.get((run, *column), math.nan) for column in columns]
         rows.append([label(results, run), *(table.number(value, 3) for value in [*values, *ratios])])
     header = [*(f"{engine}, {settings}" for settings, engine in columns), *(f"ratio, {name}" for name in SETTINGS)]
-    return Sheet("Seconds of all fits together", ["run", *header], rows, left=1)
+    return table.Sheet("Seconds of all fits together", ["run", *header], rows, left=1)
 
 
-def provenance(results: Results) -> Sheet:
+def provenance(results: Results) -> table.Sheet:
     """What the runs were made with, the newest releases first; what all of them share is in the note."""
     runs = results.runs.iloc[::-1]
     shared = [name for name in runs if runs[name].nunique() == 1]
     rows = [[name, *runs[name]] for name in runs if name not in shared]
     note = ", ".join(f"{name} {runs[name].iloc[0]}" for name in shared)
-    return Sheet("Runs", ["", *map(str, range(1, len(runs) + 1))], rows, notes=[f"The same in all runs: {note}."])
+    return table.Sheet("Runs", ["", *map(str, range(1, len(runs) + 1))], rows, notes=[f"The same in all runs: {note}."])
 
 
-class Newest(Sheet):
+class Newest(table.Sheet):
     """What came of every run, that with the newest releases first; carries the same as a record to the front page."""
 
     def __init__(self, results: Results) -> None:

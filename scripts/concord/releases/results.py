@@ -6,7 +6,6 @@ and the version of Python, R and every package. ``fits.csv`` has a row for each 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pandas as pd
 
 from concord import checkout, files
 from concord.data.version_ranges import ordered
-from concord.display.records import as_csv, from_text
+from concord.display.records import as_csv, in_forms, read_csv
 from concord.engines.engine import engines, party
 from concord.errors import InputError, one_line, shorten
 from concord.vocabulary import IMPRECISE, LANGUAGES, METHODS, SETTINGS, SHORT, VERDICTS
@@ -63,9 +62,7 @@ class Results:
     def keep(self, folder: Path | None = None) -> None:
         """Write both tables into a folder, by default that of the repository."""
         folder = folder or place()
-        fits = self.fits.copy()
-        for name, form in (("gap", ".2e"), ("digits", ".1f"), ("loglik", ".10g"), ("seconds", ".2g")):
-            fits[name] = ["" if math.isnan(value) else format(value, form) for value in fits[name]]
+        fits = in_forms(self.fits, {"gap": ".2e", "digits": ".1f", "loglik": ".10g", "seconds": ".2g"})
         files.write_all({folder / RUNS: as_csv(self.runs.reset_index()), folder / FITS: as_csv(fits)})
 
 
@@ -82,13 +79,7 @@ def read(folder: Path | None = None) -> Results:
     InputError : there are none, or they are damaged
     """
     folder = folder or place()
-    tables = []
-    for name in (RUNS, FITS):
-        try:
-            tables.append(pd.read_csv(folder / name, dtype=str, keep_default_na=False).map(from_text))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / name}: cannot be read: {one_line(str(error))}") from None
-    runs, fits = tables
+    runs, fits = tables = [read_csv(folder / name) for name in (RUNS, FITS)]
     for path, table, wanted in zip((RUNS, FITS), tables, (("run", *PROVENANCE), ("run", *KEY, *STATED)), strict=True):
         if missing := [name for name in wanted if name not in table]:
             raise InputError(f"{folder / path}: has no column {missing[0]}: write it anew with `make versions`")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 # A room, whose module with dask loads when a study begins: no comparison needs it.
 import concord.processes
-from concord.engines.engine import preloads
+from concord.engines.engine import LOAD_R, preloads
 from concord.errors import shorten
 from concord.simulation.experiment import Failure, compute, unchanged
 from concord.simulation.store import Batch, Plan, Store
@@ -31,8 +31,6 @@ FAILURES = 20
 
 # Modules that workers on this machine have when they are forked.
 IMPORTED = "concord.simulation.experiment"
-R = "from concord.engines.engine import load_r; load_r()"
-"""The statement that they begin with: rpy2 wants R to be started by a process's main thread."""
 
 
 class StudyStopped(RuntimeError):
@@ -108,7 +106,7 @@ def run(
             runner.alone()
         else:
             count = min(workers or os.cpu_count() or 1, work.left)
-            with concord.processes.cluster.cluster(scheduler, count, DEATHS, R, (IMPORTED, *preloads())) as client:
+            with concord.processes.cluster.cluster(scheduler, count, DEATHS, LOAD_R, (IMPORTED, *preloads())) as client:
                 runner.on(client)
     return progress
 

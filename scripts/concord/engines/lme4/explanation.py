@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from concord import r
-from concord.engines.calls import CallError, Placed, Reading, instead
+from concord.engines.calls import CallError, Placed, Reading, check_length, instead
 
 _R = Path(__file__).with_name("written_call.R")
 LONGEST, LONGEST_FILE = 20_000, 500_000
@@ -63,8 +63,7 @@ def explained(given: Any, frame: pd.DataFrame | None = None) -> Reading | None:
         if other:
             raise CallError(f"{other[1]} is none of the calls that are explained here: lmer, and MixedLM in Python")
         return None
-    if len(given) > longest:
-        raise CallError(f"the code is too long: {len(given)} characters; give the call and what it needs")
+    check_length(given, longest)
     r.package("lme4")
     written = r.record(_Written, r.call(r.source(_R)["lmer_call"], _without_prompts(given), number))
     if written.problem:
@@ -84,8 +83,7 @@ def calls(text: str) -> list[Placed]:
     """
     if not _CALLED.search(text):
         return []
-    if len(text) > LONGEST_FILE:
-        raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
+    check_length(text, LONGEST_FILE)
     lines = r.record(_Lines, r.call(r.source(_R)["lmer_lines"], _without_prompts(text))).lines
     return [Placed(text, number, int(line)) for number, line in enumerate(lines)]
 

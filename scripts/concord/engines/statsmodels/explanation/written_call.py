@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from concord.engines.calls import CallError, Placed, instead
+from concord.engines.calls import CallError, Placed, check_length, instead
 from concord.engines.statsmodels.explanation.arrays import Arrays
 from concord.engines.statsmodels.explanation.code import LONGEST, LONGEST_FILE, Code, Unread, begin, listed
 from concord.engines.statsmodels.explanation.notation import in_python
@@ -135,8 +135,7 @@ def placed(text: str) -> list[Placed]:
 
 def _calls(text: str, longest: int) -> tuple[ast.Module, list[ast.Call]]:
     """The code, and the calls of MixedLM in it, in their order."""
-    if len(text) > longest:
-        raise CallError(f"the code is too long: {len(text)} characters; give the call and what it needs")
+    check_length(text, longest)
     try:
         tree = _parsed(_without_prompts(text).strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
