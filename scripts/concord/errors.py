@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar
 
 
-class InputError(ValueError):
+class _OneLine(Exception):
+    """An exception that IPython shows as its line, with the name of its base before it: a kernel sends the name of an
+    exception's own class, but not of its base.
+    """
+
+    base: ClassVar[str]
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{self.base}: {self}"]
+
+
+class InputError(_OneLine, ValueError):
     """A request that cannot be met, in one line: what, where, what to do.
 
     The base of every error that a table, a formula, a file or an option causes.
     """
 
-    def _render_traceback_(self) -> list[str]:
-        """In IPython, the line in the place of the traceback, with the name of this class before it: a kernel sends
-        the name of an exception's own class, but not of its base.
-        """
-        return [f"{_MARK}{self}"]
+    base = "InputError"
 
 
-class FootingError(RuntimeError):
+class FootingError(_OneLine, RuntimeError):
     """What Concord stands on, as R or one of its packages, is missing or died: one line, and exit status 2."""
 
+    base = "FootingError"
 
-_MARK = f"{InputError.__name__}: "
 
-
-def is_input_error(traceback: Sequence[str]) -> bool:
-    """Whether what a kernel sent as the traceback of an exception is that of an `InputError`."""
-    return len(traceback) == 1 and traceback[0].startswith(_MARK)
+def is_one_line(traceback: Sequence[str]) -> bool:
+    """Whether what a kernel sent as the traceback of an exception is that of an `InputError` or a `FootingError`."""
+    bases = tuple(f"{each.base}: " for each in (InputError, FootingError))
+    return len(traceback) == 1 and traceback[0].startswith(bases)
 
 
 def out_of_memory(why: str = "") -> str:

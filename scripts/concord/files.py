@@ -126,8 +126,8 @@ def claimed(folder: Path, option: str) -> Iterator[None]:
 
 
 def _tidy(folder: Path) -> None:
-    """Take away what a run that was killed was writing in a folder, or in one in it: nobody else writes there now."""
-    for depth in ("", "*/"):
+    """Take away what a run that was killed was writing in a folder, or not deep in it: nobody else writes there now."""
+    for depth in ("", "*/", "*/*/"):  # as deep as a study has its parts
         for aside in folder.glob(f"{depth}.*.????????.aside"):
             aside.unlink(missing_ok=True)
 

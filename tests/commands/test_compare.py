@@ -194,6 +194,12 @@ def test_bad_input_is_one_line_with_status_2_and_nothing_is_written(case, place)
     assert "Traceback" not in done.stderr and not (place / f"bad-{case}").exists()
 
 
+def test_a_missing_r_is_one_line_with_status_2_too(place):
+    done = compare("sleep.csv", SLOPE, "--output", "no-r", folder=place, R_HOME=str(place / "none"))
+    assert done.returncode == 2 and done.stdout == "" and not (place / "no-r").exists()
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("concord: R does not start")
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Fit one lme4 formula to your own table by every engine, and judge each. Prints the verdicts; "
         "writes the executed notebook, its HTML page, estimates.csv, fits.csv and quantities.csv. Exit status: 0 "
         "agree, or imprecise without --strict, and all that the fits say is explained; 1 any other verdict, or a line "
-        "that nothing explains; 2 input that cannot be used.",
+        "that nothing explains; 2 input that cannot be used, or no R.",
     )
     parser.add_argument("data", metavar="DATA", help="CSV, TSV, Parquet, Feather or R's .rds; or a dataset's id")
     parser.add_argument("formula", metavar="FORMULA", help='in lme4\'s notation: "y ~ x + (1 + x | subject)"')

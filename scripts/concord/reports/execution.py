@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from concord.errors import is_input_error, is_starved, out_of_memory, shorten
+from concord.errors import is_one_line, is_starved, out_of_memory, shorten
 from concord.files import write
 from concord.processes import kernels
 from concord.reports.notebooks import parse, read
@@ -49,7 +49,8 @@ class Execution:
     `notebook` is the executed notebook as JSON; `status` one of completed, failed, timed out, died, unfinished; `error`
     the exception's name and message ("" when completed); `cell` the position, from 1, of the cell that did not finish
     in the notebook as written (None when no cell is to blame), of an unfinished one the last that did; `anchor` that
-    cell's id; `seconds` wall-clock time; `unusable` whether the exception was an `InputError`, or memory ran out.
+    cell's id; `seconds` wall-clock time; `unusable` whether the exception was an `InputError` or a `FootingError`, or
+    memory ran out.
     """
 
     notebook: str
@@ -152,7 +153,7 @@ def execute(
 
 
 def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], after: str) -> tuple[str, str, bool]:
-    """Have papermill execute a notebook into a file; the status, the error, and whether it was an `InputError`."""
+    """Have papermill execute a notebook into a file; the status, the error, and whether it is a line for people."""
     papermill_engines.register("concord", _Engine)
     # What papermill logs of a failure, the Execution says again; without a handler it would go to stderr.
     logging.getLogger("papermill").addHandler(_SILENT)
@@ -196,10 +197,10 @@ def _by_papermill(run: _Run, source: NotebookNode, parameters: dict[str, Any], a
 
 def _failed(name: str, message: str, traceback: Sequence[str]) -> tuple[str, str, bool]:
     # A kernel without memory may not even have sent the error, for which papermill then has a name of its own.
-    starved = is_starved(message) and not is_input_error(traceback)
+    starved = is_starved(message) and not is_one_line(traceback)
     if starved or name == "MemoryError" or (name == "CellExecutionError" and not message.strip()):
         return FAILED, f"MemoryError: {out_of_memory(message)}", True
-    return FAILED, f"{name}: {message}", is_input_error(traceback)
+    return FAILED, f"{name}: {message}", is_one_line(traceback)
 
 
 def _papermill_cell(failure: Any, path: str) -> NotebookNode:

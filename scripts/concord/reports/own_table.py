@@ -65,7 +65,8 @@ def compare(
     Returns
     -------
     exit status: 0 where every verdict is ``agree``, or imprecise and not `strict`, and every line of everything else is
-    explained; 1 where one is not or a notebook fails, 2 for input that cannot be used (nothing is written then)
+    explained; 1 where one is not or a notebook fails, 2 for input that cannot be used, R that is missing or memory that
+    ran out (written is what was done before, mostly nothing)
 
     Raises
     ------
@@ -88,9 +89,10 @@ def _compared(data: str, methods: Sequence[str], parameters: Mapping[str, Any], 
             with _kept_in(output / UNFINISHED_ANSWERS):
                 executions[method] = execution = run.executed()
         except KeyboardInterrupt:
-            _interrupted(run, output)
+            _keep(run, output)
             raise
         if execution.unusable:
+            _keep(run, output)
             print(f"concord: {execution.error.partition(': ')[2]}", file=sys.stderr)
             return BAD_INPUT
         if execution.status != COMPLETED:
@@ -166,7 +168,7 @@ def _kept_in(folder: Path) -> Iterator[None]:
             os.environ[KEPT_IN] = before
 
 
-def _interrupted(run: _Run, output: Path) -> None:
+def _keep(run: _Run, output: Path) -> None:
     """Write what there is, and say what there is not."""
     if not any(_is_code(cell) and cell.outputs for cell in run.so_far.cells[: run.index + 1]):
         return

@@ -8,14 +8,13 @@ that does not belong to the study is refused: see `concord.simulation.parts`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 from pydantic import Field, ValidationError
@@ -180,13 +179,9 @@ class Store:
             written
         """
         with ExitStack() as stack:
+            stack.enter_context(files.claimed(self.folder, "--output"))
             with _writing(self.folder):
-                files.check_folder(self.folder, "--output")
-                (self.folder / "parts").mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.folder / ".lock").open("a"))
-                _lock(lock, self.folder)
-                for left in (*self.folder.glob(".*.aside"), *self.folder.glob("parts/*/.*.aside")):
-                    left.unlink()
+                (self.folder / "parts").mkdir(exist_ok=True)
             wanted = plan.manifest
             if self.manifest_file.exists():
                 there = self.manifest
@@ -304,13 +299,6 @@ class Store:
         """
         name = f"{batch.first:09}-{batch.stop:09}.parquet"
         files.write(self.folder / "parts" / batch.case.name / name, content, lasting=True)
-
-
-def _lock(file: IO[str], folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"{folder}: another process is at work on this study: wait for it, or stop it") from error
 
 
 @contextmanager
