@@ -1,14 +1,17 @@
-"""Slips of the pen: a text among numbers makes a whole column one of levels, a blank or a capital makes two of one."""
+"""Slips of the pen: a text among numbers makes a whole column one of levels, a blank, a capital or a letter of another
+alphabet makes two levels of one.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 import numpy as np
 
 from concord.arrays import Integers, Mask
 from concord.data.columns import LEVELS, Column, PreparationError, counted, row_of
+from concord.models import letters
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WITH_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
@@ -71,7 +74,7 @@ def found(name: str, column: Column, uses: Set[str], rows: Integers, told: str =
 
 
 def alike(name: str, column: Column) -> list[str]:
-    """What to say of levels that are two only because of blanks or capitals.
+    """What to say of levels that are two only because of blanks, capitals or letters that look alike.
 
     Parameters
     ----------
@@ -79,16 +82,33 @@ def alike(name: str, column: Column) -> list[str]:
     """
     if column.kind != LEVELS:
         return []
-    written: dict[str, list[str]] = {}
-    for level in (column.levels[code] for code in np.unique(column.values)):
-        written.setdefault(" ".join(level.split()).casefold(), []).append(level)
-    twins = [levels for levels in written.values() if len(levels) > 1]
-    if not twins:
-        return []
-    *first, last = map(repr, twins[0][:3])
-    shown = f"{', '.join(first)} and {last}"
-    more = {1: "", 2: ", and so does 1 other pair"}.get(len(twins), f", and so do {len(twins) - 1} other pairs")
-    return [f"{name}: {shown} differ in blanks or capitals only{more}: they stay apart; write them alike to merge them"]
+    used = [column.levels[code] for code in np.unique(column.values)]
+    plain = {level: " ".join(level.split()).casefold() for level in used}
+    said = []
+    if twins := _twins(plain):
+        *first, last = map(repr, twins[0][:3])
+        shown = f"{', '.join(first)} and {last} differ in blanks or capitals only{_and_others(twins)}"
+        said.append(f"{name}: {shown}: they stay apart; write them alike to merge them")
+    # One of each kind, as the others of it have been told
+    seen = {each: letters.drawn(each, "NFC").casefold() for each in dict.fromkeys(plain.values())}
+    if twins := _twins(seen):
+        one, other = (next(level for level in used if plain[level] == each) for each in twins[0][:2])
+        mine, theirs = letters.differing(one, other)
+        shown = f"{one!r} and {other!r} look alike, but have {mine} and {theirs}{_and_others(twins)}"
+        said.append(f"{name}: {shown}: they stay apart; write them alike to merge them")
+    return said
+
+
+def _twins(written: Mapping[str, str]) -> list[list[str]]:
+    """The texts that are written, or drawn, the same way, where there is more than one."""
+    groups: dict[str, list[str]] = {}
+    for text, key in written.items():
+        groups.setdefault(key, []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _and_others(twins: list[list[str]]) -> str:
+    return {1: "", 2: ", and so does 1 other pair"}.get(len(twins), f", and so do {len(twins) - 1} other pairs")
 
 
 def _told(column: Column, wrong: Mask, rows: Integers, told: str) -> str:
