@@ -15,6 +15,7 @@ import time
 import tomllib
 import urllib.request
 import xml.etree.ElementTree
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -229,8 +230,15 @@ def test_lab_serves_the_notebooks_and_a_kernel_that_has_the_package(checkout, gi
         client = BlockingKernelClient(connection_file=str(tmp_path / "runtime" / f"kernel-{kernel}.json"))
         client.load_connection_file()
         client.start_channels()
+
+        def is_ready() -> bool:
+            with suppress(RuntimeError):  # a heart that pauses, as while modules are loaded, is taken for a dead one
+                client.wait_for_ready(timeout=20)
+                return True
+            return False
+
         try:
-            client.wait_for_ready(timeout=60)
+            until(is_ready, 60)
             said = []
             code = "import os, concord; print(concord.__file__, os.getcwd())"
             reply = client.execute_interactive(code, timeout=60, output_hook=said.append)
