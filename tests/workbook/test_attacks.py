@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
@@ -31,9 +30,10 @@ from concord.display.records import as_text
 from concord.display.table import Cell, Note, render_html
 from concord.errors import InputError, escaped
 from concord.reports import own_table, page
+from support import held
 from support.paths import ROOT
 
-TABLE = pd.read_csv(Path(__file__).with_name("attacks.tsv"), sep="\t", dtype=str, keep_default_na=False, quoting=3)
+TABLE = held.read(Path(__file__).with_name("attacks.tsv"))
 
 MARKUP = {
     "script": "<script>alert(1)</script>",
@@ -66,20 +66,14 @@ NAMES = [
 
 def test_every_attack_is_held_by_a_test_that_there_is():
     assert len(TABLE) >= 100 and not TABLE.duplicated().any() and (TABLE != "").all(axis=None)
-    missing = [held for held in TABLE["held by"].unique() if not exists(held)]
-    assert not missing
+    assert [each for each in TABLE["held by"].unique() if not held.exists(each)] == []
 
 
 def test_what_the_policy_names_is_tried_and_all_kinds_stand_there():
     policy = (ROOT / ".github" / "SECURITY.md").read_text()
     named = re.findall(r"`(tests/[\w/.]+::\w+)`", policy)
-    assert len(named) > 15 and [held for held in named if not exists(held)] == []
+    assert len(named) > 15 and [each for each in named if not held.exists(each)] == []
     assert [kind for kind in TABLE["kind"].unique() if kind not in policy] == []
-
-
-def exists(held: str) -> bool:
-    file, _, name = held.partition("::")
-    return re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("text", MARKUP.values(), ids=MARKUP)
