@@ -13,7 +13,7 @@ from concord.bench.__main__ import main
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "concord.bench", *words], capture_output=True, text=True, timeout=200)
+    return subprocess.run([sys.executable, "-m", "concord.bench", *words], capture_output=True, text=True, timeout=600)
 
 
 def test_sides_alternate_and_their_own_seconds_count():

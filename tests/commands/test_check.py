@@ -59,7 +59,7 @@ def command(*words: str | Path) -> list[str]:
 def check(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """The command in a folder, as a shell runs it."""
     return subprocess.run(
-        command(*words), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
+        command(*words), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -33,7 +33,7 @@ def compare(*words: str | Path, folder: Path, **more: str) -> subprocess.Complet
     """The command in a folder of its own, as a shell runs it."""
     command = [sys.executable, "-m", "concord", "compare", *map(str, words)]
     return subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT | more, capture_output=True, text=True, timeout=240, check=False
+        command, cwd=folder, env=ENVIRONMENT | more, capture_output=True, text=True, timeout=600, check=False
     )
 
 

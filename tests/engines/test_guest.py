@@ -155,7 +155,7 @@ def test_a_folder_of_engines_that_is_not_there_is_told(tmp_path):
     words = [sys.executable, "-m", "concord", "compare", "t.csv", "y ~ x + (1 | g)"]
     (tmp_path / "t.csv").write_text("y,x,g\n1,2,a\n")
     environment = os.environ | {"CONCORD_ENGINES": str(tmp_path / "typo")}
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and "typo: there is no such folder" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -165,7 +165,7 @@ def test_a_command_tells_in_one_line_of_an_engine_that_it_cannot_use(tmp_path, n
     words = [sys.executable, "-m", "concord", "compare", "t.csv", "y ~ x + (1 | g)"]
     (tmp_path / "t.csv").write_text("y,x,g\n1,2,a\n")
     environment = os.environ | {"CONCORD_ENGINES": str(written(tmp_path, name, text))}
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     said = "cannot be imported: ModuleNotFoundError" if name == "broken" else f"{name}: that name is taken"
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
@@ -333,7 +333,7 @@ def test_a_forked_kernel_and_the_site_have_it(folder, tmp_path):
     nbformat.write(notebook(*cells), tmp_path / "notebooks" / "four.ipynb")
     command = [sys.executable, "-m", "concord", "reports", "--folder", "notebooks", "--output", "build"]
     environment = os.environ | {"CONCORD_ENGINES": str(folder)}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     fits = pd.read_csv(tmp_path / "build" / "fits.csv")
     assert fits["engine"].value_counts().to_dict() == dict.fromkeys(EVERY, 2)
@@ -356,7 +356,7 @@ def test_the_check_command_counts_it_and_is_not_moved_by_it(folder, tmp_path):
     )
     command = [sys.executable, "-m", "concord", "check", "--record", "baseline.json"]
     environment = os.environ | {"CONCORD_ENGINES": str(folder)}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     kept = baseline.read(tmp_path / "baseline.json")
     assert all(list(entry["fits"]) == EVERY for entry in kept.entries)

@@ -269,7 +269,7 @@ def pasted(folder: Path, models: dict[str, tuple[Model, Listings]], language: st
         (folder / "asked.txt").write_text("\n".join(lines), encoding="utf-8")
         command = ["Rscript", "--vanilla", "-e", R]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
     told = []
     for line in done.stdout.splitlines():

@@ -31,7 +31,7 @@ def test_the_process_that_workers_are_forked_from_has_one_thread(tmp_path):
     """A fork has one of the threads only, and for good every lock that another one held."""
     script = tmp_path / "asked.py"
     script.write_text(ASKED)
-    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=240)
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=600)
     assert told.stdout.split() == ["1", "True"]
 
 
@@ -93,7 +93,7 @@ def test_a_worker_is_deaf_to_ctrl_c_before_it_can_say_what_it_does_about_it(tmp_
     """Spawned or forked; else it would print a traceback of what it was importing."""
     script = tmp_path / "deaf.py"
     script.write_text(DEAF)
-    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=240)
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=600)
     assert told.stdout.split() == ["True"] * 4
 
 

@@ -50,7 +50,7 @@ def hostile(tmp_path_factory) -> tuple[Path, dict[str, str]]:
 def run(hostile: tuple[Path, dict[str, str]], *words: str) -> str:
     folder, environment = hostile
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -247,7 +247,7 @@ def test_an_r_that_is_missing_or_dies_as_it_starts_is_one_line(tmp_path, content
         env=variables | {"PATH": str(tmp_path) + ":/bin:/usr/bin" * bool(content)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
     assert done.stderr.startswith("concord: R does not start (") and "run scripts/setup.sh" in done.stderr

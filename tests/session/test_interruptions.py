@@ -30,7 +30,7 @@ def left(mark: str) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(max(300, 6 * int(TIMES)))
+@pytest.mark.timeout(max(900, 6 * int(TIMES)))
 def test_no_answer_is_an_interrupted_questions_and_no_process_is_left_behind():
     mark = f"CONCORD_TEST_MARK={uuid.uuid4()}"
     name, value = mark.split("=")

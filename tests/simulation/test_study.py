@@ -190,7 +190,7 @@ def after_killer(after_scheduler, tmp_path_factory):
     cluster = Cluster(here / "one", 1, "--preload", str(here / "preload.py"))
     try:
         process = command(folder, "--replicates", str(FIRST), "--batch", "2", SCHEDULER=cluster.address)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=600)
     finally:
         process.kill()
         cluster.stop()
@@ -270,7 +270,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(case, uninterrupt
             "File too large",
         )
     process = command(disk / "study", "--replicates", "30", "--batch", "2", "--workers", "0", wrapped=wrapped)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1 and out == ""
     count = 2 * len(files(kept))
     assert re.fullmatch(

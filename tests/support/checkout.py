@@ -91,7 +91,7 @@ class Checkout:
                 process.wait()
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def run(self, command: str, timeout: float = 240, **more: str) -> str:
+    def run(self, command: str, timeout: float = 600, **more: str) -> str:
         """Run a command to its end, successfully; returns what it wrote."""
         with self.started(command, **more) as process:
             status = process.wait(timeout)

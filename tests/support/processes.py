@@ -44,7 +44,8 @@ def kernels(folder: str | None = None) -> list[int]:
 
 
 def until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
+    """Wait for a condition: so many seconds on a quiet machine, three times as many before it is in vain."""
+    end = time.monotonic() + 3 * seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)

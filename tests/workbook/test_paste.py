@@ -44,7 +44,7 @@ def pasted(code: str, language: str, folder: Path) -> list[float]:
     file = folder / {"Python": "pasted.py", "R": "pasted.R"}[language]
     file.write_text(f"{code}\n{TELLS[language]}\n")
     command = {"Python": [sys.executable, "-I", file.name], "R": ["Rscript", "--vanilla", file.name]}[language]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert SUMMARY[language] in done.stdout, "the summary is printed"
     return [float(word) for word in done.stdout.rpartition("TOLD ")[2].split()]
