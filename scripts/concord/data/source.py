@@ -12,6 +12,8 @@ DECIMALS = "decimals"
 """Key of ``frame.attrs``: the names of the columns whose doubles are those of printed decimals."""
 NUMERALS = "numerals"
 """Key of ``frame.attrs``: the names of the columns of text that could be numbers, such as ids with leading zeros."""
+BESIDE = "beside"
+"""Key of ``frame.attrs``: the names of the columns of the table that was given which are not in this one."""
 GIVEN = "given"
 """Key of ``frame.attrs``: of columns whose levels' names are not what stands in the table, what does, by the name: as
 pandas writes it and as R does."""

@@ -18,7 +18,7 @@ import pandas as pd
 from concord.arrays import Integers, Mask, Vector
 from concord.data import columns
 from concord.data.columns import LEVELS, NUMBER, TRUTH, WHOLE, Column, PreparationError, counted, level_name, row_of
-from concord.data.source import DECIMALS, GIVEN, INDEXED, MENDED, NOTES, NUMERALS
+from concord.data.source import BESIDE, DECIMALS, GIVEN, INDEXED, MENDED, NOTES, NUMERALS
 from concord.data.written import WRITTEN, Written, quoted_numbers
 from concord.errors import escaped
 from concord.models import identifiability, slips, syntax
@@ -85,6 +85,7 @@ def prepare(frame: pd.DataFrame, formula: Formula) -> Prepared:
     for term in formula.tree.random:
         _check_combinations(prepared, syntax.variables(term.group))
     table = pd.DataFrame(prepared)
+    table.attrs[BESIDE] = frozenset(map(str, frame.columns)).difference(prepared) | frame.attrs.get(BESIDE, frozenset())
     table.attrs[DECIMALS] = frozenset(frame.attrs.get(DECIMALS, ())) & set(formula.variables)
     table.attrs[GIVEN] = {
         name: dict(zip(column.levels, column.given, strict=True)) for name, column in read.items() if column.given

@@ -174,7 +174,7 @@ def _without(form: MixedLMForm) -> list[str]:
     steps = [
         "# A combination of other columns, or zero throughout: left out, as lme4 leaves it out.",
         "fixed = pd.DataFrame(model.exog, columns=model.exog_names)",
-        f"fixed = fixed.drop(columns=[{', '.join(map(literal, form.left_out))}])",
+        f"fixed = fixed.drop(columns=fixed.columns[{list(form.left_out)}])",
     ]
     if form.re_formula == "1" and not form.vc_formula:
         return [*steps, "model = MixedLM(model.endog, fixed, model.groups)"]
@@ -277,7 +277,8 @@ def unfitted(
     groups = np.ones(len(data)) if form.group is None else data[form.group]
     native = upstream.smf.mixedlm(form.fixed, data, groups=groups, **_random(form))
     if form.left_out:
-        fixed_part = pd.DataFrame(native.exog, columns=native.exog_names).drop(columns=list(form.left_out))
+        fixed_part = pd.DataFrame(native.exog, columns=native.exog_names)
+        fixed_part = fixed_part.drop(columns=fixed_part.columns[list(form.left_out)])
         random = pd.DataFrame(native.exog_re, columns=native.data.exog_re_names) if native.k_re else None
         components = native.exog_vc if form.vc_formula else None
         native = upstream.MixedLM(native.endog, fixed_part, native.groups, random, components)

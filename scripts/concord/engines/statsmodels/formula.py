@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from concord.arrays import Integers
+from concord.data.source import BESIDE
 from concord.engines.engine import CannotExpress
 from concord.engines.statsmodels import rank
 from concord.engines.statsmodels.patsy import Writer, rows_kept
@@ -38,7 +39,7 @@ class MixedLMForm:
     independent : whether the random effects are constrained to be uncorrelated (``free=``)
     vc_formula : the variance components by name
     setup : statements on a copy ``data`` of the table that must run before; none where it is fitted as it is
-    left_out : the columns of the fixed part that it is not given, because others make them up
+    left_out : the places of the columns of the fixed part that it is not given, because others make them up
     """
 
     fixed: str
@@ -47,7 +48,7 @@ class MixedLMForm:
     independent: bool = False
     vc_formula: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[int, ...] = ()
 
     def table(self, data: pd.DataFrame) -> pd.DataFrame:
         """The table that MixedLM is given: a copy on which `setup` has run; the table itself where there is none."""
@@ -78,10 +79,11 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
         raise _structured(formula, design, frame)
     plan = _plan(formula, design, frame, constrained)
     renamed: dict[str, str] = {}
+    names = set(map(str, frame.columns)) | frame.attrs.get(BESIDE, frozenset())
     while True:  # a column that has the name of a function in use gets another one, and all is written once more
         writer = Writer(design, frame, renamed)
         form = _write(formula, design, frame, plan, writer)
-        hidden = (writer.called & {str(name) for name in frame.columns}) - set(renamed)
+        hidden = (writer.called & names) - set(renamed)
         if not hidden:
             if not design.dropped:
                 return form
@@ -287,7 +289,8 @@ def _group(tree: RandomTree, writer: Writer, groups: list[str]) -> str:
 
 def _steps(formula: Formula, design: Design, frame: pd.DataFrame, writer: Writer) -> list[str]:
     """What is done to the table first: names, computed columns, rows, levels; in this order, which is R's."""
-    renamed = {name: writer.column(name) for name in map(str, frame.columns) if writer.column(name) != name}
+    names = [*map(str, frame.columns), *sorted(frame.attrs.get(BESIDE, ()))]
+    renamed = {name: writer.column(name) for name in names if writer.column(name) != name}
     pairs = ", ".join(f"{literal(old)}: {literal(new)}" for old, new in renamed.items())
     steps = [f"data = data.rename(columns={{{pairs}}})"] if renamed else []
     steps += writer.steps

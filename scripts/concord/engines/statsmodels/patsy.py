@@ -51,7 +51,7 @@ class Writer:
     def name(self, name: str) -> str:
         """A variable in a formula."""
         name = self.column(name)
-        if PLAIN.fullmatch(name) and not keyword.iskeyword(name):
+        if PLAIN.fullmatch(name) and not keyword.iskeyword(name) and not _patsys_own(name):
             return name
         self.called.add("Q")
         return f"Q({name!r})"
@@ -278,6 +278,11 @@ class Writer:
         column = self.new(f"{what}_{'_'.join(variables(argument))}")
         self.steps.append(f"data[{literal(column)}] = {self._number(argument, self.in_table)}")
         return column, f"data[{literal(column)}]"
+
+
+def _patsys_own(name: str) -> bool:
+    """Whether patsy reads a name as something of its own: its intercept, or one of Python's numbers that are none."""
+    return name == "Intercept" or name.lower() in ("nan", "inf", "infinity")
 
 
 def _is_poly(node: Node) -> bool:

@@ -17,8 +17,10 @@ from concord.models.design import Design
 from concord.models.identifiability import independent
 
 
-def left_out(fixed: str, data: pd.DataFrame, design: Design) -> tuple[str, ...]:
-    """The names of the columns that patsy makes of a formula and MixedLM is not given.
+def left_out(fixed: str, data: pd.DataFrame, design: Design) -> tuple[int, ...]:
+    """The places, from 0, of the columns that patsy makes of a formula and MixedLM is not given.
+
+    Not their names: those of a factor's levels depend on whether a reader of the table takes them for whole numbers.
 
     Parameters
     ----------
@@ -34,13 +36,13 @@ def left_out(fixed: str, data: pd.DataFrame, design: Design) -> tuple[str, ...]:
     right = fixed.partition("~")[2]
     room = patsy.EvalEnvironment([{"np": np}])  # np is all that a translated formula calls by its own name
     made = patsy.dmatrix(right, data, eval_env=room, return_type="dataframe")
-    names, matrix, wanted = list(made.columns), made.to_numpy(float), design.as_coded.X
+    matrix, wanted = made.to_numpy(float), design.as_coded.X
     kept = _alike(matrix, wanted)
     if len(kept) < wanted.shape[1]:
         kept = independent(matrix)
     if between(matrix[:, kept], wanted) is None:
         raise CannotExpress("MixedLM", f"a fixed part without {', '.join(design.dropped)}, which lme4 drops")
-    return tuple(name for j, name in enumerate(names) if j not in kept)
+    return tuple(j for j in range(matrix.shape[1]) if j not in kept)
 
 
 def _alike(matrix: Matrix, wanted: Matrix) -> list[int]:
