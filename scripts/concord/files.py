@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -219,6 +219,33 @@ def check_place(path: Path, option: str, told: Path | None = None) -> None:
         for folder in reversed(missing):
             with suppress(OSError):  # another process has put something there
                 folder.rmdir()
+
+
+def check_spared(written: Iterable[tuple[Path, str]], read: Iterable[Path]) -> None:
+    """Check that no file that is to be written takes the place of one that is read, or of another one.
+
+    Parameters
+    ----------
+    written : each file, and the option of the command line that says where
+    read : the files; one that is not there is nobody's
+
+    Raises
+    ------
+    InputError : it would be written over
+    """
+    there = {place for path in read if os.path.exists(path) for place in (_name(path), Path(os.path.realpath(path)))}
+    placed: dict[Path, str] = {}
+    for path, option in written:
+        if (name := _name(path)) in there:
+            raise InputError(f"{path}: would be written over, and it is read here: name another place with {option}")
+        if name in placed:
+            raise InputError(f"{path}: {placed[name]} and {option} would both write it: name another place with one")
+        placed[name] = option
+
+
+def _name(path: Path) -> Path:
+    """The one name of a file that is written: a link is not followed, as it would be replaced."""
+    return Path(os.path.realpath(path.parent)) / path.name  # which a circle of links does not stop
 
 
 def _beside(path: Path) -> Path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import nbformat
 import pytest
 
+from concord.commands import baseline
 from concord.commands.cli import main
+from stress.kills import TABLE
 from support.notebooks import notebook
 
 
@@ -73,6 +76,44 @@ def test_an_output_folder_that_cannot_be_is_one_line(capsys, folder):
     assert main(["refresh", "--folder", str(folder)]) == 0
     assert main(["reports", "--folder", str(folder), "--output", str(folder / "build")]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"concord: {folder / 'build'}: is not a folder")
+
+
+OVER = {
+    "compare": ["compare", "fits.csv", "y ~ x + (1 | g)", "--output", "."],
+    "check, the team's file": ["check", "team.toml", "--junit-xml", "team.toml"],
+    "check, a table": ["check", "team.toml", "--record", "fits.csv"],
+    "check, the baseline": ["check", "team.toml", "--baseline", "baseline.json", "--summary", "baseline.json"],
+    "reports": ["reports", "--folder", "notebooks", "--output", "."],
+}
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_what_a_command_reads_it_does_not_write_over(capsys, tmp_path, monkeypatch, over):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook("1"), tmp_path / "notebooks" / "own.ipynb")
+    contents = {
+        "fits.csv": TABLE,
+        "team.toml": '[[models]]\nname = "m"\ndata = "fits.csv"\nformula = "y ~ x + (1 | g)"\n',
+        "baseline.json": baseline.collected([]).text(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(OVER[over]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and re.fullmatch(r"concord: .* would be written over, .*\n", said.err)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "words", [["compare", "sleepstudy", "Reaction ~ (1 | Subject)"], ["reports"], ["simulate", "grid"]]
+)
+def test_an_empty_name_is_no_folder(capsys, words):
+    """As a variable that is not set would be, and the current folder would be written in."""
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--output", ""])
+    assert "--output: invalid file or folder value: ''" in capsys.readouterr().err
 
 
 def test_help_answers_without_importing_what_the_commands_need():

@@ -271,6 +271,7 @@ def test_what_is_no_file_is_one_line(tmp_path, write, monkeypatch):
     Path("folder.csv").mkdir()
     Path("loop.csv").symlink_to("loop.csv")
     Path("device.csv").symlink_to(os.devnull)
+    Path("gone.csv").symlink_to("elsewhere.csv")
     cases = {
         "grwth.csv": "grwth.csv: there is no such file; did you mean growth.csv?",
         "zzzzz.rds": "zzzzz.rds: there is no such file: check the name and the folder",
@@ -279,6 +280,7 @@ def test_what_is_no_file_is_one_line(tmp_path, write, monkeypatch):
         "pipe.csv": "pipe.csv: it is a pipe or a device: save the table to a file first",
         "device.csv": "device.csv: it is a pipe or a device: save the table to a file first",
         "growth.csv/t.csv": "growth.csv/t.csv: it cannot be read: Not a directory",
+        "gone.csv": "gone.csv: it is a link to elsewhere.csv, which is not there",
         "loop.csv": "loop.csv: it cannot be read: Too many levels of symbolic links",
         "a" * 300 + ".csv": "a" * 300 + ".csv: it cannot be read: File name too long",
         "a\0b.csv": "'a\\x00b.csv': it is not a file name",

@@ -97,3 +97,18 @@ def test_a_byte_order_mark_is_none_of_it(tmp_path):
     (tmp_path / "a.json").write_text(100_000 * "[")
     with pytest.raises(InputError, match=r"a\.json: not valid JSON: nested too deeply"):
         files.read_json(tmp_path / "a.json")
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    """Under its own name, and under the one that a link to it has; of what is not there nothing can be lost."""
+    for name in ("table.csv", "other.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "link.csv").symlink_to("table.csv")
+    roundabout = tmp_path / "none" / ".." / "table.csv"
+    for read, written in (("table.csv", roundabout), ("link.csv", tmp_path / "table.csv")):
+        with pytest.raises(InputError, match=r"table.csv: would be written over, .* with --output$"):
+            files.check_spared([(written, "--output")], [tmp_path / read])
+    with pytest.raises(InputError, match=r"a.csv: --one and --other would both write it"):
+        files.check_spared([(tmp_path / "a.csv", "--one"), (tmp_path / "a.csv", "--other")], [])
+    files.check_spared([(tmp_path / "link.csv", "--output"), (tmp_path / "a.csv", "--a")], [tmp_path / "other.csv"])
+    files.check_spared([(tmp_path / "gone.csv", "--output")], [tmp_path / "gone.csv"])

@@ -38,9 +38,17 @@ def count(text: str) -> int:
     return value
 
 
+def place(text: str) -> Path:
+    """A file or a folder; an empty text, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise ValueError
+    return Path(text)
+
+
 # argparse names the type in its error
 seconds.__name__, seconds_or_none.__name__ = "number of seconds above 0", "number of seconds"
 whole.__name__, count.__name__ = "whole number", "whole number above 0"
+place.__name__ = "file or folder"
 
 
 def add_fits(parser: argparse.ArgumentParser) -> None:
@@ -103,4 +111,4 @@ def add_notebooks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, default=900.0, metavar="SECONDS", help="for one notebook; default: %(default)g"
     )
-    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="with the notebooks; default: notebooks")
+    parser.add_argument("--folder", type=place, metavar="FOLDER", help="with the notebooks; default: notebooks")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from concord.commands import arguments
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
@@ -17,7 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "what is free apart from what is under the GPL.",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("build/cases"), metavar="FOLDER", help="default: %(default)s"
+        "--output", type=arguments.place, default=Path("build/cases"), metavar="FOLDER", help="default: %(default)s"
     )
     parser.add_argument("--large", action="store_true", help="with tables that are made where they are wanted")
     parser.set_defaults(command=run)

@@ -22,7 +22,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "input that cannot be used.",
     )
     parser.add_argument(
-        "file", nargs="?", type=Path, default=Path("concord.toml"), metavar="FILE", help="default: concord.toml"
+        "file",
+        nargs="?",
+        type=arguments.place,
+        default=Path("concord.toml"),
+        metavar="FILE",
+        help="default: concord.toml",
     )
     parser.add_argument(
         "--changed",
@@ -30,14 +35,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="only the models whose table is among the files that follow, as `--changed -- PATH ...`; all, if FILE is "
         "among them; comes last",
     )
-    parser.add_argument("--junit-xml", type=Path, metavar="PATH", help="write JUnit XML here")
-    parser.add_argument("--summary", type=Path, metavar="PATH", help="write a summary in Markdown here")
-    parser.add_argument("--baseline", type=Path, metavar="PATH", help="say what has changed since this was recorded")
-    parser.add_argument("--record", type=Path, metavar="PATH", help="write a baseline here")
+    parser.add_argument("--junit-xml", type=arguments.place, metavar="PATH", help="write JUnit XML here")
+    parser.add_argument("--summary", type=arguments.place, metavar="PATH", help="write a summary in Markdown here")
+    parser.add_argument(
+        "--baseline", type=arguments.place, metavar="PATH", help="say what has changed since this was recorded"
+    )
+    parser.add_argument("--record", type=arguments.place, metavar="PATH", help="write a baseline here")
     parser.add_argument(
         "--tables",
         action="append",
-        type=Path,
+        type=arguments.place,
         default=[],
         metavar="FOLDER",
         help="tables may lie here too, outside of FILE's repository; may be repeated",
@@ -85,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from concord.commands import baseline, junit, markdown, team_file
     from concord.commands.checked_model import compared, headline
-    from concord.files import check_place, write
+    from concord.files import check_place, check_spared, write
 
     models = team_file.read(args.file, args.tables)
     then = baseline.read(args.baseline) if args.baseline else None
@@ -96,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
     written = {option: path for option, path in options.items() if path}
     for option, path in written.items():
         check_place(path, option)
+    # A baseline may be recorded in the place of the one that was compared with
+    reports = [(path, option) for option, path in written.items() if option != "--record"]
+    check_spared(reports, [args.baseline] if args.baseline else [])
+    check_spared([(path, option) for option, path in written.items()], [args.file, *(each.data for each in models)])
     began = datetime.now(UTC)
     cases = compared(chosen, args.engine_timeout, args.strict)
     now = baseline.collected(entry for case in cases for entry in case.entries) if then or written else None

@@ -20,12 +20,12 @@ class Script:
     ----------
     language : ``Python`` or ``R``
     text : the code
-    places : for every line of the text, where it stands in the file, as people say it
+    places : for every line of the text, where it stands in the file: for sorting, and as people say it
     """
 
     language: str
     text: str
-    places: tuple[str, ...]
+    places: tuple[tuple[int, str], ...]
 
 
 def is_code_file(given: str) -> bool:
@@ -45,13 +45,20 @@ def scripts(file: str) -> list[Script]:
     try:
         text = Path(file).read_text(encoding="utf-8")
         lines = list(_cells(text) if file.endswith(".ipynb") else _lines(text, SUFFIXES[Path(file).suffix]))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallError(f"{file} cannot be read: {error.__class__.__name__}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CallError(f"{file} is no notebook: {error.__class__.__name__}") from error
+    except FileNotFoundError as error:
+        raise CallError(f"{file}: there is no such file: check the name and the folder") from error
+    except OSError as error:
+        raise CallError(f"{file}: it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
+        raise CallError(f"{file}: is not text in UTF-8: {byte}: save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise CallError(f"{file}: is not a Jupyter notebook: not valid JSON in line {error.lineno}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CallError(f"{file}: is not a Jupyter notebook: it has no cells as such a one has them") from error
     made = []
     for language in ("Python", "R"):
-        own = [(line, place) for spoken, line, place in lines if spoken == language]
+        own = [(line, (number, place)) for number, (spoken, line, place) in enumerate(lines) if spoken == language]
         if own:
             made.append(Script(language, "\n".join(line for line, _ in own), tuple(place for _, place in own)))
     return made

@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     arguments.add_weights(parser)
     parser.add_argument("--method", choices=("REML", "ML", "both"), default="REML", help="default: REML")
     parser.add_argument(
-        "--output", type=Path, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
+        "--output", type=arguments.place, default=Path("build/compare"), metavar="FOLDER", help="default: build/compare"
     )
     parser.add_argument(
         "--settings",

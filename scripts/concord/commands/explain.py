@@ -86,20 +86,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _calls(given: str, data: str | None) -> list[tuple[str, Any]]:
-    """Every call in a file, by its place: its explanation, or why it has none; nothing where it is no file."""
+    """Every call in a file, in their order, by its place: its explanation, or why it has none; nothing where it is no
+    file.
+    """
     from concord.commands.code_files import is_code_file, scripts
     from concord.engines.calls import CallError
     from concord.explanation import every
 
     if not is_code_file(given):
         return []
-    calls = []
+    calls: list[tuple[tuple[int, str], Any]] = []
     for script in scripts(given):
         told = every(script.text, script.language, data)
         calls += [(script.places[min(line, len(script.places)) - 1], explained) for line, explained in told]
     if not calls:
         raise CallError(f"no call of MixedLM or lmer in {given}")
-    return calls
+    return [(place, explained) for (_, place), explained in sorted(calls, key=lambda call: call[0])]
 
 
 def _told(explanation: Any, data: str | None, args: argparse.Namespace) -> int:
@@ -151,9 +153,14 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
     groups = args.groups or []
     if not groups:
         raise CallError("--groups is missing: a column, or a:b for the combinations of several")
+    for text in groups:
+        if not all(name.strip() for name in text.split(":")):
+            raise CallError(f"--groups {text}: a name is missing: a column, or a:b for the combinations of several")
     components = {}
     for number, text in enumerate(args.vc_formula or [], 1):
         name, sign, formula = text.partition("=")
+        if sign and not name.strip():
+            raise CallError(f"--vc-formula {text}: the component's name is missing before the sign =")
         named = bool(sign) and name.strip().isidentifier()
         components[name.strip() if named else f"vc{number}"] = formula if named else text
     random = args.re_formula

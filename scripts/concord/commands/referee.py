@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from concord.commands import arguments
 
@@ -40,7 +39,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--workers", type=arguments.whole, metavar="N", help="processes; default: one a core")
     parser.add_argument("--list", action="store_true", help="say which packages are here and which are not")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where the results are kept; default: notebooks/referee"
+        "--output",
+        type=arguments.place,
+        metavar="FOLDER",
+        help="where the results are kept; default: notebooks/referee",
     )
     arguments.add_scheduler(parser)
     parser.set_defaults(command=run)

@@ -24,7 +24,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="MODEL",
         help="for notebooks with a parameter `model`: this one, such as sitka-random_slope, or all; may be repeated",
     )
-    parser.add_argument("--output", type=Path, default=Path("build"), metavar="FOLDER", help="default: build")
+    parser.add_argument(
+        "--output", type=arguments.place, default=Path("build"), metavar="FOLDER", help="default: build"
+    )
     arguments.add_scheduler(parser)
     arguments.add_notebooks(parser)
     parser.set_defaults(command=run)

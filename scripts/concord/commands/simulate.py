@@ -40,8 +40,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         choices=("default", "tuned", "both"),
         help="as the packages ship, or the best of several of their optimizers; default: both, and of a grid default",
     )
-    parser.add_argument("--grid", type=Path, metavar="FILE", help="with `grid`: TOML, a list of values a factor")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD")
+    parser.add_argument(
+        "--grid", type=arguments.place, metavar="FILE", help="with `grid`: TOML, a list of values a factor"
+    )
+    parser.add_argument(
+        "--output", type=arguments.place, metavar="FOLDER", help="default: build/simulation/MODEL-METHOD"
+    )
     parser.add_argument(
         "--workers",
         type=arguments.whole,

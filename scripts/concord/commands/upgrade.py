@@ -25,7 +25,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--pre", action="store_true", help="pre-releases too")
     parser.add_argument(
-        "--folder", type=Path, default=Path("build/upgrade"), metavar="FOLDER", help="default: build/upgrade"
+        "--folder", type=arguments.place, default=Path("build/upgrade"), metavar="FOLDER", help="default: build/upgrade"
     )
     arguments.add_models(parser)
     parser.set_defaults(command=run)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from concord.commands import arguments
 
@@ -18,7 +17,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "write a baseline. Exit status: 0 whatever the verdicts are, 2 input that cannot be used.",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="PATH", help="the JSON to write, or a folder for it"
+        "--output", type=arguments.place, required=True, metavar="PATH", help="the JSON to write, or a folder for it"
     )
     arguments.add_models(parser)
     parser.set_defaults(command=run)

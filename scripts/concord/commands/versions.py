@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--results",
         action="append",
-        type=Path,
+        type=arguments.place,
         default=[],
         metavar="FOLDER",
         help="with what `concord verdicts --output` wrote; may be repeated; then no lane runs unless one is named",
@@ -33,13 +33,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--list", action="store_true", help="say which lanes this machine can make, and run none")
     parser.add_argument(
         "--folder",
-        type=Path,
+        type=arguments.place,
         default=Path("build/versions"),
         metavar="FOLDER",
         help="for lanes; default: build/versions",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="where the results are kept; default: notebooks/versions"
+        "--output",
+        type=arguments.place,
+        metavar="FOLDER",
+        help="where the results are kept; default: notebooks/versions",
     )
     arguments.add_models(parser)
     parser.set_defaults(command=run)

@@ -95,6 +95,9 @@ def _content(path: Path, where: str) -> bytes:
         limits().check_bytes(path.stat().st_size, where)
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            nowhere = shown(path.readlink())
+            raise SourceError(f"{where}: it is a link to {nowhere}, which is not there") from None
         raise SourceError(f"{where}: there is no such file{_near(path)}") from None
     except OSError as error:
         raise SourceError(f"{where}: it cannot be read: {error.strerror}") from None

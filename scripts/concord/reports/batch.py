@@ -207,6 +207,8 @@ def batch(
     The status is 0 if all completed, 1 if any did not, 130 if interrupted. The last lines name what did not
     complete, where and why.
     """
+    written = [(_notebook(report, output), "--output") for report in reports]
+    files.check_spared(written, {report.path for report in reports})
     with files.claimed(output, "--output"):
         return _batch(reports, output, timeout, scheduler, folder)
 
@@ -282,6 +284,11 @@ class _Progress:
 # Keeping ---------------------------------------------------------------------------------------------------------
 
 
+def _notebook(report: Report, output: Path) -> Path:
+    """Where the executed notebook of a report is kept."""
+    return output / "notebooks" / f"{report.id}.ipynb"
+
+
 def keep(report: Report, execution: Execution, output: Path, beside: Iterable[Report] = ()) -> None:
     """Write the executed notebook, with what came of it in `metadata.concord`, and its HTML.
 
@@ -294,5 +301,5 @@ def keep(report: Report, execution: Execution, output: Path, beside: Iterable[Re
         if other in beside or other == report or (output / "reports" / f"{other.id}.html").is_file()
     ]
     notebook = labelled(execution, report.id, report.title, report.method, methods=there)
-    both = {output / "notebooks" / f"{report.id}.ipynb": nbformat.writes(notebook) + "\n"}
+    both = {_notebook(report, output): nbformat.writes(notebook) + "\n"}
     files.write_all({**both, output / "reports" / f"{report.id}.html": page(notebook)})

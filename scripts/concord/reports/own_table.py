@@ -35,6 +35,7 @@ AGREE, DISAGREE, BAD_INPUT = 0, 1, 2
 LONG = 5.0
 # Where the answers of a comparison that is not through are kept, in its folder.
 UNFINISHED_ANSWERS = ".unfinished"
+TABLES, REFERENCE = ("estimates.csv", "fits.csv", "quantities.csv"), "reference.json"
 
 
 def notebook_file() -> Path:
@@ -72,6 +73,12 @@ def compare(
     ------
     InputError : nothing can be written in the folder, or another run writes there
     """
+    names = [
+        *TABLES,
+        REFERENCE,
+        *(f"{_stem(data)}-{method}.{suffix}" for method in methods for suffix in ("html", "ipynb")),
+    ]
+    files.check_spared([(output / name, "--output") for name in names], [Path(data)])
     with files.claimed(output, "--output"):
         return _compared(data, methods, parameters, output, strict)
 
@@ -239,14 +246,13 @@ def _write(executions: Mapping[str, Execution], data: str, output: Path) -> tupl
     executed = list(notebooks.values())
     contents = {f"{name}.ipynb": nbformat.writes(notebook) + "\n" for name, notebook in notebooks.items()}
     (estimates, fits), lines = collect(executed), collect_quantities(executed)
-    tables = {"estimates": estimates, "fits": fits, "quantities": lines}
-    contents |= {f"{name}.csv": as_csv(table) for name, table in tables.items()}
+    contents |= {name: as_csv(table) for name, table in zip(TABLES, (estimates, fits, lines), strict=True)}
     references: dict[str, Any] = {}
     for record in displayed(executed, REFERENCE_TYPE):
         for name, methods in record.items():
             references.setdefault(name, {}).update(methods)
     if references:
-        contents["reference.json"] = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
+        contents[REFERENCE] = json.dumps(references, indent=1, ensure_ascii=False) + "\n"
     try:
         contents |= {f"{name}.html": page(notebook) for name, notebook in notebooks.items()}
     finally:  # without nbconvert's templates there are no pages, and the numbers are still there

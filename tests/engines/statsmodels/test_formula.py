@@ -183,8 +183,7 @@ def test_fixed_effects_are_the_designs_columns(fixed, make_model):
     """MixedLM's X has R's columns, with R's contrasts and baselines, in another order at most; and R's response."""
     model = make_model(TABLE, f"y ~ {fixed} + (1 | g)")
     made = built(model)
-    given = pd.DataFrame(made.exog, columns=made.exog_names).drop(columns=list(form(model).left_out))
-    T = between(given.to_numpy(), model.design.X)
+    T = between(np.delete(made.exog, list(form(model).left_out), axis=1), model.design.X)
     assert T is not None and np.isin(T, (0.0, 1.0)).all()
     np.testing.assert_array_equal(made.endog, model.design.y)
 
@@ -252,7 +251,7 @@ def test_columns_too_many_are_left_out_as_lme4_leaves_them_out(make_model):
     assert list(model.design.dropped) == ["fb:bx"] and form(model).left_out == ()
     assert MIXEDLM.fit(model).loglik == pytest.approx(LME4.fit(model).loglik, rel=0, abs=1e-6)
     twice = make_model(TABLE.assign(x2=2 * TABLE["x"]), "y ~ x + x2 + z + (1 | g)")
-    assert form(twice).left_out == ("x2",)
+    assert form(twice).left_out == (2,)
     assert MIXEDLM.fit(twice).loglik == pytest.approx(LME4.fit(twice).loglik, rel=0, abs=1e-6)
 
 
