@@ -65,6 +65,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def named(error: Exception) -> str:
+    """An error by the name of its class and what it says, on one line."""
+    return f"{type(error).__name__}: {one_line(str(error))}"
+
+
 # Control characters, ends of lines, letters that nobody sees or that turn the direction of writing, and what is no
 # letter at all, as the bytes of a name that is no UTF-8.
 _CONTROL = re.compile(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from concord.arrays import Matrix, Vector
 from concord.engines.engine import EngineError
-from concord.errors import one_line
+from concord.errors import named
 from concord.models.model import Model
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -106,7 +106,7 @@ def asked(title: str, fit: Callable[[], Any]) -> tuple[Any, tuple[str, ...], flo
         try:
             result = fit()
         except Exception as error:  # a package may raise anything
-            raise EngineError(f"{title} stopped with {type(error).__name__}: {one_line(str(error))}") from error
+            raise EngineError(f"{title} stopped with {named(error)}") from error
     seconds = time.perf_counter() - started
     return result, tuple(dict.fromkeys(f"{one.category.__name__}: {one.message}" for one in said)), seconds
 

@@ -19,7 +19,7 @@ from concord.engines.fit import Fit
 from concord.engines.statsmodels.formula import MixedLMForm, for_mixedlm
 from concord.engines.statsmodels.result import coding_of, loglik, random_effects
 from concord.engines.tuning import as_model, check, tuned
-from concord.errors import one_line
+from concord.errors import named
 from concord.models.coding import shift
 from concord.models.model import Model
 from concord.models.parameters import Parameters
@@ -251,7 +251,7 @@ def _run(model: Model, form: MixedLMForm, options: dict[str, Any], *, frame: pd.
             native, constraints = unfitted(model, form, frame)
             result = native.fit(reml=model.reml, **options, **constraints)
         except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
-            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {one_line(str(error))}") from error
+            raise EngineError(f"MixedLM stopped with {named(error)}") from error
     seconds = time.perf_counter() - started
     messages = tuple(dict.fromkeys(f"{message.category.__name__}: {message.message}" for message in said))
     return from_native(result, model, messages=messages, seconds=seconds, call=_code(model, form, options))

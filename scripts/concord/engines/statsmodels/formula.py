@@ -79,11 +79,10 @@ def for_mixedlm(formula: Formula, design: Design, frame: pd.DataFrame, constrain
         raise _structured(formula, design, frame)
     plan = _plan(formula, design, frame, constrained)
     renamed: dict[str, str] = {}
-    names = set(map(str, frame.columns)) | frame.attrs.get(BESIDE, frozenset())
     while True:  # a column that has the name of a function in use gets another one, and all is written once more
         writer = Writer(design, frame, renamed)
         form = _write(formula, design, frame, plan, writer)
-        hidden = (writer.called & names) - set(renamed)
+        hidden = writer.called.intersection(_names(frame)) - set(renamed)
         if not hidden:
             if not design.dropped:
                 return form
@@ -287,10 +286,14 @@ def _group(tree: RandomTree, writer: Writer, groups: list[str]) -> str:
     return writer.column(names[0]) if len(names) == 1 else _combination(list(names), writer, groups)
 
 
+def _names(frame: pd.DataFrame) -> list[str]:
+    """The names of the columns of the table that was given: of the model's, and of those beside them."""
+    return [*map(str, frame.columns), *sorted(frame.attrs.get(BESIDE, ()))]
+
+
 def _steps(formula: Formula, design: Design, frame: pd.DataFrame, writer: Writer) -> list[str]:
     """What is done to the table first: names, computed columns, rows, levels; in this order, which is R's."""
-    names = [*map(str, frame.columns), *sorted(frame.attrs.get(BESIDE, ()))]
-    renamed = {name: writer.column(name) for name in names if writer.column(name) != name}
+    renamed = {name: writer.column(name) for name in _names(frame) if writer.column(name) != name}
     pairs = ", ".join(f"{literal(old)}: {literal(new)}" for old, new in renamed.items())
     steps = [f"data = data.rename(columns={{{pairs}}})"] if renamed else []
     steps += writer.steps

@@ -21,7 +21,7 @@ from concord.engines.statsmodels.explanation.objects import is_native, of_argume
 from concord.engines.statsmodels.explanation.reading import columns_of, constant, read
 from concord.engines.statsmodels.explanation.written_call import MixedLMCall
 from concord.engines.statsmodels.result import coding_of
-from concord.errors import one_line
+from concord.errors import named
 from concord.models.model import Model
 
 # Numbers of a dense matrix of variance components that are too many to be made for a check.
@@ -120,7 +120,7 @@ def fit(call: MixedLMCall, frame: pd.DataFrame | None, model: Model) -> Fit:
         try:
             result = made.fit(reml=call.reml, **given, **call.options)
         except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
-            raise EngineError(f"MixedLM stopped with {type(error).__name__}: {one_line(str(error))}") from error
+            raise EngineError(f"MixedLM stopped with {named(error)}") from error
     messages = tuple(dict.fromkeys(f"{message.category.__name__}: {message.message}" for message in said))
     seconds = time.perf_counter() - started
     fitted: Fit = concord.engines.statsmodels.from_native(

@@ -11,7 +11,7 @@ import pandas as pd
 from concord.engines.fit import Fit
 from concord.engines.statements import OTHER_CODING, NotStated, Statement, WaldIntervals
 from concord.engines.statsmodels.result import results_of
-from concord.errors import one_line
+from concord.errors import named
 from concord.models.coding import same_numbers
 
 # Points on either side of the estimate.
@@ -97,7 +97,7 @@ def _ratio_profile(fit: Fit, key: tuple[str, str], below: float, above: float) -
         try:
             return own_profile(results.profile_re(which, kind, **span))
         except Exception as error:  # MixedLM lets whatever its optimizers and its algebra raise pass through
-            raise NotStated(f"profile_re stopped with {type(error).__name__}: {one_line(str(error))}") from error
+            raise NotStated(f"profile_re stopped with {named(error)}") from error
 
 
 def own_profile(curve: np.ndarray, label: str = "") -> pd.DataFrame:
